@@ -1,0 +1,112 @@
+//! Asking to be the one who runs a message: the request and its four answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::{Key, Record};
+
+/// 128 random bits that name one attempt, so that a lost reply is not mistaken for a rival.
+///
+/// A claim repeated with the same token is answered as the first time. A new attempt takes a new token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub [u8; 16]);
+
+impl Token {
+    /// A token nobody else has.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+/// What a payload was, in 128 bits of SHA-256: tells the same ID with another payload apart.
+///
+/// It never decides identity, so a store may keep a prefix of it, of at least 8 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of these bytes.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(payload).into();
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        Self(short)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({:032x})", u128::from_be_bytes(self.0))
+    }
+}
+
+/// One request to run one message.
+///
+/// It carries lengths of time and never a moment, so no clock but the store's can enter.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The message.
+    pub key: Key,
+    /// The attempt.
+    pub token: Token,
+    /// How long the claim is held without a heartbeat, by the store's clock.
+    pub lease: Duration,
+    /// How long after the lease the trail of an unfinished attempt (fence, attempts) is kept.
+    pub window: Duration,
+    /// What the payload was, where a changed payload should be noticed.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// The answer to a claim. Exhaustive on purpose: a new answer must break every adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Yours to run. Nothing is told to the broker yet.
+    Acquired(Lease),
+    /// Done or buried before: do not run it, acknowledge it.
+    Done(Record),
+    /// Someone holds a live lease: do not run it, **never acknowledge it**, claim again later.
+    Busy {
+        /// When the lease ends if its holder does nothing more.
+        free_in: Duration,
+    },
+    /// The same ID with another payload; the record is that of the first one.
+    Mismatch(Record),
+}
+
+/// A claim that was acquired: what a settle needs to prove itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The message.
+    pub key: Key,
+    /// The attempt that acquired it.
+    pub token: Token,
+    /// A number that grows with every claim of this key, also across its window: the store's clock
+    /// in microseconds, or one more than the last fence where that is larger.
+    pub fence: u64,
+    /// Which attempt this is, counted by the store when it granted the claim, from 1.
+    pub attempt: u32,
+    /// How the attempt before this one ended.
+    pub previous: Previous,
+}
+
+/// How the attempt before this one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Previous {
+    /// There was none.
+    None,
+    /// It was released: its handler failed, or it was handed back.
+    Released,
+    /// It ended without a word: its worker died, stalled past its lease or lost the store. Its effect
+    /// may have happened.
+    Vanished,
+}

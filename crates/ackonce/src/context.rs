@@ -1,0 +1,120 @@
+//! What a handler is told about the run it is in.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Key, Lease, Previous};
+
+/// What a handler is told about the run it is in. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Context {
+    lease: Arc<Lease>,
+    cancelled: CancellationToken,
+}
+
+impl Context {
+    /// The context of one run. The runner makes them; a test of a handler may too.
+    #[must_use]
+    pub fn new(lease: Lease, cancelled: CancellationToken) -> Self {
+        Self { lease: Arc::new(lease), cancelled }
+    }
+
+    /// Scope and message ID.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.lease.key
+    }
+
+    /// Which attempt this is, from 1, counted by the store when the claim was granted.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.lease.attempt
+    }
+
+    /// A number that grows with every claim of this key. Give it to the target of the effect: one that
+    /// accepts a write only if the fence is not below the highest it has seen refuses a stalled worker.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.lease.fence
+    }
+
+    /// How the attempt before this one ended. After [`Previous::Vanished`] its effect may have happened.
+    #[must_use]
+    pub fn previous(&self) -> Previous {
+        self.lease.previous
+    }
+
+    /// The lease itself, for those who settle inside their own transaction.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The idempotency key of one step of this handler: the same for every delivery, attempt and restart,
+    /// different for every other step, message and scope.
+    ///
+    /// A version 8 UUID (RFC 9562) over 122 bits of SHA-256, because 36 characters in that form are what
+    /// payment APIs accept everywhere. Pass it on as their idempotency key, and the effect is not
+    /// repeated while they remember it (Stripe: at least 24 hours).
+    ///
+    /// ```
+    /// # use ackonce::{Context, Lease, Previous, Scope, Token};
+    /// # let lease = Lease { key: Scope::new("s").unwrap().key("id").unwrap(), token: Token::random(),
+    /// #     fence: 1, attempt: 1, previous: Previous::None };
+    /// # let cx = Context::new(lease, Default::default());
+    /// assert_ne!(cx.idempotency_key("charge"), cx.idempotency_key("receipt"));
+    /// assert_eq!(cx.idempotency_key("charge").len(), 36);
+    /// ```
+    #[must_use]
+    pub fn idempotency_key(&self, step: &str) -> String {
+        idempotency_key(&self.lease.key, step)
+    }
+
+    /// Ready once the lease is about to end, the run's time is over or the consumer gives up waiting for
+    /// it at shutdown. The handler is dropped soon after; what it has sent is not undone.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Whether [`cancelled`](Self::cancelled) is ready; for handlers that cannot wait on it.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+}
+
+fn idempotency_key(key: &Key, step: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(b"ackonce effect\0");
+    hasher.update(key.digest());
+    hasher.update(step.as_bytes());
+    let mut bytes: [u8; 32] = hasher.finalize().into();
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let mut text = String::with_capacity(36);
+    for (n, byte) in bytes[..16].iter().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Scope;
+
+    #[test]
+    fn the_idempotency_key_is_a_promise_to_the_target() {
+        // Changing it would repeat every effect whose message is redelivered across an upgrade.
+        let key = Scope::new("billing").unwrap().key("evt_1").unwrap();
+        assert_eq!(idempotency_key(&key, "charge"), "de568214-0dee-8626-86b2-e1f1af325a21");
+        assert_ne!(idempotency_key(&key, "charge"), idempotency_key(&key, "receipt"));
+    }
+}

@@ -1,0 +1,113 @@
+//! One error for every store: what happened, whether a repeat is safe, and the source.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// The result of a store.
+pub type Result<T> = std::result::Result<T, Error>;
+/// Any error, boxed.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A store could not answer. That is never a duplicate: do not acknowledge, back off, repeat.
+///
+/// Cloning is cheap; a batch hands the same error to everyone in it.
+#[derive(Debug, Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    repeat: Repeat,
+    message: String,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The store cannot be reached, is starting, or is busy past its time-out.
+    Unavailable,
+    /// No answer came in time; the request may have been applied.
+    Timeout,
+    /// No room: a full disk, a memory limit without eviction.
+    Full,
+    /// The store refuses writes: a read-only file or filesystem, a replica.
+    ReadOnly,
+    /// The data is damaged. Nothing it says can be trusted.
+    Corrupt,
+    /// The data was written by a newer version.
+    NewerSchema,
+    /// A setting that makes the promise untrue, or that the store does not understand.
+    Config,
+    /// The request itself cannot be carried out, such as an outcome over the store's limit.
+    Invalid,
+    /// The store broke its contract.
+    Protocol,
+}
+
+/// Whether the same request may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// Nothing was applied.
+    Safe,
+    /// It may have been applied. A claim or settle carries its token, so repeating the *same* one is safe;
+    /// a new one is not.
+    Unknown,
+    /// It will fail the same way until somebody changes something.
+    Never,
+}
+
+impl Error {
+    /// An error with the usual repeatability of its kind.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        use ErrorKind as K;
+        let repeat = match kind {
+            K::Full | K::ReadOnly => Repeat::Safe,
+            K::Unavailable | K::Timeout => Repeat::Unknown,
+            K::Corrupt | K::NewerSchema | K::Config | K::Invalid | K::Protocol => Repeat::Never,
+        };
+        Self { kind, repeat, message: message.into(), source: None }
+    }
+
+    /// The same error with another answer to [`repeat`](Self::repeat).
+    #[must_use]
+    pub fn with_repeat(mut self, repeat: Repeat) -> Self {
+        self.repeat = repeat;
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the same request may be sent again.
+    #[must_use]
+    pub fn repeat(&self) -> Repeat {
+        self.repeat
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,179 @@
+//! The in-memory store: for tests, for one process that can afford to forget, and as the plainest
+//! reading of the contract.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::protocol::{self, Row};
+use crate::{ClaimRequest, Claimed, Deduplicator, Description, Result, Settled, Settlement};
+
+/// Expired rows dropped per row written, at most: memory follows the window without a stop.
+const SWEEP_PER_WRITE: usize = 2;
+
+/// Records in this process's memory. Clones share them; a restart forgets them all.
+///
+/// Its clock is tokio's, so tests can pause it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, MemoryStore, Scope, Token};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let store = MemoryStore::new();
+/// let request = || ClaimRequest {
+///     key: Scope::new("orders").unwrap().key("evt_1").unwrap(),
+///     token: Token::random(),
+///     lease: Duration::from_secs(30),
+///     window: Duration::from_secs(3600),
+///     fingerprint: None,
+/// };
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Acquired(_)));
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Busy { .. }));
+/// # Ok::<(), ackonce::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    rows: Arc<Mutex<Rows>>,
+    /// The wall clock when the store was made, in microseconds, and the steady clock at that moment:
+    /// fences follow the date, leases never jump with it.
+    epoch: u64,
+    start: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    by_key: HashMap<[u8; 32], Row>,
+    by_expiry: BTreeSet<(u64, [u8; 32])>,
+}
+
+impl Rows {
+    fn write(&mut self, digest: [u8; 32], row: Row, now: u64) {
+        self.by_expiry.insert((row.expires, digest));
+        if let Some(old) = self.by_key.insert(digest, row)
+            && self.by_key[&digest].expires != old.expires
+        {
+            self.by_expiry.remove(&(old.expires, digest));
+        }
+        for _ in 0..SWEEP_PER_WRITE {
+            match self.by_expiry.first().copied() {
+                Some((expires, digest)) if expires <= now => {
+                    self.by_expiry.pop_first();
+                    self.by_key.remove(&digest);
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self {
+            rows: Arc::default(),
+            epoch: u64::try_from(epoch.as_micros()).unwrap_or(u64::MAX),
+            start: Instant::now(),
+        }
+    }
+
+    /// How many keys it holds, expired ones that were not yet dropped included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().by_key.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch + u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A plain mutex is right: it is held for map look-ups only, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Deduplicator for MemoryStore {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let mut rows = self.lock();
+        let now = self.now();
+        let answers = requests.iter().map(|request| {
+            let digest = request.key.digest();
+            let (answer, change) = protocol::claim(rows.by_key.get(digest), request, now);
+            if let Some(row) = change {
+                rows.write(*digest, row, now);
+            }
+            answer
+        });
+        Ok(answers.collect())
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let mut rows = self.lock();
+        let now = self.now();
+        let answers = settlements.iter().map(|settlement| {
+            let digest = settlement.key.digest();
+            let (answer, change) = protocol::settle(rows.by_key.get(digest), settlement, now);
+            if let Some(row) = change {
+                rows.write(*digest, row, now);
+            }
+            answer
+        });
+        Ok(answers.collect())
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            name: "memory".into(),
+            weaknesses: vec![
+                "records live in this process alone: a restart or a second process runs everything again"
+                    .into(),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{DeduplicatorExt, Scope, Settle, Token};
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_follows_the_window() {
+        let store = MemoryStore::new();
+        let scope = Scope::new("s").unwrap();
+        for n in 0..100_u32 {
+            let request = ClaimRequest {
+                key: scope.key(n.to_be_bytes().to_vec()).unwrap(),
+                token: Token::random(),
+                lease: Duration::from_secs(1),
+                window: Duration::from_secs(1),
+                fingerprint: None,
+            };
+            let Claimed::Acquired(lease) = store.claim_one(request).await.unwrap() else { panic!() };
+            let done = Settle::Complete { window: Duration::from_secs(10), outcome: None };
+            assert_eq!(store.settle_one(Settlement::new(&lease, done)).await.unwrap(), Settled::Yes);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(store.len() <= 13, "{} rows are held for a window of 10", store.len());
+        assert_eq!(store.len(), store.lock().by_expiry.len());
+    }
+}

@@ -1,0 +1,180 @@
+//! The claim protocol itself: what one row answers, as two pure functions.
+//!
+//! Every store that can read a row and write it back in one transaction ([`MemoryStore`](crate::MemoryStore),
+//! SQLite) runs these; stores that decide on their server (a script, one statement) say the same in its
+//! language, and the conformance suite holds them to it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    Attempt, ClaimRequest, Claimed, Fingerprint, Lease, Previous, Record, Settle, Settled, Settlement, State,
+    Token,
+};
+
+/// One key's row. Moments are microseconds of the store's clock since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Where the key stands.
+    pub state: State,
+    /// The token of its last claim.
+    pub token: Token,
+    /// The fence of its last claim.
+    pub fence: u64,
+    /// When it was last claimed.
+    pub claimed: u64,
+    /// Attempts counted so far.
+    pub attempt: u32,
+    /// How the attempt before the last claim ended.
+    pub previous: Previous,
+    /// What the payload was.
+    pub fingerprint: Option<Fingerprint>,
+    /// When the lease ends; meaningful while claimed.
+    pub lease_ends: u64,
+    /// When the row means nothing any more.
+    pub expires: u64,
+    /// What the handler returned.
+    pub outcome: Option<Bytes>,
+    /// Why it was buried.
+    pub reason: Option<String>,
+}
+
+impl Row {
+    /// The row as a caller sees it at `now`.
+    #[must_use]
+    pub fn record(&self, now: u64) -> Record {
+        Record {
+            state: self.state,
+            fence: self.fence,
+            attempt: self.attempt,
+            fingerprint: self.fingerprint,
+            outcome: self.outcome.clone(),
+            reason: self.reason.clone(),
+            age: Duration::from_micros(now.saturating_sub(self.claimed)),
+        }
+    }
+}
+
+/// The answer to a claim, and the row to write if it changed.
+#[must_use]
+pub fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, Option<Row>) {
+    // A fence outlives its window as long as the row is still there, and the clock carries it on after that.
+    let last_fence = row.map_or(0, |r| r.fence);
+    let Some(row) = row.filter(|r| now < r.expires) else {
+        return grant(request, now, last_fence, 0, Previous::None);
+    };
+    if let (Some(was), Some(is)) = (row.fingerprint, request.fingerprint)
+        && was != is
+    {
+        return (Claimed::Mismatch(row.record(now)), None);
+    }
+    let same = row.token == request.token;
+    match row.state {
+        State::Done | State::Buried => (Claimed::Done(row.record(now)), None),
+        State::Claimed if same => regrant(row, request, now),
+        State::Claimed if now < row.lease_ends => {
+            (Claimed::Busy { free_in: Duration::from_micros(row.lease_ends - now) }, None)
+        }
+        // A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
+        State::Released if same => (Claimed::Busy { free_in: Duration::ZERO }, None),
+        State::Claimed => grant(request, now, last_fence, row.attempt, Previous::Vanished),
+        State::Released => grant(request, now, last_fence, row.attempt, Previous::Released),
+    }
+}
+
+fn grant(
+    request: &ClaimRequest,
+    now: u64,
+    last_fence: u64,
+    attempts: u32,
+    previous: Previous,
+) -> (Claimed, Option<Row>) {
+    let lease_ends = now.saturating_add(micros(request.lease));
+    let row = Row {
+        state: State::Claimed,
+        token: request.token,
+        fence: last_fence.saturating_add(1).max(now),
+        claimed: now,
+        attempt: attempts.saturating_add(1),
+        previous,
+        fingerprint: request.fingerprint,
+        lease_ends,
+        expires: lease_ends.saturating_add(micros(request.window)),
+        outcome: None,
+        reason: None,
+    };
+    (Claimed::Acquired(lease_of(&row, request)), Some(row))
+}
+
+/// The same claim again: the reply was lost. It is answered as before, and held from now.
+fn regrant(row: &Row, request: &ClaimRequest, now: u64) -> (Claimed, Option<Row>) {
+    let lease_ends = now.saturating_add(micros(request.lease)).max(row.lease_ends);
+    let row = Row {
+        lease_ends,
+        expires: lease_ends.saturating_add(micros(request.window)).max(row.expires),
+        ..row.clone()
+    };
+    (Claimed::Acquired(lease_of(&row, request)), Some(row))
+}
+
+fn lease_of(row: &Row, request: &ClaimRequest) -> Lease {
+    Lease {
+        key: request.key.clone(),
+        token: row.token,
+        fence: row.fence,
+        attempt: row.attempt,
+        previous: row.previous,
+    }
+}
+
+/// The answer to a settlement, and the row to write if it changed.
+#[must_use]
+pub fn settle(row: Option<&Row>, settlement: &Settlement, now: u64) -> (Settled, Option<Row>) {
+    let Some(row) =
+        row.filter(|r| now < r.expires && r.token == settlement.token && r.fence == settlement.fence)
+    else {
+        return (Settled::Lost, None);
+    };
+    let ends_as = match settlement.action {
+        Settle::Complete { .. } => State::Done,
+        Settle::Bury { .. } => State::Buried,
+        Settle::Release { .. } => State::Released,
+        Settle::Extend { .. } => State::Claimed,
+    };
+    match row.state {
+        State::Claimed => (Settled::Yes, Some(changed(row.clone(), &settlement.action, ends_as, now))),
+        state if state == ends_as => (Settled::Yes, None),
+        _ => (Settled::Lost, None),
+    }
+}
+
+fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
+    row.state = state;
+    let window = match action {
+        Settle::Complete { window, outcome } => {
+            row.outcome.clone_from(outcome);
+            *window
+        }
+        Settle::Bury { window, reason } => {
+            row.reason = Some(reason.clone());
+            *window
+        }
+        Settle::Release { attempt, window } => {
+            if *attempt == Attempt::Refunded {
+                row.attempt = row.attempt.saturating_sub(1);
+            }
+            *window
+        }
+        Settle::Extend { lease, window } => {
+            row.lease_ends = now.saturating_add(micros(*lease));
+            lease.saturating_add(*window)
+        }
+    };
+    row.expires = now.saturating_add(micros(window));
+    row
+}
+
+fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}

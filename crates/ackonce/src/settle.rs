@@ -1,0 +1,80 @@
+//! Ending or changing a claim.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{Key, Lease, Token};
+
+/// One settlement of one lease.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The message.
+    pub key: Key,
+    /// The attempt that holds the lease.
+    pub token: Token,
+    /// The fence it was given; an old one changes nothing.
+    pub fence: u64,
+    /// What becomes of it.
+    pub action: Settle,
+}
+
+impl Settlement {
+    /// `action` on that lease.
+    #[must_use]
+    pub fn new(lease: &Lease, action: Settle) -> Self {
+        Self { key: lease.key.clone(), token: lease.token, fence: lease.fence, action }
+    }
+}
+
+/// What becomes of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settle {
+    /// The effect happened: remember the key for `window` from now, with the outcome to replay.
+    Complete {
+        /// How long the record is remembered.
+        window: Duration,
+        /// What the handler returned, where the caller wants it replayed.
+        outcome: Option<Bytes>,
+    },
+    /// Hand it back: the next claim is granted at once. The trail is kept for `window` from now.
+    Release {
+        /// Whether the attempt counts.
+        attempt: Attempt,
+        /// How long the trail is remembered.
+        window: Duration,
+    },
+    /// Hold it for `lease` from now.
+    Extend {
+        /// The new length, by the store's clock.
+        lease: Duration,
+        /// How long after the lease the trail is remembered.
+        window: Duration,
+    },
+    /// It will never succeed: remember it as settled, with the reason.
+    Bury {
+        /// How long the record is remembered.
+        window: Duration,
+        /// Why, in a line that an operator will read.
+        reason: String,
+    },
+}
+
+/// Whether a released attempt counts towards the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// The handler ran and failed.
+    Counts,
+    /// It never ran, or failed for no fault of the message: the count goes back by one.
+    Refunded,
+}
+
+/// The answer to a settlement. Exhaustive on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is so, now or since an earlier copy of the same settlement.
+    Yes,
+    /// Fenced off: somebody else claimed the key since, it was settled otherwise, or its trail is gone.
+    /// Nothing was changed.
+    Lost,
+}

@@ -1,0 +1,169 @@
+//! A delivery on its way from claim to ack. Only a confirmed settle turns it into a [`Receipt`], and only
+//! a receipt gives the delivery back for acknowledging.
+
+use std::time::Duration;
+
+use crate::{Fingerprint, Key, Lease, Token};
+
+/// What a broker delivered, as the runner needs to see it.
+pub trait Delivery: Send + Sync + 'static {
+    /// What the handler is given; cheap to clone, for it may run more than once.
+    type Message: Send + 'static;
+
+    /// The message.
+    fn message(&self) -> Self::Message;
+
+    /// Whether acknowledging it still means anything: false once its partition was revoked or its channel
+    /// closed. What is not current is not started.
+    fn is_current(&self) -> bool {
+        true
+    }
+}
+
+/// A delivery with its identity, ready to be claimed.
+#[derive(Debug)]
+pub struct Job<D> {
+    pub(crate) key: Key,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) token: Token,
+    pub(crate) condemned: Option<String>,
+    pub(crate) delivery: D,
+}
+
+impl<D> Job<D> {
+    /// A delivery of the message `key`.
+    #[must_use]
+    pub fn new(key: Key, delivery: D) -> Self {
+        Self { key, fingerprint: None, token: Token::random(), condemned: None, delivery }
+    }
+
+    /// The same, so that the same ID with another payload is noticed.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// The same, to be buried with this reason instead of run (a message without an ID, say).
+    #[must_use]
+    pub fn condemned(mut self, reason: impl Into<String>) -> Self {
+        self.condemned = Some(reason.into());
+        self
+    }
+
+    /// The message it is.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The delivery, to look at.
+    #[must_use]
+    pub fn delivery(&self) -> &D {
+        &self.delivery
+    }
+
+    /// Gives up on it: the delivery goes back unsettled, to be redelivered.
+    #[must_use = "dropping the delivery leaves it to the broker's time-out"]
+    pub fn hand_back(self) -> Unsettled<D> {
+        Unsettled { delivery: self.delivery }
+    }
+}
+
+/// A delivery whose claim was acquired: run it, then settle it.
+#[derive(Debug)]
+#[must_use = "a dropped ticket leaves its claim to the lease"]
+pub struct Ticket<D> {
+    pub(crate) job: Job<D>,
+    pub(crate) lease: Lease,
+}
+
+impl<D> Ticket<D> {
+    /// The claim.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The delivery, to look at.
+    #[must_use]
+    pub fn delivery(&self) -> &D {
+        &self.job.delivery
+    }
+}
+
+/// Proof that the store has settled this delivery's message, which makes acknowledging it right.
+///
+/// An ack without a confirmed settle does not compile. A receipt cannot be made:
+/// ```compile_fail,E0451
+/// let forged = ackonce::Receipt { delivery: 1, how: ackonce::SettledAs::Run };
+/// ```
+/// and neither a job nor a ticket gives its delivery away:
+/// ```compile_fail,E0599
+/// fn ack_too_early<D>(ticket: ackonce::Ticket<D>) -> D { ticket.redeem() }
+/// ```
+/// ```compile_fail,E0616
+/// fn ack_too_early<D>(ticket: ackonce::Ticket<D>) -> D { ticket.job.delivery }
+/// ```
+/// A receipt is spent once:
+/// ```compile_fail,E0382
+/// fn ack_twice<D>(receipt: ackonce::Receipt<D>) -> (D, D) { (receipt.redeem(), receipt.redeem()) }
+/// ```
+/// ```
+/// fn ack<D>(receipt: ackonce::Receipt<D>) -> D { receipt.redeem() }
+/// ```
+#[derive(Debug)]
+#[must_use = "a receipt that is not redeemed leaves the delivery unacknowledged"]
+pub struct Receipt<D> {
+    pub(crate) delivery: D,
+    pub(crate) how: SettledAs,
+}
+
+impl<D> Receipt<D> {
+    /// How it came to be settled.
+    #[must_use]
+    pub fn how(&self) -> SettledAs {
+        self.how
+    }
+
+    /// The delivery, to look at.
+    #[must_use]
+    pub fn delivery(&self) -> &D {
+        &self.delivery
+    }
+
+    /// The delivery, to acknowledge.
+    #[must_use]
+    pub fn redeem(self) -> D {
+        self.delivery
+    }
+}
+
+/// How a delivery came to be settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettledAs {
+    /// Its handler ran, now.
+    Run,
+    /// An earlier delivery had settled it.
+    Duplicate {
+        /// How long ago that one was claimed.
+        age: Duration,
+    },
+    /// It was buried, now.
+    Buried,
+}
+
+/// A delivery that is not settled: it must not be acknowledged.
+#[derive(Debug)]
+#[must_use = "an unsettled delivery must be left to, or handed back to, the broker"]
+pub struct Unsettled<D> {
+    pub(crate) delivery: D,
+}
+
+impl<D> Unsettled<D> {
+    /// The delivery, to look at.
+    #[must_use]
+    pub fn delivery(&self) -> &D {
+        &self.delivery
+    }
+}
