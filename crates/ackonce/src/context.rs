@@ -73,8 +73,9 @@ impl Context {
         idempotency_key(&self.lease.key, step)
     }
 
-    /// Ready once the lease is about to end, the run's time is over or the consumer gives up waiting for
-    /// it at shutdown. The handler is dropped soon after; what it has sent is not undone.
+    /// Ready once the lease went unrenewed for two thirds of its length, the run's time is over or the
+    /// consumer gives up waiting at shutdown. Unless the lease is renewed after all, the handler is dropped
+    /// soon after; what it has sent is not undone.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
     }

@@ -163,6 +163,9 @@ pub enum Failure {
     Infrastructure(BoxError),
     /// The effect may have happened: [`OnUnknown`](crate::OnUnknown) decides.
     Unknown(BoxError),
+    /// The run was dropped midway and may have left work behind: the claim is left to its lease, then as
+    /// [`Unknown`](Self::Unknown). The runner answers this for a handler past its lease or its time.
+    Cancelled(BoxError),
     /// The claim was taken over and the effect rolled back: ask the store again. For inboxes.
     Fenced,
     /// The store failed in the handler's own transaction: ask it again what became of it. For inboxes.
@@ -195,7 +198,11 @@ impl<E: Into<BoxError>> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retry(e) | Self::Permanent(e) | Self::Infrastructure(e) | Self::Unknown(e) => e.fmt(f),
+            Self::Retry(e)
+            | Self::Permanent(e)
+            | Self::Infrastructure(e)
+            | Self::Unknown(e)
+            | Self::Cancelled(e) => e.fmt(f),
             Self::Fenced => f.write_str("the claim was taken over"),
             Self::Store(e) => e.fmt(f),
         }

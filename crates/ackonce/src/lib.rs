@@ -1,28 +1,39 @@
 //! stub
 
+mod bury;
 mod claim;
 mod class;
+mod coalesce;
 mod context;
 mod error;
 mod handler;
+mod heartbeat;
 mod key;
 mod memory;
+mod observe;
 pub mod protocol;
 mod record;
+mod runner;
+mod settings;
 mod settle;
 mod store;
 mod ticket;
 
+pub use bury::{Burial, Graveyard, RecordOnly};
 pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
 pub use class::Class;
+pub use coalesce::Coalesce;
 pub use context::Context;
 pub use error::{BoxError, Error, ErrorKind, Repeat, Result};
 pub use handler::{Answer, AtMostOnce, Batch, Effect, Failure, Handler, Item, Keyed};
 pub use key::{DEFAULT_MAX_ID_LEN, Key, KeyError, MAX_SCOPE_LEN, Scope};
 pub use memory::MemoryStore;
+pub use observe::Counts;
 pub use record::{Record, State};
+pub use runner::{Feed, Guarantee, Laned, Runner};
+pub use settings::{Backoff, Found, OnMismatch, OnUnknown, Probe, Settings};
 pub use settle::{Attempt, Settle, Settled, Settlement};
 pub use store::{Deduplicator, DeduplicatorExt, Description};
-pub use ticket::{Delivery, Job, Receipt, SettledAs, Ticket, Unsettled};
+pub use ticket::{Delivery, Job, Receipt, SettledAs, Ticket, Unsettled, Why};
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;

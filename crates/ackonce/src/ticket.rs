@@ -1,9 +1,9 @@
 //! A delivery on its way from claim to ack. Only a confirmed settle turns it into a [`Receipt`], and only
 //! a receipt gives the delivery back for acknowledging.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::{Fingerprint, Key, Lease, Token};
+use crate::{Error, Fingerprint, Key, Lease, Token};
 
 /// What a broker delivered, as the runner needs to see it.
 pub trait Delivery: Send + Sync + 'static {
@@ -63,10 +63,18 @@ impl<D> Job<D> {
         &self.delivery
     }
 
-    /// Gives up on it: the delivery goes back unsettled, to be redelivered.
-    #[must_use = "dropping the delivery leaves it to the broker's time-out"]
-    pub fn hand_back(self) -> Unsettled<D> {
-        Unsettled { delivery: self.delivery }
+    /// The same delivery under a new token, for a new attempt.
+    pub(crate) fn renewed(mut self) -> Self {
+        self.token = Token::random();
+        self
+    }
+
+    pub(crate) fn unsettled(self, why: Why) -> Unsettled<D> {
+        Unsettled { delivery: self.delivery, why }
+    }
+
+    pub(crate) fn receipt(self, how: SettledAs) -> Receipt<D> {
+        Receipt { delivery: self.delivery, how }
     }
 }
 
@@ -76,6 +84,8 @@ impl<D> Job<D> {
 pub struct Ticket<D> {
     pub(crate) job: Job<D>,
     pub(crate) lease: Lease,
+    /// When the claim was sent: the lease cannot end before this plus its length.
+    pub(crate) claimed: Instant,
 }
 
 impl<D> Ticket<D> {
@@ -158,12 +168,30 @@ pub enum SettledAs {
 #[must_use = "an unsettled delivery must be left to, or handed back to, the broker"]
 pub struct Unsettled<D> {
     pub(crate) delivery: D,
+    pub(crate) why: Why,
+}
+
+/// Why a delivery was not settled.
+#[derive(Debug, Clone)]
+pub enum Why {
+    /// The runner was stopped first.
+    Stopped,
+    /// Its partition was revoked or its channel closed first.
+    NotCurrent,
+    /// The store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail) says to stop: the consumer ends.
+    Fatal(Error),
 }
 
 impl<D> Unsettled<D> {
-    /// The delivery, to look at.
+    /// The delivery, to look at or to hand back.
     #[must_use]
     pub fn delivery(&self) -> &D {
         &self.delivery
+    }
+
+    /// Why it was not settled.
+    #[must_use]
+    pub fn why(&self) -> &Why {
+        &self.why
     }
 }

@@ -1,0 +1,206 @@
+//! Group commit, written once for every store: concurrent calls become one trip.
+//!
+//! While the trips that may be in flight are under way, calls pile up; the next trip takes them all. At a
+//! trickle a call waits for nobody, under load batches grow by themselves. There is no timer to tune.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::{
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settled, Settlement,
+};
+
+/// The most requests that one trip carries, as far as whole calls allow.
+const MAX_TRIP: usize = 2000;
+/// Trips of each kind under way at once.
+const IN_FLIGHT: usize = 4;
+
+/// A store in front of a store, that turns concurrent calls into batches.
+///
+/// A caller that stops waiting leaves its request under way: its outcome is unknown, as after a lost reply.
+pub struct Coalesce {
+    store: Arc<dyn Deduplicator>,
+    claims: mpsc::UnboundedSender<Call<ClaimRequest, Claimed>>,
+    settles: mpsc::UnboundedSender<Call<Settlement, Settled>>,
+}
+
+struct Call<Q, A> {
+    requests: Vec<Q>,
+    reply: oneshot::Sender<Result<Vec<A>>>,
+}
+
+impl Coalesce {
+    /// Starts coalescing calls to `store`, on two tasks of the current tokio runtime that end with it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(store: Arc<dyn Deduplicator>) -> Self {
+        let (claims, claim_calls) = mpsc::unbounded_channel();
+        let (settles, settle_calls) = mpsc::unbounded_channel();
+        let to = store.clone();
+        tokio::spawn(pump(claim_calls, move |batch: Vec<ClaimRequest>| {
+            let to = to.clone();
+            async move { to.claim(&batch).await }
+        }));
+        let to = store.clone();
+        tokio::spawn(pump(settle_calls, move |batch: Vec<Settlement>| {
+            let to = to.clone();
+            async move { to.settle(&batch).await }
+        }));
+        Self { store, claims, settles }
+    }
+}
+
+impl fmt::Debug for Coalesce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Coalesce").field(&self.store).finish()
+    }
+}
+
+#[async_trait]
+impl Deduplicator for Coalesce {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        call(&self.claims, requests.to_vec()).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        call(&self.settles, settlements.to_vec()).await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+async fn call<Q, A>(to: &mpsc::UnboundedSender<Call<Q, A>>, requests: Vec<Q>) -> Result<Vec<A>> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (reply, answer) = oneshot::channel();
+    let gone = |_| Error::new(ErrorKind::Unavailable, "the runtime that carries store calls has ended");
+    to.send(Call { requests, reply }).map_err(|_| gone(()))?;
+    answer.await.map_err(|_| gone(()))?
+}
+
+async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, trip: F)
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Fn(Vec<Q>) -> Fut,
+    Fut: Future<Output = Result<Vec<A>>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+    while let Ok(permit) = permits.clone().acquire_owned().await {
+        // The permit comes first: what arrives while all trips are under way travels together.
+        let Some(first) = calls.recv().await else { return };
+        let mut batch = first.requests;
+        let mut replies = vec![(batch.len(), first.reply)];
+        while batch.len() < MAX_TRIP
+            && let Ok(next) = calls.try_recv()
+        {
+            replies.push((next.requests.len(), next.reply));
+            batch.extend(next.requests);
+        }
+        let expected = batch.len();
+        let trip = trip(batch);
+        tokio::spawn(async move {
+            let answers = trip.await;
+            drop(permit);
+            share_out(answers, expected, replies);
+        });
+    }
+}
+
+fn share_out<A>(
+    answers: Result<Vec<A>>,
+    expected: usize,
+    replies: Vec<(usize, oneshot::Sender<Result<Vec<A>>>)>,
+) {
+    let answers = answers.and_then(|a| match a.len() == expected {
+        true => Ok(a),
+        false => {
+            Err(Error::new(ErrorKind::Protocol, "the store gave another number of answers than requests"))
+        }
+    });
+    match answers {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            for (n, reply) in replies {
+                // A caller that went away has an unknown outcome; nobody is left to tell.
+                let _ = reply.send(Ok(answers.by_ref().take(n).collect()));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::{DeduplicatorExt, MemoryStore, Scope, Token};
+
+    #[derive(Debug, Default)]
+    struct Counting(MemoryStore, AtomicUsize);
+
+    #[async_trait]
+    impl Deduplicator for Counting {
+        async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if requests.iter().any(|r| r.key.id() == "bad") {
+                return Err(Error::new(ErrorKind::Unavailable, "down"));
+            }
+            self.0.claim(requests).await
+        }
+        async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+            self.0.settle(settlements).await
+        }
+        fn describe(&self) -> Description {
+            self.0.describe()
+        }
+    }
+
+    fn request(id: &str) -> ClaimRequest {
+        ClaimRequest {
+            key: Scope::new("s").unwrap().key(id.to_owned()).unwrap(),
+            token: Token::random(),
+            lease: Duration::from_secs(9),
+            window: Duration::from_secs(9),
+            fingerprint: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn concurrent_calls_share_trips_and_get_their_own_answers() {
+        let counting = Arc::new(Counting::default());
+        let store = Coalesce::new(counting.clone());
+        let calls = (0..100).map(|n| store.claim_one(request(&(n / 2).to_string())));
+        let answers = join_all(calls).await;
+        let won = answers.iter().filter(|a| matches!(a, Ok(Claimed::Acquired(_)))).count();
+        assert_eq!(won, 50, "each of 50 keys once");
+        assert!(counting.1.load(Ordering::Relaxed) <= IN_FLIGHT + 1);
+    }
+
+    #[tokio::test]
+    async fn an_error_reaches_everyone_in_its_trip() {
+        let store = Coalesce::new(Arc::new(Counting::default()));
+        let error = store.claim_one(request("bad")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(store.claim(&[]).await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,123 @@
+//! What a runner says: one event and one counter per decision.
+//!
+//! Events have the target `ackonce` and the fields `decision`, `class`, `scope`, `id`, `attempt`, `fence`, so
+//! that a filter on the target is the audit trail. Counters go to the `metrics` facade with the labels
+//! `scope` and `class`; install a recorder before the runner is made.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::{Class, Key, Lease};
+
+/// What a runner has decided since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Deliveries taken in; `ackonce_delivered_total`.
+    pub delivered: u64,
+    /// Handler runs begun; `ackonce_run_total`.
+    pub run: u64,
+    /// Deliveries found settled before; `ackonce_duplicate_total`.
+    pub duplicate: u64,
+    /// Claims answered busy, repeats included; `ackonce_busy_total`.
+    pub busy: u64,
+    /// The same ID under another payload; `ackonce_mismatch_total`.
+    pub mismatch: u64,
+    /// Runs to be repeated after a back-off; `ackonce_retried_total`.
+    pub retried: u64,
+    /// Messages buried; `ackonce_buried_total`.
+    pub buried: u64,
+    /// Leases lost while their handler ran; `ackonce_lease_lost_total`.
+    pub lease_lost: u64,
+    /// Handlers that succeeded although their claim was gone: the effect may be doubled;
+    /// `ackonce_completed_not_recorded_total`.
+    pub completed_not_recorded: u64,
+    /// Store calls that failed and were repeated; `ackonce_store_unavailable_total`.
+    pub store_unavailable: u64,
+    /// The age of the oldest duplicate seen, in whole seconds; `ackonce_oldest_duplicate_seconds`. Compare it
+    /// with the window.
+    pub oldest_duplicate_s: u64,
+}
+
+macro_rules! meters {
+    ($($field:ident $name:literal)*) => {
+        #[derive(Debug)]
+        pub(crate) struct Meters {
+            pub(crate) class: Class,
+            $(pub(crate) $field: Meter,)*
+            oldest_duplicate_s: AtomicU64,
+            oldest_gauge: Gauge,
+        }
+        impl Meters {
+            pub(crate) fn new(scope: &str, class: Class) -> Self {
+                let scope = scope.to_owned();
+                let class_name = class.as_str();
+                Self {
+                    class,
+                    $($field: Meter(AtomicU64::new(0), counter!($name, "scope" => scope.clone(), "class" => class_name)),)*
+                    oldest_duplicate_s: AtomicU64::new(0),
+                    oldest_gauge: gauge!("ackonce_oldest_duplicate_seconds", "scope" => scope, "class" => class_name),
+                }
+            }
+            pub(crate) fn counts(&self) -> Counts {
+                Counts {
+                    $($field: self.$field.0.load(Ordering::Relaxed),)*
+                    oldest_duplicate_s: self.oldest_duplicate_s.load(Ordering::Relaxed),
+                }
+            }
+        }
+    };
+}
+meters! {
+    delivered "ackonce_delivered_total"
+    run "ackonce_run_total"
+    duplicate "ackonce_duplicate_total"
+    busy "ackonce_busy_total"
+    mismatch "ackonce_mismatch_total"
+    retried "ackonce_retried_total"
+    buried "ackonce_buried_total"
+    lease_lost "ackonce_lease_lost_total"
+    completed_not_recorded "ackonce_completed_not_recorded_total"
+    store_unavailable "ackonce_store_unavailable_total"
+}
+
+pub(crate) struct Meter(AtomicU64, Counter);
+
+impl Meter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+        self.1.increment(n);
+    }
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One audit event. The message ID is escaped, so no sender can write into the log's structure.
+macro_rules! decide {
+    ($level:ident, $meters:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
+        let (attempt, fence) = $crate::observe::numbers($lease);
+        tracing::$level!(target: "ackonce", decision = $decision, class = $meters.class.as_str(),
+            scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)
+    }};
+}
+pub(crate) use decide;
+
+pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
+    lease.map_or((0, 0), |l| (l.attempt, l.fence))
+}
+
+impl Meters {
+    pub(crate) fn duplicate(&self, key: &Key, age: Duration) {
+        self.duplicate.add(1);
+        let oldest = self.oldest_duplicate_s.fetch_max(age.as_secs(), Ordering::Relaxed).max(age.as_secs());
+        #[allow(clippy::cast_precision_loss, reason = "a gauge of seconds")]
+        self.oldest_gauge.set(oldest as f64);
+        decide!(debug, self, "duplicate", key, None, age_s = age.as_secs());
+    }
+}

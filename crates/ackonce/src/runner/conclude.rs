@@ -1,0 +1,228 @@
+//! From answers to receipts: what each means, and one settle trip for all of them.
+
+use std::time::Duration;
+
+use crate::handler::EffectKind;
+use crate::heartbeat::Signals;
+use crate::observe::decide;
+use crate::ticket::Why;
+use crate::{
+    Answer, Attempt, Burial, Deduplicator, Delivery, Error, ErrorKind, Failure, Job, Lease, OnUnknown,
+    Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Ticket, Unsettled,
+};
+
+use super::Inner;
+
+/// What becomes of a delivery after one step.
+pub(crate) enum Next<D> {
+    /// It may be acknowledged.
+    Settled(Receipt<D>),
+    /// It is claimed again after this long.
+    Later(Job<D>, Duration),
+    /// It goes back unsettled.
+    Stop(Unsettled<D>),
+}
+
+/// What one answer asks of the store.
+enum Verdict {
+    /// Recorded in the effect's own transaction.
+    Recorded,
+    Settle(Settle),
+    Bury(String),
+    /// Claim again: with the same token if the store may still know it, else with a new one.
+    AskAgain {
+        same_token: bool,
+        wait: Duration,
+    },
+    Fatal(Error),
+}
+
+impl<D: Delivery, H> Inner<D, H> {
+    /// Settles a group by its handler's answers. One answer per ticket, in order.
+    pub(crate) async fn conclude(&self, group: Vec<Ticket<D>>, answers: Vec<Answer>) -> Vec<Next<D>> {
+        let mut verdicts = Vec::with_capacity(group.len());
+        for (ticket, answer) in group.iter().zip(answers) {
+            verdicts.push(match self.verdict(&ticket.lease, answer) {
+                // The dead-letter place first, then the record.
+                Verdict::Bury(reason) => self.bury(ticket, reason).await,
+                verdict => verdict,
+            });
+        }
+        let settlements: Vec<_> = group
+            .iter()
+            .zip(&verdicts)
+            .filter_map(|(t, v)| match v {
+                Verdict::Settle(action) => Some(Settlement::new(&t.lease, action.clone())),
+                _ => None,
+            })
+            .collect();
+        let mut settled = match settlements.is_empty() {
+            true => Vec::new(),
+            false => self.settle(&settlements).await,
+        }
+        .into_iter();
+        let next = |(ticket, verdict): (Ticket<D>, Verdict)| match verdict {
+            Verdict::Recorded => Next::Settled(ticket.job.receipt(SettledAs::Run)),
+            Verdict::Settle(action) => match settled.next() {
+                Some(answer) => self.after(ticket, action, answer),
+                None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+            },
+            Verdict::AskAgain { same_token: true, wait } => Next::Later(ticket.job, wait),
+            Verdict::AskAgain { same_token: false, wait } => Next::Later(ticket.job.renewed(), wait),
+            Verdict::Fatal(error) => Next::Stop(ticket.job.unsettled(Why::Fatal(error))),
+            // Not buried yet, so that it is asked for again.
+            Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
+        };
+        group.into_iter().zip(verdicts).map(next).collect()
+    }
+
+    fn verdict(&self, lease: &Lease, answer: Answer) -> Verdict {
+        let window = self.settings.window;
+        let release = |attempt| Verdict::Settle(Settle::Release { attempt, window });
+        match answer.map(|effect| effect.0) {
+            Ok(EffectKind::Recorded) => Verdict::Recorded,
+            Ok(EffectKind::Done(outcome)) => Verdict::Settle(Settle::Complete { window, outcome }),
+            Err(Failure::Permanent(error)) => Verdict::Bury(error.to_string()),
+            Err(Failure::Retry(error)) if lease.attempt >= self.settings.attempts => {
+                Verdict::Bury(format!("failed {} times, last: {error}", lease.attempt))
+            }
+            Err(Failure::Unknown(error)) => match self.settings.on_unknown {
+                OnUnknown::Park => Verdict::Bury(format!("outcome unknown: {error}")),
+                OnUnknown::RunAgain if lease.attempt >= self.settings.attempts => {
+                    Verdict::Bury(format!("outcome unknown after {} attempts, last: {error}", lease.attempt))
+                }
+                OnUnknown::RunAgain => release(Attempt::Counts),
+                // The probe is asked once the lease has ended and the claim is granted again.
+                OnUnknown::Ask(_) => self.lapse(lease),
+            },
+            Err(Failure::Cancelled(_)) => self.lapse(lease),
+            Err(Failure::Retry(_)) => release(Attempt::Counts),
+            Err(Failure::Infrastructure(_)) => release(Attempt::Refunded),
+            Err(Failure::Fenced) => Verdict::AskAgain { same_token: false, wait: Duration::ZERO },
+            Err(Failure::Store(error)) if error.repeat() == Repeat::Never => Verdict::Fatal(error),
+            Err(Failure::Store(_)) => {
+                Verdict::AskAgain { same_token: true, wait: self.settings.backoff.after(1) }
+            }
+        }
+    }
+
+    /// Not released: what was dropped midway may have left work behind that still acts under its lease.
+    fn lapse(&self, lease: &Lease) -> Verdict {
+        Verdict::AskAgain { same_token: false, wait: self.settings.backoff.after(lease.attempt) }
+    }
+
+    async fn bury(&self, ticket: &Ticket<D>, reason: String) -> Verdict {
+        let burial = Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt };
+        let mut failures = 0;
+        loop {
+            let answer = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return Verdict::Bury(burial.reason),
+                answer = self.graveyard.bury(&ticket.job.delivery, &burial) => answer,
+            };
+            match answer {
+                Ok(()) => {
+                    return Verdict::Settle(Settle::Bury {
+                        window: self.settings.window,
+                        reason: burial.reason,
+                    });
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(target: "ackonce", %error, failures, "the dead-letter place does not answer, trying again");
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Verdict::Bury(burial.reason),
+                () = tokio::time::sleep(self.settings.backoff.after(failures)) => {}
+            }
+        }
+    }
+
+    /// Settles in one trip, repeated until the store has answered. An error is final.
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, Option<Error>>> {
+        let mut failures = 0;
+        loop {
+            let answer = tokio::select! {
+                biased;
+                () = self.abort.cancelled() => return settlements.iter().map(|_| Err(None)).collect(),
+                answer = self.store.settle(settlements) => answer,
+            };
+            match self.judge(answer, &mut failures).await {
+                Ok(answers) => return answers.into_iter().map(Ok).collect(),
+                Err(Some(error)) => return settlements.iter().map(|_| Err(Some(error.clone()))).collect(),
+                Err(None) => {}
+            }
+        }
+    }
+
+    fn after(&self, ticket: Ticket<D>, action: Settle, answer: Result<Settled, Option<Error>>) -> Next<D> {
+        let Ticket { job, lease, .. } = ticket;
+        match (action, answer) {
+            (Settle::Complete { .. }, Ok(Settled::Yes)) => {
+                decide!(debug, self.meters, "completed", job.key, Some(&lease));
+                Next::Settled(job.receipt(SettledAs::Run))
+            }
+            (Settle::Bury { reason, .. }, Ok(Settled::Yes)) => {
+                self.meters.buried.add(1);
+                decide!(warn, self.meters, "buried", job.key, Some(&lease), reason);
+                Next::Settled(job.receipt(SettledAs::Buried))
+            }
+            (Settle::Release { .. }, Ok(_)) => {
+                self.meters.retried.add(1);
+                let wait = self.settings.backoff.after(lease.attempt);
+                decide!(info, self.meters, "retried", job.key, Some(&lease), wait_ms = wait.as_millis());
+                Next::Later(job.renewed(), wait)
+            }
+            (Settle::Complete { .. }, answer) => {
+                self.meters.completed_not_recorded.add(1);
+                decide!(warn, self.meters, "completed-but-not-recorded", job.key, Some(&lease));
+                self.not_settled(job, answer)
+            }
+            (_, answer) => self.not_settled(job, answer),
+        }
+    }
+
+    /// The claim is gone, or the store is: ask again, or stop.
+    pub(crate) fn not_settled(&self, job: Job<D>, answer: Result<Settled, Option<Error>>) -> Next<D> {
+        match answer {
+            Ok(_) => Next::Later(job.renewed(), Duration::ZERO),
+            Err(None) => Next::Stop(job.unsettled(Why::Stopped)),
+            Err(Some(error)) => Next::Stop(job.unsettled(Why::Fatal(error))),
+        }
+    }
+
+    /// Buries what its claim alone condemns: no ID, too many attempts, another payload.
+    pub(crate) async fn bury_now(&self, ticket: Ticket<D>, reason: String) -> Next<D> {
+        let _hold = self.heartbeat.hold(vec![ticket.lease.clone()], ticket.claimed, Signals::default());
+        let answer = match self.bury(&ticket, reason).await {
+            Verdict::Settle(action) => {
+                let settled = self.settle(&[Settlement::new(&ticket.lease, action.clone())]).await;
+                settled.into_iter().next().map(|answer| (action, answer))
+            }
+            _ => None,
+        };
+        match answer {
+            Some((action, answer)) => self.after(ticket, action, answer),
+            None => Next::Stop(ticket.job.unsettled(Why::Stopped)),
+        }
+    }
+
+    /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
+    pub(crate) fn beside(&self, job: Job<D>) -> Result<Job<D>, Job<D>> {
+        let Some(fingerprint) = job.fingerprint else { return Err(job) };
+        let mut id = fingerprint.0.to_vec();
+        id.extend_from_slice(job.key.id());
+        match job.key.scope().beside("mismatch").with_max_id_len(id.len()).key(id) {
+            Ok(key) => Ok(Job { key, ..job }
+                .renewed()
+                .condemned("the same message ID came before with another payload")),
+            Err(_) => Err(job),
+        }
+    }
+}
+
+/// For answers that cannot be: a mismatch without a fingerprint.
+pub(crate) fn contract_broken() -> Error {
+    Error::new(ErrorKind::Protocol, "the store reports a mismatch for a claim that carried no fingerprint")
+}

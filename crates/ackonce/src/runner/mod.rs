@@ -1,0 +1,233 @@
+//! The one runner: claim, heartbeat, handler, retry with back-off, settle, receipt. Adapters translate
+//! into it and out of it.
+
+mod admit;
+mod conclude;
+mod dispatch;
+mod process;
+mod work;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub use dispatch::{Feed, Laned};
+
+use crate::heartbeat::Heartbeat;
+use crate::observe::Meters;
+use crate::{
+    Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
+    Key, KeyError, Receipt, RecordOnly, Result, Scope, Settings, Unsettled,
+};
+
+/// Runs a handler once per message, whatever number of times the message is delivered.
+///
+/// This is the low level, for a loop of your own: make a [`Job`] of a delivery, [`process`](Self::process)
+/// it, acknowledge the [`Receipt`]. The adapters' consumers do that for you. Cloning is cheap; clones share
+/// everything.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{Context, Delivery, Failure, Job, MemoryStore, Runner, Scope, SettledAs};
+///
+/// struct Order(&'static str);
+/// impl Delivery for Order {
+///     type Message = &'static str;
+///     fn message(&self) -> &'static str { self.0 }
+/// }
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let handler = |cx: Context, order: &'static str| async move {
+///     println!("shipping {order}, attempt {}", cx.attempt());
+///     Ok::<(), Failure>(())
+/// };
+/// let scope = Scope::new("shipping/ship")?;
+/// let runner = Runner::new(Arc::new(MemoryStore::new()), &scope, handler)?;
+/// for _ in 0..2 {
+///     let job = Job::new(scope.key("order-1")?, Order("order-1"));
+///     let receipt = runner.process(job).await.expect("the runner was not stopped");
+///     println!("{:?}", receipt.how()); // Run, then Duplicate
+///     let _to_acknowledge: Order = receipt.redeem();
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+pub struct Runner<D: Delivery, H> {
+    inner: Arc<Inner<D, H>>,
+}
+
+struct Inner<D: Delivery, H> {
+    store: Arc<dyn Deduplicator>,
+    scope: Scope,
+    handler: H,
+    graveyard: Arc<dyn Graveyard<D>>,
+    settings: Settings,
+    heartbeat: Heartbeat,
+    meters: Meters,
+    handlers: Semaphore,
+    /// One at a time: messages that may have killed a worker.
+    quarantine: Semaphore,
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl<D: Delivery, H> Clone for Runner<D, H> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<D: Delivery, H> fmt::Debug for Runner<D, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { store, scope, settings, .. } = &*self.inner;
+        f.debug_struct("Runner")
+            .field("store", store)
+            .field("scope", scope)
+            .field("settings", settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
+    /// A runner with default [`Settings`] whose buried messages are kept in the record only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the heartbeat's thread cannot be started.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(store: Arc<dyn Deduplicator>, scope: &Scope, handler: H) -> Result<Self> {
+        Self::with(store, scope, handler, Settings::default(), Arc::new(RecordOnly))
+    }
+
+    /// A runner with everything chosen.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for settings that cannot work, [`ErrorKind::Unavailable`] if the heartbeat's
+    /// thread cannot be started.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with(
+        store: Arc<dyn Deduplicator>,
+        scope: &Scope,
+        handler: H,
+        settings: Settings,
+        graveyard: Arc<dyn Graveyard<D>>,
+    ) -> Result<Self> {
+        settings.check()?;
+        // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
+        let heartbeat = Heartbeat::start(store.clone(), settings.lease, settings.window).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
+        })?;
+        let inner = Inner {
+            store: Arc::new(Coalesce::new(store)),
+            scope: scope.clone(),
+            graveyard,
+            meters: Meters::new(scope.name(), handler.class()),
+            heartbeat,
+            handler,
+            handlers: Semaphore::new(settings.concurrency),
+            settings,
+            quarantine: Semaphore::new(1),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes one delivery through its whole life: claims it, waits while someone else holds it, runs the
+    /// handler under a heartbeat, retries with back-off, buries what will never succeed, and settles.
+    ///
+    /// A crash at any point leaves a claim that lapses with its lease; the redelivery then runs, or finds
+    /// the record. Dropping the future does the same without the crash.
+    ///
+    /// # Errors
+    /// The delivery unsettled, if the runner was stopped first or the store refuses for good. It must not be
+    /// acknowledged.
+    pub async fn process(&self, job: Job<D>) -> std::result::Result<Receipt<D>, Unsettled<D>> {
+        self.inner.meters.delivered.add(1);
+        process::one(&self.inner, job).await
+    }
+
+    /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of each
+    /// delivery to `done`. This is what a broker's consumer is built on: chunks are claimed in one trip, the
+    /// next one while the present one runs; jobs of one lane run in order, lanes run side by side up to
+    /// [`Settings::concurrency`].
+    ///
+    /// After [`stop`](Self::stop), running handlers get [`Settings::drain`] to finish; then they are cancelled.
+    ///
+    /// # Errors
+    /// What ended the consumer: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
+    pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Laned<D>>>, feed: Feed, done: F) -> Result<()>
+    where
+        F: Fn(std::result::Result<Receipt<D>, Unsettled<D>>) + Send + Sync + 'static,
+    {
+        dispatch::consume(self.inner.clone(), input, feed, done).await
+    }
+
+    /// The key of a message in this runner's scope.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the ID is empty or too long.
+    pub fn key(&self, id: impl Into<bytes::Bytes>) -> std::result::Result<Key, KeyError> {
+        self.inner.scope.key(id)
+    }
+
+    /// Ends all waiting: what is not running goes back unsettled, what runs may finish.
+    pub fn stop(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Ends all work: running handlers are cancelled, settles that the store does not answer are given up.
+    pub fn abort(&self) {
+        self.inner.stop.cancel();
+        self.inner.abort.cancel();
+    }
+
+    /// What was decided so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.inner.meters.counts()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// What is promised as things are set up, with everything that weakens it; also logged, a line each.
+    pub fn announce(&self) -> Guarantee {
+        let guarantee = Guarantee { class: self.inner.meters.class, store: self.inner.store.describe() };
+        let scope = self.inner.scope.name();
+        tracing::info!(target: "ackonce", scope, class = %guarantee.class, store = %guarantee.store.name,
+            lease_ms = u64::try_from(self.inner.settings.lease.as_millis()).unwrap_or(u64::MAX),
+            window_s = self.inner.settings.window.as_secs(), attempts = self.inner.settings.attempts,
+            "{}", guarantee.class.promise());
+        for weakness in &guarantee.store.weaknesses {
+            tracing::warn!(target: "ackonce", scope, store = %guarantee.store.name, "weakened: {weakness}");
+        }
+        guarantee
+    }
+}
+
+/// The class of a runner and its store, as printed at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guarantee {
+    /// The class, from the handler's type.
+    pub class: Class,
+    /// The store, with what weakens the class.
+    pub store: Description,
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "class {} on {}: {}", self.class, self.store.name, self.class.promise())?;
+        for weakness in &self.store.weaknesses {
+            write!(f, "\n  weakened: {weakness}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! From tickets to answers: one group of claims, run under a heartbeat. `run` makes groups of one,
+//! `run_batch` of a whole chunk.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use tracing::Instrument;
+
+use crate::heartbeat::Signals;
+use crate::observe::decide;
+use crate::{
+    Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settings, Settle, Settled, Settlement,
+    Ticket,
+};
+
+use super::Inner;
+use super::conclude::Next;
+
+impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
+    /// Runs one group of claims and settles it. What had to wait for its turn is claimed again first if its
+    /// lease is running down.
+    pub(crate) async fn work(&self, group: Vec<Ticket<D>>) -> Vec<Next<D>> {
+        let (group, mut next) = self.freshen(group).await;
+        if group.is_empty() {
+            return next;
+        }
+        let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
+        let leases = group.iter().map(|t| t.lease.clone()).collect();
+        let hold = self.heartbeat.hold(leases, claimed, Signals::default());
+        next.extend(match self.meters.class {
+            Class::AtMostOnce => self.record_then_run(group, &hold.signals).await,
+            _ => {
+                let answers = self.run(&group, &hold.signals).await;
+                // Still held: a burial may take its time.
+                self.conclude(group, answers).await
+            }
+        });
+        next
+    }
+
+    /// Renews leases that ran down in a queue, in one trip. Those that were taken over are claimed again.
+    async fn freshen(&self, group: Vec<Ticket<D>>) -> (Vec<Ticket<D>>, Vec<Next<D>>) {
+        let Settings { lease, window, .. } = self.settings;
+        if group.iter().all(|t| t.claimed.elapsed() < lease / 3) {
+            return (group, Vec::new());
+        }
+        let sent = Instant::now();
+        let extend = Settle::Extend { lease, window };
+        let settlements: Vec<_> = group.iter().map(|t| Settlement::new(&t.lease, extend.clone())).collect();
+        let (mut fresh, mut next) = (Vec::with_capacity(group.len()), Vec::new());
+        for (ticket, answer) in group.into_iter().zip(self.settle(&settlements).await) {
+            match answer {
+                Ok(Settled::Yes) => fresh.push(Ticket { claimed: sent, ..ticket }),
+                other => next.push(self.not_settled(ticket.job, other)),
+            }
+        }
+        (fresh, next)
+    }
+
+    async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Vec<Answer> {
+        let mut items = Vec::with_capacity(group.len());
+        for ticket in group {
+            decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
+            let cx = Context::new(ticket.lease.clone(), signals.cancelled.clone());
+            items.push(Item { cx, message: ticket.job.delivery.message() });
+        }
+        self.meters.run.add(group.len() as u64);
+        let span = tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len());
+        let handling = AssertUnwindSafe(self.handler.handle(items)).catch_unwind().instrument(span);
+        let why: String = tokio::select! {
+            biased;
+            answers = handling => return match answers {
+                Ok(answers) => complete(answers, group.len()),
+                Err(panic) => {
+                    let text = format!("the handler panicked: {}", panic_text(panic.as_ref()));
+                    group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect()
+                }
+            },
+            () = signals.lost.cancelled() => {
+                self.meters.lease_lost.add(group.len() as u64);
+                "the lease was lost while the handler ran; it was cancelled".into()
+            }
+            () = tokio::time::sleep(self.settings.run_limit) => {
+                "the handler ran past Settings::run_limit; it was cancelled".into()
+            }
+            () = self.abort.cancelled() => "the handler was cancelled at shutdown".into(),
+        };
+        signals.cancelled.cancel();
+        tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
+        group.iter().map(|_| Err(Failure::Cancelled(why.clone().into()))).collect()
+    }
+
+    /// [`Class::AtMostOnce`]: only what the store has recorded as done is run, and a failure changes nothing.
+    async fn record_then_run(&self, group: Vec<Ticket<D>>, signals: &Signals) -> Vec<Next<D>> {
+        let done = Settle::Complete { window: self.settings.window, outcome: None };
+        let settlements: Vec<_> = group.iter().map(|t| Settlement::new(&t.lease, done.clone())).collect();
+        let recorded = self.settle(&settlements).await;
+        let mut next: Vec<Option<Next<D>>> = Vec::new();
+        let mut to_run = Vec::new();
+        for (ticket, settled) in group.into_iter().zip(recorded) {
+            next.push(match settled {
+                Ok(Settled::Yes) => {
+                    to_run.push(ticket);
+                    None
+                }
+                other => Some(self.not_settled(ticket.job, other)),
+            });
+        }
+        let answers = if to_run.is_empty() { Vec::new() } else { self.run(&to_run, signals).await };
+        let mut ran = to_run.into_iter().zip(answers).map(|(ticket, answer)| {
+            if let Err(failure) = answer {
+                decide!(warn, self.meters, "failed", ticket.job.key, Some(&ticket.lease), error = %failure);
+            }
+            Next::Settled(ticket.job.receipt(crate::SettledAs::Run))
+        });
+        next.into_iter().filter_map(|n| n.or_else(|| ran.next())).collect()
+    }
+}
+
+/// As many answers as items; a handler that gave fewer has an unknown outcome for the rest.
+fn complete(mut answers: Vec<Answer>, expected: usize) -> Vec<Answer> {
+    answers.truncate(expected);
+    while answers.len() < expected {
+        answers.push(Err::<Effect, _>(Failure::unknown("the batch handler gave no answer for this message")));
+    }
+    answers
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

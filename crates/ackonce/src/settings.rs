@@ -1,0 +1,198 @@
+//! How a runner behaves: lengths, limits, and what to do in the cases that have no single right answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::{Context, Error, ErrorKind, Result};
+
+/// How a runner behaves. Start from [`Settings::default`] and change what you must.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{OnUnknown, Settings};
+/// let settings = Settings::default()
+///     .with_lease(Duration::from_secs(60))
+///     .with_attempts(3)
+///     .with_on_unknown(OnUnknown::Park);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How long a claim is held without a heartbeat; default 15 s. After a worker dies, its messages wait
+    /// this long. A heartbeat renews it at a third.
+    pub lease: Duration,
+    /// How long a settled record is remembered; default 7 days. It must outlast the latest possible
+    /// redelivery: topic retention, retry ladders, dead-letter redrives, a provider's retry schedule.
+    pub window: Duration,
+    /// How often a message may be attempted before it is buried; default 5, at least 1. Attempts are
+    /// counted in the store at claim time, so a message that kills the process is counted. With fewer than
+    /// 3, a message that ran beside such a killer may be buried with it.
+    pub attempts: u32,
+    /// The wait between attempts.
+    pub backoff: Backoff,
+    /// The longest a handler may run, heartbeats or not; default 15 minutes. After it the handler is
+    /// cancelled and the outcome is unknown.
+    pub run_limit: Duration,
+    /// The most handlers running at once; default 64.
+    pub concurrency: usize,
+    /// The most messages claimed in one trip; default 500.
+    pub chunk: usize,
+    /// How long running handlers get to finish at shutdown, before they are cancelled; default 20 s.
+    pub drain: Duration,
+    /// What to do with the same ID under another payload.
+    pub on_mismatch: OnMismatch,
+    /// What to do when an effect may have happened.
+    pub on_unknown: OnUnknown,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(15),
+            window: Duration::from_secs(7 * 24 * 3600),
+            attempts: 5,
+            backoff: Backoff::default(),
+            run_limit: Duration::from_secs(15 * 60),
+            concurrency: 64,
+            chunk: 500,
+            drain: Duration::from_secs(20),
+            on_mismatch: OnMismatch::Bury,
+            on_unknown: OnUnknown::RunAgain,
+        }
+    }
+}
+
+macro_rules! with {
+    ($($name:ident $field:ident $t:ty;)*) => {$(
+        #[doc = concat!("The same with another [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+        #[must_use]
+        pub fn $name(mut self, $field: $t) -> Self {
+            self.$field = $field;
+            self
+        }
+    )*};
+}
+
+impl Settings {
+    with! {
+        with_lease lease Duration;
+        with_window window Duration;
+        with_attempts attempts u32;
+        with_backoff backoff Backoff;
+        with_run_limit run_limit Duration;
+        with_concurrency concurrency usize;
+        with_chunk chunk usize;
+        with_drain drain Duration;
+        with_on_mismatch on_mismatch OnMismatch;
+        with_on_unknown on_unknown OnUnknown;
+    }
+
+    /// Refuses what cannot work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the setting.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
+        if self.lease < Duration::from_millis(50) {
+            return refuse("Settings::lease is under 50 ms: no heartbeat could keep it");
+        }
+        if self.window < self.lease {
+            return refuse("Settings::window is shorter than the lease: a record would be forgotten at once");
+        }
+        if self.attempts == 0 || self.concurrency == 0 || self.chunk == 0 {
+            return refuse("Settings::attempts, concurrency and chunk must be at least 1");
+        }
+        Ok(())
+    }
+
+    /// The attempt from which a message that may have killed its worker runs alone. Messages in flight
+    /// beside a killer are charged with it; alone, a crash is charged to the guilty only.
+    pub(crate) fn isolate_from(&self) -> u32 {
+        self.attempts.saturating_sub(1).max(2)
+    }
+}
+
+/// Exponential back-off with jitter, so that workers which failed together do not come back together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait after the first failure; default 100 ms.
+    pub min: Duration,
+    /// The longest wait; default 30 s.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+impl Backoff {
+    /// The wait after the `n`-th failure in a row, from 1: doubling from `min` to `max`, plus up to as much
+    /// again at random, cut at `max`.
+    #[must_use]
+    pub fn after(&self, n: u32) -> Duration {
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times();
+        let skip = n.saturating_sub(1).min(31) as usize;
+        builder.build().nth(skip).unwrap_or(self.max).min(self.max)
+    }
+}
+
+/// What to do with the same ID under another payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMismatch {
+    /// Bury it with the reason. The first message's record stays as it is.
+    #[default]
+    Bury,
+    /// Stop the consumer with an error; nothing is acknowledged.
+    Fail,
+}
+
+/// What to do when an effect may have happened: the worker died or stalled with the claim, the handler
+/// panicked, was cancelled or said so.
+#[derive(Clone, Default)]
+pub enum OnUnknown {
+    /// Run it again, while attempts remain. Right for idempotent, keyed and inbox effects.
+    #[default]
+    RunAgain,
+    /// Bury it for a person to look at. Right where doubling is worse than waiting.
+    Park,
+    /// Ask whether it happened.
+    Ask(Arc<dyn Probe>),
+}
+
+impl fmt::Debug for OnUnknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RunAgain => "RunAgain",
+            Self::Park => "Park",
+            Self::Ask(_) => "Ask",
+        })
+    }
+}
+
+/// Answers whether an effect happened, by asking the effect's target.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// What became of the effect of this message. Called under the claim, before the handler would run again.
+    async fn probe(&self, cx: &Context) -> Found;
+}
+
+/// What a [`Probe`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It happened: record it, do not run again.
+    Happened,
+    /// It did not, and will not: run again.
+    NotHappened,
+    /// It cannot be told: bury it for a person.
+    CannotTell,
+}

@@ -1,0 +1,111 @@
+//! A store whose replies can be scripted, and a delivery that is a number.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ackonce::{
+    Backoff, ClaimRequest, Claimed, Deduplicator, Delivery, Description, Error, ErrorKind, Job, MemoryStore,
+    Result, Scope, Settings, Settled, Settlement,
+};
+use async_trait::async_trait;
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    ErrorBefore,
+    /// Applied, reply lost.
+    ErrorAfter,
+    Never,
+    Refuse,
+}
+
+/// The in-memory store behind a script of faults for claims and one for settles (heartbeats included).
+#[derive(Debug, Default, Clone)]
+pub struct Scripted {
+    pub store: MemoryStore,
+    pub claims: Arc<Mutex<VecDeque<Fault>>>,
+    pub settles: Arc<Mutex<VecDeque<Fault>>>,
+    /// While set, every settle fails.
+    pub settles_down: Arc<AtomicBool>,
+}
+
+fn error(kind: ErrorKind) -> Error {
+    Error::new(kind, "scripted")
+}
+
+async fn apply<T>(fault: Option<Fault>, call: impl Future<Output = Result<T>>) -> Result<T> {
+    match fault {
+        None => call.await,
+        Some(Fault::ErrorBefore) => Err(error(ErrorKind::Unavailable)),
+        Some(Fault::ErrorAfter) => call.await.and(Err(error(ErrorKind::Timeout))),
+        Some(Fault::Never) => std::future::pending().await,
+        Some(Fault::Refuse) => Err(error(ErrorKind::Config)),
+    }
+}
+
+#[async_trait]
+impl Deduplicator for Scripted {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let fault = self.claims.lock().unwrap().pop_front();
+        apply(fault, self.store.claim(requests)).await
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let fault = match self.settles_down.load(Ordering::SeqCst) {
+            true => Some(Fault::ErrorBefore),
+            false => self.settles.lock().unwrap().pop_front(),
+        };
+        apply(fault, self.store.settle(settlements)).await
+    }
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Number {
+    pub n: u64,
+    pub current: Arc<AtomicBool>,
+}
+
+impl Delivery for Number {
+    type Message = u64;
+    fn message(&self) -> u64 {
+        self.n
+    }
+    fn is_current(&self) -> bool {
+        self.current.load(Ordering::SeqCst)
+    }
+}
+
+pub fn scope() -> Scope {
+    Scope::new("test").unwrap()
+}
+
+pub fn delivery(n: u64) -> Number {
+    Number { n, current: Arc::new(AtomicBool::new(true)) }
+}
+
+pub fn job(n: u64) -> Job<Number> {
+    Job::new(scope().key(n.to_string()).unwrap(), delivery(n))
+}
+
+/// Short back-offs; a lease long enough that no test loses it by a slow machine.
+pub fn settings() -> Settings {
+    Settings::default()
+        .with_lease(Duration::from_secs(20))
+        .with_backoff(Backoff { min: Duration::from_millis(1), max: Duration::from_millis(5) })
+}
+
+pub fn claim_request(n: u64, lease: Duration) -> ClaimRequest {
+    ClaimRequest {
+        key: scope().key(n.to_string()).unwrap(),
+        token: ackonce::Token::random(),
+        lease,
+        window: Duration::from_secs(3600),
+        fingerprint: None,
+    }
+}

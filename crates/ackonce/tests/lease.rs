@@ -1,0 +1,83 @@
+//! Leases and heartbeats in real time: long handlers, blocked executors, stores that go away.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ackonce::{Context, Failure, Handler, RecordOnly, Runner, SettledAs, Why};
+use common::{Number, Scripted, job, scope, settings};
+
+const LEASE: Duration = Duration::from_millis(600);
+
+fn runner<H: Handler<u64>>(store: &Scripted, handler: H) -> Runner<Number, H> {
+    let settings = settings().with_lease(LEASE);
+    Runner::with(Arc::new(store.clone()), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap()
+}
+
+#[tokio::test]
+async fn a_handler_longer_than_its_lease_keeps_it() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let runner = runner(&Scripted::default(), move |_: Context, _: u64| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(LEASE * 3).await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let (first, twin) = tokio::join!(runner.process(job(1)), runner.process(job(1)));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    assert!([first, twin].into_iter().any(|r| r.unwrap().how() == SettledAs::Run));
+    assert_eq!(runner.counts().lease_lost, 0);
+}
+
+/// One executor thread, blocked for three leases: the heartbeat has a thread of its own.
+#[tokio::test]
+async fn a_handler_that_blocks_the_executor_keeps_its_lease() {
+    let store = Scripted::default();
+    let runner = runner(&store, |cx: Context, _: u64| async move {
+        std::thread::sleep(LEASE * 3);
+        assert!(!cx.is_cancelled());
+        Ok::<_, Failure>(())
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runner.counts().completed_not_recorded, 0);
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_renewed_cancels_the_handler_and_the_message_runs_again() {
+    let store = Scripted::default();
+    let down = store.settles_down.clone();
+    let warned = Arc::new(AtomicU32::new(0));
+    let tell = warned.clone();
+    let runner = runner(&store, move |cx: Context, _: u64| {
+        let (down, tell) = (down.clone(), tell.clone());
+        async move {
+            if cx.attempt() > 1 {
+                down.store(false, Ordering::SeqCst);
+                return Ok::<_, Failure>(());
+            }
+            down.store(true, Ordering::SeqCst);
+            cx.cancelled().await;
+            tell.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        }
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(warned.load(Ordering::SeqCst), 1, "told before it was dropped");
+}
+
+#[tokio::test]
+async fn aborting_cancels_the_handler_and_leaves_its_claim_to_the_lease() {
+    let store = Scripted::default();
+    let runner = runner(&store, |_: Context, _: u64| std::future::pending::<Result<(), Failure>>());
+    let working = runner.clone();
+    let working = tokio::spawn(async move { working.process(job(1)).await });
+    while runner.counts().run == 0 {
+        tokio::task::yield_now().await;
+    }
+    runner.abort();
+    assert!(matches!(working.await.unwrap().unwrap_err().why(), Why::Stopped));
+}

@@ -1,0 +1,303 @@
+//! The runner against a store that fails on cue: what runs, how often, and what may be acknowledged.
+
+mod common;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ackonce::{
+    AtMostOnce, BoxError, Burial, Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Fingerprint,
+    Found, Graveyard, Handler, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner, Settings,
+    SettledAs, State, Why,
+};
+use async_trait::async_trait;
+use common::{Fault, Number, Scripted, claim_request, job, scope, settings};
+
+type Runs = Arc<AtomicU32>;
+
+fn runner<H: Handler<u64>>(store: &Scripted, settings: Settings, handler: H) -> Runner<Number, H> {
+    Runner::with(Arc::new(store.clone()), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap()
+}
+
+/// A handler that counts its runs and fails the first `failures` of them.
+fn counting(failures: u32) -> (Runs, impl Handler<u64>) {
+    let runs = Runs::default();
+    let count = runs.clone();
+    let handler = move |_: Context, _: u64| {
+        let run = count.fetch_add(1, Ordering::SeqCst);
+        async move { if run < failures { Err(Failure::from("not yet")) } else { Ok(()) } }
+    };
+    (runs, handler)
+}
+
+async fn state(store: &Scripted, n: u64) -> State {
+    match store.store.claim_one(claim_request(n, Duration::from_secs(9))).await.unwrap() {
+        Claimed::Done(record) => record.state,
+        Claimed::Busy { .. } => State::Claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_redelivery_finds_the_record_and_does_not_run() {
+    let (runs, handler) = counting(0);
+    let runner = runner(&Scripted::default(), settings(), handler);
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert!(matches!(runner.process(job(1)).await.unwrap().how(), SettledAs::Duplicate { .. }));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    let counts = runner.counts();
+    assert_eq!((counts.delivered, counts.run, counts.duplicate), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn twins_at_the_same_time_run_once_and_all_end_settled() {
+    let (runs, handler) = counting(0);
+    let runner = runner(&Scripted::default(), settings(), handler);
+    let all = futures_util::future::join_all((0..50).map(|_| runner.process(job(1)))).await;
+    assert_eq!(all.iter().filter(|r| r.as_ref().unwrap().how() == SettledAs::Run).count(), 1);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_retried_with_its_attempt_counted() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = attempts.clone();
+    let runner = runner(&Scripted::default(), settings(), move |cx: Context, _: u64| {
+        seen.lock().unwrap().push((cx.attempt(), cx.fence(), cx.idempotency_key("x")));
+        let fail = cx.attempt() < 3;
+        async move { if fail { Err("boom".into()) } else { Ok(()) } }
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    let attempts = attempts.lock().unwrap();
+    assert_eq!(attempts.iter().map(|a| a.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(
+        attempts.is_sorted_by(|a, b| a.1 < b.1 && a.2 == b.2),
+        "fences grow, the key stays: {attempts:?}"
+    );
+    assert_eq!(runner.counts().retried, 2);
+}
+
+#[derive(Default)]
+struct Graves(Mutex<Vec<Burial>>, AtomicU32);
+
+#[async_trait]
+impl Graveyard<Number> for Graves {
+    async fn bury(&self, _: &Number, burial: &Burial) -> Result<(), BoxError> {
+        if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err("closed at first".into());
+        }
+        self.0.lock().unwrap().push(burial.clone());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn used_up_attempts_and_permanent_failures_are_buried_once_the_graveyard_confirms() {
+    let store = Scripted::default();
+    let graves = Arc::new(Graves::default());
+    let handler = |_: Context, n: u64| async move {
+        Err::<(), _>(if n == 1 { Failure::from("always") } else { Failure::permanent("never") })
+    };
+    let settings = settings().with_attempts(3);
+    let runner = Runner::with(Arc::new(store.clone()), &scope(), handler, settings, graves.clone()).unwrap();
+    for n in [1, 2] {
+        assert_eq!(runner.process(job(n)).await.unwrap().how(), SettledAs::Buried);
+        assert_eq!(state(&store, n).await, State::Buried);
+    }
+    let buried = graves.0.lock().unwrap();
+    assert_eq!(buried.iter().map(|b| b.attempts).collect::<Vec<_>>(), [3, 1]);
+    assert!(buried[0].reason.contains("always") && buried[1].reason.contains("never"));
+    assert!(matches!(runner.process(job(1)).await.unwrap().how(), SettledAs::Duplicate { .. }));
+}
+
+#[tokio::test]
+async fn infrastructure_failures_do_not_use_up_attempts() {
+    let runs = Runs::default();
+    let count = runs.clone();
+    let handler = move |cx: Context, _: u64| {
+        assert_eq!(cx.attempt(), 1);
+        let run = count.fetch_add(1, Ordering::SeqCst);
+        async move { if run < 9 { Err(Failure::infrastructure("database down")) } else { Ok(()) } }
+    };
+    let runner = runner(&Scripted::default(), settings().with_attempts(2), handler);
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runs.load(Ordering::SeqCst), 10);
+}
+
+#[tokio::test]
+async fn a_panic_is_unknown_and_runs_again_or_is_parked_by_policy() {
+    let handler = |cx: Context, _: u64| async move {
+        assert!(cx.attempt() > 1, "first");
+        Ok::<_, Failure>(())
+    };
+    let store = Scripted::default();
+    let again = runner(&store, settings(), handler);
+    assert_eq!(again.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    let park = runner(&store, settings().with_on_unknown(OnUnknown::Park), handler);
+    assert_eq!(park.process(job(2)).await.unwrap().how(), SettledAs::Buried);
+}
+
+struct Says(Found);
+
+#[async_trait]
+impl Probe for Says {
+    async fn probe(&self, cx: &Context) -> Found {
+        assert_eq!(cx.previous(), Previous::Vanished);
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn after_a_silent_death_the_policy_decides() {
+    let cases = [
+        (OnUnknown::RunAgain, SettledAs::Run, 1),
+        (OnUnknown::Park, SettledAs::Buried, 0),
+        (OnUnknown::Ask(Arc::new(Says(Found::Happened))), SettledAs::Run, 0),
+        (OnUnknown::Ask(Arc::new(Says(Found::NotHappened))), SettledAs::Run, 1),
+        (OnUnknown::Ask(Arc::new(Says(Found::CannotTell))), SettledAs::Buried, 0),
+    ];
+    for (policy, how, expected) in cases {
+        let store = Scripted::default();
+        // Somebody claimed it, and died: its lease is over.
+        store.claim(&[claim_request(1, Duration::ZERO)]).await.unwrap();
+        let (runs, handler) = counting(0);
+        let runner = runner(&store, settings().with_on_unknown(policy), handler);
+        assert_eq!(runner.process(job(1)).await.unwrap().how(), how);
+        assert_eq!(runs.load(Ordering::SeqCst), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_kills_its_worker_is_buried_after_its_attempts() {
+    let store = Scripted::default();
+    for _ in 0..3 {
+        assert!(matches!(
+            store.claim_one(claim_request(1, Duration::ZERO)).await.unwrap(),
+            Claimed::Acquired(_)
+        ));
+    }
+    let (runs, handler) = counting(0);
+    let runner = runner(&store, settings().with_attempts(3), handler);
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn suspects_run_one_at_a_time_and_are_not_charged_for_waiting() {
+    let store = Scripted::default();
+    for n in 0..10 {
+        store.claim(&[claim_request(n, Duration::ZERO)]).await.unwrap();
+    }
+    let running = Runs::default();
+    let now = running.clone();
+    let handler = move |cx: Context, _: u64| {
+        let now = now.clone();
+        async move {
+            assert_eq!(cx.attempt(), 2, "the wait in quarantine was refunded");
+            assert_eq!(now.fetch_add(1, Ordering::SeqCst), 0, "alone");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, Failure>(())
+        }
+    };
+    let runner = runner(&store, settings().with_attempts(2), handler);
+    for outcome in futures_util::future::join_all((0..10).map(|n| runner.process(job(n)))).await {
+        assert_eq!(outcome.unwrap().how(), SettledAs::Run);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_costs_neither_an_attempt_nor_the_message() {
+    let store = Scripted::default();
+    store.claims.lock().unwrap().extend([Fault::ErrorBefore, Fault::ErrorAfter, Fault::ErrorAfter]);
+    store.settles.lock().unwrap().extend([Fault::ErrorAfter, Fault::ErrorBefore]);
+    let runner = runner(&store, settings(), |cx: Context, _: u64| async move {
+        assert_eq!(cx.attempt(), 1);
+        Ok::<_, Failure>(())
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(state(&store, 1).await, State::Done);
+    assert_eq!(runner.counts().store_unavailable, 5);
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_for_good_ends_it_unsettled() {
+    let store = Scripted::default();
+    store.claims.lock().unwrap().push_back(Fault::Refuse);
+    let (runs, handler) = counting(0);
+    let unsettled = runner(&store, settings(), handler).process(job(1)).await.unwrap_err();
+    assert!(matches!(unsettled.why(), Why::Fatal(_)));
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_same_id_with_another_payload_is_buried_beside_the_first_or_fails() {
+    let store = Scripted::default();
+    let (runs, handler) = counting(0);
+    let bury = runner(&store, settings(), handler);
+    let print = |text: &str| Fingerprint::of(text.as_bytes());
+    assert_eq!(bury.process(job(1).with_fingerprint(print("a"))).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(bury.process(job(1).with_fingerprint(print("b"))).await.unwrap().how(), SettledAs::Buried);
+    let again = bury.process(job(1).with_fingerprint(print("b"))).await.unwrap().how();
+    assert!(matches!(again, SettledAs::Duplicate { .. }), "buried once");
+    assert_eq!(state(&store, 1).await, State::Done, "the first record is untouched");
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+
+    let fail = runner(&store, settings().with_on_mismatch(OnMismatch::Fail), counting(0).1);
+    let unsettled = fail.process(job(1).with_fingerprint(print("b"))).await.unwrap_err();
+    assert!(matches!(unsettled.why(), Why::Fatal(_)));
+}
+
+#[tokio::test]
+async fn at_most_once_is_recorded_before_it_runs() {
+    let store = Scripted::default();
+    let looking = store.clone();
+    let handler = AtMostOnce(move |_: Context, n: u64| {
+        let store = looking.clone();
+        async move {
+            assert_eq!(state(&store, n).await, State::Done);
+            Err::<(), _>(Failure::from("lost"))
+        }
+    });
+    let runner = runner(&store, settings(), handler);
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert!(matches!(runner.process(job(1)).await.unwrap().how(), SettledAs::Duplicate { .. }));
+}
+
+#[tokio::test]
+async fn stopping_hands_back_what_waits_and_lets_running_handlers_finish() {
+    let store = Scripted::default();
+    let hold = Arc::new(tokio::sync::Notify::new());
+    let (go, started) = (hold.clone(), Arc::new(tokio::sync::Notify::new()));
+    let tell = started.clone();
+    let runner = runner(&store, settings(), move |_: Context, _: u64| {
+        let (go, tell) = (go.clone(), tell.clone());
+        async move {
+            tell.notify_one();
+            go.notified().await;
+            Ok::<_, Failure>(())
+        }
+    });
+    let (running, twin) = (runner.clone(), runner.clone());
+    let running = tokio::spawn(async move { running.process(job(1)).await });
+    started.notified().await;
+    let twin = tokio::spawn(async move { twin.process(job(1)).await });
+    runner.stop();
+    assert!(matches!(twin.await.unwrap().unwrap_err().why(), Why::Stopped), "busy: never acknowledged");
+    hold.notify_one();
+    assert_eq!(running.await.unwrap().unwrap().how(), SettledAs::Run);
+    assert!(matches!(runner.process(job(2)).await.unwrap_err().why(), Why::Stopped));
+}
+
+#[tokio::test]
+async fn what_is_not_current_is_handed_back_and_can_be_claimed_at_once() {
+    let store = Scripted::default();
+    let (runs, handler) = counting(0);
+    let runner = runner(&store, settings(), handler);
+    let revoked = job(1);
+    revoked.delivery().current.store(false, Ordering::SeqCst);
+    assert!(matches!(runner.process(revoked).await.unwrap_err().why(), Why::NotCurrent));
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
