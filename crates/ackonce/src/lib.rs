@@ -8,6 +8,7 @@ mod context;
 mod error;
 mod handler;
 mod heartbeat;
+mod ids;
 mod key;
 mod memory;
 mod observe;
@@ -16,6 +17,8 @@ mod record;
 mod runner;
 mod settings;
 mod settle;
+#[cfg(feature = "signal")]
+mod signal;
 mod store;
 mod ticket;
 
@@ -26,6 +29,7 @@ pub use coalesce::Coalesce;
 pub use context::Context;
 pub use error::{BoxError, Error, ErrorKind, Repeat, Result};
 pub use handler::{Answer, AtMostOnce, Batch, Effect, Failure, Handler, Item, Keyed};
+pub use ids::{IdError, IdSource, Identify, MessageIds};
 pub use key::{DEFAULT_MAX_ID_LEN, Key, KeyError, MAX_SCOPE_LEN, Scope};
 pub use memory::MemoryStore;
 pub use observe::Counts;
@@ -33,7 +37,9 @@ pub use record::{Record, State};
 pub use runner::{Feed, Guarantee, Laned, Runner};
 pub use settings::{Backoff, Found, OnMismatch, OnUnknown, Probe, Settings};
 pub use settle::{Attempt, Settle, Settled, Settlement};
+#[cfg(feature = "signal")]
+pub use signal::shutdown_on_signals;
 pub use store::{Deduplicator, DeduplicatorExt, Description};
-pub use ticket::{Delivery, Job, Receipt, SettledAs, Ticket, Unsettled, Why};
+pub use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;

@@ -18,6 +18,20 @@ pub trait Delivery: Send + Sync + 'static {
     fn is_current(&self) -> bool {
         true
     }
+
+    /// Told when it starts to wait or to run, for adapters that keep the books.
+    fn note(&self, _stage: Stage) {}
+}
+
+/// What an unsettled delivery is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Its handler runs.
+    Running,
+    /// Somebody else holds its message.
+    Busy,
+    /// It waits to be attempted again.
+    Retrying,
 }
 
 /// A delivery with its identity, ready to be claimed.

@@ -1,4 +1,5 @@
 //! Leases and heartbeats in real time: long handlers, blocked executors, stores that go away.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The runner against a store that fails on cue: what runs, how often, and what may be acknowledged.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
 
@@ -105,7 +106,7 @@ async fn used_up_attempts_and_permanent_failures_are_buried_once_the_graveyard_c
         assert_eq!(runner.process(job(n)).await.unwrap().how(), SettledAs::Buried);
         assert_eq!(state(&store, n).await, State::Buried);
     }
-    let buried = graves.0.lock().unwrap();
+    let buried = graves.0.lock().unwrap().clone();
     assert_eq!(buried.iter().map(|b| b.attempts).collect::<Vec<_>>(), [3, 1]);
     assert!(buried[0].reason.contains("always") && buried[1].reason.contains("never"));
     assert!(matches!(runner.process(job(1)).await.unwrap().how(), SettledAs::Duplicate { .. }));

@@ -8,7 +8,7 @@ use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
     Answer, Attempt, Burial, Deduplicator, Delivery, Error, ErrorKind, Failure, Job, Lease, OnUnknown,
-    Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Ticket, Unsettled,
+    Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::Inner;
@@ -170,6 +170,7 @@ impl<D: Delivery, H> Inner<D, H> {
             }
             (Settle::Release { .. }, Ok(_)) => {
                 self.meters.retried.add(1);
+                job.delivery.note(Stage::Retrying);
                 let wait = self.settings.backoff.after(lease.attempt);
                 decide!(info, self.meters, "retried", job.key, Some(&lease), wait_ms = wait.as_millis());
                 Next::Later(job.renewed(), wait)

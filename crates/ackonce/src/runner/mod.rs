@@ -186,6 +186,12 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         self.inner.abort.cancel();
     }
 
+    /// Whether it was stopped, by [`stop`](Self::stop), [`abort`](Self::abort) or an error that ends it.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.inner.stop.is_cancelled()
+    }
+
     /// What was decided so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::ticket::Why;
 use crate::{
     Class, Context, Delivery, Effect, Failure, Found, Handler, Job, OnMismatch, OnUnknown, Previous, Receipt,
-    Ticket, Unsettled,
+    Stage, Ticket, Unsettled,
 };
 
 use super::Inner;
@@ -14,6 +14,8 @@ use super::conclude::{Next, contract_broken};
 
 /// The longest wait before asking again for a message that somebody else holds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
+/// How often a waiting delivery looks whether it is still wanted.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 pub(crate) async fn one<D: Delivery, H: Handler<D::Message>>(
     inner: &Inner<D, H>,
@@ -59,6 +61,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             Admission::Refused(unsettled) => Next::Stop(unsettled),
             Admission::Busy(job, free_in) => {
                 *waits += 1;
+                job.delivery.note(Stage::Busy);
                 let ask = self.settings.backoff.after(*waits).min(BUSY_MAX);
                 // Its own token: the claim was not granted, and may yet be if this was a late copy.
                 Next::Later(job, ask.min(free_in + Duration::from_millis(1)))
@@ -69,14 +72,22 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
     }
 
-    /// Waits, unless stopped; `Err` says why not to go on.
+    /// Waits, unless stopped or revoked meanwhile; `Err` says why not to go on.
     async fn wait(&self, job: &Job<D>, wait: Duration) -> Result<(), Why> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(Why::Stopped),
-            () = tokio::time::sleep(wait) => {}
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Why::Stopped),
+                () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_UP)) => {}
+            }
+            if !job.delivery.is_current() {
+                return Err(Why::NotCurrent);
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(());
+            }
         }
-        if job.delivery.is_current() { Ok(()) } else { Err(Why::NotCurrent) }
     }
 
     async fn start(&self, ticket: Ticket<D>) -> Next<D> {

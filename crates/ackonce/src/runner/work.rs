@@ -12,7 +12,7 @@ use crate::heartbeat::Signals;
 use crate::observe::decide;
 use crate::{
     Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settings, Settle, Settled, Settlement,
-    Ticket,
+    Stage, Ticket,
 };
 
 use super::Inner;
@@ -63,6 +63,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         let mut items = Vec::with_capacity(group.len());
         for ticket in group {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
+            ticket.job.delivery.note(Stage::Running);
             let cx = Context::new(ticket.lease.clone(), signals.cancelled.clone());
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }

@@ -1,5 +1,6 @@
 //! A store whose replies can be scripted, and a delivery that is a number.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::VecDeque;
 use std::future::Future;

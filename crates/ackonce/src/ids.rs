@@ -1,0 +1,218 @@
+//! Where a message's ID comes from, for every adapter: sources that compose, and what to do without one.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+/// One place an ID can be read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdSource {
+    /// A header or property of this name, such as `message-id`, `ce-id` (CloudEvents) or `idempotency-key`.
+    /// The same header twice with different values is malformed, not a choice.
+    Header(String),
+    /// The record key (Kafka) or routing identity; right only where a key is a business event, not an entity.
+    Key,
+    /// A string or whole number in the JSON payload, by RFC 6901 pointer: `/data/object/id`.
+    Json(String),
+    /// SHA-256 of the payload: two messages with equal payloads are one.
+    Payload,
+    /// The broker's coordinates, such as topic, partition and offset, bound to what was found there. It
+    /// recognises a redelivery, never a message published twice.
+    Coordinates,
+}
+
+/// What a message must show of itself to be identified.
+pub trait Identify {
+    /// The values of all headers of that name, in order.
+    fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a>;
+    /// The record key, if there is one.
+    fn key(&self) -> Option<&[u8]>;
+    /// The payload; empty if there is none.
+    fn payload(&self) -> &[u8];
+    /// Where the broker keeps it, bound to its incarnation; `None` where the broker has no such thing.
+    fn coordinates(&self) -> Option<Vec<u8>>;
+}
+
+/// Why a message has no usable ID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// None of the sources is present.
+    #[error("no message ID: none of {0} is present")]
+    Missing(String),
+    /// A source is present and unusable. Sources after it are not asked: guessing would split one message in two.
+    #[error("malformed message ID in {source_name}: {why}")]
+    Malformed {
+        /// The source.
+        source_name: String,
+        /// What is wrong.
+        why: Cow<'static, str>,
+    },
+}
+
+/// The sources to ask, in order: the first one present decides.
+///
+/// ```
+/// use ackonce::{IdSource, MessageIds};
+/// let ids = MessageIds::first_of([IdSource::Header("message-id".into()), IdSource::Header("ce-id".into())]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageIds(Vec<IdSource>);
+
+impl MessageIds {
+    /// These sources, in this order.
+    pub fn first_of(sources: impl IntoIterator<Item = IdSource>) -> Self {
+        Self(sources.into_iter().collect())
+    }
+
+    /// The sources.
+    #[must_use]
+    pub fn sources(&self) -> &[IdSource] {
+        &self.0
+    }
+
+    /// The ID of this message.
+    ///
+    /// # Errors
+    /// [`IdError`]: no source is present, or the first present one is unusable.
+    pub fn find(&self, message: &impl Identify) -> Result<Bytes, IdError> {
+        for source in &self.0 {
+            match source.read(message) {
+                Ok(None) => {}
+                Ok(Some(id)) if id.is_empty() => return Err(source.malformed("it is empty")),
+                Ok(Some(id)) => return Ok(id),
+                Err(why) => return Err(source.malformed(why)),
+            }
+        }
+        let names: Vec<_> = self.0.iter().map(IdSource::name).collect();
+        Err(IdError::Missing(names.join(", ")))
+    }
+}
+
+impl IdSource {
+    fn name(&self) -> String {
+        match self {
+            Self::Header(name) => format!("header {name:?}"),
+            Self::Key => "key".into(),
+            Self::Json(pointer) => format!("payload {pointer:?}"),
+            Self::Payload => "payload".into(),
+            Self::Coordinates => "coordinates".into(),
+        }
+    }
+
+    fn malformed(&self, why: impl Into<Cow<'static, str>>) -> IdError {
+        IdError::Malformed { source_name: self.name(), why: why.into() }
+    }
+
+    fn read(&self, message: &impl Identify) -> Result<Option<Bytes>, Cow<'static, str>> {
+        match self {
+            Self::Header(name) => {
+                let mut values = message.headers(name);
+                let Some(first) = values.next() else { return Ok(None) };
+                match values.all(|other| other == first) {
+                    true => Ok(Some(Bytes::copy_from_slice(first))),
+                    false => Err("the header is there twice with different values".into()),
+                }
+            }
+            Self::Key => Ok(message.key().map(Bytes::copy_from_slice)),
+            Self::Json(pointer) => json(message.payload(), pointer),
+            Self::Payload => Ok(Some(Bytes::copy_from_slice(&Sha256::digest(message.payload())))),
+            Self::Coordinates => Ok(message.coordinates().map(Bytes::from)),
+        }
+    }
+}
+
+fn json(payload: &[u8], pointer: &str) -> Result<Option<Bytes>, Cow<'static, str>> {
+    use serde_json::Value;
+    let value: Value =
+        serde_json::from_slice(payload).map_err(|e| format!("the payload is not JSON ({e})"))?;
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(Bytes::copy_from_slice(text.as_bytes()))),
+        // Beyond 64 bits JSON numbers lose digits, and two IDs would become one.
+        Some(Value::Number(n)) if n.is_u64() || n.is_i64() => Ok(Some(Bytes::from(n.to_string()))),
+        Some(Value::Number(_)) => Err("it is not a whole number of 64 bits".into()),
+        Some(_) => Err("it is neither text nor a number".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Parts {
+        headers: Vec<(&'static str, Vec<u8>)>,
+        key: Option<Vec<u8>>,
+        payload: Vec<u8>,
+    }
+
+    impl Identify for Parts {
+        fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+            Box::new(self.headers.iter().filter(move |(n, _)| *n == name).map(|(_, v)| v.as_slice()))
+        }
+        fn key(&self) -> Option<&[u8]> {
+            self.key.as_deref()
+        }
+        fn payload(&self) -> &[u8] {
+            &self.payload
+        }
+        fn coordinates(&self) -> Option<Vec<u8>> {
+            None
+        }
+    }
+
+    fn header(name: &str) -> IdSource {
+        IdSource::Header(name.into())
+    }
+
+    #[test]
+    fn the_first_present_source_decides() {
+        let ids = MessageIds::first_of([header("message-id"), header("ce-id"), IdSource::Key]);
+        let mut parts = Parts { key: Some(b"k".to_vec()), ..Parts::default() };
+        assert_eq!(ids.find(&parts).unwrap(), "k");
+        parts.headers.push(("ce-id", b"\xff\0".to_vec()));
+        assert_eq!(ids.find(&parts).unwrap()[..], *b"\xff\0", "bytes, not text");
+        assert!(matches!(ids.find(&Parts::default()), Err(IdError::Missing(_))));
+    }
+
+    #[test]
+    fn a_present_and_unusable_source_is_not_skipped() {
+        let ids = MessageIds::first_of([header("id"), IdSource::Payload]);
+        let twice = |a: &[u8], b: &[u8]| Parts {
+            headers: vec![("id", a.to_vec()), ("id", b.to_vec())],
+            ..Parts::default()
+        };
+        assert!(matches!(ids.find(&twice(b"a", b"b")), Err(IdError::Malformed { .. })));
+        assert_eq!(ids.find(&twice(b"a", b"a")).unwrap(), "a");
+        let empty = Parts { headers: vec![("id", Vec::new())], ..Parts::default() };
+        assert!(matches!(ids.find(&empty), Err(IdError::Malformed { .. })));
+    }
+
+    #[test]
+    fn json_ids_keep_every_digit_or_are_refused() {
+        let ids = MessageIds::first_of([IdSource::Json("/a/id".into())]);
+        let find = |payload: &str| ids.find(&Parts { payload: payload.into(), ..Parts::default() });
+        assert_eq!(find(r#"{"a":{"id":"007"}}"#).unwrap(), "007");
+        assert_eq!(find(r#"{"a":{"id":7}}"#).unwrap(), "7");
+        assert_eq!(find(r#"{"a":{"id":18446744073709551615}}"#).unwrap(), "18446744073709551615");
+        for bad in [r#"{"a":{"id":18446744073709551616}}"#, r#"{"a":{"id":7.0}}"#, r#"{"a":{"id":[]}}"#, "{"]
+        {
+            assert!(matches!(find(bad), Err(IdError::Malformed { .. })), "{bad}");
+        }
+        for absent in [r#"{"a":{}}"#, r#"{"a":{"id":null}}"#, "[]"] {
+            assert!(matches!(find(absent), Err(IdError::Missing(_))), "{absent}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics(payload in prop::collection::vec(any::<u8>(), 0..200), pointer in "\\PC{0,10}") {
+            let ids = MessageIds::first_of([IdSource::Json(pointer), IdSource::Payload]);
+            let _ = ids.find(&Parts { payload, ..Parts::default() });
+        }
+    }
+}

@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# RabbitMQ with a node name, a port mapper (epmd) and folders of its own.
+
+RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq-server # the one in PATH changes the user
+
+rabbitmq_version() { dpkg-query -W -f '${source:Upstream-Version}' rabbitmq-server; }
+rabbitmq_packages() { [[ -x $RABBITMQ ]] || echo rabbitmq-server; }
+rabbitmq_exports() { export_line rabbitmq '' "amqp://guest:guest@$(address rabbitmq)/%2f"; }
+rabbitmq_stop_signal() { echo TERM; }
+
+rabbitmq_prepare() {
+    local dir=$RUN_DIR/rabbitmq
+    mkdir "$dir/data" "$dir/home"
+    free_port >"$dir/port"
+    free_port >"$dir/dist_port"
+    free_port >"$dir/epmd_port"
+    : >"$dir/rabbitmq.conf"
+    echo '[].' >"$dir/enabled_plugins"
+    launch "$dir/epmd.pid" epmd -address 127.0.0.1 -port "$(<"$dir/epmd_port")"
+}
+
+rabbitmq_launch() {
+    local dir=$RUN_DIR/rabbitmq port
+    port=$(<"$dir/port")
+    # "Under systemd" there is no shell around the Erlang machine, so the PID is the server's.
+    launch "$dir/server.pid" env -u NOTIFY_SOCKET RUNNING_UNDER_SYSTEMD=1 HOME="$dir/home" \
+        ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$(<"$dir/epmd_port")" ERL_CRASH_DUMP=/dev/null \
+        RABBITMQ_NODENAME="ackonce-$port@localhost" \
+        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" \
+        RABBITMQ_DIST_PORT="$(<"$dir/dist_port")" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
+        RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
+        RABBITMQ_MNESIA_BASE="$dir/data" RABBITMQ_LOG_BASE="$dir/log" RABBITMQ_LOGS=- \
+        RABBITMQ_PID_FILE="$dir/pidfile" \
+        "$RABBITMQ"
+}
+
+# It greets with a method frame, which begins with a 1.
+rabbitmq_ready() {
+    local greeting
+    greeting=$(
+        exec 2>/dev/null
+        exec 3<>"/dev/tcp/127.0.0.1/$(<"$RUN_DIR/rabbitmq/port")"
+        printf 'AMQP\x00\x00\x09\x01' >&3
+        timeout 2 head -c 1 <&3 | od -An -tx1
+    )
+    [[ $greeting == *01* ]]
+}
