@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::protocol::{self, Row};
-use crate::{ClaimRequest, Claimed, Deduplicator, Description, Result, Settled, Settlement};
+use crate::{
+    ClaimRequest, Claimed, Deduplicator, Description, Entry, Error, ErrorKind, Inspect, Key, Note, Page,
+    Query, Record, Result, Settled, Settlement, State, Stats, Tended,
+};
 
 /// Expired rows dropped per row written, at most: memory follows the window without a stop.
 const SWEEP_PER_WRITE: usize = 2;
@@ -58,13 +62,21 @@ impl Rows {
             self.by_expiry.remove(&(old.expires, digest));
         }
         for _ in 0..SWEEP_PER_WRITE {
-            match self.by_expiry.first().copied() {
-                Some((expires, digest)) if expires <= now => {
-                    self.by_expiry.pop_first();
-                    self.by_key.remove(&digest);
-                }
-                _ => break,
+            if !self.drop_expired(now) {
+                break;
             }
+        }
+    }
+
+    /// Drops the row that expired first, if any has.
+    fn drop_expired(&mut self, now: u64) -> bool {
+        match self.by_expiry.first().copied() {
+            Some((expires, digest)) if expires <= now => {
+                self.by_expiry.pop_first();
+                self.by_key.remove(&digest);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -147,6 +159,101 @@ impl Deduplicator for MemoryStore {
                     .into(),
             ],
         }
+    }
+}
+
+#[async_trait]
+impl Inspect for MemoryStore {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        let now = self.now();
+        let rows = self.lock();
+        Ok(rows.by_key.get(key.digest()).filter(|r| now < r.expires).map(|r| r.record(now)))
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page> {
+        let now = self.now();
+        let after = query.after.as_ref().map(|c| <[u8; 32]>::try_from(&c[..])).transpose();
+        let after = after.map_err(|_| Error::new(ErrorKind::Invalid, "not a cursor of this store"))?;
+        let rows = self.lock();
+        let wanted = |row: &Row| now < row.expires && query.state.is_none_or(|s| s == row.state);
+        let mut found: Vec<_> = rows
+            .by_key
+            .iter()
+            .filter(|(digest, row)| after.is_none_or(|a| **digest > a) && wanted(row))
+            .collect();
+        // A scan and a sort per page: for tests and small stores.
+        found.sort_unstable_by_key(|(digest, _)| **digest);
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let next = found.last().filter(|_| more).map(|(digest, _)| Bytes::copy_from_slice(*digest));
+        let entries = found.into_iter().map(|(digest, row)| entry(digest, row, now)).collect();
+        Ok(Page { entries, next })
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let mut stats = Stats::default();
+        for row in self.lock().by_key.values() {
+            *match row.state {
+                State::Claimed => &mut stats.claimed,
+                State::Released => &mut stats.released,
+                State::Done => &mut stats.done,
+                State::Buried => &mut stats.buried,
+            } += 1;
+        }
+        Ok(stats)
+    }
+
+    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+        // The row stays, expired, so that the next fence is above it.
+        self.tend("forget", key, note, |row| Some(Row { expires: 0, ..row.clone() }))
+    }
+
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend("redrive", key, note, protocol::redriven)
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        let now = self.now();
+        let mut rows = self.lock();
+        let before = rows.by_key.len();
+        while rows.drop_expired(now) {}
+        Ok((before - rows.by_key.len()) as u64)
+    }
+}
+
+impl MemoryStore {
+    fn tend(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        note: &Note,
+        change: impl FnOnce(&Row) -> Option<Row>,
+    ) -> Result<Tended> {
+        let mut rows = self.lock();
+        let now = self.now();
+        let row = rows.by_key.get(key.digest());
+        match (protocol::tendable(row, now), row) {
+            (Some(true), Some(row)) => {
+                let before = row.state;
+                let Some(changed) = change(row) else { return Ok(Tended::Nothing) };
+                rows.write(*key.digest(), changed, now);
+                note.audit(operation, key, before);
+                Ok(Tended::Yes)
+            }
+            (Some(false), _) => Ok(Tended::InFlight),
+            _ => Ok(Tended::Nothing),
+        }
+    }
+}
+
+fn entry(digest: &[u8; 32], row: &Row, now: u64) -> Entry {
+    Entry {
+        digest: Bytes::copy_from_slice(digest),
+        scope: None,
+        id: None,
+        record: row.record(now),
+        expires_in: Duration::from_micros(row.expires.saturating_sub(now)),
+        lease_ends_in: Duration::from_micros(row.lease_ends.saturating_sub(now)),
     }
 }
 

@@ -175,6 +175,20 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
     row
 }
 
+/// Whether a row may be tended by hand at `now`: `None` if there is none, `Some(false)` while its lease lives.
+#[must_use]
+pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
+    let row = row.filter(|r| now < r.expires)?;
+    Some(row.state != State::Claimed || now >= row.lease_ends)
+}
+
+/// The row after a redrive; `None` if the next claim is granted anyway.
+#[must_use]
+pub fn redriven(row: &Row) -> Option<Row> {
+    let settled = matches!(row.state, State::Done | State::Buried);
+    settled.then(|| Row { state: State::Released, attempt: 0, outcome: None, reason: None, ..row.clone() })
+}
+
 fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }

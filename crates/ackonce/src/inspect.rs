@@ -1,0 +1,137 @@
+//! Looking and tending: the second, small trait, for operators and the command line.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{Deduplicator, Key, Record, Result, State};
+
+/// Looking into a store and tending it. Nothing on the path of a message needs it.
+///
+/// # Contract
+/// - [`get`](Self::get) and [`list`](Self::list) show what a claim would meet: an expired record is not there.
+/// - [`forget`](Self::forget) and [`redrive`](Self::redrive) never touch a live claim, so no operator can make
+///   a message run twice at once. Each that changes something is written down through [`Note::audit`].
+/// - Fences still grow after either.
+#[async_trait]
+pub trait Inspect: Deduplicator {
+    /// The record of one key.
+    ///
+    /// # Errors
+    /// The store could not answer.
+    async fn get(&self, key: &Key) -> Result<Option<Record>>;
+
+    /// Records by state, a page at a time, in no particular order. A record that is there throughout is listed
+    /// once; one that comes or changes meanwhile may or may not be.
+    ///
+    /// # Errors
+    /// The store could not answer, or the cursor is not one of its own.
+    async fn list(&self, query: &Query) -> Result<Page>;
+
+    /// How much it holds.
+    ///
+    /// # Errors
+    /// The store could not answer.
+    async fn stats(&self) -> Result<Stats>;
+
+    /// Removes the record: the next delivery of the message runs as if it were the first.
+    ///
+    /// # Errors
+    /// The store could not answer; repeating it is safe.
+    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended>;
+
+    /// Lets a done or buried message run once more: its record stays, as released with no attempts, so that
+    /// what is redelivered for it is not taken for a duplicate.
+    ///
+    /// # Errors
+    /// The store could not answer; repeating it is safe.
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended>;
+
+    /// Drops what has expired, without stopping the writers, and says how many records that was. Correctness
+    /// never waits for it: expiry is decided on read.
+    ///
+    /// # Errors
+    /// The store could not answer; what was dropped stays dropped.
+    async fn sweep(&self) -> Result<u64>;
+}
+
+/// Who changes a record by hand, and why. Both are written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The person or job.
+    pub actor: String,
+    /// The reason.
+    pub reason: String,
+}
+
+impl Note {
+    /// Writes the audit event; stores call it for every change. Stores on SQL keep it as a row, too.
+    pub fn audit(&self, operation: &'static str, key: &Key, before: State) {
+        tracing::warn!(target: "ackonce", decision = operation, scope = key.scope().name(),
+            id = %key.id().escape_ascii(), before = before.as_str(), actor = self.actor, reason = self.reason);
+    }
+}
+
+/// What came of tending one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tended {
+    /// It is so now.
+    Yes,
+    /// There is no such record, or nothing to change about it.
+    Nothing,
+    /// It is claimed by a live lease; try again after it.
+    InFlight,
+}
+
+/// What to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Only this state; `None` for all.
+    pub state: Option<State>,
+    /// The most entries of a page; at least 1.
+    pub limit: usize,
+    /// Where the last page ended.
+    pub after: Option<Bytes>,
+}
+
+/// A page of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The records.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<Bytes>,
+}
+
+/// One listed record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name it is filed under; of the store's own making.
+    pub digest: Bytes,
+    /// The scope's name, where the store keeps it.
+    pub scope: Option<String>,
+    /// The message ID, where the store keeps it.
+    pub id: Option<Bytes>,
+    /// The record.
+    pub record: Record,
+    /// How long until the record is forgotten.
+    pub expires_in: Duration,
+    /// How long until the lease of a claimed record ends; zero if it has.
+    pub lease_ends_in: Duration,
+}
+
+/// How much a store holds. Expired records that were not yet dropped may be counted in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Claimed.
+    pub claimed: u64,
+    /// Released.
+    pub released: u64,
+    /// Done.
+    pub done: u64,
+    /// Buried.
+    pub buried: u64,
+    /// Bytes of disk or memory it takes, all told, where it can be asked.
+    pub bytes: Option<u64>,
+}

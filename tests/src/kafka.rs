@@ -1,0 +1,156 @@
+//! A real Kafka, or loudly the mock cluster.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ackonce_kafka::ClientConfig;
+use ackonce_kafka::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use ackonce_kafka::rdkafka::client::DefaultClientContext;
+use ackonce_kafka::rdkafka::consumer::{BaseConsumer, Consumer};
+use ackonce_kafka::rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+use ackonce_kafka::rdkafka::mocking::MockCluster;
+use ackonce_kafka::rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use ackonce_kafka::rdkafka::util::Timeout;
+use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
+
+const WAIT: Timeout = Timeout::After(Duration::from_secs(60));
+
+/// The broker of one test.
+#[derive(Debug)]
+pub struct Kafka {
+    brokers: String,
+    mock: Option<Mock>,
+}
+
+struct Mock(MockCluster<'static, DefaultProducerContext>);
+
+impl std::fmt::Debug for Mock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MockCluster")
+    }
+}
+
+impl Kafka {
+    /// The Kafka of `ACKONCE_TEST_KAFKA`, or the in-process mock cluster, said loudly; with
+    /// `ACKONCE_REQUIRE_SERVERS=1` that is a failure.
+    pub fn get() -> Self {
+        if let Some(real) = Self::real() {
+            return real;
+        }
+        let mock = MockCluster::new(1).unwrap();
+        Self { brokers: mock.bootstrap_servers(), mock: Some(Mock(mock)) }
+    }
+
+    /// The real one alone, for what the mock cannot do: `None`, said loudly, where there is none.
+    pub fn real() -> Option<Self> {
+        if let Ok(brokers) = std::env::var("ACKONCE_TEST_KAFKA") {
+            return Some(Self { brokers, mock: None });
+        }
+        assert!(
+            std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
+            "ACKONCE_TEST_KAFKA is not set: run this through scripts/test"
+        );
+        eprintln!("NOT TESTED: real Kafka (ACKONCE_TEST_KAFKA is not set; run scripts/test)");
+        None
+    }
+
+    /// Where it listens.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// A client's settings.
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("topic.metadata.refresh.interval.ms", "1000");
+        config
+    }
+
+    /// A consumer's settings: a killed member is noticed within about two seconds.
+    pub fn group(&self, group: &str) -> ClientConfig {
+        let mut config = self.config();
+        config.set("group.id", group).set("session.timeout.ms", "2000").set("heartbeat.interval.ms", "300");
+        config
+    }
+
+    /// A name nobody has, here or in an earlier run.
+    pub fn name(&self, stem: &str) -> String {
+        static N: AtomicU64 = AtomicU64::new(0);
+        format!("{stem}-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    /// Creates a topic.
+    pub async fn create(&self, topic: &str, partitions: i32) {
+        if let Some(Mock(mock)) = &self.mock {
+            return mock.create_topic(topic, partitions, 1).unwrap();
+        }
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for result in self.admin().create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
+            result.unwrap();
+        }
+    }
+
+    /// Deletes a topic and waits until the broker has forgotten it.
+    pub async fn delete(&self, topic: &str) {
+        for result in self.admin().delete_topics(&[topic], &AdminOptions::new()).await.unwrap() {
+            result.unwrap();
+        }
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        crate::until("the topic is gone", || {
+            let metadata = consumer.fetch_metadata(None, WAIT).unwrap();
+            metadata.topics().iter().all(|t| t.name() != topic)
+        })
+        .await;
+    }
+
+    /// Publishes records, each confirmed: `(partition, key, message-id, payload)`.
+    pub fn publish<'a>(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, &'a str)>,
+    ) {
+        let producer: ThreadedProducer<DefaultProducerContext> =
+            self.config().set("linger.ms", "5").create().unwrap();
+        for (partition, key, id, payload) in records {
+            let mut record = BaseRecord::to(topic).partition(partition).key(key).payload(payload);
+            if let Some(id) = id {
+                record =
+                    record.headers(OwnedHeaders::new().insert(Header { key: "message-id", value: Some(id) }));
+            }
+            producer.send(record).map_err(|(e, _)| e).unwrap();
+        }
+        producer.flush(WAIT).unwrap();
+    }
+
+    /// What the group has committed for a partition: the next offset it would read.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let consumer: BaseConsumer = self.group(group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        let list = consumer.committed_offsets(list, WAIT).ok()?;
+        match list.find_partition(topic, partition)?.offset() {
+            Offset::Offset(next) => Some(next),
+            _ => None,
+        }
+    }
+
+    /// Everything in a topic of one partition.
+    pub fn read(&self, topic: &str) -> Vec<OwnedMessage> {
+        let consumer: BaseConsumer = self.config().set("group.id", "reader").create().unwrap();
+        let (_, high) = consumer.fetch_watermarks(topic, 0, WAIT).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut all: Vec<OwnedMessage> = Vec::new();
+        while i64::try_from(all.len()).unwrap() < high {
+            if let Some(message) = consumer.poll(WAIT) {
+                all.push(message.unwrap().detach());
+            }
+        }
+        all
+    }
+}

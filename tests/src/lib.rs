@@ -1,0 +1,24 @@
+//! What the end-to-end tests share: a broker, a worker process that can be killed, its effects.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should panic"
+)]
+
+pub mod kafka;
+pub mod worker;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` holds. The bound only turns a hang into a failure.
+///
+/// # Panics
+/// After two minutes, saying what was waited for.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !condition() {
+        assert!(Instant::now() < end, "waited two minutes: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,140 @@
+//! A consumer process that does what its messages say, and can be killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use crate::kafka::Kafka;
+
+/// The settings of a worker process, handed over as one JSON argument.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Bootstrap servers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The group; also the scope.
+    pub group: String,
+    /// The SQLite file.
+    pub db: PathBuf,
+    /// The effects: a line `id attempt pid` each.
+    pub effects: PathBuf,
+    /// `partition` or `key`.
+    pub order: &'static str,
+    /// Settings::attempts.
+    pub attempts: u32,
+    /// `range` (eager) or `cooperative-sticky`.
+    pub assignor: &'static str,
+    /// The dead-letter topic, if any.
+    pub dead_letters: Option<String>,
+    /// Handlers at once.
+    pub concurrency: usize,
+}
+
+/// One line of the effects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The message ID.
+    pub id: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Plan {
+    /// Defaults for one topic, with files in `dir`.
+    pub fn new(kafka: &Kafka, topic: &str, dir: &Path) -> Self {
+        Self {
+            brokers: kafka.brokers().to_owned(),
+            topic: topic.to_owned(),
+            group: format!("{topic}-group"),
+            db: dir.join("dedup.db"),
+            effects: dir.join("effects"),
+            order: "key",
+            attempts: 3,
+            assignor: "range",
+            dead_letters: None,
+            concurrency: 16,
+        }
+    }
+
+    /// Starts a worker. Dropping the handle kills it.
+    pub fn start(&self) -> Worker {
+        let exe = worker_binary();
+        let json = serde_json::json!({
+            "brokers": self.brokers, "topic": self.topic, "group": self.group, "db": self.db,
+            "effects": self.effects, "order": self.order, "attempts": self.attempts,
+            "assignor": self.assignor, "dead_letters": self.dead_letters, "concurrency": self.concurrency,
+        });
+        Worker(
+            Command::new(&exe)
+                .arg(json.to_string())
+                .spawn()
+                .unwrap_or_else(|e| panic!("{}: {e}", exe.display())),
+        )
+    }
+
+    /// The effects so far.
+    pub fn effects(&self) -> Vec<Effect> {
+        let text = std::fs::read_to_string(&self.effects).unwrap_or_default();
+        text.lines().map(parse).collect()
+    }
+
+    /// The IDs whose effects happened so far, in order.
+    pub fn ids(&self) -> Vec<String> {
+        self.effects().into_iter().map(|e| e.id).collect()
+    }
+}
+
+fn parse(line: &str) -> Effect {
+    let mut words = line.split(' ');
+    let mut next = || words.next().unwrap_or_else(|| panic!("torn effect: {line}"));
+    Effect { id: next().into(), attempt: next().parse().unwrap(), pid: next().parse().unwrap() }
+}
+
+/// The worker beside the running test in the target folder.
+fn worker_binary() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join("e2e-worker")
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker(Child);
+
+impl Worker {
+    /// Its process ID.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// SIGKILL, and waits for it.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits: true if it ended with exit code 0.
+    pub fn terminate(&mut self) -> bool {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.wait().unwrap().success()
+    }
+
+    /// Waits for it to end by itself; true if it was by a signal, an abort for instance.
+    pub fn ended_by_signal(&mut self) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        self.0.wait().unwrap().signal().is_some()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

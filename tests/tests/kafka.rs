@@ -1,0 +1,204 @@
+//! The consumer loop on a real Kafka: kills, poison, rebalances, re-created topics, dead letters.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::collections::HashSet;
+
+use ackonce_kafka::headers;
+use ackonce_kafka::rdkafka::Message as _;
+use ackonce_kafka::rdkafka::message::Headers;
+use ackonce_tests::kafka::Kafka;
+use ackonce_tests::until;
+use ackonce_tests::worker::Plan;
+
+fn ids(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| format!("m{n}")).collect()
+}
+
+/// One partition, a key per message: `m0`, `m1`, … with payload `ok`, but for `special`.
+fn publish(kafka: &Kafka, topic: &str, ids: &[String], special: &[(&str, &str)]) {
+    let payload = |id: &str| special.iter().find(|(s, _)| *s == id).map_or("ok", |(_, p)| *p);
+    kafka.publish(topic, ids.iter().map(|id| (0, id.as_str(), Some(id.as_str()), payload(id))));
+}
+
+#[tokio::test]
+async fn after_a_kill_only_the_unfinished_message_runs() {
+    let kafka = Kafka::get();
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka.name("hole");
+    kafka.create(&topic, 1).await;
+    let gate = dir.path().join("gate");
+    std::fs::write(&gate, "").unwrap();
+    let all = ids(0..101);
+    publish(&kafka, &topic, &all, &[("m50", &format!("hold:{}", gate.display()))]);
+    let plan = Plan::new(&kafka, &topic, dir.path());
+    let mut first = plan.start();
+    until("all but m50 are done", || plan.effects().len() == 100).await;
+    until("offset 50 is the next", || kafka.committed(&plan.group, &topic, 0) == Some(50)).await;
+    first.kill();
+    std::fs::remove_file(&gate).unwrap();
+    let mut second = plan.start();
+    until("the hole is closed", || kafka.committed(&plan.group, &topic, 0) == Some(101)).await;
+    let after: Vec<_> = plan.effects().into_iter().filter(|e| e.pid == second.pid()).collect();
+    assert_eq!(after.iter().map(|e| (e.id.as_str(), e.attempt)).collect::<Vec<_>>(), [("m50", 2)]);
+    assert!(second.terminate(), "SIGTERM drains and ends with 0");
+    assert_eq!(plan.ids().iter().collect::<HashSet<_>>().len(), 101);
+}
+
+#[tokio::test]
+async fn a_poison_message_is_buried_and_its_partition_goes_on() {
+    let kafka = Kafka::get();
+    let dir = tempfile::tempdir().unwrap();
+    let (topic, dead) = (kafka.name("poison"), kafka.name("poison-dead"));
+    kafka.create(&topic, 1).await;
+    kafka.create(&dead, 1).await;
+    publish(&kafka, &topic, &ids(0..30), &[("m10", "abort")]);
+    let plan =
+        Plan { dead_letters: Some(dead.clone()), attempts: 3, ..Plan::new(&kafka, &topic, dir.path()) };
+    for _ in 0..3 {
+        assert!(plan.start().ended_by_signal(), "the message aborts its worker");
+    }
+    let mut last = plan.start();
+    until("the partition is through", || kafka.committed(&plan.group, &topic, 0) == Some(30)).await;
+    assert!(last.terminate());
+    let done: HashSet<_> = plan.ids().into_iter().collect();
+    assert_eq!(done.len(), 29, "all but the poison, its neighbours included");
+    let letters = kafka.read(&dead);
+    assert_eq!(letters.len(), 1);
+    let letter = &letters[0];
+    assert_eq!((letter.payload(), letter.key()), (Some(&b"abort"[..]), Some(&b"m10"[..])));
+    let header = |name: &str| {
+        let all = letter.headers().unwrap();
+        all.iter()
+            .find(|h| h.key == name)
+            .and_then(|h| h.value)
+            .map(|v| String::from_utf8_lossy(v).into_owned())
+    };
+    assert_eq!(header("message-id").as_deref(), Some("m10"), "the original headers are kept");
+    assert_eq!(header(headers::MESSAGE_ID).as_deref(), Some("m10"));
+    assert_eq!(header(headers::TOPIC), Some(topic));
+    assert_eq!(
+        (header(headers::PARTITION).as_deref(), header(headers::OFFSET).as_deref()),
+        (Some("0"), Some("10"))
+    );
+    assert_eq!(header(headers::SCOPE), Some(plan.group));
+    assert_eq!(
+        header(headers::ATTEMPTS).as_deref(),
+        Some("4"),
+        "three that died and the claim that buried it"
+    );
+    assert!(header(headers::ERROR).unwrap().contains("without a word"));
+}
+
+#[tokio::test]
+async fn a_failing_message_is_buried_after_its_attempts_in_one_process() {
+    let kafka = Kafka::get();
+    let dir = tempfile::tempdir().unwrap();
+    let (topic, dead) = (kafka.name("failing"), kafka.name("failing-dead"));
+    kafka.create(&topic, 1).await;
+    kafka.create(&dead, 1).await;
+    publish(&kafka, &topic, &ids(0..5), &[("m2", "fail")]);
+    let plan = Plan {
+        dead_letters: Some(dead.clone()),
+        order: "partition",
+        ..Plan::new(&kafka, &topic, dir.path())
+    };
+    let mut worker = plan.start();
+    until("the partition is through", || kafka.committed(&plan.group, &topic, 0) == Some(5)).await;
+    assert!(worker.terminate());
+    assert_eq!(plan.ids(), ["m0", "m1", "m3", "m4"], "in order, around the failing one");
+    assert_eq!(kafka.read(&dead).len(), 1);
+}
+
+#[tokio::test]
+async fn messages_of_a_re_created_topic_all_run() {
+    // The mock cluster cannot delete topics.
+    let Some(kafka) = Kafka::real() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka.name("again");
+    let plan = Plan { order: "partition", ..Plan::new(&kafka, &topic, dir.path()) };
+    for round in 1..=2_usize {
+        kafka.create(&topic, 1).await;
+        // Without an ID: topic, partition and offset identify them, and repeat in the second round.
+        kafka.publish(&topic, (0..20).map(|_| (0, "k", None, "ok")));
+        let mut worker = plan.start();
+        until("all of this round ran", || plan.effects().len() >= 20 * round).await;
+        until("they are committed", || kafka.committed(&plan.group, &topic, 0) == Some(20)).await;
+        assert!(worker.terminate());
+        // And a redelivery is still recognised: nothing runs again after a restart.
+        assert_eq!(plan.effects().len(), 20 * round);
+        kafka.delete(&topic).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_is_buried_and_not_lost() {
+    use ackonce::{Context, Failure, MemoryStore, Scope};
+    use ackonce_kafka::{KafkaConsumer, Message};
+    let kafka = Kafka::get();
+    let (topic, dead) = (kafka.name("anonymous"), kafka.name("anonymous-dead"));
+    kafka.create(&topic, 1).await;
+    kafka.create(&dead, 1).await;
+    let long = "x".repeat(1025);
+    kafka.publish(
+        &topic,
+        [
+            (0, "a", None, "no id"),
+            (0, "b", Some(""), "empty"),
+            (0, "c", Some(&*long), "long"),
+            (0, "d", Some("m"), "good"),
+        ],
+    );
+    let shutdown = ackonce::CancellationToken::new();
+    let group = format!("{topic}-group");
+    let scope = Scope::new(group.clone()).unwrap();
+    let consumer =
+        KafkaConsumer::new(kafka.group(&group), &[&topic], &scope, std::sync::Arc::new(MemoryStore::new()))
+            .with_dead_letters(&dead)
+            .with_shutdown(shutdown.clone());
+    let running = tokio::spawn(consumer.run(|_: Context, m: Message| async move {
+        if m.payload() == b"good" { Ok(()) } else { Err(Failure::from("must not run")) }
+    }));
+    until("all are settled", || kafka.committed(&group, &topic, 0) == Some(4)).await;
+    shutdown.cancel();
+    let counts = running.await.unwrap().unwrap();
+    assert_eq!((counts.run, counts.buried), (1, 3));
+    assert_eq!(kafka.read(&dead).len(), 3);
+}
+
+/// Members come and go, some killed, some stopped: under both protocols nothing is lost, and what a live
+/// worker finished does not run again.
+async fn rebalances(assignor: &'static str) {
+    let kafka = Kafka::get();
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka.name("rebalance");
+    kafka.create(&topic, 6).await;
+    let plan = Plan { assignor, order: "partition", ..Plan::new(&kafka, &topic, dir.path()) };
+    let all = ids(0..3000);
+    let batch = |from: usize| {
+        let some = &all[from..from + 500];
+        kafka.publish(&topic, some.iter().zip(0..).map(|(id, n)| (n % 6, "k", Some(id.as_str()), "ok")));
+    };
+    let mut workers = vec![plan.start()];
+    for round in 0..6 {
+        batch(round * 500);
+        workers.push(plan.start());
+        until("half of the round is done", || plan.effects().len() >= round * 500 + 250).await;
+        let mut gone = workers.remove(0);
+        assert!(gone.terminate(), "a graceful leave");
+    }
+    until("all ran", || plan.ids().into_iter().collect::<HashSet<_>>().len() == 3000).await;
+    let committed = || (0..6).filter_map(|p| kafka.committed(&plan.group, &topic, p)).sum::<i64>();
+    until("all is committed", || committed() == 3000).await;
+    assert_eq!(plan.effects().len(), 3000, "nobody died: nothing is doubled");
+    assert!(workers.pop().unwrap().terminate());
+}
+
+#[tokio::test]
+async fn eager_rebalances_lose_and_double_nothing() {
+    rebalances("range").await;
+}
+
+#[tokio::test]
+async fn cooperative_rebalances_lose_and_double_nothing() {
+    rebalances("cooperative-sticky").await;
+}
