@@ -1,6 +1,7 @@
 //! A delivery on its way from claim to ack. Only a confirmed settle turns it into a [`Receipt`], and only
 //! a receipt gives the delivery back for acknowledging.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::{Error, Fingerprint, Key, Lease, Token};
@@ -178,7 +179,6 @@ pub enum SettledAs {
 }
 
 /// A delivery that is not settled: it must not be acknowledged.
-#[derive(Debug)]
 #[must_use = "an unsettled delivery must be left to, or handed back to, the broker"]
 pub struct Unsettled<D> {
     pub(crate) delivery: D,
@@ -209,3 +209,22 @@ impl<D> Unsettled<D> {
         &self.why
     }
 }
+
+impl<D> fmt::Debug for Unsettled<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsettled").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Display for Unsettled<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not settled, not to be acknowledged: ")?;
+        match &self.why {
+            Why::Stopped => f.write_str("the runner was stopped"),
+            Why::NotCurrent => f.write_str("the delivery was taken back"),
+            Why::Fatal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<D> std::error::Error for Unsettled<D> {}

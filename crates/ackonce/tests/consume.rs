@@ -63,7 +63,7 @@ async fn lanes_keep_their_order_through_retries_and_run_side_by_side() {
             max.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(1)).await;
             now.fetch_sub(1, Ordering::SeqCst);
-            if n % 7 == 0 && cx.attempt() < 3 {
+            if n.is_multiple_of(7) && cx.attempt() < 3 {
                 return Err(Failure::from("again"));
             }
             log.lock().unwrap().push(n);

@@ -47,7 +47,7 @@ use crate::{
 /// let runner = Runner::new(Arc::new(MemoryStore::new()), &scope, handler)?;
 /// for _ in 0..2 {
 ///     let job = Job::new(scope.key("order-1")?, Order("order-1"));
-///     let receipt = runner.process(job).await.expect("the runner was not stopped");
+///     let receipt = runner.process(job).await?;
 ///     println!("{:?}", receipt.how()); // Run, then Duplicate
 ///     let _to_acknowledge: Order = receipt.redeem();
 /// }
