@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,8 +31,10 @@ pub struct Coalesce {
 
 struct Call<Q, A> {
     requests: Vec<Q>,
-    reply: oneshot::Sender<Result<Vec<A>>>,
+    reply: Reply<A>,
 }
+
+type Reply<A> = oneshot::Sender<Result<Vec<A>>>;
 
 impl Coalesce {
     /// Starts coalescing calls to `store`, on two tasks of the current tokio runtime that end with it.
@@ -43,14 +46,14 @@ impl Coalesce {
         let (claims, claim_calls) = mpsc::unbounded_channel();
         let (settles, settle_calls) = mpsc::unbounded_channel();
         let to = store.clone();
-        tokio::spawn(pump(claim_calls, move |batch: Vec<ClaimRequest>| {
+        tokio::spawn(pump(claim_calls, move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
             let to = to.clone();
-            async move { to.claim(&batch).await }
+            async move { to.claim(&batch[part]).await }
         }));
         let to = store.clone();
-        tokio::spawn(pump(settle_calls, move |batch: Vec<Settlement>| {
+        tokio::spawn(pump(settle_calls, move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
             let to = to.clone();
-            async move { to.settle(&batch).await }
+            async move { to.settle(&batch[part]).await }
         }));
         Self { store, claims, settles }
     }
@@ -89,50 +92,50 @@ async fn call<Q, A>(to: &mpsc::UnboundedSender<Call<Q, A>>, requests: Vec<Q>) ->
 
 async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, trip: F)
 where
-    Q: Send + 'static,
+    Q: Send + Sync + 'static,
     A: Send + 'static,
-    F: Fn(Vec<Q>) -> Fut,
-    Fut: Future<Output = Result<Vec<A>>> + Send + 'static,
+    F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<Vec<A>>> + Send,
 {
     let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     while let Ok(permit) = permits.clone().acquire_owned().await {
         // The permit comes first: what arrives while all trips are under way travels together.
         let Some(first) = calls.recv().await else { return };
         let mut batch = first.requests;
-        let mut replies = vec![(batch.len(), first.reply)];
+        let mut replies = vec![(0..batch.len(), first.reply)];
         while batch.len() < MAX_TRIP
             && let Ok(next) = calls.try_recv()
         {
-            replies.push((next.requests.len(), next.reply));
+            let start = batch.len();
             batch.extend(next.requests);
+            replies.push((start..batch.len(), next.reply));
         }
-        let expected = batch.len();
-        let trip = trip(batch);
+        let trip = trip.clone();
         tokio::spawn(async move {
-            let answers = trip.await;
+            deliver(Arc::new(batch), replies, trip).await;
             drop(permit);
-            share_out(answers, expected, replies);
         });
     }
 }
 
-fn share_out<A>(
-    answers: Result<Vec<A>>,
-    expected: usize,
-    replies: Vec<(usize, oneshot::Sender<Result<Vec<A>>>)>,
-) {
-    let answers = answers.and_then(|a| match a.len() == expected {
-        true => Ok(a),
-        false => {
-            Err(Error::new(ErrorKind::Protocol, "the store gave another number of answers than requests"))
-        }
-    });
-    match answers {
+async fn deliver<Q, A, F, Fut>(batch: Arc<Vec<Q>>, replies: Vec<(Range<usize>, Reply<A>)>, trip: F)
+where
+    F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut,
+    Fut: Future<Output = Result<Vec<A>>>,
+{
+    // A caller that went away has an unknown outcome; nobody is left to tell.
+    match checked(trip(batch.clone(), 0..batch.len()).await, batch.len()) {
         Ok(answers) => {
             let mut answers = answers.into_iter();
-            for (n, reply) in replies {
-                // A caller that went away has an unknown outcome; nobody is left to tell.
-                let _ = reply.send(Ok(answers.by_ref().take(n).collect()));
+            for (part, reply) in replies {
+                let _ = reply.send(Ok(answers.by_ref().take(part.len()).collect()));
+            }
+        }
+        // One request that cannot be carried out must not end its neighbours: each call by itself.
+        Err(error) if error.kind() == ErrorKind::Invalid && replies.len() > 1 => {
+            for (part, reply) in replies {
+                let n = part.len();
+                let _ = reply.send(checked(trip(batch.clone(), part).await, n));
             }
         }
         Err(error) => {
@@ -141,6 +144,14 @@ fn share_out<A>(
             }
         }
     }
+}
+
+fn checked<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {
+    let answers = answers?;
+    if answers.len() == expected {
+        return Ok(answers);
+    }
+    Err(Error::new(ErrorKind::Protocol, "the store gave another number of answers than requests"))
 }
 
 #[cfg(test)]
@@ -164,6 +175,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
             if requests.iter().any(|r| r.key.id() == "bad") {
                 return Err(Error::new(ErrorKind::Unavailable, "down"));
+            }
+            if requests.iter().any(|r| r.key.id() == "impossible") {
+                return Err(Error::new(ErrorKind::Invalid, "impossible"));
             }
             self.0.claim(requests).await
         }
@@ -194,6 +208,14 @@ mod tests {
         let won = answers.iter().filter(|a| matches!(a, Ok(Claimed::Acquired(_)))).count();
         assert_eq!(won, 50, "each of 50 keys once");
         assert!(counting.1.load(Ordering::Relaxed) <= IN_FLIGHT + 1);
+    }
+
+    #[tokio::test]
+    async fn an_impossible_request_fails_alone() {
+        let store = Coalesce::new(Arc::new(Counting::default()));
+        let calls = ["1", "2", "impossible", "3"].map(|id| store.claim_one(request(id)));
+        let answers = join_all(calls).await;
+        assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +14,28 @@ use crate::{Key, Lease, Previous};
 pub struct Context {
     lease: Arc<Lease>,
     cancelled: CancellationToken,
+    window: Option<Duration>,
 }
 
 impl Context {
     /// The context of one run. The runner makes them; a test of a handler may too.
     #[must_use]
     pub fn new(lease: Lease, cancelled: CancellationToken) -> Self {
-        Self { lease: Arc::new(lease), cancelled }
+        Self { lease: Arc::new(lease), cancelled, window: None }
+    }
+
+    /// The same, with the runner's [`Settings::window`](crate::Settings::window).
+    #[must_use]
+    pub fn with_window(mut self, window: Duration) -> Self {
+        self.window = Some(window);
+        self
+    }
+
+    /// How long the record of this message will be remembered, where a runner made this context; for those
+    /// who settle inside their own transaction.
+    #[must_use]
+    pub fn window(&self) -> Option<Duration> {
+        self.window
     }
 
     /// Scope and message ID.

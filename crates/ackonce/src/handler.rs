@@ -131,6 +131,15 @@ impl Effect {
         Self(EffectKind::Done(outcome))
     }
 
+    /// What to replay, for those who record it themselves.
+    #[must_use]
+    pub fn into_outcome(self) -> Option<Bytes> {
+        match self.0 {
+            EffectKind::Done(outcome) => outcome,
+            EffectKind::Recorded => None,
+        }
+    }
+
     /// The record was committed together with the effect; for stores that offer an inbox. `None` unless
     /// the settlement inside that transaction answered [`Settled::Yes`].
     #[must_use]
@@ -148,6 +157,12 @@ impl From<()> for Effect {
 impl From<Bytes> for Effect {
     fn from(outcome: Bytes) -> Self {
         Self::done(Some(outcome))
+    }
+}
+
+impl From<Option<Bytes>> for Effect {
+    fn from(outcome: Option<Bytes>) -> Self {
+        Self::done(outcome)
     }
 }
 

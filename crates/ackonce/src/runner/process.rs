@@ -126,7 +126,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             }
             OnUnknown::Ask(probe) => probe,
         };
-        let cx = Context::new(ticket.lease.clone(), self.abort.clone());
+        let cx = Context::new(ticket.lease.clone(), self.abort.clone()).with_window(self.settings.window);
         let answer = match probe.probe(&cx).await {
             Found::NotHappened => return self.run_one(ticket).await,
             Found::Happened => Ok(Effect::from(())),

@@ -1,0 +1,72 @@
+//! What an inbox handler may not do on its transaction: end it, or touch the records it is about.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, Result};
+
+/// The savepoint around one handler.
+pub(crate) const SAVEPOINT: &str = "ackonce_item";
+
+/// Whether a handler runs right now. The rules are set once per connection and switched by this: setting
+/// them anew would make SQLite compile every cached statement again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Handling(Arc<AtomicBool>);
+
+impl Handling {
+    pub(crate) fn set(&self, handling: bool) {
+        self.0.store(handling, Ordering::Relaxed);
+    }
+
+    /// Makes the rules for this connection.
+    pub(crate) fn install(&self, conn: &mut Connection) -> Result<()> {
+        // When SQLite has rolled the transaction back under a handler, its next statement would commit alone.
+        let handling = Arc::clone(&self.0);
+        conn.commit_hook(Some(move || handling.load(Ordering::Relaxed)))?;
+        let handling = Arc::clone(&self.0);
+        conn.authorizer(Some(move |context: AuthContext<'_>| {
+            if handling.load(Ordering::Relaxed) && forbidden(&context.action) {
+                Authorization::Deny
+            } else {
+                Authorization::Allow
+            }
+        }))
+    }
+}
+
+fn forbidden(action: &AuthAction<'_>) -> bool {
+    use AuthAction as A;
+    match action {
+        // An attached file commits by itself: SQLite joins files in one commit only without a log.
+        A::Transaction { .. } | A::Attach { .. } | A::Detach { .. } => true,
+        A::Savepoint { savepoint_name, .. } => savepoint_name.eq_ignore_ascii_case(SAVEPOINT),
+        A::Pragma { pragma_name, pragma_value: Some(_) } => {
+            SETTINGS.contains(&pragma_name.to_ascii_lowercase().as_str())
+        }
+        A::Insert { table_name }
+        | A::Delete { table_name }
+        | A::Update { table_name, .. }
+        | A::DropTable { table_name }
+        | A::AlterTable { table_name, .. }
+        | A::CreateTrigger { table_name, .. }
+        | A::CreateTempTrigger { table_name, .. } => ours(table_name),
+        _ => false,
+    }
+}
+
+/// What the store sets on its connections and relies on.
+const SETTINGS: [&str; 8] = [
+    "synchronous",
+    "journal_mode",
+    "locking_mode",
+    "busy_timeout",
+    "wal_autocheckpoint",
+    "max_page_count",
+    "query_only",
+    "writable_schema",
+];
+
+fn ours(table: &str) -> bool {
+    ["ackonce_records", "ackonce_meta"].iter().any(|t| table.eq_ignore_ascii_case(t))
+}

@@ -1,0 +1,167 @@
+//! What is refused before a file is opened: a place or a library that cannot keep the promise.
+
+use std::path::{Path, PathBuf};
+
+use ackonce::{Error, ErrorKind, Result};
+
+use crate::Fuse;
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Config, format!("sqlite: {message}"))
+}
+
+/// The file's place with its directory resolved, and what weakens the promise there.
+pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
+    // "file:" is a URI to SQLite, and ":memory:" is another database for each connection.
+    if path.as_os_str().is_empty()
+        || path.starts_with(":memory:")
+        || path.to_string_lossy().starts_with("file:")
+    {
+        return Err(refused(format!("{path:?} is not the path of a file; records must outlive the process")));
+    }
+    if path.is_dir() {
+        return Err(refused(format!("{} is a directory; name a file in it", path.display())));
+    }
+    let (Some(name), directory) = (path.file_name(), path.parent().unwrap_or(Path::new(""))) else {
+        return Err(refused(format!("{} does not name a file", path.display())));
+    };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    // A link is followed, as SQLite follows it: the log lies beside the file that it names.
+    let full =
+        path.canonicalize().or_else(|_| directory.canonicalize().map(|d| d.join(name))).map_err(|e| {
+            refused(format!("the directory {} cannot be used; create it first", directory.display()))
+                .with_source(e)
+        })?;
+    let weakness = filesystem(full.parent().unwrap_or(directory), fuse)?;
+    Ok((full, weakness.into_iter().collect()))
+}
+
+#[cfg(target_os = "linux")]
+fn filesystem(directory: &Path, fuse: Fuse) -> Result<Option<String>> {
+    let found = rustix::fs::statfs(directory).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, format!("sqlite: cannot look at {}", directory.display()))
+            .with_source(e)
+    })?;
+    judge(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
+        .map_err(|why| refused(format!("{} is on {why}", directory.display())))
+}
+
+/// Elsewhere the filesystem's kind cannot be asked for without `unsafe`; the README says so.
+#[cfg(not(target_os = "linux"))]
+fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
+    Ok(None)
+}
+
+/// What a filesystem means, by its magic number (statfs(2)): a weakness, or why it is refused.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
+    let shared = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x0102_1997, "9p"),
+        (0x5346_414f, "AFS"),
+        (0x6b41_4653, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x564c, "NCP"),
+        (0x00c3_6400, "Ceph"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x4750_4653, "GPFS"),
+        (0x1983_0326, "BeeGFS"),
+        (0x7461_636f, "OCFS2"),
+        (0x0116_1970, "GFS2"),
+        (0x786f_4256, "a VirtualBox share"),
+        (0xbacb_acbc, "a VMware share"),
+    ];
+    if let Some((_, name)) = shared.iter().find(|(m, _)| *m == magic) {
+        return Err(format!(
+            "{name}: SQLite's log needs locks and memory of one host; use a local disk, Postgres or Redis"
+        ));
+    }
+    match (magic, fuse) {
+        (0x6573_5546, Fuse::Refuse) => {
+            Err("FUSE, whose locks and flushes may not be real; use a local disk, or with_fuse(Fuse::Allow)"
+                .into())
+        }
+        (0x6573_5546, Fuse::Allow) => {
+            Ok(Some("the file is on FUSE, whose locks and flushes may not be real".into()))
+        }
+        (0x0102_1994 | 0x8584_58f6, _) => {
+            Ok(Some("the file is in memory (tmpfs): every record is lost when the machine restarts".into()))
+        }
+        (0x794c_7630, _) => Ok(Some(
+            "the file is in a container's own layer (overlayfs): its records are lost with it".into(),
+        )),
+        _ => Ok(None),
+    }
+}
+
+/// The SQLite library that is linked, as `X * 1000000 + Y * 1000 + Z`.
+///
+/// 3.7.0 to 3.51.2 can damage a file that two connections write and checkpoint at once (the WAL-reset bug,
+/// <https://sqlite.org/wal.html#walresetbug>); 3.44.6 and 3.50.7 carry the repair.
+pub(crate) fn library(version: i32) -> Result<()> {
+    let (series, patch) = (version / 1000, version % 1000);
+    let repaired = match series {
+        3_044 => patch >= 6,
+        3_050 => patch >= 7,
+        3_051 => patch >= 3,
+        _ => series > 3_051,
+    };
+    if repaired {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the SQLite library is {}.{}.{patch}, which can damage the file (WAL-reset bug); link 3.51.3 \
+         or newer, as rusqlite's feature `bundled` does",
+        version / 1_000_000,
+        series % 1000
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_with_the_wal_reset_bug_are_refused() {
+        for bad in [3_007_000, 3_040_001, 3_044_005, 3_046_000, 3_050_006, 3_051_002] {
+            assert_eq!(library(bad).unwrap_err().kind(), ErrorKind::Config, "{bad}");
+        }
+        for good in [3_044_006, 3_050_007, 3_051_003, 3_052_000, 3_054_001, rusqlite::version_number()] {
+            library(good).unwrap();
+        }
+        assert!(library(3_040_001).unwrap_err().to_string().contains("is 3.40.1,"));
+    }
+
+    #[test]
+    fn filesystems_that_are_not_this_hosts_own_are_refused() {
+        for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400] {
+            assert!(judge(magic, Fuse::Allow).is_err(), "{magic:x}");
+        }
+        assert!(judge(0x6573_5546, Fuse::Refuse).is_err());
+        assert!(judge(0x6573_5546, Fuse::Allow).unwrap().is_some());
+        assert!(judge(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
+        assert_eq!(judge(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
+    }
+
+    #[test]
+    fn what_is_not_the_path_of_a_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let bad = [
+            PathBuf::new(),
+            ":memory:".into(),
+            "file:dedup.db?mode=memory".into(),
+            directory.path().to_owned(),
+            directory.path().join("missing/dedup.db"),
+            "..".into(),
+        ];
+        for path in bad {
+            let error = place(&path, Fuse::Refuse).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{path:?}: {error}");
+        }
+        place(&directory.path().join("new.db"), Fuse::Refuse).unwrap();
+        place(Path::new("new.db"), Fuse::Refuse).unwrap();
+    }
+}

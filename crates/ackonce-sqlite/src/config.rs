@@ -1,0 +1,192 @@
+//! How a store is opened.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::Result;
+use rusqlite::Connection;
+
+use crate::SqliteStore;
+
+/// What runs on each new connection before the store's own settings are made.
+pub(crate) type Setup = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
+
+/// When a commit counts as done. Read back on every connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Each commit is flushed to the disk before it is answered: it survives a power cut.
+    #[default]
+    Full,
+    /// Commits are flushed at the next checkpoint. A killed process loses nothing, a power cut or a crashed
+    /// kernel loses the latest commits, whose messages were acknowledged: **lost or doubled**. Listed as a
+    /// weakness by [`describe`](ackonce::Deduplicator::describe).
+    Normal,
+}
+
+/// Who drops expired records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sweep {
+    /// The store, a few rows along with each write and when it is idle.
+    #[default]
+    Automatic,
+    /// Whoever calls [`SqliteStore::sweep`]. Expired records cost space until then, never correctness.
+    Manual,
+}
+
+/// Whether scope and message ID are kept beside the digest that identifies a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Kept, so that an operator can look a record up in the file. Costs their length per record.
+    #[default]
+    Keep,
+    /// Left out: IDs that are personal data stay out of the file and its backups.
+    Omit,
+}
+
+/// What to do about a FUSE filesystem, of which SQLite cannot know whether its locks and flushes are real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fuse {
+    /// Refuse to open.
+    #[default]
+    Refuse,
+    /// Open, and list it as a weakness.
+    Allow,
+}
+
+/// How a store is opened; [`SqliteStore::open`] takes all defaults.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ackonce_sqlite::SqliteConfig;
+/// let store = SqliteConfig::new("/var/lib/app/dedup.db").with_busy_timeout(Duration::from_secs(2)).open()?;
+/// # Ok::<(), ackonce::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SqliteConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) synchronous: Synchronous,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) cache_bytes: u64,
+    pub(crate) checkpoint_pages: u32,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) sweep: Sweep,
+    pub(crate) names: Names,
+    pub(crate) fuse: Fuse,
+    pub(crate) setup: Option<Setup>,
+}
+
+impl SqliteConfig {
+    /// The defaults, for the file at `path`, which is created if it is missing (its directory is not).
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            synchronous: Synchronous::Full,
+            busy_timeout: Duration::from_secs(5),
+            cache_bytes: 64 << 20,
+            checkpoint_pages: 4000,
+            max_bytes: None,
+            sweep: Sweep::Automatic,
+            names: Names::Keep,
+            fuse: Fuse::Refuse,
+            setup: None,
+        }
+    }
+
+    /// When a commit counts as done (default [`Synchronous::Full`]).
+    #[must_use]
+    pub fn with_synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// How long to wait for another process that writes to the file before answering
+    /// [`Unavailable`](ackonce::ErrorKind::Unavailable) (default 5 s). SQLite does not queue writers fairly;
+    /// keep it well below the lease, since heartbeats wait here too.
+    #[must_use]
+    pub fn with_busy_timeout(mut self, wait: Duration) -> Self {
+        self.busy_timeout = wait;
+        self
+    }
+
+    /// Page cache, in bytes (default 64 MiB). Keys are random, so once the records outgrow it, each write
+    /// reads its page from the operating system first.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Pages in the write-ahead log before they are carried over into the file (default 4000, about 16 MB;
+    /// SQLite's own default is 1000). Random keys touch a page each: a longer log writes hot pages once
+    /// instead of often, a shorter one makes the pause of the one commit that carries over shorter.
+    #[must_use]
+    pub fn with_checkpoint_pages(mut self, pages: u32) -> Self {
+        self.checkpoint_pages = pages;
+        self
+    }
+
+    /// The most bytes the file may grow to (default: no limit but the disk's; the log comes on top). A full
+    /// store answers [`Full`](ackonce::ErrorKind::Full), nothing is acknowledged, and sweeping makes room.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Who drops expired records (default [`Sweep::Automatic`]).
+    #[must_use]
+    pub fn with_sweep(mut self, sweep: Sweep) -> Self {
+        self.sweep = sweep;
+        self
+    }
+
+    /// Whether scope and message ID are kept readable (default [`Names::Keep`]).
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// What to do about a FUSE filesystem (default [`Fuse::Refuse`]). Network and cluster filesystems are
+    /// always refused.
+    #[must_use]
+    pub fn with_fuse(mut self, fuse: Fuse) -> Self {
+        self.fuse = fuse;
+        self
+    }
+
+    /// What an inbox handler needs on its connection: functions, collations, pragmas. It runs on each new
+    /// connection, before the store's own settings, so it cannot undo them.
+    #[must_use]
+    pub fn with_setup<F>(mut self, setup: F) -> Self
+    where
+        F: Fn(&Connection) -> rusqlite::Result<()> + Send + Sync + 'static,
+    {
+        self.setup = Some(Arc::new(setup));
+        self
+    }
+
+    /// Opens the store. Blocks for some file accesses; call it at start-up.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open(self) -> Result<SqliteStore> {
+        SqliteStore::start(self)
+    }
+}
+
+impl fmt::Debug for SqliteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteConfig")
+            .field("path", &self.path)
+            .field("synchronous", &self.synchronous)
+            .field("busy_timeout", &self.busy_timeout)
+            .field("max_bytes", &self.max_bytes)
+            .field("sweep", &self.sweep)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! What SQLite's result codes mean to a caller.
+
+use std::error::Error as StdError;
+
+use ackonce::{Error, ErrorKind, Repeat};
+use rusqlite::ErrorCode as C;
+
+/// The error of a statement inside a transaction that is rolled back: nothing was applied.
+pub(crate) fn rolled_back(doing: &str, error: rusqlite::Error) -> Error {
+    let error = describe(doing, error);
+    match error.repeat() {
+        Repeat::Unknown => error.with_repeat(Repeat::Safe),
+        _ => error,
+    }
+}
+
+/// The error of a COMMIT. A lock or a full disk is met before the commit record is complete; after any
+/// other failure the record may be in the log and be found by the next recovery.
+pub(crate) fn commit(error: rusqlite::Error) -> Error {
+    let safe =
+        matches!(error.sqlite_error_code(), Some(C::DatabaseBusy | C::DiskFull | C::ConstraintViolation));
+    describe("committing", error).with_repeat(if safe { Repeat::Safe } else { Repeat::Unknown })
+}
+
+fn describe(doing: &str, error: rusqlite::Error) -> Error {
+    use ErrorKind as K;
+    let error = without_statement(error);
+    let (kind, advice) = match error.sqlite_error_code() {
+        Some(C::DatabaseBusy | C::DatabaseLocked) => {
+            (K::Unavailable, "another connection holds the file's write lock (with_busy_timeout)")
+        }
+        Some(C::DiskFull) => (K::Full, "no room; free disk space or raise with_max_bytes"),
+        Some(C::ReadOnly) => (K::ReadOnly, "the file or its filesystem is read-only"),
+        Some(C::DatabaseCorrupt | C::NotADatabase) => {
+            (K::Corrupt, "the file is damaged; restore it, or move it away to start with no records")
+        }
+        Some(C::TooBig) => (K::Invalid, "a value is over SQLite's limit"),
+        Some(C::SystemIoFailure) => (K::Unavailable, "the disk failed"),
+        Some(C::CannotOpen | C::PermissionDenied) => {
+            (K::Unavailable, "the file or its -wal or -shm cannot be opened; check permissions")
+        }
+        Some(C::Unknown) => (K::Config, "the store's tables are not as it made them"),
+        Some(C::ConstraintViolation) => (K::Protocol, "a constraint was violated"),
+        _ => (K::Unavailable, "SQLite cannot answer"),
+    };
+    Error::new(kind, format!("sqlite: {doing}: {advice}")).with_source(error)
+}
+
+/// The same without the text of the statement, which is long and the store's own.
+fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
+        other => other,
+    }
+}
+
+/// A row that this version cannot have written.
+pub(crate) fn corrupt_row(what: &str, value: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("sqlite: a record's {what} is {value}, which is not possible"))
+}
+
+/// Whether the connection must not be used again. Lock conflicts and a full disk pass; what a failed flush
+/// or read left in caches cannot be known, and flushing again would report success without having written.
+pub(crate) fn breaks_connection(error: &Error) -> bool {
+    match sqlite_code(error) {
+        Some(C::DatabaseBusy | C::DatabaseLocked | C::DiskFull | C::TooBig | C::ConstraintViolation) => false,
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Whether a handler that met this is not to blame for it.
+pub(crate) fn is_environment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            C::DatabaseBusy
+                | C::DiskFull
+                | C::ReadOnly
+                | C::DatabaseCorrupt
+                | C::NotADatabase
+                | C::SystemIoFailure
+                | C::OutOfMemory
+                | C::CannotOpen
+        )
+    )
+}
+
+fn sqlite_code(error: &Error) -> Option<C> {
+    error.source()?.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn what_is_known_to_be_undone_may_be_sent_again() {
+        use rusqlite::ffi;
+        let kinds = [
+            (ffi::SQLITE_BUSY_SNAPSHOT, ErrorKind::Unavailable, Repeat::Safe, Repeat::Safe),
+            (ffi::SQLITE_FULL, ErrorKind::Full, Repeat::Safe, Repeat::Safe),
+            (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unavailable, Repeat::Safe, Repeat::Unknown),
+            (ffi::SQLITE_READONLY_DBMOVED, ErrorKind::ReadOnly, Repeat::Safe, Repeat::Unknown),
+            (ffi::SQLITE_CORRUPT_INDEX, ErrorKind::Corrupt, Repeat::Never, Repeat::Unknown),
+            (ffi::SQLITE_NOTADB, ErrorKind::Corrupt, Repeat::Never, Repeat::Unknown),
+            (ffi::SQLITE_TOOBIG, ErrorKind::Invalid, Repeat::Never, Repeat::Unknown),
+        ];
+        for (code, kind, before, at_commit) in kinds {
+            let error = rolled_back("test", failure(code));
+            assert_eq!((error.kind(), error.repeat()), (kind, before), "{error}");
+            assert_eq!(commit(failure(code)).repeat(), at_commit, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_flush_ends_the_connection_and_a_lock_does_not() {
+        use rusqlite::ffi;
+        assert!(breaks_connection(&commit(failure(ffi::SQLITE_IOERR_FSYNC))));
+        assert!(!breaks_connection(&commit(failure(ffi::SQLITE_BUSY))));
+        assert!(!breaks_connection(&corrupt_row("state", 9)));
+    }
+}

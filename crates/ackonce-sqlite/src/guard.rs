@@ -1,0 +1,203 @@
+//! The inbox for those who own the transaction: a claim that lives in it.
+
+use std::time::Duration;
+
+use ackonce::{
+    ClaimRequest, Claimed, Error, ErrorKind, Fingerprint, Key, Lease, Record, Repeat, Result, Token, protocol,
+};
+use bytes::Bytes;
+use rusqlite::{Connection, Transaction, TransactionState};
+
+use crate::error::rolled_back;
+use crate::inbox::DEFAULT_WINDOW;
+use crate::store::{MAX_VALUE_LEN, too_long};
+use crate::{Names, clock, rows, schema};
+
+/// How a guard remembers.
+#[derive(Debug, Clone)]
+pub struct GuardOptions {
+    window: Duration,
+    fingerprint: Option<Fingerprint>,
+    names: Names,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self { window: DEFAULT_WINDOW, fingerprint: None, names: Names::Keep }
+    }
+}
+
+impl GuardOptions {
+    /// How long the message is remembered, from its completion (default 7 days).
+    #[must_use]
+    pub fn with_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// What the payload is, so that the same ID with another payload is noticed (default: not compared).
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// Whether scope and message ID are kept readable (default [`Names::Keep`]).
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+/// What a message turned out to be. Exhaustive on purpose, as [`Claimed`] is.
+#[derive(Debug)]
+pub enum Entry {
+    /// Nobody has processed it: do so in this transaction, then [`finish`](InboxGuard::finish) and commit.
+    First(InboxGuard),
+    /// Processed or buried before: roll back, acknowledge.
+    Duplicate(Record),
+    /// A worker of a [`SqliteStore`](crate::SqliteStore) holds a live lease: roll back, **never
+    /// acknowledge**, come again later.
+    Busy {
+        /// When the lease ends if its holder does nothing more.
+        free_in: Duration,
+    },
+    /// The same ID with another payload; the record is that of the first one. Roll back; bury it, or fail.
+    Mismatch(Record),
+}
+
+/// A claim inside a transaction of yours, on a connection of yours to the store's file (or to any file that
+/// [`create_schema`](crate::create_schema) prepared).
+///
+/// ```
+/// # use ackonce_sqlite::{create_schema, rusqlite::{Connection, TransactionBehavior}};
+/// use ackonce::Scope;
+/// use ackonce_sqlite::{Entry, GuardOptions, InboxGuard};
+/// # let mut conn = Connection::open_in_memory()?;
+/// # create_schema(&conn)?;
+/// # conn.execute_batch("CREATE TABLE account (balance INTEGER); INSERT INTO account VALUES (0)")?;
+/// let key = Scope::new("billing/deposit")?.key("evt_1")?;
+/// let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// if let Entry::First(guard) = InboxGuard::enter(&tx, &key, &GuardOptions::default())? {
+///     tx.execute("UPDATE account SET balance = balance + 5", ())?;
+///     guard.finish(&tx)?;
+///     tx.commit()?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What a crash does
+/// Before the commit: claim, effect and record are absent, and the message runs again; unlike a store's
+/// claim this attempt was not counted, so a message that kills the process is not noticed. After it: all
+/// are there. Commit without [`finish`](Self::finish) leaves a claim whose lease ends at once: the effect is
+/// repeated by the next delivery.
+///
+/// When SQLite rolls the transaction back by itself (a full disk, `ON CONFLICT ROLLBACK`), the statement
+/// after that commits alone: pass every error on. [`finish`](Self::finish) then fails, but cannot undo such a
+/// statement; the handler of a [`SqliteInbox`](crate::SqliteInbox) is kept from it.
+///
+/// The connection is yours, and so are its settings: with `synchronous` below `FULL` a power cut may lose
+/// effect and record of an acknowledged message; [`weaknesses`](Self::weaknesses) tells.
+#[derive(Debug)]
+#[must_use = "a transaction that commits without finish() has an effect and no record"]
+pub struct InboxGuard {
+    lease: Lease,
+    window: Duration,
+    outcome: Option<Bytes>,
+}
+
+impl InboxGuard {
+    /// Claims `key` in this transaction, before its effects.
+    ///
+    /// # Errors
+    /// - [`Config`](ErrorKind::Config): no transaction is open, or it was not begun as
+    ///   [`Immediate`](rusqlite::TransactionBehavior::Immediate) (a deferred one that has read fails at its
+    ///   first write, at once and whatever the busy time-out, when another process has written meanwhile), or
+    ///   the tables are missing.
+    /// - [`NewerSchema`](ErrorKind::NewerSchema), [`Corrupt`](ErrorKind::Corrupt) and what SQLite answers to
+    ///   a write. Roll back.
+    pub fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
+        let state = tx.transaction_state(Some("main")).map_err(|e| rolled_back("entering", e))?;
+        if tx.is_autocommit() || state != TransactionState::Write {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "sqlite: the transaction must be begun with TransactionBehavior::Immediate",
+            ));
+        }
+        if !schema::check(tx)? {
+            return Err(schema::missing());
+        }
+        let request = ClaimRequest {
+            key: key.clone(),
+            token: Token::random(),
+            // Nobody sees the claim before it is completed.
+            lease: Duration::ZERO,
+            window: options.window,
+            fingerprint: options.fingerprint,
+        };
+        let now = clock::now();
+        let seen = rows::read(tx, key.digest(), now)?;
+        let (answer, change) = protocol::claim(seen.as_ref().map(|s| &s.row), &request, now);
+        if let Some(row) = change.or(seen.filter(|s| s.moved).map(|s| s.row)) {
+            rows::write(tx, key, &row, options.names)?;
+        }
+        Ok(match answer {
+            Claimed::Acquired(lease) => Entry::First(Self { lease, window: options.window, outcome: None }),
+            Claimed::Done(record) => Entry::Duplicate(record),
+            Claimed::Busy { free_in } => Entry::Busy { free_in },
+            Claimed::Mismatch(record) => Entry::Mismatch(record),
+        })
+    }
+
+    /// The same, to be kept with what to replay to a later copy of the message.
+    pub fn with_outcome(mut self, outcome: Bytes) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// The claim: its fence, and which attempt it is.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Completes the message, as the transaction's last statement before its commit.
+    ///
+    /// # Errors
+    /// [`Protocol`](ErrorKind::Protocol) if the transaction no longer holds the claim: SQLite rolled it back,
+    /// the code between went back to an earlier savepoint, or this is another transaction. Roll back and
+    /// deliver the message again; committing would keep a part of the effect. Otherwise what SQLite answers.
+    pub fn finish(self, tx: &Transaction<'_>) -> Result<()> {
+        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+            return Err(too_long(len));
+        }
+        let expires = clock::now().saturating_add(clock::micros(self.window));
+        if !tx.is_autocommit() && rows::complete(tx, &self.lease, self.outcome.as_ref(), expires)? {
+            return Ok(());
+        }
+        let message =
+            "sqlite: the transaction no longer holds the claim; roll back and deliver the message again";
+        Err(Error::new(ErrorKind::Protocol, message).with_repeat(Repeat::Safe))
+    }
+
+    /// What of this connection's settings weakens the promise, to print at start: each a sentence.
+    ///
+    /// # Errors
+    /// What SQLite answers to a read.
+    pub fn weaknesses(conn: &Connection) -> Result<Vec<String>> {
+        let read = || -> rusqlite::Result<(i64, String)> {
+            let synchronous = conn.pragma_query_value(None, "synchronous", |r| r.get(0))?;
+            Ok((synchronous, conn.pragma_query_value(None, "journal_mode", |r| r.get(0))?))
+        };
+        let (synchronous, journal) = read().map_err(|e| rolled_back("reading the settings", e))?;
+        let mut found = Vec::new();
+        if synchronous < 2 {
+            found.push("synchronous is below FULL: a power cut loses the latest commits".into());
+        }
+        if journal == "off" || journal == "memory" {
+            found.push(format!("journal_mode={journal}: a killed process damages the file"));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod authorize;
+mod check;
+mod clock;
+mod config;
+mod error;
+mod guard;
+mod inbox;
+mod judge;
+mod open;
+mod rows;
+mod run;
+mod schema;
+mod steps;
+mod store;
+mod sweep;
+mod tx;
+mod writer;
+
+pub use config::{Fuse, Names, SqliteConfig, Sweep, Synchronous};
+pub use guard::{Entry, GuardOptions, InboxGuard};
+pub use inbox::{DEFAULT_WINDOW, SqliteInbox};
+/// The driver, in the version this store is built on.
+pub use rusqlite;
+pub use schema::create_schema;
+pub use store::{MAX_VALUE_LEN, SqliteStore};
+pub use tx::{InboxStatement, InboxTx};

@@ -1,0 +1,118 @@
+//! Opening a connection, with every setting made and read back: a setting belongs to a connection, and
+//! SQLite ignores what it does not understand.
+
+use ackonce::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::authorize::Handling;
+use crate::error::rolled_back;
+use crate::{SqliteConfig, Synchronous, schema};
+
+/// Statements kept compiled: the store's own, and room for those of inbox handlers.
+const STATEMENTS: usize = 64;
+/// The log is cut to this size when it starts over after a long reader let it grow.
+const LOG_BYTES: i64 = 64 << 20;
+
+/// The writer's connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) conn: Connection,
+    pub(crate) handling: Handling,
+}
+
+impl Session {
+    /// The first connection, which creates what is missing.
+    pub(crate) fn open(config: &SqliteConfig) -> Result<Self> {
+        let session = Self::connect(config, OpenFlags::SQLITE_OPEN_CREATE)?;
+        schema::create_schema(&session.conn)?;
+        Ok(session)
+    }
+
+    /// A later one, which does not: a file that is gone must not become an empty one that knows nothing.
+    pub(crate) fn reopen(config: &SqliteConfig) -> Result<Self> {
+        let session = Self::connect(config, OpenFlags::empty())?;
+        match schema::check(&session.conn)? {
+            true => Ok(session),
+            false => Err(schema::missing()),
+        }
+    }
+
+    /// Whether the file is no longer the one at its path: it was deleted, moved or replaced. What is written
+    /// to it then is seen by nobody.
+    pub(crate) fn moved(&self) -> bool {
+        #[cfg(unix)]
+        {
+            let mut moved = 0;
+            let asked = self.conn.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
+            asked.is_err() || moved != 0
+        }
+        #[cfg(not(unix))]
+        false
+    }
+
+    fn connect(config: &SqliteConfig, create: OpenFlags) -> Result<Self> {
+        let path = config.path.display();
+        let doing = format!("opening {path}");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+        let mut conn =
+            Connection::open_with_flags(&config.path, flags).map_err(|e| rolled_back(&doing, e))?;
+        prepare(&conn, config).map_err(|e| rolled_back(&doing, e))?;
+        if conn.is_readonly("main").map_err(|e| rolled_back(&doing, e))? {
+            let message =
+                format!("sqlite: {path} is read-only for this user; change its permissions or its mount");
+            return Err(Error::new(ErrorKind::ReadOnly, message));
+        }
+        journal(&conn, config, &doing)?;
+        let handling = Handling::default();
+        handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
+        Ok(Self { conn, handling })
+    }
+}
+
+fn prepare(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
+    conn.busy_timeout(config.busy_timeout)?;
+    if let Some(setup) = &config.setup {
+        setup(conn)?;
+        conn.busy_timeout(config.busy_timeout)?;
+    }
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.pragma_update(None, "cache_size", -clamped(config.cache_bytes >> 10))?;
+    // On macOS a flush ends in the disk's cache without it; elsewhere it does nothing.
+    conn.pragma_update(None, "fullfsync", true)?;
+    conn.pragma_update(None, "checkpoint_fullfsync", true)
+}
+
+fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> {
+    let mode: String = conn
+        .pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))
+        .map_err(|e| rolled_back(doing, e))?;
+    let level = match config.synchronous {
+        Synchronous::Full => 2,
+        Synchronous::Normal => 1,
+    };
+    let set = || -> rusqlite::Result<i64> {
+        conn.pragma_update(None, "synchronous", level)?;
+        conn.pragma_update(None, "wal_autocheckpoint", config.checkpoint_pages)?;
+        conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
+        if let Some(bytes) = config.max_bytes {
+            let page: i64 = conn.pragma_query_value(None, "page_size", |r| r.get(0))?;
+            let pages = (clamped(bytes) / page.max(1)).max(1);
+            conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+        }
+        conn.pragma_query_value(None, "synchronous", |r| r.get(0))
+    };
+    let synchronous = set().map_err(|e| rolled_back(doing, e))?;
+    if mode != "wal" || synchronous != level {
+        let message = format!(
+            "sqlite: {} stays at journal_mode={mode}, synchronous={synchronous}, not wal and {level}; \
+             its filesystem may have no shared memory",
+            config.path.display()
+        );
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    Ok(())
+}
+
+fn clamped(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

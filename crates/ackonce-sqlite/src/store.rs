@@ -1,0 +1,162 @@
+//! The store: claims and settlements go to the writer thread, one command per batch.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ackonce::{
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
+    protocol,
+};
+use async_trait::async_trait;
+
+use crate::open::Session;
+use crate::steps::Steps;
+use crate::sweep::{self, Cursor};
+use crate::writer::Writer;
+use crate::{SqliteConfig, Synchronous, check};
+
+/// The longest outcome or reason that is stored, in bytes (16 MiB).
+pub const MAX_VALUE_LEN: usize = 16 << 20;
+
+/// Records in a SQLite file: for all processes of one host. Clones share one writer thread.
+///
+/// Batches that arrive while the disk is flushed wait, and share the next flush. The thread finishes what
+/// is queued and closes the file when the last clone is dropped.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    config: SqliteConfig,
+    weaknesses: Vec<String>,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path` with the defaults of [`SqliteConfig`], creating it and the store's tables
+    /// where they are missing. Blocks for some file accesses; call it at start-up.
+    ///
+    /// The tables may live in a database of yours. It is switched to SQLite's write-ahead log.
+    ///
+    /// # Errors
+    /// - [`Config`](ErrorKind::Config): not the path of a file, a missing directory, a network filesystem, a
+    ///   SQLite library that can damage the file.
+    /// - [`ReadOnly`](ErrorKind::ReadOnly): this user cannot write to it.
+    /// - [`Corrupt`](ErrorKind::Corrupt): it is no SQLite file, or a damaged one.
+    /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate wrote it.
+    /// - [`Full`](ErrorKind::Full), [`Unavailable`](ErrorKind::Unavailable): as the message says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::start(SqliteConfig::new(path))
+    }
+
+    pub(crate) fn start(mut config: SqliteConfig) -> Result<Self> {
+        check::library(rusqlite::version_number())?;
+        let (place, mut weaknesses) = check::place(&config.path, config.fuse)?;
+        config.path = place;
+        if config.synchronous == Synchronous::Normal {
+            weaknesses.push(
+                "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
+                 whose messages are acknowledged already"
+                    .into(),
+            );
+        }
+        let writer = Writer::start(Session::open(&config)?, config.clone())?;
+        Ok(Self { inner: Arc::new(Inner { writer, config, weaknesses }) })
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    /// Looks at every record once and drops the expired ones; how many. Other work goes on in between.
+    ///
+    /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by and by, by itself. The file
+    /// does not shrink: the room is used for new records.
+    ///
+    /// # Errors
+    /// What the store answers to any write. A repeat is safe, and starts over.
+    pub async fn sweep(&self) -> Result<u64> {
+        let (mut dropped, mut after) = (0, Some(Cursor::new()));
+        while let Some(cursor) = after {
+            let (n, next) = self
+                .writer()
+                .call(|reply| sweep::Chunk { after: cursor, done: Ok((0, None)), reply })
+                .await?;
+            dropped += n;
+            after = next;
+        }
+        Ok(dropped)
+    }
+}
+
+#[async_trait]
+impl Deduplicator for SqliteStore {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let requests = requests.to_vec();
+        self.writer()
+            .call(|reply| Steps {
+                requests,
+                key: |request: &ClaimRequest| &request.key,
+                decide: protocol::claim,
+                droppable: true,
+                answers: Ok(Vec::new()),
+                reply,
+            })
+            .await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        settlements.iter().try_for_each(|s| fits(&s.action))?;
+        let requests = settlements.to_vec();
+        self.writer()
+            .call(|reply| Steps {
+                requests,
+                key: |settlement: &Settlement| &settlement.key,
+                decide: protocol::settle,
+                droppable: false,
+                answers: Ok(Vec::new()),
+                reply,
+            })
+            .await
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            name: format!("sqlite {}", self.inner.config.path.display()),
+            weaknesses: self.inner.weaknesses.clone(),
+        }
+    }
+}
+
+fn fits(action: &Settle) -> Result<()> {
+    let len = match action {
+        Settle::Complete { outcome, .. } => outcome.as_ref().map_or(0, |o| o.len()),
+        Settle::Bury { reason, .. } => reason.len(),
+        Settle::Release { .. } | Settle::Extend { .. } => 0,
+    };
+    match len {
+        0..=MAX_VALUE_LEN => Ok(()),
+        _ => Err(too_long(len)),
+    }
+}
+
+pub(crate) fn too_long(len: usize) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!("sqlite: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
+    )
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! The transaction as an inbox handler sees it: it remembers the first statement that failed.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use rusqlite::{CachedStatement, Error, Params, Result, Row, Transaction};
+
+use crate::error::is_environment;
+
+/// The transaction that commits a handler's effect together with its record.
+///
+/// Every statement run through it is watched: SQLite undoes a failed statement alone and lets the
+/// transaction go on, so a handler that swallows the error and answers success would commit a part of its
+/// effect. Such a success is not taken: the handler's work is rolled back and the message is retried. For a
+/// failure that is expected and dealt with, or a function that takes a [`Connection`](rusqlite::Connection),
+/// use [`unwatched`](Self::unwatched).
+///
+/// It cannot be committed, rolled back or begun anew, by no statement either, nor can the store's own tables
+/// be written and other files be attached; SQLite refuses those ("not authorized"). Savepoints of the
+/// handler's own are fine.
+pub struct InboxTx<'t> {
+    tx: &'t Transaction<'t>,
+    failed: RefCell<Option<Failed>>,
+}
+
+/// The first statement that failed.
+pub(crate) struct Failed {
+    pub(crate) text: String,
+    /// Because of the disk or the file, which is not the handler's fault.
+    pub(crate) environment: Option<ackonce::Error>,
+}
+
+impl<'t> InboxTx<'t> {
+    pub(crate) fn new(tx: &'t Transaction<'t>) -> Self {
+        Self { tx, failed: RefCell::new(None) }
+    }
+
+    pub(crate) fn into_failed(self) -> Option<Failed> {
+        self.failed.into_inner()
+    }
+
+    /// Runs one statement that returns no rows; how many rows it changed.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Connection::execute`].
+    pub fn execute<P: Params>(&self, sql: &str, params: P) -> Result<usize> {
+        self.watch(self.tx.execute(sql, params))
+    }
+
+    /// Runs statements without parameters.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Connection::execute_batch`].
+    pub fn execute_batch(&self, sql: &str) -> Result<()> {
+        self.watch(self.tx.execute_batch(sql))
+    }
+
+    /// Runs a query and maps its first row.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Connection::query_row`]; no row is
+    /// [`QueryReturnedNoRows`](rusqlite::Error::QueryReturnedNoRows), which is no failed statement.
+    pub fn query_row<T, P: Params>(
+        &self,
+        sql: &str,
+        params: P,
+        map: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.watch(self.tx.query_row(sql, params, map))
+    }
+
+    /// Compiles a statement, or takes it from the store's cache of compiled ones.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Connection::prepare_cached`].
+    pub fn prepare(&self, sql: &str) -> Result<InboxStatement<'_>> {
+        let statement = self.watch(self.tx.prepare_cached(sql))?;
+        Ok(InboxStatement { statement, failed: &self.failed })
+    }
+
+    /// The row ID of the last row inserted.
+    #[must_use]
+    pub fn last_insert_rowid(&self) -> i64 {
+        self.tx.last_insert_rowid()
+    }
+
+    /// The transaction itself. A statement that fails on it is the handler's to deal with: what it did before
+    /// commits if the handler then answers success.
+    #[must_use]
+    pub fn unwatched(&self) -> &Transaction<'t> {
+        self.tx
+    }
+
+    fn watch<T>(&self, result: Result<T>) -> Result<T> {
+        watch(&self.failed, result)
+    }
+}
+
+impl fmt::Debug for InboxTx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxTx").finish_non_exhaustive()
+    }
+}
+
+/// A compiled statement, watched as its transaction is.
+pub struct InboxStatement<'s> {
+    statement: CachedStatement<'s>,
+    failed: &'s RefCell<Option<Failed>>,
+}
+
+impl InboxStatement<'_> {
+    /// Runs it; how many rows it changed.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Statement::execute`].
+    pub fn execute<P: Params>(&mut self, params: P) -> Result<usize> {
+        watch(self.failed, self.statement.execute(params))
+    }
+
+    /// Runs it and maps its first row.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Statement::query_row`].
+    pub fn query_row<T, P: Params>(
+        &mut self,
+        params: P,
+        map: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<T> {
+        watch(self.failed, self.statement.query_row(params, map))
+    }
+
+    /// Runs it and maps each row as it is asked for.
+    ///
+    /// # Errors
+    /// Those of [`rusqlite::Statement::query_map`], then those of each row.
+    pub fn query_map<'q, T, P: Params>(
+        &'q mut self,
+        params: P,
+        map: impl FnMut(&Row<'_>) -> Result<T> + 'q,
+    ) -> Result<impl Iterator<Item = Result<T>> + 'q> {
+        let failed = self.failed;
+        let rows = watch(failed, self.statement.query_map(params, map))?;
+        Ok(rows.map(move |row| watch(failed, row)))
+    }
+}
+
+impl fmt::Debug for InboxStatement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxStatement").finish_non_exhaustive()
+    }
+}
+
+fn watch<T>(failed: &RefCell<Option<Failed>>, result: Result<T>) -> Result<T> {
+    match &result {
+        Ok(_) | Err(Error::QueryReturnedNoRows) => {}
+        Err(error) => {
+            failed.borrow_mut().get_or_insert_with(|| Failed::of(error));
+        }
+    }
+    result
+}
+
+impl Failed {
+    pub(crate) fn of(error: &Error) -> Self {
+        Self { text: error.to_string(), environment: is_environment(error).then(|| environment(error)) }
+    }
+}
+
+/// The error is the handler's to keep, so the store's carries a copy of what tells them apart.
+fn environment(error: &Error) -> ackonce::Error {
+    let copy = match error {
+        Error::SqliteFailure(code, text) => Error::SqliteFailure(*code, text.clone()),
+        other => Error::SqliteFailure(
+            other.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR)),
+            Some(other.to_string()),
+        ),
+    };
+    crate::error::rolled_back("running an inbox handler", copy)
+}

@@ -1,0 +1,249 @@
+//! The writer thread: everything that was asked for meanwhile goes into one transaction, so that one flush
+//! of the disk serves all of it (group commit).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+use rusqlite::{Transaction, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::authorize::Handling;
+use crate::error::{breaks_connection, commit, rolled_back};
+use crate::open::Session;
+use crate::sweep::Sweeper;
+use crate::{Names, SqliteConfig, Sweep};
+
+/// Commands waiting at most; a caller waits for room beyond that.
+const QUEUE: usize = 1024;
+/// A group takes no further command after this many rows, nor after a handler has made it run for so long:
+/// those who are answered with it wait for all of it.
+const GROUP_ROWS: usize = 4096;
+const GROUP_TIME: Duration = Duration::from_millis(25);
+/// How often an idle writer looks at some records to sweep.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What a command finds when its turn has come.
+pub(crate) struct Turn<'t> {
+    pub(crate) tx: &'t Transaction<'t>,
+    pub(crate) handling: &'t Handling,
+    pub(crate) names: Names,
+}
+
+/// How a group ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// On the disk, as far as the store's settings go.
+    Committed,
+    /// Rolled back because a constraint that is checked at the commit was violated by somebody in it.
+    Refused(Error),
+    /// Rolled back, or unknown; the error says which.
+    Failed(Error),
+}
+
+/// A command for the writer.
+pub(crate) trait Work: Send {
+    /// How many rows it may touch.
+    fn rows(&self) -> usize;
+
+    /// Whether it must be the only one in its group.
+    fn alone(&self) -> bool {
+        false
+    }
+
+    /// Whether it runs code of the user's, which may take its time.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+
+    /// Does it, inside the group's transaction; how many records it wrote.
+    ///
+    /// # Errors
+    /// The group cannot be committed. What fails this command alone it keeps for its answer.
+    fn run(&mut self, turn: &Turn<'_>) -> Result<usize>;
+
+    /// Answers its caller, once, whether it ran or not.
+    fn answer(self: Box<Self>, outcome: &Outcome);
+}
+
+/// A command, and its place in the queue.
+struct Job {
+    work: Box<dyn Work>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The callers' end. The thread ends, and closes the file, when all of them are dropped.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Job>,
+    room: Arc<Semaphore>,
+}
+
+impl Writer {
+    pub(crate) fn start(session: Session, config: SqliteConfig) -> Result<Self> {
+        let (queue, jobs) = mpsc::channel();
+        let thread = Thread { config, session: Some(session), jobs, held: None, sweeper: Sweeper::new() };
+        thread::Builder::new().name("ackonce-sqlite".into()).spawn(move || thread.run()).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "sqlite: the writer thread cannot be started").with_source(e)
+        })?;
+        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE)) })
+    }
+
+    /// Queues a command, waiting for room.
+    pub(crate) async fn submit(&self, work: impl Work + 'static) -> Result<()> {
+        let place = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended(Repeat::Safe))?;
+        self.queue.send(Job { work: Box::new(work), _place: place }).map_err(|_| ended(Repeat::Safe))
+    }
+
+    /// Queues the command that `work` makes around a reply, and waits for that.
+    pub(crate) async fn call<T, W: Work + 'static>(
+        &self,
+        work: impl FnOnce(oneshot::Sender<Result<T>>) -> W,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(work(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(ended(Repeat::Unknown)))
+    }
+}
+
+pub(crate) fn ended(repeat: Repeat) -> Error {
+    Error::new(ErrorKind::Unavailable, "sqlite: the writer thread has ended").with_repeat(repeat)
+}
+
+struct Thread {
+    config: SqliteConfig,
+    session: Option<Session>,
+    jobs: mpsc::Receiver<Job>,
+    /// Taken from the queue, and too late or too lonely for the last group.
+    held: Option<Job>,
+    sweeper: Sweeper,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            match self.held.take().map_or_else(|| self.jobs.recv_timeout(IDLE), Ok) {
+                Ok(job) => {
+                    // Code of the user's runs here (a setup, a message's drop). If it panics, the connection
+                    // is dropped with its transaction, and callers learn that their answer is lost.
+                    if catch_unwind(AssertUnwindSafe(|| self.group(job))).is_err() {
+                        tracing::error!("a panic on the writer thread; the connection is opened anew");
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn group(&mut self, first: Job) {
+        let mut group = vec![first];
+        let session = match self.session.take() {
+            Some(session) => Ok(session),
+            None => Session::reopen(&self.config),
+        };
+        let outcome = match session {
+            Ok(session) => {
+                let outcome = self.transact(&session, &mut group);
+                self.keep(session, &outcome);
+                outcome
+            }
+            Err(error) => {
+                group.extend(self.jobs.try_iter());
+                Outcome::Failed(error)
+            }
+        };
+        for job in group {
+            job.work.answer(&outcome);
+        }
+    }
+
+    /// Runs the group's first command and those that come in meanwhile, then commits.
+    fn transact(&mut self, session: &Session, group: &mut Vec<Job>) -> Outcome {
+        let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
+            Ok(tx) => tx,
+            Err(e) => {
+                // Whoever queues behind has waited as long: one time-out serves them all.
+                group.extend(self.jobs.try_iter());
+                return Outcome::Failed(rolled_back("locking the file", e));
+            }
+        };
+        if session.moved() {
+            let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
+            return Outcome::Failed(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+        }
+        let turn = Turn { tx: &tx, handling: &session.handling, names: self.config.names };
+        if let Err(error) = self.run_all(&turn, group) {
+            return Outcome::Failed(error);
+        }
+        let refused =
+            |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
+        match tx.commit() {
+            Ok(()) => Outcome::Committed,
+            Err(e) if refused(&e) => Outcome::Refused(commit(e)),
+            Err(e) => Outcome::Failed(commit(e)),
+        }
+    }
+
+    fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<()> {
+        let started = Instant::now();
+        let (mut rows, mut written) = (0, 0);
+        // The last one is the one to run; those before it have run.
+        while let Some(job) = group.last_mut() {
+            rows += job.work.rows();
+            written += job.work.run(turn)?;
+            still_open(turn)?;
+            let slow = job.work.is_foreign() && started.elapsed() >= GROUP_TIME;
+            if job.work.alone() || rows >= GROUP_ROWS || slow {
+                break;
+            }
+            match self.jobs.try_recv() {
+                Ok(job) if job.work.alone() => {
+                    self.held = Some(job);
+                    break;
+                }
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
+        }
+        if self.config.sweep == Sweep::Automatic {
+            self.sweeper.along(turn.tx, written)?;
+            still_open(turn)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a connection that can be used again; the others are opened anew for the next group.
+    fn keep(&mut self, session: Session, outcome: &Outcome) {
+        let broken = match outcome {
+            Outcome::Failed(error) => breaks_connection(error) || session.moved(),
+            _ => false,
+        };
+        if broken || !session.conn.is_autocommit() {
+            tracing::warn!(?outcome, "the connection is closed and opened anew");
+        } else {
+            self.session = Some(session);
+        }
+    }
+
+    fn idle(&mut self) {
+        if let (Sweep::Automatic, Some(session)) = (self.config.sweep, self.session.take()) {
+            let swept = self.sweeper.idle(&session.conn);
+            self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
+        }
+    }
+}
+
+/// SQLite rolls a transaction back by itself when it must (a full disk, a failed read, `ON CONFLICT
+/// ROLLBACK`); the next statement would then commit alone.
+fn still_open(turn: &Turn<'_>) -> Result<()> {
+    if turn.tx.is_autocommit() {
+        let error =
+            Error::new(ErrorKind::Unavailable, "sqlite: the transaction was rolled back under the group");
+        return Err(error.with_repeat(Repeat::Safe));
+    }
+    Ok(())
+}

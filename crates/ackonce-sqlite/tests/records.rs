@@ -1,0 +1,163 @@
+//! What is written is read back, by this process and the next.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use ackonce::{
+    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint, Previous, Settle,
+    Settled, Settlement, State, Token,
+};
+use ackonce_sqlite::Names;
+use bytes::Bytes;
+use common::{HOUR, acquire, complete, is_done, key, place, request};
+
+#[tokio::test]
+async fn every_field_outlives_the_process() {
+    let place = place();
+    let fingerprint = Some(Fingerprint::of(b"payload"));
+    let with_print = |id| ClaimRequest { fingerprint, ..request(id) };
+    let store = place.store();
+    let done = acquire(&store, with_print("done")).await;
+    let buried = acquire(&store, with_print("buried")).await;
+    let released = acquire(&store, with_print("released")).await;
+    let held = with_print("held");
+    let holding = acquire(&store, held.clone()).await;
+    let settlements = [
+        Settlement::new(&done, Settle::Complete { window: HOUR, outcome: Some(Bytes::from_static(b"a\0b")) }),
+        Settlement::new(&buried, Settle::Bury { window: HOUR, reason: "bad\0 bytes — ✗".into() }),
+        Settlement::new(&released, Settle::Release { attempt: Attempt::Counts, window: HOUR }),
+    ];
+    assert_eq!(store.settle(&settlements).await.unwrap(), [Settled::Yes; 3]);
+    drop(store);
+
+    let store = place.store();
+    let Claimed::Done(record) = store.claim_one(with_print("done")).await.unwrap() else { panic!() };
+    assert_eq!((record.state, record.fence, record.attempt), (State::Done, done.fence, 1));
+    assert_eq!((record.fingerprint, record.reason), (fingerprint, None));
+    assert_eq!(record.outcome.as_deref(), Some(&b"a\0b"[..]));
+    assert!(record.age < HOUR, "{:?}", record.age);
+    let Claimed::Done(record) = store.claim_one(with_print("buried")).await.unwrap() else { panic!() };
+    assert_eq!((record.state, record.reason.as_deref()), (State::Buried, Some("bad\0 bytes — ✗")));
+    let again = acquire(&store, with_print("released")).await;
+    assert_eq!((again.attempt, again.previous), (2, Previous::Released));
+    assert!(again.fence > released.fence);
+    let other = ClaimRequest { fingerprint: Some(Fingerprint::of(b"other")), ..request("done") };
+    assert!(matches!(store.claim_one(other).await.unwrap(), Claimed::Mismatch(_)));
+    assert!(matches!(store.claim_one(with_print("held")).await.unwrap(), Claimed::Busy { .. }));
+    assert_eq!(acquire(&store, held).await, holding, "the same claim is answered as before");
+    complete(&store, &holding, HOUR).await;
+    // And what is repeated after the reply was lost, across the restart.
+    assert_eq!(store.settle(&settlements[..2]).await.unwrap(), [Settled::Yes; 2]);
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_in_order_as_if_one_after_another() {
+    let place = place();
+    let store = place.store();
+    let (first, rival) = (request("a"), request("a"));
+    let batch = [request("z"), first.clone(), rival, first, request("b")];
+    let answers = store.claim(&batch).await.unwrap();
+    let acquired: Vec<_> = answers.iter().map(|a| matches!(a, Claimed::Acquired(_))).collect();
+    assert_eq!(acquired, [true, true, false, true, true]);
+    assert_eq!(answers[1], answers[3]);
+    let Claimed::Acquired(lease) = &answers[1] else { panic!() };
+    let settle = |action| Settlement::new(lease, action);
+    let complete = Settle::Complete { window: HOUR, outcome: None };
+    let release = Settle::Release { attempt: Attempt::Counts, window: HOUR };
+    let batch = [settle(complete.clone()), settle(release), settle(complete)];
+    assert_eq!(store.settle(&batch).await.unwrap(), [Settled::Yes, Settled::Lost, Settled::Yes]);
+    assert!(is_done(&store, "a").await);
+    assert!(store.claim(&[]).await.unwrap().is_empty());
+    assert!(store.settle(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_can_look_a_record_up_unless_told_otherwise() {
+    let place = place();
+    let names = |id: &str| -> (Option<String>, Option<Vec<u8>>) {
+        let sql = "SELECT scope, id FROM ackonce_records WHERE key = ?1";
+        place.connection().query_row(sql, [key(id).digest()], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
+    };
+    acquire(&place.store(), request("kept")).await;
+    assert_eq!(names("kept"), (Some("orders/charge".into()), Some(b"kept".to_vec())));
+    acquire(&place.config().with_names(Names::Omit).open().unwrap(), request("omitted")).await;
+    assert_eq!(names("omitted"), (None, None));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_fails_its_own_batch_only() {
+    let place = place();
+    let store = place.store();
+    for id in ["state", "token", "fence"] {
+        acquire(&store, request(id)).await;
+    }
+    for (id, set) in [("state", "state = 9"), ("fence", "fence = -1"), ("token", "claimed = -7")] {
+        let sql = format!("UPDATE ackonce_records SET {set} WHERE key = ?1");
+        place.connection().execute(&sql, [key(id).digest()]).unwrap();
+    }
+    let bad = [request("fresh"), request("state")];
+    let (bad, fence, token, good) = futures_util::join!(
+        store.claim(&bad),
+        store.claim_one(request("fence")),
+        store.claim_one(request("token")),
+        store.claim_one(request("good"))
+    );
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(fence.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(token.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(matches!(good.unwrap(), Claimed::Acquired(_)));
+    // Nothing of the failed batch was written.
+    assert_eq!(acquire(&store, request("fresh")).await.attempt, 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_lengthen_a_lease() {
+    let place = place();
+    let store = place.store();
+    let minute = Duration::from_secs(60);
+    let held = acquire(&store, ClaimRequest { lease: minute, ..request("held") }).await;
+    let done = acquire(&store, request("done")).await;
+    complete(&store, &done, HOUR).await;
+    // As if both had been written a year ahead of now.
+    let year = 365 * 24 * 3600 * 1_000_000_i64;
+    let sql = "UPDATE ackonce_records SET claimed = claimed + ?1, expires = expires + ?1, \
+               lease_ends = iif(state = 1, lease_ends + ?1, 0)";
+    assert_eq!(place.connection().execute(sql, [year]).unwrap(), 2);
+    let busy = store.claim_one(request("held")).await.unwrap();
+    assert!(matches!(busy, Claimed::Busy { free_in } if free_in <= minute), "{busy:?}");
+    let Claimed::Done(record) = store.claim_one(request("done")).await.unwrap() else { panic!() };
+    assert!(record.age < minute);
+    let ahead = "SELECT count(*) FROM ackonce_records WHERE expires > \
+                 unixepoch() * 1000000 + 3 * 3600 * 1000000";
+    assert_eq!(place.connection().query_row(ahead, [], |r| r.get::<_, i64>(0)).unwrap(), 0, "moved for good");
+    complete(&store, &held, HOUR).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_is_taken_over_and_fences_the_first() {
+    let place = place();
+    let store = place.store();
+    let first = acquire(&store, ClaimRequest { lease: Duration::ZERO, ..request("x") }).await;
+    let second = acquire(&store, request("x")).await;
+    assert_eq!((second.attempt, second.previous), (2, Previous::Vanished));
+    let done = Settle::Complete { window: HOUR, outcome: None };
+    assert_eq!(store.settle_one(Settlement::new(&first, done.clone())).await.unwrap(), Settled::Lost);
+    let forged = Settlement { token: Token::random(), ..Settlement::new(&second, done) };
+    assert_eq!(store.settle_one(forged).await.unwrap(), Settled::Lost);
+}
+
+#[tokio::test]
+async fn an_outcome_over_the_limit_is_refused_before_it_is_sent() {
+    let place = place();
+    let store = place.store();
+    let lease = acquire(&store, request("x")).await;
+    let outcome = Some(Bytes::from(vec![0; ackonce_sqlite::MAX_VALUE_LEN + 1]));
+    let error = store
+        .settle_one(Settlement::new(&lease, Settle::Complete { window: HOUR, outcome }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    complete(&store, &lease, HOUR).await;
+}

@@ -1,0 +1,90 @@
+//! Sweeping drops what has expired and nothing else, and makes room in a full store.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use ackonce::{ClaimRequest, Claimed, Deduplicator, ErrorKind, Repeat, Settle, Settlement};
+use ackonce_sqlite::{SqliteStore, Sweep};
+use common::{HOUR, Place, acquire, is_done, place, request};
+
+fn rows(place: &Place) -> i64 {
+    place.connection().query_row("SELECT count(*) FROM ackonce_records", [], |r| r.get(0)).unwrap()
+}
+
+async fn fill(store: &SqliteStore, ids: std::ops::Range<u32>, window: Duration) {
+    let requests: Vec<_> = ids.map(request).collect();
+    let settlements: Vec<_> = store
+        .claim(&requests)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|answer| match answer {
+            Claimed::Acquired(lease) => Settlement::new(&lease, Settle::Complete { window, outcome: None }),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    store.settle(&settlements).await.unwrap();
+}
+
+#[tokio::test]
+async fn expired_records_go_and_live_claims_stay() {
+    let place = place();
+    let store = place.store();
+    assert_eq!(store.sweep().await.unwrap(), 0, "an empty table");
+    fill(&store, 0..5000, Duration::ZERO).await;
+    fill(&store, 5000..5100, HOUR).await;
+    acquire(&store, request("held")).await;
+    // Its lease has ended; its trail (fence, attempts) has not.
+    acquire(&store, ClaimRequest { lease: Duration::ZERO, ..request("vanished") }).await;
+    assert_eq!(store.sweep().await.unwrap(), 5000);
+    assert_eq!(rows(&place), 102);
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    assert!(is_done(&store, 5050).await);
+    assert_eq!(acquire(&store, request("vanished")).await.attempt, 2);
+}
+
+#[tokio::test]
+async fn an_automatic_sweep_follows_the_writes() {
+    let place = place();
+    let store = place.config().with_sweep(Sweep::Automatic).open().unwrap();
+    for batch in 0..40 {
+        fill(&store, batch * 250..(batch + 1) * 250, Duration::ZERO).await;
+    }
+    let left = rows(&place);
+    assert!(left < 5000, "{left} of 10000 expired records are still there");
+}
+
+#[tokio::test]
+async fn an_idle_store_sweeps_by_itself() {
+    let place = place();
+    let store = place.config().with_sweep(Sweep::Automatic).open().unwrap();
+    // Too few to be swept along with their own writes.
+    fill(&store, 0..50, Duration::ZERO).await;
+    while rows(&place) > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(store);
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_and_has_room_after_a_sweep() {
+    let place = place();
+    let store = place.config().with_max_bytes(1 << 20).open().unwrap();
+    let mut stored = 0_u32;
+    let error = loop {
+        let requests: Vec<_> = (stored..stored + 500)
+            .map(|id| ClaimRequest { lease: Duration::ZERO, window: Duration::ZERO, ..request(id) })
+            .collect();
+        match store.claim(&requests).await {
+            Ok(_) => stored += 500,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Full, Repeat::Safe), "{error}");
+    assert!(error.to_string().contains("with_max_bytes"), "{error}");
+    assert_eq!(rows(&place), i64::from(stored), "all of a failed batch was undone");
+    assert_eq!(store.sweep().await.unwrap(), u64::from(stored));
+    acquire(&store, request("after the sweep")).await;
+}
