@@ -37,7 +37,7 @@ pub use memory::MemoryStore;
 pub use observe::Counts;
 pub use record::{Record, State};
 pub use runner::{Feed, Guarantee, Laned, Runner};
-pub use settings::{Backoff, Found, OnMismatch, OnUnknown, Probe, Settings};
+pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnUnknown, Probe, Settings};
 pub use settle::{Attempt, Settle, Settled, Settlement};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;

@@ -43,6 +43,14 @@ pub struct Settings {
     pub chunk: usize,
     /// How long running handlers get to finish at shutdown, before they are cancelled; default 20 s.
     pub drain: Duration,
+    /// How long a delivery waits for somebody else who holds its message, before it is handed back; default
+    /// for ever. Never acknowledged either way.
+    pub hold: Duration,
+    /// How long a store that does not answer is asked again for one delivery, before that is handed back;
+    /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told.
+    pub patience: Duration,
+    /// What to do when a handler fails and attempts remain.
+    pub on_failure: OnFailure,
     /// What to do with the same ID under another payload.
     pub on_mismatch: OnMismatch,
     /// What to do when an effect may have happened.
@@ -60,6 +68,9 @@ impl Default for Settings {
             concurrency: 64,
             chunk: 500,
             drain: Duration::from_secs(20),
+            hold: Duration::MAX,
+            patience: Duration::MAX,
+            on_failure: OnFailure::Retry,
             on_mismatch: OnMismatch::Bury,
             on_unknown: OnUnknown::RunAgain,
         }
@@ -87,6 +98,9 @@ impl Settings {
         with_concurrency concurrency usize;
         with_chunk chunk usize;
         with_drain drain Duration;
+        with_hold hold Duration;
+        with_patience patience Duration;
+        with_on_failure on_failure OnFailure;
         with_on_mismatch on_mismatch OnMismatch;
         with_on_unknown on_unknown OnUnknown;
     }
@@ -146,6 +160,16 @@ impl Backoff {
     }
 }
 
+/// What to do when a handler fails and attempts remain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Keep the delivery and run it again after the back-off.
+    #[default]
+    Retry,
+    /// Release the claim and hand the delivery back at once: whoever sent it will send it again.
+    HandBack,
+}
+
 /// What to do with the same ID under another payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMismatch {
@@ -154,6 +178,8 @@ pub enum OnMismatch {
     Bury,
     /// Stop the consumer with an error; nothing is acknowledged.
     Fail,
+    /// Hand the delivery back, for a caller who can be told.
+    HandBack,
 }
 
 /// What to do when an effect may have happened: the worker died or stalled with the claim, the handler

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Fingerprint, Key, Lease, Token};
+use crate::{Error, Fingerprint, Key, Lease, Record, Token};
 
 /// What a broker delivered, as the runner needs to see it.
 pub trait Delivery: Send + Sync + 'static {
@@ -89,7 +89,12 @@ impl<D> Job<D> {
     }
 
     pub(crate) fn receipt(self, how: SettledAs) -> Receipt<D> {
-        Receipt { delivery: self.delivery, how }
+        Receipt { delivery: self.delivery, how, record: None }
+    }
+
+    pub(crate) fn duplicate(self, record: Record) -> Receipt<D> {
+        let how = SettledAs::Duplicate { age: record.age };
+        Receipt { delivery: self.delivery, how, record: Some(Box::new(record)) }
     }
 }
 
@@ -121,7 +126,7 @@ impl<D> Ticket<D> {
 ///
 /// An ack without a confirmed settle does not compile. A receipt cannot be made:
 /// ```compile_fail,E0451
-/// let forged = ackonce::Receipt { delivery: 1, how: ackonce::SettledAs::Run };
+/// let forged = ackonce::Receipt { delivery: 1, how: ackonce::SettledAs::Run, record: None };
 /// ```
 /// and neither a job nor a ticket gives its delivery away:
 /// ```compile_fail,E0599
@@ -142,6 +147,7 @@ impl<D> Ticket<D> {
 pub struct Receipt<D> {
     pub(crate) delivery: D,
     pub(crate) how: SettledAs,
+    pub(crate) record: Option<Box<Record>>,
 }
 
 impl<D> Receipt<D> {
@@ -149,6 +155,12 @@ impl<D> Receipt<D> {
     #[must_use]
     pub fn how(&self) -> SettledAs {
         self.how
+    }
+
+    /// What the store remembered of the message, for a duplicate: its state, and its outcome to replay.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
     }
 
     /// The delivery, to look at.
@@ -194,6 +206,26 @@ pub enum Why {
     NotCurrent,
     /// The store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail) says to stop: the consumer ends.
     Fatal(Error),
+    /// Somebody else held the message for longer than [`Settings::hold`](crate::Settings::hold).
+    Busy {
+        /// When their lease ends if they do nothing more.
+        free_in: Duration,
+    },
+    /// The same ID came before with another payload, under
+    /// [`OnMismatch::HandBack`](crate::OnMismatch::HandBack).
+    Mismatch,
+    /// Its handler failed, under [`OnFailure::HandBack`](crate::OnFailure::HandBack); the claim is released.
+    Failed {
+        /// What the handler said.
+        reason: String,
+        /// Which attempt it was.
+        attempt: u32,
+    },
+    /// The store did not answer for [`Settings::patience`](crate::Settings::patience); the handler did not run.
+    Unavailable(Error),
+    /// The handler succeeded, and the store did not answer for [`Settings::patience`](crate::Settings::patience): a
+    /// redelivery may run it again.
+    NotRecorded(Error),
 }
 
 impl<D> Unsettled<D> {
@@ -222,7 +254,11 @@ impl<D> fmt::Display for Unsettled<D> {
         match &self.why {
             Why::Stopped => f.write_str("the runner was stopped"),
             Why::NotCurrent => f.write_str("the delivery was taken back"),
-            Why::Fatal(error) => error.fmt(f),
+            Why::Busy { free_in } => write!(f, "somebody else holds the message, for {free_in:?} at most"),
+            Why::Mismatch => f.write_str("the same message ID came before with another payload"),
+            Why::Failed { reason, attempt } => write!(f, "attempt {attempt} failed: {reason}"),
+            Why::NotRecorded(error) => write!(f, "the handler succeeded and could not be recorded: {error}"),
+            Why::Fatal(error) | Why::Unavailable(error) => error.fmt(f),
         }
     }
 }

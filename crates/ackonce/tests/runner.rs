@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ackonce::{
     AtMostOnce, BoxError, Burial, Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Fingerprint,
-    Found, Graveyard, Handler, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner, Settings,
-    SettledAs, State, Why,
+    Found, Graveyard, Handler, OnFailure, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner,
+    Settings, SettledAs, State, Why,
 };
 use async_trait::async_trait;
 use common::{Fault, Number, Scripted, claim_request, job, scope, settings};
@@ -301,4 +301,37 @@ async fn what_is_not_current_is_handed_back_and_can_be_claimed_at_once() {
     assert!(matches!(runner.process(revoked).await.unwrap_err().why(), Why::NotCurrent));
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+/// For callers who can be told: nothing waits, nothing is retried here.
+#[tokio::test]
+async fn a_caller_who_waits_is_told_at_once() {
+    let store = Scripted::default();
+    let told = settings()
+        .with_hold(Duration::ZERO)
+        .with_patience(Duration::ZERO)
+        .with_on_failure(OnFailure::HandBack)
+        .with_on_mismatch(OnMismatch::HandBack);
+    let handler = |_: Context, n: u64| async move { if n == 1 { Err("no luck".into()) } else { Ok(()) } };
+    let runner = runner(&store, told, handler);
+    for attempt in 1..=2 {
+        let failed = runner.process(job(1)).await.unwrap_err();
+        assert!(
+            matches!(failed.why(), Why::Failed { reason, attempt: a } if reason == "no luck" && *a == attempt)
+        );
+    }
+    store.claim(&[claim_request(2, Duration::from_secs(60))]).await.unwrap();
+    let busy = runner.process(job(2)).await.unwrap_err();
+    assert!(matches!(busy.why(), Why::Busy { free_in } if *free_in > Duration::from_secs(50)));
+
+    let print = |text: &str| Fingerprint::of(text.as_bytes());
+    assert!(runner.process(job(3).with_fingerprint(print("a"))).await.is_ok());
+    let other = runner.process(job(3).with_fingerprint(print("b"))).await.unwrap_err();
+    assert!(matches!(other.why(), Why::Mismatch));
+
+    store.claims.lock().unwrap().push_back(Fault::ErrorBefore);
+    assert!(matches!(runner.process(job(4)).await.unwrap_err().why(), Why::Unavailable(_)));
+    store.settles.lock().unwrap().push_back(Fault::ErrorBefore);
+    assert!(matches!(runner.process(job(5)).await.unwrap_err().why(), Why::NotRecorded(_)));
+    assert_eq!(runner.counts().completed_not_recorded, 1);
 }

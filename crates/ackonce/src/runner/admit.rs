@@ -7,7 +7,7 @@ use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Deduplicator, Delivery, Error, ErrorKind, Job, Lease, Previous, Receipt,
-    Repeat, Result, Settle, SettledAs, Settlement, Ticket, Unsettled,
+    Repeat, Result, Settle, Settlement, Ticket, Unsettled,
 };
 
 use super::Inner;
@@ -37,7 +37,7 @@ impl<D: Delivery, H> Inner<D, H> {
             .iter()
             .filter_map(|admission| match admission {
                 Admission::Run(ticket) if self.is_suspect(&ticket.lease) => {
-                    Some(Settlement::new(&ticket.lease, self.refund()))
+                    Some(Settlement::new(&ticket.lease, self.release(Attempt::Refunded)))
                 }
                 _ => None,
             })
@@ -75,7 +75,7 @@ impl<D: Delivery, H> Inner<D, H> {
         if self.stop.is_cancelled() {
             return refuse(jobs, &Why::Stopped);
         }
-        let mut failures = 0;
+        let mut patience = Patience::default();
         loop {
             let sent = Instant::now();
             let answer = tokio::select! {
@@ -83,13 +83,13 @@ impl<D: Delivery, H> Inner<D, H> {
                 () = self.abort.cancelled() => return refuse(jobs, &Why::Stopped),
                 answer = self.store.claim(&requests) => answer,
             };
-            match self.judge(answer, &mut failures).await {
+            match self.judge(answer, &mut patience).await {
                 Ok(answers) => {
                     return jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)).collect();
                 }
-                Err(Some(error)) => return refuse(jobs, &Why::Fatal(error)),
-                Err(None) if self.stop.is_cancelled() => return refuse(jobs, &Why::Stopped),
-                Err(None) => {}
+                Err(Trouble::End(why)) => return refuse(jobs, &why),
+                Err(Trouble::Again) if self.stop.is_cancelled() => return refuse(jobs, &Why::Stopped),
+                Err(Trouble::Again) => {}
             }
         }
     }
@@ -99,7 +99,7 @@ impl<D: Delivery, H> Inner<D, H> {
             Claimed::Acquired(lease) => Admission::Run(Ticket { job, lease, claimed }),
             Claimed::Done(record) => {
                 self.meters.duplicate(&job.key, record.age);
-                Admission::Duplicate(job.receipt(SettledAs::Duplicate { age: record.age }))
+                Admission::Duplicate(job.duplicate(record))
             }
             Claimed::Busy { free_in } => {
                 self.meters.busy.add(1);
@@ -116,41 +116,60 @@ impl<D: Delivery, H> Inner<D, H> {
 
     /// Hands claims back uncounted, in one trip. A store that does not answer leaves them to the lease.
     pub(crate) async fn hand_back(&self, tickets: Vec<Ticket<D>>, why: &Why) -> Vec<Unsettled<D>> {
-        let settlements: Vec<_> = tickets.iter().map(|t| Settlement::new(&t.lease, self.refund())).collect();
+        let settlements: Vec<_> =
+            tickets.iter().map(|t| Settlement::new(&t.lease, self.release(Attempt::Refunded))).collect();
         if !settlements.is_empty() {
             self.settle(&settlements).await;
         }
         tickets.into_iter().map(|t| t.job.unsettled(why.clone())).collect()
     }
 
-    pub(crate) fn refund(&self) -> Settle {
-        Settle::Release { attempt: Attempt::Refunded, window: self.settings.window }
+    pub(crate) fn release(&self, attempt: Attempt) -> Settle {
+        Settle::Release { attempt, window: self.settings.window }
     }
 
-    /// A store's answer, or `Err(None)` after a back-off to try again, or the error that ends it all.
+    /// A store's answer, or what to do without one: again, after the back-off that this waits for, or not.
     pub(crate) async fn judge<T>(
         &self,
         answer: Result<T>,
-        failures: &mut u32,
-    ) -> std::result::Result<T, Option<Error>> {
+        patience: &mut Patience,
+    ) -> std::result::Result<T, Trouble> {
         let error = match answer {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         if error.repeat() == Repeat::Never {
-            tracing::error!(target: "ackonce", %error, "the store refuses; the consumer ends and nothing is acknowledged");
-            return Err(Some(error));
+            tracing::error!(target: "ackonce", %error, "the store refuses; nothing is acknowledged");
+            return Err(Trouble::End(Why::Fatal(error)));
         }
-        *failures += 1;
+        patience.failures += 1;
+        let since = *patience.since.get_or_insert_with(Instant::now);
         self.meters.store_unavailable.add(1);
-        tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged, trying again");
-        let wait = self.settings.backoff.after(*failures).min(self.settings.lease / 3);
+        let failures = patience.failures;
+        tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged");
+        let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
+        if since.elapsed().saturating_add(wait) > self.settings.patience {
+            return Err(Trouble::End(Why::Unavailable(error)));
+        }
         tokio::select! {
             () = self.abort.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        Err(None)
+        Err(Trouble::Again)
     }
+}
+
+/// How long one trip has been tried.
+#[derive(Default)]
+pub(crate) struct Patience {
+    failures: u32,
+    since: Option<Instant>,
+}
+
+/// What to do without a store's answer.
+pub(crate) enum Trouble {
+    Again,
+    End(Why),
 }
 
 fn refuse<D>(jobs: Vec<Job<D>>, why: &Why) -> Vec<Admission<D>> {

@@ -7,11 +7,12 @@ use crate::heartbeat::Signals;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Burial, Deduplicator, Delivery, Error, ErrorKind, Failure, Job, Lease, OnUnknown,
-    Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Burial, Deduplicator, Delivery, Error, ErrorKind, Failure, Job, Lease, OnFailure,
+    OnUnknown, Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::Inner;
+use super::admit::{Patience, Trouble};
 
 /// What becomes of a delivery after one step.
 pub(crate) enum Next<D> {
@@ -28,6 +29,8 @@ enum Verdict {
     /// Recorded in the effect's own transaction.
     Recorded,
     Settle(Settle),
+    /// Released, to run again or to be handed back with the reason.
+    Release(Attempt, String),
     Bury(String),
     /// Claim again: with the same token if the store may still know it, else with a new one.
     AskAgain {
@@ -53,6 +56,7 @@ impl<D: Delivery, H> Inner<D, H> {
             .zip(&verdicts)
             .filter_map(|(t, v)| match v {
                 Verdict::Settle(action) => Some(Settlement::new(&t.lease, action.clone())),
+                Verdict::Release(attempt, _) => Some(Settlement::new(&t.lease, self.release(*attempt))),
                 _ => None,
             })
             .collect();
@@ -67,6 +71,10 @@ impl<D: Delivery, H> Inner<D, H> {
                 Some(answer) => self.after(ticket, action, answer),
                 None => Next::Later(ticket.job.renewed(), Duration::ZERO),
             },
+            Verdict::Release(_, reason) => match settled.next() {
+                Some(answer) => self.released(ticket, reason, answer),
+                None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+            },
             Verdict::AskAgain { same_token: true, wait } => Next::Later(ticket.job, wait),
             Verdict::AskAgain { same_token: false, wait } => Next::Later(ticket.job.renewed(), wait),
             Verdict::Fatal(error) => Next::Stop(ticket.job.unsettled(Why::Fatal(error))),
@@ -78,7 +86,6 @@ impl<D: Delivery, H> Inner<D, H> {
 
     fn verdict(&self, lease: &Lease, answer: Answer) -> Verdict {
         let window = self.settings.window;
-        let release = |attempt| Verdict::Settle(Settle::Release { attempt, window });
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
             Ok(EffectKind::Done(outcome)) => Verdict::Settle(Settle::Complete { window, outcome }),
@@ -91,13 +98,13 @@ impl<D: Delivery, H> Inner<D, H> {
                 OnUnknown::RunAgain if lease.attempt >= self.settings.attempts => {
                     Verdict::Bury(format!("outcome unknown after {} attempts, last: {error}", lease.attempt))
                 }
-                OnUnknown::RunAgain => release(Attempt::Counts),
+                OnUnknown::RunAgain => Verdict::Release(Attempt::Counts, error.to_string()),
                 // The probe is asked once the lease has ended and the claim is granted again.
                 OnUnknown::Ask(_) => self.lapse(lease),
             },
             Err(Failure::Cancelled(_)) => self.lapse(lease),
-            Err(Failure::Retry(_)) => release(Attempt::Counts),
-            Err(Failure::Infrastructure(_)) => release(Attempt::Refunded),
+            Err(Failure::Retry(error)) => Verdict::Release(Attempt::Counts, error.to_string()),
+            Err(Failure::Infrastructure(error)) => Verdict::Release(Attempt::Refunded, error.to_string()),
             Err(Failure::Fenced) => Verdict::AskAgain { same_token: false, wait: Duration::ZERO },
             Err(Failure::Store(error)) if error.repeat() == Repeat::Never => Verdict::Fatal(error),
             Err(Failure::Store(_)) => {
@@ -140,23 +147,24 @@ impl<D: Delivery, H> Inner<D, H> {
     }
 
     /// Settles in one trip, repeated until the store has answered. An error is final.
-    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, Option<Error>>> {
-        let mut failures = 0;
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, Why>> {
+        let all = |why: Why| settlements.iter().map(|_| Err(why.clone())).collect();
+        let mut patience = Patience::default();
         loop {
             let answer = tokio::select! {
                 biased;
-                () = self.abort.cancelled() => return settlements.iter().map(|_| Err(None)).collect(),
+                () = self.abort.cancelled() => return all(Why::Stopped),
                 answer = self.store.settle(settlements) => answer,
             };
-            match self.judge(answer, &mut failures).await {
+            match self.judge(answer, &mut patience).await {
                 Ok(answers) => return answers.into_iter().map(Ok).collect(),
-                Err(Some(error)) => return settlements.iter().map(|_| Err(Some(error.clone()))).collect(),
-                Err(None) => {}
+                Err(Trouble::End(why)) => return all(why),
+                Err(Trouble::Again) => {}
             }
         }
     }
 
-    fn after(&self, ticket: Ticket<D>, action: Settle, answer: Result<Settled, Option<Error>>) -> Next<D> {
+    fn after(&self, ticket: Ticket<D>, action: Settle, answer: Result<Settled, Why>) -> Next<D> {
         let Ticket { job, lease, .. } = ticket;
         match (action, answer) {
             (Settle::Complete { .. }, Ok(Settled::Yes)) => {
@@ -168,28 +176,42 @@ impl<D: Delivery, H> Inner<D, H> {
                 decide!(warn, self.meters, "buried", job.key, Some(&lease), reason);
                 Next::Settled(job.receipt(SettledAs::Buried))
             }
-            (Settle::Release { .. }, Ok(_)) => {
-                self.meters.retried.add(1);
-                job.delivery.note(Stage::Retrying);
-                let wait = self.settings.backoff.after(lease.attempt);
-                decide!(info, self.meters, "retried", job.key, Some(&lease), wait_ms = wait.as_millis());
-                Next::Later(job.renewed(), wait)
-            }
             (Settle::Complete { .. }, answer) => {
                 self.meters.completed_not_recorded.add(1);
                 decide!(warn, self.meters, "completed-but-not-recorded", job.key, Some(&lease));
-                self.not_settled(job, answer)
+                self.not_settled(
+                    job,
+                    answer.map_err(|why| match why {
+                        Why::Unavailable(error) => Why::NotRecorded(error),
+                        why => why,
+                    }),
+                )
             }
             (_, answer) => self.not_settled(job, answer),
         }
     }
 
+    fn released(&self, ticket: Ticket<D>, reason: String, answer: Result<Settled, Why>) -> Next<D> {
+        let Ticket { job, lease, .. } = ticket;
+        if let Err(why) = answer {
+            return Next::Stop(job.unsettled(why));
+        }
+        if self.settings.on_failure == OnFailure::HandBack {
+            decide!(info, self.meters, "failed", job.key, Some(&lease), reason);
+            return Next::Stop(job.unsettled(Why::Failed { reason, attempt: lease.attempt }));
+        }
+        self.meters.retried.add(1);
+        job.delivery.note(Stage::Retrying);
+        let wait = self.settings.backoff.after(lease.attempt);
+        decide!(info, self.meters, "retried", job.key, Some(&lease), reason, wait_ms = wait.as_millis());
+        Next::Later(job.renewed(), wait)
+    }
+
     /// The claim is gone, or the store is: ask again, or stop.
-    pub(crate) fn not_settled(&self, job: Job<D>, answer: Result<Settled, Option<Error>>) -> Next<D> {
+    pub(crate) fn not_settled(&self, job: Job<D>, answer: Result<Settled, Why>) -> Next<D> {
         match answer {
             Ok(_) => Next::Later(job.renewed(), Duration::ZERO),
-            Err(None) => Next::Stop(job.unsettled(Why::Stopped)),
-            Err(Some(error)) => Next::Stop(job.unsettled(Why::Fatal(error))),
+            Err(why) => Next::Stop(job.unsettled(why)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One delivery's whole life, from claim to receipt.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::ticket::Why;
 use crate::{
@@ -17,6 +17,13 @@ const BUSY_MAX: Duration = Duration::from_secs(1);
 /// How often a waiting delivery looks whether it is still wanted.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
+/// How long somebody else has held the message of one delivery.
+#[derive(Default)]
+struct Held {
+    waits: u32,
+    since: Option<Instant>,
+}
+
 pub(crate) async fn one<D: Delivery, H: Handler<D::Message>>(
     inner: &Inner<D, H>,
     job: Job<D>,
@@ -28,9 +35,9 @@ pub(crate) async fn one<D: Delivery, H: Handler<D::Message>>(
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// From a first admission to the end.
     pub(crate) async fn resume(&self, mut admission: Admission<D>) -> Result<Receipt<D>, Unsettled<D>> {
-        let mut waits = 0;
+        let mut held = Held::default();
         loop {
-            let (job, wait) = match self.step(admission, &mut waits).await {
+            let (job, wait) = match self.step(admission, &mut held).await {
                 Next::Settled(receipt) => return Ok(receipt),
                 Next::Stop(unsettled) => return Err(unsettled),
                 Next::Later(job, wait) => (job, wait),
@@ -55,16 +62,21 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         sole(self.admit(vec![job]).await)
     }
 
-    async fn step(&self, admission: Admission<D>, waits: &mut u32) -> Next<D> {
+    async fn step(&self, admission: Admission<D>, held: &mut Held) -> Next<D> {
         match admission {
             Admission::Duplicate(receipt) => Next::Settled(receipt),
             Admission::Refused(unsettled) => Next::Stop(unsettled),
             Admission::Busy(job, free_in) => {
-                *waits += 1;
+                held.waits += 1;
+                let since = *held.since.get_or_insert_with(Instant::now);
                 job.delivery.note(Stage::Busy);
-                let ask = self.settings.backoff.after(*waits).min(BUSY_MAX);
+                let ask = self.settings.backoff.after(held.waits).min(BUSY_MAX);
                 // Its own token: the claim was not granted, and may yet be if this was a late copy.
-                Next::Later(job, ask.min(free_in + Duration::from_millis(1)))
+                let wait = ask.min(free_in + Duration::from_millis(1));
+                if since.elapsed().saturating_add(wait) > self.settings.hold {
+                    return Next::Stop(job.unsettled(Why::Busy { free_in }));
+                }
+                Next::Later(job, wait)
             }
             Admission::Mismatch(job) => self.mismatch(job).await,
             Admission::Suspect(job) => self.alone(job).await,
@@ -158,6 +170,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 let error = mismatch_error(&job);
                 Next::Stop(job.unsettled(Why::Fatal(error)))
             }
+            OnMismatch::HandBack => Next::Stop(job.unsettled(Why::Mismatch)),
             OnMismatch::Bury => match self.beside(job) {
                 Ok(job) => Next::Later(job, Duration::ZERO),
                 Err(job) => Next::Stop(job.unsettled(Why::Fatal(contract_broken()))),
