@@ -1,0 +1,56 @@
+//! The whole suite at once, with a report instead of a panic.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
+use super::{Fixture, PROPERTIES};
+
+/// What became of each property.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The properties that hold.
+    pub passed: Vec<&'static str>,
+    /// The properties that do not.
+    pub failed: Vec<Failed>,
+}
+
+/// A property that does not hold.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// Its name.
+    pub property: &'static str,
+    /// What the store answered, and what it should have.
+    pub message: String,
+}
+
+impl Report {
+    /// Whether this property was found broken.
+    #[must_use]
+    pub fn caught_by(&self, property: &str) -> bool {
+        self.failed.iter().any(|f| f.property == property)
+    }
+}
+
+/// Checks every property, side by side in one task, and reports which hold.
+pub async fn run_all(fixture: &dyn Fixture) -> Report {
+    let runs = PROPERTIES.iter().map(|property| async move {
+        let end = AssertUnwindSafe((property.check)(fixture)).catch_unwind().await;
+        (property.name, end.err().map(|panic| message_of(&*panic)))
+    });
+    let mut report = Report::default();
+    for (property, message) in join_all(runs).await {
+        match message {
+            None => report.passed.push(property),
+            Some(message) => report.failed.push(Failed { property, message }),
+        }
+    }
+    report
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+//! The list of properties, written once, and what is made of it.
+
+use std::fmt;
+use std::future::Future;
+
+use futures_util::future::BoxFuture;
+
+use super::Fixture;
+
+/// One property of the suite.
+#[derive(Clone, Copy)]
+pub struct Property {
+    /// The name of its function and of its test.
+    pub name: &'static str,
+    /// Checks it; panics where the store breaks it.
+    pub check: for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>,
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Calls a macro of this crate with every property, grouped by module.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_property {
+    ($callback:ident $($args:tt)*) => {
+        $crate::$callback! { [$($args)*]
+            attempts {
+                a_first_claim_is_attempt_one
+                a_released_attempt_counts
+                a_refunded_attempt_is_given_back
+                a_vanished_attempt_counts
+                the_attempt_before_is_named_by_how_it_ended
+            }
+            batches {
+                a_batch_of_claims_is_answered_in_order
+                a_batch_of_settlements_is_answered_in_order
+                a_duplicate_in_a_batch_is_busy
+                a_duplicate_in_a_batch_costs_the_others_nothing
+                a_repeat_in_a_batch_is_one_grant
+                settlements_of_one_lease_in_a_batch_follow_one_another
+                an_empty_batch_has_no_answers
+                a_large_batch_is_answered_whole
+            }
+            cancellation {
+                a_dropped_claim_frees_the_key_within_a_lease
+                a_dropped_claim_can_be_repeated
+                a_dropped_settlement_can_be_repeated
+            }
+            claims {
+                a_second_claim_is_busy
+                a_claimed_key_is_busy_for_every_client
+                a_repeated_claim_is_answered_as_before
+                a_repeated_claim_after_its_lease_takes_it_up_again
+                a_repeated_claim_after_its_release_is_not_granted
+                a_repeated_claim_after_its_completion_is_done
+                a_repeated_claim_after_a_takeover_is_busy
+            }
+            content {
+                an_outcome_comes_back_byte_for_byte
+                a_reason_comes_back_letter_for_letter
+                a_record_tells_its_claim
+                a_records_age_is_that_of_its_claim
+                a_description_names_the_store_without_secrets
+            }
+            fencing {
+                fences_grow_over_releases
+                fences_grow_over_lapsed_leases
+                fences_grow_over_the_window
+                fences_grow_faster_than_the_clock
+                an_old_fence_completes_nothing
+                an_old_fence_releases_nothing
+                an_old_fence_extends_nothing
+                an_old_fence_buries_nothing
+                a_settlement_needs_the_fence
+                a_settlement_needs_the_token
+                a_settlement_of_an_unknown_key_is_lost
+                a_settlement_of_a_forgotten_claim_is_lost
+            }
+            keys {
+                lookalike_ids_stay_apart
+                hostile_ids_stay_apart
+                scope_and_id_do_not_run_into_each_other
+                scopes_share_nothing
+                the_shortest_and_longest_ids_are_kept_whole
+            }
+            payloads {
+                another_payload_is_a_mismatch_while_claimed
+                another_payload_is_a_mismatch_once_done
+                another_payload_is_a_mismatch_once_released
+                an_unknown_payload_is_never_a_mismatch
+                a_mismatch_changes_nothing
+            }
+            races {
+                racing_claims_have_one_winner
+                racing_batches_have_one_winner_per_key
+                racing_takeovers_have_one_winner
+                racing_repeats_share_one_grant
+                racing_settlements_of_one_lease_have_one_winner
+                a_late_completion_and_a_takeover_agree
+            }
+            settling {
+                a_completed_key_is_done
+                a_buried_key_is_done
+                a_released_key_is_granted_at_once
+                an_extended_lease_holds_past_its_first_end
+                a_late_completion_is_recorded
+                a_late_extension_holds_again
+                a_repeated_settlement_is_confirmed_again
+                a_completed_lease_stays_completed
+                a_buried_lease_stays_buried
+                a_released_lease_stays_released
+            }
+            time {
+                a_lease_ends
+                a_lease_begins_when_it_is_granted
+                an_extension_begins_when_it_is_made
+                a_lease_is_not_measured_by_the_clients
+                a_window_ends
+                a_window_begins_at_the_completion
+                a_done_record_outlives_the_lease
+                a_trail_outlives_the_lease
+                a_lease_outlives_a_short_window
+                a_released_trail_ends_with_its_window
+                no_time_at_all_is_survived
+                endless_times_are_survived
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __property_list {
+    ([] $($group:ident { $($name:ident)* })*) => {
+        /// Every property of the suite.
+        pub const PROPERTIES: &[Property] = &[$($(
+            Property {
+                name: stringify!($name),
+                check: |fixture| Box::pin($crate::conformance::$group::$name(fixture)),
+            },
+        )*)*];
+    };
+}
+
+crate::__for_each_property!(__property_list);
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __property_tests {
+    ([$fixture:expr] $($group:ident { $($name:ident)* })*) => {$($(
+        #[test]
+        fn $name() {
+            $crate::conformance::run_test(async {
+                $crate::conformance::$group::$name(&$fixture).await;
+            });
+        }
+    )*)*};
+}
+
+/// Makes a module with one test per property of the suite, each named after its property.
+///
+/// The second argument is an expression for a [`Fixture`]; it is evaluated afresh
+/// for each test, on that test's own multi-threaded tokio runtime, and may `.await`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{Deduplicator, MemoryStore};
+/// use ackonce_testkit::conformance::Fixture;
+///
+/// struct Memory(MemoryStore);
+///
+/// #[async_trait::async_trait]
+/// impl Fixture for Memory {
+///     async fn open(&self) -> Arc<dyn Deduplicator> {
+///         Arc::new(self.0.clone())
+///     }
+/// }
+///
+/// ackonce_testkit::conformance!(memory, Memory(MemoryStore::new()));
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($name:ident, $fixture:expr $(,)?) => {
+        #[cfg(test)]
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::__for_each_property!(__property_tests $fixture);
+        }
+    };
+}
+
+/// Runs one test on a runtime of its own; two threads are enough for every race to be one.
+#[doc(hidden)]
+pub fn run_test(test: impl Future<Output = ()>) {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(test),
+        Err(e) => panic!("no tokio runtime: {e}"),
+    }
+}

@@ -1,0 +1,194 @@
+//! Workers that are killed, paused and started again until a condition holds.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
+use super::Faults;
+use super::history::History;
+use super::supervisor::Supervisor;
+
+/// How often the condition is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Several processes of one program, kept running through faults until a condition holds.
+///
+/// Everything random is decided by the seed; what the machine makes of it is not. Every kill and pause is
+/// recorded with its moment, so that an [`audit`](crate::audit::audit) can tell an explained repetition from a
+/// bug. Children are killed when a `run` is dropped or panics.
+///
+/// ```no_run
+/// use std::process::Command;
+/// use std::time::Duration;
+/// use ackonce_testkit::crash::{Faults, Fleet};
+/// # async fn all_done() -> bool { true }
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let faults = Faults { kill_every: Some(Duration::from_millis(20)..=Duration::from_millis(200)), ..Faults::default() };
+/// let fleet = Fleet::new("target/crash", 3, |worker| {
+///     let mut command = Command::new("target/debug/my-worker");
+///     command.arg(format!("--name=worker-{worker}"));
+///     command
+/// });
+/// let history = fleet
+///     .with_seed(7)
+///     .with_faults(faults)
+///     .run(|progress| async move { progress.kills >= 100 && all_done().await })
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub struct Fleet {
+    pub(super) dir: PathBuf,
+    pub(super) size: usize,
+    pub(super) command: Box<dyn Fn(usize) -> Command + Send + Sync>,
+    pub(super) seed: u64,
+    pub(super) faults: Faults,
+    bound: Duration,
+    pub(super) grace: Duration,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Processes started, restarts included.
+    pub starts: usize,
+    /// Kills at random moments.
+    pub kills: usize,
+    /// Kills at named points.
+    pub crashes: usize,
+    /// Pauses that have ended, random and at named points.
+    pub pauses: usize,
+}
+
+impl Fleet {
+    /// `size` workers, each started by the command that `command` makes for its number (from 0). Their output
+    /// is appended to `worker-<number>.log` in `dir`, which is created.
+    pub fn new(
+        dir: impl AsRef<Path>,
+        size: usize,
+        command: impl Fn(usize) -> Command + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            dir: dir.as_ref().to_path_buf(),
+            size,
+            command: Box::new(command),
+            seed: 0,
+            faults: Faults::default(),
+            bound: Duration::from_secs(120),
+            grace: Duration::from_secs(10),
+        }
+    }
+
+    /// What decides everything random (default 0).
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Which faults, and how often (default none).
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// How long the condition may take to hold (default 2 minutes).
+    #[must_use]
+    pub fn with_bound(mut self, bound: Duration) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// How long workers have to end after SIGTERM before they are killed (default 10 seconds).
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Keeps the workers running through faults until the condition holds, then ends them with SIGTERM.
+    ///
+    /// # Errors
+    /// The condition did not hold in time, or a worker could not be started or ended with an error of its own.
+    /// The error shows the last lines of every worker.
+    pub async fn run<F, Fut>(&self, mut until: F) -> Result<History, FleetError>
+    where
+        F: FnMut(Progress) -> Fut,
+        Fut: Future<Output = bool>,
+    {
+        let mut supervisor = Supervisor::new(self);
+        let progress = Mutex::new(Progress::default());
+        let now = || *progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let condition = async {
+            while !until(now()).await {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let end = {
+            let chaos = pin!(supervisor.cause_chaos(&progress));
+            let bounded = pin!(tokio::time::timeout(self.bound, condition));
+            match select(chaos, bounded).await {
+                Either::Left((error, _)) => Err(error),
+                Either::Right((Err(_), _)) => {
+                    Err(format!("the condition did not hold within {:?}", self.bound))
+                }
+                Either::Right((Ok(()), _)) => Ok(()),
+            }
+        };
+        let end = match end {
+            Ok(()) => supervisor.end_all().await,
+            Err(what) => Err(what),
+        };
+        match end {
+            Ok(()) => Ok(supervisor.into_history()),
+            Err(what) => {
+                let tails = supervisor.tails();
+                Err(FleetError { what, tails, history: supervisor.into_history() })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, size, seed, faults, bound, grace, command: _ } = self;
+        f.debug_struct("Fleet")
+            .field("dir", dir)
+            .field("size", size)
+            .field("seed", seed)
+            .field("faults", faults)
+            .field("bound", bound)
+            .field("grace", grace)
+            .finish()
+    }
+}
+
+/// A run that failed.
+pub struct FleetError {
+    what: String,
+    tails: String,
+    /// What had happened until then.
+    pub history: History,
+}
+
+impl fmt::Display for FleetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (seed {})\n{}", self.what, self.history.seed, self.tails)
+    }
+}
+
+impl fmt::Debug for FleetError {
+    /// As `Display`: this is what `unwrap` shows.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for FleetError {}

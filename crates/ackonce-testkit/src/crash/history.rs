@@ -1,0 +1,109 @@
+//! What was done to the workers, and when.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that happened to one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The process.
+    pub pid: u32,
+    /// Which worker of the fleet it was, from 0.
+    pub worker: usize,
+    /// What happened.
+    pub what: What,
+    /// It did not happen before this, in microseconds since the Unix epoch.
+    pub from: u64,
+    /// It did not happen, or last, beyond this.
+    pub to: u64,
+}
+
+/// What happened to a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// It was started.
+    Started,
+    /// It was killed at a random moment.
+    Killed,
+    /// It killed itself at a named point.
+    Crashed {
+        /// The point.
+        point: String,
+    },
+    /// It was stopped and continued: from the one to the other it did nothing.
+    Paused {
+        /// The named point it stopped itself at, unless the moment was random.
+        point: Option<String>,
+    },
+    /// It was asked to end, and did.
+    Terminated,
+    /// It was asked to end, did not within its grace, and was killed.
+    TerminatedByForce,
+    /// It ended by itself, without an error.
+    Ended,
+}
+
+/// Everything that happened to a fleet, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The seed that decided it.
+    pub seed: u64,
+    /// The events.
+    pub events: Vec<Event>,
+}
+
+impl History {
+    /// How many events `what` holds for.
+    #[must_use]
+    pub fn count(&self, what: impl Fn(&What) -> bool) -> usize {
+        self.events.iter().filter(|event| what(&event.what)).count()
+    }
+
+    /// Kills at random moments.
+    #[must_use]
+    pub fn kills(&self) -> usize {
+        self.count(|what| *what == What::Killed)
+    }
+
+    /// Kills at named points.
+    #[must_use]
+    pub fn crashes(&self) -> usize {
+        self.count(|what| matches!(what, What::Crashed { .. }))
+    }
+
+    /// Pauses, random and at named points.
+    #[must_use]
+    pub fn pauses(&self) -> usize {
+        self.count(|what| matches!(what, What::Paused { .. }))
+    }
+
+    /// How often each named point was crashed or paused at: a point that is missing proved nothing.
+    #[must_use]
+    pub fn points(&self) -> BTreeMap<&str, usize> {
+        let mut hits = BTreeMap::new();
+        for event in &self.events {
+            if let What::Crashed { point } | What::Paused { point: Some(point) } = &event.what {
+                *hits.entry(point.as_str()).or_default() += 1;
+            }
+        }
+        hits
+    }
+
+    /// Whether a process died at some moment between the two.
+    pub(crate) fn died(&self, pid: u32, from: u64, to: u64) -> bool {
+        self.met(pid, from, to, |what| {
+            matches!(what, What::Killed | What::Crashed { .. } | What::TerminatedByForce)
+        })
+    }
+
+    /// Whether a process stood still at some moment between the two.
+    pub(crate) fn paused(&self, pid: u32, from: u64, to: u64) -> bool {
+        self.met(pid, from, to, |what| matches!(what, What::Paused { .. }))
+    }
+
+    fn met(&self, pid: u32, from: u64, to: u64, what: impl Fn(&What) -> bool) -> bool {
+        let mut events = self.events.iter();
+        events.any(|e| e.pid == pid && what(&e.what) && e.to >= from && e.from <= to)
+    }
+}

@@ -1,0 +1,17 @@
+//! Kills and pauses of real processes, at random moments and at named points.
+//!
+//! A worker marks the moments that matter with [`point`](point()); a [`Fleet`] keeps several of them running through
+//! [`Faults`] and returns the [`History`], against which [`audit`](crate::audit::audit) explains what happened
+//! twice. Unix only.
+
+mod faults;
+mod fleet;
+mod history;
+mod point;
+mod supervisor;
+mod worker;
+
+pub use faults::Faults;
+pub use fleet::{Fleet, FleetError, Progress};
+pub use history::{Event, History, What};
+pub use point::{CRASH_AT, PAUSE_AT, POINT_LOG, point};

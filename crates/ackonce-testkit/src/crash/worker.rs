@@ -1,0 +1,128 @@
+//! One process of a fleet.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+
+use super::history::{Event, What};
+use crate::ledger::micros_now;
+
+/// How much of a worker's output is shown when the fleet fails, in bytes and lines.
+const TAIL_BYTES: i64 = 16 * 1024;
+const TAIL_LINES: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) index: usize,
+    child: Child,
+    started: u64,
+    standing: Option<Standing>,
+    /// The pause at its named point is over.
+    passed_point: bool,
+}
+
+/// A worker that is stopped.
+#[derive(Debug)]
+struct Standing {
+    from: u64,
+    until: Instant,
+    point: Option<String>,
+}
+
+impl Worker {
+    pub(super) fn start(mut command: Command, index: usize, log: &Path) -> io::Result<Self> {
+        let mut output = OpenOptions::new().create(true).append(true).open(log)?;
+        writeln!(output, "--- started")?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let started = micros_now();
+        Ok(Self { index, child: command.spawn()?, started, standing: None, passed_point: false })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn event(&self, what: What, from: u64) -> Event {
+        Event { pid: self.pid(), worker: self.index, what, from, to: micros_now() }
+    }
+
+    pub(super) fn started(&self) -> Event {
+        self.event(What::Started, self.started)
+    }
+
+    /// The child is not waited for yet, so its pid is still its own.
+    pub(super) fn signal(&self, signal: Signal) {
+        // The only failure is a process that has ended, which `ended` reports.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    pub(super) fn is_standing(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// Stops it at this moment.
+    pub(super) fn pause(&mut self, time: Duration) {
+        self.stands(micros_now(), time, None);
+        self.signal(Signal::STOP);
+    }
+
+    /// It has stopped itself, or is about to.
+    pub(super) fn stands(&mut self, from: u64, time: Duration, point: Option<String>) {
+        let until = Instant::now() + time;
+        match &mut self.standing {
+            Some(standing) => standing.point = point.or(standing.point.take()),
+            None => self.standing = Some(Standing { from, until, point }),
+        }
+    }
+
+    /// Continues it if its time has come, or whatever the time.
+    pub(super) fn resume(&mut self, now: Option<Instant>) -> Option<Event> {
+        if self.passed_point {
+            // It says that it stops before it does, and may be so slow that it missed the first. It stops itself
+            // only once, so that one too many does no harm.
+            self.signal(Signal::CONT);
+        }
+        let due = self.standing.take_if(|s| now.is_none_or(|now| s.until <= now))?;
+        self.passed_point |= due.point.is_some();
+        self.signal(Signal::CONT);
+        Some(self.event(What::Paused { point: due.point }, due.from))
+    }
+
+    /// Kills it and returns when it is dead.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Worker {
+    /// A test that panics leaves no processes behind.
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// The last lines that a worker wrote.
+pub(super) fn tail(log: &PathBuf) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(log)?;
+        if file.seek(SeekFrom::End(-TAIL_BYTES)).is_err() {
+            file.rewind()?;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_else(|e| format!("(no output: {e})"));
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+pub mod audit;
+pub mod conformance;
+pub mod crash;
+mod faulty;
+pub mod ledger;
+mod lines;
+mod seed;
+
+pub use faulty::{Fault, FaultyStore, Injected, Rates};
