@@ -108,22 +108,8 @@ impl Kafka {
     }
 
     /// Publishes records, each confirmed: `(partition, key, message-id, payload)`.
-    pub fn publish<'a>(
-        &self,
-        topic: &str,
-        records: impl IntoIterator<Item = (i32, &'a str, Option<&'a str>, &'a str)>,
-    ) {
-        let producer: ThreadedProducer<DefaultProducerContext> =
-            self.config().set("linger.ms", "5").create().unwrap();
-        for (partition, key, id, payload) in records {
-            let mut record = BaseRecord::to(topic).partition(partition).key(key).payload(payload);
-            if let Some(id) = id {
-                record =
-                    record.headers(OwnedHeaders::new().insert(Header { key: "message-id", value: Some(id) }));
-            }
-            producer.send(record).map_err(|(e, _)| e).unwrap();
-        }
-        producer.flush(WAIT).unwrap();
+    pub fn publish<'a>(&self, topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
+        publish(&self.brokers, topic, records);
     }
 
     /// What the group has committed for a partition: the next offset it would read.
@@ -153,4 +139,23 @@ impl Kafka {
         }
         all
     }
+}
+
+/// Partition, key, message ID and payload.
+pub type Record<'a> = (i32, &'a str, Option<&'a str>, &'a str);
+
+/// Publishes records, each confirmed.
+pub fn publish<'a>(brokers: &str, topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("linger.ms", "5");
+    let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
+    for (partition, key, id, payload) in records {
+        let mut record = BaseRecord::to(topic).partition(partition).key(key).payload(payload);
+        if let Some(id) = id {
+            record =
+                record.headers(OwnedHeaders::new().insert(Header { key: "message-id", value: Some(id) }));
+        }
+        producer.send(record).map_err(|(e, _)| e).unwrap();
+    }
+    producer.flush(WAIT).unwrap();
 }

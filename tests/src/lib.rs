@@ -6,8 +6,12 @@
     reason = "a test that cannot go on should panic"
 )]
 
+pub mod acceptance;
 pub mod kafka;
 pub mod worker;
+
+/// For handlers written out as types.
+pub use async_trait::async_trait;
 
 use std::time::{Duration, Instant};
 

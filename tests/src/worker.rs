@@ -60,7 +60,7 @@ impl Plan {
 
     /// Starts a worker. Dropping the handle kills it.
     pub fn start(&self) -> Worker {
-        let exe = worker_binary();
+        let exe = binary("e2e-worker");
         let json = serde_json::json!({
             "brokers": self.brokers, "topic": self.topic, "group": self.group, "db": self.db,
             "effects": self.effects, "order": self.order, "attempts": self.attempts,
@@ -92,14 +92,14 @@ fn parse(line: &str) -> Effect {
     Effect { id: next().into(), attempt: next().parse().unwrap(), pid: next().parse().unwrap() }
 }
 
-/// The worker beside the running test in the target folder.
-fn worker_binary() -> PathBuf {
+/// A worker program beside the running test in the target folder.
+pub fn binary(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     if path.ends_with("deps") {
         path.pop();
     }
-    path.join("e2e-worker")
+    path.join(name)
 }
 
 /// A running worker.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ackonce::{Deduplicator, MemoryStore};
-use ackonce_testkit::conformance::Fixture;
+use ackonce_testkit::conformance::{Fixture, run_all};
 use async_trait::async_trait;
 
 struct Opened(fn(MemoryStore) -> Arc<dyn Deduplicator>, MemoryStore);
@@ -30,3 +30,9 @@ fn shared(store: MemoryStore) -> Arc<dyn Deduplicator> {
 ackonce_testkit::conformance!(memory, Opened(value, MemoryStore::new()));
 ackonce_testkit::conformance!(memory_boxed, Opened(boxed, MemoryStore::new()));
 ackonce_testkit::conformance!(memory_shared, Opened(shared, MemoryStore::new()));
+
+#[tokio::test(start_paused = true)]
+async fn memory_on_a_clock_that_stands_still() {
+    let report = run_all(&Opened(value, MemoryStore::new())).await;
+    assert!(report.failed.is_empty(), "{:#?}", report.failed);
+}

@@ -68,10 +68,11 @@ impl Rows {
         }
     }
 
-    /// Drops the row that expired first, if any has.
+    /// Drops the row that expired first, if any has. It stays while the clock has not passed its fence: the
+    /// next fence of its key must be larger.
     fn drop_expired(&mut self, now: u64) -> bool {
         match self.by_expiry.first().copied() {
-            Some((expires, digest)) if expires <= now => {
+            Some((expires, digest)) if expires <= now && self.by_key[&digest].fence < now => {
                 self.by_expiry.pop_first();
                 self.by_key.remove(&digest);
                 true

@@ -26,7 +26,7 @@ pub struct Row {
     pub claimed: u64,
     /// Attempts counted so far.
     pub attempt: u32,
-    /// How the attempt before the last claim ended.
+    /// How the attempt before the last claim ended; once released, what the next claim is told.
     pub previous: Previous,
     /// What the payload was.
     pub fingerprint: Option<Fingerprint>,
@@ -62,7 +62,7 @@ pub fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, O
     // A fence outlives its window as long as the row is still there, and the clock carries it on after that.
     let last_fence = row.map_or(0, |r| r.fence);
     let Some(row) = row.filter(|r| now < r.expires) else {
-        return grant(request, now, last_fence, 0, Previous::None);
+        return grant(request, now, last_fence, None);
     };
     if let (Some(was), Some(is)) = (row.fingerprint, request.fingerprint)
         && was != is
@@ -78,17 +78,17 @@ pub fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, O
         }
         // A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
         State::Released if same => (Claimed::Busy { free_in: Duration::ZERO }, None),
-        State::Claimed => grant(request, now, last_fence, row.attempt, Previous::Vanished),
-        State::Released => grant(request, now, last_fence, row.attempt, Previous::Released),
+        State::Claimed => grant(request, now, last_fence, Some((row, Previous::Vanished))),
+        State::Released => grant(request, now, last_fence, Some((row, row.previous))),
     }
 }
 
+/// `trail` is the row that is claimed on, and how its attempt ended.
 fn grant(
     request: &ClaimRequest,
     now: u64,
     last_fence: u64,
-    attempts: u32,
-    previous: Previous,
+    trail: Option<(&Row, Previous)>,
 ) -> (Claimed, Option<Row>) {
     let lease_ends = now.saturating_add(micros(request.lease));
     let row = Row {
@@ -96,9 +96,10 @@ fn grant(
         token: request.token,
         fence: last_fence.saturating_add(1).max(now),
         claimed: now,
-        attempt: attempts.saturating_add(1),
-        previous,
-        fingerprint: request.fingerprint,
+        attempt: trail.map_or(0, |(row, _)| row.attempt).saturating_add(1),
+        previous: trail.map_or(Previous::None, |(_, previous)| previous),
+        // A claim that does not say what its payload is does not make the first one's forgotten.
+        fingerprint: request.fingerprint.or(trail.and_then(|(row, _)| row.fingerprint)),
         lease_ends,
         expires: lease_ends.saturating_add(micros(request.window)),
         outcome: None,
@@ -164,6 +165,10 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             if *attempt == Attempt::Refunded {
                 row.attempt = row.attempt.saturating_sub(1);
             }
+            // What a vanished attempt may have done is not undone by one that was handed back after it.
+            if *attempt == Attempt::Counts || row.previous != Previous::Vanished {
+                row.previous = Previous::Released;
+            }
             *window
         }
         Settle::Extend { lease, window } => {
@@ -186,7 +191,14 @@ pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
 #[must_use]
 pub fn redriven(row: &Row) -> Option<Row> {
     let settled = matches!(row.state, State::Done | State::Buried);
-    settled.then(|| Row { state: State::Released, attempt: 0, outcome: None, reason: None, ..row.clone() })
+    settled.then(|| Row {
+        state: State::Released,
+        attempt: 0,
+        previous: Previous::Released,
+        outcome: None,
+        reason: None,
+        ..row.clone()
+    })
 }
 
 fn micros(d: Duration) -> u64 {

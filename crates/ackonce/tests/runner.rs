@@ -159,13 +159,19 @@ async fn after_a_silent_death_the_policy_decides() {
         (OnUnknown::Ask(Arc::new(Says(Found::CannotTell))), SettledAs::Buried, 0),
     ];
     for (policy, how, expected) in cases {
-        let store = Scripted::default();
-        // Somebody claimed it, and died: its lease is over.
-        store.claim(&[claim_request(1, Duration::ZERO)]).await.unwrap();
-        let (runs, handler) = counting(0);
-        let runner = runner(&store, settings().with_on_unknown(policy), handler);
-        assert_eq!(runner.process(job(1)).await.unwrap().how(), how);
-        assert_eq!(runs.load(Ordering::SeqCst), expected);
+        // After two deaths of three attempts it is a suspect: handed back first, then run alone.
+        for deaths in 1..=2 {
+            let store = Scripted::default();
+            for _ in 0..deaths {
+                // Somebody claimed it, and died: its lease is over.
+                store.claim(&[claim_request(1, Duration::ZERO)]).await.unwrap();
+            }
+            let (runs, handler) = counting(0);
+            let settings = settings().with_attempts(3).with_on_unknown(policy.clone());
+            let runner = runner(&store, settings, handler);
+            assert_eq!(runner.process(job(1)).await.unwrap().how(), how, "{deaths} deaths");
+            assert_eq!(runs.load(Ordering::SeqCst), expected, "{deaths} deaths");
+        }
     }
 }
 

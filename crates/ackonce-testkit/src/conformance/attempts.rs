@@ -59,6 +59,19 @@ pub async fn the_attempt_before_is_named_by_how_it_ended(fixture: &dyn Fixture) 
     counted(&lease, 4, Previous::Vanished);
 }
 
+/// An attempt that was handed back says nothing of the one before it: what vanished then is still told.
+pub async fn a_refund_does_not_hide_a_vanished_attempt(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let (_, mut lease) = bench.taken_over("id").await;
+    for _ in 0..3 {
+        counted(&lease, 2, Previous::Vanished);
+        bench.a.confirm(&lease, refund()).await;
+        lease = bench.b.acquire(&bench.request("id")).await;
+    }
+    bench.a.confirm(&lease, release()).await;
+    counted(&bench.b.acquire(&bench.request("id")).await, 3, Previous::Released);
+}
+
 fn counted(lease: &Lease, attempt: u32, previous: Previous) {
     assert_eq!((lease.attempt, lease.previous), (attempt, previous), "attempt and how the one before ended");
 }

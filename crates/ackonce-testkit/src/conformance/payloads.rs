@@ -65,6 +65,17 @@ pub async fn an_unknown_payload_is_never_a_mismatch(fixture: &dyn Fixture) {
     }
 }
 
+/// A claim that does not say what its payload is does not make the first one's forgotten.
+pub async fn an_unknown_payload_does_not_replace_a_known_one(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.a.acquire(&with(&bench, "id", Some("one"))).await;
+    bench.a.confirm(&lease, release()).await;
+    let lease = bench.b.acquire(&with(&bench, "id", None)).await;
+    is_the_first(&bench.a.mismatch(&with(&bench, "id", Some("two"))).await, State::Claimed);
+    bench.b.confirm(&lease, complete()).await;
+    is_the_first(&bench.a.mismatch(&with(&bench, "id", Some("two"))).await, State::Done);
+}
+
 /// A mismatch costs the holder nothing: not its lease, not its attempt, not its record.
 pub async fn a_mismatch_changes_nothing(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;

@@ -32,6 +32,7 @@ macro_rules! __for_each_property {
                 a_first_claim_is_attempt_one
                 a_released_attempt_counts
                 a_refunded_attempt_is_given_back
+                a_refund_does_not_hide_a_vanished_attempt
                 a_vanished_attempt_counts
                 the_attempt_before_is_named_by_how_it_ended
             }
@@ -92,6 +93,7 @@ macro_rules! __for_each_property {
                 another_payload_is_a_mismatch_once_done
                 another_payload_is_a_mismatch_once_released
                 an_unknown_payload_is_never_a_mismatch
+                an_unknown_payload_does_not_replace_a_known_one
                 a_mismatch_changes_nothing
             }
             races {

@@ -31,6 +31,8 @@ pub(crate) enum Bug {
     RefundIsIgnored,
     /// A refund is given back once more for each repeat.
     RefundRepeats,
+    /// A refund hides the silence before it.
+    RefundHidesVanished,
     /// A silence is called a release.
     VanishedIsReleased,
     /// A release is called a silence.
@@ -51,6 +53,8 @@ pub(crate) enum Bug {
     AnyoneExtends,
     /// A burial needs no proof.
     AnyoneBuries,
+    /// Fences are the clock's microseconds and nothing more.
+    FenceIsTheClock,
     /// Fences begin anew after the window.
     FenceRestarts,
     /// A takeover keeps the fence.
@@ -107,6 +111,8 @@ pub(crate) enum Bug {
     MismatchOnlyOnceDone,
     /// A payload nobody told is another one.
     UnknownIsMismatch,
+    /// A payload nobody told replaces a known one.
+    UnknownReplaces,
     /// A mismatch replaces the payload.
     MismatchReplaces,
 

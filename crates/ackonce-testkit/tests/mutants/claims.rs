@@ -73,10 +73,12 @@ fn misgrant(bug: Bug, old: Option<&Row>, request: &ClaimRequest, now: u64, lease
         Bug::ReleasedIsVanished if lease.previous == Previous::Released => {
             lease.previous = Previous::Vanished
         }
+        Bug::FenceIsTheClock => new.fence = now,
         Bug::FenceRestarts if lease.attempt == 1 => new.fence = 1,
         Bug::FenceStands if lease.previous == Previous::Vanished => {
             new.fence = old.map_or(new.fence, |old| old.fence);
         }
+        Bug::UnknownReplaces => new.fingerprint = request.fingerprint,
         Bug::LeaseInSeconds => {
             new.lease_ends = now.saturating_add((new.lease_ends - now).saturating_mul(1000))
         }

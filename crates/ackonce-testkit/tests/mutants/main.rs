@@ -50,6 +50,7 @@ caught! {
     CountsAtSettle by a_vanished_attempt_counts,
     ReleaseForgets by a_released_attempt_counts,
     RefundIsIgnored by a_refunded_attempt_is_given_back,
+    RefundHidesVanished by a_refund_does_not_hide_a_vanished_attempt,
     RefundRepeats by a_refunded_attempt_is_given_back,
     VanishedIsReleased by the_attempt_before_is_named_by_how_it_ended,
     ReleasedIsVanished by the_attempt_before_is_named_by_how_it_ended,
@@ -61,6 +62,7 @@ caught! {
     AnyoneReleases by an_old_fence_releases_nothing,
     AnyoneExtends by an_old_fence_extends_nothing,
     AnyoneBuries by an_old_fence_buries_nothing,
+    FenceIsTheClock by fences_grow_faster_than_the_clock,
     FenceRestarts by fences_grow_over_the_window,
     FenceStands by fences_grow_over_lapsed_leases,
     SettleCreates by a_settlement_of_an_unknown_key_is_lost,
@@ -89,6 +91,7 @@ caught! {
     MismatchIsIgnored by another_payload_is_a_mismatch_once_done,
     MismatchOnlyOnceDone by another_payload_is_a_mismatch_while_claimed,
     UnknownIsMismatch by an_unknown_payload_is_never_a_mismatch,
+    UnknownReplaces by an_unknown_payload_does_not_replace_a_known_one,
     MismatchReplaces by a_mismatch_changes_nothing,
 
     OutcomeIsDropped by an_outcome_comes_back_byte_for_byte,

@@ -82,6 +82,7 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
     match bug {
         Bug::CountsAtSettle if new.state != State::Claimed => new.attempt = old.attempt + 1,
         Bug::ReleaseForgets if new.state == State::Released => new.attempt = 0,
+        Bug::RefundHidesVanished if new.state == State::Released => new.previous = Previous::Released,
         Bug::RefundIsIgnored => new.attempt = old.attempt,
         Bug::WindowIsLease if ended => new.expires = old.lease_ends,
         Bug::WindowFromClaim if ended => new.expires = old.claimed.saturating_add(window),

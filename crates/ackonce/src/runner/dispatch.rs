@@ -1,11 +1,14 @@
-//! From a stream of chunks to handlers: claims ahead, lanes in order, lanes side by side.
+//! From a stream of chunks to handlers: lanes in order, side by side, claimed when they can start.
+//!
+//! Nothing is claimed that has to wait for a handler. A claim counts an attempt, and a worker that is killed
+//! must not charge what it had merely queued.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use crate::ticket::Why;
@@ -36,9 +39,12 @@ pub enum Feed {
 }
 
 type Outcome<D> = std::result::Result<Receipt<D>, Unsettled<D>>;
+type Slot = OwnedSemaphorePermit;
 
 /// What one task ends with.
 enum Ended<D> {
+    /// Answers to claims, each with the slot of its handler.
+    Claimed(Vec<(Option<u64>, Slot, Admission<D>)>),
     /// One delivery of a lane.
     One(Option<u64>, Outcome<D>),
     /// A batch; some of it may have to go on alone.
@@ -56,57 +62,38 @@ where
     H: Handler<D::Message>,
     F: Fn(Outcome<D>) + Send + Sync + 'static,
 {
-    // One chunk waits claimed while the present one runs.
-    let (ready, mut admitted) = mpsc::channel(1);
-    let admitter = inner.clone();
-    let admitting = tokio::spawn(async move {
-        while let Some(chunk) = next_chunk(&mut input, admitter.settings.chunk).await {
-            admitter.meters.delivered.add(chunk.len() as u64);
-            let (lanes, jobs): (Vec<_>, Vec<_>) = chunk.into_iter().map(|l| (l.lane, l.job)).unzip();
-            let admissions = admitter.admit(jobs).await;
-            if ready.send(lanes.into_iter().zip(admissions).collect::<Vec<_>>()).await.is_err() {
-                return;
-            }
-        }
-    });
+    let mut drain_over = pin!(drain_over(inner.clone()));
+    let stop = inner.stop.clone();
     let mut desk = Desk {
         inner,
         feed,
         done,
+        ready: VecDeque::new(),
         lanes: HashMap::new(),
         waiting: 0,
         tasks: JoinSet::new(),
         batching: false,
         fatal: None,
     };
-    let mut abort = pin!(drain_over(desk.inner.clone()));
     let mut open = true;
-    while open || !desk.tasks.is_empty() {
+    loop {
+        desk.start();
+        if !open && desk.tasks.is_empty() && desk.ready.is_empty() {
+            break;
+        }
         tokio::select! {
             biased;
-            () = &mut abort, if !desk.inner.abort.is_cancelled() => desk.inner.abort.cancel(),
+            () = &mut drain_over, if !desk.inner.abort.is_cancelled() => desk.inner.abort.cancel(),
             Some(ended) = desk.tasks.join_next() => desk.ended(ended),
-            chunk = admitted.recv(), if open && desk.has_room() => match chunk {
-                Some(chunk) => desk.take(chunk).await,
+            chunk = input.recv(), if open && desk.has_room() => match chunk {
+                Some(chunk) => desk.take(chunk),
                 None => open = false,
             },
+            // What waits for a slot is handed back at once.
+            () = stop.cancelled(), if !desk.ready.is_empty() => {}
         }
     }
-    if admitting.await.is_err() {
-        desk.fatal.get_or_insert_with(|| broken("claiming"));
-    }
     desk.fatal.map_or(Ok(()), Err)
-}
-
-/// Whatever has arrived, up to `most`, as whole chunks.
-async fn next_chunk<D>(input: &mut mpsc::Receiver<Vec<Laned<D>>>, most: usize) -> Option<Vec<Laned<D>>> {
-    let mut chunk = input.recv().await?;
-    while chunk.len() < most
-        && let Ok(more) = input.try_recv()
-    {
-        chunk.extend(more);
-    }
-    Some(chunk)
 }
 
 async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
@@ -119,8 +106,10 @@ struct Desk<D: Delivery, H, F> {
     inner: Arc<Inner<D, H>>,
     feed: Feed,
     done: F,
-    /// What waits behind the running delivery of each busy lane.
-    lanes: HashMap<u64, VecDeque<Admission<D>>>,
+    /// What may start: heads of idle lanes, and what has no lane.
+    ready: VecDeque<(Option<u64>, Job<D>)>,
+    /// What waits behind the head of each busy lane.
+    lanes: HashMap<u64, VecDeque<Job<D>>>,
     /// How many those are.
     waiting: usize,
     tasks: JoinSet<Ended<D>>,
@@ -135,93 +124,120 @@ where
     F: Fn(Outcome<D>) + Send + Sync + 'static,
 {
     fn has_room(&self) -> bool {
-        match self.feed {
-            Feed::Each => self.waiting + self.tasks.len() < 2 * self.inner.settings.chunk,
-            Feed::Batches => !self.batching,
-        }
+        self.waiting + self.ready.len() + self.tasks.len() < 2 * self.inner.settings.chunk
     }
 
-    async fn take(&mut self, chunk: Vec<(Option<u64>, Admission<D>)>) {
-        let mut batch = Vec::new();
-        let mut unwanted = Vec::new();
-        for (lane, admission) in chunk {
-            match admission {
-                Admission::Duplicate(receipt) => (self.done)(Ok(receipt)),
-                Admission::Refused(unsettled) => self.not_done(unsettled),
-                Admission::Run(ticket) if self.inner.stop.is_cancelled() => unwanted.push(ticket),
-                Admission::Run(ticket) if self.feed == Feed::Batches && self.is_plain(&ticket) => {
-                    batch.push(ticket)
-                }
-                other => self.queue(lane, other),
-            }
-        }
-        for unsettled in self.inner.hand_back(unwanted, &Why::Stopped).await {
-            self.not_done(unsettled);
-        }
-        if !batch.is_empty() {
-            self.batching = true;
-            let inner = self.inner.clone();
-            self.tasks.spawn(async move { Ended::Batch(inner.work(batch).await) });
-        }
-    }
-
-    /// Whether it may share a batch: nothing about it needs a decision of its own.
-    fn is_plain(&self, ticket: &Ticket<D>) -> bool {
-        let settings = &self.inner.settings;
-        let certain = ticket.lease.previous != Previous::Vanished
-            || matches!(settings.on_unknown, OnUnknown::RunAgain)
-            || self.inner.meters.class == Class::Inbox;
-        certain
-            && ticket.job.condemned.is_none()
-            && ticket.lease.attempt <= settings.attempts
-            && ticket.job.delivery.is_current()
-    }
-
-    fn queue(&mut self, lane: Option<u64>, admission: Admission<D>) {
-        if let Some(id) = lane {
-            match self.lanes.entry(id) {
-                Entry::Occupied(mut waiting) => {
+    fn take(&mut self, chunk: Vec<Laned<D>>) {
+        self.inner.meters.delivered.add(chunk.len() as u64);
+        for Laned { lane, job } in chunk {
+            let lane = lane.filter(|_| self.feed == Feed::Each);
+            match lane.map(|id| self.lanes.entry(id)) {
+                Some(Entry::Occupied(mut busy)) => {
                     self.waiting += 1;
-                    return waiting.get_mut().push_back(admission);
+                    busy.get_mut().push_back(job);
                 }
-                Entry::Vacant(idle) => {
+                Some(Entry::Vacant(idle)) => {
                     idle.insert(VecDeque::new());
+                    self.ready.push_back((lane, job));
                 }
+                None => self.ready.push_back((None, job)),
             }
+        }
+    }
+
+    /// Claims what has a slot, in one trip.
+    fn start(&mut self) {
+        if self.inner.stop.is_cancelled() {
+            while let Some((lane, job)) = self.ready.pop_front() {
+                self.not_done(job.unsettled(Why::Stopped));
+                self.next_of(lane);
+            }
+            return;
+        }
+        match self.feed {
+            Feed::Each => self.start_each(),
+            Feed::Batches => self.start_batch(),
+        }
+    }
+
+    fn start_each(&mut self) {
+        let (mut slots, mut jobs) = (Vec::new(), Vec::new());
+        while jobs.len() < self.inner.settings.chunk
+            && !self.ready.is_empty()
+            && let Ok(slot) = self.inner.handlers.clone().try_acquire_owned()
+            && let Some((lane, job)) = self.pop_current()
+        {
+            slots.push((lane, slot));
+            jobs.push(job);
+        }
+        if jobs.is_empty() {
+            return;
         }
         let inner = self.inner.clone();
-        self.tasks.spawn(async move { Ended::One(lane, inner.resume(admission).await) });
+        self.tasks.spawn(async move {
+            let answers = inner.admit(jobs).await;
+            let claimed = slots.into_iter().zip(answers).map(|((lane, slot), answer)| (lane, slot, answer));
+            Ended::Claimed(claimed.collect())
+        });
+    }
+
+    fn start_batch(&mut self) {
+        if self.batching || self.ready.is_empty() {
+            return;
+        }
+        let mut jobs = Vec::new();
+        while jobs.len() < self.inner.settings.chunk
+            && let Some((_, job)) = self.pop_current()
+        {
+            jobs.push(job);
+        }
+        self.batching = true;
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move { Ended::Batch(inner.batch(jobs).await) });
+    }
+
+    /// The next job that is still wanted.
+    fn pop_current(&mut self) -> Option<(Option<u64>, Job<D>)> {
+        while let Some((lane, job)) = self.ready.pop_front() {
+            if job.delivery.is_current() {
+                return Some((lane, job));
+            }
+            self.not_done(job.unsettled(Why::NotCurrent));
+            self.next_of(lane);
+        }
+        None
     }
 
     fn ended(&mut self, ended: std::result::Result<Ended<D>, tokio::task::JoinError>) {
         match ended {
-            Ok(Ended::One(lane, outcome)) => {
-                self.report(outcome);
-                if let Some(id) = lane {
-                    let next = self.lanes.remove(&id).and_then(|mut waiting| {
-                        let next = waiting.pop_front()?;
-                        Some((next, waiting))
-                    });
-                    if let Some((next, waiting)) = next {
-                        self.waiting -= 1;
-                        self.queue(lane, next);
-                        self.lanes.insert(id, waiting);
-                    }
-                }
+            Ok(Ended::Claimed(all)) => {
+                all.into_iter().for_each(|(lane, slot, admission)| self.claimed(lane, slot, admission));
             }
+            Ok(Ended::One(lane, outcome)) => self.report(lane, outcome),
             Ok(Ended::Batch(all)) => {
                 self.batching = false;
                 all.into_iter().for_each(|next| self.batched(next));
             }
             // A panic outside the handler: in a graveyard, a probe, a delivery. Its delivery stays unsettled.
-            Err(_) => self.fail(broken("processing")),
+            Err(_) => self.fail(Error::new(ErrorKind::Protocol, "a delivery panicked outside its handler")),
+        }
+    }
+
+    fn claimed(&mut self, lane: Option<u64>, slot: Slot, admission: Admission<D>) {
+        match admission {
+            Admission::Duplicate(receipt) => self.report(lane, Ok(receipt)),
+            Admission::Refused(unsettled) => self.report(lane, Err(unsettled)),
+            admission => {
+                let inner = self.inner.clone();
+                self.tasks.spawn(async move { Ended::One(lane, inner.resume(admission, slot).await) });
+            }
         }
     }
 
     fn batched(&mut self, next: Next<D>) {
         match next {
-            Next::Settled(receipt) => (self.done)(Ok(receipt)),
-            Next::Stop(unsettled) => self.not_done(unsettled),
+            Next::Settled(receipt) => self.report(None, Ok(receipt)),
+            Next::Stop(unsettled) => self.report(None, Err(unsettled)),
             Next::Later(job, wait) => {
                 let inner = self.inner.clone();
                 self.tasks.spawn(async move { Ended::One(None, inner.later(job, wait).await) });
@@ -229,10 +245,23 @@ where
         }
     }
 
-    fn report(&mut self, outcome: Outcome<D>) {
+    fn report(&mut self, lane: Option<u64>, outcome: Outcome<D>) {
         match outcome {
             Ok(receipt) => (self.done)(Ok(receipt)),
             Err(unsettled) => self.not_done(unsettled),
+        }
+        self.next_of(lane);
+    }
+
+    /// The head of this lane has ended: the next one may start.
+    fn next_of(&mut self, lane: Option<u64>) {
+        let Some(id) = lane else { return };
+        match self.lanes.get_mut(&id).and_then(VecDeque::pop_front) {
+            Some(job) => {
+                self.waiting -= 1;
+                self.ready.push_back((lane, job));
+            }
+            None => drop(self.lanes.remove(&id)),
         }
     }
 
@@ -251,6 +280,35 @@ where
     }
 }
 
-fn broken(what: &str) -> Error {
-    Error::new(ErrorKind::Protocol, format!("{what} a delivery panicked outside its handler"))
+impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
+    /// Claims a chunk and runs what it can of it at once; the rest goes on alone.
+    async fn batch(&self, jobs: Vec<Job<D>>) -> Vec<Next<D>> {
+        let (mut group, mut next, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
+        for admission in self.admit(jobs).await {
+            match admission {
+                Admission::Duplicate(receipt) => next.push(Next::Settled(receipt)),
+                Admission::Refused(unsettled) => next.push(Next::Stop(unsettled)),
+                Admission::Run(ticket) if !ticket.job.delivery.is_current() => revoked.push(ticket),
+                Admission::Run(ticket) if self.is_plain(&ticket) => group.push(ticket),
+                // Asked for again alone, with the same token: an acquired one is answered as before.
+                Admission::Run(Ticket { job, .. })
+                | Admission::Suspect(job)
+                | Admission::Busy(job, _)
+                | Admission::Mismatch(job) => next.push(Next::Later(job, std::time::Duration::ZERO)),
+            }
+        }
+        if !group.is_empty() {
+            next.extend(self.work(group).await);
+        }
+        next.extend(self.hand_back(revoked, &Why::NotCurrent).await.into_iter().map(Next::Stop));
+        next
+    }
+
+    /// Whether it may share a batch: nothing about it needs a decision of its own.
+    fn is_plain(&self, ticket: &Ticket<D>) -> bool {
+        let certain = ticket.lease.previous != Previous::Vanished
+            || matches!(self.settings.on_unknown, OnUnknown::RunAgain)
+            || self.meters.class == Class::Inbox;
+        certain && ticket.job.condemned.is_none() && ticket.lease.attempt <= self.settings.attempts
+    }
 }

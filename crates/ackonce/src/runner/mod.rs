@@ -65,7 +65,7 @@ struct Inner<D: Delivery, H> {
     settings: Settings,
     heartbeat: Heartbeat,
     meters: Meters,
-    handlers: Semaphore,
+    handlers: Arc<Semaphore>,
     /// One at a time: messages that may have killed a worker.
     quarantine: Semaphore,
     stop: CancellationToken,
@@ -128,7 +128,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             meters: Meters::new(scope.name(), handler.class()),
             heartbeat,
             handler,
-            handlers: Semaphore::new(settings.concurrency),
+            handlers: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
             quarantine: Semaphore::new(1),
             stop: CancellationToken::new(),
@@ -152,9 +152,9 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of each
-    /// delivery to `done`. This is what a broker's consumer is built on: chunks are claimed in one trip, the
-    /// next one while the present one runs; jobs of one lane run in order, lanes run side by side up to
-    /// [`Settings::concurrency`].
+    /// delivery to `done`. This is what a broker's consumer is built on: jobs of one lane run in order, lanes
+    /// run side by side up to [`Settings::concurrency`], and what can start is claimed in one trip. Nothing is
+    /// claimed that has to wait: a kill charges an attempt to what was running, not to what was queued.
     ///
     /// After [`stop`](Self::stop), running handlers get [`Settings::drain`] to finish; then they are cancelled.
     ///

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::ticket::Why;
 use crate::{
     Class, Context, Delivery, Effect, Failure, Found, Handler, Job, OnMismatch, OnUnknown, Previous, Receipt,
@@ -28,23 +30,30 @@ pub(crate) async fn one<D: Delivery, H: Handler<D::Message>>(
     inner: &Inner<D, H>,
     job: Job<D>,
 ) -> Result<Receipt<D>, Unsettled<D>> {
-    let admission = inner.admit_one(job).await;
-    inner.resume(admission).await
+    inner.later(job, Duration::ZERO).await
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
-    /// From a first admission to the end.
-    pub(crate) async fn resume(&self, mut admission: Admission<D>) -> Result<Receipt<D>, Unsettled<D>> {
+    /// From an admission to the end, with the slot that its handler runs in. A slot is taken before a claim is
+    /// made, so that what is claimed starts, and given back while a delivery waits.
+    pub(crate) async fn resume(
+        &self,
+        mut admission: Admission<D>,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Receipt<D>, Unsettled<D>> {
         let mut held = Held::default();
+        let mut slot = Some(slot);
         loop {
             let (job, wait) = match self.step(admission, &mut held).await {
                 Next::Settled(receipt) => return Ok(receipt),
                 Next::Stop(unsettled) => return Err(unsettled),
                 Next::Later(job, wait) => (job, wait),
             };
-            if let Err(why) = self.wait(&job, wait).await {
-                return Err(job.unsettled(why));
-            }
+            drop(slot.take());
+            slot = match self.wait(&job, wait).await {
+                Ok(()) => self.slot().await,
+                Err(why) => return Err(job.unsettled(why)),
+            };
             admission = self.admit_one(job).await;
         }
     }
@@ -54,11 +63,17 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         if let Err(why) = self.wait(&job, wait).await {
             return Err(job.unsettled(why));
         }
+        let Some(slot) = self.slot().await else { return Err(job.unsettled(Why::Stopped)) };
         let admission = self.admit_one(job).await;
-        self.resume(admission).await
+        self.resume(admission, slot).await
     }
 
-    pub(crate) async fn admit_one(&self, job: Job<D>) -> Admission<D> {
+    /// Room for one handler. `None` cannot be: nobody closes the semaphore.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.handlers.clone().acquire_owned().await.ok()
+    }
+
+    async fn admit_one(&self, job: Job<D>) -> Admission<D> {
         sole(self.admit(vec![job]).await)
     }
 
@@ -125,8 +140,6 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     }
 
     async fn run_one(&self, ticket: Ticket<D>) -> Next<D> {
-        // A closed semaphore cannot be: nobody closes it.
-        let _permit = self.handlers.acquire().await;
         sole(self.work(vec![ticket]).await)
     }
 

@@ -1,0 +1,92 @@
+//! Forgetting: the record goes, the fence does not, and nobody's claim is taken away.
+
+use ackonce::{ClaimRequest, Fingerprint, Previous, State, Tended};
+
+use super::Fixture;
+use super::bench::{Bench, bury, complete, complete_with, end_of, extend, release};
+use super::looking::same;
+
+/// The next claim is a first attempt with a larger fence, and meets neither outcome nor payload of before.
+pub async fn a_forgotten_message_runs_as_if_it_were_the_first(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for state in [State::Released, State::Done, State::Buried] {
+        let id = state.as_str();
+        let keys = bench.some(1, id, state).await;
+        let fence = bench.b.record(&keys[0]).await.fence;
+        assert_eq!(bench.b.forget(&keys[0]).await, Tended::Yes, "{id}");
+        assert_eq!(bench.a.get(&keys[0]).await, None, "{id}");
+        let other = Some(Fingerprint::of(b"another payload"));
+        let request = ClaimRequest { fingerprint: other, ..super::bench::request(keys[0].clone()) };
+        let lease = bench.a.acquire(&request).await;
+        assert_eq!((lease.attempt, lease.previous), (1, Previous::None), "{id}");
+        assert!(lease.fence > fence, "fence {} after fence {fence}", lease.fence);
+        bench.a.confirm(&lease, complete_with(None)).await;
+        let record = bench.b.record(&keys[0]).await;
+        assert_eq!((record.state, record.outcome, record.reason), (State::Done, None, None), "was {id}");
+    }
+}
+
+/// A message that somebody runs is not run a second time for an operator's sake.
+pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.claimed("id").await;
+    let before = same(bench.b.record(&lease.key).await);
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::InFlight);
+    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    bench.b.is_busy(&bench.request("id")).await;
+    bench.a.confirm(&lease, extend()).await;
+    bench.a.confirm(&lease, complete()).await;
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "it is over");
+}
+
+/// A claim whose lease has ended is nobody's.
+pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.lapsed("id").await;
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes);
+    assert_eq!(bench.b.get(&lease.key).await, None);
+    let next = bench.b.acquire(&bench.request("id")).await;
+    assert_eq!((next.attempt, next.previous), (1, Previous::None));
+    assert!(next.fence > lease.fence, "fence {} after fence {}", next.fence, lease.fence);
+}
+
+/// There is nothing to forget of a key that has no record, or one that has expired.
+pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    assert_eq!(bench.b.forget(&bench.key("unknown")).await, Tended::Nothing);
+    let expired = bench.expired("expired").await;
+    assert_eq!(bench.b.forget(&expired.key).await, Tended::Nothing);
+    assert_eq!(bench.claimed("unknown").await.attempt, 1);
+}
+
+/// What is repeated finds nothing left to do, whoever repeats it.
+pub async fn a_record_is_forgotten_once(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let keys = bench.some(1, "id", State::Done).await;
+    assert_eq!(bench.a.forget(&keys[0]).await, Tended::Yes);
+    assert_eq!(bench.b.forget(&keys[0]).await, Tended::Nothing);
+    assert_eq!(bench.b.redrive(&keys[0]).await, Tended::Nothing);
+    assert_eq!(bench.b.get(&keys[0]).await, None);
+}
+
+/// Whoever held it before settles nothing any more: neither at once, nor when somebody else has it.
+pub async fn a_forgotten_lease_settles_nothing(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for state in [State::Claimed, State::Released, State::Done, State::Buried] {
+        let id = state.as_str();
+        let old = match end_of(state) {
+            Some(action) => bench.settled(id, action).await,
+            None => bench.lapsed(id).await,
+        };
+        assert_eq!(bench.b.forget(&old.key).await, Tended::Yes, "{id}");
+        for action in [complete(), release(), extend(), bury()] {
+            bench.a.lose(&old, action).await;
+            assert_eq!(bench.b.get(&old.key).await, None, "{id} once");
+        }
+        let new = bench.b.acquire(&bench.request(id)).await;
+        for action in [complete(), release(), extend(), bury()] {
+            bench.a.lose(&old, action).await;
+        }
+        bench.b.confirm(&new, complete()).await;
+    }
+}

@@ -1,0 +1,165 @@
+//! Listing: pages of records, each of them once.
+
+use std::collections::HashSet;
+use std::slice;
+use std::time::Duration;
+
+use ackonce::{Entry, Key, Query, Settle, State, Tended};
+
+use super::Fixture;
+use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry};
+use super::looking::same;
+
+/// How much longer than told a store may keep something, having rounded up.
+const ROUNDED: Duration = Duration::from_secs(1);
+
+/// A walk over all pages meets every record, whatever its state, exactly once.
+pub async fn every_record_is_listed_once(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let mut keys = Vec::new();
+    for (n, state) in STATES.into_iter().enumerate() {
+        keys.extend(bench.some(20 + n, state.as_str(), state).await);
+    }
+    for limit in [23, 100, 100_000] {
+        each_once(&keys, &bench.list_all(None, limit).await);
+    }
+}
+
+fn each_once(keys: &[Key], entries: &[Entry]) {
+    let found = of(keys, entries);
+    for key in keys {
+        let times = found.get(key).map_or(0, Vec::len);
+        assert_eq!(times, 1, "how often {key:?} is listed, of {} entries", entries.len());
+    }
+    let digests: HashSet<_> = found.values().flatten().map(|e| &e.digest).collect();
+    assert_eq!(digests.len(), keys.len(), "each has a digest of its own");
+}
+
+/// A list of one state has that state's records and no others.
+pub async fn a_state_lists_its_own_records_only(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let mut keys = Vec::new();
+    for state in STATES {
+        keys.push((state, bench.some(7, state.as_str(), state).await));
+    }
+    for (state, keys) in keys {
+        let entries = bench.list_all(Some(state), 5).await;
+        each_once(&keys, &entries);
+        let stranger = entries.iter().find(|e| e.record.state != state);
+        assert_eq!(stranger, None, "among the {} ones", state.as_str());
+    }
+}
+
+/// No page is longer than asked for, and a short one that is not the last names the next.
+pub async fn a_page_keeps_to_its_limit(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    bench.some(9, "done", State::Done).await;
+    for limit in [1, 2, 4] {
+        let mut query = Query { state: Some(State::Done), limit, after: None };
+        let (mut met, mut pages) = (HashSet::new(), 0);
+        // Nine were there throughout, so that many are met, mine or not, before the pages may end.
+        while met.len() < 9 {
+            let page = bench.b.list(&query).await;
+            met.extend(page.entries.into_iter().map(|e| e.digest));
+            pages += 1;
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => break,
+            }
+        }
+        assert!(met.len() >= 9, "the pages ended after {} of at least 9 records", met.len());
+        assert!(pages * limit >= 9);
+    }
+}
+
+/// An entry shows the same record as [`get`](ackonce::Inspect::get), and names, if any, that are true.
+pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for state in STATES {
+        let keys = bench.some(1, state.as_str(), state).await;
+        let entries = bench.list_all(Some(state), 100).await;
+        let entry = the_entry(&keys[0], &entries);
+        assert_eq!(same(entry.record.clone()), same(bench.a.record(&keys[0]).await));
+        if let Some(scope) = &entry.scope {
+            assert_eq!(scope, bench.scope.name());
+        }
+        if let Some(id) = &entry.id {
+            assert_eq!(id, keys[0].id());
+        }
+    }
+}
+
+/// An entry says how long the record and, while claimed, its lease will last.
+pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let held = bench.claimed("held").await;
+    let lapsed = bench.lapsed("lapsed").await;
+    let done = bench.settled("done", Settle::Complete { window: LONG * 2, outcome: None }).await;
+    let entries = bench.list_all(None, 100).await;
+    let within = |what, time: Duration, most: Duration| {
+        assert!(!time.is_zero() && time <= most + ROUNDED, "{what} in {time:?} of {most:?}");
+    };
+    let entry = the_entry(&held.key, &entries);
+    within("a held lease ends", entry.lease_ends_in, LONG);
+    within("a held claim is forgotten", entry.expires_in, LONG * 2);
+    assert!(entry.expires_in >= entry.lease_ends_in);
+    let entry = the_entry(&lapsed.key, &entries);
+    assert_eq!(entry.lease_ends_in, Duration::ZERO, "it has ended");
+    within("a lapsed claim is forgotten", entry.expires_in, LONG);
+    let entry = the_entry(&done.key, &entries);
+    within("a completion is forgotten", entry.expires_in, LONG * 2);
+    assert!(entry.expires_in > LONG, "its window counts, not its claim's");
+}
+
+/// An expired record is not there, whether it was dropped yet or not.
+pub async fn an_expired_record_is_not_listed(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let gone = bench.expired("gone").await;
+    let there = bench.settled("there", complete()).await;
+    for state in [None, Some(State::Done)] {
+        let entries = bench.list_all(state, 100).await;
+        assert!(of(slice::from_ref(&gone.key), &entries).is_empty(), "listed after its window");
+        the_entry(&there.key, &entries);
+    }
+}
+
+/// What is added between two pages makes a walk neither skip nor repeat a record.
+pub async fn records_that_come_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let keys = bench.some(60, "old", State::Done).await;
+    let mut walk = Walk::new(&bench.b, None, 7);
+    let (mut entries, mut pages) = (Vec::new(), 0);
+    while let Some(page) = walk.next().await {
+        entries.extend(page);
+        pages += 1;
+        if pages < 9 {
+            bench.some(5, &format!("new after page {pages}"), State::Done).await;
+        }
+    }
+    each_once(&keys, &entries);
+}
+
+/// What goes between two pages makes a walk neither skip nor repeat another record.
+pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let keys = bench.some(60, "old", State::Done).await;
+    let mut walk = Walk::new(&bench.b, None, 7);
+    let mut entries = Vec::new();
+    while let Some(page) = walk.next().await {
+        for key in of(&keys, &page).into_keys() {
+            assert_eq!(bench.a.forget(&key).await, Tended::Yes);
+        }
+        entries.extend(page);
+    }
+    each_once(&keys, &entries);
+}
+
+/// A cursor that the store did not make is an error, not the start of another walk.
+pub async fn a_foreign_cursor_is_refused(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    bench.some(3, "done", State::Done).await;
+    for cursor in [b"not a cursor \xff\0'".to_vec(), vec![0xff; 5000]] {
+        let page = bench.b.try_list(&Query { state: None, limit: 5, after: Some(cursor.into()) }).await;
+        assert!(page.is_err(), "answered with {page:?}");
+    }
+}

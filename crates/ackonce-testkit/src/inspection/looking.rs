@@ -1,0 +1,129 @@
+//! Looking at one record: what a claim would meet, and no more.
+
+use std::time::Duration;
+
+use ackonce::{Attempt, ClaimRequest, Previous, Query, Record, Settle, State, Tended};
+
+use super::Fixture;
+use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};
+
+/// A key that nobody claimed has no record, and asking for it makes none.
+pub async fn an_absent_key_has_no_record(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    assert_eq!(bench.b.get(&bench.key("id")).await, None);
+    assert_eq!(bench.claimed("id").await.attempt, 1);
+}
+
+/// A claim is seen by every client as soon as it is answered.
+pub async fn a_claim_is_shown(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.claimed("id").await;
+    let record = bench.b.record(&lease.key).await;
+    assert_eq!((record.state, record.fence, record.attempt), (State::Claimed, lease.fence, 1));
+    assert_eq!((&record.outcome, &record.reason), (&None, &None));
+    let print = record.fingerprint.map(|f| f.0[..8].to_vec());
+    assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "what the payload was");
+    assert!(record.age < LONG, "claimed {:?} ago", record.age);
+}
+
+/// A claim whose lease has ended is still what the next claim meets.
+pub async fn a_lapsed_claim_is_shown(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.lapsed("id").await;
+    let record = bench.b.record(&lease.key).await;
+    assert_eq!((record.state, record.fence, record.attempt), (State::Claimed, lease.fence, 1));
+}
+
+/// A released key shows the attempts that count.
+pub async fn a_release_is_shown(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for (attempt, counted) in [(Attempt::Counts, 1), (Attempt::Refunded, 0)] {
+        let lease = bench.settled(&format!("{attempt:?}"), Settle::Release { attempt, window: LONG }).await;
+        let record = bench.b.record(&lease.key).await;
+        assert_eq!((record.state, record.attempt), (State::Released, counted), "{attempt:?}");
+    }
+}
+
+/// A done key shows what its handler returned, byte for byte.
+pub async fn a_completion_is_shown_with_its_outcome(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.settled("id", complete()).await;
+    let record = bench.b.record(&lease.key).await;
+    assert_eq!((record.state, record.fence, record.attempt), (State::Done, lease.fence, 1));
+    assert_eq!(record.outcome.as_deref(), Some(&b"a \0 result \xff"[..]));
+}
+
+/// A buried key shows why, letter for letter.
+pub async fn a_burial_is_shown_with_its_reason(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.settled("id", bury()).await;
+    let record = bench.b.record(&lease.key).await;
+    assert_eq!((record.state, record.attempt), (State::Buried, 1));
+    assert_eq!(record.reason.as_deref(), Some("it's of no \"use\" \u{2717}"));
+}
+
+/// Once the window has ended the key is absent to an operator, as it is to a claim.
+pub async fn an_expired_record_is_not_shown(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let completion = Settle::Complete { window: SHORT, outcome: None };
+    let burial = Settle::Bury { window: SHORT, reason: "no use".to_owned() };
+    let release = Settle::Release { attempt: Attempt::Counts, window: SHORT };
+    for (id, action) in [("completed", completion), ("buried", burial), ("released", release)] {
+        let lease = bench.settled(id, action).await;
+        bench.b.until_absent(&lease.key).await;
+        let next = bench.claimed(id).await;
+        assert_eq!((next.attempt, next.previous), (1, Previous::None), "{id} was shown as absent");
+    }
+}
+
+/// Neither leases nor windows are touched by being looked at.
+pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let held = bench.claimed("held").await;
+    let brief = bench.a.acquire(&ClaimRequest { lease: SHORT, ..bench.request("brief") }).await;
+    let done = bench.settled("done", complete()).await;
+    for _ in 0..3 {
+        for lease in [&held, &brief, &done] {
+            bench.b.record(&lease.key).await;
+        }
+        bench.b.list(&Query { state: None, limit: 10, after: None }).await;
+        bench.b.stats().await;
+    }
+    let next = bench.b.acquire_at_last(|| bench.request("brief")).await;
+    assert_eq!((next.attempt, next.previous), (2, Previous::Vanished), "the lease ended, the trail stayed");
+    bench.b.is_busy(&bench.request("held")).await;
+    bench.a.confirm(&held, complete()).await;
+    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done);
+}
+
+/// What is asked about one key says and changes nothing about those that look like it.
+pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.settled("7:a", complete()).await;
+    let before = same(bench.b.record(&lease.key).await);
+    let mut others: Vec<_> = ["07:a", "7:A", "7:a ", "7:a\0", "7", "a", "7|a", "7:a:", "*", "7:?", "%"]
+        .into_iter()
+        .map(|id| bench.key(id))
+        .collect();
+    others.push(key(&bench.scope.beside("x"), "7:a"));
+    // The same bytes in a row, parted elsewhere.
+    let longer = ackonce::Scope::new(format!("{}7", bench.scope.name()));
+    others.extend(longer.ok().map(|scope| key(&scope, ":a")));
+    for other in others {
+        assert_eq!(bench.b.get(&other).await, None, "{other:?}");
+        assert_eq!(bench.b.forget(&other).await, Tended::Nothing, "{other:?}");
+        assert_eq!(bench.b.redrive(&other).await, Tended::Nothing, "{other:?}");
+    }
+    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    // And the other way round.
+    let neighbour = key(&bench.scope.beside("x"), "7:a");
+    let held = bench.a.acquire(&super::bench::request(neighbour.clone())).await;
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes);
+    assert_eq!(bench.b.record(&neighbour).await.state, State::Claimed);
+    bench.a.confirm(&held, release()).await;
+}
+
+/// A record but for its age.
+pub(super) fn same(record: Record) -> Record {
+    Record { age: Duration::ZERO, ..record }
+}

@@ -1,0 +1,39 @@
+//! The inspection suite: what every [`Inspect`] store must do for its operators, one property at a time.
+//!
+//! As [the conformance suite](crate::conformance): plain functions over a [`Fixture`] that panic where the store
+//! breaks the property, made into tests by [`inspection!`](crate::inspection!), or all run by [`run_all`]. A store
+//! may be shared with other tests: keys live in a random scope per property, and records of others, which come
+//! and go, are looked past.
+#![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
+
+mod bench;
+mod client;
+mod suite;
+
+pub mod counting;
+pub mod forgetting;
+pub mod listing;
+pub mod looking;
+pub mod races;
+pub mod redriving;
+pub mod sweeping;
+
+use std::sync::Arc;
+
+use ackonce::Inspect;
+use async_trait::async_trait;
+
+pub use suite::{PROPERTIES, Property, run_all};
+
+/// The store under test.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// Another client of the same records, on its own connection where there is such a thing.
+    async fn open(&self) -> Arc<dyn Inspect>;
+
+    /// Whether it has no records but those of the property that it was made for (default: no). Counts are
+    /// checked to the last record then.
+    fn is_alone(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,167 @@
+//! Many at once, over several clients: one of them changes the record, and all agree on who.
+
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use ackonce::{Claimed, Previous, Tended};
+use tokio::sync::Barrier;
+
+use super::Fixture;
+use super::bench::{Bench, bury, complete, request};
+use super::client::Client;
+
+const CLIENTS: usize = 4;
+const TASKS: usize = 8;
+const ROUNDS: usize = 5;
+
+/// Runs one task per number, all from the same moment, spread over several clients.
+async fn race<T, F>(clients: &[Client], task: impl Fn(usize, Client) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(TASKS));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|n| {
+            let (start, run) = (barrier.clone(), task(n, clients[n % clients.len()].clone()));
+            tokio::spawn(async move {
+                start.wait().await;
+                run.await
+            })
+        })
+        .collect();
+    let mut ends = Vec::new();
+    for task in tasks {
+        match task.await {
+            Ok(end) => ends.push(end),
+            Err(e) if e.is_panic() => resume_unwind(e.into_panic()),
+            Err(e) => panic!("a task of the race did not end: {e}"),
+        }
+    }
+    ends
+}
+
+async fn clients(fixture: &dyn Fixture) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::open(fixture).await);
+    }
+    clients
+}
+
+fn one_did_it(ends: &[Tended]) {
+    let won = ends.iter().filter(|end| **end == Tended::Yes).count();
+    let rest = ends.iter().filter(|end| **end == Tended::Nothing).count();
+    assert_eq!((won, rest), (1, TASKS - 1), "{ends:?}");
+}
+
+/// Of many who forget a record at once, one did it.
+pub async fn racing_forgets_have_one_winner(fixture: &dyn Fixture) {
+    let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
+    for round in 0..ROUNDS {
+        let key = bench.settled(&format!("id {round}"), complete()).await.key;
+        let forget = |_, client: Client| {
+            let key = key.clone();
+            async move { client.forget(&key).await }
+        };
+        one_did_it(&race(&clients, forget).await);
+    }
+}
+
+/// Of many who redrive a record at once, one did it.
+pub async fn racing_redrives_have_one_winner(fixture: &dyn Fixture) {
+    let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
+    for round in 0..ROUNDS {
+        let key = bench.settled(&format!("id {round}"), bury()).await.key;
+        let redrive = |_, client: Client| {
+            let key = key.clone();
+            async move { client.redrive(&key).await }
+        };
+        one_did_it(&race(&clients, redrive).await);
+    }
+}
+
+/// What one racer was told.
+#[derive(Debug)]
+enum End {
+    Tended(Tended),
+    Claimed(Claimed),
+}
+
+/// The first racer tends, the others claim.
+async fn tend_and_claim<F>(
+    bench: &Bench,
+    clients: &[Client],
+    id: &str,
+    tend: fn(Client, ackonce::Key) -> F,
+) -> Vec<End>
+where
+    F: Future<Output = Tended> + Send + 'static,
+{
+    let key = bench.key(id);
+    race(clients, |n, client| {
+        let (key, ours) = (key.clone(), tend);
+        async move {
+            match n {
+                0 => End::Tended(ours(client, key).await),
+                _ => End::Claimed(client.claim(&request(key)).await),
+            }
+        }
+    })
+    .await
+}
+
+/// Those who acquired it, as attempt and what ended the one before, and what the operator was told.
+fn won(ends: &[End]) -> (Vec<(u32, Previous)>, Tended) {
+    let (mut won, mut told) = (Vec::new(), Tended::Nothing);
+    for end in ends {
+        match end {
+            End::Tended(tended) => told = *tended,
+            End::Claimed(Claimed::Acquired(lease)) => won.push((lease.attempt, lease.previous)),
+            End::Claimed(_) => {}
+        }
+    }
+    (won, told)
+}
+
+/// A lapsed claim is forgotten while others take it over: either the forget came first, and the winner's is a
+/// first attempt, or it came too late, and changed nothing. In no case are there two holders.
+pub async fn a_forget_and_claims_agree(fixture: &dyn Fixture) {
+    let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
+    for round in 0..ROUNDS {
+        let id = format!("id {round}");
+        bench.lapsed(&id).await;
+        let ends =
+            tend_and_claim(&bench, &clients, &id, |client, key| async move { client.forget(&key).await })
+                .await;
+        let fair = match won(&ends) {
+            (won, Tended::Yes) => won == [(1, Previous::None)],
+            (won, Tended::InFlight) => won == [(2, Previous::Vanished)],
+            (_, Tended::Nothing) => false,
+        };
+        assert!(fair, "{ends:?}");
+        bench.b.is_busy(&bench.request(&id)).await;
+    }
+}
+
+/// A done message is redriven while others claim it: it is done to those who came before, and one of those
+/// who came after has it.
+pub async fn a_redrive_and_claims_agree(fixture: &dyn Fixture) {
+    let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
+    for round in 0..ROUNDS {
+        let id = format!("id {round}");
+        bench.settled(&id, complete()).await;
+        let ends =
+            tend_and_claim(&bench, &clients, &id, |client, key| async move { client.redrive(&key).await })
+                .await;
+        let (mut won, told) = won(&ends);
+        assert_eq!(told, Tended::Yes, "{ends:?}");
+        if won.is_empty() {
+            let lease = bench.b.acquire(&bench.request(&id)).await;
+            won.push((lease.attempt, lease.previous));
+        }
+        assert_eq!(won, [(1, Previous::Released)], "{ends:?}");
+        bench.b.is_busy(&bench.request(&id)).await;
+    }
+}

@@ -1,0 +1,103 @@
+//! Redriving: a settled message runs once more, and what is redelivered for it is not taken for a duplicate.
+
+use ackonce::{Claimed, Previous, State, Tended};
+
+use super::Fixture;
+use super::bench::{Bench, bury, complete, complete_with, extend, release};
+use super::looking::same;
+
+/// The record stays as released with no attempts; the next claim is granted, and its end is what counts.
+pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for (id, end) in [("done at once", complete()), ("buried at last", bury()), ("done at last", complete())]
+    {
+        // Whatever came of the attempts before.
+        match id {
+            "buried at last" => drop(bench.settled(id, release()).await),
+            "done at last" => drop(bench.lapsed(id).await),
+            _ => {}
+        }
+        let old = bench.settled(id, end).await;
+        assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "{id}");
+        let record = bench.a.record(&old.key).await;
+        assert_eq!((record.state, record.attempt), (State::Released, 0), "was {id}");
+        assert_eq!((record.outcome, record.reason), (None, None), "was {id}");
+        let lease = bench.a.acquire(&bench.request(id)).await;
+        assert_eq!((lease.attempt, lease.previous), (1, Previous::Released), "was {id}");
+        assert!(lease.fence > old.fence, "fence {} after fence {}", lease.fence, old.fence);
+        bench.b.is_busy(&bench.request(id)).await;
+        bench.a.confirm(&lease, complete_with(Some("anew"))).await;
+        let Claimed::Done(record) = bench.b.claim(&bench.request(id)).await else {
+            panic!("a redelivery of what ran once more is a duplicate")
+        };
+        assert_eq!((record.state, record.attempt), (State::Done, 1), "was {id}");
+        assert_eq!((record.outcome.as_deref(), record.reason), (Some(&b"anew"[..]), None), "was {id}");
+    }
+}
+
+/// A message that somebody runs is not run a second time for an operator's sake.
+pub async fn a_live_claim_is_not_redriven(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.claimed("id").await;
+    let before = same(bench.b.record(&lease.key).await);
+    assert_eq!(bench.b.redrive(&lease.key).await, Tended::InFlight);
+    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    bench.b.is_busy(&bench.request("id")).await;
+    bench.a.confirm(&lease, complete()).await;
+    assert_eq!(bench.b.redrive(&lease.key).await, Tended::Yes, "it is over");
+}
+
+/// Released and lapsed claims need no redrive: nothing changes, and their attempts are kept.
+pub async fn what_is_granted_anyway_is_not_redriven(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let released = bench.settled("released", release()).await;
+    let lapsed = bench.lapsed("lapsed").await;
+    for (old, previous) in [(released, Previous::Released), (lapsed, Previous::Vanished)] {
+        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing, "{previous:?}");
+        let next = bench.b.acquire(&super::bench::request(old.key.clone())).await;
+        assert_eq!((next.attempt, next.previous), (2, previous));
+    }
+}
+
+/// There is nothing to redrive of a key that has no record, or one that has expired.
+pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let unknown = bench.key("unknown");
+    assert_eq!(bench.b.redrive(&unknown).await, Tended::Nothing);
+    assert_eq!(bench.b.get(&unknown).await, None, "and no record is made of it");
+    let expired = bench.expired("expired").await;
+    assert_eq!(bench.b.redrive(&expired.key).await, Tended::Nothing);
+    assert_eq!(bench.b.get(&expired.key).await, None, "nor brought back");
+}
+
+/// What is repeated finds nothing left to do, until the message has run again.
+pub async fn a_record_is_redriven_once(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let old = bench.settled("id", complete()).await;
+    for _ in 0..2 {
+        assert_eq!(bench.a.redrive(&old.key).await, Tended::Yes);
+        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing);
+        bench.settled("id", bury()).await;
+    }
+}
+
+/// Whoever settled it before settles nothing any more: neither at once, nor when somebody else has it.
+pub async fn a_redriven_lease_settles_nothing(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    for (id, end) in [("done", complete()), ("buried", bury())] {
+        let old = bench.settled(id, end).await;
+        assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "{id}");
+        for action in [complete(), extend(), bury()] {
+            bench.a.lose(&old, action).await;
+        }
+        // It is as released, so a release may be confirmed; but nothing comes of it.
+        bench.a.settle(&old, release()).await;
+        let record = bench.b.record(&old.key).await;
+        assert_eq!((record.state, record.attempt), (State::Released, 0), "was {id}");
+        let new = bench.b.acquire(&bench.request(id)).await;
+        for action in [complete(), release(), extend(), bury()] {
+            bench.a.lose(&old, action).await;
+        }
+        bench.b.confirm(&new, complete()).await;
+    }
+}

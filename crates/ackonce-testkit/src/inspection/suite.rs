@@ -1,0 +1,168 @@
+//! The list of properties, written once, and what is made of it.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::Fixture;
+use crate::conformance::{Failed, Report};
+
+/// One property of the suite.
+#[derive(Clone, Copy)]
+pub struct Property {
+    /// The name of its function and of its test.
+    pub name: &'static str,
+    /// Checks it; panics where the store breaks it.
+    pub check: for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>,
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Calls a macro of this crate with every property, grouped by module.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_each_inspection {
+    ($callback:ident $($args:tt)*) => {
+        $crate::$callback! { [$($args)*]
+            counting {
+                every_state_is_counted
+                a_change_moves_the_count
+                a_size_is_that_of_something
+            }
+            forgetting {
+                a_forgotten_message_runs_as_if_it_were_the_first
+                a_live_claim_is_not_forgotten
+                a_lapsed_claim_is_forgotten
+                of_an_absent_key_nothing_is_forgotten
+                a_record_is_forgotten_once
+                a_forgotten_lease_settles_nothing
+            }
+            listing {
+                every_record_is_listed_once
+                a_state_lists_its_own_records_only
+                a_page_keeps_to_its_limit
+                a_listed_record_is_the_one_that_get_shows
+                a_listed_record_tells_its_times
+                an_expired_record_is_not_listed
+                records_that_come_meanwhile_disturb_no_walk
+                records_that_go_meanwhile_disturb_no_walk
+                a_foreign_cursor_is_refused
+            }
+            looking {
+                an_absent_key_has_no_record
+                a_claim_is_shown
+                a_lapsed_claim_is_shown
+                a_release_is_shown
+                a_completion_is_shown_with_its_outcome
+                a_burial_is_shown_with_its_reason
+                an_expired_record_is_not_shown
+                looking_changes_nothing
+                lookalikes_are_left_alone
+            }
+            races {
+                racing_forgets_have_one_winner
+                racing_redrives_have_one_winner
+                a_forget_and_claims_agree
+                a_redrive_and_claims_agree
+            }
+            redriving {
+                a_redriven_message_runs_once_more
+                a_live_claim_is_not_redriven
+                what_is_granted_anyway_is_not_redriven
+                of_an_absent_key_nothing_is_redriven
+                a_record_is_redriven_once
+                a_redriven_lease_settles_nothing
+            }
+            sweeping {
+                a_sweep_leaves_what_lives
+                a_sweep_drops_what_has_expired
+                a_swept_key_goes_on_with_a_larger_fence
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __inspection_list {
+    ([] $($group:ident { $($name:ident)* })*) => {
+        /// Every property of the suite.
+        pub const PROPERTIES: &[Property] = &[$($(
+            Property {
+                name: stringify!($name),
+                check: |fixture| Box::pin($crate::inspection::$group::$name(fixture)),
+            },
+        )*)*];
+    };
+}
+
+crate::__for_each_inspection!(__inspection_list);
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __inspection_tests {
+    ([$fixture:expr] $($group:ident { $($name:ident)* })*) => {$($(
+        #[test]
+        fn $name() {
+            $crate::conformance::run_test(async {
+                $crate::inspection::$group::$name(&$fixture).await;
+            });
+        }
+    )*)*};
+}
+
+/// Makes a module with one test per property of the inspection suite, each named after its property.
+///
+/// The second argument is an expression for a [`Fixture`]; it is evaluated afresh
+/// for each test, on that test's own multi-threaded tokio runtime, and may `.await`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{Inspect, MemoryStore};
+/// use ackonce_testkit::inspection::Fixture;
+///
+/// struct Memory(MemoryStore);
+///
+/// #[async_trait::async_trait]
+/// impl Fixture for Memory {
+///     async fn open(&self) -> Arc<dyn Inspect> {
+///         Arc::new(self.0.clone())
+///     }
+/// }
+///
+/// ackonce_testkit::inspection!(memory, Memory(MemoryStore::new()));
+/// ```
+#[macro_export]
+macro_rules! inspection {
+    ($name:ident, $fixture:expr $(,)?) => {
+        #[cfg(test)]
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::__for_each_inspection!(__inspection_tests $fixture);
+        }
+    };
+}
+
+/// Checks every property, each with a fixture of its own, and reports which hold.
+pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> Report {
+    let mut report = Report::default();
+    for Property { name, check } in PROPERTIES {
+        let fixture = fixture();
+        match AssertUnwindSafe(check(&fixture)).catch_unwind().await {
+            Ok(()) => report.passed.push(name),
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+                let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                report.failed.push(Failed { property: name, message });
+            }
+        }
+    }
+    report
+}
