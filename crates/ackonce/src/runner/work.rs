@@ -11,52 +11,27 @@ use tracing::Instrument;
 use crate::heartbeat::Signals;
 use crate::observe::decide;
 use crate::{
-    Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settings, Settle, Settled, Settlement,
-    Stage, Ticket,
+    Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settle, Settled, Settlement, Stage,
+    Ticket,
 };
 
 use super::Inner;
 use super::conclude::Next;
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
-    /// Runs one group of claims and settles it. What had to wait for its turn is claimed again first if its
-    /// lease is running down.
+    /// Runs one group of claims and settles it. One answer per ticket, in order.
     pub(crate) async fn work(&self, group: Vec<Ticket<D>>) -> Vec<Next<D>> {
-        let (group, mut next) = self.freshen(group).await;
-        if group.is_empty() {
-            return next;
-        }
         let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
         let leases = group.iter().map(|t| t.lease.clone()).collect();
         let hold = self.heartbeat.hold(leases, claimed, Signals::default());
-        next.extend(match self.meters.class {
+        match self.meters.class {
             Class::AtMostOnce => self.record_then_run(group, &hold.signals).await,
             _ => {
                 let answers = self.run(&group, &hold.signals).await;
                 // Still held: a burial may take its time.
                 self.conclude(group, answers).await
             }
-        });
-        next
-    }
-
-    /// Renews leases that ran down in a queue, in one trip. Those that were taken over are claimed again.
-    async fn freshen(&self, group: Vec<Ticket<D>>) -> (Vec<Ticket<D>>, Vec<Next<D>>) {
-        let Settings { lease, window, .. } = self.settings;
-        if group.iter().all(|t| t.claimed.elapsed() < lease / 3) {
-            return (group, Vec::new());
         }
-        let sent = Instant::now();
-        let extend = Settle::Extend { lease, window };
-        let settlements: Vec<_> = group.iter().map(|t| Settlement::new(&t.lease, extend.clone())).collect();
-        let (mut fresh, mut next) = (Vec::with_capacity(group.len()), Vec::new());
-        for (ticket, answer) in group.into_iter().zip(self.settle(&settlements).await) {
-            match answer {
-                Ok(Settled::Yes) => fresh.push(Ticket { claimed: sent, ..ticket }),
-                other => next.push(self.not_settled(ticket.job, other)),
-            }
-        }
-        (fresh, next)
     }
 
     async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Vec<Answer> {
