@@ -63,7 +63,7 @@ where
     F: Fn(Outcome<D>) + Send + Sync + 'static,
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
-    let stop = inner.stop.clone();
+    let (stop, freed) = (inner.stop.clone(), inner.clone());
     let mut desk = Desk {
         inner,
         feed,
@@ -89,6 +89,8 @@ where
                 Some(chunk) => desk.take(chunk),
                 None => open = false,
             },
+            // A delivery that waits has given its slot to the next.
+            () = freed.slot_freed.notified(), if !desk.ready.is_empty() => {}
             // What waits for a slot is handed back at once.
             () = stop.cancelled(), if !desk.ready.is_empty() => {}
         }

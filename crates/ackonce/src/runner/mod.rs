@@ -10,7 +10,7 @@ mod work;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{Feed, Laned};
@@ -66,6 +66,8 @@ struct Inner<D: Delivery, H> {
     heartbeat: Heartbeat,
     meters: Meters,
     handlers: Arc<Semaphore>,
+    /// Told when a delivery gives its slot back to wait.
+    slot_freed: Notify,
     /// One at a time: messages that may have killed a worker.
     quarantine: Semaphore,
     stop: CancellationToken,
@@ -130,6 +132,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             handler,
             handlers: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
+            slot_freed: Notify::new(),
             quarantine: Semaphore::new(1),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),

@@ -50,6 +50,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 Next::Later(job, wait) => (job, wait),
             };
             drop(slot.take());
+            self.slot_freed.notify_one();
             slot = match self.wait(&job, wait).await {
                 Ok(()) => self.slot().await,
                 Err(why) => return Err(job.unsettled(why)),
