@@ -1,0 +1,101 @@
+//! The flags of `ackonce demo`.
+
+use std::time::Duration;
+
+use ackonce::Class;
+use clap::{Args, ValueEnum, value_parser};
+use serde::{Deserialize, Serialize};
+
+use crate::stores::StoreUrl;
+
+const EXAMPLES: &str = "\
+Examples:
+  ackonce demo                                    everything in this process and a temporary directory
+  ackonce demo --class leased                     what a claim without a transaction can and cannot do
+  ackonce demo --messages 20000 --kills 30 --seed 7
+  ackonce demo --brokers localhost:9092           on a Kafka of yours; its topic is deleted afterwards
+  ackonce demo --json | jq .ackonce.doubled
+
+Exit code: 0 if nothing was lost, nor doubled beyond what the class states; 1 if something was; 2 for wrong usage.";
+
+/// Publish messages with duplicates, kill their consumers, audit the effects
+///
+/// Publishes real webhook payloads to a Kafka topic, some of them twice, and has three consumers process them: one
+/// wrapped in Ackonce, and two written by hand, of which one records an ID before and one after its effect. Each is a
+/// group of worker processes that are killed with `kill -9` at the same random points of its progress and started
+/// again. In the end every effect is held against every message.
+///
+/// A worker counts a delivery when it takes it from the broker, in a file that outlives it. `messages/s` is all
+/// deliveries over all the time its group took, with kills and the broker's rebalances.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DemoArgs {
+    /// Deliveries to publish, duplicates included
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub messages: u32,
+    /// How many of a hundred deliveries repeat the ID of another
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = value_parser!(u32).range(0..=99))]
+    pub duplicates: u32,
+    /// How often a worker of each group is killed with SIGKILL
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub kills: u32,
+    /// How often a worker of each group is stopped with SIGSTOP for a while, and continued
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub pauses: u32,
+    /// Decides payloads, IDs, duplicates, victims and moments [default: random, and printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Worker processes of each group
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// What is promised of the wrapped handler's effects
+    #[arg(long, value_enum, default_value_t = DemoClass::Inbox)]
+    pub class: DemoClass,
+    /// Where Ackonce remembers IDs: sqlite:PATH [default: a new file in a temporary directory]
+    #[arg(long, value_name = "URL")]
+    pub store: Option<StoreUrl>,
+    /// A Kafka cluster, as HOST:PORT,… [default: a broker inside this process]
+    #[arg(long, value_name = "LIST")]
+    pub brokers: Option<String>,
+    /// How long a claim is held without a heartbeat: what a killed worker's messages wait
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = value_parser!(u64).range(200..=60_000))]
+    pub lease_ms: u64,
+    /// Print one JSON object instead of tables and progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl DemoArgs {
+    /// How long a claim is held without a heartbeat.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}
+
+/// The classes that the demo can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DemoClass {
+    /// Effect and record in one SQLite transaction: never lost, never doubled
+    Inbox,
+    /// Claim, run, complete: doubled only if killed between effect and record
+    Leased,
+    /// Leased, and the target takes each idempotency key once
+    Keyed,
+    /// Record, then run: may lose, never doubles
+    AtMostOnce,
+}
+
+impl DemoClass {
+    /// The class it stands for.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Inbox => Class::Inbox,
+            Self::Leased => Class::Leased,
+            Self::Keyed => Class::Keyed,
+            Self::AtMostOnce => Class::AtMostOnce,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The demo from beginning to end.
+
+use std::thread;
+
+use ackonce::CancellationToken;
+use anyhow::{Context as _, Result, anyhow};
+use tokio::runtime::Runtime;
+
+use super::args::DemoArgs;
+use super::arm::{Arm, ArmFiles};
+use super::broker::Broker;
+use super::contest::{Contest, Ended, Interrupted};
+use super::plan::{Plan, Strike, strikes};
+use super::progress::Screen;
+use super::report::{Line, Report};
+use super::setting::Setting;
+use super::worker::WorkerOrder;
+use super::{publish, samples};
+
+/// Attempts before a message is buried, beside those that strikes may cost it.
+const ATTEMPTS: u32 = 20;
+
+/// Whether the class kept its promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did.
+    Kept,
+    /// Something was lost, or doubled, beyond what it states.
+    Broken,
+}
+
+/// Runs the demo and prints its report.
+///
+/// # Errors
+/// [`UsageError`](super::UsageError) for flags that do not go together; otherwise what kept it from a verdict.
+pub fn run(args: &DemoArgs) -> Result<Verdict> {
+    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let setting = Setting::new(args)?;
+    let outcome = with_broker(args, seed, &setting);
+    let kept = matches!(&outcome, Ok(report) if report.kept());
+    if !kept {
+        eprintln!("ledgers and the workers' logs are kept in {}", setting.keep().display());
+    }
+    let report = outcome?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("\n{}\n{}", report.table(), report.verdict());
+    }
+    Ok(if kept { Verdict::Kept } else { Verdict::Broken })
+}
+
+fn with_broker(args: &DemoArgs, seed: u64, setting: &Setting) -> Result<Report> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let interrupted = interrupt(&runtime)?;
+    let broker = Broker::start(args.brokers.as_deref(), runtime.handle())?;
+    let topic = format!("ackonce-demo-{:08x}", rand::random::<u32>());
+    let show = Show { args, seed, setting, broker: &broker, topic: &topic, interrupted };
+    if !args.json {
+        show.introduce();
+    }
+    broker.create_topic(&topic)?;
+    let outcome = show.run();
+    let groups = Arm::ALL.map(|arm| group(&topic, arm));
+    let cleaned = broker.clean_up(&topic, &groups.each_ref().map(String::as_str));
+    let report = outcome?;
+    cleaned?;
+    Ok(report)
+}
+
+fn interrupt(runtime: &Runtime) -> Result<CancellationToken> {
+    runtime.block_on(async { ackonce::shutdown_on_signals() }).context("listening for signals")
+}
+
+fn group(topic: &str, arm: Arm) -> String {
+    format!("{topic}-{}", arm.name())
+}
+
+/// One run with all it needs.
+struct Show<'s> {
+    args: &'s DemoArgs,
+    seed: u64,
+    setting: &'s Setting,
+    broker: &'s Broker,
+    topic: &'s str,
+    interrupted: CancellationToken,
+}
+
+impl Show<'_> {
+    fn introduce(&self) {
+        let DemoArgs { messages, duplicates, workers, kills, pauses, lease_ms, .. } = self.args;
+        let place = match self.broker {
+            Broker::InProcess(_) => "in-process Kafka broker on",
+            Broker::Cluster { .. } => "Kafka at",
+        };
+        println!("{place} {}, topic {}", self.broker.brokers(), self.topic);
+        println!("{}", self.setting.guarantee);
+        println!(
+            "{messages} deliveries, {duplicates} % of them repeats; three groups of {workers} workers, each with \
+             {kills} kill -9 and {pauses} pauses of {} ms, claims under a lease of {lease_ms} ms; --seed {}",
+            self.broker.pause(self.args.lease()).as_millis(),
+            self.seed
+        );
+    }
+
+    fn run(&self) -> Result<Report> {
+        let plan = Plan::new(self.args, self.seed, &samples::all()?);
+        let strikes = strikes(self.args, self.seed, plan.messages.len());
+        let screen = Screen::new(self.args.json);
+        let bar = screen.bar("publishing", plan.deliveries.len() as u64);
+        publish::publish(self.broker, self.topic, &plan, |n| bar.at(n))?;
+        bar.done();
+        let ends = self.broker.ends(self.topic)?;
+        publish::check_kept(&ends, &plan)?;
+        let ends: Vec<_> = ends.into_iter().map(|(_, next)| next).collect();
+        let mut contests = Vec::new();
+        for arm in Arm::ALL {
+            contests.push(self.contest(arm, &strikes, &ends, &screen)?);
+        }
+        let [ackonce, record_then_run, run_then_record] = hold(&contests)?;
+        let line = |contest: &Contest<'_>, ended: &Ended| -> Result<Line> {
+            let (arm, files) = (contest.order.arm, &contest.order.files);
+            let class = (arm == Arm::Ackonce).then(|| self.args.class.class());
+            let effects = self.setting.effects(arm, files)?;
+            files.write_history(&ended.history)?;
+            Ok(Line::new(&plan, files, effects, class, &ended.history, ended.took))
+        };
+        Ok(Report {
+            class: self.args.class,
+            seed: self.seed,
+            ackonce: line(&contests[0], &ackonce)?,
+            record_then_run: line(&contests[1], &record_then_run)?,
+            run_then_record: line(&contests[2], &run_then_record)?,
+        })
+    }
+
+    fn contest<'c>(
+        &self,
+        arm: Arm,
+        strikes: &'c [Strike],
+        ends: &'c [i64],
+        screen: &Screen,
+    ) -> Result<Contest<'c>> {
+        let DemoArgs { workers, class, lease_ms, kills, pauses, .. } = *self.args;
+        let group = group(self.topic, arm);
+        let order = WorkerOrder {
+            arm,
+            brokers: self.broker.brokers(),
+            topic: self.topic.to_owned(),
+            group: group.clone(),
+            session_ms: self.broker.session().as_millis(),
+            class,
+            store: self.setting.store.clone(),
+            database: self.setting.database.clone(),
+            lease_ms,
+            // Nobody dies of a message here but by our hand, which may meet one message every time.
+            attempts: kills.saturating_add(pauses).saturating_add(ATTEMPTS),
+            files: ArmFiles::create(self.setting.path(), arm)?,
+        };
+        let total: i64 = ends.iter().sum();
+        Ok(Contest {
+            order,
+            workers,
+            strikes,
+            pause: self.broker.pause(self.args.lease()),
+            ends,
+            watcher: self.broker.watcher(&group)?,
+            bar: screen.bar(arm.name(), u64::try_from(total).unwrap_or(0)),
+            interrupted: self.interrupted.clone(),
+        })
+    }
+}
+
+/// All at once: most of the time is spent waiting for the broker to notice who is dead.
+fn hold(contests: &[Contest<'_>]) -> Result<[Ended; 3]> {
+    let mut ended: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = contests.iter().map(|contest| scope.spawn(|| contest.run())).collect();
+        let panicked = |_| Err(anyhow!("a thread of the demo panicked"));
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
+    // One that failed has interrupted the others: its error is the one to tell.
+    let cause = ended.iter().position(|e| matches!(e, Err(error) if !error.is::<Interrupted>()));
+    if let Some(cause) = cause {
+        ended.swap(0, cause);
+    }
+    let ended = ended.into_iter().collect::<Result<Vec<_>>>()?;
+    <[Ended; 3]>::try_from(ended).map_err(|_| anyhow!("three arms were started"))
+}

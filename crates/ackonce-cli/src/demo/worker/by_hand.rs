@@ -1,0 +1,122 @@
+//! The two loops that teams write by hand: a table of processed IDs, looked at before, written before or after.
+
+use std::thread;
+use std::time::Duration;
+
+use ackonce_sqlite::rusqlite::{self, Connection};
+use ackonce_testkit::ledger::{Entry, Ledger};
+use anyhow::{Context as _, Result};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+
+use super::super::arm::Arm;
+use super::super::counter::{DELIVERED, FileCounter, PROGRESS, SUPPRESSED};
+use super::super::work;
+use super::WorkerOrder;
+
+struct Loop<'o> {
+    order: &'o WorkerOrder,
+    db: Connection,
+    effects: Ledger,
+    delivered: FileCounter,
+    suppressed: FileCounter,
+    progress: FileCounter,
+}
+
+pub(super) fn run(order: &WorkerOrder) -> Result<()> {
+    let counter = |name| FileCounter::open(&order.files.counter(name));
+    let this = Loop {
+        order,
+        db: open(order)?,
+        effects: Ledger::open(order.files.ledger())?,
+        delivered: counter(DELIVERED)?,
+        suppressed: counter(SUPPRESSED)?,
+        progress: counter(PROGRESS)?,
+    };
+    let consumer: BaseConsumer = order.consumer().create()?;
+    consumer.subscribe(&[&order.topic])?;
+    loop {
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = match message {
+            Ok(message) => message,
+            // The client mends what can be mended: a broker that is away, a rebalance.
+            Err(error) => {
+                eprintln!("{error}");
+                continue;
+            }
+        };
+        this.delivered.add(1)?;
+        this.handle(&message)?;
+        consumer.commit_message(&message, CommitMode::Async)?;
+    }
+}
+
+fn open(order: &WorkerOrder) -> Result<Connection> {
+    let db = Connection::open(order.files.database())?;
+    db.busy_timeout(Duration::from_secs(10))?;
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    db.execute_batch("CREATE TABLE IF NOT EXISTS processed (id TEXT PRIMARY KEY)")?;
+    Ok(db)
+}
+
+impl Loop<'_> {
+    fn handle(&self, message: &BorrowedMessage<'_>) -> Result<()> {
+        let id = message_id(message).context("a message without its message-id")?;
+        let ran = match self.order.arm {
+            Arm::RecordThenRun => self.record_then_run(&id)?,
+            Arm::RunThenRecord | Arm::Ackonce => self.run_then_record(&id)?,
+        };
+        if !ran {
+            self.suppressed.add(1)?;
+        }
+        Ok(())
+    }
+
+    /// Killed after the record, the effect is lost: the redelivery finds the record.
+    fn record_then_run(&self, id: &str) -> Result<bool> {
+        let new = self.record(id)?;
+        if new {
+            self.effect(id)?;
+        }
+        Ok(new)
+    }
+
+    /// Killed before the record, the effect is doubled: the redelivery finds none.
+    fn run_then_record(&self, id: &str) -> Result<bool> {
+        let new = !self.recorded(id)?;
+        if new {
+            self.effect(id)?;
+            self.record(id)?;
+        }
+        Ok(new)
+    }
+
+    /// Whether the ID was new.
+    fn record(&self, id: &str) -> rusqlite::Result<bool> {
+        Ok(self.db.execute("INSERT INTO processed (id) VALUES (?1) ON CONFLICT DO NOTHING", [id])? == 1)
+    }
+
+    fn recorded(&self, id: &str) -> rusqlite::Result<bool> {
+        self.db.query_row("SELECT EXISTS (SELECT 1 FROM processed WHERE id = ?1)", [id], |row| row.get(0))
+    }
+
+    fn effect(&self, id: &str) -> Result<()> {
+        thread::sleep(work::part());
+        self.effects.append(&bare(id))?;
+        self.progress.add(1)?;
+        thread::sleep(work::part());
+        Ok(())
+    }
+}
+
+/// Such a loop counts no attempts and has neither fence nor idempotency key.
+fn bare(id: &str) -> Entry {
+    let (pid, at) = (std::process::id(), crate::demo::micros_now());
+    Entry { id: id.to_owned(), key: String::new(), attempt: 0, fence: 0, pid, at }
+}
+
+fn message_id(message: &BorrowedMessage<'_>) -> Option<String> {
+    let header = message.headers()?.iter().find(|header| header.key == "message-id")?;
+    String::from_utf8(header.value?.to_vec()).ok()
+}

@@ -1,0 +1,114 @@
+//! The consumer wrapped in Ackonce.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ackonce::{
+    Answer, AtMostOnce, Class, Context, Counts, ErrorKind, Failure, Handler, Item, Keyed, Scope, Settings,
+};
+use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce_testkit::ledger::{Entry, Ledger};
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use tokio::time::sleep;
+use tracing_subscriber::EnvFilter;
+
+use super::super::args::DemoClass;
+use super::super::counter::{FileCounter, FileRecorder, PROGRESS};
+use super::super::work;
+use super::WorkerOrder;
+use crate::ledger;
+use crate::stores::{Opened, StoreUrl};
+
+/// How many are claimed at once; what is claimed and not begun when a worker is killed waits for the lease.
+const CHUNK: usize = 32;
+
+pub(super) fn run(order: &WorkerOrder) -> Result<()> {
+    // RUST_LOG=ackonce=info tells of rebalances, =debug of each decision.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+    metrics::set_global_recorder(FileRecorder::new(&order.files)?).context("counting")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(consume(order))?;
+    Ok(())
+}
+
+async fn consume(order: &WorkerOrder) -> Result<Counts> {
+    let store = open(&order.store.parse()?).await?;
+    let scope = Scope::new(order.group.clone())?;
+    let lease = Duration::from_millis(order.lease_ms);
+    let settings = Settings::default()
+        .with_lease(lease)
+        .with_attempts(order.attempts)
+        // One message at a time, as the loops written by hand do.
+        .with_concurrency(1)
+        .with_chunk(CHUNK);
+    let consumer = KafkaConsumer::new(order.consumer(), &[&order.topic], &scope, store.deduplicator())
+        .with_settings(settings)
+        .with_order(Order::Key)
+        .with_shutdown(ackonce::shutdown_on_signals()?);
+    let counts = match (order.class, store.sqlite(), &order.database) {
+        (DemoClass::Inbox, Some(store), Some(_)) => consumer.run(inbox(order, store)?).await,
+        (DemoClass::Inbox, ..) => bail!("class inbox needs a sqlite: store"),
+        (DemoClass::Leased, ..) => consumer.run(to_file(order)?).await,
+        (DemoClass::Keyed, ..) => consumer.run(Keyed(to_file(order)?)).await,
+        (DemoClass::AtMostOnce, ..) => consumer.run(AtMostOnce(to_file(order)?)).await,
+    };
+    Ok(counts?)
+}
+
+/// Opens the store. Another worker may be standing still in the middle of a write.
+async fn open(url: &StoreUrl) -> ackonce::Result<Opened> {
+    loop {
+        match url.open() {
+            Err(error) if error.kind() == ErrorKind::Unavailable => eprintln!("{error}"),
+            outcome => return outcome,
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The effect is a row, committed together with the record.
+fn inbox(order: &WorkerOrder, store: &SqliteStore) -> Result<impl Handler<Message> + use<>> {
+    let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
+    Ok(Begun(store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Message| {
+        tx.prepare(ledger::INSERT)?.execute(ledger::values(&Entry::now(cx, "effect")))?;
+        progress.add(1)?;
+        thread::sleep(work::part());
+        Ok::<(), Failure>(())
+    })))
+}
+
+/// A handler whose first part is none of the transaction's business: it has one writer, and all wait for it.
+#[derive(Debug)]
+struct Begun<H>(H);
+
+#[async_trait]
+impl<M: Send + 'static, H: Handler<M>> Handler<M> for Begun<H> {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
+        sleep(work::part()).await;
+        self.0.handle(items).await
+    }
+}
+
+/// The effect is a line of a file, which knows nothing of the store.
+fn to_file(order: &WorkerOrder) -> Result<impl Handler<Message> + use<>> {
+    let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
+    let effects = Arc::new((Ledger::open(order.files.ledger())?, progress));
+    Ok(move |cx: Context, _: Message| {
+        let effects = effects.clone();
+        async move {
+            sleep(work::part()).await;
+            effects.0.append(&Entry::now(&cx, "effect"))?;
+            effects.1.add(1)?;
+            sleep(work::part()).await;
+            Ok::<(), Failure>(())
+        }
+    })
+}

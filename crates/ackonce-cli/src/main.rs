@@ -1,0 +1,46 @@
+//! The program `ackonce`.
+
+use std::process::ExitCode;
+
+use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// At-least-once delivery in, exactly-once effects out
+///
+/// Ackonce records each processed message ID before the message is acknowledged, so that a redelivery finds the
+/// record and is acknowledged without running its handler again.
+#[derive(Debug, Parser)]
+#[command(name = "ackonce", version)]
+struct Program {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Demo(DemoArgs),
+    #[command(hide = true)]
+    DemoWorker(WorkerArgs),
+}
+
+/// The run was ended or could not be finished; there is no verdict.
+const NO_VERDICT: u8 = 3;
+
+fn main() -> ExitCode {
+    let answer = match Program::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
+    };
+    match answer {
+        Ok(Verdict::Kept) => ExitCode::SUCCESS,
+        Ok(Verdict::Broken) => ExitCode::FAILURE,
+        Err(error) => match error.downcast_ref::<UsageError>() {
+            Some(usage) => Program::command().error(ErrorKind::ArgumentConflict, usage).exit(),
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(NO_VERDICT)
+            }
+        },
+    }
+}

@@ -1,0 +1,69 @@
+//! `sqlite:PATH?option=value`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ackonce::Result;
+use ackonce_sqlite::{Fuse, Names, SqliteConfig, SqliteStore, Synchronous};
+
+use super::url::{Parts, UrlError, number, word};
+
+/// A SQLite file with the options of its URL.
+#[derive(Debug, Clone)]
+pub struct SqliteUrl {
+    path: PathBuf,
+    config: SqliteConfig,
+}
+
+impl SqliteUrl {
+    pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
+        // As elsewhere, `sqlite://` is followed by a relative path and `sqlite:///` by an absolute one.
+        let path = parts.place.strip_prefix("//").unwrap_or(parts.place);
+        if path.is_empty() {
+            return Err(UrlError::NoPath);
+        }
+        let config = parts.options.iter().copied().try_fold(SqliteConfig::new(path), set)?;
+        Ok(Self { path: path.into(), config })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it, creating it where it is missing.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open(&self) -> Result<SqliteStore> {
+        self.config.clone().open()
+    }
+}
+
+fn set(config: SqliteConfig, option: (&str, &str)) -> std::result::Result<SqliteConfig, UrlError> {
+    Ok(match option.0 {
+        "synchronous" => {
+            let words = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
+            config.with_synchronous(word(option, "full or normal", &words)?)
+        }
+        "busy_timeout_ms" => {
+            config.with_busy_timeout(Duration::from_millis(number(option, "a number of milliseconds")?))
+        }
+        "cache_bytes" => config.with_cache_bytes(number(option, "a number of bytes")?),
+        "checkpoint_pages" => config.with_checkpoint_pages(number(option, "a number of pages")?),
+        "max_bytes" => config.with_max_bytes(number(option, "a number of bytes")?),
+        "names" => {
+            config.with_names(word(option, "keep or omit", &[("keep", Names::Keep), ("omit", Names::Omit)])?)
+        }
+        "fuse" => {
+            let words = [("refuse", Fuse::Refuse), ("allow", Fuse::Allow)];
+            config.with_fuse(word(option, "refuse or allow", &words)?)
+        }
+        name => {
+            let why = "unknown; sqlite: has synchronous, busy_timeout_ms, cache_bytes, checkpoint_pages, max_bytes, \
+                       names and fuse";
+            return Err(UrlError::Option { name: name.to_owned(), why: why.into() });
+        }
+    })
+}

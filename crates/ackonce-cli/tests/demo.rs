@@ -1,0 +1,70 @@
+//! The program as a user runs it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn ackonce(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ackonce")).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_under_kill_9() {
+    let output =
+        ackonce(&["demo", "--messages", "300", "--kills", "2", "--pauses", "0", "--seed", "7", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["class"].as_str(), report["seed"].as_u64()), (Some("inbox"), Some(7)));
+    for arm in ["ackonce", "record_then_run", "run_then_record"] {
+        let number =
+            |name: &str| report[arm][name].as_u64().unwrap_or_else(|| panic!("{arm}.{name}: {report}"));
+        assert_eq!((number("published"), number("unique"), number("kills")), (300, 240, 2), "{arm}");
+        assert!(number("delivered") >= 300 && number("suppressed") >= 60, "{arm}: {report}");
+        assert_eq!(
+            number("effects"),
+            number("unique") - number("lost") + number("doubled"),
+            "{arm}: {report}"
+        );
+        assert!(number("messages_per_second") > 0 && number("buried") == 0, "{arm}: {report}");
+    }
+    assert_eq!((&report["ackonce"]["lost"], &report["ackonce"]["doubled"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn wrong_usage_names_what_to_change() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["demo", "--store", "dedup.db"], "does not begin with a scheme"),
+        (&["demo", "--store", "mysql:x"], "no store has the scheme `mysql:`"),
+        (&["demo", "--store", "sqlite:"], "needs the path of a file"),
+        (&["demo", "--store", "sqlite:a.db?sync=off"], "the option `sync` is unknown"),
+        (&["demo", "--store", "memory:"], "use sqlite:PATH"),
+        (&["demo", "--messages", "0"], "--messages"),
+        (&["demo", "--duplicates", "100"], "--duplicates"),
+        (&["demo", "--class", "exactly-once"], "possible values: inbox, leased, keyed, at-most-once"),
+    ];
+    for (args, says) in cases {
+        let output = ackonce(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains(says), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_no_verdict() {
+    let output = ackonce(&["demo", "--store", "sqlite:missing-directory/dedup.db"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("create it first"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_and_version_are_there_and_the_worker_is_not() {
+    let help = ackonce(&["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.status.success() && text.contains("demo") && !text.contains("demo-worker"), "{text}");
+    let version = ackonce(&["--version"]);
+    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("ackonce {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,126 @@
+//! The flags of all examples that handle messages.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ackonce::{Class, Guarantee, IdSource, MessageIds, Scope, Settings};
+use ackonce_cli::stores::{Opened, SYNTAX, StoreUrl};
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum, value_parser};
+
+/// The flags of all examples that handle messages.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = format!("A store URL is {SYNTAX}."))]
+pub struct Flags {
+    /// Where processed message IDs are remembered
+    #[arg(long, value_name = "URL", default_value = "sqlite:ackonce.db")]
+    pub store: StoreUrl,
+    /// What is promised of the effect
+    #[arg(long, value_enum, default_value_t = HandlerClass::Leased)]
+    pub class: HandlerClass,
+    /// Where effects are appended as JSON lines; with class inbox they are rows of the table `ledger` in the
+    /// store's database instead. `at` is in microseconds since the Unix epoch
+    #[arg(long, value_name = "FILE", default_value = "ledger.jsonl")]
+    pub ledger: PathBuf,
+    /// Who must not process a message twice; whoever has the same scope and store shares records [default: the group
+    /// or queue, a slash, the topic or handler]
+    #[arg(long, value_name = "NAME")]
+    pub scope: Option<String>,
+    /// Where message IDs are: header:NAME, key, json:/POINTER or payload; if given again, the first one present decides
+    #[arg(long, value_name = "SOURCE", default_value = "header:message-id", value_parser = source)]
+    pub id: Vec<IdSource>,
+    /// Sleep before the effect
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub delay_ms: u64,
+    /// Fail the first N attempts of each message, after the sleep and before the effect
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub fail_first: u32,
+    /// How long a claim is held without a heartbeat: what a killed process's messages wait
+    #[arg(long, value_name = "MS", default_value_t = 15_000)]
+    pub lease_ms: u64,
+    /// How long a processed message is remembered
+    #[arg(long, value_name = "S", default_value_t = 7 * 24 * 60 * 60)]
+    pub window_s: u64,
+    /// Attempts before a message is buried
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    pub attempts: u32,
+    /// Handlers that run at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+}
+
+/// The classes that the examples' handlers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HandlerClass {
+    /// Claim, run, complete: doubled only if killed between effect and record
+    Leased,
+    /// Leased, and the target takes each idempotency key once
+    Keyed,
+    /// Effect and record in one transaction of the store's database
+    Inbox,
+}
+
+impl From<HandlerClass> for Class {
+    fn from(class: HandlerClass) -> Self {
+        match class {
+            HandlerClass::Leased => Self::Leased,
+            HandlerClass::Keyed => Self::Keyed,
+            HandlerClass::Inbox => Self::Inbox,
+        }
+    }
+}
+
+fn source(text: &str) -> Result<IdSource, String> {
+    match text.split_once(':') {
+        None if text == "key" => Ok(IdSource::Key),
+        None if text == "payload" => Ok(IdSource::Payload),
+        Some(("header", name)) if !name.is_empty() => Ok(IdSource::Header(name.to_owned())),
+        // RFC 6901: a pointer is empty, the whole document, or begins with a slash.
+        Some(("json", pointer)) if pointer.starts_with('/') => Ok(IdSource::Json(pointer.to_owned())),
+        Some(("json", _)) => Err("a JSON pointer begins with a slash: json:/data/id".to_owned()),
+        _ => Err("it is header:NAME, key, json:/POINTER or payload".to_owned()),
+    }
+}
+
+impl Flags {
+    /// The scope, or that one.
+    ///
+    /// # Errors
+    /// The name is too long or cannot be shown.
+    pub fn scope(&self, default: &str) -> Result<Scope> {
+        Scope::new(self.scope.as_deref().unwrap_or(default)).context("--scope")
+    }
+
+    /// Where message IDs are.
+    #[must_use]
+    pub fn ids(&self) -> MessageIds {
+        MessageIds::first_of(self.id.iter().cloned())
+    }
+
+    /// How long a processed message is remembered.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        Duration::from_secs(self.window_s)
+    }
+
+    /// How the runner behaves.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings::default()
+            .with_lease(Duration::from_millis(self.lease_ms))
+            .with_window(self.window())
+            .with_attempts(self.attempts)
+            .with_concurrency(self.concurrency.into())
+    }
+
+    /// Opens the store, and says on stderr what is promised on it.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn open(&self) -> Result<Opened> {
+        let store = self.store.open().context("--store")?;
+        let guarantee = Guarantee { class: self.class.into(), store: store.deduplicator().describe() };
+        eprintln!("{guarantee}");
+        Ok(store)
+    }
+}
