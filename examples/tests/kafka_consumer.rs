@@ -1,4 +1,5 @@
 //! The Kafka example as the README runs it, against librdkafka's mock cluster.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

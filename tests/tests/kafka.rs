@@ -165,6 +165,83 @@ async fn a_message_without_an_id_is_buried_and_not_lost() {
     assert_eq!(kafka.read(&dead).len(), 3);
 }
 
+/// A whole chunk per handler call and one transaction, with the effect in the store's own file.
+#[tokio::test]
+async fn batches_into_the_inbox_take_effect_once() {
+    use ackonce::{Context, Failure, Scope};
+    use ackonce_kafka::{KafkaConsumer, Message};
+    use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
+    let kafka = Kafka::get();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.db");
+    let store = SqliteStore::open(&file).unwrap();
+    let db = rusqlite::Connection::open(&file).unwrap();
+    db.execute_batch("CREATE TABLE effects (id TEXT NOT NULL)").unwrap();
+    let topic = kafka.name("batches");
+    kafka.create(&topic, 2).await;
+    let all = ids(0..400);
+    for _ in 0..2 {
+        kafka.publish(&topic, all.iter().zip(0..).map(|(id, n)| (n % 2, "k", Some(id.as_str()), "ok")));
+    }
+    let shutdown = ackonce::CancellationToken::new();
+    let group = format!("{topic}-group");
+    let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| {
+        let id = String::from_utf8_lossy(cx.key().id()).into_owned();
+        if id == "m7" && cx.attempt() == 1 {
+            return Err(Failure::from("undone alone"));
+        }
+        tx.execute("INSERT INTO effects (id) VALUES (?1)", [id])?;
+        Ok::<(), Failure>(())
+    });
+    let scope = Scope::new(group.clone()).unwrap();
+    let consumer =
+        KafkaConsumer::new(kafka.group(&group), &[&topic], &scope, std::sync::Arc::new(store.clone()))
+            .with_shutdown(shutdown.clone());
+    let running = tokio::spawn(consumer.run_batch(inbox));
+    let committed = || (0..2).filter_map(|p| kafka.committed(&group, &topic, p)).sum::<i64>();
+    until("all are committed", || committed() == 800).await;
+    shutdown.cancel();
+    let counts = running.await.unwrap().unwrap();
+    assert_eq!((counts.run, counts.duplicate, counts.retried), (401, 400, 1));
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM effects"), 400);
+    assert_eq!(count("SELECT count(DISTINCT id) FROM effects"), 400);
+}
+
+/// The low level: a loop of one's own, with the processing wrapped.
+#[tokio::test]
+async fn a_loop_of_ones_own_acknowledges_receipts() {
+    use ackonce::{Context, Failure, Job, MemoryStore, Runner, Scope, SettledAs};
+    use ackonce_kafka::Message;
+    use ackonce_kafka::rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+    let kafka = Kafka::get();
+    let topic = kafka.name("own-loop");
+    kafka.create(&topic, 1).await;
+    let twice: Vec<_> = ids(0..10).into_iter().chain(ids(0..10)).collect();
+    publish(&kafka, &topic, &twice, &[]);
+    let group = format!("{topic}-group");
+    let mut config = kafka.group(&group);
+    let consumer: StreamConsumer =
+        config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").create().unwrap();
+    consumer.subscribe(&[&topic]).unwrap();
+    let scope = Scope::new(group.clone()).unwrap();
+    let handler = |_: Context, _: Message| async { Ok::<(), Failure>(()) };
+    let runner = Runner::new(std::sync::Arc::new(MemoryStore::new()), &scope, handler).unwrap();
+    let mut ran = 0;
+    for _ in 0..20 {
+        let record = consumer.recv().await.unwrap();
+        let message = Message::new(record.detach());
+        let id = message.header("message-id").unwrap().to_vec();
+        let receipt = runner.process(Job::new(scope.key(id).unwrap(), message)).await.unwrap();
+        ran += usize::from(receipt.how() == SettledAs::Run);
+        let settled = receipt.redeem();
+        assert_eq!(settled.offset(), record.offset());
+        consumer.commit_message(&record, CommitMode::Sync).unwrap();
+    }
+    assert_eq!(ran, 10);
+    assert_eq!(kafka.committed(&group, &topic, 0), Some(20));
+}
+
 /// Members come and go, some killed, some stopped: under both protocols nothing is lost, and what a live
 /// worker finished does not run again.
 async fn rebalances(assignor: &'static str) {

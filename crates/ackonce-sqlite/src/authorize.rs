@@ -68,5 +68,5 @@ const SETTINGS: [&str; 8] = [
 ];
 
 fn ours(table: &str) -> bool {
-    ["ackonce_records", "ackonce_meta"].iter().any(|t| table.eq_ignore_ascii_case(t))
+    ["ackonce_records", "ackonce_meta", "ackonce_audit"].iter().any(|t| table.eq_ignore_ascii_case(t))
 }

@@ -54,12 +54,7 @@ impl SqliteStore {
         F: Fn(&InboxTx<'_>, &Context, &M) -> Result<T, Failure> + Send + Sync + 'static,
         T: Into<Effect>,
     {
-        SqliteInbox {
-            store: self.clone(),
-            handler: Arc::new(f),
-            window: None,
-            suspects: Suspects::default(),
-        }
+        SqliteInbox { store: self.clone(), handler: Arc::new(f), window: None, suspects: Suspects::default() }
     }
 }
 

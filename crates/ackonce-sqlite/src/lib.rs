@@ -3,18 +3,23 @@
 mod authorize;
 mod check;
 mod clock;
+mod columns;
 mod config;
 mod error;
 mod guard;
 mod inbox;
+mod inspect;
 mod judge;
+mod look;
 mod open;
+mod reader;
 mod rows;
 mod run;
 mod schema;
 mod steps;
 mod store;
 mod sweep;
+mod tend;
 mod tx;
 mod writer;
 

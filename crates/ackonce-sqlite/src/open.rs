@@ -13,7 +13,7 @@ const STATEMENTS: usize = 64;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
 
-/// The writer's connection.
+/// A connection, with what is installed on it.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) conn: Connection,
@@ -35,6 +35,14 @@ impl Session {
             true => Ok(session),
             false => Err(schema::missing()),
         }
+    }
+
+    /// One that only looks. It has the writer's settings, since the user's own may be what makes the file
+    /// readable, and not its rights.
+    pub(crate) fn read_only(config: &SqliteConfig) -> Result<Self> {
+        let session = Self::reopen(config)?;
+        session.conn.pragma_update(None, "query_only", true).map_err(|e| rolled_back("opening", e))?;
+        Ok(session)
     }
 
     /// Whether the file is no longer the one at its path: it was deleted, moved or replaced. What is written

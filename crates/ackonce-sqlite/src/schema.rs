@@ -32,6 +32,16 @@ CREATE TABLE main.ackonce_records (
     outcome     BLOB,                      -- what the handler returned
     CHECK (length(key) = 32 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
+    at        INTEGER NOT NULL,
+    operation TEXT NOT NULL,               -- forget, redrive
+    key       BLOB NOT NULL,
+    scope     TEXT,
+    id        BLOB,
+    actor     TEXT NOT NULL,
+    reason    TEXT NOT NULL,
+    before    TEXT NOT NULL                -- the record's state until then
+) STRICT;
 INSERT INTO main.ackonce_meta VALUES ('schema', 1);
 ";
 

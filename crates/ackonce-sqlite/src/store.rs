@@ -11,6 +11,7 @@ use ackonce::{
 use async_trait::async_trait;
 
 use crate::open::Session;
+use crate::reader::Reader;
 use crate::steps::Steps;
 use crate::sweep::{self, Cursor};
 use crate::writer::Writer;
@@ -30,6 +31,7 @@ pub struct SqliteStore {
 
 struct Inner {
     writer: Writer,
+    reader: Reader,
     config: SqliteConfig,
     weaknesses: Vec<String>,
 }
@@ -63,11 +65,16 @@ impl SqliteStore {
             );
         }
         let writer = Writer::start(Session::open(&config)?, config.clone())?;
-        Ok(Self { inner: Arc::new(Inner { writer, config, weaknesses }) })
+        let reader = Reader::new(config.clone());
+        Ok(Self { inner: Arc::new(Inner { writer, reader, config, weaknesses }) })
     }
 
     pub(crate) fn writer(&self) -> &Writer {
         &self.inner.writer
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.inner.reader
     }
 
     /// Looks at every record once and drops the expired ones; how many. Other work goes on in between.

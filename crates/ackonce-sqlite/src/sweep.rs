@@ -20,9 +20,11 @@ const PER_WRITE: usize = 4;
 /// Records looked at along with one group, at least, so that a small group does not pay for a look each.
 const LEAST: usize = 500;
 
-const LOOK: &str = "SELECT max(key), sum(expires <= ?2) FROM \
-                    (SELECT key, expires FROM main.ackonce_records WHERE key > ?1 ORDER BY key LIMIT ?3)";
-const DROP: &str = "DELETE FROM main.ackonce_records WHERE key > ?1 AND key <= ?2 AND expires <= ?3";
+/// While the clock has not passed a fence (it was set back), the record stays: the next one must be larger.
+const LOOK: &str = "SELECT max(key), sum(expires <= ?2 AND fence < ?2) FROM (SELECT key, expires, fence \
+                    FROM main.ackonce_records WHERE key > ?1 ORDER BY key LIMIT ?3)";
+const DROP: &str = "DELETE FROM main.ackonce_records \
+                    WHERE key > ?1 AND key <= ?2 AND expires <= ?3 AND fence < ?3";
 
 /// Where a pass over the table stands: after this key; empty is the start.
 pub(crate) type Cursor = Vec<u8>;

@@ -160,6 +160,7 @@ async fn a_handler_cannot_end_the_transaction_or_touch_the_records() {
         "UPDATE ackonce_records SET fence = 0",
         "UPDATE ackonce_meta SET value = 9",
         "DROP TABLE ackonce_records",
+        "DELETE FROM ackonce_audit",
         "CREATE TEMP TRIGGER t AFTER UPDATE ON main.ackonce_records BEGIN SELECT 1; END",
         "PRAGMA synchronous = OFF",
         "PRAGMA writable_schema = ON",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 /// The longest a part takes, in microseconds.
-const PART: u64 = 2500;
+const PART: u64 = 4000;
 
 /// How long one part of one run takes. The same for every arm; in it a worker is most likely to be killed.
 pub(crate) fn part() -> Duration {

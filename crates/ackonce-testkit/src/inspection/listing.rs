@@ -55,20 +55,17 @@ pub async fn a_page_keeps_to_its_limit(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.some(9, "done", State::Done).await;
     for limit in [1, 2, 4] {
-        let mut query = Query { state: Some(State::Done), limit, after: None };
-        let (mut met, mut pages) = (HashSet::new(), 0);
         // Nine were there throughout, so that many are met, mine or not, before the pages may end.
-        while met.len() < 9 {
-            let page = bench.b.list(&query).await;
-            met.extend(page.entries.into_iter().map(|e| e.digest));
+        let (mut walk, mut met, mut pages) =
+            (Walk::new(&bench.b, Some(State::Done), limit), HashSet::new(), 0);
+        while met.len() < 9
+            && let Some(page) = walk.next().await
+        {
+            met.extend(page.into_iter().map(|entry| entry.digest));
             pages += 1;
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => break,
-            }
         }
         assert!(met.len() >= 9, "the pages ended after {} of at least 9 records", met.len());
-        assert!(pages * limit >= 9);
+        assert!(pages * limit >= 9, "{pages} pages of at most {limit}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The inspection suite: what every [`Inspect`] store must do for its operators, one property at a time.
 //!
-//! As [the conformance suite](crate::conformance): plain functions over a [`Fixture`] that panic where the store
+//! As [the conformance suite](mod@crate::conformance): plain functions over a [`Fixture`] that panic where the store
 //! breaks the property, made into tests by [`inspection!`](crate::inspection!), or all run by [`run_all`]. A store
 //! may be shared with other tests: keys live in a random scope per property, and records of others, which come
 //! and go, are looked past.

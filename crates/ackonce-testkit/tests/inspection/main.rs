@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod bug;
+mod looks;
 mod store;
+mod tends;
 
 use ackonce_testkit::conformance::Report;
 use ackonce_testkit::inspection::{PROPERTIES, run_all};

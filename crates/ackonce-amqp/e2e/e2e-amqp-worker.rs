@@ -1,0 +1,101 @@
+//! The RabbitMQ consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`, or
+//! `hold:PATH`, which waits while that file exists.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{Answer, Backoff, Class, Context, Failure, Handler, Item, Keyed, Scope, Settings};
+use ackonce_amqp::{AmqpConsumer, Message, Order};
+use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce_testkit::crash::point;
+use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_tests::amqp::worker::Plan;
+use anyhow::Context as _;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,lapin=off".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+    let plan = Plan::from_json(&std::env::args().nth(1).context("no plan")?)?;
+    let store = SqliteStore::open(&plan.db)?;
+    if plan.class == "inbox" {
+        let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| book(tx, cx));
+        return consume(&plan, store, Unhurried(inbox, Duration::from_millis(plan.work_ms))).await;
+    }
+    let ledger = Arc::new(Ledger::open(&plan.ledger)?);
+    let work = Duration::from_millis(plan.work_ms);
+    let handler = move |cx: Context, message: Message| {
+        let ledger = ledger.clone();
+        async move { obey(&cx, &message, &ledger, work).await }
+    };
+    match plan.class.as_str() {
+        "keyed" => consume(&plan, store, Keyed(handler)).await,
+        _ => consume(&plan, store, handler).await,
+    }
+}
+
+async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: H) -> anyhow::Result<()> {
+    let settings = Settings::default()
+        .with_lease(Duration::from_millis(plan.lease_ms))
+        .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) })
+        .with_attempts(plan.attempts)
+        .with_concurrency(plan.concurrency);
+    let mut consumer = AmqpConsumer::new(&plan.url, &plan.queue, &Scope::new(&*plan.queue)?, Arc::new(store))
+        .with_settings(settings)
+        .with_order(if plan.ordered { Order::Queue } else { Order::Unordered })
+        .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) })
+        .with_shutdown(ackonce::shutdown_on_signals()?);
+    if let Some(queue) = &plan.dead_letters {
+        consumer = consumer.with_dead_letters_to("", queue);
+    }
+    consumer.run(handler).await?;
+    Ok(())
+}
+
+async fn obey(cx: &Context, message: &Message, ledger: &Ledger, work: Duration) -> Result<(), Failure> {
+    let order = String::from_utf8_lossy(message.payload()).into_owned();
+    if let Some(file) = order.strip_prefix("hold:") {
+        while Path::new(file).exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    match order.as_str() {
+        "abort" => std::process::abort(),
+        "fail" => return Err("told to fail".into()),
+        _ => {}
+    }
+    tokio::time::sleep(work).await;
+    point("before-effect");
+    ledger.append(&Entry::now(cx, "effect"))?;
+    point("after-effect");
+    tokio::time::sleep(work).await;
+    Ok(())
+}
+
+fn book(tx: &InboxTx<'_>, cx: &Context) -> Result<(), Failure> {
+    let entry = Entry::now(cx, "effect");
+    let numbers = (entry.attempt, i64::try_from(entry.fence)?, entry.pid, i64::try_from(entry.at)?);
+    point("before-effect");
+    tx.execute(
+        "INSERT INTO ledger (id, key, attempt, fence, pid, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (entry.id, entry.key, numbers.0, numbers.1, numbers.2, numbers.3),
+    )?;
+    point("after-effect");
+    Ok(())
+}
+
+/// Waits outside the transaction, so that the one writer of the file is not held up.
+struct Unhurried<H>(H, Duration);
+
+#[ackonce_tests::async_trait]
+impl<H: Handler<Message>> Handler<Message> for Unhurried<H> {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    async fn handle(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+        tokio::time::sleep(self.1).await;
+        self.0.handle(items).await
+    }
+}

@@ -1,0 +1,15 @@
+//! The consumer on a real RabbitMQ.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should panic"
+)]
+
+mod acks;
+mod burials;
+mod delays;
+mod inside;
+mod outages;
+mod processes;
+mod starts;

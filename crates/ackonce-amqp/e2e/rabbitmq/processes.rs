@@ -1,0 +1,99 @@
+//! Consumer processes that are killed and stopped.
+
+use std::collections::BTreeSet;
+
+use ackonce_amqp::lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
+use ackonce_tests::amqp::worker::{Plan, Signal, signal};
+use ackonce_tests::amqp::{Kind, Rabbit};
+use ackonce_tests::until;
+use futures_util::StreamExt;
+
+use crate::inside::{ids, told};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_only_the_unfinished_message_runs() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    for kind in [Kind::Classic, Kind::Quorum] {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = rabbit.queue("hole", kind).await;
+        let admin = rabbit.connect().await;
+        let gate = dir.path().join("gate");
+        std::fs::write(&gate, "").unwrap();
+        let (all, hold) = (ids(0..101), format!("hold:{}", gate.display()));
+        admin.publish_all(&queue, told(&all, &[("m50", &hold)])).await;
+        let plan = Plan::new(&rabbit, &queue, dir.path());
+        let mut first = plan.start();
+        until("all but m50 are done", || plan.effects().len() == 100).await;
+        first.kill();
+        std::fs::remove_file(&gate).unwrap();
+        let mut second = plan.start();
+        until("m50 is done", || plan.effects().len() > 100).await;
+        until("all is acknowledged", || rabbit.messages(&queue) == 0).await;
+        let after: Vec<_> = plan.effects().into_iter().filter(|e| e.pid == second.pid()).collect();
+        // A settle that the kill cut off may leave an effect or two without their record; not more than ran.
+        assert!(after.iter().any(|e| e.id == "m50" && e.attempt == 2), "{kind:?}: {after:?}");
+        assert!(after.len() <= plan.concurrency, "{kind:?}: {after:?}");
+        assert!(second.terminate(), "SIGTERM drains and ends with 0");
+        assert_eq!(plan.ids().into_iter().collect::<BTreeSet<_>>().len(), 101);
+    }
+}
+
+/// The queue drops what comes back more than three times, and there is no dead-letter exchange to drop it to.
+async fn limited(rabbit: &Rabbit) -> String {
+    let queue = rabbit.name("limited");
+    let limit = [("x-delivery-limit", AMQPValue::LongInt(3))];
+    rabbit.connect().await.declare(&queue, Kind::Quorum, &limit).await;
+    queue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deferred_copy_is_not_dropped_by_a_delivery_limit() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let queue = limited(&rabbit).await;
+    let admin = rabbit.connect().await;
+    let gate = dir.path().join("gate");
+    std::fs::write(&gate, "").unwrap();
+    let hold = format!("hold:{}", gate.display());
+    let plan = Plan { lease_ms: 4000, ..Plan::new(&rabbit, &queue, dir.path()) };
+    admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
+    let first = plan.start();
+    until("the first worker has it", || rabbit.messages(&queue) == 1 && !ready(&rabbit, &queue)).await;
+    // It stands still with the lease; its connection stands, and its copy is with it.
+    signal(&first, Signal::STOP);
+    std::fs::remove_file(&gate).unwrap();
+    admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
+    let mut second = plan.start();
+    until("the copy took effect", || plan.effects().len() == 1).await;
+    assert_eq!(plan.effects()[0].pid, second.pid());
+    signal(&first, Signal::CONT);
+    until("both copies are acknowledged", || rabbit.messages(&queue) == 0).await;
+    assert_eq!(plan.effects().len(), 1, "the first one's lease is lost, and its handler cancelled");
+    assert!(second.terminate());
+}
+
+fn ready(rabbit: &Rabbit, queue: &str) -> bool {
+    let (_, text) = rabbit.ctl(&["--quiet", "list_queues", "--no-table-headers", "name", "messages_ready"]);
+    text.lines().any(|line| line.strip_prefix(queue).is_some_and(|rest| rest.trim() != "0"))
+}
+
+/// The harness bites: bounced instead of held, it is dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounced_copy_is_dropped_by_a_delivery_limit() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = limited(&rabbit).await;
+    let admin = rabbit.connect().await;
+    admin.publish(&queue, Some("m0"), b"ok").await;
+    let mine = rabbit.connect().await;
+    mine.channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut deliveries =
+        mine.channel.basic_consume(queue.as_str().into(), "".into(), options, table).await.unwrap();
+    for _ in 0..4 {
+        let delivery = deliveries.next().await.unwrap().unwrap();
+        let again = BasicNackOptions { multiple: false, requeue: true };
+        assert!(delivery.nack(again).await.unwrap());
+    }
+    until("it is gone", || rabbit.messages(&queue) == 0).await;
+}

@@ -1,0 +1,122 @@
+//! The consumer on a real RabbitMQ that loses all connections, is killed, frozen and started again; alone on
+//! it, one test after another.
+//!
+//! `ACKONCE_AMQP_MESSAGES`, `_KILLS` and `_OUTAGES` scale the acceptance run: 2000, 4 and 2 by default, so that it
+//! takes a minute; the promise was tried with 50000, 60 and 12.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ackonce::{Backoff, CancellationToken, Class, Context, Failure, MemoryStore, Scope, Settings};
+use ackonce_amqp::{AmqpConsumer, Message};
+use ackonce_tests::amqp::acceptance::{Outcome, Scale, run};
+use ackonce_tests::amqp::{Kind, Rabbit};
+use ackonce_tests::until;
+
+/// There is one broker to take down.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+fn scale(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |v| v.parse().unwrap())
+}
+
+async fn accept(kind: Kind, class: Class, seed: u64) {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let (messages, kills) = (scale("ACKONCE_AMQP_MESSAGES", 2000), scale("ACKONCE_AMQP_KILLS", 4));
+    let all = Scale { messages, kills, outages: scale("ACKONCE_AMQP_OUTAGES", 2) };
+    let Outcome { audit, history, left } = run(&rabbit, kind, class.as_str(), all, seed).await;
+    println!("{kind:?} {class}: {audit}; {} kills, {} pauses", history.kills(), history.pauses());
+    assert_eq!(audit.published, messages as u64);
+    audit.keeps(class).unwrap();
+    assert_eq!(left, 0, "everything is acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leased_on_a_classic_queue() {
+    accept(Kind::Classic, Class::Leased, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leased_on_a_quorum_queue() {
+    accept(Kind::Quorum, Class::Leased, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keyed_on_a_classic_queue() {
+    accept(Kind::Classic, Class::Keyed, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keyed_on_a_quorum_queue() {
+    accept(Kind::Quorum, Class::Keyed, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_on_a_classic_queue() {
+    accept(Kind::Classic, Class::Inbox, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbox_on_a_quorum_queue() {
+    accept(Kind::Quorum, Class::Inbox, 6).await;
+}
+
+/// Nobody dies but the broker: nothing runs twice, whatever it forgets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_outlives_its_broker() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("outlived", Kind::Quorum).await;
+    let shutdown = CancellationToken::new();
+    let settings = Settings::default().with_lease(Duration::from_millis(1500));
+    let url = format!("{}?heartbeat=2", rabbit.url());
+    let scope = Scope::new(queue.clone()).unwrap();
+    // Away at the start, too.
+    rabbit.control("kill");
+    let consumer = AmqpConsumer::new(&url, &queue, &scope, Arc::new(MemoryStore::new()))
+        .with_settings(settings)
+        .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) })
+        .with_shutdown(shutdown.clone());
+    let (tally, run) = (consumer.tally(), Arc::new(AtomicU64::new(0)));
+    let counted = run.clone();
+    let running = tokio::spawn(consumer.run(move |_: Context, _: Message| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<(), Failure>(()) }
+    }));
+    rabbit.control("start");
+    let mut n = 0;
+    for outage in ["kill", "close", "pause"] {
+        publish(&rabbit, &queue, &mut n).await;
+        until("all ran", || run.load(Ordering::SeqCst) == n).await;
+        let lost = tally.counts().lost;
+        match outage {
+            "kill" => {
+                rabbit.control("kill");
+                rabbit.control("start");
+            }
+            "close" => assert!(rabbit.ctl(&["close_all_connections", "an outage"]).0),
+            _ => {
+                rabbit.control("pause");
+                // A frozen broker is noticed by its heartbeats alone.
+                until("the connection is given up", || tally.counts().lost > lost).await;
+                rabbit.control("resume");
+            }
+        }
+        until("it was noticed", || tally.counts().lost > lost).await;
+    }
+    publish(&rabbit, &queue, &mut n).await;
+    until("all ran", || run.load(Ordering::SeqCst) == n).await;
+    until("all are acknowledged", || rabbit.messages(&queue) == 0).await;
+    shutdown.cancel();
+    let counts = running.await.unwrap().unwrap();
+    assert_eq!(counts.run, n, "each once: {counts:?}, {tally:?}");
+}
+
+async fn publish(rabbit: &Rabbit, queue: &str, n: &mut u64) {
+    let ids: Vec<_> = (*n..*n + 200).map(|n| format!("m{n}")).collect();
+    rabbit.connect().await.publish_all(queue, ids.iter().map(|id| (id.as_str(), "ok"))).await;
+    *n += 200;
+}

@@ -1,0 +1,114 @@
+//! Telling the broker: as soon as something is settled, and in as few frames as its order allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::CancellationToken;
+use futures_util::future::try_join_all;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::time::Instant;
+
+use crate::delivery::Generation;
+use crate::tracker::{Frame, Reach};
+
+/// How long frames may wait to be written to the socket. Longer, and the connection is as good as lost.
+const WRITE: Duration = Duration::from_secs(30);
+/// How long what was settled beyond a gap waits for the gap to close, and so for one frame instead of many.
+/// Nothing else waits for a timer.
+const GAP: Duration = Duration::from_millis(10);
+/// How long the broker may take to close a channel.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Acknowledges what gets settled on one channel until that is gone, or all is closed after its last delivery,
+/// or `finish` says that nobody works on anything any more.
+///
+/// While one set of frames is being written, more deliveries get settled, and the next set takes all of them:
+/// the busier, the fewer frames per message.
+pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: CancellationToken) {
+    // When what is beyond a gap has waited long enough.
+    let mut due: Option<Instant> = None;
+    let finished = loop {
+        let overdue = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let reach = tokio::select! {
+            biased;
+            () = finish.cancelled() => break true,
+            () = overdue => Reach::All,
+            () = generation.wake.notified() => Reach::Run,
+        };
+        let Ok(beyond) = tell(&generation, reach).await else { break false };
+        if beyond >= generation.beyond_gap && tell(&generation, Reach::All).await.is_err() {
+            break false;
+        }
+        due = match generation.waiting() {
+            0 => None,
+            _ => Some(due.filter(|_| reach == Reach::Run).unwrap_or_else(|| Instant::now() + GAP)),
+        };
+        if generation.is_over() {
+            break generation.is_live();
+        }
+    };
+    if finished && tell(&generation, Reach::All).await.is_ok() {
+        end(&generation).await;
+    }
+    generation.kill();
+    generation.tally.redeliveries_expected(generation.waiting());
+}
+
+/// Writes what is to be told. Answers how many wait beyond a gap.
+async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
+    let (frames, messages, beyond) = generation.take(reach);
+    if frames.is_empty() {
+        return Ok(beyond);
+    }
+    let returns = frames.iter().take_while(|f| matches!(f, Frame::Return(_))).count();
+    let writing = async {
+        // Written first: an ack up to a later tag would take them along.
+        try_join_all(frames[..returns].iter().map(|frame| write(generation, *frame))).await?;
+        try_join_all(frames[returns..].iter().map(|frame| write(generation, *frame))).await
+    };
+    let trouble = match tokio::time::timeout(WRITE, writing).await {
+        Ok(Ok(_)) => {
+            generation.tally.returned(returns);
+            generation.tally.acked(messages - returns);
+            generation.tally.ack_frames(frames.len() - returns);
+            return Ok(beyond);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not written within {WRITE:?}"),
+    };
+    // They are settled in the store: the broker delivers them again, and their records are found.
+    generation.tally.redeliveries_expected(messages - returns);
+    tracing::warn!(target: "ackonce", trouble, messages, "acks did not go out; the messages will be delivered again");
+    Err(())
+}
+
+async fn write(generation: &Generation, frame: Frame) -> lapin::Result<()> {
+    let channel = &generation.channel;
+    match frame {
+        Frame::Ack(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: false }).await,
+        Frame::AckUpTo(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: true }).await,
+        Frame::Return(tag) => {
+            channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue: true }).await
+        }
+    }
+}
+
+/// Gives back whatever is left, read or not, and closes the channel. Its consumer is cancelled by now.
+async fn end(generation: &Generation) {
+    let channel = &generation.channel;
+    let ending = async {
+        // By nack, which RabbitMQ 4.3 does not count against the message; a channel that just closes counts.
+        channel.basic_nack(0, BasicNackOptions { multiple: true, requeue: true }).await?;
+        channel.close(200, "OK".into()).await
+    };
+    match tokio::time::timeout(CLOSE, ending).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(target: "ackonce", %error, "the channel was gone before its end"),
+        Err(_) => tracing::warn!(target: "ackonce", "the broker did not close the channel in time"),
+    }
+}

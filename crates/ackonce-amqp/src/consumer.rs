@@ -1,0 +1,281 @@
+//! The high level: a consumer that runs a handler once per message until shutdown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{
+    Backoff, CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Result, Scope, Settings,
+};
+use lapin::Connection;
+use lapin::types::FieldTable;
+
+use crate::connect::{Connecting, Source};
+use crate::delays::Delays;
+use crate::{MESSAGE_ID, Message, Tally};
+
+/// A RabbitMQ consumer whose handler's effects happen once per message ID, however often the message arrives.
+///
+/// It consumes one queue, of any type but a stream, and declares nothing. Whatever becomes of connection, channel
+/// or queue, it comes back with the same prefetch; see [the crate](crate) for what happens then.
+///
+/// A crash anywhere leaves claims that lapse with their leases and messages that were not acknowledged; the broker
+/// delivers them again, and those whose effect was recorded are not run again.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use ackonce::{Context, Failure, MemoryStore, Scope};
+/// use ackonce_amqp::{AmqpConsumer, Message};
+///
+/// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+/// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
+/// let (url, queue) = ("amqp://guest:guest@localhost:5672/%2f", "orders");
+/// let counts = AmqpConsumer::new(url, queue, &Scope::new("orders/charge")?, Arc::new(MemoryStore::new()))
+///     .with_dead_letters("orders.dead")
+///     .run(|_cx: Context, message: Message| async move {
+///         charge(message.payload()).await?;
+///         Ok::<(), Failure>(())
+///     })
+///     .await?;
+/// println!("{counts:?}");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct AmqpConsumer {
+    pub(crate) source: Source,
+    pub(crate) queue: String,
+    pub(crate) scope: Scope,
+    pub(crate) store: Arc<dyn Deduplicator>,
+    pub(crate) settings: Settings,
+    pub(crate) ids: MessageIds,
+    pub(crate) on_missing: OnMissing,
+    pub(crate) fingerprints: bool,
+    pub(crate) order: Order,
+    pub(crate) prefetch: Option<u16>,
+    pub(crate) dead_letters: Option<(String, Option<String>)>,
+    pub(crate) delays: Option<Delays>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) reconnect: Backoff,
+    pub(crate) consumer_timeout: Duration,
+    pub(crate) delivery_limit: u32,
+    pub(crate) arguments: FieldTable,
+    pub(crate) tally: Tally,
+}
+
+/// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
+///
+/// The order is that of delivery: what the broker takes back and delivers again comes when it comes, and several
+/// consumers of one queue share it out among them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Order {
+    /// No order. The default.
+    #[default]
+    Unordered,
+    /// All messages run one after another.
+    Queue,
+    /// Messages with one routing key run one after another.
+    RoutingKey,
+    /// Messages with one value of this header run one after another; those without it wait for nobody.
+    Header(String),
+}
+
+/// What to do with a message that has no usable ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMissing {
+    /// Bury it, with the reason. The default. Each delivery is a record of its own: without an ID, nobody can
+    /// tell whether two of them are one message.
+    #[default]
+    Bury,
+    /// End the consumer with an error; the message is not acknowledged.
+    Stop,
+}
+
+impl AmqpConsumer {
+    /// A consumer of `queue` at `url` (`amqp://user:password@host:port/vhost`, where the vhost `/` is written
+    /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID`]), no order, no dead-letter exchange (a
+    /// buried message is kept as a record with its reason) and default [`Settings`].
+    ///
+    /// Unless the URL has `heartbeat=SECONDS`, that is 20: a dead link is noticed after twice as long.
+    #[must_use]
+    pub fn new(url: &str, queue: &str, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
+        Self::of(Source::url(url), queue, scope, store)
+    }
+
+    /// The same on a connection of yours. It opens channels there, and new ones when they are lost; when the
+    /// connection is lost for good (one that recovers by itself is waited for), the consumer ends with an error.
+    /// Dead letters share it: while the broker blocks it for publishing, acks wait, too.
+    #[must_use]
+    pub fn on(connection: Arc<Connection>, queue: &str, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
+        Self::of(Source::Given(connection), queue, scope, store)
+    }
+
+    /// The same with a connection from `connect` whenever one is needed: for TLS with certificates of your own, or
+    /// tokens that expire. Leave lapin's own recovery off.
+    pub fn connecting(
+        connect: impl Fn() -> Connecting + Send + Sync + 'static,
+        queue: &str,
+        scope: &Scope,
+        store: Arc<dyn Deduplicator>,
+    ) -> Self {
+        Self::of(Source::Made(Arc::new(connect)), queue, scope, store)
+    }
+
+    fn of(source: Source, queue: &str, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
+        Self {
+            source,
+            queue: queue.to_owned(),
+            scope: scope.clone(),
+            store,
+            settings: Settings::default(),
+            ids: MessageIds::first_of([IdSource::Header(MESSAGE_ID.into())]),
+            on_missing: OnMissing::default(),
+            fingerprints: true,
+            order: Order::default(),
+            prefetch: None,
+            dead_letters: None,
+            delays: None,
+            shutdown: CancellationToken::new(),
+            reconnect: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
+            consumer_timeout: Duration::from_secs(30 * 60),
+            delivery_limit: 20,
+            arguments: FieldTable::default(),
+            tally: Tally::new(scope.name()),
+        }
+    }
+
+    /// Where IDs come from. [`IdSource::Header`] with [`MESSAGE_ID`] is the property `message_id`;
+    /// [`IdSource::Key`] is the routing key; a queue has no [`IdSource::Coordinates`].
+    #[must_use]
+    pub fn with_ids(mut self, ids: MessageIds) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// What to do without one.
+    #[must_use]
+    pub fn with_on_missing(mut self, on_missing: OnMissing) -> Self {
+        self.on_missing = on_missing;
+        self
+    }
+
+    /// Does not look whether the same ID comes with another payload; saves a digest per message.
+    #[must_use]
+    pub fn without_fingerprints(mut self) -> Self {
+        self.fingerprints = false;
+        self
+    }
+
+    /// How the runner behaves.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Which messages keep their order.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// How many messages the broker may have delivered that are not acknowledged, 1 to 65535. Default: four times
+    /// [`Settings::concurrency`] (256), or twice [`Settings::chunk`] (1000) with [`run_batch`](Self::run_batch).
+    ///
+    /// So many are in memory with their bodies, so many are delivered again after a crash, and so many does a
+    /// crash charge for, where a quorum queue counts.
+    #[must_use]
+    pub fn with_prefetch(mut self, messages: u16) -> Self {
+        self.prefetch = Some(messages.max(1));
+        self
+    }
+
+    /// Sends buried messages to this exchange under their own routing key, on a connection of its own, mandatory
+    /// and confirmed before the original is acknowledged. While it leads to no queue, nothing is acknowledged.
+    #[must_use]
+    pub fn with_dead_letters(mut self, exchange: &str) -> Self {
+        let key = self.dead_letters.take().and_then(|(_, key)| key);
+        self.dead_letters = Some((exchange.to_owned(), key));
+        self
+    }
+
+    /// The same under this routing key. With the default exchange (`""`) it is the name of a queue.
+    #[must_use]
+    pub fn with_dead_letters_to(mut self, exchange: &str, routing_key: &str) -> Self {
+        self.dead_letters = Some((exchange.to_owned(), Some(routing_key.to_owned())));
+        self
+    }
+
+    /// Lets failed messages wait in queues of the broker instead of in hand, for waits that are long against
+    /// their number: an hour, not a second. Every attempt after the first comes by a delay queue, behind what was
+    /// published since: not with an [`Order`]. The copy has the body, properties and headers of the original, but
+    /// for those of [`headers`](crate::headers); attempts are counted by message ID, and go on.
+    #[must_use]
+    pub fn with_delays(mut self, delays: Delays) -> Self {
+        self.delays = Some(delays);
+        self
+    }
+
+    /// Shuts down in good order when this token is cancelled: the consumer is cancelled, running handlers get
+    /// [`Settings::drain`], what is settled is acknowledged, the rest, at most the prefetch, goes back.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: CancellationToken) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// The wait between attempts to get a lost connection, channel or queue back; default 100 ms to 10 s. It
+    /// never gives up.
+    #[must_use]
+    pub fn with_reconnect(mut self, backoff: Backoff) -> Self {
+        self.reconnect = backoff;
+        self
+    }
+
+    /// The broker's `consumer_timeout`, or `x-consumer-timeout` of the queue; default 30 minutes, as RabbitMQ's. A
+    /// delivery that is neither settled nor running after 5/6 of it is given back, for after all of it the broker
+    /// closes the channel with everything on it. It cannot be asked for. [`Duration::MAX`] where it is off.
+    #[must_use]
+    pub fn with_consumer_timeout(mut self, timeout: Duration) -> Self {
+        self.consumer_timeout = timeout;
+        self
+    }
+
+    /// The queue's `x-delivery-limit`, if it is a quorum queue; default 20, as RabbitMQ's since 4.0. From half of it
+    /// a message that comes back is warned of. It cannot be asked for.
+    #[must_use]
+    pub fn with_delivery_limit(mut self, deliveries: u32) -> Self {
+        self.delivery_limit = deliveries;
+        self
+    }
+
+    /// Arguments of `basic.consume`, such as `x-priority`.
+    #[must_use]
+    pub fn with_consume_arguments(mut self, arguments: FieldTable) -> Self {
+        self.arguments = arguments;
+        self
+    }
+
+    /// Follows what it tells, and expects of, the broker.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
+    }
+
+    /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
+    ///
+    /// # Errors
+    /// What ended it before: settings, a store or a queue that cannot work; at start also a broker that refuses.
+    /// A broker that is away is waited for.
+    pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+        crate::run::consume(self, handler, ackonce::Feed::Each).await
+    }
+
+    /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
+    /// holds but for messages that are retried.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+        crate::run::consume(self, handler, ackonce::Feed::Batches).await
+    }
+}

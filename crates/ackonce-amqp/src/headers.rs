@@ -1,0 +1,30 @@
+//! The headers added to what is published again. Those of the original are kept, but for the few that would
+//! change where the copy goes.
+
+/// Exchange of the original.
+pub const EXCHANGE: &str = "ackonce-exchange";
+/// Routing key of the original.
+pub const ROUTING_KEY: &str = "ackonce-routing-key";
+/// The queue it was consumed from.
+pub const QUEUE: &str = "ackonce-queue";
+/// Why it was buried, or why it has to wait.
+pub const ERROR: &str = "ackonce-error";
+/// Attempts counted.
+pub const ATTEMPTS: &str = "ackonce-attempts";
+/// The scope it was claimed in.
+pub const SCOPE: &str = "ackonce-scope";
+/// Its message ID, as bytes.
+pub const MESSAGE_ID: &str = "ackonce-message-id";
+/// The original's property `user_id`: the broker refuses a copy that carries somebody else's.
+pub const USER_ID: &str = "ackonce-user-id";
+/// The original's property `expiration`: a dead letter must not expire, and a delay has its own.
+pub const EXPIRATION: &str = "ackonce-expiration";
+/// The original's header `CC`: on a copy, it would send that to more queues.
+pub const CC: &str = "ackonce-cc";
+/// The original's header `x-death`, on a message that waits in a delay queue: with it the broker could take
+/// its way back for a circle and drop it.
+pub const X_DEATH: &str = "ackonce-x-death";
+/// Exchange of a message that came by a delay queue.
+pub const DELAYED_EXCHANGE: &str = "ackonce-delayed-exchange";
+/// Routing key of a message that came by a delay queue.
+pub const DELAYED_ROUTING_KEY: &str = "ackonce-delayed-routing-key";

@@ -1,0 +1,226 @@
+//! An AMQP message as handlers see it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use ackonce::Identify;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, ShortString};
+
+use crate::headers;
+
+/// The name under which [`IdSource::Header`](ackonce::IdSource::Header) reads the `message_id` *property*
+/// instead of a header of that name.
+pub const MESSAGE_ID: &str = "amqp:message-id";
+
+/// An AMQP message. Cloning is cheap.
+#[derive(Clone)]
+pub struct Message(Arc<Inner>);
+
+struct Inner {
+    exchange: ShortString,
+    routing_key: ShortString,
+    redelivered: bool,
+    properties: BasicProperties,
+    payload: Vec<u8>,
+    /// Headers that are numbers, as text; made when the first of them is asked for.
+    numbers: OnceLock<BTreeMap<ShortString, String>>,
+}
+
+impl Message {
+    /// Takes what a delivery carries, and leaves it its tag and its acker.
+    pub(crate) fn take(delivery: &mut lapin::message::Delivery) -> Self {
+        Self(Arc::new(Inner {
+            exchange: std::mem::take(&mut delivery.exchange),
+            routing_key: std::mem::take(&mut delivery.routing_key),
+            redelivered: delivery.redelivered,
+            properties: std::mem::take(&mut delivery.properties),
+            payload: std::mem::take(&mut delivery.data),
+            numbers: OnceLock::new(),
+        }))
+    }
+
+    /// The exchange it was published to; empty for the default exchange. A message that came by a delay queue
+    /// ([`AmqpConsumer::with_delays`](crate::AmqpConsumer::with_delays)) still shows its first one.
+    #[must_use]
+    pub fn exchange(&self) -> &str {
+        self.text(headers::DELAYED_EXCHANGE).unwrap_or(self.0.exchange.as_str())
+    }
+
+    /// The routing key it was published with; as [`exchange`](Self::exchange), the first one.
+    #[must_use]
+    pub fn routing_key(&self) -> &str {
+        self.text(headers::DELAYED_ROUTING_KEY).unwrap_or(self.0.routing_key.as_str())
+    }
+
+    /// Whether the broker may have delivered it before. It does not count: messages before it in the queue of
+    /// a lost connection are marked too.
+    #[must_use]
+    pub fn redelivered(&self) -> bool {
+        self.0.redelivered
+    }
+
+    /// How often a quorum queue has had it back (`x-delivery-count`); `None` on other queues and, before
+    /// RabbitMQ 4, on a first delivery.
+    #[must_use]
+    pub fn delivery_count(&self) -> Option<u64> {
+        number(self.value("x-delivery-count")?)?.parse().ok()
+    }
+
+    /// The property `message_id`.
+    #[must_use]
+    pub fn message_id(&self) -> Option<&str> {
+        self.0.properties.message_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// The properties, headers among them.
+    #[must_use]
+    pub fn properties(&self) -> &BasicProperties {
+        &self.0.properties
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.0.payload
+    }
+
+    /// A header that is text or bytes.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.value(name).and_then(bytes)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.header(name).and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    fn value(&self, name: &str) -> Option<&AMQPValue> {
+        self.0.properties.headers().as_ref()?.inner().get(name)
+    }
+
+    /// A header as an ID: text and bytes as they are, whole numbers as text.
+    fn id_header(&self, name: &str) -> Option<&[u8]> {
+        let value = self.value(name)?;
+        let text = || {
+            let numbers = self.0.numbers.get_or_init(|| self.number_headers());
+            numbers.get(name).map(String::as_bytes)
+        };
+        // Present and unusable (a table, a truth value) is not missing: an empty ID is refused as malformed.
+        bytes(value).or_else(text).or(Some(b""))
+    }
+
+    fn number_headers(&self) -> BTreeMap<ShortString, String> {
+        let all = self.0.properties.headers().iter().flat_map(|table| table.inner());
+        all.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect()
+    }
+}
+
+fn bytes(value: &AMQPValue) -> Option<&[u8]> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
+        AMQPValue::ByteArray(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    }
+}
+
+fn number(value: &AMQPValue) -> Option<String> {
+    Some(match value {
+        AMQPValue::ShortShortInt(n) => n.to_string(),
+        AMQPValue::ShortShortUInt(n) => n.to_string(),
+        AMQPValue::ShortInt(n) => n.to_string(),
+        AMQPValue::ShortUInt(n) => n.to_string(),
+        AMQPValue::LongInt(n) => n.to_string(),
+        AMQPValue::LongUInt(n) => n.to_string(),
+        AMQPValue::LongLongInt(n) => n.to_string(),
+        AMQPValue::Timestamp(n) => n.to_string(),
+        _ => return None,
+    })
+}
+
+impl fmt::Debug for Message {
+    /// Where it came from; never what it says.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/{:?}", self.exchange(), self.routing_key())
+    }
+}
+
+impl Identify for Message {
+    fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+        Box::new(match name {
+            MESSAGE_ID => self.message_id().map(str::as_bytes).into_iter(),
+            name => self.id_header(name).into_iter(),
+        })
+    }
+
+    /// The routing key: right only where it names a business event.
+    fn key(&self) -> Option<&[u8]> {
+        Some(self.routing_key().as_bytes())
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.payload()
+    }
+
+    /// A queue has none: a delivery tag counts deliveries, and starts again with each channel.
+    fn coordinates(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ackonce::{IdError, IdSource, MessageIds};
+    use lapin::types::FieldTable;
+
+    use super::*;
+
+    fn message(properties: BasicProperties) -> Message {
+        let mut delivery = lapin::message::Delivery::mock(1, "e".into(), "k".into(), false, b"body".to_vec());
+        delivery.properties = properties;
+        Message::take(&mut delivery)
+    }
+
+    fn with_header(name: &str, value: AMQPValue) -> Message {
+        let mut table = FieldTable::default();
+        table.insert(name.into(), value);
+        message(BasicProperties::default().with_headers(table))
+    }
+
+    fn find(source: &str, message: &Message) -> Result<Vec<u8>, IdError> {
+        MessageIds::first_of([IdSource::Header(source.into())]).find(message).map(|id| id.to_vec())
+    }
+
+    #[test]
+    fn the_property_and_a_header_of_its_name_are_two_things() {
+        let by_property = message(BasicProperties::default().with_message_id("p".into()));
+        assert_eq!(find(MESSAGE_ID, &by_property).unwrap(), b"p");
+        assert!(matches!(find("message-id", &by_property), Err(IdError::Missing(_))));
+        let by_header = with_header("message-id", AMQPValue::LongString("h".into()));
+        assert_eq!(find("message-id", &by_header).unwrap(), b"h");
+        assert!(matches!(find(MESSAGE_ID, &by_header), Err(IdError::Missing(_))));
+        let forged = with_header(MESSAGE_ID, AMQPValue::LongString("h".into()));
+        assert!(matches!(find(MESSAGE_ID, &forged), Err(IdError::Missing(_))), "the property only");
+    }
+
+    #[test]
+    fn ids_are_bytes_text_or_whole_numbers() {
+        let id = |value| find("id", &with_header("id", value));
+        assert_eq!(id(AMQPValue::LongString(b"\xff\0".to_vec().into())).unwrap(), b"\xff\0");
+        assert_eq!(id(AMQPValue::ByteArray(b"\x01".as_slice().into())).unwrap(), b"\x01");
+        assert_eq!(id(AMQPValue::LongLongInt(-7)).unwrap(), b"-7");
+        assert_eq!(id(AMQPValue::LongUInt(u32::MAX)).unwrap(), b"4294967295");
+        for unusable in [AMQPValue::Boolean(true), AMQPValue::Void, AMQPValue::Double(1.0)] {
+            assert!(matches!(id(unusable), Err(IdError::Malformed { .. })), "present is not missing");
+        }
+    }
+
+    #[test]
+    fn what_a_quorum_queue_counts_is_a_number() {
+        assert_eq!(with_header("x-delivery-count", AMQPValue::LongLongInt(3)).delivery_count(), Some(3));
+        assert_eq!(with_header("x-delivery-count", AMQPValue::LongString("x".into())).delivery_count(), None);
+        assert_eq!(message(BasicProperties::default()).delivery_count(), None);
+    }
+}

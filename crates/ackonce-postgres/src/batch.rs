@@ -1,0 +1,105 @@
+//! A batch in which a key comes up more than once is answered as if one request came after another.
+
+use std::collections::{HashMap, HashSet};
+
+use ackonce::protocol::Row;
+use ackonce::{Error, ErrorKind, Key, Result};
+
+/// The most requests of one statement.
+const MAX_ROWS: usize = 5000;
+/// The most bytes of outcomes and reasons in one statement, where a single one is not longer.
+const MAX_BYTES: usize = 32 << 20;
+
+/// What one request came to: its answer, and the record as it stands after it.
+pub(crate) struct Told<A> {
+    pub(crate) answer: A,
+    pub(crate) row: Option<Row>,
+    pub(crate) now: u64,
+}
+
+/// How one kind of request is dealt with.
+pub(crate) struct Kind<R, A> {
+    pub(crate) key: fn(&R) -> &Key,
+    /// The bytes of outcome or reason that it brings.
+    pub(crate) bytes: fn(&R) -> usize,
+    /// The protocol.
+    pub(crate) decide: fn(Option<&Row>, &R, u64) -> (A, Option<Row>),
+}
+
+/// A batch on its way. The first request of each key is sent in one statement; the others are answered by the
+/// protocol from the record that their predecessor left, if that changes nothing, and else go in a statement of
+/// their own after it.
+pub(crate) struct Batch<'r, R, A> {
+    requests: &'r [R],
+    kind: &'r Kind<R, A>,
+    answers: Vec<Option<A>>,
+    /// What is under way, and what waits for it.
+    wave: Vec<usize>,
+    rest: Vec<usize>,
+}
+
+impl<'r, R, A> Batch<'r, R, A> {
+    pub(crate) fn new(requests: &'r [R], kind: &'r Kind<R, A>) -> Self {
+        let answers = requests.iter().map(|_| None).collect();
+        Self { requests, kind, answers, wave: Vec::new(), rest: (0..requests.len()).collect() }
+    }
+
+    /// What to ask next, all of different keys; `None` when everything is answered.
+    pub(crate) fn next(&mut self) -> Option<Vec<&'r R>> {
+        (self.wave, self.rest) = first_of_each_key(self.requests, self.kind, &self.rest);
+        let asked: Vec<_> = self.wave.iter().map(|&n| &self.requests[n]).collect();
+        (!asked.is_empty()).then_some(asked)
+    }
+
+    /// What was answered to it, in order.
+    pub(crate) fn told(&mut self, told: Vec<Told<A>>) -> Result<()> {
+        if told.len() != self.wave.len() {
+            return Err(Error::new(ErrorKind::Protocol, "postgres: another number of answers than requests"));
+        }
+        let mut left = HashMap::new();
+        for (n, told) in self.wave.drain(..).zip(told) {
+            self.answers[n] = Some(told.answer);
+            left.insert((self.kind.key)(&self.requests[n]).digest(), (told.row, told.now));
+        }
+        for n in std::mem::take(&mut self.rest) {
+            let request = &self.requests[n];
+            let digest = (self.kind.key)(request).digest();
+            let decided = left.get(digest).and_then(|(row, now)| {
+                let (answer, change) = (self.kind.decide)(row.as_ref(), request, *now);
+                (change.is_none() || change == *row).then_some(answer)
+            });
+            match decided {
+                Some(answer) => self.answers[n] = Some(answer),
+                None => {
+                    // Whatever follows it on this key follows what it leaves.
+                    left.remove(digest);
+                    self.rest.push(n);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One answer per request, in order.
+    pub(crate) fn answers(self) -> Vec<A> {
+        self.answers.into_iter().flatten().collect()
+    }
+}
+
+fn first_of_each_key<R, A>(requests: &[R], kind: &Kind<R, A>, open: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let (mut wave, mut rest) = (Vec::with_capacity(open.len()), Vec::new());
+    let mut keys = HashSet::with_capacity(open.len());
+    let mut bytes = 0;
+    for (place, &n) in open.iter().enumerate() {
+        bytes += (kind.bytes)(&requests[n]);
+        if wave.len() == MAX_ROWS || (bytes > MAX_BYTES && !wave.is_empty()) {
+            rest.extend_from_slice(&open[place..]);
+            break;
+        }
+        match keys.insert((kind.key)(&requests[n]).digest()) {
+            true => wave.push(n),
+            false => rest.push(n),
+        }
+    }
+    (wave, rest)
+}

@@ -1,0 +1,246 @@
+//! How a store connects.
+
+use std::fmt;
+use std::time::Duration;
+
+use ackonce::{Error, ErrorKind, Result};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{Config, Socket};
+
+use crate::connector::Connector;
+use crate::sql::NOW;
+use crate::{PostgresStore, SchemaName, tls};
+
+/// Whether statements are kept prepared on their connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prepare {
+    /// Prepared once per connection: the server plans them once.
+    #[default]
+    Cached,
+    /// Sent whole each time, still in one round trip: for poolers that give each transaction another
+    /// connection, such as PgBouncer in transaction mode before 1.21 or without `max_prepared_statements`.
+    Never,
+}
+
+/// What to do about a server that may lose what it has confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unsafe {
+    /// Refuse to connect.
+    #[default]
+    Refuse,
+    /// Connect, and list it as a weakness.
+    Downgrade,
+}
+
+/// What to do about missing tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tables {
+    /// Refuse to connect, and say how to create them.
+    #[default]
+    Expected,
+    /// Create them: the role needs the right to.
+    CreateMissing,
+}
+
+/// Who drops expired records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sweep {
+    /// The store: it looks at four records for each one it writes.
+    #[default]
+    Automatic,
+    /// Whoever calls [`Inspect::sweep`](ackonce::Inspect::sweep). Expired records cost space until then, never
+    /// correctness.
+    Manual,
+}
+
+/// Of which messages scope and ID are kept readable, beside the digest that identifies a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Of buried ones, so that an operator knows what to redrive.
+    #[default]
+    Buried,
+    /// Of all. Costs a second row per message, of about 90 bytes and the length of both.
+    Keep,
+    /// Of none: IDs that are personal data stay out of the tables and their backups. What an operator changes by
+    /// hand is named in the audit table nevertheless.
+    Omit,
+}
+
+/// How a store connects; [`PostgresStore::connect`] takes all defaults.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ackonce_postgres::{PostgresConfig, Prepare, SchemaName, Tables};
+/// # async fn open() -> Result<(), ackonce::Error> {
+/// let store = PostgresConfig::new("postgres://app@db.internal/app?target_session_attrs=read-write")?
+///     .with_schema(SchemaName::new("dedup")?)
+///     .with_tables(Tables::CreateMissing)
+///     .with_prepare(Prepare::Never)
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct PostgresConfig {
+    pub(crate) server: Config,
+    pub(crate) schema: SchemaName,
+    pub(crate) connections: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) prepare: Prepare,
+    pub(crate) on_unsafe: Unsafe,
+    pub(crate) tables: Tables,
+    pub(crate) sweep: Sweep,
+    pub(crate) names: Names,
+    /// The server's clock in SQL; a test that holds the statements to the protocol has one of its own.
+    pub(crate) clock: &'static str,
+}
+
+impl PostgresConfig {
+    /// The defaults, for the server at `url`: a `postgres://` URL or libpq's `key=value` words.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config): it cannot be read. The message says why and does not repeat the URL.
+    pub fn new(url: &str) -> Result<Self> {
+        url.parse::<Config>().map(Self::from).map_err(|e| {
+            Error::new(ErrorKind::Config, "postgres: the URL cannot be used").with_source(e)
+        })
+    }
+
+    /// The schema that the tables live in (default `ackonce`).
+    #[must_use]
+    pub fn with_schema(mut self, schema: SchemaName) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The most connections for claims and settlements (default 10, at least 1). They are opened when needed and
+    /// kept; inboxes have a pool of their own.
+    #[must_use]
+    pub fn with_connections(mut self, most: usize) -> Self {
+        self.connections = most.max(1);
+        self
+    }
+
+    /// How long a claim or settlement may take, a connection included (default 5 s). After it the answer is
+    /// [`Timeout`](ErrorKind::Timeout). Keep it at a third of the lease or below.
+    #[must_use]
+    pub fn with_request_timeout(mut self, wait: Duration) -> Self {
+        self.request_timeout = wait;
+        self
+    }
+
+    /// How long a claim or settlement waits for a row that another transaction has written and not yet
+    /// committed (default 2 s), such as one with an [`InboxGuard`](crate::InboxGuard) in it.
+    #[must_use]
+    pub fn with_lock_timeout(mut self, wait: Duration) -> Self {
+        self.lock_timeout = wait;
+        self
+    }
+
+    /// Whether statements are prepared (default [`Prepare::Cached`]).
+    #[must_use]
+    pub fn with_prepare(mut self, prepare: Prepare) -> Self {
+        self.prepare = prepare;
+        self
+    }
+
+    /// What to do about `fsync=off`, `full_page_writes=off` and unlogged tables (default [`Unsafe::Refuse`]).
+    #[must_use]
+    pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
+        self.on_unsafe = policy;
+        self
+    }
+
+    /// What to do about missing tables (default [`Tables::Expected`]).
+    #[must_use]
+    pub fn with_tables(mut self, tables: Tables) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// Who drops expired records (default [`Sweep::Automatic`]).
+    #[must_use]
+    pub fn with_sweep(mut self, sweep: Sweep) -> Self {
+        self.sweep = sweep;
+        self
+    }
+
+    /// Of which messages scope and ID are kept readable (default [`Names::Buried`]).
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Connects and looks at the server. With `sslmode=require` in the URL and the crate's feature `tls` the
+    /// connection is TLS, its certificate verified; without `sslmode` it is not.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect(self) -> Result<PostgresStore> {
+        let connector = tls::connector(&self)?;
+        PostgresStore::start(self, connector).await
+    }
+
+    /// Connects with TLS of your making: `tokio-postgres-rustls`, `postgres-native-tls`, or with certificates
+    /// that [`connect`](Self::connect) does not take.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_with<T>(self, tls: T) -> Result<PostgresStore>
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send + Sync,
+        T::TlsConnect: Send + Sync,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        let connector = Connector::new(&self.server, tls);
+        PostgresStore::start(self, connector).await
+    }
+
+    /// Creates the schema and its tables unless they are there, in one transaction: a crash leaves all of them
+    /// or none. For roles that may, as a step of a deployment.
+    ///
+    /// # Errors
+    /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
+    /// [`Config`](ErrorKind::Config) if they are not as any version made them or the role may not create them.
+    pub async fn create_schema(&self) -> Result<()> {
+        Self { tables: Tables::CreateMissing, ..self.clone() }.connect().await.map(drop)
+    }
+}
+
+impl From<Config> for PostgresConfig {
+    /// The defaults, for that server.
+    fn from(server: Config) -> Self {
+        Self {
+            server,
+            schema: SchemaName::default(),
+            connections: 10,
+            request_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+            prepare: Prepare::Cached,
+            on_unsafe: Unsafe::Refuse,
+            tables: Tables::Expected,
+            sweep: Sweep::Automatic,
+            names: Names::Buried,
+            clock: NOW,
+        }
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("server", &crate::connector::place(&self.server))
+            .field("schema", &self.schema)
+            .field("connections", &self.connections)
+            .field("request_timeout", &self.request_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("prepare", &self.prepare)
+            .field("sweep", &self.sweep)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}

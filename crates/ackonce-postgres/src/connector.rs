@@ -1,0 +1,103 @@
+//! Where the server is and how to reach it, the kind of TLS forgotten.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{Error, ErrorKind, Result};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use futures_util::future::BoxFuture;
+use tokio_postgres::config::Host;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{CancelToken, Config, Socket};
+
+/// A server that does not even refuse a connection is given up after this long, unless the URL says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A silent connection is asked for a sign of life after this long; the system's default is two hours.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+type Cancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// Makes pools of connections to one server.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    manager: Arc<dyn Fn() -> Manager + Send + Sync>,
+    cancel: Arc<Cancel>,
+}
+
+impl Connector {
+    pub(crate) fn new<T>(server: &Config, tls: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::Stream: Send + Sync,
+        T::TlsConnect: Send + Sync,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        let mut server = server.clone();
+        if server.get_connect_timeout().is_none() {
+            server.connect_timeout(CONNECT_TIMEOUT);
+        }
+        server.keepalives_idle(server.get_keepalives_idle().min(KEEPALIVE));
+        if server.get_application_name().is_none() {
+            server.application_name("ackonce");
+        }
+        let for_cancel = tls.clone();
+        Self {
+            manager: Arc::new(move || {
+                let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+                Manager::from_config(server.clone(), tls.clone(), config)
+            }),
+            cancel: Arc::new(move |token| {
+                let tls = for_cancel.clone();
+                Box::pin(async move {
+                    if let Err(error) = token.cancel_query(tls).await {
+                        tracing::debug!(%error, "a statement nobody waits for could not be cancelled");
+                    }
+                })
+            }),
+        }
+    }
+
+    pub(crate) fn pool(&self, connections: usize) -> Result<Pool> {
+        Pool::builder((self.manager)()).max_size(connections).runtime(Runtime::Tokio1).build().map_err(|e| {
+            Error::new(ErrorKind::Config, "postgres: the pool cannot be made").with_source(e)
+        })
+    }
+
+    /// Asks the server to give up what that connection is waiting for.
+    pub(crate) fn cancel(&self, token: CancelToken) -> BoxFuture<'static, ()> {
+        (self.cancel)(token)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// `host:port/database`, without user and password.
+pub(crate) fn place(server: &Config) -> String {
+    let mut place = String::new();
+    let ports = server.get_ports();
+    for (n, host) in server.get_hosts().iter().enumerate() {
+        if n > 0 {
+            place.push(',');
+        }
+        match host {
+            Host::Tcp(name) => place.push_str(name),
+            #[cfg(unix)]
+            Host::Unix(path) => {
+                let _ = write!(place, "{}", path.display());
+            }
+        }
+        // One port may stand for all hosts.
+        let port = ports.get(n).or_else(|| ports.first()).unwrap_or(&5432);
+        let _ = write!(place, ":{port}");
+    }
+    if let Some(database) = server.get_dbname().or(server.get_user()) {
+        let _ = write!(place, "/{database}");
+    }
+    place
+}

@@ -1,0 +1,132 @@
+//! What PostgreSQL's error codes mean to a caller (its manual, appendix A).
+
+use std::error::Error as StdError;
+
+use ackonce::{Error, ErrorKind, Repeat};
+use deadpool_postgres::PoolError;
+use tokio_postgres::Error as PgError;
+use tokio_postgres::error::{DbError, Severity};
+
+/// The error of a statement, or of a COMMIT: an `ERROR` was rolled back; after anything else (the server ends
+/// the connection, or it breaks) it may have been applied.
+pub(crate) fn statement(doing: &str, error: PgError) -> Error {
+    let unknown = if error.as_db_error().is_some_and(is_rolled_back) { Repeat::Safe } else { Repeat::Unknown };
+    describe(doing, error, unknown)
+}
+
+/// The error of something that changes nothing by itself, or that only a later COMMIT makes true.
+pub(crate) fn unsent(error: PgError) -> Error {
+    describe("connecting", error, Repeat::Safe)
+}
+
+/// The same inside a transaction that is given up: nothing was applied.
+pub(crate) fn undone(doing: &str, error: PgError) -> Error {
+    describe(doing, error, Repeat::Safe)
+}
+
+/// No connection was to be had.
+pub(crate) fn pool(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) => unsent(error),
+        other => Error::new(ErrorKind::Unavailable, "postgres: no connection is to be had")
+            .with_repeat(Repeat::Safe)
+            .with_source(other),
+    }
+}
+
+fn describe(doing: &str, error: PgError, repeat: Repeat) -> Error {
+    let (kind, advice) = meaning(&error);
+    let repeat = match kind {
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Full | ErrorKind::ReadOnly => repeat,
+        _ => Repeat::Never,
+    };
+    // The driver says "db error"; its source is what the server or the system said.
+    let error = match error.source() {
+        Some(_) => error.into_source().unwrap_or_else(|| "no more is known".into()),
+        None => error.into(),
+    };
+    Error::new(kind, format!("postgres: {doing}: {advice}")).with_repeat(repeat).with_source(error)
+}
+
+fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
+    use ErrorKind as K;
+    let Some(code) = error.code().map(|code| code.code()) else {
+        return match () {
+            () if is_connection(error) => (K::Unavailable, "the server cannot be reached"),
+            () => (K::Protocol, "the server's answer makes no sense to the driver"),
+        };
+    };
+    match (&code[..2], code) {
+        (_, "08P01" | "26000" | "42P05") => {
+            (K::Config, "prepared statements do not work here; behind a pooler use Prepare::Never")
+        }
+        (_, "25006") => (K::ReadOnly, "the server is read-only: a standby, or set so"),
+        (_, "53100") => (K::Full, "the server's disk is full"),
+        (_, "57014") => (K::Unavailable, "the statement was cancelled (statement_timeout?)"),
+        (_, "55P03") => (K::Unavailable, "another transaction holds a record's lock (with_lock_timeout)"),
+        (_, "25P03") => (K::Unavailable, "the transaction was idle for too long"),
+        (_, "42P01" | "3F000" | "42703" | "42883") => (
+            K::Config,
+            "the store's tables are missing or changed; create them with PostgresConfig::create_schema",
+        ),
+        (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
+        (_, "54000") => (K::Invalid, "a value is over the server's limit"),
+        (_, "XX001" | "XX002") => (K::Corrupt, "the server's files are damaged"),
+        ("28" | "3D", _) => (K::Config, "the server does not let us in"),
+        ("0A" | "08" | "40" | "53" | "55" | "57" | "58" | "XX" | "25", _) => {
+            (K::Unavailable, "the server cannot answer now")
+        }
+        ("23" | "P0", _) => (K::Protocol, "a constraint or trigger refused it"),
+        _ => (K::Protocol, "the server refused the statement"),
+    }
+}
+
+fn is_connection(error: &PgError) -> bool {
+    let mut source: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(cause) = source {
+        if cause.is::<std::io::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    // Connecting timed out, or no address was left to try: the driver has no other kind for these.
+    error.is_closed() || error.to_string().starts_with("error connecting to server")
+}
+
+fn is_rolled_back(error: &DbError) -> bool {
+    // 40003: the server itself does not know.
+    error.parsed_severity() == Some(Severity::Error) && error.code().code() != "40003"
+}
+
+/// Whether a handler that met this is not to blame for it: the server is in trouble, or undid the transaction for
+/// the sake of another one.
+pub(crate) fn is_environment(error: &PgError) -> bool {
+    match error.code().map(|code| code.code()) {
+        // Its own statement took too long.
+        Some("57014") => false,
+        Some("55P03" | "25006") => true,
+        Some(code) => matches!(&code[..2], "08" | "40" | "53" | "57" | "58" | "XX"),
+        None => is_connection(error),
+    }
+}
+
+/// What a handler met, told again: the error itself is the handler's.
+pub(crate) fn in_handler(error: &PgError) -> Error {
+    let (kind, advice) = meaning(error);
+    let source = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    Error::new(kind, format!("postgres: running an inbox handler: {advice}"))
+        .with_repeat(Repeat::Safe)
+        .with_source(source)
+}
+
+/// Whether it was refused by a constraint or a trigger, whose time may be the commit.
+pub(crate) fn is_refusal(error: &PgError) -> bool {
+    error.code().is_some_and(|code| matches!(&code.code()[..2], "23" | "P0"))
+}
+
+/// Whether the connection is as good as before. One to a server that turned read-only is not: the next one may
+/// lead to its successor.
+pub(crate) fn spares_connection(error: &PgError) -> bool {
+    let spares = |code: &str| matches!(&code[..2], "22" | "23" | "40" | "P0") || code == "55P03";
+    !error.is_closed() && error.code().is_some_and(|code| spares(code.code()))
+}

@@ -1,0 +1,274 @@
+//! One transaction of an inbox: handlers one after another, then one statement that completes what succeeded.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::protocol;
+use ackonce::{
+    Answer, Context, Effect, Error, ErrorKind, Failure, Item, Repeat, Settle, Settled, Settlement, Token,
+};
+use bytes::Bytes;
+use deadpool_postgres::StatementCache;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error as PgError, IsolationLevel, Transaction};
+
+use crate::error::{is_refusal, statement, undone};
+use crate::inbox::{InboxOutcome, PostgresInbox};
+use crate::judge::judge;
+use crate::leash::Leash;
+use crate::link::{broken, send};
+use crate::rows::decode;
+use crate::sql::{DURABLE, Locks};
+use crate::store::{MAX_VALUE_LEN, too_long};
+use crate::trip::SettleParams;
+
+const STANDING: &str = include_str!("sql/standing.sql");
+const SAVEPOINT: &str = "SAVEPOINT ackonce_item";
+const RELEASE: &str = "RELEASE SAVEPOINT ackonce_item";
+const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT ackonce_item; RELEASE SAVEPOINT ackonce_item";
+
+const SWALLOWED: &str = "a statement failed and the handler answered success; what came after it was refused \
+                         (a savepoint is for those that may fail)";
+const ENDED: &str = "the handler ended the transaction by a statement of its own";
+
+/// Why a whole transaction came to nothing.
+enum Undone {
+    /// Its messages did nothing wrong.
+    All(Error),
+    /// This is what each of them is answered.
+    Each(fn(&Error) -> Failure, Error),
+}
+
+impl From<Error> for Undone {
+    fn from(error: Error) -> Self {
+        Self::All(error)
+    }
+}
+
+/// The messages of one transaction.
+pub(crate) struct Group<'i, M, F> {
+    inbox: &'i PostgresInbox<F>,
+    contexts: Vec<Context>,
+    messages: Vec<Option<M>>,
+    answers: Vec<Option<Answer>>,
+    /// What is to be completed, and whose it is.
+    done: Vec<(usize, Settlement)>,
+    /// A name for the transaction, set in it: whoever does not find it is in another one.
+    run: String,
+}
+
+impl<'i, M, F, T> Group<'i, M, F>
+where
+    M: Send,
+    T: InboxOutcome,
+    F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
+{
+    pub(crate) fn new(inbox: &'i PostgresInbox<F>, items: Vec<Item<M>>) -> Self {
+        let answers = items.iter().map(|_| None).collect();
+        let (contexts, messages) = items.into_iter().map(|item| (item.cx, Some(item.message))).unzip();
+        let run = format!("{:032x}", u128::from_be_bytes(Token::random().0));
+        Self { inbox, contexts, messages, answers, done: Vec::new(), run }
+    }
+
+    /// One answer per message, in order.
+    pub(crate) async fn run(mut self, mut leash: Leash) -> Vec<Answer> {
+        let Some(object) = leash.object() else { return self.finish(|_| Err(Failure::Store(broken()))) };
+        let cache = Arc::clone(&object.statement_cache);
+        let (ended, is_clean) = self.transact(object, &cache).await;
+        if is_clean {
+            leash.release();
+        }
+        match ended {
+            Ok(()) => self.finish(|_| Effect::recorded(Settled::Yes).ok_or(Failure::Fenced)),
+            Err(Undone::All(error)) => self.finish(|_| Err(Failure::Store(error.clone()))),
+            Err(Undone::Each(failure, error)) => self.finish(|_| Err(failure(&error))),
+        }
+    }
+
+    /// `rest` answers for those that have no answer of their own.
+    fn finish(self, rest: impl Fn(usize) -> Answer) -> Vec<Answer> {
+        self.answers.into_iter().enumerate().map(|(n, answer)| answer.unwrap_or_else(|| rest(n))).collect()
+    }
+
+    /// How it ended, and whether the connection can be used again.
+    async fn transact(&mut self, client: &mut Client, cache: &StatementCache) -> (Result<(), Undone>, bool) {
+        let level = IsolationLevel::ReadCommitted;
+        let tx = match client.build_transaction().isolation_level(level).start().await {
+            Ok(tx) => tx,
+            Err(e) => return (Err(undone("beginning an inbox transaction", e).into()), false),
+        };
+        match self.work(&tx, cache).await {
+            Ok(()) if !self.done.is_empty() => self.commit(tx).await,
+            ended => {
+                let is_clean = tx.rollback().await.is_ok();
+                (ended, is_clean)
+            }
+        }
+    }
+
+    async fn work(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
+        self.look(tx, cache).await?;
+        for n in 0..self.contexts.len() {
+            if self.answers[n].is_none() {
+                self.one(tx, n).await?;
+            }
+        }
+        if self.done.is_empty() {
+            return Ok(());
+        }
+        self.complete(tx, cache).await
+    }
+
+    async fn commit(&mut self, tx: Transaction<'_>) -> (Result<(), Undone>, bool) {
+        match tx.commit().await {
+            Ok(()) => {
+                self.done.iter().for_each(|(n, _)| self.inbox.suspects.remove(self.contexts[*n].key()));
+                (Ok(()), true)
+            }
+            Err(e) if is_refusal(&e) => (Err(self.refused(statement("committing", e))), true),
+            Err(e) => (Err(statement("committing", e).into()), false),
+        }
+    }
+
+    /// Sets the transaction up and asks how its claims stand: a commit whose answer was lost may have completed
+    /// one, and running it again would double the effect. Nothing is locked before the end: heartbeats renew
+    /// these very records while the handlers run.
+    async fn look(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Error> {
+        let inner = &self.inbox.store.inner;
+        let text = STANDING.replace("{durable}", DURABLE).replace("{settings}", &self.inbox.settings.columns());
+        let keys: Vec<_> = self.contexts.iter().map(|cx| inner.salt.id(cx.key())).collect();
+        let params: [crate::link::Param<'_>; 2] = [(&keys, Type::UUID_ARRAY), (&self.run, Type::TEXT)];
+        let rows = send(tx.client(), cache, inner.config.prepare, &inner.texts().fill(&text), &params)
+            .await
+            .map_err(|e| undone("asking how claims stand", e))?;
+        let mut found = std::collections::HashMap::new();
+        for row in &rows {
+            // A group without any record is one row without a key.
+            if row.try_get::<_, Option<i64>>(3).ok().flatten().is_some() {
+                let stands = decode(row)?;
+                found.insert(stands.key, stands);
+            }
+        }
+        for (n, key) in keys.iter().enumerate() {
+            let settlement = self.settlement(n, None);
+            let stands = found.remove(key);
+            let now = stands.as_ref().map_or(0, |stands| stands.now);
+            let row = stands.and_then(|stands| stands.row).map(|row| row.under(settlement.token));
+            self.answers[n] = match protocol::settle(row.as_ref(), &settlement, now) {
+                (Settled::Yes, Some(_)) => None,
+                (settled, _) => Some(Effect::recorded(settled).ok_or(Failure::Fenced)),
+            };
+        }
+        Ok(())
+    }
+
+    /// One handler, undone alone if it fails.
+    async fn one(&mut self, tx: &Transaction<'_>, n: usize) -> Result<(), Undone> {
+        let Some(message) = self.messages[n].take() else { return Ok(()) };
+        if self.contexts[n].is_cancelled() {
+            self.answers[n] = Some(Err(Failure::infrastructure("cancelled before its turn")));
+            return Ok(());
+        }
+        // Alone, the transaction is its savepoint.
+        let alone = self.contexts.len() == 1;
+        if !alone {
+            tx.batch_execute(SAVEPOINT).await.map_err(|e| undone("setting a savepoint", e))?;
+        }
+        let handling = AssertUnwindSafe((self.inbox.handler)(tx, self.contexts[n].clone(), message));
+        let ran = judge(handling.catch_unwind().await).and_then(fits);
+        let failure = match ran {
+            Ok(outcome) if alone => return Ok(self.done.push((n, self.settlement(n, outcome)))),
+            Ok(outcome) => match tx.batch_execute(RELEASE).await {
+                Ok(()) => return Ok(self.done.push((n, self.settlement(n, outcome)))),
+                Err(e) => swallowed(e)?,
+            },
+            Err(failure) => failure,
+        };
+        self.answers[n] = Some(Err(failure));
+        if !alone {
+            tx.batch_execute(ROLL_BACK).await.map_err(lost)?;
+        }
+        Ok(())
+    }
+
+    /// The last statement: it decides. It fails in an aborted transaction, finds nothing in another one, and
+    /// changes only what is still claimed under these tokens and fences.
+    async fn complete(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
+        let inner = &self.inbox.store.inner;
+        let settlements: Vec<_> = self.done.iter().map(|(_, settlement)| settlement).collect();
+        let params = SettleParams::new(&settlements, &inner.salt, inner.config.names);
+        let mut values = params.as_params().to_vec();
+        values.push((&self.run, Type::TEXT));
+        let text = inner.texts().settle(Locks::AsSet, "$1 AND current_setting('ackonce.run', true) = $11");
+        let rows = match send(tx.client(), cache, inner.config.prepare, &text, &values).await {
+            Ok(rows) => rows,
+            Err(e) => {
+                // Of a group each has been released before, so this one is alone.
+                let failure = swallowed(e)?;
+                self.answers[self.done[0].0] = Some(Err(failure));
+                return Err(Undone::All(ended()));
+            }
+        };
+        if rows.is_empty() {
+            return Err(Undone::Each(|error| Failure::unknown(error.clone()), ended()));
+        }
+        let told = params.answers(&settlements, &rows)?;
+        let lost: Vec<_> = self.done.iter().zip(told).filter(|(_, told)| told.answer == Settled::Lost).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for ((n, _), _) in lost {
+            self.answers[*n] = Some(Err(Failure::Fenced));
+        }
+        let message = "postgres: rolled back together with a message whose claim was taken over";
+        Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe).into())
+    }
+
+    /// The commit violated a constraint that is checked no earlier.
+    fn refused(&mut self, error: Error) -> Undone {
+        if let [(only, _)] = self.done[..] {
+            self.answers[only] = Some(Err(Failure::Retry(error.clone().into())));
+        } else {
+            self.inbox.suspects.add(self.done.iter().map(|(_, settlement)| &settlement.key));
+        }
+        Undone::All(error.with_repeat(Repeat::Safe))
+    }
+
+    fn settlement(&self, n: usize, outcome: Option<Bytes>) -> Settlement {
+        let window: Duration = self.inbox.settings.window;
+        Settlement::new(self.contexts[n].lease(), Settle::Complete { window, outcome })
+    }
+}
+
+fn fits(outcome: impl InboxOutcome) -> Result<Option<Bytes>, Failure> {
+    let outcome = outcome.into_outcome();
+    match outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+        Some(len) => Err(Failure::permanent(too_long(len))),
+        None => Ok(outcome),
+    }
+}
+
+/// The framework's statement after a handler's success was refused: because a statement of the handler failed, or
+/// because of what ends the whole transaction.
+fn swallowed(error: PgError) -> Result<Failure, Undone> {
+    match error.code().map(|code| code.code()) {
+        Some("25P02") => Ok(Failure::Retry(SWALLOWED.into())),
+        _ => Err(lost(error)),
+    }
+}
+
+/// No savepoint, no transaction: the handler has ended it, and what came of it nobody can tell. Else the
+/// connection is gone, and the transaction with it.
+fn lost(error: PgError) -> Undone {
+    match error.code().map(|code| code.code()) {
+        Some("3B001" | "25P01") => Undone::Each(|error| Failure::unknown(error.clone()), ended()),
+        _ => Undone::All(undone("running an inbox transaction", error)),
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Protocol, format!("postgres: {ENDED}"))
+}

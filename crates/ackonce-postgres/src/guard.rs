@@ -1,0 +1,230 @@
+//! The inbox for those who own the transaction: a claim that lives in it.
+
+use std::time::Duration;
+
+use ackonce::{
+    ClaimRequest, Claimed, Error, ErrorKind, Fingerprint, Key, Lease, Record, Repeat, Result, Token,
+};
+use bytes::Bytes;
+use tokio_postgres::Transaction;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::error::undone;
+use crate::inbox::DEFAULT_WINDOW;
+use crate::rows::decode;
+use crate::sql::Texts;
+use crate::store::{MAX_VALUE_LEN, too_long};
+use crate::trip::{granted, micros};
+use crate::{Names, SchemaName, schema};
+
+/// How a guard remembers.
+#[derive(Debug, Clone)]
+pub struct GuardOptions {
+    schema: SchemaName,
+    window: Duration,
+    fingerprint: Option<Fingerprint>,
+    names: Names,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        Self { schema: SchemaName::default(), window: DEFAULT_WINDOW, fingerprint: None, names: Names::Omit }
+    }
+}
+
+impl GuardOptions {
+    /// The schema that the tables live in (default `ackonce`).
+    #[must_use]
+    pub fn with_schema(mut self, schema: SchemaName) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// How long the message is remembered, from its completion (default 7 days).
+    #[must_use]
+    pub fn with_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// What the payload is, so that the same ID with another payload is noticed (default: not compared).
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// Whether scope and message ID are kept readable: [`Names::Keep`] does, the others do not (default
+    /// [`Names::Omit`]).
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+}
+
+/// What a message turned out to be. Exhaustive on purpose, as [`Claimed`] is.
+#[derive(Debug)]
+pub enum Entry {
+    /// Nobody has processed it: do so in this transaction, then [`finish`](InboxGuard::finish) and commit.
+    First(InboxGuard),
+    /// Processed or buried before: roll back, acknowledge.
+    Duplicate(Record),
+    /// A worker of a [`PostgresStore`](crate::PostgresStore) holds a live lease: roll back, **never acknowledge**,
+    /// come again later.
+    Busy {
+        /// When the lease ends if its holder does nothing more.
+        free_in: Duration,
+    },
+    /// The same ID with another payload; the record is that of the first one. Roll back; bury it, or fail.
+    Mismatch(Record),
+}
+
+/// A claim inside a transaction of yours, on any connection to the database with the store's tables.
+///
+/// ```no_run
+/// use ackonce::Scope;
+/// use ackonce_postgres::{Entry, GuardOptions, InboxGuard};
+/// # async fn run(client: &mut ackonce_postgres::tokio_postgres::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let key = Scope::new("billing/deposit")?.key("evt_1")?;
+/// let tx = client.transaction().await?;
+/// if let Entry::First(guard) = InboxGuard::enter(&tx, &key, &GuardOptions::default()).await? {
+///     tx.execute("UPDATE account SET balance = balance + 5", &[]).await?;
+///     guard.finish(&tx).await?;
+///     tx.commit().await?;
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # What a crash does
+/// Before the commit: claim, effect and record are absent, and the message runs again; unlike a store's claim this
+/// attempt was not counted, so a message that kills the process is not noticed. After it: all are there. Commit
+/// without [`finish`](Self::finish) leaves a claim whose lease ends at once: the effect is repeated by the next
+/// delivery. A COMMIT that fails may have happened: enter again, and the answer tells.
+///
+/// A second transaction that enters the same message waits for the first one's end; set `lock_timeout` where
+/// waiting must end. Each statement is one round trip and works behind a transaction-mode pooler. For this
+/// transaction `synchronous_commit` is turned on if it was off.
+#[derive(Debug)]
+#[must_use = "a transaction that commits without finish() has an effect and no record"]
+pub struct InboxGuard {
+    lease: Lease,
+    schema: SchemaName,
+    window: Duration,
+    outcome: Option<Bytes>,
+}
+
+impl InboxGuard {
+    /// Claims `key` in this transaction, before its effects.
+    ///
+    /// # Errors
+    /// - [`Config`](ErrorKind::Config): the tables are missing, or the role lacks a privilege.
+    /// - [`NewerSchema`](ErrorKind::NewerSchema), and what PostgreSQL answers to a write: of isolation levels above
+    ///   READ COMMITTED a serialization failure, where the message was claimed since the transaction began. Roll
+    ///   back; all but `Config` and `NewerSchema` may be tried again from the start.
+    pub async fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
+        let request = ClaimRequest {
+            key: key.clone(),
+            token: Token::random(),
+            // Nobody sees the claim before it is completed.
+            lease: Duration::ZERO,
+            window: options.window,
+            fingerprint: options.fingerprint,
+        };
+        let name = (options.names == Names::Keep).then_some(key);
+        let params: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&&key.digest()[..], Type::BYTEA),
+            (&&request.token.0[..], Type::BYTEA),
+            (&micros(options.window), Type::INT8),
+            (&options.fingerprint.as_ref().map(|f| &f.0[..]), Type::BYTEA),
+            (&name.map(|key| key.scope().name()), Type::TEXT),
+            (&name.map(|key| &key.id()[..]), Type::BYTEA),
+        ];
+        let answer = tx.query_typed_opt(&enter_sql(&options.schema), &params).await;
+        let Some(row) = answer.map_err(|e| undone("entering", e))? else {
+            // The version is another one, or there is none.
+            return Err(match schema::salt(tx, &options.schema).await? {
+                Some(_) => schema::changed(&options.schema),
+                None => schema::missing(&options.schema),
+            });
+        };
+        Ok(match granted(decode(&row)?, &request)?.answer {
+            Claimed::Acquired(lease) => Entry::First(Self {
+                lease,
+                schema: options.schema.clone(),
+                window: options.window,
+                outcome: None,
+            }),
+            Claimed::Done(record) => Entry::Duplicate(record),
+            Claimed::Busy { free_in } => Entry::Busy { free_in },
+            Claimed::Mismatch(record) => Entry::Mismatch(record),
+        })
+    }
+
+    /// The same, to be kept with what to replay to a later copy of the message.
+    pub fn with_outcome(mut self, outcome: Bytes) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// The claim: its fence, and which attempt it is.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Completes the message, as the transaction's last statement before its commit.
+    ///
+    /// # Errors
+    /// [`Protocol`](ErrorKind::Protocol) if the transaction no longer holds the claim: the code between went back
+    /// to an earlier savepoint, or this is another transaction. A failed statement in between, whose error was
+    /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
+    /// again; committing would keep a part of the effect, or none.
+    pub async fn finish(self, tx: &Transaction<'_>) -> Result<()> {
+        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+            return Err(too_long(len));
+        }
+        let params: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&&self.lease.key.digest()[..], Type::BYTEA),
+            (&&self.lease.token.0[..], Type::BYTEA),
+            (&i64::try_from(self.lease.fence).unwrap_or(-1), Type::INT8),
+            (&micros(self.window), Type::INT8),
+            (&self.outcome.as_deref(), Type::BYTEA),
+        ];
+        match tx.query_typed_opt(&finish_sql(&self.schema), &params).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => {
+                let message = "postgres: the transaction no longer holds the claim; roll back and deliver the \
+                               message again";
+                Err(Error::new(ErrorKind::Protocol, message).with_repeat(Repeat::Safe))
+            }
+            Err(e) => Err(undone("finishing", e)),
+        }
+    }
+}
+
+/// The statement of [`InboxGuard::enter`], for other drivers (sqlx, diesel): the first of your transaction.
+///
+/// Parameters: `$1` bytea, [`Key::digest`]; `$2` bytea, 16 random bytes of this attempt's own; `$3` int8, how long
+/// to remember the message if it is not finished, in microseconds; `$4` bytea, the payload's
+/// [`Fingerprint`] or NULL; `$5` text and `$6` bytea, scope and message ID to keep readable, or both NULL.
+///
+/// It answers one row. Its column `answer` is `first` (process the message, with the row's `fence` for
+/// [`finish_sql`]), `duplicate` (roll back, acknowledge), `busy` (roll back, do **not** acknowledge) or `mismatch`.
+/// No row: the tables are of another version. `detail` is what was kept of a duplicate.
+#[must_use]
+pub fn enter_sql(schema: &SchemaName) -> String {
+    Texts::new(schema).enter()
+}
+
+/// The statement of [`InboxGuard::finish`], for other drivers: the last of your transaction before its COMMIT.
+///
+/// Parameters: `$1` and `$2` as for [`enter_sql`]; `$3` int8, the `fence` that it answered; `$4` int8, how long to
+/// remember the message, in microseconds; `$5` bytea, what to replay to a later copy, or NULL.
+///
+/// It must succeed and answer one row. If it fails or answers none, roll back: PostgreSQL would answer the COMMIT
+/// of a transaction in which a statement failed with success.
+#[must_use]
+pub fn finish_sql(schema: &SchemaName) -> String {
+    Texts::new(schema).finish()
+}

@@ -1,0 +1,204 @@
+//! The inbox: a handler's effect and its record in one transaction.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_postgres::Pool;
+use futures_util::future::BoxFuture;
+use tokio_postgres::Transaction;
+
+use crate::error;
+use crate::group::Group;
+use crate::leash::Leash;
+use crate::suspects::Suspects;
+use crate::{InboxSettings, PostgresStore};
+
+/// How long a completed message is remembered unless told otherwise: 7 days.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Messages of one transaction. Each has a savepoint, and PostgreSQL keeps 64 of them at hand per transaction; from
+/// there on everybody's look at a row gets slower.
+const MAX_GROUP: usize = 60;
+
+/// What an inbox handler may return: `()`, or what to replay to a later copy of the message.
+pub trait InboxOutcome {
+    /// The bytes to keep with the record.
+    fn into_outcome(self) -> Option<Bytes>;
+}
+
+impl InboxOutcome for () {
+    fn into_outcome(self) -> Option<Bytes> {
+        None
+    }
+}
+
+impl InboxOutcome for Bytes {
+    fn into_outcome(self) -> Option<Bytes> {
+        Some(self)
+    }
+}
+
+impl InboxOutcome for Option<Bytes> {
+    fn into_outcome(self) -> Self {
+        self
+    }
+}
+
+/// A handler whose effects are rows of the store's own database, of class [`Inbox`](Class::Inbox): they are
+/// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].
+///
+/// A batch is one transaction (of up to 60 messages), with a savepoint around each message; a message alone needs
+/// none. The last statement before the commit completes the messages under their tokens and fences, and must say
+/// that it has: PostgreSQL answers the COMMIT of a transaction in which a statement failed with success.
+///
+/// - A handler that fails or panics is undone, alone, and retried.
+/// - So is one that swallowed the failure of a statement and answered success: everything after it was refused by
+///   PostgreSQL. A failure that is expected needs a savepoint of the handler's own.
+/// - A claim that was taken over meanwhile is noticed: its effect is rolled back.
+/// - A constraint that is only checked at the commit undoes the whole transaction; its messages then run alone,
+///   and only the culprit is charged.
+///
+/// # What a crash does
+/// - Before the commit: effect and record are both absent; the claim stays, and after its lease the message runs
+///   again as its next attempt.
+/// - After the commit, before the ack: both are there; the redelivery is acknowledged without a run.
+/// - During the commit: one of the two. The error is [`Repeat::Unknown`](ackonce::Repeat::Unknown), and asking
+///   the store again tells.
+///
+/// A run that is cancelled takes its connection with it: what it has done is rolled back, its statement cancelled.
+pub struct PostgresInbox<F> {
+    pub(crate) store: PostgresStore,
+    pub(crate) handler: F,
+    pub(crate) settings: InboxSettings,
+    pub(crate) suspects: Suspects,
+    pool: Result<Pool, Error>,
+    /// Whether the pool leads to where the store's connections go, so that its statements can be cancelled.
+    own_pool: bool,
+}
+
+impl PostgresStore {
+    /// A handler that runs `f` in the transaction that completes the message.
+    ///
+    /// `f` is given the transaction, the [`Context`] and the message, and is run again after any failure. Its
+    /// work must be statements on that transaction: what it does elsewhere is not undone, and repeated. It must
+    /// not end the transaction by a statement of its own; that is noticed, but cannot be undone.
+    ///
+    /// Its transactions run on the caller's runtime, on connections of their own, at the isolation level READ
+    /// COMMITTED: in a stricter one a heartbeat would make every run fail that is longer than a third of its
+    /// lease. What `f` reads and then relies on it should lock (`SELECT … FOR UPDATE`).
+    ///
+    /// ```no_run
+    /// use ackonce::{Context, Failure};
+    /// use ackonce_postgres::{PostgresStore, tokio_postgres::Transaction};
+    /// # async fn run() -> Result<(), ackonce::Error> {
+    /// let store = PostgresStore::connect("postgres://app@localhost/app").await?;
+    /// let inbox = store.inbox(|tx: &Transaction<'_>, _cx: Context, amount: i64| {
+    ///     Box::pin(async move {
+    ///         tx.execute("UPDATE account SET balance = balance + $1", &[&amount]).await?;
+    ///         Ok::<_, Failure>(())
+    ///     })
+    /// });
+    /// # Ok(()) }
+    /// ```
+    pub fn inbox<M, T, F>(&self, f: F) -> PostgresInbox<F>
+    where
+        F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>>,
+        F: Send + Sync + 'static,
+        T: InboxOutcome,
+    {
+        let settings = InboxSettings::default();
+        let pool = self.inner.connector.pool(settings.connections);
+        PostgresInbox {
+            store: self.clone(),
+            handler: f,
+            settings,
+            suspects: Suspects::default(),
+            pool,
+            own_pool: true,
+        }
+    }
+}
+
+impl<F> PostgresInbox<F> {
+    /// The same with other settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: InboxSettings) -> Self {
+        if self.own_pool {
+            self.pool = self.store.inner.connector.pool(settings.connections);
+        }
+        self.settings = settings;
+        self
+    }
+
+    /// The same on connections of a pool of yours. They must lead to the store's own database, and to its primary.
+    #[must_use]
+    pub fn with_pool(mut self, pool: Pool) -> Self {
+        self.pool = Ok(pool);
+        self.own_pool = false;
+        self
+    }
+
+    async fn connection(&self) -> Result<Leash, Error> {
+        let object = self.pool.as_ref().map_err(Clone::clone)?.get().await.map_err(error::pool)?;
+        let cancel = self.own_pool.then(|| self.store.inner.connector.clone());
+        Ok(Leash::new(object, cancel))
+    }
+
+    /// Groups of items that share a transaction, in order.
+    fn groups<M>(&self, items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
+        let mut groups: Vec<Vec<Item<M>>> = Vec::new();
+        let mut keys = HashSet::new();
+        let mut closed = true;
+        for item in items {
+            let alone = self.suspects.has(item.cx.key());
+            match groups.last_mut() {
+                Some(group) if !closed && !alone && group.len() < MAX_GROUP && keys.insert(*item.cx.key().digest()) => {
+                    group.push(item);
+                }
+                _ => {
+                    keys = HashSet::from([*item.cx.key().digest()]);
+                    groups.push(vec![item]);
+                }
+            }
+            closed = alone;
+        }
+        groups
+    }
+}
+
+#[async_trait]
+impl<M, T, F> Handler<M> for PostgresInbox<F>
+where
+    M: Send + 'static,
+    T: InboxOutcome + Send + 'static,
+    F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+{
+    fn class(&self) -> Class {
+        Class::Inbox
+    }
+
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(items.len());
+        for items in self.groups(items) {
+            let count = items.len();
+            match self.connection().await {
+                Ok(leash) => answers.extend(Group::new(self, items).run(leash).await),
+                Err(e) => answers.extend((0..count).map(|_| Err(Failure::Store(e.clone())))),
+            }
+        }
+        answers
+    }
+}
+
+impl<F> fmt::Debug for PostgresInbox<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresInbox")
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

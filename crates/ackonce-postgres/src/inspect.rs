@@ -1,0 +1,190 @@
+//! Looking and tending: what operators ask of the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{
+    Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats, Tended, Token,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_postgres::Row as Columns;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+
+use crate::PostgresStore;
+use crate::error::statement;
+use crate::key::Id;
+use crate::rows::decode;
+use crate::sql::Texts;
+use crate::store::Inner;
+use crate::tend::{FORGET, REDRIVE, Tend};
+use crate::thread::Waiting;
+
+/// Records that one page of a list looks at.
+const LOOK_AT: i64 = 20_000;
+/// The most entries of a page.
+const MAX_PAGE: usize = 1000;
+/// A page ends early when its outcomes and reasons take more bytes than this.
+const PAGE_BYTES: i64 = 16 << 20;
+
+const LIST: &str = include_str!("sql/list.sql");
+/// The state of a record, in words.
+pub(crate) const STATE: &str = "CASE WHEN lease_ends IS NOT NULL THEN 'claimed' WHEN token IS NOT NULL THEN 'released' \
+                     WHEN tally & 3 = 3 THEN 'buried' ELSE 'done' END";
+const GET: &str = "SELECT key, false, {now}, fence, expires, token, lease_ends, tally, fingerprint, detail \
+                   FROM {schema}.record WHERE key = $1";
+const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'released'), \
+                     count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'buried'), \
+                     (pg_total_relation_size(to_regclass('{schema}.record')) \
+                      + pg_total_relation_size(to_regclass('{schema}.name')))::int8 \
+                     FROM (SELECT {state} AS state FROM {schema}.record) AS states";
+
+/// What is changed by hand is committed together with a row in the table `audit` of the same schema: who changed
+/// what, when and why. That table is yours to read and to prune.
+#[async_trait]
+impl Inspect for PostgresStore {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        let id = self.inner.salt.id(key);
+        self.ask(|inner| async move {
+            let text = inner.texts().fill(GET);
+            let rows = inner.link.query("looking a record up", &text, &[(&id, Type::UUID)]).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            let stands = decode(row)?;
+            let row = stands.row.map(|row| row.under(Token([0; 16])));
+            Ok(row.filter(|row| stands.now < row.expires).map(|row| row.record(stands.now)))
+        })
+        .await
+    }
+
+    /// A page has 1000 entries at most, and fewer where many records have to be looked at to find one: go on until
+    /// there is no `next`.
+    async fn list(&self, query: &Query) -> Result<Page> {
+        let after = match query.after.as_deref().map(<[u8; 16]>::try_from) {
+            None => Id([0; 16]),
+            Some(Ok(cursor)) => Id(cursor),
+            Some(Err(_)) => return Err(Error::new(ErrorKind::Invalid, "postgres: not a cursor of this store")),
+        };
+        let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
+        self.ask(|inner| async move {
+            let text = inner.texts().fill(&LIST.replace("{state}", STATE));
+            // One more tells whether there are more.
+            let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+            let params: [(&(dyn ToSql + Sync), Type); 5] = [
+                (&after, Type::UUID),
+                (&LOOK_AT, Type::INT8),
+                (&state, Type::TEXT),
+                (&most, Type::INT8),
+                (&PAGE_BYTES, Type::INT8),
+            ];
+            page(&inner.link.query("listing records", &text, &params).await?, limit)
+        })
+        .await
+    }
+
+    /// Counts every record, which reads the whole table. The bytes are those of records and names, with indexes.
+    async fn stats(&self) -> Result<Stats> {
+        self.ask(|inner| async move {
+            let text = inner.texts().fill(&STATS.replace("{state}", STATE));
+            inner
+                .link
+                .tend(async |mut leash| {
+                    let Some(object) = leash.object() else { return Err(crate::link::broken()) };
+                    let row = object.query_typed_one(&text, &[]).await;
+                    let row = row.map_err(|e| statement("counting records", e))?;
+                    let count = |n| get::<i64>(&row, n).map(|count| u64::try_from(count).unwrap_or(0));
+                    let stats = Stats {
+                        claimed: count(0)?,
+                        released: count(1)?,
+                        done: count(2)?,
+                        buried: count(3)?,
+                        bytes: Some(count(4)?),
+                    };
+                    Ok((stats, leash))
+                })
+                .await
+        })
+        .await
+    }
+
+    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend(key, note, &FORGET).await
+    }
+
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend(key, note, &REDRIVE).await
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        self.ask(|inner| async move { inner.sweeper.pass(&inner.link).await }).await
+    }
+}
+
+impl PostgresStore {
+    /// Does it on the store's thread.
+    async fn ask<T, F>(&self, ask: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let asked = ask(Arc::clone(&self.inner));
+        self.inner.thread.call(|waiting: Waiting<T>| async move { waiting.answer(asked.await) }).await
+    }
+
+    async fn tend(&self, key: &Key, note: &Note, tend: &'static Tend) -> Result<Tended> {
+        let (key, note) = (key.clone(), note.clone());
+        self.ask(|inner| async move {
+            let done = inner.link.tend(async |leash| tend.run(&inner, leash, &key, &note).await).await?;
+            if let (Tended::Yes, Some(before)) = done {
+                note.audit(tend.operation, &key, before);
+            }
+            Ok(done.0)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    pub(crate) fn texts(&self) -> Texts<'_> {
+        Texts::new(&self.config.schema).with_clock(self.config.clock)
+    }
+}
+
+fn page(rows: &[Columns], limit: usize) -> Result<Page> {
+    let mut entries = Vec::new();
+    let (mut more, mut last) = (false, None);
+    for row in rows {
+        if get::<i64>(row, 13)? == LOOK_AT {
+            last = get::<Option<Id>>(row, 14)?;
+        }
+        // Nothing found is a row of its own, without a key.
+        let Some(_) = get::<Option<Id>>(row, 0)? else { continue };
+        more = entries.len() == limit || get::<bool>(row, 12)?;
+        if more {
+            break;
+        }
+        entries.push(entry(row)?);
+    }
+    let next = match more {
+        true => entries.last().map(|entry| entry.digest.clone()),
+        false => last.map(|id| Bytes::copy_from_slice(&id.0)),
+    };
+    Ok(Page { entries, next })
+}
+
+fn entry(row: &Columns) -> Result<Entry> {
+    let stands = decode(row)?;
+    let found = stands.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
+    let (found, now) = (found.under(Token([0; 16])), stands.now);
+    Ok(Entry {
+        digest: Bytes::copy_from_slice(&stands.key.0),
+        scope: get(row, 10)?,
+        id: get::<Option<&[u8]>>(row, 11)?.map(Bytes::copy_from_slice),
+        record: found.record(now),
+        expires_in: Duration::from_micros(found.expires.saturating_sub(now)),
+        lease_ends_in: Duration::from_micros(found.lease_ends.saturating_sub(now)),
+    })
+}
+
+fn get<'a, T: FromSql<'a>>(row: &'a Columns, n: usize) -> Result<T> {
+    row.try_get(n).map_err(|e| statement("reading an answer", e))
+}

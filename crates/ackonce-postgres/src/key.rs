@@ -1,0 +1,55 @@
+//! What a record is filed under: 128 bits under a secret of the schema's own.
+
+use std::error::Error as StdError;
+
+use ackonce::{Key, Token};
+use bytes::{BufMut, BytesMut};
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+
+/// Sixteen bytes as PostgreSQL's `uuid`, its only type of that length without a header: an index entry of
+/// `bytea` with the same bytes is 8 longer, with all 32 of a digest 24. It has no collation either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Id(pub(crate) [u8; 16]);
+
+impl From<Token> for Id {
+    fn from(token: Token) -> Self {
+        Self(token.0)
+    }
+}
+
+impl ToSql for Id {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+    accepts!(UUID);
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Id {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+    accepts!(UUID);
+}
+
+/// The schema's secret, from its table `meta`: without it nobody can choose message IDs that collide in 128
+/// bits. It is the schema's and not the program's, so every client of it files alike.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Salt(pub(crate) [u8; 32]);
+
+impl Salt {
+    pub(crate) fn id(&self, key: &Key) -> Id {
+        let digest = Sha256::new().chain_update(self.0).chain_update(key.digest()).finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Id(id)
+    }
+}
+
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}

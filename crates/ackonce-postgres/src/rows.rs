@@ -1,0 +1,113 @@
+//! One record, as PostgreSQL keeps it and as the protocol sees it.
+
+use ackonce::protocol::Row;
+use ackonce::{Error, ErrorKind, Fingerprint, Previous, Result, State, Token};
+use bytes::Bytes;
+use tokio_postgres::Row as Columns;
+
+use crate::key::Id;
+
+/// What a statement says of one key: the record as it stands now, if there is one.
+#[derive(Debug)]
+pub(crate) struct Stands {
+    pub(crate) key: Id,
+    /// Whether this statement wrote it.
+    pub(crate) written: bool,
+    /// The moment the statement decided at.
+    pub(crate) now: u64,
+    pub(crate) row: Option<Stored>,
+}
+
+/// A record, and whether it carries its claim's token.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    token: Option<Token>,
+    row: Row,
+}
+
+impl Stored {
+    /// The row, for a caller who asks under `token`. A settled record has none: a fence is given to one claim
+    /// of a key alone, so what agrees on the fence agrees on the token.
+    pub(crate) fn under(self, token: Token) -> Row {
+        Row { token: self.token.unwrap_or(token), ..self.row }
+    }
+}
+
+/// Columns `key, written, now, fence, expires, token, lease_ends, tally, fingerprint, detail`.
+pub(crate) fn decode(columns: &Columns) -> Result<Stands> {
+    let fence: Option<i64> = get(columns, 3)?;
+    Ok(Stands {
+        key: get(columns, 0)?,
+        written: get(columns, 1)?,
+        now: unsigned("moment", get(columns, 2)?)?,
+        row: fence.map(|fence| stored(columns, fence)).transpose()?,
+    })
+}
+
+fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
+    let fence = unsigned("fence", fence)?;
+    let token: Option<Id> = get(columns, 5)?;
+    let lease_ends: Option<i64> = get(columns, 6)?;
+    let tally: i32 = get::<Option<i32>>(columns, 7)?.unwrap_or(4);
+    let fingerprint: Option<i64> = get(columns, 8)?;
+    let detail: Option<&[u8]> = get(columns, 9)?;
+    let (state, previous) = standing(token.is_some(), lease_ends.is_some(), tally)?;
+    let row = Row {
+        state,
+        token: Token([0; 16]),
+        fence,
+        // Claims are a microsecond apart at least, or the clock was set back: the age is then too small.
+        claimed: fence,
+        attempt: u32::try_from(tally >> 2).map_err(|_| corrupt("tally", tally))?,
+        previous,
+        fingerprint: fingerprint.map(whole),
+        lease_ends: unsigned("lease end", lease_ends.unwrap_or(0))?,
+        expires: unsigned("expiry", get(columns, 4)?)?,
+        outcome: detail.filter(|_| state == State::Done).map(Bytes::copy_from_slice),
+        reason: detail
+            .filter(|_| state == State::Buried)
+            .map(|reason| String::from_utf8_lossy(reason).into_owned()),
+    };
+    Ok(Stored { token: token.map(|t| Token(t.0)), row })
+}
+
+fn standing(token: bool, lease: bool, tally: i32) -> Result<(State, Previous)> {
+    Ok(match (token, lease, tally & 3) {
+        (true, true, 0) => (State::Claimed, Previous::None),
+        (true, true, 1) => (State::Claimed, Previous::Released),
+        (true, true, 2) => (State::Claimed, Previous::Vanished),
+        (true, false, 1) => (State::Released, Previous::Released),
+        (true, false, 2) => (State::Released, Previous::Vanished),
+        (false, false, 0) => (State::Done, Previous::None),
+        (false, false, 3) => (State::Buried, Previous::None),
+        _ => return Err(corrupt("state", tally)),
+    })
+}
+
+/// Half of a fingerprint is kept: it tells payloads apart and never decides identity.
+pub(crate) fn half(fingerprint: Fingerprint) -> i64 {
+    let mut half = [0; 8];
+    half.copy_from_slice(&fingerprint.0[..8]);
+    i64::from_be_bytes(half)
+}
+
+/// The kept half, padded.
+pub(crate) fn whole(half: i64) -> Fingerprint {
+    let mut whole = [0; 16];
+    whole[..8].copy_from_slice(&half.to_be_bytes());
+    Fingerprint(whole)
+}
+
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(columns: &'a Columns, n: usize) -> Result<T> {
+    columns.try_get(n).map_err(|e| {
+        Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them").with_source(e)
+    })
+}
+
+fn unsigned(what: &str, value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| corrupt(what, value))
+}
+
+fn corrupt(what: &str, value: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("postgres: a record's {what} is {value}, which is not possible"))
+}

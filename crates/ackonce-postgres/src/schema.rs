@@ -1,0 +1,176 @@
+//! The tables: where they are, how they are made, and whether they are of a version this code knows.
+
+use std::fmt;
+
+use ackonce::{Error, ErrorKind, Result};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient};
+
+use crate::error::{statement, unsent};
+use crate::key::Salt;
+
+/// The version this code writes and reads.
+pub(crate) const VERSION: i32 = 1;
+
+const TABLES: &str = include_str!("sql/schema.sql");
+/// Names the creation of tables to other processes that are at it: `ackonce` in ASCII.
+const CREATING: i64 = 0x0061_636b_6f6e_6365;
+
+/// The name of the PostgreSQL schema that the tables live in; default `ackonce`.
+///
+/// Any name that PostgreSQL keeps whole may be used: 1 to 63 bytes without control characters, not beginning
+/// with `pg_`. It is quoted wherever it is sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SchemaName {
+    name: String,
+    quoted: String,
+}
+
+impl SchemaName {
+    /// A checked name.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config): the name breaks the rules above.
+    pub fn new(name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        // PostgreSQL cuts longer names short, so that two of them could meet.
+        let fits = (1..=63).contains(&name.len()) && !name.chars().any(char::is_control);
+        if !fits || name.starts_with("pg_") {
+            let message = format!(
+                "postgres: {name:?} cannot name a schema: 1 to 63 bytes without control characters, not \
+                 beginning with pg_"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+        Ok(Self { name, quoted })
+    }
+
+    /// The name as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn quoted(&self) -> &str {
+        &self.quoted
+    }
+}
+
+impl Default for SchemaName {
+    fn default() -> Self {
+        Self { name: "ackonce".into(), quoted: "\"ackonce\"".into() }
+    }
+}
+
+impl fmt::Debug for SchemaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.quoted)
+    }
+}
+
+fn tables(schema: &SchemaName) -> String {
+    TABLES.replace("{version}", &VERSION.to_string()).replace("{schema}", schema.quoted())
+}
+
+/// Everything that [`create`] runs, to be run by hand.
+pub(crate) fn sql(schema: &SchemaName) -> String {
+    format!("BEGIN;\n\nCREATE SCHEMA {};\n\n{}\nCOMMIT;\n", schema.quoted(), tables(schema))
+}
+
+/// Creates what is missing, in one transaction. The schema itself may be there.
+pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<()> {
+    let failed = |e| statement("creating the tables", e);
+    // The server's default may be one that does not see what another process has just created.
+    let level = tokio_postgres::IsolationLevel::ReadCommitted;
+    let tx = client.build_transaction().isolation_level(level).start().await.map_err(unsent)?;
+    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&CREATING]).await.map_err(failed)?;
+    if salt(&tx, schema).await?.is_some() {
+        return Ok(());
+    }
+    let there = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
+    if tx.query_opt(there, &[&schema.as_str()]).await.map_err(failed)?.is_none() {
+        tx.batch_execute(&format!("CREATE SCHEMA {}", schema.quoted())).await.map_err(failed)?;
+    }
+    tx.batch_execute(&tables(schema)).await.map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
+/// The schema's secret; `None` if the tables are missing.
+pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Result<Option<Salt>> {
+    let failed = |e| statement("reading the schema version", e);
+    let meta = format!("{}.meta", schema.quoted());
+    let exists: bool = client
+        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&meta, tokio_postgres::types::Type::TEXT)])
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(failed)?;
+    if !exists {
+        return Ok(None);
+    }
+    let text = format!("SELECT version, salt FROM {meta}");
+    let row = match client.query_typed_opt(&text, &[]).await {
+        Err(e) if e.code() == Some(&SqlState::UNDEFINED_COLUMN) => None,
+        row => row.map_err(failed)?,
+    };
+    let known = row.and_then(|row| Some((row.try_get(0).ok()?, row.try_get::<_, &[u8]>(1).ok()?.try_into().ok()?)));
+    match known {
+        Some((VERSION, salt)) => Ok(Some(Salt(salt))),
+        Some((newer, _)) if newer > VERSION => Err(Error::new(
+            ErrorKind::NewerSchema,
+            format!(
+                "postgres: the records in schema {schema:?} were written by a newer version (schema version \
+                 {newer}, known is {VERSION}); upgrade ackonce-postgres"
+            ),
+        )),
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            format!("postgres: the table {meta} is not one that this store made; choose another schema"),
+        )),
+    }
+}
+
+pub(crate) fn missing(schema: &SchemaName) -> Error {
+    let message = format!(
+        "postgres: the store's tables are missing in schema {schema:?}; create them with Tables::CreateMissing \
+         or PostgresConfig::create_schema, or by hand with the output of PostgresStore::schema_sql"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+/// The tables answer for another schema version or secret than when this store connected.
+pub(crate) fn changed(schema: &SchemaName) -> Error {
+    let message = format!(
+        "postgres: the tables in schema {schema:?} were migrated or made anew since this store connected to \
+         them; connect again"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_or_refused() {
+        for (name, quoted) in [
+            ("ackonce", "\"ackonce\""),
+            ("Mixed Case", "\"Mixed Case\""),
+            ("x\"; DROP SCHEMA public; --", "\"x\"\"; DROP SCHEMA public; --\""),
+            ("größe", "\"größe\""),
+        ] {
+            assert_eq!(SchemaName::new(name).unwrap().quoted(), quoted);
+        }
+        for name in ["", "a\0b", "a\nb", "pg_temp", &"x".repeat(64)] {
+            assert_eq!(SchemaName::new(name).unwrap_err().kind(), ErrorKind::Config, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_filled_in_as_it_is() {
+        let schema = SchemaName::new("a--b {version} {now}").unwrap();
+        assert!(sql(&schema).contains("CREATE TABLE \"a--b {version} {now}\".record ("));
+        let claim = crate::sql::Texts::new(&schema).claim(crate::sql::Locks::AsSet);
+        assert!(claim.contains("INTO \"a--b {version} {now}\".record AS r (key"), "{claim}");
+    }
+}

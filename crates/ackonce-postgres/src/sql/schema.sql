@@ -1,0 +1,62 @@
+-- Records of ackonce-postgres, schema version {version}. A file of its own for each version; print it with
+-- PostgresStore::schema_sql. A role that runs consumers needs USAGE on the schema and SELECT, INSERT, UPDATE
+-- and DELETE on its tables, and none of the rights to create them.
+
+-- One row. The key of every record is made with `salt`: changing it forgets all of them.
+CREATE TABLE {schema}.meta (
+    one     bool  NOT NULL PRIMARY KEY DEFAULT true CHECK (one),
+    version int4  NOT NULL,
+    salt    bytea NOT NULL CHECK (length(salt) = 32)
+);
+INSERT INTO {schema}.meta (version, salt)
+VALUES ({version}, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
+-- One row per remembered message. Eight columns, fixed-length ones first, and what is usual is NULL: a record
+-- of a message that succeeded at once takes 60 bytes and its index entry 28. Moments are microseconds since 1970.
+CREATE TABLE {schema}.record (
+    key         uuid NOT NULL CONSTRAINT record_key PRIMARY KEY,
+    fence       int8 NOT NULL,
+    expires     int8 NOT NULL,
+    token       uuid,
+    lease_ends  int8,
+    tally       int4,
+    fingerprint int8,
+    detail      bytea
+) WITH (
+    fillfactor = 90,
+    -- Each message leaves one dead row (its claim); that room is used again once it was vacuumed.
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_vacuum_insert_scale_factor = 0.2,
+    autovacuum_analyze_scale_factor = 0.2,
+    -- Giving room back to the system takes a lock that stops everybody; the next window needs it again anyway.
+    vacuum_truncate = false
+);
+COMMENT ON COLUMN {schema}.record.key IS 'first 16 bytes of SHA-256(meta.salt, SHA-256(length of scope, scope, message ID))';
+COMMENT ON COLUMN {schema}.record.fence IS 'of the last claim, and the microsecond it was made in';
+COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing';
+COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or buried';
+COMMENT ON COLUMN {schema}.record.lease_ends IS 'NULL unless claimed';
+COMMENT ON COLUMN {schema}.record.tally IS '4 * attempts + n; in flight or released, by how the attempt before ended: 0 none, 1 released, 2 vanished; settled: 0 done, 3 buried; NULL is 4';
+COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';
+COMMENT ON COLUMN {schema}.record.detail IS 'what the handler returned, or why it was buried (UTF-8)';
+
+-- What keys stand for, where that is kept.
+CREATE TABLE {schema}.name (
+    key   uuid  NOT NULL PRIMARY KEY,
+    scope text  NOT NULL,
+    id    bytea NOT NULL
+) WITH (vacuum_truncate = false);
+
+-- What was changed by hand.
+CREATE TABLE {schema}.audit (
+    n         int8        NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    operation text        NOT NULL,
+    key       uuid        NOT NULL,
+    scope     text        NOT NULL,
+    id        bytea       NOT NULL,
+    before    text        NOT NULL,
+    actor     text        NOT NULL,
+    reason    text        NOT NULL
+);

@@ -1,0 +1,112 @@
+//! Dropping expired records without stopping the writers.
+//!
+//! A sweep walks the table in the order of its pages, a range at a time. An index on the expiry would find the
+//! expired records without looking at the others, but it takes half as many bytes again per record, and every
+//! completion would have to change it. Tables per generation would be dropped whole, but PostgreSQL keeps a key
+//! unique within one table only, and the moment between two generations is when a message is doubled.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ackonce::{Error, ErrorKind, Result, Token};
+use bytes::{BufMut, BytesMut};
+use tokio::sync::Mutex;
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+
+use crate::link::Link;
+use crate::sql::Texts;
+
+const SWEEP: &str = include_str!("sql/sweep.sql");
+/// Pages per statement: 2 MB, about 25 000 records.
+const CHUNK: u32 = 256;
+/// Records of a page, about.
+const PER_PAGE: usize = 100;
+/// Records looked at per record written: a pass over the table ends while a quarter of it is written, so that in
+/// a steady state expired records take an eighth of the room on average.
+const PER_WRITE: usize = 4;
+/// Records written before a range is looked at, so that a small batch does not pay for a look each.
+const LEAST: usize = 2000;
+
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    text: String,
+    /// Records written since the last look.
+    written: AtomicUsize,
+    /// The next page; `None` before the first look.
+    page: Mutex<Option<u32>>,
+}
+
+impl Sweeper {
+    pub(crate) fn new(texts: &Texts<'_>) -> Self {
+        Self { text: texts.fill(SWEEP), written: AtomicUsize::new(0), page: Mutex::new(None) }
+    }
+
+    /// Looks at some records after `written` were written. Each process does so for its own writes, so that a
+    /// fleet sweeps as much as one process that writes as much.
+    pub(crate) async fn along(&self, link: &Link, written: usize) {
+        if self.written.fetch_add(written, Ordering::Relaxed) + written < LEAST {
+            return;
+        }
+        // One look at a time; what is written meanwhile is looked after by the next.
+        let Ok(mut page) = self.page.try_lock() else { return };
+        let written = self.written.swap(0, Ordering::Relaxed);
+        let pages = u32::try_from(written * PER_WRITE / PER_PAGE).unwrap_or(CHUNK).clamp(1, CHUNK);
+        match self.look(link, *page, pages).await {
+            Ok((_, next)) => *page = Some(next.unwrap_or(0)),
+            // What fails a sweep costs space.
+            Err(error) => tracing::warn!(%error, "expired records could not be swept"),
+        }
+    }
+
+    /// Looks at every record once; how many were dropped.
+    pub(crate) async fn pass(&self, link: &Link) -> Result<u64> {
+        let (mut dropped, mut page) = (0, Some(0));
+        while let Some(from) = page {
+            let (n, next) = self.look(link, Some(from), CHUNK).await?;
+            dropped += n;
+            page = next;
+        }
+        Ok(dropped)
+    }
+
+    /// How many were dropped, and where to go on; `None` at the end of the table. Without a page it starts
+    /// anywhere, so that processes that restart often do not sweep the table's start only.
+    async fn look(&self, link: &Link, from: Option<u32>, pages: u32) -> Result<(u64, Option<u32>)> {
+        let Some(from) = from else {
+            let (_, size) = self.range(link, 0, 0).await?;
+            let anywhere = u32::from_be_bytes([0, 1, 2, 3].map(|n| Token::random().0[n]));
+            return Ok((0, anywhere.checked_rem(size)));
+        };
+        let to = from.saturating_add(pages);
+        let (dropped, size) = self.range(link, from, to).await?;
+        Ok((dropped, (to < size).then_some(to)))
+    }
+
+    /// How many were dropped from these pages, and how many pages there are.
+    async fn range(&self, link: &Link, from: u32, to: u32) -> Result<(u64, u32)> {
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
+        let rows = link.query("sweeping", &self.text, &params).await?;
+        let read = rows.first().map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).flatten();
+        let (dropped, pages): (i64, i64) = read.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them")
+        })?;
+        Ok((dropped.try_into().unwrap_or(0), pages.try_into().unwrap_or(u32::MAX)))
+    }
+}
+
+/// The place before the first row of a page.
+#[derive(Debug)]
+struct Page(u32);
+
+impl ToSql for Page {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_u32(self.0);
+        out.put_u16(0);
+        Ok(IsNull::No)
+    }
+    accepts!(TID);
+    to_sql_checked!();
+}

@@ -1,0 +1,87 @@
+//! Changing one record by hand: the change and its audit row in one transaction.
+
+use ackonce::protocol::{self, Row};
+use ackonce::{Key, Note, Result, State, Tended, Token};
+use tokio_postgres::IsolationLevel;
+
+use crate::error::{statement, undone};
+use crate::leash::Leash;
+use crate::link::broken;
+use crate::rows::decode;
+use crate::sql::DURABLE;
+use crate::store::Inner;
+
+/// The record under lock, so that no claim comes in between.
+const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, lease_ends, tally, fingerprint, NULL::bytea, \
+                    {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
+const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// One way to change a record.
+pub(crate) struct Tend {
+    pub(crate) operation: &'static str,
+    change: &'static str,
+    /// Whether there is anything to change about a record that is not in flight.
+    applies: fn(&Row) -> bool,
+}
+
+/// The row stays, expired, so that the next fence is above it.
+pub(crate) static FORGET: Tend = Tend {
+    operation: "forget",
+    change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
+    applies: |_| true,
+};
+
+/// A token that nobody draws: the claims that were granted are over, the next one is another.
+pub(crate) static REDRIVE: Tend = Tend {
+    operation: "redrive",
+    change: "UPDATE {schema}.record SET token = '00000000-0000-0000-0000-000000000000', tally = 1, detail = NULL \
+             WHERE key = $1",
+    applies: |row| protocol::redriven(row).is_some(),
+};
+
+impl Tend {
+    /// What came of it, and the state before.
+    pub(crate) async fn run(
+        &self,
+        inner: &Inner,
+        mut leash: Leash,
+        key: &Key,
+        note: &Note,
+    ) -> Result<((Tended, Option<State>), Leash)> {
+        let texts = inner.texts();
+        let id = inner.salt.id(key);
+        let Some(object) = leash.object() else { return Err(broken()) };
+        let client: &mut tokio_postgres::Client = object;
+        // In a stricter one a record that changed while it was waited for is an error.
+        let level = IsolationLevel::ReadCommitted;
+        let failed = |e| undone("changing a record", e);
+        let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
+        let hold = texts.fill(&HOLD.replace("{durable}", DURABLE));
+        let row = tx.query_opt(&hold, &[&id]).await.map_err(failed)?;
+        let Some(stands) = row.as_ref().map(decode).transpose()? else {
+            tx.rollback().await.map_err(failed)?;
+            return Ok(((Tended::Nothing, None), leash));
+        };
+        let row = stands.row.map(|row| row.under(Token([0; 16])));
+        let done = match (protocol::tendable(row.as_ref(), stands.now), &row) {
+            (Some(true), Some(row)) if (self.applies)(row) => (Tended::Yes, Some(row.state)),
+            (Some(false), _) => (Tended::InFlight, None),
+            _ => (Tended::Nothing, None),
+        };
+        if let (Tended::Yes, Some(before)) = done {
+            // A text of PostgreSQL holds every character but one.
+            let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
+            let (scope, name) = (key.scope().name(), &key.id()[..]);
+            tx.execute(&texts.fill(self.change), &[&id]).await.map_err(failed)?;
+            tx.execute(
+                &texts.fill(AUDIT),
+                &[&self.operation, &id, &scope, &name, &before.as_str(), &actor, &reason],
+            )
+            .await
+            .map_err(failed)?;
+        }
+        tx.commit().await.map_err(|e| statement("changing a record", e))?;
+        Ok((done, leash))
+    }
+}

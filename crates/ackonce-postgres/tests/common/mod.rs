@@ -1,0 +1,106 @@
+//! What the tests share: a schema of one's own on the server of `ACKONCE_TEST_POSTGRES`.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ackonce::{
+    CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle, Settled,
+    Settlement, Token,
+};
+use ackonce_postgres::tokio_postgres::{Client, NoTls};
+use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
+
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// A schema of one test's own.
+#[derive(Clone)]
+pub struct Place {
+    pub url: String,
+    pub schema: SchemaName,
+}
+
+/// The server; `None`, said loudly, where there is none, and a failure with `ACKONCE_REQUIRE_SERVERS=1`.
+pub fn server() -> Option<String> {
+    if let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") {
+        return Some(url);
+    }
+    assert!(
+        std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
+        "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
+    );
+    eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
+    None
+}
+
+/// A schema nobody has, here or in an earlier run; not created.
+pub fn place() -> Option<Place> {
+    static N: AtomicU64 = AtomicU64::new(0);
+    let url = server()?;
+    let n = N.fetch_add(1, Ordering::Relaxed);
+    let schema = SchemaName::new(format!("test {} {n} {:?}", std::process::id(), std::thread::current().id())).unwrap();
+    Some(Place { url, schema })
+}
+
+impl Place {
+    /// Nothing happens in it that the test did not ask for.
+    pub fn config(&self) -> PostgresConfig {
+        PostgresConfig::new(&self.url).unwrap().with_schema(self.schema.clone()).with_tables(Tables::CreateMissing)
+            .with_sweep(Sweep::Manual)
+    }
+
+    pub async fn store(&self) -> PostgresStore {
+        self.config().connect().await.unwrap()
+    }
+
+    /// A connection beside the store's. Unqualified names mean the place's schema.
+    pub async fn client(&self) -> Client {
+        let client = connect(&self.url).await;
+        let path = format!("SET search_path = \"{}\", public", self.schema.as_str());
+        client.batch_execute(&path).await.unwrap();
+        client
+    }
+
+    /// The first column of the first row.
+    pub async fn value(&self, text: &str) -> i64 {
+        self.client().await.query_one(text, &[]).await.unwrap().get(0)
+    }
+}
+
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = ackonce_postgres::tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+pub fn key(id: impl std::fmt::Display) -> Key {
+    Scope::new("orders/charge").unwrap().key(id.to_string()).unwrap()
+}
+
+pub fn request(id: impl std::fmt::Display) -> ClaimRequest {
+    ClaimRequest { key: key(id), token: Token::random(), lease: HOUR, window: HOUR, fingerprint: None }
+}
+
+pub async fn acquire(store: &PostgresStore, request: ClaimRequest) -> Lease {
+    match store.claim_one(request).await.unwrap() {
+        Claimed::Acquired(lease) => lease,
+        other => panic!("not acquired: {other:?}"),
+    }
+}
+
+pub fn done() -> Settle {
+    Settle::Complete { window: HOUR, outcome: None }
+}
+
+pub async fn complete(store: &PostgresStore, lease: &Lease) {
+    assert_eq!(store.settle_one(Settlement::new(lease, done())).await.unwrap(), Settled::Yes);
+}
+
+/// What the runner would hand to a handler under that lease.
+pub fn item<M>(lease: &Lease, message: M) -> Item<M> {
+    Item { cx: Context::new(lease.clone(), CancellationToken::new()), message }
+}
+
+pub async fn is_done(store: &PostgresStore, id: impl std::fmt::Display) -> bool {
+    matches!(store.claim_one(request(id)).await.unwrap(), Claimed::Done(_))
+}

@@ -1,0 +1,110 @@
+//! A batch: which calls it makes, and its answers put back in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ackonce::Result;
+
+use crate::names::{Secret, root};
+use crate::reply::{Reply, misread};
+use crate::requests::Request;
+use crate::row::{corrupt, newer};
+use crate::script::Call;
+use crate::store::Inner;
+
+/// The most requests and the most bytes in one call. Redis does nothing else while a script runs, which this
+/// many let it do for a few milliseconds; a batch of more goes in several calls, which are sent at once.
+const CALL_REQUESTS: usize = 512;
+const CALL_BYTES: usize = 4 << 20;
+/// How often a batch may be told of another secret than it was made with. Once is enough, unless buckets
+/// expire and are made anew by others meanwhile.
+const ROUNDS: usize = 8;
+
+/// One call and the requests in it, by their place in the batch.
+struct Part {
+    members: Vec<usize>,
+    call: Call,
+}
+
+impl Inner {
+    /// One answer per request, in order.
+    pub(crate) async fn ask<R: Request>(&self, requests: &[R]) -> Result<Vec<R::Answer>> {
+        let mut answers: Vec<Option<R::Answer>> = requests.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..requests.len()).collect();
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            let parts = self.parts(requests, &open);
+            let (members, calls): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.members, p.call)).unzip();
+            let calls = Arc::new(calls);
+            let replies = self.io.run(self.link.clone().trip(calls.clone())).await?;
+            open.clear();
+            for ((members, call), reply) in members.iter().zip(calls.iter()).zip(&replies) {
+                self.read(requests, members, Reply::open(reply, &call.nonce)?, &mut answers, &mut open)?;
+            }
+        }
+        let whole: Option<Vec<_>> = answers.into_iter().collect();
+        whole.ok_or_else(|| misread("the store's secret changes with every answer"))
+    }
+
+    fn parts<R: Request>(&self, requests: &[R], open: &[usize]) -> Vec<Part> {
+        // Requests for one key are in one group, in their order. A cluster's calls go to one slot each.
+        let mut groups: BTreeMap<(Secret, u16), Vec<usize>> = BTreeMap::new();
+        for &at in open {
+            let tag = requests[at].tag();
+            let slot = if self.link.address.is_cluster { tag } else { 0 };
+            groups.entry((self.link.secrets.of(tag), slot)).or_default().push(at);
+        }
+        groups.into_iter().flat_map(|((secret, _), members)| self.calls(requests, &secret, &members)).collect()
+    }
+
+    fn calls<R: Request>(&self, requests: &[R], secret: &Secret, members: &[usize]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let (mut from, mut bytes) = (0, 0);
+        for (n, &at) in members.iter().enumerate() {
+            let size = requests[at].size();
+            if n > from && (n - from == CALL_REQUESTS || bytes + size > CALL_BYTES) {
+                parts.push(self.part(requests, secret, &members[from..n], bytes));
+                (from, bytes) = (n, 0);
+            }
+            bytes += size;
+        }
+        parts.push(self.part(requests, secret, &members[from..], bytes));
+        parts
+    }
+
+    fn part<R: Request>(&self, requests: &[R], secret: &Secret, members: &[usize], bytes: usize) -> Part {
+        let mut roots = Vec::with_capacity(members.len());
+        let mut asked = Vec::with_capacity(bytes);
+        let mut before = None;
+        for &at in members {
+            roots.push(root(&self.link.config.prefix, requests[at].tag()));
+            requests[at].encode(before, secret, &mut asked);
+            before = Some(&requests[at]);
+        }
+        Part { members: members.to_vec(), call: Call::new(R::script(), secret, &roots, &asked) }
+    }
+
+    fn read<R: Request>(
+        &self,
+        requests: &[R],
+        members: &[usize],
+        mut reply: Reply<'_>,
+        answers: &mut [Option<R::Answer>],
+        again: &mut Vec<usize>,
+    ) -> Result<()> {
+        for &at in members {
+            match reply.u8()? {
+                b'S' => {
+                    self.link.secrets.learn(requests[at].tag(), reply.array()?);
+                    again.push(at);
+                }
+                b'V' => return Err(newer()),
+                b'X' => return Err(corrupt("the outcome or reason of a record is gone from beside it")),
+                word => answers[at] = Some(requests[at].decode(word, &mut reply)?),
+            }
+        }
+        reply.end()
+    }
+}

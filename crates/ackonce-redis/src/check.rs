@@ -1,0 +1,282 @@
+//! What a server's settings and role make of the promise.
+
+use std::collections::HashMap;
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+
+use crate::{Replicas, Unsafe};
+
+/// What one server says of itself.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// What to call it in a weakness: its address in a cluster, `the server` alone.
+    pub(crate) name: String,
+    /// The lines of INFO; `None` if it is forbidden.
+    pub(crate) info: Option<HashMap<String, String>>,
+    /// The answer to CONFIG GET; `None` if it is forbidden.
+    pub(crate) config: Option<HashMap<String, String>>,
+}
+
+/// What the store asks of servers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) unsafe_server: Unsafe,
+    pub(crate) replicas: Option<Replicas>,
+    pub(crate) is_cluster: bool,
+}
+
+/// The settings asked for with CONFIG GET.
+pub(crate) const SETTINGS: [&str; 6] = [
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "save",
+    "maxmemory-policy",
+    "hash-max-listpack-entries",
+    "hash-max-listpack-value",
+];
+
+/// `field:value` lines; the sections' headings begin with `#`.
+pub(crate) fn parse_info(text: &str) -> HashMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+impl Server {
+    fn info(&self, name: &str) -> &str {
+        self.info.as_ref().and_then(|info| info.get(name)).map_or("", String::as_str)
+    }
+
+    fn config(&self, name: &str) -> Option<&str> {
+        self.config.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// What weakens the promise on this server.
+    ///
+    /// # Errors
+    /// Why it is refused, naming the setting to change.
+    pub(crate) fn judge(&self, rules: Rules) -> Result<Vec<String>> {
+        let mut weak = Vec::new();
+        if self.info.is_none() {
+            weak.push("INFO is forbidden to this user: eviction, persistence and role are unknown".to_owned());
+            return Ok(weak);
+        }
+        self.version()?;
+        self.mode(rules.is_cluster)?;
+        self.role(rules.unsafe_server, &mut weak)?;
+        self.eviction(rules.unsafe_server, &mut weak)?;
+        self.persistence(&mut weak);
+        self.replication(rules, &mut weak);
+        Ok(weak)
+    }
+
+    /// Scripts that say what they need, and are refused before they begin, are new in Redis 7.
+    fn version(&self) -> Result<()> {
+        let version = self.info("redis_version");
+        match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
+            Some(major) if major < 7 => Err(refused(format!(
+                "{} is Redis {version}; this store needs Redis 7.0 or newer, or Valkey",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn mode(&self, is_cluster: bool) -> Result<()> {
+        match self.info("redis_mode") {
+            "sentinel" => Err(refused(format!("{} is a sentinel; connect to the primary", self.name))),
+            "cluster" if !is_cluster => {
+                Err(refused(format!("{} is in a cluster; use redis+cluster://", self.name)))
+            }
+            "standalone" if is_cluster => {
+                Err(refused(format!("{} is not in a cluster; use redis://", self.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn role(&self, policy: Unsafe, weak: &mut Vec<String>) -> Result<()> {
+        if self.info("loading") == "1" {
+            let message = format!("redis: {} is loading its data", self.name);
+            return Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+        }
+        if self.info("role") != "slave" {
+            return Ok(());
+        }
+        let takes_writes = self.info("slave_read_only") == "0";
+        match policy {
+            Unsafe::Downgrade if takes_writes => {
+                weak.push(format!(
+                    "{} is a replica that takes writes: what it records is lost when it next copies its primary",
+                    self.name
+                ));
+                Ok(())
+            }
+            _ => Err(Error::new(
+                ErrorKind::ReadOnly,
+                format!("redis: {} is a replica; connect to its primary", self.name),
+            )),
+        }
+    }
+
+    fn eviction(&self, policy: Unsafe, weak: &mut Vec<String>) -> Result<()> {
+        let evicts = self.config("maxmemory-policy").unwrap_or_else(|| self.info("maxmemory_policy"));
+        let is_limited = self.info("maxmemory") != "0";
+        if !is_limited || evicts == "noeviction" {
+            return Ok(());
+        }
+        match policy {
+            Unsafe::Refuse => Err(refused(format!(
+                "{} has maxmemory-policy {evicts}, which throws records out to make room; set it to noeviction, \
+                 or use a server of its own",
+                self.name
+            ))),
+            Unsafe::Downgrade => {
+                weak.push(format!(
+                    "maxmemory-policy {evicts}: records are thrown out to make room, and their messages run again"
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    fn persistence(&self, weak: &mut Vec<String>) {
+        let has_log = self.info("aof_enabled") == "1";
+        if !has_log {
+            match self.config("save") {
+                Some("") => weak.push(
+                    "appendonly no, save \"\": nothing is written to disk, a restart forgets every record".into(),
+                ),
+                _ => weak.push(
+                    "appendonly no: a crash or restart forgets what was recorded since the last snapshot".into(),
+                ),
+            }
+            return;
+        }
+        match self.config("appendfsync") {
+            Some("always") => {}
+            Some("everysec") => {
+                weak.push("appendfsync everysec: a power cut loses up to two seconds of records".into());
+            }
+            Some(other) => weak.push(format!(
+                "appendfsync {other}: a power cut loses what the operating system had not yet written"
+            )),
+            None => weak.push(
+                "appendfsync is unknown (CONFIG is forbidden to this user): a power cut may lose records".into(),
+            ),
+        }
+        if self.config("no-appendfsync-on-rewrite") == Some("yes") {
+            weak.push(
+                "no-appendfsync-on-rewrite yes: a power cut while the log is rewritten loses records".into(),
+            );
+        }
+    }
+
+    fn replication(&self, rules: Rules, weak: &mut Vec<String>) {
+        let has_replicas = !matches!(self.info("connected_slaves"), "" | "0");
+        match rules.replicas {
+            None if has_replicas || rules.is_cluster => weak.push(
+                "replication is asynchronous: a failover forgets records the new primary had not yet received"
+                    .into(),
+            ),
+            Some(replicas) => weak.push(format!(
+                "{} replicas confirm each change, but a failover may promote another one",
+                replicas.count
+            )),
+            None => {}
+        }
+    }
+
+    /// A limit under which buckets cost twice the memory; `None` if they are as they should be.
+    pub(crate) fn wasteful(&self) -> Option<String> {
+        let limits = [("hash-max-listpack-entries", 128_u64), ("hash-max-listpack-value", 64)];
+        let low = |(name, least): (&str, u64)| {
+            let value = self.config(name)?.parse().ok().filter(|v: &u64| *v < least)?;
+            Some(format!("{name} is {value}; below {least}, a settled record takes twice the memory"))
+        };
+        limits.into_iter().find_map(low)
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::new(ErrorKind::Config, format!("redis: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAFE: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n\
+                        loading:0\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n\
+                        connected_slaves:0\r\n";
+    const RULES: Rules = Rules { unsafe_server: Unsafe::Refuse, replicas: None, is_cluster: false };
+
+    fn server(changes: &str, config: &[(&str, &str)]) -> Server {
+        let mut info = parse_info(SAFE);
+        info.extend(parse_info(changes));
+        let defaults = [("appendfsync", "always"), ("save", ""), ("no-appendfsync-on-rewrite", "no")];
+        let config = defaults.iter().chain(config).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Server { name: "the server".into(), info: Some(info), config: Some(config.collect()) }
+    }
+
+    #[test]
+    fn a_safe_server_has_no_weakness() {
+        assert_eq!(server("", &[]).judge(RULES).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_loses_records_is_refused_by_its_name() {
+        let cases = [
+            ("maxmemory:1000\nmaxmemory_policy:allkeys-lru", ErrorKind::Config, "noeviction"),
+            ("maxmemory:1000\nmaxmemory_policy:volatile-ttl", ErrorKind::Config, "noeviction"),
+            ("role:slave\nslave_read_only:1", ErrorKind::ReadOnly, "replica"),
+            ("role:slave\nslave_read_only:0", ErrorKind::ReadOnly, "replica"),
+            ("redis_version:6.2.14", ErrorKind::Config, "7.0"),
+            ("redis_mode:cluster", ErrorKind::Config, "redis+cluster://"),
+            ("redis_mode:sentinel", ErrorKind::Config, "sentinel"),
+            ("loading:1", ErrorKind::Unavailable, "loading"),
+        ];
+        for (changes, kind, word) in cases {
+            let error = server(changes, &[]).judge(RULES).unwrap_err();
+            assert_eq!(error.kind(), kind, "{changes}");
+            assert!(error.to_string().contains(word), "{changes}: {error}");
+        }
+        // Without a limit nothing is thrown out, whatever the policy.
+        assert!(server("maxmemory_policy:allkeys-lru", &[]).judge(RULES).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_downgrade_lists_it_and_a_read_only_replica_stays_refused() {
+        let rules = Rules { unsafe_server: Unsafe::Downgrade, ..RULES };
+        for changes in ["maxmemory:1\nmaxmemory_policy:allkeys-lru", "role:slave\nslave_read_only:0"] {
+            assert_eq!(server(changes, &[]).judge(rules).unwrap().len(), 1, "{changes}");
+        }
+        assert!(server("role:slave\nslave_read_only:1", &[]).judge(rules).is_err());
+    }
+
+    #[test]
+    fn persistence_and_replication_are_told() {
+        let cases = [
+            ("aof_enabled:0", ("save", ""), "nothing is written"),
+            ("aof_enabled:0", ("save", "3600 1"), "last snapshot"),
+            ("", ("appendfsync", "everysec"), "two seconds"),
+            ("", ("appendfsync", "no"), "operating system"),
+            ("", ("no-appendfsync-on-rewrite", "yes"), "rewritten"),
+            ("connected_slaves:2", ("save", ""), "asynchronous"),
+        ];
+        for (changes, setting, word) in cases {
+            let weak = server(changes, &[setting]).judge(RULES).unwrap();
+            assert!(weak.len() == 1 && weak[0].contains(word), "{changes} {setting:?}: {weak:?}");
+        }
+        let dumb = Server { config: None, ..server("", &[]) };
+        assert!(dumb.judge(RULES).unwrap()[0].contains("unknown"));
+        let mute = Server { info: None, ..dumb };
+        assert!(mute.judge(RULES).unwrap()[0].contains("INFO is forbidden"));
+    }
+
+    #[test]
+    fn limits_that_cost_memory_are_told() {
+        assert_eq!(server("", &[("hash-max-listpack-entries", "128")]).wasteful(), None);
+        let low = server("", &[("hash-max-listpack-value", "32")]).wasteful().unwrap();
+        assert!(low.contains("hash-max-listpack-value is 32"), "{low}");
+    }
+}

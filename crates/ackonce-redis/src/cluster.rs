@@ -1,0 +1,92 @@
+//! Redis Cluster: each call goes to the node that has its slot.
+
+use futures_util::future::{join_all, try_join_all};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
+use redis::io::tcp::TcpSettings;
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+
+use crate::address::Address;
+use crate::connection::{enough, is_unknown_script, of_several, patience, wait};
+use crate::error::{Trouble, asking};
+use crate::script::Call;
+use crate::{RedisConfig, Replicas};
+
+/// How often the driver itself follows a redirection or tries another time, within the response time-out.
+/// Sending a script again is safe: what it does carries the attempt's token.
+const RETRIES: u32 = 3;
+
+pub(crate) async fn open(address: &Address, config: &RedisConfig) -> RedisResult<ClusterConnection> {
+    let builder = ClusterClient::builder(address.nodes.iter().cloned())
+        .retries(RETRIES)
+        .min_retry_wait(10)
+        .max_retry_wait(200)
+        .tcp_settings(TcpSettings::default().set_nodelay(true))
+        .connection_timeout(config.connect_timeout)
+        .response_timeout(patience(config))
+        .overall_response_timeout(Some(patience(config)));
+    #[cfg(feature = "tls")]
+    let builder = match crate::connection::certificates(config) {
+        Some(certificates) => builder.certs(certificates),
+        None => builder,
+    };
+    builder.build()?.get_async_connection().await
+}
+
+pub(crate) async fn trip(
+    cluster: &ClusterConnection,
+    calls: &[Call],
+    replicas: Option<Replicas>,
+) -> Result<Vec<Value>, Trouble> {
+    let answers = join_all(calls.iter().map(|call| one(cluster.clone(), call, replicas))).await;
+    answers.into_iter().collect::<Result<_, _>>().map_err(|trouble| of_several(trouble, calls.len()))
+}
+
+async fn one(
+    mut cluster: ClusterConnection,
+    call: &Call,
+    replicas: Option<Replicas>,
+) -> Result<Value, Trouble> {
+    let first = exchange(&mut cluster, call.by_name().clone(), call, replicas).await;
+    let unknown = match &first {
+        Ok(values) => values.iter().any(is_unknown_script),
+        Err(error) => error.code() == Some("NOSCRIPT"),
+    };
+    let values = if unknown { exchange(&mut cluster, call.by_text(), call, replicas).await } else { first };
+    let mut values = values.map_err(asking)?;
+    let confirmed = replicas.and_then(|_| values.pop());
+    let value = values.pop().unwrap_or_default().extract_error().map_err(asking)?;
+    enough(replicas, confirmed)?;
+    Ok(value)
+}
+
+/// With its WAIT, where there is one, on the same connection: elsewhere it would confirm nothing.
+async fn exchange(
+    cluster: &mut ClusterConnection,
+    cmd: Cmd,
+    call: &Call,
+    replicas: Option<Replicas>,
+) -> RedisResult<Vec<Value>> {
+    let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(&call.root, SlotAddr::Master));
+    let Some(replicas) = replicas else {
+        return Ok(vec![cluster.route_command(cmd, RoutingInfo::SingleNode(route)).await?]);
+    };
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.add_command(cmd).add_command(wait(replicas));
+    cluster.route_pipeline(pipeline, 0, 2, route).await
+}
+
+/// Every primary's answer.
+pub(crate) async fn ask_all(cluster: &mut ClusterConnection, cmd: &Cmd) -> RedisResult<Vec<(String, Value)>> {
+    let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+    let Value::Map(answers) = cluster.route_command(cmd.clone(), everywhere).await? else {
+        return Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "not an answer per node")));
+    };
+    let named = answers.into_iter().map(|(name, answer)| async move {
+        Ok((redis::from_redis_value::<String>(name)?, answer.extract_error()?))
+    });
+    try_join_all(named).await
+}

@@ -1,0 +1,178 @@
+//! How a store is connected.
+
+use std::fmt;
+use std::time::Duration;
+
+use ackonce::Result;
+
+use crate::RedisStore;
+
+/// What to do about a server that is set up to lose records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unsafe {
+    /// Do not work with it: [`Config`](ackonce::ErrorKind::Config) or
+    /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start, and within
+    /// [`with_check_interval`](RedisConfig::with_check_interval) when the setting changes later.
+    #[default]
+    Refuse,
+    /// Work with it, and list it in [`describe`](ackonce::Deduplicator::describe).
+    Downgrade,
+}
+
+/// How many replicas must have a change before it is answered (Redis's `WAIT`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many.
+    pub count: u32,
+    /// How long to wait for them. With fewer by then, the outcome is unknown: an
+    /// [`Unavailable`](ackonce::ErrorKind::Unavailable) error, and the same claim or settlement is repeated.
+    pub timeout: Duration,
+}
+
+/// How a store is connected; [`RedisStore::connect`] takes all defaults.
+///
+/// ```no_run
+/// # async fn connect() -> ackonce::Result<()> {
+/// use std::time::Duration;
+/// use ackonce_redis::RedisConfig;
+///
+/// let store = RedisConfig::new("redis://app:password@redis.internal/2")
+///     .with_prefix("billing")
+///     .with_response_timeout(Duration::from_secs(1))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RedisConfig {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) check_interval: Duration,
+    pub(crate) unsafe_server: Unsafe,
+    pub(crate) replicas: Option<Replicas>,
+    #[cfg(feature = "tls")]
+    pub(crate) root_certificate: Option<Vec<u8>>,
+    #[cfg(feature = "tls")]
+    pub(crate) client_certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl RedisConfig {
+    /// The defaults, for the server at `url`:
+    ///
+    /// | URL | what |
+    /// |---|---|
+    /// | `redis://[user][:password@]host[:port][/database]` | one server; port 6379 and database 0 unless given |
+    /// | `rediss://…` | the same over TLS (feature `tls`) |
+    /// | `redis+unix:///path[?db=2&user=…&pass=…]` | a Unix socket |
+    /// | `redis+cluster://[user][:password@]host[:port][,host[:port]…]` | Redis Cluster (feature `cluster`), found from any of the hosts |
+    /// | `rediss+cluster://…` | the same over TLS |
+    ///
+    /// `valkey` stands for `redis` anywhere. User and password are percent-encoded.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "ackonce".into(),
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(2),
+            check_interval: Duration::from_secs(30),
+            unsafe_server: Unsafe::Refuse,
+            replicas: None,
+            #[cfg(feature = "tls")]
+            root_certificate: None,
+            #[cfg(feature = "tls")]
+            client_certificate: None,
+        }
+    }
+
+    /// What the store's keys begin with (default `ackonce`): 1 to 64 bytes without braces. Stores with
+    /// different prefixes share nothing.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How long to try to connect before answering [`Unavailable`](ackonce::ErrorKind::Unavailable)
+    /// (default 2 s).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for an answer before saying [`Timeout`](ackonce::ErrorKind::Timeout), outcome unknown
+    /// (default 2 s). What [`with_replicas`](Self::with_replicas) waits comes on top. Keep it well below the
+    /// lease, since heartbeats wait here too, and above the longest stall that you know of (a fork for a
+    /// snapshot, a slow script of somebody else's).
+    #[must_use]
+    pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// How often the server's settings and role are looked at again (default 30 s), when something is asked of
+    /// it. They are looked at on every new connection anyway.
+    #[must_use]
+    pub fn with_check_interval(mut self, interval: Duration) -> Self {
+        self.check_interval = interval;
+        self
+    }
+
+    /// What to do about a server that is set up to lose records (default [`Unsafe::Refuse`]): one that evicts
+    /// keys to make room, or a replica that takes writes. A read-only replica is always refused.
+    #[must_use]
+    pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
+        self.unsafe_server = policy;
+        self
+    }
+
+    /// Answers only once that many replicas have the change (default: none). It makes a loss at a failover less
+    /// likely; it cannot exclude it, since it does not decide which replica is promoted. Each trip waits for
+    /// it, and so do those behind it on the connection.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: Replicas) -> Self {
+        self.replicas = Some(replicas);
+        self
+    }
+
+    /// Trusts this certificate authority (PEM) instead of those of the system.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
+    /// Shows this certificate with its private key (both PEM) to the server.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Connects, and looks at the server.
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn connect(self) -> Result<RedisStore> {
+        RedisStore::start(self).await
+    }
+}
+
+/// Without the URL, which may carry a password.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("prefix", &self.prefix)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("response_timeout", &self.response_timeout)
+            .field("check_interval", &self.check_interval)
+            .field("unsafe_server", &self.unsafe_server)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
+}

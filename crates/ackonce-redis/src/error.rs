@@ -1,0 +1,138 @@
+//! What Redis's errors mean to a caller: that the store could not answer, never that something is a duplicate.
+
+use ackonce::{Error, ErrorKind, Repeat};
+use redis::RedisError;
+
+/// An error, and whether the connection it came from must not be used again.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) error: Error,
+    pub(crate) is_broken: bool,
+}
+
+impl Trouble {
+    /// An answer that cannot be trusted: neither can the next one on this connection.
+    pub(crate) fn untrusted(error: Error) -> Self {
+        Self { error, is_broken: true }
+    }
+}
+
+/// Before anything was asked for: a repeat is safe.
+pub(crate) fn connecting(error: RedisError) -> Error {
+    let (kind, advice) = match judge(&error) {
+        (ErrorKind::Timeout, advice) => (ErrorKind::Unavailable, advice),
+        // What a server answers to AUTH and SELECT.
+        (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection"),
+        judged => judged,
+    };
+    let repeat = if kind == ErrorKind::Config { Repeat::Never } else { Repeat::Safe };
+    Error::new(kind, format!("redis: connecting: {advice}")).with_repeat(repeat).with_source(error)
+}
+
+/// After a script was sent. What the server refuses before it runs is known not to be applied.
+pub(crate) fn asking(error: RedisError) -> Trouble {
+    let (kind, advice) = judge(&error);
+    let is_refusal = matches!(
+        code(&error),
+        "OOM" | "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "NOREPLICAS" | "MISCONF" | "CLUSTERDOWN"
+    ) && !error.to_string().contains("script: ");
+    let repeat = match kind {
+        ErrorKind::Config | ErrorKind::Corrupt => Repeat::Never,
+        _ if is_refusal => Repeat::Safe,
+        _ => Repeat::Unknown,
+    };
+    // A replica will not turn into a primary for us, but the name we connect by may lead to the new one.
+    let is_broken = matches!(error.kind(), redis::ErrorKind::Io | redis::ErrorKind::Parse)
+        || error.is_unrecoverable_error()
+        || kind == ErrorKind::ReadOnly;
+    let error = Error::new(kind, format!("redis: {advice}")).with_repeat(repeat).with_source(error);
+    Trouble { error, is_broken }
+}
+
+/// The word a server's error begins with; empty for others.
+fn code(error: &RedisError) -> &str {
+    error.code().unwrap_or_default()
+}
+
+fn judge(error: &RedisError) -> (ErrorKind, &'static str) {
+    use ErrorKind as K;
+    if error.is_timeout() {
+        return (K::Timeout, "no answer came in time");
+    }
+    match error.kind() {
+        redis::ErrorKind::Io => return (K::Unavailable, "the connection was lost or could not be made"),
+        redis::ErrorKind::ClusterConnectionNotFound => {
+            return (K::Unavailable, "no node of the cluster can be reached for this");
+        }
+        redis::ErrorKind::AuthenticationFailed => {
+            return (K::Config, "user or password is not accepted");
+        }
+        redis::ErrorKind::InvalidClientConfig => return (K::Config, "the settings cannot work"),
+        _ => {}
+    }
+    match code(error) {
+        "OOM" => (K::Full, "no memory; raise maxmemory, or remember for a shorter window"),
+        "READONLY" => (K::ReadOnly, "the server is a replica; connect to its primary"),
+        "LOADING" => (K::Unavailable, "the server is loading its data"),
+        "MASTERDOWN" => (K::Unavailable, "the server is a replica that lost its primary"),
+        "BUSY" => (K::Unavailable, "the server is busy with a slow script"),
+        "MISCONF" => (K::Unavailable, "the server cannot write to its disk, and refuses writes until it can"),
+        "NOREPLICAS" => (K::Unavailable, "the server has too few good replicas (min-replicas-to-write)"),
+        "CLUSTERDOWN" | "TRYAGAIN" => (K::Unavailable, "the cluster cannot serve this slot now"),
+        "MOVED" | "ASK" | "CROSSSLOT" => (K::Config, "the server is in a cluster; use redis+cluster://"),
+        "NOAUTH" | "WRONGPASS" => (K::Config, "user or password is not accepted"),
+        "NOPERM" => (K::Config, "the user may not do that; the README lists what it needs"),
+        "WRONGTYPE" => (K::Corrupt, "a key of the store's holds something else"),
+        "UNKILLABLE" | "NOTBUSY" | "NOSCRIPT" => (K::Unavailable, "the script could not be run"),
+        _ if error.to_string().contains("max number of clients") => {
+            (K::Unavailable, "the server takes no more connections")
+        }
+        _ if error.to_string().contains("killed by user") => (K::Unavailable, "the script was killed"),
+        _ => (K::Protocol, "the server cannot do what it was asked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(line: &str) -> RedisError {
+        redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn no_error_is_an_answer() {
+        use {ErrorKind as K, Repeat as R};
+        let cases = [
+            ("OOM allow-oom flag is not set on the script", K::Full, R::Safe),
+            ("READONLY You can't write against a read only replica.", K::ReadOnly, R::Safe),
+            ("LOADING Redis is loading the dataset in memory", K::Unavailable, R::Safe),
+            ("MASTERDOWN Link with MASTER is down", K::Unavailable, R::Safe),
+            ("BUSY Redis is busy running a script.", K::Unavailable, R::Safe),
+            ("MISCONF Errors writing to the AOF file", K::Unavailable, R::Safe),
+            ("NOPERM this user has no permissions", K::Config, R::Never),
+            ("WRONGTYPE Operation against a key script: x, on @user_script:3.", K::Corrupt, R::Never),
+            ("OOM command not allowed script: x, on @user_script:3.", K::Full, R::Unknown),
+            ("ERR something script: x, on @user_script:3.", K::Protocol, R::Unknown),
+            ("MOVED 3999 127.0.0.1:6381", K::Config, R::Never),
+        ];
+        for (line, kind, repeat) in cases {
+            let trouble = asking(server(line));
+            assert_eq!((trouble.error.kind(), trouble.error.repeat()), (kind, repeat), "{line}");
+        }
+        assert!(asking(server("READONLY x")).is_broken, "the primary's name may lead elsewhere by now");
+        assert!(!asking(server("OOM x")).is_broken);
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_the_outcome_unknown() {
+        let lost = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        let trouble = asking(lost());
+        assert_eq!((trouble.error.kind(), trouble.error.repeat()), (ErrorKind::Unavailable, Repeat::Unknown));
+        assert!(trouble.is_broken);
+        let error = connecting(lost());
+        assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe));
+        let late = RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        assert_eq!(asking(late).error.kind(), ErrorKind::Timeout);
+    }
+}

@@ -1,0 +1,165 @@
+//! Looking into the store and tending it.
+
+use std::time::Duration;
+
+use ackonce::{
+    Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats, Tended,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::RedisStore;
+use crate::names::{Field, TAGS};
+use crate::reply::misread;
+use crate::requests::{At, Look, Seen};
+use crate::walk::{Listed, Steps};
+
+#[async_trait]
+impl Inspect for RedisStore {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        match self.look(At::Key(key), b'G').await? {
+            Seen::Record(_, record) => Ok(Some(record)),
+            Seen::Tended(..) => Ok(None),
+        }
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page> {
+        let after = query.after.as_deref().map(place).transpose()?;
+        let only = query.state.map(code);
+        let limit = query.limit.max(1);
+        let mut found: Vec<(Listed, u64)> = Vec::new();
+        let mut steps = Steps::from(after.map_or(0, |(tag, _)| tag));
+        while found.len() <= limit {
+            let tags = steps.tags();
+            if tags.is_empty() {
+                break;
+            }
+            let (rows, now) = self.inner.list_tags(&tags, only).await?;
+            steps.saw(rows.len());
+            let new = rows.into_iter().filter(|l| after.is_none_or(|a| (l.tag, l.field) > a));
+            found.extend(new.map(|listed| (listed, now)));
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(listed, _)| name(listed));
+        Ok(Page { entries: self.entries(found).await?, next })
+    }
+
+    /// Counts every record, some thousand per trip. `bytes` is what Redis says the keys take (`MEMORY USAGE`),
+    /// without their places in its own tables: about three bytes less per record than its memory grows by.
+    async fn stats(&self) -> Result<Stats> {
+        let mut stats = Stats { bytes: Some(0), ..Stats::default() };
+        let mut steps = Steps::from(0);
+        loop {
+            let tags = steps.tags();
+            if tags.is_empty() {
+                return Ok(stats);
+            }
+            let mut rows = 0;
+            for (counts, bytes) in self.inner.count_tags(&tags).await? {
+                let [claimed, released, done, buried] = counts;
+                rows += counts.iter().sum::<u64>();
+                stats.claimed += claimed;
+                stats.released += released;
+                stats.done += done;
+                stats.buried += buried;
+                stats.bytes = stats.bytes.zip(bytes).map(|(all, these)| all + these);
+            }
+            steps.saw(usize::try_from(rows).unwrap_or(usize::MAX));
+        }
+    }
+
+    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend("forget", b'F', key, note).await
+    }
+
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend("redrive", b'R', key, note).await
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        let mut dropped = 0;
+        let mut steps = Steps::from(0);
+        loop {
+            let tags = steps.tags();
+            if tags.is_empty() {
+                return Ok(dropped);
+            }
+            let swept = self.inner.sweep_tags(&tags).await?;
+            dropped += swept.dropped;
+            steps.saw(usize::try_from(swept.seen).unwrap_or(usize::MAX));
+        }
+    }
+}
+
+impl RedisStore {
+    async fn look(&self, at: At<'_>, what: u8) -> Result<Seen> {
+        let mut seen = self.inner.ask(&[Look { at, what }]).await?;
+        seen.pop().ok_or_else(|| misread("nothing came back"))
+    }
+
+    async fn tend(&self, operation: &'static str, what: u8, key: &Key, note: &Note) -> Result<Tended> {
+        match self.look(At::Key(key), what).await? {
+            Seen::Tended(tended, before) => {
+                if let Some(before) = before {
+                    note.audit(operation, key, before);
+                }
+                Ok(tended)
+            }
+            Seen::Record(..) => Err(misread("a record came back for a change")),
+        }
+    }
+
+    /// Outcomes and reasons are fetched for what is on the page alone.
+    async fn entries(&self, found: Vec<(Listed, u64)>) -> Result<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(found.len());
+        for (listed, now) in found {
+            let digest = name(&listed);
+            if !listed.row.has_body {
+                entries.push(entry(digest, &listed, now, listed.row.clone().record(now, None)?));
+                continue;
+            }
+            // It may have been forgotten or redriven since; then it is not of this page any more.
+            let seen = self.look(At::Listed(listed.tag, listed.field), b'G').await?;
+            if let Seen::Record(row, record) = seen
+                && row.state == listed.row.state
+            {
+                entries.push(entry(digest, &listed, now, record));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+fn entry(digest: Bytes, listed: &Listed, now: u64, record: Record) -> Entry {
+    Entry {
+        digest,
+        scope: None,
+        id: None,
+        record,
+        expires_in: Duration::from_micros(listed.row.expires.saturating_sub(now)),
+        lease_ends_in: Duration::from_micros(listed.row.lease_ends.saturating_sub(now)),
+    }
+}
+
+fn code(state: State) -> u8 {
+    match state {
+        State::Claimed => 0,
+        State::Released => 1,
+        State::Done => 2,
+        State::Buried => 3,
+    }
+}
+
+/// The name a record is filed under: its tag and its field. It is the cursor, too.
+fn name(listed: &Listed) -> Bytes {
+    [listed.tag.to_be_bytes().as_slice(), &listed.field].concat().into()
+}
+
+fn place(cursor: &[u8]) -> Result<(u16, Field)> {
+    let split = cursor.split_first_chunk::<2>().map(|(tag, rest)| (u16::from_be_bytes(*tag), rest));
+    let place = split.and_then(|(tag, rest)| Some((tag, Field::try_from(rest).ok()?)));
+    place
+        .filter(|(tag, _)| *tag < TAGS)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, "redis: not a cursor of this store"))
+}

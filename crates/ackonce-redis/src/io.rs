@@ -1,0 +1,50 @@
+//! A thread with a runtime of its own for all that is sent and received.
+//!
+//! The user's runtime may be blocked by a handler; the connection must be driven all the same, or the core's
+//! heartbeat, which asks from its own thread, would wait for it and lose its lease. One thread is also the
+//! faster way to drive one connection: no work moves between threads.
+
+use std::future::Future;
+use std::thread;
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Io {
+    handle: Handle,
+    /// Dropped with this, which is what the thread waits for.
+    _alive: oneshot::Sender<()>,
+}
+
+impl Io {
+    pub(crate) fn start() -> Result<Self> {
+        let failed = |e: std::io::Error| {
+            Error::new(ErrorKind::Unavailable, "redis: the connection's thread could not be started")
+                .with_repeat(Repeat::Safe)
+                .with_source(e)
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (_alive, ended) = oneshot::channel::<()>();
+        let run = move || {
+            let _ = runtime.block_on(ended);
+            // A look-up of a host's name may still be going on; nobody waits for it any more.
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("ackonce-redis".into()).spawn(run).map_err(failed)?;
+        Ok(Self { handle, _alive })
+    }
+
+    /// Runs it on the thread, to its end: a caller that goes away leaves the request to be carried out.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.handle.spawn(task).await.unwrap_or_else(|e| {
+            Err(Error::new(ErrorKind::Unavailable, "redis: the connection's thread has ended").with_source(e))
+        })
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod batch;
+mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod config;
+mod connection;
+mod error;
+mod inspect;
+mod io;
+mod link;
+mod names;
+mod reply;
+mod requests;
+mod row;
+mod script;
+mod store;
+mod walk;
+
+pub use config::{RedisConfig, Replicas, Unsafe};
+pub use store::{MAX_VALUE_LEN, RedisStore};

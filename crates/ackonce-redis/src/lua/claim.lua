@@ -1,0 +1,78 @@
+-- Claims. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string, which is cheaper here
+-- than a string for each:
+--   field 15 | token 16 | parts 1 [| lease 7 | window 7, unless as before: parts 1] [| print 8: parts 2]
+-- The answers, after nonce 16 and now 7: A fence 8, attempt 4, previous 1 | B free in 7 | D or M record |
+-- S the bucket's other secret | V of a newer version | X an outcome is missing. Says what protocol::claim says.
+local secret = ARGV[2]
+local GRANTED = pack('>c1I8I4B', 'A', now, 1, NONE)
+
+-- What claims with the same lease and window have in common: when they end and expire, and the row of a first
+-- attempt up to its token.
+local window, ends, expires, first
+
+local function spans(lease, as_window)
+    window = as_window
+    ends = min(now + lease, LAST)
+    expires = min(ends + window, LAST)
+    first = pack('>I7I7I7BI4I8', expires, ends, now, CLAIMED, 1, now)
+end
+
+local function claim(root, field, token, print)
+    local key, depth, row, meta = find(root, field, secret)
+    if not key then return depth end
+    if not row then
+        save(root, key, depth, meta, secret, field, first .. token .. print, expires, true)
+        return GRANTED
+    end
+    local attempt, previous, fence = 0, NONE, nil
+    if now < expires_of(row) then
+        local known = print_of(row)
+        if known ~= '' then
+            if print ~= '' and print ~= known then return record('M', root, field, row) end
+            print = known
+        end
+        local state = state_of(row)
+        if state == DONE or state == BURIED then return record('D', root, field, row) end
+        local was_to_expire, was_to_end, _, flags, holder
+        was_to_expire, was_to_end, _, flags, attempt, fence, holder = parse(ROW, row)
+        previous = previous_of(flags)
+        local same = holder == token and flags < TOKENLESS
+        if state == CLAIMED and same then
+            -- The same claim again: the reply was lost. It is answered as before, and held from now.
+            was_to_end = max(ends, was_to_end)
+            was_to_expire = max(min(was_to_end + window, LAST), was_to_expire)
+            row = pack('>I7I7', was_to_expire, was_to_end) .. sub(row, 15)
+            save(root, key, depth, meta, secret, field, row, was_to_expire, false)
+            return pack('>c1I8I4B', 'A', fence, attempt, previous)
+        end
+        if state == CLAIMED and now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
+        if state == CLAIMED then previous = VANISHED end
+        -- A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
+        if state == RELEASED and same then return pack('>c1I7', 'B', 0) end
+    else
+        fence = fence_of(row)
+    end
+    -- A fence outlives its window as long as the row is still there, and the clock carries it on after that.
+    fence = max(fence + 1, now)
+    attempt = min(attempt + 1, 4294967295)
+    row = pack(ROW, expires, ends, now, CLAIMED + PREVIOUS * previous, attempt, fence, token) .. print
+    save(root, key, depth, meta, secret, field, row, expires, false)
+    return pack('>c1I8I4B', 'A', fence, attempt, previous)
+end
+
+local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
+for i = 1, #KEYS do
+    local field, token, parts, lease, as_window
+    field, token, parts, at = parse('>c15c16B', requests, at)
+    if parts % 2 == 1 then
+        lease, as_window, at = parse('>I7I7', requests, at)
+        spans(lease, as_window)
+    end
+    local print = ''
+    if parts >= 2 then
+        print = sub(requests, at, at + 7)
+        at = at + 8
+    end
+    answers[i + 2] = claim(KEYS[i], field, token, print)
+end
+return table.concat(answers)

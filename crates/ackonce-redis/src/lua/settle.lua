@@ -1,0 +1,76 @@
+-- Settlements. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string:
+--   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease 7 | window 7, unless as before: parts 1]
+--   [| length 4 | outcome or reason: parts 2]
+-- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
+-- The answers, after nonce 16 and now 7: Y yes | L lost | S, V as of claims. Says what protocol::settle says.
+local secret = ARGV[2]
+local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
+local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
+
+-- What settlements with the same lease and window have in common: when a lease ends and a record expires, and
+-- the settled form of that moment, where it has one.
+local lease, window, expires, settled_expires, settled
+
+local function spans(as_lease, as_window)
+    lease, window = as_lease, as_window
+    expires = min(now + window, LAST)
+    local seconds = ceil(expires / 1000000)
+    settled_expires, settled = seconds * 1000000, window >= SHORTEST and pack('>I4', seconds)
+end
+
+local function settle(root, field, held, action, body)
+    local key, depth, row, meta = find(root, field, secret)
+    if not key then return depth end
+    if not row or now >= expires_of(row) then return 'L' end
+    local becomes = BECOMES[action]
+    if not is_full(row) then
+        local same = sub(row, 12, 13) == sub(held, 9, 10) and fence_of(row) == parse('>I8', held)
+        return becomes == DONE and same and 'Y' or 'L'
+    end
+    local flags, a, b, c, attempt, _, top = byte(row, 22, 28)
+    if sub(row, 27, 50) ~= held or flags >= TOKENLESS then return 'L' end
+    local state = flags % 4
+    if state ~= CLAIMED then return state == becomes and 'Y' or 'L' end
+
+    -- Done and nothing else, claimed when the fence says, fence and attempt of few bits.
+    if action == 'C' and settled and a + b + c == 0 and attempt < 16 and top < 16
+        and sub(row, 15, 21) == sub(row, 28, 34) then
+        row = settled .. char(attempt * 16 + top) .. sub(row, 29, 36) .. sub(row, 51)
+        save(root, key, depth, meta, secret, field, row, settled_expires, false)
+        return 'Y'
+    end
+    local ends, claimed, _, attempts = parse('>I7I7BI4', row, 8)
+    local previous, as_expires = previous_of(flags), expires
+    if action == 'E' then
+        ends = min(now + lease, LAST)
+        as_expires = min(ends + window, LAST)
+    elseif action == 'R' then
+        previous = HANDED_BACK
+    elseif action == 'F' then
+        attempts = max(attempts - 1, 0)
+        -- What a vanished attempt may have done is not undone by one that was handed back after it.
+        if previous ~= VANISHED then previous = HANDED_BACK end
+    end
+    flags = becomes + PREVIOUS * previous
+    if body then
+        flags = flags + BODY
+        -- It goes a minute after its row, which alone decides.
+        call('SET', body_key(root, field), sub(held, 1, 8) .. body, 'PXAT', ceil(expires / 1000) + 60000)
+    end
+    row = pack('>I7I7I7BI4', as_expires, ends, claimed, flags, attempts) .. held .. sub(row, 51)
+    save(root, key, depth, meta, secret, field, row, as_expires, false)
+    return 'Y'
+end
+
+local answers, settlements, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
+for i = 1, #KEYS do
+    local field, held, action, parts, as_lease, as_window, body
+    field, held, action, parts, at = parse('>c15c24c1B', settlements, at)
+    if parts % 2 == 1 then
+        as_lease, as_window, at = parse('>I7I7', settlements, at)
+        spans(as_lease, as_window)
+    end
+    if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
+    answers[i + 2] = settle(KEYS[i], field, held, action, body)
+end
+return table.concat(answers)

@@ -1,0 +1,42 @@
+-- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, and all of them in one
+-- string:
+--   field 15 | what to do 1: G get, F forget, R redrive
+-- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
+-- D record | Y the state before 1 | S, V, X as of claims. Says what protocol::tendable and redriven say.
+local secret = ARGV[2]
+
+-- The row stays, expired, so that the next fence is above it.
+local function forgotten(row)
+    if not is_full(row) then return '\0\0\0\0' .. sub(row, 5) end
+    return pack('>I7', 0) .. sub(row, 8, 21) .. char(byte(row, 22) % BODY) .. sub(row, 23)
+end
+
+local function redriven(row)
+    local flags = RELEASED + PREVIOUS * HANDED_BACK
+    if is_full(row) then return sub(row, 1, 21) .. pack('>BI4', flags, 0) .. sub(row, 27) end
+    local fence = fence_of(row)
+    return pack(ROW, expires_of(row), 0, fence, flags + TOKENLESS, 0, fence, string.rep('\0', 16))
+        .. print_of(row)
+end
+
+local function tend(root, field, what)
+    local key, depth, row, meta = find(root, field, secret)
+    if not key then return depth end
+    if not row or now >= expires_of(row) then return 'N' end
+    if what == 'G' then return record('D', root, field, row) end
+    local state = state_of(row)
+    if state == CLAIMED and now < parse('>I7', row, 8) then return 'I' end
+    if what == 'R' and state ~= DONE and state ~= BURIED then return 'N' end
+    local new = what == 'F' and forgotten(row) or redriven(row)
+    save(root, key, depth, meta, secret, field, new, expires_of(new), false)
+    if has_body(row) then call('DEL', body_key(root, field)) end
+    return 'Y' .. char(state)
+end
+
+local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
+for i = 1, #KEYS do
+    local field, what
+    field, what, at = parse('>c15c1', requests, at)
+    answers[i + 2] = tend(KEYS[i], field, what)
+end
+return table.concat(answers)

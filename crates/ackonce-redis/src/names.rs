@@ -1,0 +1,90 @@
+//! What records are filed under: a tag, which is a cluster slot's worth of keys, and a field in it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ackonce::Key;
+use sha2::{Digest, Sha256};
+
+/// A store's own key for its digests, kept in Redis: nobody who sends messages knows it, so nobody can look
+/// for two IDs that meet.
+pub(crate) type Secret = [u8; 16];
+/// 120 bits of the keyed digest. With the tag's 14 bits that is more than the 128 that DESIGN.md asks for.
+pub(crate) type Field = [u8; 15];
+
+/// How many tags there are. One million records make 61 of each: full enough to share a bucket's cost, and far
+/// enough from splitting it.
+pub(crate) const TAGS: u16 = 1 << 14;
+
+/// The first 14 bits of a key's digest. They are not keyed, so that all clients of a cluster agree on the
+/// slot; somebody who crowds one tag on purpose makes its buckets split by bits that are.
+pub(crate) fn tag(key: &Key) -> u16 {
+    let digest = key.digest();
+    u16::from_be_bytes([digest[0], digest[1]]) >> 2
+}
+
+pub(crate) fn field(secret: &Secret, key: &Key) -> Field {
+    // Both have a fixed length, so one cannot run into the other, and the result is cut: a keyed hash.
+    let digest = Sha256::new().chain_update(secret).chain_update(key.digest()).finalize();
+    let mut field = [0; 15];
+    field.copy_from_slice(&digest[..15]);
+    field
+}
+
+/// The key of a tag's root bucket. The braces are a cluster's hash tag: all of a tag is in one slot.
+pub(crate) fn root(prefix: &str, tag: u16) -> Vec<u8> {
+    format!("{prefix}:{{{tag:04x}}}").into_bytes()
+}
+
+/// The key of the store's secret.
+pub(crate) fn secret_key(prefix: &str) -> String {
+    format!("{prefix}:secret")
+}
+
+/// The secrets in use.
+///
+/// A bucket carries the secret that its fields were made with. It is the store's, except for a while after
+/// somebody flushed the database under running clients, when a newcomer has made another one: then whoever
+/// meets the bucket is told its secret, and asks again.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    current: Secret,
+    others: HashMap<u16, Secret>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("others", &self.others.len()).finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// The one to try first for a tag.
+    pub(crate) fn of(&self, tag: u16) -> Secret {
+        let known = self.lock();
+        known.others.get(&tag).copied().unwrap_or(known.current)
+    }
+
+    /// What new buckets are made with.
+    pub(crate) fn set_current(&self, secret: Secret) {
+        self.lock().current = secret;
+    }
+
+    /// A bucket of that tag has another one.
+    pub(crate) fn learn(&self, tag: u16, secret: Secret) {
+        let mut known = self.lock();
+        if secret == known.current {
+            known.others.remove(&tag);
+        } else {
+            known.others.insert(tag, secret);
+        }
+    }
+
+    /// Held for a look-up, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,251 @@
+//! What is asked of the scripts, and what they answer, byte for byte as `lua/*.lua` say.
+
+use std::time::Duration;
+
+use ackonce::{
+    Attempt, ClaimRequest, Claimed, Key, Lease, Previous, Record, Result, Settle, Settled, Settlement, State,
+    Tended, Token,
+};
+use bytes::Bytes;
+
+use crate::names::{Field, Secret, field, tag};
+use crate::reply::{Reply, misread};
+use crate::row::{Row, corrupt};
+use crate::script::{CLAIM, SETTLE, Script, TEND};
+
+/// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
+const EVER: u64 = 1 << 51;
+
+/// One request in a batch.
+pub(crate) trait Request: Sync {
+    type Answer: Send;
+
+    fn script() -> &'static Script;
+
+    fn tag(&self) -> u16;
+
+    /// About how many bytes it will be.
+    fn size(&self) -> usize {
+        64
+    }
+
+    /// The field it is filed under, and what is asked about it. `before` is the request before it in the call.
+    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>);
+
+    fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Self::Answer>;
+}
+
+fn span(out: &mut Vec<u8>, span: Duration) {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX).min(EVER);
+    out.extend_from_slice(&micros.to_be_bytes()[1..]);
+}
+
+/// Which parts of a request follow: spans other than those before, and a fingerprint or body.
+fn parts(spans: bool, rest: bool) -> u8 {
+    u8::from(spans) + 2 * u8::from(rest)
+}
+
+fn unknown_word(word: u8) -> ackonce::Error {
+    misread(&format!("`{}` is not an answer", word.escape_ascii()))
+}
+
+impl Request for ClaimRequest {
+    type Answer = Claimed;
+
+    fn script() -> &'static Script {
+        &CLAIM
+    }
+
+    fn tag(&self) -> u16 {
+        tag(&self.key)
+    }
+
+    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+        let has_spans = before.is_none_or(|b| (b.lease, b.window) != (self.lease, self.window));
+        out.extend_from_slice(&field(secret, &self.key));
+        out.extend_from_slice(&self.token.0);
+        out.push(parts(has_spans, self.fingerprint.is_some()));
+        if has_spans {
+            span(out, self.lease);
+            span(out, self.window);
+        }
+        if let Some(fingerprint) = &self.fingerprint {
+            out.extend_from_slice(&fingerprint.0[..8]);
+        }
+    }
+
+    fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Claimed> {
+        Ok(match word {
+            b'A' => Claimed::Acquired(lease(&self.key, self.token, reply)?),
+            b'B' => Claimed::Busy { free_in: Duration::from_micros(reply.u56()?) },
+            b'D' => Claimed::Done(record(reply)?.1),
+            b'M' => Claimed::Mismatch(record(reply)?.1),
+            _ => return Err(unknown_word(word)),
+        })
+    }
+}
+
+fn lease(key: &Key, token: Token, reply: &mut Reply<'_>) -> Result<Lease> {
+    Ok(Lease {
+        key: key.clone(),
+        token,
+        fence: reply.u64()?,
+        attempt: reply.u32()?,
+        previous: match reply.u8()? {
+            0 => Previous::None,
+            1 => Previous::Released,
+            2 => Previous::Vanished,
+            _ => return Err(corrupt("how the attempt before ended is not known")),
+        },
+    })
+}
+
+/// A row with its record.
+pub(crate) fn record(reply: &mut Reply<'_>) -> Result<(Row, Record)> {
+    let row = Row::read(reply)?;
+    let body = match reply.u32()? {
+        0 => None,
+        n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
+    };
+    let record = row.clone().record(reply.now, body)?;
+    Ok((row, record))
+}
+
+/// The script's word for an action, and what is to be kept beside the row.
+fn words(action: &Settle) -> (u8, Option<&[u8]>) {
+    match action {
+        Settle::Complete { outcome: None, .. } => (b'C', None),
+        Settle::Complete { outcome: Some(outcome), .. } => (b'O', Some(outcome)),
+        Settle::Bury { reason, .. } => (b'X', Some(reason.as_bytes())),
+        Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
+        Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
+        Settle::Extend { .. } => (b'E', None),
+    }
+}
+
+/// An action's lease and window.
+fn spans_of(action: &Settle) -> (Duration, Duration) {
+    match action {
+        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Release { window, .. } => {
+            (Duration::ZERO, *window)
+        }
+        Settle::Extend { lease, window } => (*lease, *window),
+    }
+}
+
+/// How many bytes a settlement leaves beside its row.
+pub(crate) fn body_len(action: &Settle) -> usize {
+    words(action).1.map_or(0, <[u8]>::len)
+}
+
+impl Request for Settlement {
+    type Answer = Settled;
+
+    fn size(&self) -> usize {
+        64 + body_len(&self.action)
+    }
+
+    fn script() -> &'static Script {
+        &SETTLE
+    }
+
+    fn tag(&self) -> u16 {
+        tag(&self.key)
+    }
+
+    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+        let spans = spans_of(&self.action);
+        let has_spans = before.is_none_or(|b| spans_of(&b.action) != spans);
+        let (action, body) = words(&self.action);
+        out.extend_from_slice(&field(secret, &self.key));
+        out.extend_from_slice(&self.fence.to_be_bytes());
+        out.extend_from_slice(&self.token.0);
+        out.push(action);
+        out.push(parts(has_spans, body.is_some()));
+        if has_spans {
+            span(out, spans.0);
+            span(out, spans.1);
+        }
+        if let Some(body) = body {
+            // No longer than MAX_VALUE_LEN, which was looked at before.
+            out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(body);
+        }
+    }
+
+    fn decode(&self, word: u8, _: &mut Reply<'_>) -> Result<Settled> {
+        match word {
+            b'Y' => Ok(Settled::Yes),
+            b'L' => Ok(Settled::Lost),
+            _ => Err(unknown_word(word)),
+        }
+    }
+}
+
+/// Looking at one record, or tending it.
+#[derive(Debug)]
+pub(crate) struct Look<'k> {
+    pub(crate) at: At<'k>,
+    /// `G` get, `F` forget, `R` redrive.
+    pub(crate) what: u8,
+}
+
+/// How the record is known.
+#[derive(Debug)]
+pub(crate) enum At<'k> {
+    Key(&'k Key),
+    /// By the name it was listed under.
+    Listed(u16, Field),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Record(Row, Record),
+    Tended(Tended, Option<State>),
+}
+
+impl Request for Look<'_> {
+    type Answer = Seen;
+
+    fn script() -> &'static Script {
+        &TEND
+    }
+
+    fn tag(&self) -> u16 {
+        match &self.at {
+            At::Key(key) => tag(key),
+            At::Listed(tag, _) => *tag,
+        }
+    }
+
+    fn encode(&self, _: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+        let field = match &self.at {
+            At::Key(key) => field(secret, key),
+            At::Listed(_, field) => *field,
+        };
+        out.extend_from_slice(&field);
+        out.push(self.what);
+    }
+
+    fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Seen> {
+        Ok(match word {
+            b'D' => {
+                let (row, record) = record(reply)?;
+                Seen::Record(row, record)
+            }
+            b'Y' => {
+                let before = match reply.u8()? {
+                    0 => State::Claimed,
+                    1 => State::Released,
+                    2 => State::Done,
+                    _ => State::Buried,
+                };
+                Seen::Tended(Tended::Yes, Some(before))
+            }
+            b'N' => Seen::Tended(Tended::Nothing, None),
+            b'I' => Seen::Tended(Tended::InFlight, None),
+            _ => return Err(unknown_word(word)),
+        })
+    }
+}

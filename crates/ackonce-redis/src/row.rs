@@ -1,0 +1,121 @@
+//! A row as the scripts write it (`lua/row.lua`), read for records.
+
+use ackonce::{Error, ErrorKind, Fingerprint, Record, Result, State};
+use bytes::Bytes;
+use std::time::Duration;
+
+use crate::reply::Reply;
+
+const FULL: [usize; 2] = [50, 58];
+const SETTLED: [usize; 2] = [13, 21];
+/// Flags of a full row.
+const BODY: u8 = 16;
+
+/// One row. Moments are microseconds of the server's clock since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) state: State,
+    pub(crate) expires: u64,
+    pub(crate) lease_ends: u64,
+    claimed: u64,
+    attempt: u32,
+    fence: u64,
+    fingerprint: Option<Fingerprint>,
+    /// An outcome or a reason lies beside it.
+    pub(crate) has_body: bool,
+}
+
+impl Row {
+    /// The row that comes next in a reply, with its length before it.
+    pub(crate) fn read(reply: &mut Reply<'_>) -> Result<Self> {
+        let len = usize::from(reply.u8()?);
+        match len {
+            _ if FULL.contains(&len) => Self::full(reply, len == FULL[1]),
+            _ if SETTLED.contains(&len) => Self::settled(reply, len == SETTLED[1]),
+            _ => Err(newer()),
+        }
+    }
+
+    fn full(reply: &mut Reply<'_>, has_print: bool) -> Result<Self> {
+        let (expires, lease_ends, claimed) = (reply.u56()?, reply.u56()?, reply.u56()?);
+        let flags = reply.u8()?;
+        let attempt = reply.u32()?;
+        let fence = reply.u64()?;
+        reply.bytes(16)?;
+        Ok(Self {
+            state: match flags % 4 {
+                0 => State::Claimed,
+                1 => State::Released,
+                2 => State::Done,
+                _ => State::Buried,
+            },
+            expires,
+            lease_ends,
+            claimed,
+            attempt,
+            fence,
+            fingerprint: print(reply, has_print)?,
+            has_body: flags & BODY != 0,
+        })
+    }
+
+    fn settled(reply: &mut Reply<'_>, has_print: bool) -> Result<Self> {
+        let expires = u64::from(reply.u32()?) * 1_000_000;
+        let packed = reply.u56()?;
+        reply.bytes(2)?;
+        let fence = packed & ((1 << 52) - 1);
+        Ok(Self {
+            state: State::Done,
+            expires,
+            lease_ends: 0,
+            claimed: fence,
+            attempt: u32::try_from(packed >> 52).unwrap_or(u32::MAX),
+            fence,
+            fingerprint: print(reply, has_print)?,
+            has_body: false,
+        })
+    }
+
+    /// The record at `now`, with the outcome or reason that was beside it.
+    pub(crate) fn record(self, now: u64, body: Option<Bytes>) -> Result<Record> {
+        let (outcome, reason) = match self.state {
+            State::Buried => {
+                let text = body.map(|b| String::from_utf8(b.into())).transpose();
+                (None, text.map_err(|_| corrupt("a reason is not text"))?)
+            }
+            _ => (body, None),
+        };
+        Ok(Record {
+            state: self.state,
+            fence: self.fence,
+            attempt: self.attempt,
+            fingerprint: self.fingerprint,
+            outcome,
+            reason,
+            age: Duration::from_micros(now.saturating_sub(self.claimed)),
+        })
+    }
+}
+
+/// Eight bytes are kept, padded with zeros.
+fn print(reply: &mut Reply<'_>, has_print: bool) -> Result<Option<Fingerprint>> {
+    if !has_print {
+        return Ok(None);
+    }
+    let mut print = [0; 16];
+    print[..8].copy_from_slice(reply.bytes(8)?);
+    Ok(Some(Fingerprint(print)))
+}
+
+/// A row or bucket of a form that this version does not write.
+pub(crate) fn newer() -> Error {
+    Error::new(
+        ErrorKind::NewerSchema,
+        "redis: a record has a form that this version does not know; upgrade ackonce-redis",
+    )
+}
+
+/// Something is not as the scripts leave it.
+pub(crate) fn corrupt(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("redis: {what}"))
+}

@@ -1,0 +1,180 @@
+//! The scripts against the protocol: the same random steps on Redis and on the in-memory store, which runs
+//! `ackonce::protocol`, are answered the same.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use ackonce::{
+    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Lease, MemoryStore, Note, Record,
+    Settle, Settlement, Tended, Token,
+};
+use common::{HOUR, key};
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+const KEYS: usize = 4;
+const STEPS: usize = 2000;
+
+/// A lease as each of the two gave it.
+#[derive(Clone)]
+struct Both {
+    memory: Lease,
+    redis: Lease,
+}
+
+/// What two records of different stores have in common.
+fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
+    let print = record.fingerprint.map(|f| f.0[..8].to_vec());
+    (record.state, record.attempt, print, record.outcome.clone(), record.reason.clone())
+}
+
+fn span(rng: &mut impl Rng) -> Duration {
+    if rng.random_ratio(1, 6) { Duration::ZERO } else { HOUR }
+}
+
+fn print(rng: &mut impl Rng) -> Option<Fingerprint> {
+    [None, None, Some("one"), Some("one"), Some("two")][rng.random_range(0..5)]
+        .map(|p: &str| Fingerprint::of(p.as_bytes()))
+}
+
+fn action(rng: &mut impl Rng) -> Settle {
+    let window = span(rng);
+    match rng.random_range(0..7) {
+        0 | 1 => Settle::Complete { window, outcome: None },
+        2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
+        3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
+        4 => Settle::Release { attempt: Attempt::Counts, window },
+        5 => Settle::Release { attempt: Attempt::Refunded, window },
+        _ => Settle::Extend { lease: span(rng), window },
+    }
+}
+
+struct Pair {
+    memory: MemoryStore,
+    redis: ackonce_redis::RedisStore,
+    rng: SmallRng,
+    /// Of each key: the attempts made so far.
+    tokens: Vec<Vec<Token>>,
+    leases: Vec<Vec<Both>>,
+}
+
+impl Pair {
+    async fn claim(&mut self) {
+        let requests: Vec<_> = (0..self.rng.random_range(1..4)).map(|_| self.request()).collect();
+        let expected = self.memory.claim(&requests).await.unwrap();
+        let answers = self.redis.claim(&requests).await.unwrap();
+        for ((request, expected), answer) in requests.iter().zip(expected).zip(answers) {
+            match (&expected, &answer) {
+                (Claimed::Acquired(memory), Claimed::Acquired(redis)) => {
+                    assert_eq!((memory.attempt, memory.previous), (redis.attempt, redis.previous));
+                    let both = Both { memory: memory.clone(), redis: redis.clone() };
+                    self.leases[index(request)].push(both);
+                }
+                (Claimed::Busy { free_in: a }, Claimed::Busy { free_in: b }) => {
+                    assert!(a.abs_diff(*b) < Duration::from_secs(60), "busy for {a:?} and {b:?}");
+                }
+                (Claimed::Done(a), Claimed::Done(b)) | (Claimed::Mismatch(a), Claimed::Mismatch(b)) => {
+                    assert_eq!(common_part(a), common_part(b));
+                }
+                _ => panic!("{answer:?} where {expected:?} is right"),
+            }
+        }
+    }
+
+    fn request(&mut self) -> ClaimRequest {
+        let n = self.rng.random_range(0..KEYS);
+        let old = self.tokens[n].len();
+        let token = match self.rng.random_ratio(1, 4) && old > 0 {
+            true => self.tokens[n][self.rng.random_range(0..old)],
+            false => Token(self.rng.random()),
+        };
+        self.tokens[n].push(token);
+        let (lease, window) = (span(&mut self.rng), span(&mut self.rng));
+        ClaimRequest { key: key(n), token, lease, window, fingerprint: print(&mut self.rng) }
+    }
+
+    async fn settle(&mut self) {
+        let mut chosen = Vec::new();
+        for _ in 0..self.rng.random_range(1..4) {
+            let n = self.rng.random_range(0..KEYS);
+            // Mostly the latest: an older one is lost.
+            let old = self.rng.random_ratio(1, 4);
+            let back = if old { self.rng.random_range(0..=self.leases[n].len()) } else { 1 };
+            let at = self.leases[n].len().checked_sub(back).and_then(|at| self.leases[n].get(at));
+            if let Some(both) = at.cloned() {
+                chosen.push((both, action(&mut self.rng)));
+            }
+        }
+        let on = |pick: fn(&Both) -> &Lease| -> Vec<_> {
+            chosen.iter().map(|(both, action)| Settlement::new(pick(both), action.clone())).collect()
+        };
+        let expected = self.memory.settle(&on(|b| &b.memory)).await.unwrap();
+        let answers = self.redis.settle(&on(|b| &b.redis)).await.unwrap();
+        assert_eq!(answers, expected, "{chosen:?}", chosen = on(|b| &b.redis));
+    }
+
+    async fn tend(&mut self) {
+        let n = self.rng.random_range(0..KEYS);
+        let note = Note { actor: "test".into(), reason: "chance".into() };
+        let (expected, answer) = if self.rng.random() {
+            (self.memory.forget(&key(n), &note).await, self.redis.forget(&key(n), &note).await)
+        } else {
+            let answer = self.redis.redrive(&key(n), &note).await;
+            if matches!(answer, Ok(Tended::Yes)) {
+                // A settled row keeps no more of its token than proves its settlement: once redriven, it does
+                // not know the attempt it came from. Here that is not heard of again.
+                self.tokens[n].clear();
+                self.leases[n].clear();
+            }
+            (self.memory.redrive(&key(n), &note).await, answer)
+        };
+        assert_eq!(answer.unwrap(), expected.unwrap());
+    }
+
+    async fn look(&mut self) {
+        for n in 0..KEYS {
+            let expected = self.memory.get(&key(n)).await.unwrap();
+            let found = self.redis.get(&key(n)).await.unwrap();
+            assert_eq!(found.as_ref().map(common_part), expected.as_ref().map(common_part), "key {n}");
+        }
+        let (expected, found) = (self.memory.stats().await.unwrap(), self.redis.stats().await.unwrap());
+        let expected_done = expected.done;
+        assert!(found.done <= expected_done, "{found:?}, {expected:?}");
+    }
+}
+
+fn index(request: &ClaimRequest) -> usize {
+    std::str::from_utf8(request.key.id()).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn random_steps_are_answered_as_the_protocol_says() {
+    let seed = std::env::var("ACKONCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random::<u64>);
+    println!("ACKONCE_TEST_SEED={seed}");
+    let Some(redis) = common::store().await else { return };
+    let mut pair = Pair {
+        memory: MemoryStore::new(),
+        redis,
+        rng: SmallRng::seed_from_u64(seed),
+        tokens: vec![Vec::new(); KEYS],
+        leases: vec![Vec::new(); KEYS],
+    };
+    for step in 0..STEPS {
+        match pair.rng.random_range(0..20) {
+            0 => pair.tend().await,
+            1..9 => pair.claim().await,
+            _ => pair.settle().await,
+        }
+        if step % 500 == 0 {
+            pair.look().await;
+        }
+        if step % 1000 == 0 {
+            pair.redis.sweep().await.unwrap();
+        }
+    }
+    pair.look().await;
+}

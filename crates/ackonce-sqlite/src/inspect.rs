@@ -1,0 +1,68 @@
+//! Looking and tending: what operators ask of the store.
+
+use ackonce::{Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, Stats, Tended, protocol};
+use async_trait::async_trait;
+
+use crate::look::Look;
+use crate::tend::{Done, Tend, forgotten};
+use crate::{SqliteStore, clock, rows};
+
+/// Looks are made beside the writer and hold up neither it nor the checkpoints. What is changed is on the disk
+/// before it is answered, like a claim, together with a row in the table `ackonce_audit`: who changed what, when
+/// and why. That table is yours to read and to prune.
+#[async_trait]
+impl Inspect for SqliteStore {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        let digest = *key.digest();
+        let look = move |look: &Look<'_>| {
+            let now = clock::now();
+            let seen = rows::read(look.conn, &digest, now)?;
+            Ok(seen.map(|s| s.row).filter(|row| now < row.expires).map(|row| row.record(now)))
+        };
+        self.reader().look(look).await
+    }
+
+    /// A page ends early when its outcomes and reasons take more than 16 MiB.
+    async fn list(&self, query: &Query) -> Result<Page> {
+        let after = match &query.after {
+            None => Vec::new(),
+            Some(cursor) if cursor.len() == 32 => cursor.to_vec(),
+            Some(_) => return Err(Error::new(ErrorKind::Invalid, "sqlite: not a cursor of this store")),
+        };
+        let (state, limit) = (query.state, query.limit.max(1));
+        self.reader().look(move |look| look.page(state, limit, after)).await
+    }
+
+    /// The bytes are those of the whole file and its log, whatever else is in it.
+    async fn stats(&self) -> Result<Stats> {
+        let bytes = self.reader().bytes()?;
+        let stats = self.reader().look(|look| look.count()).await?;
+        Ok(Stats { bytes: Some(bytes), ..stats })
+    }
+
+    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend("forget", key, note, forgotten).await
+    }
+
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+        self.tend("redrive", key, note, protocol::redriven).await
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        Self::sweep(self).await
+    }
+}
+
+impl SqliteStore {
+    async fn tend(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        note: &Note,
+        change: fn(&protocol::Row) -> Option<protocol::Row>,
+    ) -> Result<Tended> {
+        let (key, note) = (key.clone(), note.clone());
+        let done = Ok(Done::Unchanged(Tended::Nothing));
+        self.writer().call(|reply| Tend { operation, key, note, change, done, reply }).await
+    }
+}

@@ -1,0 +1,65 @@
+//! The reader: looks are made beside the writer, on a connection that cannot write.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fs, io, thread};
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::SqliteConfig;
+use crate::look::Look;
+use crate::open::Session;
+
+/// Opens a connection and a thread for each look: looking is rare, and what is not open holds up nobody
+/// and cannot be stale.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    config: SqliteConfig,
+    /// One look at a time.
+    turn: Arc<Semaphore>,
+}
+
+impl Reader {
+    pub(crate) fn new(config: SqliteConfig) -> Self {
+        Self { config, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Look<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| no_answer())?;
+        let (reply, answer) = oneshot::channel();
+        let config = self.config.clone();
+        let look = move || {
+            let _turn = turn;
+            let gone = || reply.is_closed();
+            let seen = Session::read_only(&config).and_then(|s| look(&Look { conn: &s.conn, gone: &gone }));
+            let _ = reply.send(seen);
+        };
+        thread::Builder::new().name("ackonce-look".into()).spawn(look).map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "sqlite: no thread can be started to look").with_source(e)
+        })?;
+        answer.await.unwrap_or_else(|_| Err(no_answer()))
+    }
+
+    /// Bytes of the file and its log.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let file = &self.config.path;
+        let mut log = file.clone().into_os_string();
+        log.push("-wal");
+        let size = |path: PathBuf| match fs::metadata(path) {
+            Ok(found) => Ok(found.len()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(Error::new(ErrorKind::Unavailable, "sqlite: the file cannot be looked at")
+                .with_repeat(Repeat::Safe)
+                .with_source(e)),
+        };
+        Ok(size(file.clone())? + size(log.into())?)
+    }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Unavailable, "sqlite: the look ended without an answer").with_repeat(Repeat::Safe)
+}

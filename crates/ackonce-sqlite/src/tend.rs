@@ -1,0 +1,113 @@
+//! Changing one record by hand: on the writer thread, in one transaction with its audit row.
+
+use ackonce::protocol::{self, Row};
+use ackonce::{Key, Note, Result, State, Tended};
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use crate::error::{breaks_connection, rolled_back};
+use crate::writer::{Outcome, Turn, Work};
+use crate::{Names, clock, rows};
+
+const AUDIT: &str = "INSERT INTO main.ackonce_audit (at, operation, key, scope, id, actor, reason, before) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// One operation on one record.
+pub(crate) struct Tend {
+    pub(crate) operation: &'static str,
+    pub(crate) key: Key,
+    pub(crate) note: Note,
+    /// The record afterwards; `None` if there is nothing to change about it.
+    pub(crate) change: fn(&Row) -> Option<Row>,
+    pub(crate) done: Result<Done>,
+    pub(crate) reply: oneshot::Sender<Result<Tended>>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy)]
+pub(crate) enum Done {
+    /// It was in that state before.
+    Changed(State),
+    Unchanged(Tended),
+}
+
+/// The record stays, expired and empty, so that the next fence is above its own, until a sweep drops it.
+pub(crate) fn forgotten(row: &Row) -> Option<Row> {
+    Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row.clone() })
+}
+
+impl Tend {
+    /// What it comes to, and the record to write if it changed.
+    fn decide(&self, turn: &Turn<'_>, now: u64) -> Result<(Done, Option<Row>)> {
+        let Some(seen) = rows::read(turn.tx, self.key.digest(), now)? else {
+            return Ok((Done::Unchanged(Tended::Nothing), None));
+        };
+        let (done, change) = match protocol::tendable(Some(&seen.row), now) {
+            Some(true) => match (self.change)(&seen.row) {
+                Some(row) => (Done::Changed(seen.row.state), Some(row)),
+                None => (Done::Unchanged(Tended::Nothing), None),
+            },
+            Some(false) => (Done::Unchanged(Tended::InFlight), None),
+            None => (Done::Unchanged(Tended::Nothing), None),
+        };
+        Ok((done, change.or(seen.moved.then_some(seen.row))))
+    }
+
+    fn audit(&self, conn: &Connection, now: u64, before: State, names: Names) -> Result<()> {
+        let (scope, id) = match names {
+            Names::Keep => (Some(self.key.scope().name()), Some(&self.key.id()[..])),
+            Names::Omit => (None, None),
+        };
+        let at = i64::try_from(now).unwrap_or(i64::MAX);
+        let digest = self.key.digest();
+        let (actor, reason, before) = (&self.note.actor, &self.note.reason, before.as_str());
+        conn.prepare_cached(AUDIT)
+            .and_then(|mut s| {
+                s.execute(params![at, self.operation, digest, scope, id, actor, reason, before])
+            })
+            .map_err(|e| rolled_back("writing the audit trail", e))?;
+        Ok(())
+    }
+}
+
+impl Work for Tend {
+    fn rows(&self) -> usize {
+        1
+    }
+
+    fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
+        // An operator who has gone away waits for nothing; repeating it later is safe.
+        if self.reply.is_closed() {
+            return Ok(0);
+        }
+        let now = clock::now();
+        let (done, change) = match self.decide(turn, now) {
+            Ok(decided) => decided,
+            Err(error) if breaks_connection(&error) => return Err(error),
+            Err(error) => {
+                self.done = Err(error);
+                return Ok(0);
+            }
+        };
+        self.done = Ok(done);
+        if let Done::Changed(before) = done {
+            self.audit(turn.tx, now, before, turn.names)?;
+        }
+        let Some(row) = change else { return Ok(0) };
+        rows::write(turn.tx, &self.key, &row, turn.names)?;
+        Ok(1)
+    }
+
+    fn answer(self: Box<Self>, outcome: &Outcome) {
+        let answer = match (outcome, self.done) {
+            (Outcome::Committed, Ok(Done::Changed(before))) => {
+                self.note.audit(self.operation, &self.key, before);
+                Ok(Tended::Yes)
+            }
+            (Outcome::Committed, Ok(Done::Unchanged(tended))) => Ok(tended),
+            (Outcome::Committed, Err(error)) => Err(error),
+            (Outcome::Refused(error) | Outcome::Failed(error), _) => Err(error.clone()),
+        };
+        let _ = self.reply.send(answer);
+    }
+}

@@ -1,0 +1,135 @@
+//! Looking into the sabotaged store.
+
+use std::time::Duration;
+
+use ackonce::protocol::Row;
+use ackonce::{Entry, Error, ErrorKind, Key, Page, Query, Record, Result, State, Stats};
+use bytes::Bytes;
+
+use crate::bug::Bug;
+use crate::store::Sabotaged;
+
+impl Sabotaged {
+    pub(crate) fn look(&self, key: &Key) -> Option<Record> {
+        let (now, found) = (self.now(), self.find(key));
+        if self.has(Bug::GetMakesARecord) && found.is_none() {
+            self.write(key, self.conjured());
+        }
+        let row = found.filter(|row| now < row.expires || self.has(Bug::GetShowsExpired))?;
+        if self.has(Bug::GetHidesLapsed) && row.state == State::Claimed && row.lease_ends <= now {
+            return None;
+        }
+        if self.has(Bug::GetExtends) {
+            self.write(key, Row { lease_ends: now + 3_600_000_000, expires: u64::MAX, ..row.clone() });
+        }
+        let mut record = row.record(now);
+        match self.bug {
+            Bug::GetDropsOutcome => record.outcome = None,
+            Bug::GetDropsReason => record.reason = None,
+            Bug::GetCountsFromOne => record.attempt = record.attempt.max(1),
+            Bug::GetForgetsFence => record.fence = 0,
+            _ => {}
+        }
+        Some(record)
+    }
+
+    pub(crate) fn page(&self, query: &Query) -> Result<Page> {
+        let now = self.now();
+        let found = self.found(query.state, now);
+        let from = self.from(query.after.as_ref(), &found)?;
+        let limit = if self.has(Bug::ListIgnoresLimit) { usize::MAX } else { query.limit };
+        let left = found.len().saturating_sub(from).saturating_sub(limit);
+        let mut page: Vec<_> = found.into_iter().skip(from).take(limit).collect();
+        let mut next = page.last().filter(|_| left > 0).map(|(key, _)| match self.by_offset() {
+            true => Bytes::from((from + limit).to_string()),
+            false => Bytes::copy_from_slice(key.digest()),
+        });
+        if self.has(Bug::ListEndsEarly) && left < limit {
+            next = None;
+        }
+        if self.has(Bug::ListFiltersAfterPage) {
+            page.retain(|(_, row)| self.wants(query.state, row));
+            next = next.filter(|_| page.len() == limit);
+        }
+        if self.has(Bug::ListSkips) && next.is_some() {
+            page.pop();
+        }
+        Ok(Page { entries: page.iter().map(|(key, row)| self.entry(key, row, now)).collect(), next })
+    }
+
+    /// What a list goes through.
+    fn found(&self, state: Option<State>, now: u64) -> Vec<(Key, Row)> {
+        let mut found = self.lock().clone();
+        if self.has(Bug::ListNewestFirst) {
+            found.reverse();
+        } else {
+            found.sort_by_key(|(key, _)| *key.digest());
+        }
+        found.retain(|(_, row)| now < row.expires || self.has(Bug::ListShowsExpired));
+        if !self.has(Bug::ListFiltersAfterPage) {
+            found.retain(|(_, row)| self.wants(state, row));
+        }
+        found
+    }
+
+    fn wants(&self, state: Option<State>, row: &Row) -> bool {
+        self.has(Bug::ListIgnoresState) || state.is_none_or(|state| state == row.state)
+    }
+
+    fn by_offset(&self) -> bool {
+        self.has(Bug::ListByOffset) || self.has(Bug::ListNewestFirst)
+    }
+
+    /// Where the page after that cursor begins.
+    fn from(&self, cursor: Option<&Bytes>, found: &[(Key, Row)]) -> Result<usize> {
+        let foreign = || Error::new(ErrorKind::Invalid, "not a cursor");
+        match cursor {
+            None => Ok(0),
+            Some(cursor) if self.by_offset() => {
+                std::str::from_utf8(cursor).ok().and_then(|text| text.parse().ok()).ok_or_else(foreign)
+            }
+            Some(cursor) if cursor.len() == 32 => Ok(found.partition_point(|(key, _)| {
+                key.digest()[..] < cursor[..] || key.digest()[..] == cursor[..] && !self.has(Bug::ListRepeats)
+            })),
+            Some(_) if self.has(Bug::AnyCursorIsStart) => Ok(0),
+            Some(_) => Err(foreign()),
+        }
+    }
+
+    pub(crate) fn count(&self) -> Stats {
+        let mut stats =
+            Stats { bytes: Some(if self.has(Bug::SizeIsZero) { 0 } else { 42 }), ..Stats::default() };
+        for (_, row) in self.lock().iter() {
+            match row.state {
+                _ if self.has(Bug::CountsAllAsDone) => stats.done += 1,
+                State::Claimed => stats.claimed += 1,
+                State::Released => stats.released += 1,
+                State::Done => stats.done += 1,
+                State::Buried => stats.buried += 1,
+            }
+            if self.has(Bug::CountsTwice) && row.state == State::Released {
+                stats.done += 1;
+            }
+        }
+        stats
+    }
+
+    fn entry(&self, key: &Key, row: &Row, now: u64) -> Entry {
+        let left = |until: u64| Duration::from_micros(until.saturating_sub(now));
+        let mut entry = Entry {
+            digest: Bytes::copy_from_slice(key.digest()),
+            scope: Some(key.scope().name().to_owned()),
+            id: Some(key.id().clone()),
+            record: row.record(now),
+            expires_in: left(row.expires),
+            lease_ends_in: left(row.lease_ends),
+        };
+        match self.bug {
+            Bug::ListDropsOutcome => entry.record.outcome = None,
+            Bug::ListSwapsTimes => std::mem::swap(&mut entry.expires_in, &mut entry.lease_ends_in),
+            Bug::ListNamesWrong => entry.scope = Some("another".into()),
+            _ => {}
+        }
+        entry
+    }
+}
