@@ -13,28 +13,25 @@ use crate::delays::Delays;
 /// How long the broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(30);
 
-/// Refuses settings that cannot work with a broker, and warns of those that weaken.
-pub(crate) fn settings(
-    settings: &Settings,
-    ids: &MessageIds,
-    consumer_timeout: Duration,
-    scope: &str,
-) -> Result<()> {
+/// Refuses settings that cannot work with a broker.
+pub(crate) fn settings(settings: &Settings, ids: &MessageIds) -> Result<()> {
     let refuse = |text: &str| Err(Error::new(ErrorKind::Config, text));
     if ids.sources().contains(&IdSource::Coordinates) {
-        return refuse(
-            "IdSource::Coordinates: a queue has none; a delivery tag counts deliveries, not messages",
-        );
+        return refuse("IdSource::Coordinates: a queue has none; a delivery tag counts deliveries, not messages");
     }
     if settings.on_mismatch == OnMismatch::HandBack {
         return refuse("OnMismatch::HandBack: the broker would deliver the message again, for ever");
     }
-    if settings.run_limit >= consumer_timeout {
-        tracing::warn!(target: "ackonce", scope, run_limit_s = settings.run_limit.as_secs(), consumer_timeout_s = consumer_timeout.as_secs(),
-            "Settings::run_limit is not below the broker's consumer_timeout: a handler that runs so long loses its channel, \
-            and all that was prefetched is delivered again");
-    }
     Ok(())
+}
+
+/// Warns of handlers that may run until the broker has lost patience.
+pub(crate) fn run_limit(run_limit: Duration, consumer_timeout: Duration, scope: &str) {
+    if run_limit >= consumer_timeout {
+        tracing::warn!(target: "ackonce", scope, run_limit_s = run_limit.as_secs(), consumer_timeout_s = consumer_timeout.as_secs(),
+            "Settings::run_limit is not below the broker's consumer_timeout: a handler that runs so long loses its \
+            channel, and all that was prefetched is delivered again");
+    }
 }
 
 /// What must be there: the queue, the place for dead letters, the delay queues. Nothing is declared but what

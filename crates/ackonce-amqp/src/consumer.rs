@@ -57,6 +57,7 @@ pub struct AmqpConsumer {
     pub(crate) reconnect: Backoff,
     pub(crate) consumer_timeout: Duration,
     pub(crate) delivery_limit: u32,
+    pub(crate) management: Option<String>,
     pub(crate) arguments: FieldTable,
     pub(crate) tally: Tally,
 }
@@ -137,6 +138,7 @@ impl AmqpConsumer {
             reconnect: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
             consumer_timeout: Duration::from_secs(30 * 60),
             delivery_limit: 20,
+            management: None,
             arguments: FieldTable::default(),
             tally: Tally::new(scope.name()),
         }
@@ -231,9 +233,9 @@ impl AmqpConsumer {
         self
     }
 
-    /// The broker's `consumer_timeout`, or `x-consumer-timeout` of the queue; default 30 minutes, as RabbitMQ's. A
-    /// delivery that is neither settled nor running after 5/6 of it is given back, for after all of it the broker
-    /// closes the channel with everything on it. It cannot be asked for. [`Duration::MAX`] where it is off.
+    /// The broker's `consumer_timeout`; default 30 minutes, as RabbitMQ's. A delivery that is neither settled nor
+    /// running after 5/6 of it is given back, for after all of it the broker closes the channel with everything on
+    /// it. [`Duration::MAX`] where it is off. Over AMQP it cannot be asked for.
     #[must_use]
     pub fn with_consumer_timeout(mut self, timeout: Duration) -> Self {
         self.consumer_timeout = timeout;
@@ -241,10 +243,20 @@ impl AmqpConsumer {
     }
 
     /// The queue's `x-delivery-limit`, if it is a quorum queue; default 20, as RabbitMQ's since 4.0. From half of it
-    /// a message that comes back is warned of. It cannot be asked for.
+    /// a message that comes back is warned of. Over AMQP it cannot be asked for.
     #[must_use]
     pub fn with_delivery_limit(mut self, deliveries: u32) -> Self {
         self.delivery_limit = deliveries;
+        self
+    }
+
+    /// Asks RabbitMQ's management API at `host:port` (usually 15672, plain HTTP) at start, as the user of the URL: for
+    /// the queue's type, its delivery limit, its consumer time-out, and whatever lets the broker drop messages, above
+    /// all a delivery limit without a dead-letter exchange. Each of these is a warning. Without it, what cannot be
+    /// known is said instead. Only for [`new`](Self::new), whose URL has a user.
+    #[must_use]
+    pub fn with_management(mut self, address: &str) -> Self {
+        self.management = Some(address.to_owned());
         self
     }
 

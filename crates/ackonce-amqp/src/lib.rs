@@ -10,6 +10,7 @@ mod delivery;
 pub mod headers;
 mod incoming;
 mod intake;
+mod management;
 mod message;
 mod republish;
 mod run;

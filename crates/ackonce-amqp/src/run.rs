@@ -16,7 +16,9 @@ use crate::checks::{self, Topology};
 use crate::dead_letters::DeadLetters;
 use crate::delays::{Delayer, Failed, name};
 use crate::delivery::{self, AmqpDelivery};
+use crate::connect::Source;
 use crate::intake::Intake;
+use crate::management::Facts;
 use crate::republish::Publisher;
 use crate::session::{Plan, Session};
 use crate::{AmqpConsumer, Message};
@@ -38,12 +40,14 @@ pub(crate) async fn consume<H: Handler<Message>>(
     if consumer.delays.is_some() {
         consumer.settings.on_failure = OnFailure::HandBack;
     }
-    // A quarter of an hour before the broker would close the channel, or less where that is sooner.
+    let names = consumer.names()?;
+    checks::settings(&consumer.settings, &consumer.ids)?;
+    consumer.look_at_queue().await?;
+    // Well before the broker would close the channel.
     let max_age = consumer.consumer_timeout / 6 * 5;
     consumer.settings.hold = consumer.settings.hold.min(max_age);
     let scope = consumer.scope.name().to_owned();
-    checks::settings(&consumer.settings, &consumer.ids, consumer.consumer_timeout, &scope)?;
-    let names = consumer.names()?;
+    checks::run_limit(consumer.settings.run_limit, consumer.consumer_timeout, &scope);
     let settings = consumer.settings.clone();
     let runner = Runner::with(
         consumer.store.clone(),
@@ -182,6 +186,33 @@ impl AmqpConsumer {
 
     fn connection_name(&self) -> String {
         format!("ackonce {}", self.scope.name())
+    }
+
+    /// Says what the queue may lose, or what cannot be known of it.
+    async fn look_at_queue(&mut self) -> Result<()> {
+        let (scope, queue) = (self.scope.name(), self.queue.as_str());
+        let Some(address) = &self.management else {
+            tracing::info!(target: "ackonce", scope, queue, "not known over AMQP: the queue's type, its delivery limit, \
+                its dead-letter exchange, its consumer time-out (AmqpConsumer::with_management asks for them)");
+            return Ok(());
+        };
+        let Source::Url(Ok(uri)) = &self.source else {
+            return Err(Error::new(ErrorKind::Config, "with_management needs the user of a URL"));
+        };
+        match Facts::ask(address, uri, queue).await {
+            Ok(facts) => {
+                for weakness in facts.weaknesses() {
+                    tracing::warn!(target: "ackonce", scope, queue, "weakened: {weakness}");
+                }
+                // A queue without a limit warns of none.
+                self.delivery_limit = facts.delivery_limit().unwrap_or(u32::MAX);
+                self.consumer_timeout = facts.consumer_timeout().unwrap_or(self.consumer_timeout);
+            }
+            Err(why) => {
+                tracing::warn!(target: "ackonce", scope, queue, why, "the management API could not be asked");
+            }
+        }
+        Ok(())
     }
 
     /// Waits for a broker that is away; a broker that refuses is an error. `None` if shut down first.

@@ -1,6 +1,8 @@
 //! What the tests share: a schema of one's own on the server of `ACKONCE_TEST_POSTGRES`.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
+pub mod relay;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use ackonce::{
     CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle, Settled,
     Settlement, Token,
 };
-use ackonce_postgres::tokio_postgres::{Client, NoTls};
+use ackonce_postgres::tokio_postgres::{self, Client, NoTls};
 use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -61,6 +63,17 @@ impl Place {
         client
     }
 
+    /// A statement on a table of the place's schema: the first word after INTO, UPDATE or FROM is qualified.
+    pub fn text(&self, text: &str) -> String {
+        let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        for n in 1..words.len() {
+            if ["INTO", "UPDATE", "FROM", "TABLE"].contains(&words[n - 1].as_str()) {
+                words[n] = format!("\"{}\".{}", self.schema.as_str(), words[n]);
+            }
+        }
+        words.join(" ")
+    }
+
     /// The first column of the first row.
     pub async fn value(&self, text: &str) -> i64 {
         self.client().await.query_one(text, &[]).await.unwrap().get(0)
@@ -68,7 +81,7 @@ impl Place {
 }
 
 pub async fn connect(url: &str) -> Client {
-    let (client, connection) = ackonce_postgres::tokio_postgres::connect(url, NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }

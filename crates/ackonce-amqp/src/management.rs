@@ -1,0 +1,202 @@
+//! What only RabbitMQ's management API tells of a queue: its type, limits and policies. AMQP 0-9-1 has no
+//! question for them.
+
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long the API may take for one answer, and how long that may be in bytes.
+const ASK: Duration = Duration::from_secs(10);
+const LONGEST: u64 = 4 << 20;
+
+/// What the API says of a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    version: String,
+    queue: Value,
+}
+
+impl Facts {
+    /// Asks the API at `address` (`host:port`), as the user of `uri`.
+    ///
+    /// # Errors
+    /// It does not answer, or says no.
+    pub(crate) async fn ask(address: &str, uri: &AMQPUri, queue: &str) -> Result<Self, String> {
+        let path = format!("/api/queues/{}/{}", encoded(&uri.vhost), encoded(queue));
+        let version = get(address, uri, "/api/overview").await?;
+        let version = version["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned();
+        Ok(Self { version, queue: get(address, uri, &path).await? })
+    }
+
+    /// How often a message may come back before the queue drops or dead-letters it. `None` where nothing is limited.
+    pub(crate) fn delivery_limit(&self) -> Option<u32> {
+        if self.kind() != "quorum" {
+            return None;
+        }
+        match self.setting("delivery-limit").and_then(Value::as_i64) {
+            Some(limit) => u32::try_from(limit).ok(), // -1 is none
+            None if self.major() >= 4 => Some(20),
+            None => None,
+        }
+    }
+
+    /// The consumer time-out, where the queue has one of its own.
+    pub(crate) fn consumer_timeout(&self) -> Option<Duration> {
+        self.setting("consumer-timeout").and_then(Value::as_u64).map(Duration::from_millis)
+    }
+
+    /// What of the queue lets the broker lose messages, a line each.
+    pub(crate) fn weaknesses(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let buried = self.setting("dead-letter-exchange").is_some();
+        if let Some(limit) = self.delivery_limit()
+            && !buried
+        {
+            all.push(format!(
+                "a quorum queue with a delivery limit of {limit} and no dead-letter exchange: a message that comes \
+                 back more often, by crashes or lost connections, is dropped"
+            ));
+        }
+        let once = self.setting("dead-letter-strategy").and_then(Value::as_str) != Some("at-least-once");
+        if buried && self.kind() == "quorum" && once {
+            all.push("its dead-letter-strategy is at-most-once: what it dead-letters may get lost".to_owned());
+        }
+        if let Some(ttl) = self.setting("message-ttl").filter(|_| !buried) {
+            all.push(format!("messages older than {ttl} ms are dropped (message-ttl), handled or not"));
+        }
+        let full = ["max-length", "max-length-bytes"].into_iter().find(|name| self.setting(name).is_some());
+        let dropped = !self.setting("overflow").and_then(Value::as_str).unwrap_or("").starts_with("reject-publish");
+        if let Some(name) = full.filter(|_| dropped && !buried) {
+            all.push(format!("a full queue drops its oldest messages ({name}, overflow drop-head)"));
+        }
+        if self.queue["durable"] == false {
+            all.push("the queue is not durable: a restart of the broker empties it".to_owned());
+        }
+        all
+    }
+
+    fn kind(&self) -> &str {
+        self.queue["type"].as_str().unwrap_or("classic")
+    }
+
+    fn major(&self) -> u32 {
+        self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+
+    /// An argument of the queue, or what a policy sets; of two numbers the lower one holds.
+    fn setting(&self, name: &str) -> Option<&Value> {
+        let argument = self.queue["arguments"].get(format!("x-{name}"));
+        let policy = self.queue["effective_policy_definition"].get(name);
+        match (argument.and_then(Value::as_i64), policy.and_then(Value::as_i64)) {
+            (Some(a), Some(p)) if p < a => policy,
+            _ => argument.or(policy),
+        }
+    }
+}
+
+/// One question, in the oldest HTTP, whose answers are not cut into chunks.
+async fn get(address: &str, uri: &AMQPUri, path: &str) -> Result<Value, String> {
+    let user = &uri.authority.userinfo;
+    let login = base64(format!("{}:{}", user.username, user.password).as_bytes());
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {login}\r\n\r\n");
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = match tokio::time::timeout(ASK, asking).await {
+        Ok(answer) => answer.map_err(|e| format!("{address}: {e}"))?,
+        Err(_) => return Err(format!("{address} did not answer within {ASK:?}")),
+    };
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        return Err(format!("{address}{path}: {status}"));
+    }
+    serde_json::from_str(body).map_err(|e| format!("{address}{path}: {e}"))
+}
+
+/// RFC 3986: everything but unreserved characters is escaped.
+fn encoded(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let group = three.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for n in 0..4 {
+            match n <= three.len() {
+                true => text.push(LETTERS[(group >> (18 - 6 * n) & 63) as usize].into()),
+                false => text.push('='),
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts(version: &str, queue: Value) -> Facts {
+        Facts { version: version.to_owned(), queue }
+    }
+
+    #[test]
+    fn a_delivery_limit_without_a_dead_letter_exchange_is_said() {
+        let queue = json!({"type": "quorum", "durable": true, "arguments": {"x-delivery-limit": 3}});
+        let limited = facts("3.10.8", queue);
+        assert_eq!(limited.delivery_limit(), Some(3));
+        assert!(limited.weaknesses()[0].contains("limit of 3"), "{:?}", limited.weaknesses());
+        let by_policy = json!({"type": "quorum", "durable": true, "arguments": {"x-delivery-limit": 30},
+            "effective_policy_definition": {"delivery-limit": 5, "dead-letter-exchange": "dlx",
+                "dead-letter-strategy": "at-least-once"}});
+        let by_policy = facts("3.13.0", by_policy);
+        assert_eq!((by_policy.delivery_limit(), by_policy.weaknesses()), (Some(5), vec![]));
+    }
+
+    #[test]
+    fn what_is_the_default_depends_on_the_version() {
+        let queue = || json!({"type": "quorum", "durable": true, "arguments": {}, "effective_policy_definition": []});
+        assert_eq!(facts("3.10.8", queue()).delivery_limit(), None);
+        assert_eq!(facts("4.1.4", queue()).delivery_limit(), Some(20));
+        let unlimited = json!({"type": "quorum", "durable": true, "arguments": {"x-delivery-limit": -1}});
+        assert_eq!(facts("4.1.4", unlimited).delivery_limit(), None);
+        let classic = json!({"type": "classic", "durable": true, "arguments": {}});
+        assert_eq!((facts("4.1.4", classic).weaknesses(), facts("4.1.4", Value::Null).delivery_limit()), (vec![], None));
+    }
+
+    #[test]
+    fn what_drops_messages_is_said() {
+        let queue = json!({"type": "classic", "durable": false,
+            "arguments": {"x-message-ttl": 60000, "x-max-length": 10, "x-consumer-timeout": 60000}});
+        let said = facts("3.10.8", queue);
+        assert_eq!((said.weaknesses().len(), said.consumer_timeout()), (3, Some(Duration::from_secs(60))));
+    }
+
+    #[test]
+    fn names_and_passwords_are_encoded() {
+        assert_eq!(encoded("/a b%ä-_.~"), "%2Fa%20b%25%C3%A4-_.~");
+        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+    }
+}
