@@ -31,6 +31,15 @@ impl ConsumerContext for Groupie {
             Rebalance::Error(error) => tracing::warn!(target: "ackonce", %error, "rebalance failed"),
         }
     }
+
+    /// A pause outlives a revocation, and a record of nobody resumes it.
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance
+            && let Err(error) = consumer.resume(list)
+        {
+            tracing::warn!(target: "ackonce", %error, "partitions not resumed");
+        }
+    }
 }
 
 impl Groupie {
