@@ -76,18 +76,41 @@ impl Rabbit {
     /// # Panics
     /// It cannot be run.
     pub fn ctl(&self, args: &[&str]) -> (bool, String) {
-        let dir = std::path::PathBuf::from(std::env::var_os("ACKONCE_SERVERS_DIR").expect("no servers"));
-        let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default().trim().to_owned();
-        let mut command = if read("from") == "docker" {
+        self.tool("rabbitmqctl", args)
+    }
+
+    /// The management API, as `host:port`. `None`, said loudly, on the docker image, which is without.
+    pub fn management(&self) -> Option<String> {
+        if file("from") == "docker" {
+            eprintln!(
+                "NOT TESTED: RabbitMQ's management API (the image is without; ACKONCE_SERVERS_FROM=packages)"
+            );
+            return None;
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = free.port();
+        let set = format!(
+            "application:set_env(rabbitmq_management, tcp_config, [{{port,{port}}},{{ip,\"127.0.0.1\"}}], [{{persistent,true}}])."
+        );
+        let (ok, text) = self.ctl(&["eval", &set]);
+        assert!(ok, "{text}");
+        let (ok, text) = self.tool("rabbitmq-plugins", &["enable", "rabbitmq_management"]);
+        assert!(ok, "{text}");
+        Some(free.to_string())
+    }
+
+    fn tool(&self, name: &str, args: &[&str]) -> (bool, String) {
+        let mut command = if file("from") == "docker" {
             let mut docker = Command::new("docker");
-            docker.args(["compose", "-p", &read("project"), "exec", "-T", "rabbitmq", "rabbitmqctl"]);
+            docker.args(["compose", "-p", &file("project"), "exec", "-T", "rabbitmq", name]);
             docker
         } else {
-            let mut ctl = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
-            ctl.args(["--node", &format!("ackonce-{}@localhost", read("rabbitmq/port"))]);
-            ctl.env("HOME", dir.join("rabbitmq/home")).env("ERL_EPMD_ADDRESS", "127.0.0.1");
-            ctl.env("ERL_EPMD_PORT", read("rabbitmq/epmd_port")).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
-            ctl
+            let mut tool = Command::new(format!("/usr/lib/rabbitmq/bin/{name}"));
+            tool.args(["--node", &format!("ackonce-{}@localhost", file("rabbitmq/port"))]);
+            tool.env("HOME", path("rabbitmq/home")).env("ERL_EPMD_ADDRESS", "127.0.0.1");
+            tool.env("ERL_EPMD_PORT", file("rabbitmq/epmd_port")).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
+            tool.env("RABBITMQ_ENABLED_PLUGINS_FILE", path("rabbitmq/enabled_plugins"));
+            tool
         };
         let output = command.args(args).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -112,6 +135,15 @@ impl Rabbit {
         let script = std::env::var_os("ACKONCE_SERVERS").expect("no servers");
         assert!(Command::new(script).args([what, "rabbitmq"]).status().unwrap().success(), "{what}");
     }
+}
+
+/// A file of the running servers.
+fn path(name: &str) -> std::path::PathBuf {
+    std::path::PathBuf::from(std::env::var_os("ACKONCE_SERVERS_DIR").expect("no servers")).join(name)
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap_or_default().trim().to_owned()
 }
 
 /// What a test does to the broker itself.
@@ -159,18 +191,24 @@ impl Admin {
         assert!(matches!(confirm, Confirmation::Ack(None)), "{confirm:?}");
     }
 
-    /// Publishes many, all confirmed: `(message_id, payload)`.
+    /// Publishes many, all confirmed: `(message_id, payload)`. What the broker refuses, as a quorum queue does while
+    /// it has no leader, is published again.
     pub async fn publish_all<'a>(&self, queue: &str, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
-        let mut confirms = Vec::new();
-        for (id, payload) in all {
-            let properties = BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2);
-            let options = BasicPublishOptions::default();
-            let publish =
-                self.channel.basic_publish("".into(), queue.into(), options, payload.as_bytes(), properties);
-            confirms.push(publish.await.unwrap());
-        }
-        for confirm in confirms {
-            assert!(confirm.await.unwrap().is_ack());
+        let mut open: Vec<_> = all.into_iter().collect();
+        while !open.is_empty() {
+            let mut confirms = Vec::new();
+            for (id, payload) in open.drain(..) {
+                let properties = BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2);
+                let (options, key) = (BasicPublishOptions::default(), queue.into());
+                let publish =
+                    self.channel.basic_publish("".into(), key, options, payload.as_bytes(), properties);
+                confirms.push((id, payload, publish.await.unwrap()));
+            }
+            for (id, payload, confirm) in confirms {
+                if !confirm.await.unwrap().is_ack() {
+                    open.push((id, payload));
+                }
+            }
         }
     }
 

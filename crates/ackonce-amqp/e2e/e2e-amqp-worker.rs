@@ -49,6 +49,9 @@ async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: 
     if let Some(queue) = &plan.dead_letters {
         consumer = consumer.with_dead_letters_to("", queue);
     }
+    if let Some(address) = &plan.management {
+        consumer = consumer.with_management(address);
+    }
     consumer.run(handler).await?;
     Ok(())
 }

@@ -45,7 +45,7 @@ struct Bench {
 #[tokio::main]
 async fn main() {
     let mut args = std::env::args().skip(1);
-    let url = args.next().or_else(|| std::env::var("ACKONCE_TEST_AMQP").ok()).expect("no URL");
+    let url = args.next().or_else(|| std::env::var("ACKONCE_TEST_AMQP").ok()).unwrap();
     let mut number = |default: usize| args.next().map_or(default, |n| n.parse().unwrap());
     let (messages, turns, prefetch) = (number(100_000), number(5), number(1000));
     let queue = format!("ackonce-throughput-{}", std::process::id());
@@ -112,7 +112,7 @@ impl Bench {
         for n in 0..self.messages {
             let properties = BasicProperties::default().with_message_id(format!("m{n}").into());
             let (options, key) = (BasicPublishOptions::default(), self.queue.as_str().into());
-            let _ = channel.basic_publish("".into(), key, options, &BODY, properties).await.unwrap();
+            drop(channel.basic_publish("".into(), key, options, &BODY, properties).await.unwrap());
         }
         while declare(true).await.unwrap().message_count() as usize != self.messages {
             tokio::time::sleep(Duration::from_millis(20)).await;

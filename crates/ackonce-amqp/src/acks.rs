@@ -81,9 +81,12 @@ async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("not written within {WRITE:?}"),
     };
-    // They are settled in the store: the broker delivers them again, and their records are found.
-    generation.tally.redeliveries_expected(messages - returns);
-    tracing::warn!(target: "ackonce", trouble, messages, "acks did not go out; the messages will be delivered again");
+    if messages > returns {
+        // They are settled in the store: the broker delivers them again, and their records are found.
+        generation.tally.redeliveries_expected(messages - returns);
+        tracing::warn!(target: "ackonce", trouble, messages = messages - returns,
+            "acks did not go out; the messages will be delivered again");
+    }
     Err(())
 }
 

@@ -17,7 +17,9 @@ const ASK: Duration = Duration::from_secs(30);
 pub(crate) fn settings(settings: &Settings, ids: &MessageIds) -> Result<()> {
     let refuse = |text: &str| Err(Error::new(ErrorKind::Config, text));
     if ids.sources().contains(&IdSource::Coordinates) {
-        return refuse("IdSource::Coordinates: a queue has none; a delivery tag counts deliveries, not messages");
+        return refuse(
+            "IdSource::Coordinates: a queue has none; a delivery tag counts deliveries, not messages",
+        );
     }
     if settings.on_mismatch == OnMismatch::HandBack {
         return refuse("OnMismatch::HandBack: the broker would deliver the message again, for ever");

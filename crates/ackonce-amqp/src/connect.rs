@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackonce::{Error, ErrorKind};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -19,6 +19,10 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// In seconds, unless the URL says otherwise; a dead peer is noticed after twice that. RabbitMQ's own 60 lets a
 /// dead link pass unnoticed for minutes; under 5 a loaded machine is taken for a dead one.
 const HEARTBEAT: u16 = 20;
+
+/// Whether lapin was built with one of our TLS features.
+const TLS: bool =
+    cfg!(any(feature = "rustls", feature = "rustls-ring", feature = "native-tls", feature = "openssl"));
 
 /// A connection on its way.
 pub type Connecting = Pin<Box<dyn Future<Output = lapin::Result<Connection>> + Send>>;
@@ -45,9 +49,13 @@ impl fmt::Debug for Source {
 
 impl Source {
     pub(crate) fn url(url: &str) -> Self {
-        Self::Url(url.parse().map(|mut uri: AMQPUri| {
+        Self::Url(url.parse().and_then(|mut uri: AMQPUri| {
+            // Without one, lapin would speak plaintext to a TLS port, password and all.
+            if uri.scheme == AMQPScheme::AMQPS && !TLS {
+                return Err("amqps:// needs a TLS feature of ackonce-amqp, such as `rustls`".to_owned());
+            }
             uri.query.heartbeat.get_or_insert(HEARTBEAT);
-            Arc::new(uri)
+            Ok(Arc::new(uri))
         }))
     }
 
@@ -134,8 +142,6 @@ impl Trouble {
                     )
             ),
             K::AuthProviderError(_) | K::InvalidProtocolVersion(_) | K::NoDefaultRuntime => true,
-            // A URL with amqps:// and no TLS feature.
-            K::IOError(error) => error.kind() == std::io::ErrorKind::Unsupported,
             _ => false,
         }
     }
@@ -174,6 +180,12 @@ mod tests {
         };
         assert_eq!(heartbeat("amqp://localhost/%2f"), Some(HEARTBEAT));
         assert_eq!(heartbeat("amqp://localhost/%2f?heartbeat=5"), Some(5));
+    }
+
+    #[test]
+    fn a_url_that_asks_for_tls_gets_it_or_is_refused() {
+        let usable = matches!(Source::url("amqps://u:secret@h/%2f"), Source::Url(Ok(_)));
+        assert_eq!(usable, TLS, "never plaintext");
     }
 
     #[test]

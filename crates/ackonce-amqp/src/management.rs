@@ -62,13 +62,16 @@ impl Facts {
         }
         let once = self.setting("dead-letter-strategy").and_then(Value::as_str) != Some("at-least-once");
         if buried && self.kind() == "quorum" && once {
-            all.push("its dead-letter-strategy is at-most-once: what it dead-letters may get lost".to_owned());
+            all.push(
+                "its dead-letter-strategy is at-most-once: what it dead-letters may get lost".to_owned(),
+            );
         }
         if let Some(ttl) = self.setting("message-ttl").filter(|_| !buried) {
             all.push(format!("messages older than {ttl} ms are dropped (message-ttl), handled or not"));
         }
         let full = ["max-length", "max-length-bytes"].into_iter().find(|name| self.setting(name).is_some());
-        let dropped = !self.setting("overflow").and_then(Value::as_str).unwrap_or("").starts_with("reject-publish");
+        let dropped =
+            !self.setting("overflow").and_then(Value::as_str).unwrap_or("").starts_with("reject-publish");
         if let Some(name) = full.filter(|_| dropped && !buried) {
             all.push(format!("a full queue drops its oldest messages ({name}, overflow drop-head)"));
         }
@@ -139,7 +142,8 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let group = three.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let group =
+            three.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
         for n in 0..4 {
             match n <= three.len() {
                 true => text.push(LETTERS[(group >> (18 - 6 * n) & 63) as usize].into()),
@@ -175,13 +179,17 @@ mod tests {
 
     #[test]
     fn what_is_the_default_depends_on_the_version() {
-        let queue = || json!({"type": "quorum", "durable": true, "arguments": {}, "effective_policy_definition": []});
+        let queue =
+            || json!({"type": "quorum", "durable": true, "arguments": {}, "effective_policy_definition": []});
         assert_eq!(facts("3.10.8", queue()).delivery_limit(), None);
         assert_eq!(facts("4.1.4", queue()).delivery_limit(), Some(20));
         let unlimited = json!({"type": "quorum", "durable": true, "arguments": {"x-delivery-limit": -1}});
         assert_eq!(facts("4.1.4", unlimited).delivery_limit(), None);
         let classic = json!({"type": "classic", "durable": true, "arguments": {}});
-        assert_eq!((facts("4.1.4", classic).weaknesses(), facts("4.1.4", Value::Null).delivery_limit()), (vec![], None));
+        assert_eq!(
+            (facts("4.1.4", classic).weaknesses(), facts("4.1.4", Value::Null).delivery_limit()),
+            (vec![], None)
+        );
     }
 
     #[test]
@@ -192,10 +200,53 @@ mod tests {
         assert_eq!((said.weaknesses().len(), said.consumer_timeout()), (3, Some(Duration::from_secs(60))));
     }
 
+    /// Answers each request with the next of these, and returns what was asked.
+    async fn serve(listener: tokio::net::TcpListener, answers: [&str; 2]) -> Vec<String> {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            asked.push(String::from_utf8(request).unwrap());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        asked
+    }
+
+    #[tokio::test]
+    async fn the_api_is_asked_as_the_user_of_the_url() {
+        // As RabbitMQ 3.10.8 answers.
+        let overview =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"rabbitmq_version\":\"3.10.8\"}";
+        let queue = "HTTP/1.1 200 OK\r\nserver: Cowboy\r\n\r\n{\"arguments\":{\"x-delivery-limit\":3,\
+            \"x-queue-type\":\"quorum\"},\"durable\":true,\"name\":\"q q\",\"type\":\"quorum\",\"vhost\":\"/\"}";
+        let no = "HTTP/1.1 401 Unauthorized\r\n\r\n{}";
+        let uri: AMQPUri = "amqp://guest:guest@localhost/%2f".parse().unwrap();
+        for second in [queue, no] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let serving = tokio::spawn(serve(listener, [overview, second]));
+            let answer = Facts::ask(&address, &uri, "q q").await;
+            let asked = serving.await.unwrap();
+            assert!(asked[1].starts_with("GET /api/queues/%2F/q%20q HTTP/1.0\r\n"), "{asked:?}");
+            assert!(asked[1].contains("Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"), "{asked:?}");
+            match answer {
+                Ok(facts) => {
+                    assert_eq!((facts.version.as_str(), facts.delivery_limit()), ("3.10.8", Some(3)))
+                }
+                Err(why) => assert!(why.contains("401") && second == no, "{why}"),
+            }
+        }
+        assert!(Facts::ask("127.0.0.1:1", &uri, "q").await.unwrap_err().contains("127.0.0.1:1"));
+    }
+
     #[test]
     fn names_and_passwords_are_encoded() {
         assert_eq!(encoded("/a b%ä-_.~"), "%2Fa%20b%25%C3%A4-_.~");
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(plain.as_bytes()), text);
         }
     }

@@ -88,7 +88,8 @@ impl Publisher {
 
 /// A reason as a header.
 pub(crate) fn reason(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text[..text.floor_char_boundary(REASON)].into())
+    let end = (0..=text.len().min(REASON)).rev().find(|end| text.is_char_boundary(*end));
+    AMQPValue::LongString(text[..end.unwrap_or(0)].into())
 }
 
 /// What a copy is for.

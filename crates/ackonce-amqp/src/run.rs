@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checks::{self, Topology};
+use crate::connect::Source;
 use crate::dead_letters::DeadLetters;
 use crate::delays::{Delayer, Failed, name};
 use crate::delivery::{self, AmqpDelivery};
-use crate::connect::Source;
 use crate::intake::Intake;
 use crate::management::Facts;
 use crate::republish::Publisher;

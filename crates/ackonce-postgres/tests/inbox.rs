@@ -11,7 +11,8 @@ use ackonce::{
     CancellationToken, ClaimRequest, Claimed, Class, Context, DeduplicatorExt, Failure, Handler, Item, Settle,
     Settled, Settlement,
 };
-use ackonce_postgres::tokio_postgres::Transaction;
+use ackonce_postgres::deadpool_postgres;
+use ackonce_postgres::tokio_postgres::{NoTls, Transaction};
 use ackonce_postgres::{InboxSettings, PostgresStore, Prepare};
 use bytes::Bytes;
 use common::{HOUR, Place, acquire, is_done, item, place, request};
@@ -98,9 +99,9 @@ async fn a_failed_message_is_undone_alone() {
 async fn what_the_handler_returns_is_kept_for_its_window() {
     let Some(place) = place() else { return };
     let store = with_effects(&place).await;
-    let reply = |_: &Transaction<'_>, _, id: String| -> BoxFuture<'_, Result<Bytes, Failure>> {
+    fn reply<'a>(_: &'a Transaction<'a>, _: Context, id: String) -> BoxFuture<'a, Result<Bytes, Failure>> {
         Box::pin(async move { Ok(Bytes::from(id)) })
-    };
+    }
     let inbox = store.inbox(reply).with_settings(InboxSettings::default().with_window(Duration::ZERO));
     drop(inbox.handle(claimed(&store, &["short"]).await).await.pop().unwrap().unwrap());
     assert_eq!(acquire(&store, request("short")).await.attempt, 1, "the window has ended");
@@ -240,10 +241,10 @@ async fn a_lease_is_renewed_while_its_handler_runs() {
 async fn a_pool_of_the_users_own() {
     let Some(place) = place() else { return };
     let store = with_effects(&place).await;
-    let mut config = ackonce_postgres::deadpool_postgres::Config::new();
+    let mut config = deadpool_postgres::Config::new();
     config.url = Some(place.url.clone());
-    let runtime = ackonce_postgres::deadpool_postgres::Runtime::Tokio1;
-    let pool = config.create_pool(Some(runtime), ackonce_postgres::tokio_postgres::NoTls).unwrap();
+    let runtime = deadpool_postgres::Runtime::Tokio1;
+    let pool = config.create_pool(Some(runtime), NoTls).unwrap();
     let inbox = store.inbox(note(&place)).with_pool(pool.clone());
     let answers = inbox.handle(claimed(&store, &["a", "b"]).await).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");

@@ -36,6 +36,8 @@ pub struct Plan {
     pub ordered: bool,
     /// The queue for dead letters, if any.
     pub dead_letters: Option<String>,
+    /// The management API, if it is to be asked.
+    pub management: Option<String>,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             work_ms: 0,
             ordered: false,
             dead_letters: None,
+            management: None,
         }
     }
 
@@ -74,6 +77,12 @@ impl Plan {
     /// Starts a worker. Dropping the handle kills it.
     pub fn start(&self) -> Worker {
         Worker(self.command().spawn().unwrap())
+    }
+
+    /// The same, with what it says in a file.
+    pub fn start_logged(&self, log: &Path) -> Worker {
+        let log = std::fs::File::create(log).unwrap();
+        Worker(self.command().stderr(log).spawn().unwrap())
     }
 
     /// The effects in the ledger file so far, in order.

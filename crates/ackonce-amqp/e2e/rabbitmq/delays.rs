@@ -47,7 +47,7 @@ async fn a_failed_message_waits_in_a_queue_and_its_attempts_go_on() {
         properties,
     );
     publish.await.unwrap().await.unwrap();
-    let seen: Arc<Mutex<Vec<(u32, String, String, bool)>>> = Arc::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = seen.clone();
     let shutdown = CancellationToken::new();
     let waits = [Duration::from_millis(300), Duration::from_millis(600)];

@@ -78,6 +78,25 @@ fn ready(rabbit: &Rabbit, queue: &str) -> bool {
     text.lines().any(|line| line.strip_prefix(queue).is_some_and(|rest| rest.trim() != "0"))
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_limit_without_a_dead_letter_exchange_is_warned_of_at_start() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let Some(management) = rabbit.management() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let queue = limited(&rabbit).await;
+    rabbit.connect().await.publish(&queue, Some("m0"), b"ok").await;
+    let log = dir.path().join("log");
+    let plan = Plan { management: Some(management), ..Plan::new(&rabbit, &queue, dir.path()) };
+    let mut worker = plan.start_logged(&log);
+    until("it consumes", || plan.effects().len() == 1).await;
+    assert!(worker.terminate());
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        said.contains("weakened: a quorum queue with a delivery limit of 3 and no dead-letter exchange"),
+        "{said}"
+    );
+}
+
 /// The harness bites: bounced instead of held, it is dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounced_copy_is_dropped_by_a_delivery_limit() {

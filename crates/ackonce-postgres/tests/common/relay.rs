@@ -1,7 +1,7 @@
 //! A relay in front of the server that counts round trips and loses replies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Clone, Default)]
 pub struct Relay {
     trips: Arc<AtomicUsize>,
-    cut: Arc<AtomicBool>,
+    /// Replies until one is lost; zero for none.
+    cut: Arc<AtomicUsize>,
 }
 
 impl Relay {
@@ -40,9 +41,9 @@ impl Relay {
         self.trips.load(Ordering::SeqCst)
     }
 
-    /// The next reply is lost, with its connection.
-    pub fn cut_next(&self) {
-        self.cut.store(true, Ordering::SeqCst);
+    /// The n-th reply from now is lost, with its connection; the first is 1.
+    pub fn cut(&self, n: usize) {
+        self.cut.store(n, Ordering::SeqCst);
     }
 
     async fn requests(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> Option<()> {
@@ -69,7 +70,8 @@ impl Relay {
         loop {
             let size = from.read(&mut buffer).await.ok().filter(|size| *size > 0)?;
             // The server has answered, so what was asked is committed.
-            if self.cut.swap(false, Ordering::SeqCst) {
+            let left = self.cut.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            if left == Ok(1) {
                 return None;
             }
             to.write_all(&buffer[..size]).await.ok()?;
