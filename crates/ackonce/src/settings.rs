@@ -47,7 +47,8 @@ pub struct Settings {
     /// for ever. Never acknowledged either way.
     pub hold: Duration,
     /// How long a store that does not answer is asked again for one delivery, before that is handed back;
-    /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told.
+    /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told. A store
+    /// that hangs is given a third of the lease at least.
     pub patience: Duration,
     /// What to do when a handler fails and attempts remain.
     pub on_failure: OnFailure,

@@ -341,3 +341,16 @@ async fn a_caller_who_waits_is_told_at_once() {
     assert!(matches!(runner.process(job(5)).await.unwrap_err().why(), Why::NotRecorded(_)));
     assert_eq!(runner.counts().completed_not_recorded, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_uses_up_patience_too() {
+    let store = Scripted::default();
+    let (runs, handler) = counting(0);
+    let runner = runner(&store, settings().with_patience(Duration::ZERO), handler);
+    store.claims.lock().unwrap().push_back(Fault::Never);
+    assert!(matches!(runner.process(job(1)).await.unwrap_err().why(), Why::Unavailable(_)));
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    store.settles.lock().unwrap().push_back(Fault::Never);
+    assert!(matches!(runner.process(job(2)).await.unwrap_err().why(), Why::NotRecorded(_)));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}

@@ -7,7 +7,7 @@ use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Deduplicator, Delivery, Error, ErrorKind, Job, Lease, Previous, Receipt,
-    Repeat, Result, Settle, Settlement, Ticket, Unsettled,
+    Repeat, Result, Settings, Settle, Settlement, Ticket, Unsettled,
 };
 
 use super::Inner;
@@ -75,13 +75,13 @@ impl<D: Delivery, H> Inner<D, H> {
         if self.stop.is_cancelled() {
             return refuse(jobs, &Why::Stopped);
         }
-        let mut patience = Patience::default();
+        let mut patience = Patience::new();
         loop {
             let sent = Instant::now();
             let answer = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return refuse(jobs, &Why::Stopped),
-                answer = self.store.claim(&requests) => answer,
+                answer = patience.within(&self.settings, self.store.claim(&requests)) => answer,
             };
             match self.judge(answer, &mut patience).await {
                 Ok(answers) => {
@@ -143,12 +143,11 @@ impl<D: Delivery, H> Inner<D, H> {
             return Err(Trouble::End(Why::Fatal(error)));
         }
         patience.failures += 1;
-        let since = *patience.since.get_or_insert_with(Instant::now);
         self.meters.store_unavailable.add(1);
         let failures = patience.failures;
         tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged");
         let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
-        if since.elapsed().saturating_add(wait) > self.settings.patience {
+        if patience.since.elapsed().saturating_add(wait) > self.settings.patience {
             return Err(Trouble::End(Why::Unavailable(error)));
         }
         tokio::select! {
@@ -160,10 +159,33 @@ impl<D: Delivery, H> Inner<D, H> {
 }
 
 /// How long one trip has been tried.
-#[derive(Default)]
 pub(crate) struct Patience {
     failures: u32,
-    since: Option<Instant>,
+    since: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        Self { failures: 0, since: Instant::now() }
+    }
+
+    /// One try. A store may also hang: it is given the patience that is left, and a third of the lease at least.
+    pub(crate) async fn within<T>(
+        &self,
+        settings: &Settings,
+        trip: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if settings.patience == Duration::MAX {
+            return trip.await;
+        }
+        let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
+        match tokio::time::timeout(left, trip).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience"))
+            }
+        }
+    }
 }
 
 /// What to do without a store's answer.

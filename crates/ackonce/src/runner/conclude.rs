@@ -149,12 +149,12 @@ impl<D: Delivery, H> Inner<D, H> {
     /// Settles in one trip, repeated until the store has answered. An error is final.
     pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, Why>> {
         let all = |why: Why| settlements.iter().map(|_| Err(why.clone())).collect();
-        let mut patience = Patience::default();
+        let mut patience = Patience::new();
         loop {
             let answer = tokio::select! {
                 biased;
                 () = self.abort.cancelled() => return all(Why::Stopped),
-                answer = self.store.settle(settlements) => answer,
+                answer = patience.within(&self.settings, self.store.settle(settlements)) => answer,
             };
             match self.judge(answer, &mut patience).await {
                 Ok(answers) => return answers.into_iter().map(Ok).collect(),
