@@ -1,0 +1,122 @@
+//! Deliveries outlive their connections, are bounded in number, and end in good order.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use ackonce::{
+    Context, Delivery, Failure, Handler, Job, MemoryStore, OnFailure, RecordOnly, Runner, Scope, Settings,
+    SettledAs, Why,
+};
+use ackonce_http::edge::{Edge, Refused};
+use tokio::sync::Notify;
+
+#[derive(Debug)]
+struct Number(u32);
+
+impl Delivery for Number {
+    type Message = u32;
+    fn message(&self) -> u32 {
+        self.0
+    }
+}
+
+fn job(n: u32) -> Job<Number> {
+    Job::new(Scope::new("edge").unwrap().key(n.to_string()).unwrap(), Number(n))
+}
+
+fn edge<H: Handler<u32>>(settings: Settings, most: usize, handler: H) -> Edge<Number, H> {
+    let settings = settings.with_hold(Duration::ZERO).with_on_failure(OnFailure::HandBack);
+    let store = Arc::new(MemoryStore::new());
+    let scope = Scope::new("edge").unwrap();
+    Edge::new(Runner::with(store, &scope, handler, settings, Arc::new(RecordOnly)).unwrap(), most)
+}
+
+/// A handler that says when it starts and waits to be let go.
+#[derive(Clone, Default)]
+struct Gate {
+    started: Arc<Notify>,
+    go: Arc<Notify>,
+    ended: Arc<AtomicU32>,
+}
+
+impl Gate {
+    fn handler(&self) -> impl Handler<u32> + use<> {
+        let gate = self.clone();
+        move |_: Context, _: u32| {
+            let gate = gate.clone();
+            async move {
+                gate.started.notify_one();
+                gate.go.notified().await;
+                gate.ended.fetch_add(1, Ordering::SeqCst);
+                Ok::<(), Failure>(())
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_outlives_the_future_that_waits_for_it() {
+    let gate = Gate::default();
+    let edge = edge(Settings::default(), 10, gate.handler());
+    let connection = tokio::spawn({
+        let edge = edge.clone();
+        async move { edge.process(job(1)).await }
+    });
+    gate.started.notified().await;
+    connection.abort();
+    assert!(connection.await.unwrap_err().is_cancelled());
+    let twin = edge.process(job(1)).await.unwrap_err();
+    assert_eq!(twin.problem().error(), "request_in_progress");
+    gate.go.notify_one();
+    assert_eq!(edge.drain().await, 0);
+    assert_eq!(gate.ended.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn more_than_there_is_room_for_are_refused_unseen() {
+    let gate = Gate::default();
+    let edge = edge(Settings::default(), 1, gate.handler());
+    let first = tokio::spawn({
+        let edge = edge.clone();
+        async move { edge.process(job(1)).await }
+    });
+    gate.started.notified().await;
+    assert!(matches!(edge.process(job(2)).await, Err(Refused::Full)));
+    gate.go.notify_one();
+    assert_eq!(first.await.unwrap().unwrap().how(), SettledAs::Run);
+    gate.go.notify_one();
+    assert_eq!(edge.process(job(2)).await.unwrap().how(), SettledAs::Run, "the room is free again");
+}
+
+#[tokio::test]
+async fn a_drain_refuses_what_is_new_and_cancels_what_does_not_end() {
+    let gate = Gate::default();
+    let edge = edge(Settings::default().with_drain(Duration::from_millis(10)), 10, gate.handler());
+    let stuck = tokio::spawn({
+        let edge = edge.clone();
+        async move { edge.process(job(1)).await }
+    });
+    gate.started.notified().await;
+    assert_eq!(edge.drain().await, 0);
+    let refused = stuck.await.unwrap().unwrap_err();
+    assert!(matches!(refused.why(), Some(Why::Stopped)), "{refused:?}");
+    assert!(edge.last_call().is_cancelled());
+    assert_eq!(edge.process(job(2)).await.unwrap_err().problem().status(), 503);
+    assert_eq!(gate.ended.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_failure_is_a_500_and_the_next_try_runs() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let edge = edge(Settings::default(), 10, move |_: Context, _: u32| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if first { Err(Failure::from("secret")) } else { Ok(()) } }
+    });
+    let problem = edge.process(job(1)).await.unwrap_err().problem();
+    assert_eq!((problem.status().as_u16(), problem.error()), (500, "handler_failed"));
+    assert!(!String::from_utf8_lossy(&problem.to_json()).contains("secret"));
+    assert_eq!(edge.process(job(1)).await.unwrap().how(), SettledAs::Run);
+}
