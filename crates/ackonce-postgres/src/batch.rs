@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use ackonce::protocol::Row;
-use ackonce::{Error, ErrorKind, Key, Result};
+use ackonce::{Error, ErrorKind, Key, Result, Token};
+
+use crate::rows::Stored;
 
 /// The most requests of one statement.
 const MAX_ROWS: usize = 5000;
@@ -13,17 +15,21 @@ const MAX_BYTES: usize = 32 << 20;
 /// What one request came to: its answer, and the record as it stands after it.
 pub(crate) struct Told<A> {
     pub(crate) answer: A,
-    pub(crate) row: Option<Row>,
+    pub(crate) row: Option<Stored>,
     pub(crate) now: u64,
 }
+
+/// The answer to a request on a row at a moment, and the row to write if it changed.
+pub(crate) type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
 /// How one kind of request is dealt with.
 pub(crate) struct Kind<R, A> {
     pub(crate) key: fn(&R) -> &Key,
+    pub(crate) token: fn(&R) -> Token,
     /// The bytes of outcome or reason that it brings.
     pub(crate) bytes: fn(&R) -> usize,
     /// The protocol.
-    pub(crate) decide: fn(Option<&Row>, &R, u64) -> (A, Option<Row>),
+    pub(crate) decide: Decide<R, A>,
 }
 
 /// A batch on its way. The first request of each key is sent in one statement; the others are answered by the
@@ -65,8 +71,9 @@ impl<'r, R, A> Batch<'r, R, A> {
             let request = &self.requests[n];
             let digest = (self.kind.key)(request).digest();
             let decided = left.get(digest).and_then(|(row, now)| {
+                let row = row.as_ref().map(|row| row.under((self.kind.token)(request)));
                 let (answer, change) = (self.kind.decide)(row.as_ref(), request, *now);
-                (change.is_none() || change == *row).then_some(answer)
+                (change.is_none() || change == row).then_some(answer)
             });
             match decided {
                 Some(answer) => self.answers[n] = Some(answer),

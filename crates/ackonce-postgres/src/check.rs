@@ -54,28 +54,41 @@ fn read(row: &Row) -> std::result::Result<Server, tokio_postgres::Error> {
 
 fn judge(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
     if server.version < OLDEST {
-        let message = format!("postgres: the server is version {}, 14 or newer is needed", server.version / 10_000);
+        let message =
+            format!("postgres: the server is version {}, 14 or newer is needed", server.version / 10_000);
         return Err(Error::new(ErrorKind::Config, message));
     }
     // Nothing can be downgraded here: no claim can be recorded, and an old copy must not be asked.
     if server.standby || server.read_only {
         let message = match server.standby {
-            true => "the server is a standby; connect to the primary (target_session_attrs=read-write finds it)",
+            true => {
+                "the server is a standby; connect to the primary (target_session_attrs=read-write finds it)"
+            }
             false => "transactions are read-only here (default_transaction_read_only)",
         };
         return Err(Error::new(ErrorKind::ReadOnly, format!("postgres: {message}")));
     }
     let mut weaknesses = Vec::new();
     if !server.fsync {
-        dangerous("fsync=off: a crash of the server's machine loses or damages everything", policy, &mut weaknesses)?;
+        dangerous(
+            "fsync=off: a crash of the server's machine loses or damages everything",
+            policy,
+            &mut weaknesses,
+        )?;
     }
     if !server.full_page_writes {
-        dangerous("full_page_writes=off: a crash of the server's machine may damage records", policy, &mut weaknesses)?;
+        dangerous(
+            "full_page_writes=off: a crash of the server's machine may damage records",
+            policy,
+            &mut weaknesses,
+        )?;
     }
     let failover = match (server.synchronous, server.replicated, server.synchronous_commit.as_str()) {
         (false, true, _) => Some("its replicas are asynchronous"),
         (true, _, "local") => Some("synchronous_commit=local does not wait for its synchronous replicas"),
-        (true, _, "remote_write") => Some("synchronous_commit=remote_write does not wait for the replicas' disks"),
+        (true, _, "remote_write") => {
+            Some("synchronous_commit=remote_write does not wait for the replicas' disks")
+        }
         _ => None,
     };
     if let Some(why) = failover {
@@ -147,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_server_that_may_forget_is_refused_or_downgraded() {
-        for server in [Server { fsync: false, ..durable() }, Server { full_page_writes: false, ..durable() }] {
+        for server in [Server { fsync: false, ..durable() }, Server { full_page_writes: false, ..durable() }]
+        {
             let error = judge(&server, Unsafe::Refuse).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{error}");
             assert_eq!(judge(&server, Unsafe::Downgrade).unwrap().len(), 1);

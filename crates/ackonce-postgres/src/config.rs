@@ -102,9 +102,9 @@ impl PostgresConfig {
     /// # Errors
     /// [`Config`](ErrorKind::Config): it cannot be read. The message says why and does not repeat the URL.
     pub fn new(url: &str) -> Result<Self> {
-        url.parse::<Config>().map(Self::from).map_err(|e| {
-            Error::new(ErrorKind::Config, "postgres: the URL cannot be used").with_source(e)
-        })
+        url.parse::<Config>()
+            .map(Self::from)
+            .map_err(|e| Error::new(ErrorKind::Config, "postgres: the URL cannot be used").with_source(e))
     }
 
     /// The schema that the tables live in (default `ackonce`).

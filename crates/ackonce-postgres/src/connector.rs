@@ -60,9 +60,11 @@ impl Connector {
     }
 
     pub(crate) fn pool(&self, connections: usize) -> Result<Pool> {
-        Pool::builder((self.manager)()).max_size(connections).runtime(Runtime::Tokio1).build().map_err(|e| {
-            Error::new(ErrorKind::Config, "postgres: the pool cannot be made").with_source(e)
-        })
+        Pool::builder((self.manager)())
+            .max_size(connections)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| Error::new(ErrorKind::Config, "postgres: the pool cannot be made").with_source(e))
     }
 
     /// Asks the server to give up what that connection is waiting for.

@@ -10,7 +10,8 @@ use tokio_postgres::error::{DbError, Severity};
 /// The error of a statement, or of a COMMIT: an `ERROR` was rolled back; after anything else (the server ends
 /// the connection, or it breaks) it may have been applied.
 pub(crate) fn statement(doing: &str, error: PgError) -> Error {
-    let unknown = if error.as_db_error().is_some_and(is_rolled_back) { Repeat::Safe } else { Repeat::Unknown };
+    let unknown =
+        if error.as_db_error().is_some_and(is_rolled_back) { Repeat::Safe } else { Repeat::Unknown };
     describe(doing, error, unknown)
 }
 

@@ -138,7 +138,8 @@ where
     /// these very records while the handlers run.
     async fn look(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Error> {
         let inner = &self.inbox.store.inner;
-        let text = STANDING.replace("{durable}", DURABLE).replace("{settings}", &self.inbox.settings.columns());
+        let text =
+            STANDING.replace("{durable}", DURABLE).replace("{settings}", &self.inbox.settings.columns());
         let keys: Vec<_> = self.contexts.iter().map(|cx| inner.salt.id(cx.key())).collect();
         let params: [crate::link::Param<'_>; 2] = [(&keys, Type::UUID_ARRAY), (&self.run, Type::TEXT)];
         let rows = send(tx.client(), cache, inner.config.prepare, &inner.texts().fill(&text), &params)
@@ -180,12 +181,14 @@ where
         let handling = AssertUnwindSafe((self.inbox.handler)(tx, self.contexts[n].clone(), message));
         let ran = judge(handling.catch_unwind().await).and_then(fits);
         let failure = match ran {
-            Ok(outcome) if alone => return Ok(self.done.push((n, self.settlement(n, outcome)))),
-            Ok(outcome) => match tx.batch_execute(RELEASE).await {
-                Ok(()) => return Ok(self.done.push((n, self.settlement(n, outcome)))),
+            Err(failure) => failure,
+            Ok(outcome) => match if alone { Ok(()) } else { tx.batch_execute(RELEASE).await } {
+                Ok(()) => {
+                    self.done.push((n, self.settlement(n, outcome)));
+                    return Ok(());
+                }
                 Err(e) => swallowed(e)?,
             },
-            Err(failure) => failure,
         };
         self.answers[n] = Some(Err(failure));
         if !alone {
@@ -216,7 +219,8 @@ where
             return Err(Undone::Each(|error| Failure::unknown(error.clone()), ended()));
         }
         let told = params.answers(&settlements, &rows)?;
-        let lost: Vec<_> = self.done.iter().zip(told).filter(|(_, told)| told.answer == Settled::Lost).collect();
+        let lost: Vec<_> =
+            self.done.iter().zip(told).filter(|(_, told)| told.answer == Settled::Lost).collect();
         if lost.is_empty() {
             return Ok(());
         }

@@ -156,7 +156,12 @@ impl<F> PostgresInbox<F> {
         for item in items {
             let alone = self.suspects.has(item.cx.key());
             match groups.last_mut() {
-                Some(group) if !closed && !alone && group.len() < MAX_GROUP && keys.insert(*item.cx.key().digest()) => {
+                Some(group)
+                    if !closed
+                        && !alone
+                        && group.len() < MAX_GROUP
+                        && keys.insert(*item.cx.key().digest()) =>
+                {
                     group.push(item);
                 }
                 _ => {
@@ -175,7 +180,10 @@ impl<M, T, F> Handler<M> for PostgresInbox<F>
 where
     M: Send + 'static,
     T: InboxOutcome + Send + 'static,
-    F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Send + Sync + 'static,
+    F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>>
+        + Send
+        + Sync
+        + 'static,
 {
     fn class(&self) -> Class {
         Class::Inbox

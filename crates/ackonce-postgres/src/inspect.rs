@@ -59,10 +59,10 @@ impl Inspect for PostgresStore {
     /// A page has 1000 entries at most, and fewer where many records have to be looked at to find one: go on until
     /// there is no `next`.
     async fn list(&self, query: &Query) -> Result<Page> {
-        let after = match query.after.as_deref().map(<[u8; 16]>::try_from) {
+        let after = match &query.after {
             None => Id([0; 16]),
-            Some(Ok(cursor)) => Id(cursor),
-            Some(Err(_)) => return Err(Error::new(ErrorKind::Invalid, "postgres: not a cursor of this store")),
+            Some(cursor) => place(cursor)
+                .ok_or_else(|| Error::new(ErrorKind::Invalid, "postgres: not a cursor of this store"))?,
         };
         let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
         self.ask(|inner| async move {
@@ -165,15 +165,25 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
         entries.push(entry(row)?);
     }
     let next = match more {
-        true => entries.last().map(|entry| entry.digest.clone()),
-        false => last.map(|id| Bytes::copy_from_slice(&id.0)),
+        true => entries.last().map(|entry| cursor(&entry.digest)),
+        false => last.map(|id| cursor(&id.0)),
     };
     Ok(Page { entries, next })
 }
 
+/// Where a page ended. One byte more than a key, so that a digest is not taken for it.
+fn cursor(key: &[u8]) -> Bytes {
+    [b"k", key].concat().into()
+}
+
+fn place(cursor: &[u8]) -> Option<Id> {
+    cursor.strip_prefix(b"k")?.try_into().ok().map(Id)
+}
+
 fn entry(row: &Columns) -> Result<Entry> {
     let stands = decode(row)?;
-    let found = stands.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
+    let found =
+        stands.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
     let (found, now) = (found.under(Token([0; 16])), stands.now);
     Ok(Entry {
         digest: Bytes::copy_from_slice(&stands.key.0),

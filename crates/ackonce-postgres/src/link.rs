@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::error;
 use crate::leash::Leash;
-use crate::{Prepare, PostgresConfig};
+use crate::{PostgresConfig, Prepare};
 
 /// A parameter with its type, so that the server need not be asked for it.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, Note, Record, Scope, Settle,
-    Settled, Settlement, State, Tended, Token,
+    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, Note, Record, Scope,
+    Settle, Settled, Settlement, State, Tended, Token,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -72,7 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(key, attempt, lease, window, payload)| Ask { key, attempt, lease, window, payload });
     let off = prop_oneof![8 => Just(0_i8), 1 => Just(1), 1 => Just(-1)];
     let back = prop_oneof![6 => Just(0_usize), 1 => Just(1), 1 => Just(2)];
-    let act = (0..KEYS, back, off, settle()).prop_map(|(key, back, off, action)| Act { key, back, off, action });
+    let act =
+        (0..KEYS, back, off, settle()).prop_map(|(key, back, off, action)| Act { key, back, off, action });
     prop_oneof![
         3 => micros([1, 2, 10, 100]).prop_map(Step::Pass),
         5 => prop::collection::vec(ask, 1..4).prop_map(Step::Claim),

@@ -19,7 +19,7 @@ pub(crate) struct Stands {
 }
 
 /// A record, and whether it carries its claim's token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stored {
     token: Option<Token>,
     row: Row,
@@ -28,8 +28,8 @@ pub(crate) struct Stored {
 impl Stored {
     /// The row, for a caller who asks under `token`. A settled record has none: a fence is given to one claim
     /// of a key alone, so what agrees on the fence agrees on the token.
-    pub(crate) fn under(self, token: Token) -> Row {
-        Row { token: self.token.unwrap_or(token), ..self.row }
+    pub(crate) fn under(&self, token: Token) -> Row {
+        Row { token: self.token.unwrap_or(token), ..self.row.clone() }
     }
 }
 

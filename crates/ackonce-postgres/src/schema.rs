@@ -113,7 +113,8 @@ pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Re
         Err(e) if e.code() == Some(&SqlState::UNDEFINED_COLUMN) => None,
         row => row.map_err(failed)?,
     };
-    let known = row.and_then(|row| Some((row.try_get(0).ok()?, row.try_get::<_, &[u8]>(1).ok()?.try_into().ok()?)));
+    let known =
+        row.and_then(|row| Some((row.try_get(0).ok()?, row.try_get::<_, &[u8]>(1).ok()?.try_into().ok()?)));
     match known {
         Some((VERSION, salt)) => Ok(Some(Salt(salt))),
         Some((newer, _)) if newer > VERSION => Err(Error::new(

@@ -75,7 +75,8 @@ impl<'s> Texts<'s> {
 
     /// Its completion, see [`crate::finish_sql`].
     pub(crate) fn finish(&self) -> String {
-        let key = "(SELECT encode(substring(sha256(salt || $1::bytea) FOR 16), 'hex')::uuid FROM {schema}.meta)";
+        let key =
+            "(SELECT encode(substring(sha256(salt || $1::bytea) FOR 16), 'hex')::uuid FROM {schema}.meta)";
         self.fill(&format!(
             "UPDATE {{schema}}.record SET expires = {{now}} + $4::int8, token = NULL, lease_ends = NULL, \
              tally = nullif((tally >> 2) * 4, 4), detail = $5::bytea WHERE key = {key} \
@@ -98,7 +99,10 @@ impl<'s> Texts<'s> {
             Locks::AsSet => DURABLE.to_owned(),
             Locks::For(wait) => {
                 // Zero would be for ever.
-                format!("{DURABLE}, set_config('lock_timeout', '{}', true) AS patience", wait.as_millis().max(1))
+                format!(
+                    "{DURABLE}, set_config('lock_timeout', '{}', true) AS patience",
+                    wait.as_millis().max(1)
+                )
             }
         };
         CLOCK.trim_end().replace("{settings}", &settings).replace("{salt}", salt)

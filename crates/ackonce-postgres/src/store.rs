@@ -74,9 +74,8 @@ impl PostgresStore {
         let link = Link::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;
         let (looking, settings) = (link.clone(), config.clone());
-        let (salt, weaknesses) = thread
-            .call(|waiting| async move { waiting.answer(look(&looking, &settings).await) })
-            .await?;
+        let (salt, weaknesses) =
+            thread.call(|waiting| async move { waiting.answer(look(&looking, &settings).await) }).await?;
         let texts = Texts::new(&config.schema).with_clock(config.clock);
         let locks = Locks::For(config.lock_timeout);
         let inner = Inner {
@@ -147,7 +146,11 @@ impl Deduplicator for PostgresStore {
     fn describe(&self) -> Description {
         let Inner { config, weaknesses, .. } = &*self.inner;
         Description {
-            name: format!("postgres {} schema {}", place(&config.server), config.schema.as_str().escape_debug()),
+            name: format!(
+                "postgres {} schema {}",
+                place(&config.server),
+                config.schema.as_str().escape_debug()
+            ),
             weaknesses: weaknesses.clone(),
         }
     }

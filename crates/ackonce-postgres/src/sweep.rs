@@ -85,7 +85,7 @@ impl Sweeper {
     async fn range(&self, link: &Link, from: u32, to: u32) -> Result<(u64, u32)> {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
         let rows = link.query("sweeping", &self.text, &params).await?;
-        let read = rows.first().map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?))).flatten();
+        let read = rows.first().and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
         let (dropped, pages): (i64, i64) = read.ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them")
         })?;

@@ -22,7 +22,8 @@ pub(crate) struct Thread {
 impl Thread {
     pub(crate) fn start() -> Result<Self> {
         let failed = |e| {
-            Error::new(ErrorKind::Unavailable, "postgres: the store's thread cannot be started").with_source(e)
+            Error::new(ErrorKind::Unavailable, "postgres: the store's thread cannot be started")
+                .with_source(e)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (jobs, queue) = mpsc::unbounded_channel();

@@ -10,20 +10,24 @@ use ackonce::{
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
+use crate::Names;
 use crate::batch::{Kind, Told};
 use crate::key::{Id, Salt};
 use crate::link::Param;
 use crate::rows::{Stands, decode, half, whole};
-use crate::Names;
 
 /// Longer times are as good as this one (36 000 years), and sums of them stay within 64 bits.
 const EVER: i64 = 1 << 60;
 
 pub(crate) static CLAIMS: Kind<ClaimRequest, Claimed> =
-    Kind { key: |request| &request.key, bytes: |_| 0, decide: claim };
+    Kind { key: |request| &request.key, token: |request| request.token, bytes: |_| 0, decide: claim };
 
-pub(crate) static SETTLEMENTS: Kind<Settlement, Settled> =
-    Kind { key: |settlement| &settlement.key, bytes: |s| detail(s).map_or(0, <[u8]>::len), decide: protocol::settle };
+pub(crate) static SETTLEMENTS: Kind<Settlement, Settled> = Kind {
+    key: |settlement| &settlement.key,
+    token: |settlement| settlement.token,
+    bytes: |s| detail(s).map_or(0, <[u8]>::len),
+    decide: protocol::settle,
+};
 
 /// The protocol, on fingerprints as they are kept.
 fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, Option<Row>) {
@@ -74,9 +78,11 @@ impl<'r> ClaimParams<'r> {
     /// One answer per request, from the rows of the statement, which come in any order.
     pub(crate) fn answers(&self, requests: &[&ClaimRequest], rows: &[Columns]) -> Result<Vec<Told<Claimed>>> {
         let mut stands = by_key(rows)?;
-        let answers = self.keys.iter().zip(requests).map(|(key, request)| {
-            granted(stands.remove(key).ok_or_else(unanswered)?, request)
-        });
+        let answers = self
+            .keys
+            .iter()
+            .zip(requests)
+            .map(|(key, request)| granted(stands.remove(key).ok_or_else(unanswered)?, request));
         answers.collect()
     }
 }
@@ -84,7 +90,8 @@ impl<'r> ClaimParams<'r> {
 /// The answer to one claim, from the record as it stands after the statement.
 pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Told<Claimed>> {
     let Stands { written, now, row, .. } = stands;
-    let row = row.ok_or_else(unanswered)?.under(request.token);
+    let stored = row.ok_or_else(unanswered)?;
+    let row = stored.under(request.token);
     let ours = row.state == State::Claimed && row.token == request.token;
     let answer = match claim(Some(&row), request, now).0 {
         mismatch @ Claimed::Mismatch(_) => mismatch,
@@ -93,11 +100,17 @@ pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Told<Cla
         Claimed::Acquired(_) => return Err(disagree()),
         answer => answer,
     };
-    Ok(Told { answer, row: Some(row), now })
+    Ok(Told { answer, row: Some(stored), now })
 }
 
 fn lease(row: &Row, key: &Key) -> Lease {
-    Lease { key: key.clone(), token: row.token, fence: row.fence, attempt: row.attempt, previous: row.previous }
+    Lease {
+        key: key.clone(),
+        token: row.token,
+        fence: row.fence,
+        attempt: row.attempt,
+        previous: row.previous,
+    }
 }
 
 /// Parameters `$1` and up of `settle.sql`.
@@ -150,16 +163,20 @@ impl<'r> SettleParams<'r> {
     }
 
     /// One answer per settlement, from the rows of the statement, which come in any order.
-    pub(crate) fn answers(&self, settlements: &[&Settlement], rows: &[Columns]) -> Result<Vec<Told<Settled>>> {
+    pub(crate) fn answers(
+        &self,
+        settlements: &[&Settlement],
+        rows: &[Columns],
+    ) -> Result<Vec<Told<Settled>>> {
         let mut stands = by_key(rows)?;
         let answers = self.keys.iter().zip(settlements).map(|(key, settlement)| {
             let Stands { written, now, row, .. } = stands.remove(key).ok_or_else(unanswered)?;
-            let row = row.map(|row| row.under(settlement.token));
+            let under = row.as_ref().map(|row| row.under(settlement.token));
             let answer = if written {
-                let is_so = row.as_ref().is_some_and(|row| is_so(row, settlement));
+                let is_so = under.is_some_and(|row| is_so(&row, settlement));
                 if is_so { Settled::Yes } else { Settled::Lost }
             } else {
-                match protocol::settle(row.as_ref(), settlement, now) {
+                match protocol::settle(under.as_ref(), settlement, now) {
                     (answer, None) => answer,
                     (_, Some(_)) => return Err(disagree()),
                 }

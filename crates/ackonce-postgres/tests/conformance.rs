@@ -23,7 +23,9 @@ struct Opened {
 impl Fixture for Opened {
     async fn open(&self) -> Arc<dyn Deduplicator> {
         match &self.place {
-            Some(place) => (self.hand_out)(place.config().with_prepare(self.prepare).connect().await.unwrap()),
+            Some(place) => {
+                (self.hand_out)(place.config().with_prepare(self.prepare).connect().await.unwrap())
+            }
             None => Arc::new(self.instead.clone()),
         }
     }
@@ -43,7 +45,8 @@ fn shared(store: PostgresStore) -> Arc<dyn Deduplicator> {
 
 /// The server lets everybody in, so the password only has to stay secret.
 fn opened(prepare: Prepare, hand_out: fn(PostgresStore) -> Arc<dyn Deduplicator>) -> Opened {
-    let place = common::place().map(|place| Place { url: place.url.replacen('@', ":not%20shown@", 1), ..place });
+    let place =
+        common::place().map(|place| Place { url: place.url.replacen('@', ":not%20shown@", 1), ..place });
     Opened { place, prepare, hand_out, instead: MemoryStore::new() }
 }
 

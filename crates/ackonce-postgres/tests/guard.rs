@@ -54,7 +54,9 @@ async fn another_payload_under_the_same_id_is_noticed() {
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
     let print = |payload: &[u8]| options(&place).with_fingerprint(Fingerprint::of(payload));
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &print(b"1")).await.unwrap() else { panic!() };
+    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &print(b"1")).await.unwrap() else {
+        panic!()
+    };
     guard.finish(&tx).await.unwrap();
     assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"1")).await.unwrap(), Entry::Duplicate(_)));
     assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"2")).await.unwrap(), Entry::Mismatch(_)));
@@ -79,17 +81,23 @@ async fn finish_fails_once_the_claim_is_gone() {
     let Some(place) = place() else { return };
     place.store().await;
     let mut client = place.client().await;
-    for spoil in ["ROLLBACK TO earlier", "UPDATE record SET fence = fence + 1", "UPDATE record SET lease_ends = NULL"] {
+    for spoil in
+        ["ROLLBACK TO earlier", "UPDATE record SET fence = fence + 1", "UPDATE record SET lease_ends = NULL"]
+    {
         let tx = client.transaction().await.unwrap();
         tx.batch_execute("SAVEPOINT earlier").await.unwrap();
-        let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else { panic!() };
+        let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else {
+            panic!()
+        };
         tx.batch_execute(spoil).await.unwrap();
         let error = guard.finish(&tx).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Protocol, Repeat::Safe), "{spoil}: {error}");
     }
     // A swallowed error: a COMMIT here would answer success.
     let tx = client.transaction().await.unwrap();
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else { panic!() };
+    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else {
+        panic!()
+    };
     tx.batch_execute("SELECT 1/0").await.unwrap_err();
     guard.finish(&tx).await.unwrap_err();
     tx.commit().await.unwrap();
@@ -102,11 +110,14 @@ async fn two_at_once_do_not_both_get_in() {
     let Some(place) = place() else { return };
     place.store().await;
     let (mut one, mut two) = (place.client().await, place.client().await);
-    let levels = [IsolationLevel::ReadCommitted, IsolationLevel::RepeatableRead, IsolationLevel::Serializable];
+    let levels =
+        [IsolationLevel::ReadCommitted, IsolationLevel::RepeatableRead, IsolationLevel::Serializable];
     for (n, level) in levels.into_iter().enumerate() {
         let message = key(n);
         let tx = one.transaction().await.unwrap();
-        let Entry::First(guard) = InboxGuard::enter(&tx, &message, &options(&place)).await.unwrap() else { panic!() };
+        let Entry::First(guard) = InboxGuard::enter(&tx, &message, &options(&place)).await.unwrap() else {
+            panic!()
+        };
         let late = two.build_transaction().isolation_level(level).start().await.unwrap();
         late.execute("SELECT 1 FROM record", &[]).await.unwrap();
         let options = options(&place);
@@ -166,7 +177,12 @@ async fn the_statements_serve_other_drivers() {
         if round == 0 {
             let fence: i64 = row.get("fence");
             let kept = Some(b"out".to_vec());
-            assert!(tx.query_opt(&finish, &[&digest, &token, &(fence - 1), &window, &kept]).await.unwrap().is_none());
+            assert!(
+                tx.query_opt(&finish, &[&digest, &token, &(fence - 1), &window, &kept])
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
             tx.query_one(&finish, &[&digest, &token, &fence, &window, &kept]).await.unwrap();
             tx.commit().await.unwrap();
         } else {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Class, Context, DeduplicatorExt, Failure, Handler, Item, Settle,
-    Settled, Settlement,
+    CancellationToken, ClaimRequest, Claimed, Class, Context, DeduplicatorExt, Failure, Handler, Item,
+    Settle, Settled, Settlement,
 };
 use ackonce_postgres::deadpool_postgres;
 use ackonce_postgres::tokio_postgres::{NoTls, Transaction};
@@ -30,7 +30,9 @@ async fn effects(place: &Place) -> Vec<String> {
 }
 
 /// The handler most tests run: one row per message.
-fn note(place: &Place) -> impl for<'a> Fn(&'a Transaction<'a>, Context, String) -> BoxFuture<'a, Result<(), Failure>> + use<> {
+fn note(
+    place: &Place,
+) -> impl for<'a> Fn(&'a Transaction<'a>, Context, String) -> BoxFuture<'a, Result<(), Failure>> + use<> {
     let insert = place.text("INSERT INTO effect VALUES ($1)");
     move |tx, _, id| {
         let insert = insert.clone();
@@ -144,9 +146,9 @@ async fn a_claim_that_is_taken_over_while_the_handler_runs_is_rolled_back() {
         let (rival, note_it) = (rival.clone(), Arc::clone(&note_it));
         Box::pin(async move {
             note_it(tx, cx, id.clone()).await?;
-            if id == "stalled" {
+            if id.starts_with("stalled") {
                 // Its lease has ended, and nothing of it is locked.
-                acquire(&rival, request("stalled")).await;
+                acquire(&rival, request(&id)).await;
             }
             Ok(())
         })
@@ -155,9 +157,9 @@ async fn a_claim_that_is_taken_over_while_the_handler_runs_is_rolled_back() {
     let answers = inbox.handle(vec![item(&stalled, "stalled".to_owned())]).await;
     assert!(matches!(&answers[..], [Err(Failure::Fenced)]), "alone: {answers:?}");
 
-    let stalled = acquire(&store, ClaimRequest { lease: Duration::ZERO, ..request("stalled") }).await;
+    let stalled = acquire(&store, ClaimRequest { lease: Duration::ZERO, ..request("stalled too") }).await;
     let mut items = claimed(&store, &["a", "b"]).await;
-    items.insert(1, item(&stalled, "stalled".to_owned()));
+    items.insert(1, item(&stalled, "stalled too".to_owned()));
     let answers = inbox.handle(items).await;
     let [Err(Failure::Store(error)), Err(Failure::Fenced), Err(Failure::Store(_))] = &answers[..] else {
         panic!("{answers:?}")

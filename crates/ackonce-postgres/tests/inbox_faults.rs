@@ -30,7 +30,11 @@ async fn count(place: &Place, table: &str) -> i64 {
 }
 
 /// Runs statements one after another, each error passed over if told so, and answers success.
-fn statements(place: &Place, swallow: bool) -> impl for<'a> Fn(&'a Transaction<'a>, Context, Vec<&'static str>) -> BoxFuture<'a, Result<(), Failure>> + use<> {
+fn statements(
+    place: &Place,
+    swallow: bool,
+) -> impl for<'a> Fn(&'a Transaction<'a>, Context, Vec<&'static str>) -> BoxFuture<'a, Result<(), Failure>> + use<>
+{
     let place = place.clone();
     move |tx, _, texts| {
         let place = place.clone();
@@ -62,18 +66,26 @@ async fn a_swallowed_statement_is_retried_and_not_acknowledged() {
     let store = with_tables(&place).await;
     place.client().await.batch_execute(X).await.unwrap();
     let inbox = store.inbox(statements(&place, true));
-    for (n, swallowed) in [X, "INSERT INTO missing VALUES (1)", "nonsense", "SELECT 1/0"].into_iter().enumerate() {
+    for (n, swallowed) in
+        [X, "INSERT INTO missing VALUES (1)", "nonsense", "SELECT 1/0"].into_iter().enumerate()
+    {
         let ids = [format!("alone {n}"), format!("one {n}"), format!("other {n}")];
         let mut items = Vec::new();
         for id in &ids {
-            items.push(item(&acquire(&store, request(id)).await, vec!["INSERT INTO effect VALUES ('before')", swallowed, Y]));
+            items.push(item(
+                &acquire(&store, request(id)).await,
+                vec!["INSERT INTO effect VALUES ('before')", swallowed, Y],
+            ));
         }
         items[2].message = vec!["SELECT 1"];
         let group = inbox.handle(items.split_off(1)).await;
         let alone = inbox.handle(items).await;
         for answer in [&group[0], &alone[0]] {
             let text = reason(answer);
-            assert!(text.contains("a statement failed and the handler answered success"), "{swallowed}: {text}");
+            assert!(
+                text.contains("a statement failed and the handler answered success"),
+                "{swallowed}: {text}"
+            );
         }
         assert!(group[1].is_ok(), "the neighbour is not touched: {:?}", group[1]);
         assert_eq!(count(&place, "effect").await, 1, "{swallowed}: undone");
@@ -181,10 +193,12 @@ async fn trouble_of_the_servers_is_no_fault_of_the_message() {
 async fn a_cancelled_run_leaves_no_transaction_behind() {
     let Some(place) = place() else { return };
     let store = with_tables(&place).await;
-    let inbox = store.inbox(statements(&place, false)).with_settings(InboxSettings::default().with_connections(1));
+    let inbox =
+        store.inbox(statements(&place, false)).with_settings(InboxSettings::default().with_connections(1));
     let sleep = vec![X, "SELECT pg_sleep(3600)"];
     let run = inbox.handle(vec![item(&acquire(&store, request("a")).await, sleep)]);
-    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND state = 'active'";
+    let sleeping =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(3600)' AND state = 'active'";
     let client = place.client().await;
     let is_sleeping = async |expected: i64| {
         while client.query_one(sleeping, &[]).await.unwrap().get::<_, i64>(0) != expected {
@@ -210,7 +224,8 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
     let (relay, url) = Relay::start(&place.url).await;
     let store = Place { url, ..place.clone() }.store().await;
     let (runs, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, cuts, insert) = (Arc::clone(&runs), Arc::clone(&cut), place.text("INSERT INTO effect VALUES ($1)"));
+    let (counted, cuts, insert) =
+        (Arc::clone(&runs), Arc::clone(&cut), place.text("INSERT INTO effect VALUES ($1)"));
     let inbox = store.inbox(move |tx: &Transaction<'_>, _, id: &'static str| {
         let (relay, insert) = (relay.clone(), insert.clone());
         counted.fetch_add(1, Ordering::SeqCst);
@@ -224,7 +239,9 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
     let warm = inbox.handle(vec![item(&acquire(&direct, request("warm")).await, "warm")]).await;
     assert!(warm[0].is_ok(), "statements are prepared: {warm:?}");
     // The reply to the last statement, then that to the COMMIT.
-    for (n, id, repeat, committed) in [(1, "before", Repeat::Safe, false), (2, "after", Repeat::Unknown, true)] {
+    for (n, id, repeat, committed) in
+        [(1, "before", Repeat::Safe, false), (2, "after", Repeat::Unknown, true)]
+    {
         let lease = acquire(&direct, request(id)).await;
         cut.store(n, Ordering::SeqCst);
         let answers = inbox.handle(vec![item(&lease, id)]).await;
@@ -238,7 +255,9 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
         assert_eq!(ran, usize::from(!committed), "{id}: what is recorded does not run again");
         // A first statement on a new connection is prepared again; the next round starts where this one did.
         let warm = format!("warm {id}");
-        let _ = inbox.handle(vec![item(&acquire(&direct, request(&warm)).await, if n == 1 { "w1" } else { "w2" })]).await;
+        let _ = inbox
+            .handle(vec![item(&acquire(&direct, request(&warm)).await, if n == 1 { "w1" } else { "w2" })])
+            .await;
     }
     assert_eq!(count(&place, "effect").await, 5);
 }

@@ -1,5 +1,11 @@
 //! What the tests share: a schema of one's own on the server of `ACKONCE_TEST_POSTGRES`.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should panic"
+)]
 
 pub mod relay;
 
@@ -7,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle, Settled,
-    Settlement, Token,
+    CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle,
+    Settled, Settlement, Token,
 };
 use ackonce_postgres::tokio_postgres::{self, Client, NoTls};
 use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
@@ -40,14 +46,19 @@ pub fn place() -> Option<Place> {
     static N: AtomicU64 = AtomicU64::new(0);
     let url = server()?;
     let n = N.fetch_add(1, Ordering::Relaxed);
-    let schema = SchemaName::new(format!("test {} {n} {:?}", std::process::id(), std::thread::current().id())).unwrap();
+    let schema =
+        SchemaName::new(format!("test {} {n} {:?}", std::process::id(), std::thread::current().id()))
+            .unwrap();
     Some(Place { url, schema })
 }
 
 impl Place {
     /// Nothing happens in it that the test did not ask for.
     pub fn config(&self) -> PostgresConfig {
-        PostgresConfig::new(&self.url).unwrap().with_schema(self.schema.clone()).with_tables(Tables::CreateMissing)
+        PostgresConfig::new(&self.url)
+            .unwrap()
+            .with_schema(self.schema.clone())
+            .with_tables(Tables::CreateMissing)
             .with_sweep(Sweep::Manual)
     }
 
