@@ -3,9 +3,11 @@
 
 mod effect;
 mod flags;
+mod serve;
 
 pub use effect::{Delayed, ToFile, ToTable};
 pub use flags::{Flags, HandlerClass};
+pub use serve::serve;
 
 /// Logs to stderr what `RUST_LOG` asks for; `ackonce=debug` is the audit trail, a line for each decision.
 pub fn log() {
