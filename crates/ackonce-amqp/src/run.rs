@@ -77,7 +77,8 @@ pub(crate) async fn consume<H: Handler<Message>>(
     };
     let (chunks, input) = mpsc::channel(1);
     let mut session = Guard(tokio::spawn(session.run(chunks)));
-    let ended = runner.consume(input, feed, move |outcome| report(outcome, failed.as_ref())).await;
+    let report = move |ended: Vec<_>| ended.into_iter().for_each(|outcome| report(outcome, failed.as_ref()));
+    let ended = runner.consume(input, feed, report).await;
     runner.stop();
     if let Some(delaying) = delaying {
         // It ends with the last of what failed: `failed` went with the runner.

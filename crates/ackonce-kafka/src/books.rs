@@ -1,7 +1,7 @@
 //! The tracker as the poll thread, the rebalance callback and the handlers share it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use crate::{CommitCounts, Message};
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     shelf: Mutex<Shelf>,
+    /// The bytes of all deliveries that are still held.
+    bytes: AtomicUsize,
     /// Told whenever a delivery is closed.
     closed: Condvar,
 }
@@ -32,8 +34,17 @@ struct Shelf {
 pub(crate) struct KafkaDelivery {
     pub(crate) message: Message,
     pub(crate) token: Token,
+    bytes: usize,
+    /// Whether it has waited, so that the books know it as something else than in flight.
+    waited: AtomicBool,
     live: Arc<AtomicBool>,
     books: Arc<Books>,
+}
+
+impl Drop for KafkaDelivery {
+    fn drop(&mut self) {
+        self.books.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Delivery for KafkaDelivery {
@@ -49,11 +60,26 @@ impl Delivery for KafkaDelivery {
 
     fn note(&self, stage: Stage) {
         let status = match stage {
+            // In flight is how it was booked.
+            Stage::Running if !self.waited.load(Ordering::Relaxed) => return,
             Stage::Running => Status::InFlight,
             Stage::Busy => Status::Busy,
             Stage::Retrying => Status::Retrying,
         };
+        self.waited.store(true, Ordering::Relaxed);
         self.books.shelf().tracker.mark(&self.token, status);
+    }
+}
+
+impl Shelf {
+    /// Begins an assignment; what was delivered under an earlier one is not current any more.
+    fn assign(&mut self, partition: PartitionId) -> Arc<AtomicBool> {
+        let live = Arc::new(AtomicBool::new(true));
+        if let Some(old) = self.live.insert(partition.clone(), live.clone()) {
+            old.store(false, Ordering::Release);
+        }
+        self.tracker.assign(partition);
+        live
     }
 }
 
@@ -65,63 +91,88 @@ impl Books {
     pub(crate) fn assign(&self, partitions: Vec<PartitionId>) {
         let mut shelf = self.shelf();
         for partition in partitions {
-            if let Some(old) = shelf.live.insert(partition.clone(), Arc::new(AtomicBool::new(true))) {
-                old.store(false, Ordering::Release);
-            }
-            shelf.tracker.assign(partition);
+            shelf.assign(partition);
         }
     }
 
-    /// Books a record. `None` if its partition is not assigned: a record of a revoked one that surfaced late.
-    pub(crate) fn deliver(self: &Arc<Self>, message: Message) -> Option<KafkaDelivery> {
+    /// Books records as they came. Those of a partition that is not assigned, which surfaced late, are left out.
+    pub(crate) fn deliver(self: &Arc<Self>, records: Vec<Message>) -> Vec<KafkaDelivery> {
         let mut shelf = self.shelf();
-        // The topic's name is shared by all its tokens: look the partition up, do not copy it.
-        let id = (Arc::from(message.topic()), message.partition());
-        let live = shelf.live.get(&id)?.clone();
-        if !live.load(Ordering::Acquire) {
-            return None;
+        // Records come in runs of one partition: it is looked up once for each.
+        let mut run: Option<(PartitionId, Arc<AtomicBool>)> = None;
+        let mut booked = Vec::with_capacity(records.len());
+        for message in records {
+            let same =
+                |((topic, n), _): &(PartitionId, _)| *n == message.partition() && **topic == *message.topic();
+            if !run.as_ref().is_some_and(same) {
+                let id = (Arc::from(message.topic()), message.partition());
+                run = shelf.live.get(&id).cloned().map(|live| (id, live));
+            }
+            let Some((id, live)) = run.as_mut().filter(|(_, live)| live.load(Ordering::Acquire)) else {
+                continue;
+            };
+            let mut token = shelf.tracker.delivered(id, message.offset());
+            if token.is_none() {
+                // The broker has rewound: what was in flight belongs to the past.
+                tracing::warn!(target: "ackonce", ?message, "the partition was rewound; its books begin anew");
+                *live = shelf.assign(id.clone());
+                token = shelf.tracker.delivered(id, message.offset());
+            }
+            let Some(token) = token else { continue };
+            let bytes = message.size();
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            booked.push(KafkaDelivery {
+                message,
+                token,
+                bytes,
+                waited: AtomicBool::new(false),
+                live: live.clone(),
+                books: self.clone(),
+            });
         }
-        if let Some(token) = shelf.tracker.delivered(&id, message.offset()) {
-            return Some(KafkaDelivery { message, token, live, books: self.clone() });
+        booked
+    }
+
+    /// Books the end of deliveries.
+    pub(crate) fn done(&self, ended: Vec<Result<Receipt<KafkaDelivery>, Unsettled<KafkaDelivery>>>) {
+        let mut shelf = self.shelf();
+        for outcome in &ended {
+            let (delivery, status) = match outcome {
+                Ok(receipt) => (
+                    receipt.delivery(),
+                    match receipt.how() {
+                        SettledAs::Run => Status::Settled,
+                        SettledAs::Duplicate { .. } => Status::Duplicate,
+                        SettledAs::Buried => Status::Buried,
+                    },
+                ),
+                Err(unsettled) => (unsettled.delivery(), Status::Abandoned),
+            };
+            shelf.tracker.mark(&delivery.token, status);
         }
-        // The broker has rewound: what was in flight belongs to the past.
-        tracing::warn!(target: "ackonce", ?message, "the partition was rewound; its books begin anew");
         drop(shelf);
-        self.assign(vec![id.clone()]);
-        let mut shelf = self.shelf();
-        let live = shelf.live.get(&id)?.clone();
-        let token = shelf.tracker.delivered(&id, message.offset())?;
-        Some(KafkaDelivery { message, token, live, books: self.clone() })
-    }
-
-    /// Books the end of a delivery.
-    pub(crate) fn done(&self, outcome: Result<Receipt<KafkaDelivery>, Unsettled<KafkaDelivery>>) {
-        let (token, status) = match outcome {
-            Ok(receipt) => {
-                let status = match receipt.how() {
-                    SettledAs::Run => Status::Settled,
-                    SettledAs::Duplicate { .. } => Status::Duplicate,
-                    SettledAs::Buried => Status::Buried,
-                };
-                (receipt.redeem().token, status)
-            }
-            Err(unsettled) => (unsettled.delivery().token.clone(), Status::Abandoned),
-        };
-        self.close(&token, status);
+        self.closed.notify_all();
     }
 
     /// Books a delivery that never reached the runner.
     pub(crate) fn abandon(&self, delivery: &KafkaDelivery) {
-        self.close(&delivery.token, Status::Abandoned);
-    }
-
-    fn close(&self, token: &Token, status: Status) {
-        self.shelf().tracker.mark(token, status);
+        self.shelf().tracker.mark(&delivery.token, Status::Abandoned);
         self.closed.notify_all();
     }
 
     pub(crate) fn open(&self) -> usize {
         self.shelf().tracker.open()
+    }
+
+    /// The bytes of all deliveries that are still held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a delivery is closed, at most this long.
+    pub(crate) fn wait(&self, most: Duration) {
+        let shelf = self.shelf();
+        drop(self.closed.wait_timeout(shelf, most).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Stops intake of these partitions and waits, at most `drain`, until nothing of them is in work. Returns
@@ -185,5 +236,38 @@ impl Books {
 
     pub(crate) fn census(&self) -> HashMap<Status, usize> {
         self.shelf().tracker.census()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    fn record(partition: i32, offset: i64) -> Message {
+        let at = Timestamp::NotAvailable;
+        Message::new(OwnedMessage::new(Some(vec![0; 1000]), None, "t".into(), at, partition, offset, None))
+    }
+
+    #[test]
+    fn records_are_booked_by_assignment_and_weighed_while_they_are_held() {
+        let books = Arc::new(Books::default());
+        books.assign(vec![("t".into(), 0), ("t".into(), 1)]);
+        let of = |deliveries: &[KafkaDelivery]| -> Vec<_> {
+            deliveries.iter().map(|d| (d.token.partition.1, d.token.offset, d.is_current())).collect()
+        };
+        let first = books.deliver(vec![record(0, 5), record(0, 6), record(2, 1), record(1, 9)]);
+        assert_eq!(of(&first), [(0, 5, true), (0, 6, true), (1, 9, true)], "partition 2 is not ours");
+        let held = books.bytes();
+        assert!((3000..5000).contains(&held), "{held} bytes for three records of 1000");
+        // The broker rewinds within one poll: the past is not current any more.
+        let again = books.deliver(vec![record(0, 6), record(0, 7)]);
+        assert_eq!(of(&again), [(0, 6, true), (0, 7, true)]);
+        assert_eq!(of(&first), [(0, 5, false), (0, 6, false), (1, 9, true)]);
+        assert_eq!(books.open(), 3, "two of the new assignment of partition 0, one of partition 1");
+        drop((first, again));
+        assert_eq!(books.bytes(), 0);
     }
 }

@@ -66,6 +66,7 @@ pub struct KafkaConsumer {
     rebalance_drain: Duration,
     commit_interval: Duration,
     max_in_flight: Option<usize>,
+    max_bytes: usize,
 }
 
 /// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
@@ -110,6 +111,7 @@ impl KafkaConsumer {
             rebalance_drain: Duration::from_secs(10),
             commit_interval: Duration::from_millis(200),
             max_in_flight: None,
+            max_bytes: 64 << 20,
         }
     }
 
@@ -187,6 +189,15 @@ impl KafkaConsumer {
         self
     }
 
+    /// The most bytes of messages taken in and not yet settled; default 64 MiB. At the limit, partitions are paused
+    /// while polling goes on; a single message may be larger. What the driver has prefetched comes on top, up to
+    /// its own `queued.max.messages.kbytes` (64 MiB).
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
     /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
     ///
     /// # Errors
@@ -233,7 +244,7 @@ impl KafkaConsumer {
             })?;
         let stopper = stop_on(self.shutdown.clone(), runner.clone());
         let marking = books.clone();
-        let ended = runner.consume(chunks, feed, move |outcome| marking.done(outcome)).await;
+        let ended = runner.consume(chunks, feed, move |ended| marking.done(ended)).await;
         runner.stop();
         stopper.abort();
         finished.store(true, Ordering::Release);
@@ -268,6 +279,7 @@ impl KafkaConsumer {
             order: self.order,
             chunk: self.settings.chunk,
             max_in_flight: self.max_in_flight.unwrap_or(self.settings.chunk * 4).max(1),
+            max_bytes: self.max_bytes.max(1),
             commit_interval: self.commit_interval,
         };
         let (chunks, receiver) = mpsc::channel(1);

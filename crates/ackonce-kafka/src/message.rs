@@ -65,6 +65,13 @@ impl Message {
         all.filter(|h| h.key == name).map(|h| h.value.unwrap_or_default()).next()
     }
 
+    /// What holding it takes, about, in bytes: key, payload, headers, and the record around them.
+    pub(crate) fn size(&self) -> usize {
+        let headers = self.0.headers().into_iter().flat_map(Headers::iter);
+        let headers: usize = headers.map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
+        size_of::<OwnedMessage>() + self.payload().len() + self.key().map_or(0, <[u8]>::len) + headers
+    }
+
     /// The record as the driver has it.
     #[must_use]
     pub fn as_rdkafka(&self) -> &OwnedMessage {

@@ -30,6 +30,7 @@ pub(crate) struct Intake {
     pub(crate) order: Order,
     pub(crate) chunk: usize,
     pub(crate) max_in_flight: usize,
+    pub(crate) max_bytes: usize,
     pub(crate) commit_interval: Duration,
 }
 
@@ -60,12 +61,12 @@ impl Poller {
             }
             self.offer(&mut pending);
             let hold = self.chunks.is_none()
-                || pending.len() >= self.intake.chunk
+                || !self.has_room(pending.len(), self.books.bytes())
                 || self.books.open() >= self.intake.max_in_flight;
             if hold {
                 let since = *held_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < PATIENCE && self.chunks.is_some() {
-                    std::thread::sleep(Duration::from_millis(1));
+                    self.books.wait(Duration::from_millis(1));
                     continue;
                 }
                 // Keep polling, or the group gives the partitions to somebody else.
@@ -109,22 +110,34 @@ impl Poller {
     /// Takes what has arrived, up to a chunk; waits only for the first record, and only if none is at hand.
     fn take_in(&self, pending: &mut Vec<Laned<KafkaDelivery>>) -> Result<(), Error> {
         let mut wait = if pending.is_empty() { POLL } else { Duration::ZERO };
-        while pending.len() < self.intake.chunk || self.chunks.is_none() {
+        let (mut records, mut bytes) = (Vec::new(), self.books.bytes());
+        let mut trouble = Ok(());
+        while self.chunks.is_none() || self.has_room(pending.len() + records.len(), bytes) {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(record)) => {
                     wait = Duration::ZERO;
                     // After a stop, what surfaces late stays unread: its offset does not move.
-                    if self.chunks.is_some()
-                        && let Some(delivery) = self.books.deliver(Message::new(record.detach()))
-                    {
-                        pending.push(self.intake.admit(delivery)?);
+                    if self.chunks.is_some() {
+                        let message = Message::new(record.detach());
+                        bytes += message.size();
+                        records.push(message);
                     }
                 }
-                Some(Err(error)) => return judge(error),
+                Some(Err(error)) => {
+                    trouble = judge(error);
+                    break;
+                }
             }
         }
-        Ok(())
+        for delivery in self.books.deliver(records) {
+            pending.push(self.intake.admit(delivery)?);
+        }
+        trouble
+    }
+
+    fn has_room(&self, pending: usize, bytes: usize) -> bool {
+        pending < self.intake.chunk && bytes < self.intake.max_bytes
     }
 
     fn pause(&self) {

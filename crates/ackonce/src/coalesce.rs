@@ -17,7 +17,10 @@ use crate::{
 
 /// The most requests that one trip carries, as far as whole calls allow.
 const MAX_TRIP: usize = 2000;
-/// Trips of each kind under way at once.
+/// From this many requests on, a call travels alone: it is a batch already, and waiting for others or being copied
+/// into a larger one would cost more than the trip it saves.
+const A_TRIP: usize = 100;
+/// Trips of each kind under way at once, beside those of calls that travel alone.
 const IN_FLIGHT: usize = 4;
 
 /// A store in front of a store, that turns concurrent calls into batches.
@@ -68,10 +71,16 @@ impl fmt::Debug for Coalesce {
 #[async_trait]
 impl Deduplicator for Coalesce {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        if requests.len() >= A_TRIP {
+            return self.store.claim(requests).await;
+        }
         call(&self.claims, requests.to_vec()).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if settlements.len() >= A_TRIP {
+            return self.store.settle(settlements).await;
+        }
         call(&self.settles, settlements.to_vec()).await
     }
 

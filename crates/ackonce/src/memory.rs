@@ -1,7 +1,7 @@
 //! The in-memory store: for tests, for one process that can afford to forget, and as the plainest
 //! reading of the contract.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,8 +15,10 @@ use crate::{
     Query, Record, Result, Settled, Settlement, State, Stats, Tended,
 };
 
-/// Expired rows dropped per row written, at most: memory follows the window without a stop.
-const SWEEP_PER_WRITE: usize = 2;
+/// Expired entries dealt with per row written, at most (a row has two: as claimed and as settled): memory follows the window without a stop.
+const SWEEP_PER_WRITE: usize = 4;
+/// Microseconds of a second.
+const MICROS: u64 = 1_000_000;
 
 /// Records in this process's memory. Clones share them; a restart forgets them all.
 ///
@@ -50,16 +52,17 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Rows {
     by_key: HashMap<[u8; 32], Row>,
-    by_expiry: BTreeSet<(u64, [u8; 32])>,
+    /// Digests by the second in which their row may be dropped. A row that is written again is filed again;
+    /// the older entry then means nothing.
+    by_second: BTreeMap<u64, Vec<[u8; 32]>>,
 }
 
 impl Rows {
     fn write(&mut self, digest: [u8; 32], row: Row, now: u64) {
-        self.by_expiry.insert((row.expires, digest));
-        if let Some(old) = self.by_key.insert(digest, row)
-            && self.by_key[&digest].expires != old.expires
-        {
-            self.by_expiry.remove(&(old.expires, digest));
+        let second = gone_by(&row);
+        let old = self.by_key.insert(digest, row);
+        if old.is_none_or(|old| gone_by(&old) != second) {
+            self.by_second.entry(second).or_default().push(digest);
         }
         for _ in 0..SWEEP_PER_WRITE {
             if !self.drop_expired(now) {
@@ -68,18 +71,42 @@ impl Rows {
         }
     }
 
-    /// Drops the row that expired first, if any has. It stays while the clock has not passed its fence: the
-    /// next fence of its key must be larger.
+    /// Deals with the oldest entry, if it is due.
     fn drop_expired(&mut self, now: u64) -> bool {
-        match self.by_expiry.first().copied() {
-            Some((expires, digest)) if expires <= now && self.by_key[&digest].fence < now => {
-                self.by_expiry.pop_first();
-                self.by_key.remove(&digest);
-                true
-            }
-            _ => false,
+        let Some(mut oldest) = self.by_second.first_entry().filter(|e| *e.key() <= now / MICROS) else {
+            return false;
+        };
+        let second = *oldest.key();
+        let digest = oldest.get_mut().pop();
+        if oldest.get().is_empty() {
+            oldest.remove();
         }
+        if let Some(digest) = digest
+            && self.by_key.get(&digest).is_some_and(|row| gone_by(row) == second)
+        {
+            self.by_key.remove(&digest);
+        }
+        true
     }
+
+    /// What a sweep finds beyond [`drop_expired`](Self::drop_expired), which leaves the present second to the next.
+    fn drop_expired_of_this_second(&mut self, now: u64) {
+        let Self { by_key, by_second } = self;
+        let Some(digests) = by_second.get_mut(&(now / MICROS + 1)) else { return };
+        digests.retain(|digest| {
+            let over = by_key.get(digest).is_none_or(|row| row.expires <= now && row.fence < now);
+            if over {
+                by_key.remove(digest);
+            }
+            !over
+        });
+    }
+}
+
+/// The second at whose beginning the row has expired, and the clock has passed its fence: the next fence of its
+/// key must be larger.
+fn gone_by(row: &Row) -> u64 {
+    row.expires.div_ceil(MICROS).max(row.fence / MICROS + 1)
 }
 
 impl MemoryStore {
@@ -218,6 +245,7 @@ impl Inspect for MemoryStore {
         let mut rows = self.lock();
         let before = rows.by_key.len();
         while rows.drop_expired(now) {}
+        rows.drop_expired_of_this_second(now);
         Ok((before - rows.by_key.len()) as u64)
     }
 }
@@ -282,6 +310,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(store.len() <= 13, "{} rows are held for a window of 10", store.len());
-        assert_eq!(store.len(), store.lock().by_expiry.len());
+        let filed: usize = store.lock().by_second.values().map(Vec::len).sum();
+        assert!(filed <= 2 * store.len() + 2, "{filed} entries are held for {} rows", store.len());
     }
 }

@@ -29,11 +29,11 @@ fn consume<H: Handler<u64>>(store: &Scripted, settings: Settings, feed: Feed, ha
     let (input, receiver) = mpsc::channel(100);
     let outcomes = Outcomes::default();
     let (report, running) = (outcomes.clone(), runner.clone());
-    let done = move |outcome: Result<Receipt<Number>, Unsettled<Number>>| {
-        report.lock().unwrap().push(match outcome {
+    let done = move |ended: Vec<Result<Receipt<Number>, Unsettled<Number>>>| {
+        report.lock().unwrap().extend(ended.into_iter().map(|outcome| match outcome {
             Ok(receipt) => Ok((receipt.delivery().n, receipt.how())),
             Err(unsettled) => Err(unsettled.delivery().n),
-        });
+        }));
     };
     let task = tokio::spawn(async move { running.consume(receiver, feed, done).await });
     Consumption { runner, input, outcomes, task }
@@ -129,6 +129,45 @@ async fn a_batch_is_one_run_and_its_failures_go_on_alone() {
     assert_eq!(*sizes.lock().unwrap(), [10, 1], "the batch, then the one to retry");
     assert_eq!((outcomes.len(), counts.run, counts.duplicate), (11, 11, 1));
     assert!(outcomes.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_batch_runs_while_the_store_records_the_last_and_is_not_claimed_before() {
+    let store = Scripted::default();
+    // The first batch is never recorded.
+    store.settles.lock().unwrap().push_back(Fault::Never);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let wait = gate.clone();
+    let handler = Batch(move |items: Vec<Item<u64>>| {
+        let wait = wait.clone();
+        async move {
+            wait.acquire().await.unwrap().forget();
+            items.iter().map(|_| -> Answer { Ok(Effect::from(())) }).collect()
+        }
+    });
+    let two_at_a_time = settings().with_chunk(2);
+    let consumption = consume(&store, two_at_a_time, Feed::Batches, handler);
+    let run = async |n: u64| {
+        while consumption.runner.counts().run < n {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    for chunk in 0..3_u64 {
+        consumption.feed((0..2).map(|n| (None, 2 * chunk + n))).await;
+    }
+    run(2).await;
+    // A kill now charges an attempt to the two that run.
+    assert_eq!(store.store.len(), 2, "what waits for the handler is not claimed");
+    gate.add_permits(3);
+    run(6).await;
+    while consumption.outcomes.lock().unwrap().len() < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    consumption.runner.abort();
+    let (mut outcomes, _) = consumption.end().await;
+    outcomes.sort_by_key(|o| o.map_or_else(|n| n, |(n, _)| n));
+    assert_eq!(outcomes[..2], [Err(0), Err(1)], "not recorded, not to be acknowledged");
+    assert!(outcomes[2..].iter().all(|o| matches!(o, Ok((_, SettledAs::Run)))), "{outcomes:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,11 @@ use crate::{
 use super::Inner;
 use super::admit::Admission;
 use super::conclude::Next;
+use super::work::{Handled, Worked};
+
+/// Batches that may wait for the store to record them. A kill charges an attempt to these and to the one that runs:
+/// all of them were run, none was merely queued.
+const MAX_SETTLING: usize = 2;
 
 /// A job and the lane it belongs to; jobs of one lane run in order. Without a lane it waits for nobody.
 #[derive(Debug)]
@@ -47,8 +52,12 @@ enum Ended<D> {
     Claimed(Vec<(Option<u64>, Slot, Admission<D>)>),
     /// One delivery of a lane.
     One(Option<u64>, Outcome<D>),
-    /// A batch; some of it may have to go on alone.
-    Batch(Vec<Next<D>>),
+    /// A batch that was run, still to be settled, and what of it goes on alone.
+    Ran(Handled<D>, Vec<Next<D>>),
+    /// A batch with nothing left to settle; some of it may have to go on alone.
+    Over(Vec<Next<D>>),
+    /// A batch that was run before, and is settled now.
+    Settled(Vec<Next<D>>),
 }
 
 pub(super) async fn consume<D, H, F>(
@@ -60,7 +69,7 @@ pub(super) async fn consume<D, H, F>(
 where
     D: Delivery,
     H: Handler<D::Message>,
-    F: Fn(Outcome<D>) + Send + Sync + 'static,
+    F: Fn(Vec<Outcome<D>>) + Send + Sync + 'static,
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
     let (stop, freed) = (inner.stop.clone(), inner.clone());
@@ -73,18 +82,27 @@ where
         waiting: 0,
         tasks: JoinSet::new(),
         batching: false,
+        settling: 0,
+        over: Vec::new(),
         fatal: None,
     };
     let mut open = true;
     loop {
         desk.start();
+        desk.hand_over();
         if !open && desk.tasks.is_empty() && desk.ready.is_empty() {
             break;
         }
         tokio::select! {
             biased;
             () = &mut drain_over, if !desk.inner.abort.is_cancelled() => desk.inner.abort.cancel(),
-            Some(ended) = desk.tasks.join_next() => desk.ended(ended),
+            Some(ended) = desk.tasks.join_next() => {
+                desk.ended(ended);
+                // What else has ended is reported with it.
+                while let Some(ended) = desk.tasks.try_join_next() {
+                    desk.ended(ended);
+                }
+            }
             chunk = input.recv(), if open && desk.has_room() => match chunk {
                 Some(chunk) => desk.take(chunk),
                 None => open = false,
@@ -115,7 +133,12 @@ struct Desk<D: Delivery, H, F> {
     /// How many those are.
     waiting: usize,
     tasks: JoinSet<Ended<D>>,
+    /// Whether a batch is being claimed or run. The next is claimed when its handler is free, not before.
     batching: bool,
+    /// Batches that were run and wait for the store to record it, while the next one runs.
+    settling: usize,
+    /// What is to be reported at the next opportunity.
+    over: Vec<Outcome<D>>,
     fatal: Option<Error>,
 }
 
@@ -123,7 +146,7 @@ impl<D, H, F> Desk<D, H, F>
 where
     D: Delivery,
     H: Handler<D::Message>,
-    F: Fn(Outcome<D>) + Send + Sync + 'static,
+    F: Fn(Vec<Outcome<D>>) + Send + Sync + 'static,
 {
     fn has_room(&self) -> bool {
         self.waiting + self.ready.len() + self.tasks.len() < 2 * self.inner.settings.chunk
@@ -184,7 +207,7 @@ where
     }
 
     fn start_batch(&mut self) {
-        if self.batching || self.ready.is_empty() {
+        if self.batching || self.settling >= MAX_SETTLING || self.ready.is_empty() {
             return;
         }
         let mut jobs = Vec::new();
@@ -195,7 +218,21 @@ where
         }
         self.batching = true;
         let inner = self.inner.clone();
-        self.tasks.spawn(async move { Ended::Batch(inner.batch(jobs).await) });
+        self.tasks.spawn(async move { inner.batch(jobs).await });
+    }
+
+    /// A batch was run: the next may start while this one is recorded.
+    fn settle(&mut self, handled: Handled<D>) {
+        self.settling += 1;
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move { Ended::Settled(inner.settle_handled(handled).await) });
+    }
+
+    /// Reports what is over.
+    fn hand_over(&mut self) {
+        if !self.over.is_empty() {
+            (self.done)(std::mem::take(&mut self.over));
+        }
     }
 
     /// The next job that is still wanted.
@@ -216,8 +253,17 @@ where
                 all.into_iter().for_each(|(lane, slot, admission)| self.claimed(lane, slot, admission));
             }
             Ok(Ended::One(lane, outcome)) => self.report(lane, outcome),
-            Ok(Ended::Batch(all)) => {
+            Ok(Ended::Ran(handled, rest)) => {
                 self.batching = false;
+                self.settle(handled);
+                rest.into_iter().for_each(|next| self.batched(next));
+            }
+            Ok(Ended::Over(all)) => {
+                self.batching = false;
+                all.into_iter().for_each(|next| self.batched(next));
+            }
+            Ok(Ended::Settled(all)) => {
+                self.settling -= 1;
                 all.into_iter().for_each(|next| self.batched(next));
             }
             // A panic outside the handler: in a graveyard, a probe, a delivery. Its delivery stays unsettled.
@@ -249,7 +295,7 @@ where
 
     fn report(&mut self, lane: Option<u64>, outcome: Outcome<D>) {
         match outcome {
-            Ok(receipt) => (self.done)(Ok(receipt)),
+            Ok(receipt) => self.over.push(Ok(receipt)),
             Err(unsettled) => self.not_done(unsettled),
         }
         self.next_of(lane);
@@ -272,7 +318,7 @@ where
             let error = error.clone();
             self.fail(error);
         }
-        (self.done)(Err(unsettled));
+        self.over.push(Err(unsettled));
     }
 
     fn fail(&mut self, error: Error) {
@@ -284,7 +330,7 @@ where
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Claims a chunk and runs what it can of it at once; the rest goes on alone.
-    async fn batch(&self, jobs: Vec<Job<D>>) -> Vec<Next<D>> {
+    async fn batch(&self, jobs: Vec<Job<D>>) -> Ended<D> {
         let (mut group, mut next, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
         for admission in self.admit(jobs).await {
             match admission {
@@ -299,11 +345,17 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 | Admission::Mismatch(job) => next.push(Next::Later(job, std::time::Duration::ZERO)),
             }
         }
-        if !group.is_empty() {
-            next.extend(self.work(group).await);
-        }
         next.extend(self.hand_back(revoked, &Why::NotCurrent).await.into_iter().map(Next::Stop));
-        next
+        if group.is_empty() {
+            return Ended::Over(next);
+        }
+        match self.handle(group).await {
+            Worked::Handled(handled) => Ended::Ran(handled, next),
+            Worked::Over(over) => {
+                next.extend(over);
+                Ended::Over(next)
+            }
+        }
     }
 
     /// Whether it may share a batch: nothing about it needs a decision of its own.

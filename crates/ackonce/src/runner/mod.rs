@@ -154,8 +154,8 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         process::one(&self.inner, job).await
     }
 
-    /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of each
-    /// delivery to `done`. This is what a broker's consumer is built on: jobs of one lane run in order, lanes
+    /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of the
+    /// deliveries to `done`, as many at a time as have ended. This is what a broker's consumer is built on: jobs of one lane run in order, lanes
     /// run side by side up to [`Settings::concurrency`], and what can start is claimed in one trip. Nothing is
     /// claimed that has to wait: a kill charges an attempt to what was running, not to what was queued.
     ///
@@ -165,7 +165,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// What ended the consumer: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
     pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Laned<D>>>, feed: Feed, done: F) -> Result<()>
     where
-        F: Fn(std::result::Result<Receipt<D>, Unsettled<D>>) + Send + Sync + 'static,
+        F: Fn(Vec<std::result::Result<Receipt<D>, Unsettled<D>>>) + Send + Sync + 'static,
     {
         dispatch::consume(self.inner.clone(), input, feed, done).await
     }

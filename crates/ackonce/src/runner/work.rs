@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use crate::heartbeat::Signals;
+use crate::heartbeat::{Hold, Signals};
 use crate::observe::decide;
 use crate::{
     Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settle, Settled, Settlement, Stage,
@@ -18,20 +18,49 @@ use crate::{
 use super::Inner;
 use super::conclude::Next;
 
+/// A group whose handler has answered, held by the heartbeat until it is settled.
+pub(crate) struct Handled<D> {
+    group: Vec<Ticket<D>>,
+    answers: Vec<Answer>,
+    hold: Hold,
+}
+
+/// What running a group comes to.
+pub(crate) enum Worked<D> {
+    /// To be settled by the handler's answers.
+    Handled(Handled<D>),
+    /// [`Class::AtMostOnce`]: it was settled before it ran.
+    Over(Vec<Next<D>>),
+}
+
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Runs one group of claims and settles it. One answer per ticket, in order.
     pub(crate) async fn work(&self, group: Vec<Ticket<D>>) -> Vec<Next<D>> {
+        match self.handle(group).await {
+            Worked::Handled(handled) => self.settle_handled(handled).await,
+            Worked::Over(next) => next,
+        }
+    }
+
+    /// Runs one group of claims.
+    pub(crate) async fn handle(&self, group: Vec<Ticket<D>>) -> Worked<D> {
         let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
         let leases = group.iter().map(|t| t.lease.clone()).collect();
         let hold = self.heartbeat.hold(leases, claimed, Signals::default());
-        match self.meters.class {
-            Class::AtMostOnce => self.record_then_run(group, &hold.signals).await,
-            _ => {
-                let answers = self.run(&group, &hold.signals).await;
-                // Still held: a burial may take its time.
-                self.conclude(group, answers).await
-            }
+        if self.meters.class == Class::AtMostOnce {
+            return Worked::Over(self.record_then_run(group, &hold.signals).await);
         }
+        let answers = self.run(&group, &hold.signals).await;
+        Worked::Handled(Handled { group, answers, hold })
+    }
+
+    /// Settles a group that was run. One answer per ticket, in order.
+    pub(crate) async fn settle_handled(&self, handled: Handled<D>) -> Vec<Next<D>> {
+        let Handled { group, answers, hold } = handled;
+        let next = self.conclude(group, answers).await;
+        // Held until here: a burial, or a store that does not answer, may take its time.
+        drop(hold);
+        next
     }
 
     async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Vec<Answer> {
