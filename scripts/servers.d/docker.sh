@@ -16,6 +16,11 @@ docker_up() { # NAME…
         port=$(free_port)
         echo "$port" >"$RUN_DIR/$name/port"
         echo "ACKONCE_$(tr '[:lower:]' '[:upper:]' <<<"$name")_PORT=$port"
+        if [[ $name == rabbitmq ]]; then
+            port=$(free_port)
+            echo "$port" >"$RUN_DIR/$name/management_port"
+            echo "ACKONCE_RABBITMQ_MANAGEMENT_PORT=$port"
+        fi
     done >"$RUN_DIR/ports.env"
     echo "ackonce-test-$$" >"$RUN_DIR/project"
     if ! compose up -d --quiet-pull --wait "$@"; then

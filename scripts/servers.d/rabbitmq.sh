@@ -1,11 +1,14 @@
 # shellcheck shell=bash
 # RabbitMQ with a node name, a port mapper (epmd) and folders of its own.
 
-RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq-server # the one in PATH changes the user
+RABBITMQ=/usr/lib/rabbitmq/bin/rabbitmq # what is in PATH changes the user
 
 rabbitmq_version() { dpkg-query -W -f '${source:Upstream-Version}' rabbitmq-server; }
-rabbitmq_packages() { [[ -x $RABBITMQ ]] || echo rabbitmq-server; }
-rabbitmq_exports() { export_line rabbitmq '' "amqp://guest:guest@$(address rabbitmq)/%2f"; }
+rabbitmq_packages() { [[ -x $RABBITMQ-server ]] || echo rabbitmq-server; }
+rabbitmq_exports() {
+    export_line rabbitmq '' "amqp://guest:guest@$(address rabbitmq)/%2f"
+    export_line rabbitmq MANAGEMENT "127.0.0.1:$(<"$RUN_DIR/rabbitmq/management_port")"
+}
 rabbitmq_stop_signal() { echo TERM; }
 
 rabbitmq_prepare() {
@@ -14,9 +17,21 @@ rabbitmq_prepare() {
     free_port >"$dir/port"
     free_port >"$dir/dist_port"
     free_port >"$dir/epmd_port"
-    : >"$dir/rabbitmq.conf"
-    echo '[].' >"$dir/enabled_plugins"
+    free_port >"$dir/management_port"
+    # Asked what a queue is, not how it fares: that would cost every message something.
+    cat >"$dir/rabbitmq.conf" <<END
+management.tcp.ip = 127.0.0.1
+management.tcp.port = $(<"$dir/management_port")
+management_agent.disable_metrics_collector = true
+END
+    echo '[rabbitmq_management].' >"$dir/enabled_plugins"
     launch "$dir/epmd.pid" epmd -address 127.0.0.1 -port "$(<"$dir/epmd_port")"
+}
+
+rabbitmq_ctl() {
+    local dir=$RUN_DIR/rabbitmq
+    env HOME="$dir/home" ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$(<"$dir/epmd_port")" \
+        RABBITMQ_CONF_ENV_FILE=/dev/null "${RABBITMQ}ctl" --node "ackonce-$(<"$dir/port")@localhost" "$@"
 }
 
 rabbitmq_launch() {
@@ -33,7 +48,7 @@ rabbitmq_launch() {
         RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
         RABBITMQ_MNESIA_BASE="$dir/data" RABBITMQ_LOG_BASE="$dir/log" RABBITMQ_LOGS=- \
         RABBITMQ_PID_FILE="$dir/pidfile" \
-        "$RABBITMQ"
+        "$RABBITMQ-server"
 }
 
 # It greets with a method frame, which begins with a 1.

@@ -7,6 +7,7 @@
 )]
 
 pub mod acceptance;
+pub mod amqp;
 pub mod kafka;
 pub mod worker;
 

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
 use crate::kafka::Kafka;
 
 /// The settings of a worker process, handed over as one JSON argument.
@@ -60,18 +63,12 @@ impl Plan {
 
     /// Starts a worker. Dropping the handle kills it.
     pub fn start(&self) -> Worker {
-        let exe = binary("e2e-worker");
         let json = serde_json::json!({
             "brokers": self.brokers, "topic": self.topic, "group": self.group, "db": self.db,
             "effects": self.effects, "order": self.order, "attempts": self.attempts,
             "assignor": self.assignor, "dead_letters": self.dead_letters, "concurrency": self.concurrency,
         });
-        Worker(
-            Command::new(&exe)
-                .arg(json.to_string())
-                .spawn()
-                .unwrap_or_else(|e| panic!("{}: {e}", exe.display())),
-        )
+        Worker::start(Command::new(binary("e2e-worker")).arg(json.to_string()))
     }
 
     /// The effects so far.
@@ -107,6 +104,11 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Worker(Child);
 
 impl Worker {
+    /// Starts one. Dropping the handle kills it.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")))
+    }
+
     /// Its process ID.
     pub fn pid(&self) -> u32 {
         self.0.id()
@@ -120,9 +122,13 @@ impl Worker {
 
     /// SIGTERM, and waits: true if it ended with exit code 0.
     pub fn terminate(&mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.0.wait().unwrap().success()
+    }
+
+    /// Stops (`STOP`) or continues (`CONT`) it, say.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
     /// Waits for it to end by itself; true if it was by a signal, an abort for instance.

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ackonce_testkit::ledger::{Entry, Ledger};
-use rustix::process::{Pid, kill_process};
 
 use super::Rabbit;
 use crate::worker::{Worker, binary};
-
-pub use rustix::process::Signal;
 
 /// What a worker process is told, as one JSON argument.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -28,6 +25,8 @@ pub struct Plan {
     pub attempts: u32,
     /// Settings::concurrency.
     pub concurrency: usize,
+    /// How many messages may be with it; its default if `None`.
+    pub prefetch: Option<u16>,
     /// Settings::lease, in milliseconds.
     pub lease_ms: u64,
     /// What each handler takes, in milliseconds.
@@ -51,6 +50,7 @@ impl Plan {
             ledger: dir.join("ledger.jsonl"),
             attempts: 3,
             concurrency: 16,
+            prefetch: None,
             lease_ms: 2000,
             work_ms: 0,
             ordered: false,
@@ -76,13 +76,13 @@ impl Plan {
 
     /// Starts a worker. Dropping the handle kills it.
     pub fn start(&self) -> Worker {
-        Worker(self.command().spawn().unwrap())
+        Worker::start(&mut self.command())
     }
 
     /// The same, with what it says in a file.
     pub fn start_logged(&self, log: &Path) -> Worker {
         let log = std::fs::File::create(log).unwrap();
-        Worker(self.command().stderr(log).spawn().unwrap())
+        Worker::start(self.command().stderr(log))
     }
 
     /// The effects in the ledger file so far, in order.
@@ -94,10 +94,4 @@ impl Plan {
     pub fn ids(&self) -> Vec<String> {
         self.effects().into_iter().map(|e| e.id).collect()
     }
-}
-
-/// Stops (SIGSTOP) or continues (SIGCONT) a worker.
-pub fn signal(worker: &Worker, signal: Signal) {
-    let pid = i32::try_from(worker.pid()).ok().and_then(Pid::from_raw).unwrap();
-    kill_process(pid, signal).unwrap();
 }

@@ -46,6 +46,9 @@ async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: 
         .with_order(if plan.ordered { Order::Queue } else { Order::Unordered })
         .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) })
         .with_shutdown(ackonce::shutdown_on_signals()?);
+    if let Some(messages) = plan.prefetch {
+        consumer = consumer.with_prefetch(messages);
+    }
     if let Some(queue) = &plan.dead_letters {
         consumer = consumer.with_dead_letters_to("", queue);
     }

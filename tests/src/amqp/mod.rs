@@ -6,6 +6,7 @@ pub mod worker;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ackonce_amqp::lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -71,50 +72,21 @@ impl Rabbit {
         name
     }
 
-    /// `rabbitmqctl`: its output, and whether it went well.
+    /// `rabbitmqctl`: what it says.
     ///
     /// # Panics
-    /// It cannot be run.
-    pub fn ctl(&self, args: &[&str]) -> (bool, String) {
-        self.tool("rabbitmqctl", args)
-    }
-
-    /// The management API, as `host:port`. `None`, said loudly, on the docker image, which is without.
-    pub fn management(&self) -> Option<String> {
-        if file("from") == "docker" {
-            eprintln!(
-                "NOT TESTED: RabbitMQ's management API (the image is without; ACKONCE_SERVERS_FROM=packages)"
-            );
-            return None;
-        }
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let port = free.port();
-        let set = format!(
-            "application:set_env(rabbitmq_management, tcp_config, [{{port,{port}}},{{ip,\"127.0.0.1\"}}], [{{persistent,true}}])."
-        );
-        let (ok, text) = self.ctl(&["eval", &set]);
-        assert!(ok, "{text}");
-        let (ok, text) = self.tool("rabbitmq-plugins", &["enable", "rabbitmq_management"]);
-        assert!(ok, "{text}");
-        Some(free.to_string())
-    }
-
-    fn tool(&self, name: &str, args: &[&str]) -> (bool, String) {
-        let mut command = if file("from") == "docker" {
-            let mut docker = Command::new("docker");
-            docker.args(["compose", "-p", &file("project"), "exec", "-T", "rabbitmq", name]);
-            docker
-        } else {
-            let mut tool = Command::new(format!("/usr/lib/rabbitmq/bin/{name}"));
-            tool.args(["--node", &format!("ackonce-{}@localhost", file("rabbitmq/port"))]);
-            tool.env("HOME", path("rabbitmq/home")).env("ERL_EPMD_ADDRESS", "127.0.0.1");
-            tool.env("ERL_EPMD_PORT", file("rabbitmq/epmd_port")).env("RABBITMQ_CONF_ENV_FILE", "/dev/null");
-            tool.env("RABBITMQ_ENABLED_PLUGINS_FILE", path("rabbitmq/enabled_plugins"));
-            tool
-        };
-        let output = command.args(args).output().unwrap();
+    /// It fails.
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let output = servers().args(["ctl", "rabbitmq", "--quiet"]).args(args).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(output.status.success(), "{args:?}: {text}");
+        text
+    }
+
+    /// The management API, as `host:port`.
+    pub fn management(&self) -> String {
+        std::env::var("ACKONCE_TEST_AMQP_MANAGEMENT").expect("scripts/servers says where it is")
     }
 
     /// How many messages a queue has, delivered ones included.
@@ -122,9 +94,9 @@ impl Rabbit {
     /// # Panics
     /// The broker does not tell.
     pub fn messages(&self, queue: &str) -> u32 {
-        let (ok, text) = self.ctl(&["--quiet", "list_queues", "--no-table-headers", "name", "messages"]);
+        let text = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"]);
         let line = text.lines().find_map(|line| line.strip_prefix(queue)?.trim().parse().ok());
-        line.unwrap_or_else(|| panic!("{ok}: {text}"))
+        line.unwrap_or_else(|| panic!("{text}"))
     }
 
     /// `stop`, `kill`, `start`, `pause` or `resume` the broker.
@@ -132,18 +104,12 @@ impl Rabbit {
     /// # Panics
     /// It could not be done.
     pub fn control(&self, what: &str) {
-        let script = std::env::var_os("ACKONCE_SERVERS").expect("no servers");
-        assert!(Command::new(script).args([what, "rabbitmq"]).status().unwrap().success(), "{what}");
+        assert!(servers().args([what, "rabbitmq"]).status().unwrap().success(), "{what}");
     }
 }
 
-/// A file of the running servers.
-fn path(name: &str) -> std::path::PathBuf {
-    std::path::PathBuf::from(std::env::var_os("ACKONCE_SERVERS_DIR").expect("no servers")).join(name)
-}
-
-fn file(name: &str) -> String {
-    std::fs::read_to_string(path(name)).unwrap_or_default().trim().to_owned()
+fn servers() -> Command {
+    Command::new(std::env::var_os("ACKONCE_SERVERS").expect("started by scripts/servers"))
 }
 
 /// What a test does to the broker itself.
@@ -205,7 +171,8 @@ impl Admin {
                 confirms.push((id, payload, publish.await.unwrap()));
             }
             for (id, payload, confirm) in confirms {
-                if !confirm.await.unwrap().is_ack() {
+                let confirm = tokio::time::timeout(Duration::from_secs(120), confirm).await;
+                if !confirm.expect("confirmed within two minutes").unwrap().is_ack() {
                     open.push((id, payload));
                 }
             }
@@ -233,10 +200,10 @@ impl Admin {
     /// Waits until so many messages wait in a queue, and nobody has any in hand who still consumes.
     pub async fn until_ready(&self, queue: &str, messages: u32) {
         let what = format!("{messages} messages wait in {queue}");
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        let end = Instant::now() + Duration::from_secs(120);
         while self.ready(queue).await.0 != messages {
-            assert!(std::time::Instant::now() < end, "waited two minutes: {what}");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            assert!(Instant::now() < end, "waited two minutes: {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use ackonce_amqp::lapin::options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
-use ackonce_tests::amqp::worker::{Plan, Signal, signal};
+use ackonce_tests::amqp::worker::Plan;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
+use ackonce_tests::worker::Signal;
 use futures_util::StreamExt;
 
 use crate::inside::{ids, told};
@@ -56,32 +57,33 @@ async fn a_deferred_copy_is_not_dropped_by_a_delivery_limit() {
     let gate = dir.path().join("gate");
     std::fs::write(&gate, "").unwrap();
     let hold = format!("hold:{}", gate.display());
-    let plan = Plan { lease_ms: 4000, ..Plan::new(&rabbit, &queue, dir.path()) };
+    // One at a time, so that the copy goes to the other one.
+    let plan = Plan { lease_ms: 4000, prefetch: Some(1), ..Plan::new(&rabbit, &queue, dir.path()) };
     admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
     let first = plan.start();
     until("the first worker has it", || rabbit.messages(&queue) == 1 && !ready(&rabbit, &queue)).await;
-    // It stands still with the lease; its connection stands, and its copy is with it.
-    signal(&first, Signal::STOP);
+    // It stands still with the lease, and its connection stands.
+    first.signal(Signal::STOP);
     std::fs::remove_file(&gate).unwrap();
     admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
     let mut second = plan.start();
     until("the copy took effect", || plan.effects().len() == 1).await;
     assert_eq!(plan.effects()[0].pid, second.pid());
-    signal(&first, Signal::CONT);
+    first.signal(Signal::CONT);
     until("both copies are acknowledged", || rabbit.messages(&queue) == 0).await;
     assert_eq!(plan.effects().len(), 1, "the first one's lease is lost, and its handler cancelled");
     assert!(second.terminate());
 }
 
 fn ready(rabbit: &Rabbit, queue: &str) -> bool {
-    let (_, text) = rabbit.ctl(&["--quiet", "list_queues", "--no-table-headers", "name", "messages_ready"]);
+    let text = rabbit.ctl(&["list_queues", "--no-table-headers", "name", "messages_ready"]);
     text.lines().any(|line| line.strip_prefix(queue).is_some_and(|rest| rest.trim() != "0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_limit_without_a_dead_letter_exchange_is_warned_of_at_start() {
     let Some(rabbit) = Rabbit::real() else { return };
-    let Some(management) = rabbit.management() else { return };
+    let management = rabbit.management();
     let dir = tempfile::tempdir().unwrap();
     let queue = limited(&rabbit).await;
     rabbit.connect().await.publish(&queue, Some("m0"), b"ok").await;
