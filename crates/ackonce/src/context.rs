@@ -20,8 +20,8 @@ pub struct Context {
 impl Context {
     /// The context of one run. The runner makes them; a test of a handler may too.
     #[must_use]
-    pub fn new(lease: Lease, cancelled: CancellationToken) -> Self {
-        Self { lease: Arc::new(lease), cancelled, window: None }
+    pub fn new(lease: impl Into<Arc<Lease>>, cancelled: CancellationToken) -> Self {
+        Self { lease: lease.into(), cancelled, window: None }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).

@@ -35,7 +35,7 @@ struct Held {
 }
 
 struct Group {
-    leases: Vec<Lease>,
+    leases: Vec<Arc<Lease>>,
     /// When the request that last renewed it was sent.
     renewed: Instant,
     signals: Signals,
@@ -73,7 +73,7 @@ impl Heartbeat {
     }
 
     /// Holds `leases`, which were claimed by a request sent at `claimed`.
-    pub(crate) fn hold(&self, leases: Vec<Lease>, claimed: Instant, signals: Signals) -> Hold {
+    pub(crate) fn hold(&self, leases: Vec<Arc<Lease>>, claimed: Instant, signals: Signals) -> Hold {
         let mut held = self.shared.lock();
         let id = held.next;
         held.next += 1;
@@ -111,7 +111,7 @@ impl Shared {
     }
 
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
-    fn due(&self, now: Instant) -> Vec<(u64, Vec<Lease>)> {
+    fn due(&self, now: Instant) -> Vec<(u64, Vec<Arc<Lease>>)> {
         let held = self.lock();
         let mut due = Vec::new();
         for (id, group) in &held.groups {
@@ -186,7 +186,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
 async fn extend(
     shared: &Shared,
     store: &dyn Deduplicator,
-    due: &[(u64, Vec<Lease>)],
+    due: &[(u64, Vec<Arc<Lease>>)],
 ) -> Result<Vec<Settled>> {
     let action = Settle::Extend { lease: shared.lease, window: shared.window };
     let settlements: Vec<_> =

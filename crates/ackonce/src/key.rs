@@ -120,7 +120,7 @@ impl Scope {
         }
         let mut hasher = self.0.prefix.clone();
         hasher.update(&id);
-        Ok(Key { digest: hasher.finalize().into(), scope: self.clone(), id })
+        Ok(Key(Arc::new(Parts { digest: hasher.finalize().into(), scope: self.clone(), id })))
     }
 }
 
@@ -134,8 +134,11 @@ impl fmt::Debug for Scope {
 ///
 /// Its [`digest`](Self::digest) is SHA-256 over `len(scope) as u64 big-endian ‖ scope ‖ id`: the length
 /// prefix keeps `a` + `bc` apart from `ab` + `c`, and 256 bits keep a sender from colliding on purpose.
+/// Cloning is cheap: request, lease and settlement of one message share it.
 #[derive(Clone)]
-pub struct Key {
+pub struct Key(Arc<Parts>);
+
+struct Parts {
     digest: [u8; 32],
     scope: Scope,
     id: Bytes,
@@ -145,38 +148,38 @@ impl Key {
     /// The fixed-length name of this key; what stores index.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
-        &self.digest
+        &self.0.digest
     }
 
     /// The scope it belongs to.
     #[must_use]
     pub fn scope(&self) -> &Scope {
-        &self.scope
+        &self.0.scope
     }
 
     /// The message ID, as it came.
     #[must_use]
     pub fn id(&self) -> &Bytes {
-        &self.id
+        &self.0.id
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
+        self.0.digest == other.0.digest
     }
 }
 impl Eq for Key {}
 
 impl std::hash::Hash for Key {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.digest.hash(state);
+        self.0.digest.hash(state);
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.scope.0.name.escape_debug(), self.id.escape_ascii())
+        write!(f, "{}/{}", self.scope().0.name.escape_debug(), self.id().escape_ascii())
     }
 }
 

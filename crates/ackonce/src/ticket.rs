@@ -2,6 +2,7 @@
 //! a receipt gives the delivery back for acknowledging.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::{Error, Fingerprint, Key, Lease, Record, Token};
@@ -103,7 +104,7 @@ impl<D> Job<D> {
 #[must_use = "a dropped ticket leaves its claim to the lease"]
 pub struct Ticket<D> {
     pub(crate) job: Job<D>,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
     /// When the claim was sent: the lease cannot end before this plus its length.
     pub(crate) claimed: Instant,
 }

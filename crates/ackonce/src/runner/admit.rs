@@ -96,7 +96,7 @@ impl<D: Delivery, H> Inner<D, H> {
 
     fn sort(&self, job: Job<D>, answer: Claimed, claimed: Instant) -> Admission<D> {
         match answer {
-            Claimed::Acquired(lease) => Admission::Run(Ticket { job, lease, claimed }),
+            Claimed::Acquired(lease) => Admission::Run(Ticket { job, lease: lease.into(), claimed }),
             Claimed::Done(record) => {
                 self.meters.duplicate(&job.key, record.age);
                 Admission::Duplicate(job.duplicate(record))
