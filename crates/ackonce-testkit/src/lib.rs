@@ -7,6 +7,7 @@ mod faulty;
 pub mod inspection;
 pub mod ledger;
 mod lines;
+pub mod network;
 pub mod proxy;
 mod seed;
 

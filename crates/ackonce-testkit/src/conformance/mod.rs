@@ -8,7 +8,7 @@
 //! where an answer counts only if it came in time, the property measures, and repeats with more time if not.
 #![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
 
-mod bench;
+pub(crate) mod bench;
 mod report;
 mod suite;
 

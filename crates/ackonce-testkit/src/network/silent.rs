@@ -1,0 +1,52 @@
+//! A server that says nothing, or is not there.
+
+use ackonce::Settled;
+
+use super::Fixture;
+use super::bench::{Bench, no_answer, unknown};
+use crate::conformance::bench::{acquired, complete};
+use crate::proxy::Mode;
+
+/// Silence is an error after the store's time-out: for a claim, also of a key that is done, for a settlement, and
+/// for what finds no connection any more. Once the network is back, so is the store.
+pub async fn a_black_hole_is_no_answer_and_passes(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let request = bench.request("id");
+    let lease = bench.acquire(&request).await;
+    let finished = bench.acquire(&bench.request("done")).await;
+    bench.settle(&finished, complete()).await;
+
+    bench.proxy.set(Mode::Blackhole);
+    unknown(bench.try_settle(&lease, complete()).await);
+    no_answer(bench.try_claim(&bench.request("new")).await);
+    assert!(bench.proxy.counts().requests.swallowed > 0);
+    bench.proxy.set(Mode::Pass);
+    bench.settle(&lease, complete()).await;
+
+    for id in ["done", "new"] {
+        bench.warm_up().await;
+        bench.proxy.set(Mode::Blackhole);
+        unknown(bench.try_claim(&bench.request(id)).await);
+        bench.proxy.set(Mode::Pass);
+        bench.claim(&bench.request(id)).await;
+    }
+}
+
+/// Nobody listens, and what was open is closed: an error, and afterwards all is as before.
+pub async fn a_refused_connection_is_no_answer_and_passes(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let request = bench.request("id");
+    let lease = bench.acquire(&request).await;
+    bench.proxy.refuse().await;
+    bench.proxy.cut_all().await;
+    for _ in 0..3 {
+        no_answer(bench.try_claim(&bench.request("new")).await);
+    }
+    no_answer(bench.try_settle(&lease, complete()).await);
+
+    bench.proxy.accept().await.unwrap_or_else(|e| panic!("the proxy cannot come back: {e}"));
+    let new = bench.request("new");
+    acquired(bench.claim(&new).await, &new);
+    assert_eq!(bench.acquire(&request).await, lease, "nothing was lost");
+    assert_eq!(bench.near.settle(&lease, complete()).await, Settled::Yes);
+}

@@ -1,0 +1,37 @@
+//! Answers that take their time are the same answers.
+
+use std::time::Duration;
+
+use ackonce::Settle;
+
+use super::Fixture;
+use super::bench::Bench;
+use crate::conformance::bench::{LONG, acquired};
+use crate::proxy::Mode;
+
+/// Every piece comes later.
+pub async fn delayed_answers_are_right(fixture: &dyn Fixture) {
+    answers_are_right(fixture, Mode::Delay(Duration::from_millis(20))).await;
+}
+
+/// Every piece comes in parts, cut anywhere.
+pub async fn dripped_answers_are_right(fixture: &dyn Fixture) {
+    for bytes in [7, 64] {
+        answers_are_right(fixture, Mode::Drip { bytes, gap: Duration::from_millis(1) }).await;
+    }
+}
+
+async fn answers_are_right(fixture: &dyn Fixture, mode: Mode) {
+    let bench = Bench::new(fixture).await;
+    bench.proxy.set(mode);
+    let request = bench.request("id");
+    let lease = bench.acquire(&request).await;
+    assert_eq!(lease.attempt, 1);
+    acquired(bench.near.claim(&request).await, &request);
+    let outcome: Vec<u8> = (0..=u8::MAX).chain(0..=u8::MAX).collect();
+    bench.settle(&lease, Settle::Complete { window: LONG, outcome: Some(outcome.clone().into()) }).await;
+    match bench.claim(&bench.request("id")).await {
+        ackonce::Claimed::Done(record) => assert_eq!(record.outcome.as_deref(), Some(outcome.as_slice())),
+        answer => panic!("expected Done, not {answer:?}"),
+    }
+}
