@@ -2,7 +2,13 @@
 # PostgreSQL with its defaults, which are the durable ones.
 
 postgres_version() { "$(postgres_bin)/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/'; }
-postgres_packages() { [[ -n $(postgres_bin) ]] || echo postgresql; }
+# PgBouncer is for the tests that go through it.
+postgres_packages() {
+    local needed=()
+    [[ -n $(postgres_bin) ]] || needed+=(postgresql)
+    [[ -x /usr/sbin/pgbouncer ]] || needed+=(pgbouncer)
+    echo "${needed[@]}"
+}
 postgres_exports() { export_line postgres '' "postgres://ackonce@$(address postgres)/ackonce"; }
 postgres_stop_signal() { echo INT; } # TERM waits for clients to go
 

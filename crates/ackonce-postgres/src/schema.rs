@@ -4,6 +4,7 @@ use std::fmt;
 
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::error::{statement, unsent};
@@ -84,12 +85,12 @@ pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<(
     // The server's default may be one that does not see what another process has just created.
     let level = tokio_postgres::IsolationLevel::ReadCommitted;
     let tx = client.build_transaction().isolation_level(level).start().await.map_err(unsent)?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&CREATING]).await.map_err(failed)?;
+    tx.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&CREATING, Type::INT8)]).await.map_err(failed)?;
     if salt(&tx, schema).await?.is_some() {
         return Ok(());
     }
     let there = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
-    if tx.query_opt(there, &[&schema.as_str()]).await.map_err(failed)?.is_none() {
+    if tx.query_typed_opt(there, &[(&schema.as_str(), Type::TEXT)]).await.map_err(failed)?.is_none() {
         tx.batch_execute(&format!("CREATE SCHEMA {}", schema.quoted())).await.map_err(failed)?;
     }
     tx.batch_execute(&tables(schema)).await.map_err(failed)?;
@@ -101,7 +102,7 @@ pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Re
     let failed = |e| statement("reading the schema version", e);
     let meta = format!("{}.meta", schema.quoted());
     let exists: bool = client
-        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&meta, tokio_postgres::types::Type::TEXT)])
+        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&meta, Type::TEXT)])
         .await
         .and_then(|row| row.try_get(0))
         .map_err(failed)?;

@@ -3,10 +3,11 @@
 use ackonce::protocol::{self, Row};
 use ackonce::{Key, Note, Result, State, Tended, Token};
 use tokio_postgres::IsolationLevel;
+use tokio_postgres::types::Type;
 
 use crate::error::{statement, undone};
 use crate::leash::Leash;
-use crate::link::broken;
+use crate::link::{Param, broken};
 use crate::rows::decode;
 use crate::sql::DURABLE;
 use crate::store::Inner;
@@ -58,7 +59,7 @@ impl Tend {
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
         let hold = texts.fill(&HOLD.replace("{durable}", DURABLE));
-        let row = tx.query_opt(&hold, &[&id]).await.map_err(failed)?;
+        let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
         let Some(stands) = row.as_ref().map(decode).transpose()? else {
             tx.rollback().await.map_err(failed)?;
             return Ok(((Tended::Nothing, None), leash));
@@ -73,13 +74,17 @@ impl Tend {
             // A text of PostgreSQL holds every character but one.
             let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
             let (scope, name) = (key.scope().name(), &key.id()[..]);
-            tx.execute(&texts.fill(self.change), &[&id]).await.map_err(failed)?;
-            tx.execute(
-                &texts.fill(AUDIT),
-                &[&self.operation, &id, &scope, &name, &before.as_str(), &actor, &reason],
-            )
-            .await
-            .map_err(failed)?;
+            tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
+            let row: [Param<'_>; 7] = [
+                (&self.operation, Type::TEXT),
+                (&id, Type::UUID),
+                (&scope, Type::TEXT),
+                (&name, Type::BYTEA),
+                (&before.as_str(), Type::TEXT),
+                (&actor, Type::TEXT),
+                (&reason, Type::TEXT),
+            ];
+            tx.execute_typed(&texts.fill(AUDIT), &row).await.map_err(failed)?;
         }
         tx.commit().await.map_err(|e| statement("changing a record", e))?;
         Ok((done, leash))

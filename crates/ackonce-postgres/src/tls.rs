@@ -7,9 +7,6 @@ use tokio_postgres::config::SslMode;
 use crate::PostgresConfig;
 use crate::connector::Connector;
 
-#[cfg(feature = "tls")]
-mod rustls;
-
 /// TLS with `sslmode=require` alone. `prefer`, which is what a URL without a word of it means, promises nothing
 /// to begin with, and would fail where the server's certificate is one that it made up at its installation.
 pub(crate) fn connector(config: &PostgresConfig) -> Result<Connector> {
@@ -20,13 +17,39 @@ pub(crate) fn connector(config: &PostgresConfig) -> Result<Connector> {
             Ok(Connector::new(&server, NoTls))
         }
         #[cfg(feature = "tls")]
-        _ => Ok(Connector::new(&config.server, rustls::Rustls::from_system()?)),
+        _ => Ok(Connector::new(&config.server, from_system()?)),
         #[cfg(not(feature = "tls"))]
         _ => Err(refused(
             "the URL asks for TLS (sslmode); build ackonce-postgres with its feature `tls`, or use \
              PostgresConfig::connect_with",
         )),
     }
+}
+
+/// With the cryptography that the program has installed and the certificates of the system. Certificate and host
+/// name are verified whatever the `sslmode`: TLS that is not is as good as none.
+#[cfg(feature = "tls")]
+fn from_system() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
+    use rustls::crypto::CryptoProvider;
+    use rustls::{ClientConfig, RootCertStore};
+
+    // A library must not choose the program's cryptography, and rustls panics where nobody did.
+    let provider = CryptoProvider::get_default().cloned().ok_or_else(|| {
+        refused(
+            "no crypto provider is installed for TLS; call \
+             rustls::crypto::ring::default_provider().install_default() first",
+        )
+    })?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(refused("the system has no root certificates; use PostgresConfig::connect_with"));
+    }
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| refused("the crypto provider lacks what TLS needs").with_source(e))?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
 }
 
 fn refused(message: &str) -> Error {
