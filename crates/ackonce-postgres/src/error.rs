@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use ackonce::{Error, ErrorKind, Repeat};
 use deadpool_postgres::PoolError;
 use tokio_postgres::Error as PgError;
-use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// The error of a statement, or of a COMMIT: an `ERROR` was rolled back; after anything else (the server ends
 /// the connection, or it breaks) it may have been applied.
@@ -97,6 +97,11 @@ fn is_connection(error: &PgError) -> bool {
 fn is_rolled_back(error: &DbError) -> bool {
     // 40003: the server itself does not know.
     error.parsed_severity() == Some(Severity::Error) && error.code().code() != "40003"
+}
+
+/// A deadlock with a transaction of the user's, or a role whose transactions are stricter than READ COMMITTED.
+pub(crate) fn is_conflict(error: &PgError) -> bool {
+    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
 /// Whether a handler that met this is not to blame for it: the server is in trouble, or undid the transaction for

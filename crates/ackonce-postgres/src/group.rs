@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ackonce::protocol;
 use ackonce::{
@@ -16,7 +15,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error as PgError, IsolationLevel, Transaction};
 
 use crate::error::{is_refusal, statement, undone};
-use crate::inbox::{InboxOutcome, PostgresInbox};
+use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
 use crate::judge::judge;
 use crate::leash::Leash;
 use crate::link::{broken, send};
@@ -242,7 +241,7 @@ where
     }
 
     fn settlement(&self, n: usize, outcome: Option<Bytes>) -> Settlement {
-        let window: Duration = self.inbox.settings.window;
+        let window = self.inbox.settings.window.or(self.contexts[n].window()).unwrap_or(DEFAULT_WINDOW);
         Settlement::new(self.contexts[n].lease(), Settle::Complete { window, outcome })
     }
 }

@@ -39,7 +39,16 @@ impl Link {
         let mut leash = Leash::new(object, None);
         let Some(object) = leash.object() else { return Err(broken()) };
         let cache = std::sync::Arc::clone(&object.statement_cache);
-        match timeout_at(deadline, send(object, &cache, self.prepare, text, params)).await {
+        let sent = async {
+            loop {
+                match send(object, &cache, self.prepare, text, params).await {
+                    // Rolled back for the sake of another, which has gone on.
+                    Err(e) if error::is_conflict(&e) => {}
+                    done => return done,
+                }
+            }
+        };
+        match timeout_at(deadline, sent).await {
             Ok(Ok(rows)) => {
                 leash.release();
                 Ok(rows)

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::inbox::DEFAULT_WINDOW;
-
 /// How the transactions of a [`PostgresInbox`](crate::PostgresInbox) behave. Times are set for each transaction
 /// alone (`SET LOCAL`), so they hold behind a pooler too.
 #[derive(Debug, Clone)]
 pub struct InboxSettings {
-    pub(crate) window: Duration,
+    pub(crate) window: Option<Duration>,
     pub(crate) connections: usize,
     pub(crate) lock_timeout: Option<Duration>,
     pub(crate) statement_timeout: Option<Duration>,
@@ -18,7 +16,7 @@ pub struct InboxSettings {
 impl Default for InboxSettings {
     fn default() -> Self {
         Self {
-            window: DEFAULT_WINDOW,
+            window: None,
             connections: 10,
             lock_timeout: Some(Duration::from_secs(5)),
             statement_timeout: None,
@@ -28,11 +26,11 @@ impl Default for InboxSettings {
 }
 
 impl InboxSettings {
-    /// How long a completed message is remembered, from its completion (default 7 days). It must outlast the
-    /// latest possible redelivery.
+    /// How long a completed message is remembered, from its completion (default: as the runner's
+    /// `Settings::window` says, or 7 days without a runner). It must outlast the latest possible redelivery.
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
-        self.window = window;
+        self.window = Some(window);
         self
     }
 

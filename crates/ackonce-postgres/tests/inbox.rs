@@ -107,6 +107,10 @@ async fn what_the_handler_returns_is_kept_for_its_window() {
     let inbox = store.inbox(reply).with_settings(InboxSettings::default().with_window(Duration::ZERO));
     drop(inbox.handle(claimed(&store, &["short"]).await).await.pop().unwrap().unwrap());
     assert_eq!(acquire(&store, request("short")).await.attempt, 1, "the window has ended");
+    let mut runners = claimed(&store, &["runner's"]).await.pop().unwrap();
+    runners.cx = runners.cx.with_window(Duration::ZERO);
+    drop(store.inbox(reply).handle(vec![runners]).await.pop().unwrap().unwrap());
+    assert_eq!(acquire(&store, request("runner's")).await.attempt, 1, "the runner's window has ended");
     let inbox = store.inbox(reply);
     drop(inbox.handle(claimed(&store, &["long"]).await).await.pop().unwrap().unwrap());
     let Claimed::Done(record) = store.claim_one(request("long")).await.unwrap() else { panic!() };

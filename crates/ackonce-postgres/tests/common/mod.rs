@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should panic"
 )]
 
+pub mod deliveries;
 pub mod own;
 pub mod relay;
 

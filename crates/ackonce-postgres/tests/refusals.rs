@@ -1,0 +1,169 @@
+//! What a store refuses to connect to, and what it says then.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+mod common;
+
+use ackonce::{Deduplicator, DeduplicatorExt, Error, ErrorKind, Repeat};
+use ackonce_postgres::{PostgresConfig, PostgresStore, Tables, Unsafe};
+use common::own::Own;
+use common::{Place, acquire, complete, connect, place, request};
+
+async fn refused(config: PostgresConfig) -> (ErrorKind, String) {
+    let error = config.connect().await.unwrap_err();
+    (error.kind(), error.to_string())
+}
+
+fn expected(place: &Place) -> PostgresConfig {
+    place.config().with_tables(Tables::Expected)
+}
+
+#[tokio::test]
+async fn tables_that_are_missing_newer_or_somebody_elses() {
+    let Some(place) = place() else { return };
+    let (kind, text) = refused(expected(&place)).await;
+    assert!(kind == ErrorKind::Config && text.contains("PostgresStore::schema_sql"), "{text}");
+
+    place.store().await;
+    expected(&place).connect().await.unwrap();
+    let client = place.client().await;
+    client.batch_execute("UPDATE meta SET version = 2").await.unwrap();
+    for config in [expected(&place), place.config()] {
+        let (kind, text) = refused(config).await;
+        assert!(kind == ErrorKind::NewerSchema && text.contains("upgrade ackonce-postgres"), "{text}");
+    }
+    client.batch_execute("DROP TABLE meta; CREATE TABLE meta (x int)").await.unwrap();
+    let (kind, text) = refused(place.config()).await;
+    assert!(kind == ErrorKind::Config && text.contains("not one that this store made"), "{text}");
+}
+
+/// Nobody but the owner may make tables; a role that runs consumers needs what `schema_sql` says.
+#[tokio::test]
+async fn tables_made_by_hand_serve_a_role_of_few_rights() {
+    let Some(place) = place() else { return };
+    let (owner, role) = (connect(&place.url).await, format!("few_rights_{}", std::process::id()));
+    owner.batch_execute(&PostgresStore::schema_sql(&place.schema)).await.unwrap();
+    owner.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
+    let as_role = place.url.replacen("ackonce@", &format!("{role}@"), 1);
+    let as_role = Place { url: as_role, ..place.clone() };
+    let (kind, text) = refused(expected(&as_role)).await;
+    assert!(kind == ErrorKind::Config && text.contains("privilege"), "{text}");
+    let schema = format!("\"{}\"", place.schema.as_str());
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
+    );
+    owner.batch_execute(&grant).await.unwrap();
+    let store = expected(&as_role).connect().await.unwrap();
+    let lease = acquire(&store, request("a")).await;
+    complete(&store, &lease).await;
+    owner.batch_execute(&PostgresStore::schema_sql(&place.schema)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn many_that_create_at_once_find_one_schema() {
+    let Some(place) = place() else { return };
+    let stores = futures_util::future::join_all((0..8).map(|_| place.config().connect())).await;
+    let lease = acquire(stores[0].as_ref().unwrap(), request("a")).await;
+    for store in &stores {
+        complete(store.as_ref().unwrap(), &lease).await;
+    }
+}
+
+/// An answer from tables with another secret would be a wrong one.
+#[tokio::test]
+async fn tables_that_were_made_anew_under_a_running_store() {
+    let Some(place) = place() else { return };
+    let store = place.store().await;
+    let lease = acquire(&store, request("a")).await;
+    let drop = format!("DROP SCHEMA \"{}\" CASCADE", place.schema.as_str());
+    place.client().await.batch_execute(&drop).await.unwrap();
+    let error = store.claim_one(request("a")).await.unwrap_err();
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
+    place.store().await;
+    let claim = store.claim_one(request("a")).await.unwrap_err();
+    let settle = store.settle(&[ackonce::Settlement::new(&lease, common::done())]).await.unwrap_err();
+    for error in [claim, settle] {
+        assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
+        assert!(error.to_string().contains("connect again"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_not_there_or_do_not_let_us_in() {
+    let Some(place) = place() else { return };
+    let error = PostgresConfig::new("postgres://user:secret@host:none/db").unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && !error.to_string().contains("secret"), "{error}");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = Place { url: format!("postgres://ackonce@{nobody}/ackonce"), ..place.clone() };
+    let error: Error = away.config().connect().await.unwrap_err();
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
+    for (from, to) in [("ackonce@", "nobody_of_that_name@"), ("/ackonce", "/no_such_database")] {
+        let stranger = Place { url: place.url.replacen(from, to, 1), ..place.clone() };
+        assert_eq!(refused(stranger.config()).await.0, ErrorKind::Config, "{to}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_cannot_record() {
+    let Some(own) = Own::start() else { return };
+    let place = own.place("refusals");
+    let store = place.store().await;
+    let read_only =
+        Place { url: format!("{}?options=-cdefault_transaction_read_only=on", own.url), ..place.clone() };
+    let (kind, text) = refused(read_only.config().with_unsafe(Unsafe::Downgrade)).await;
+    assert!(kind == ErrorKind::ReadOnly && text.contains("read-only"), "{text}");
+
+    own.control("stop");
+    std::fs::write(own.data.join("standby.signal"), "").unwrap();
+    own.control("start");
+    let (kind, text) = refused(place.config().with_unsafe(Unsafe::Downgrade)).await;
+    assert!(kind == ErrorKind::ReadOnly && text.contains("standby"), "{text}");
+    // One that was a primary when it was connected to does not answer either, not even with a duplicate.
+    let error = loop {
+        let error = store.claim_one(request("a")).await.unwrap_err();
+        if error.kind() != ErrorKind::Unavailable {
+            break error;
+        }
+    };
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::ReadOnly, Repeat::Safe), "{error}");
+}
+
+#[tokio::test]
+async fn servers_that_may_forget() {
+    let Some(own) = Own::start() else { return };
+    let place = own.place("refusals");
+    assert!(place.store().await.describe().weaknesses.is_empty());
+    for setting in ["fsync", "full_page_writes"] {
+        own.set(setting, "off").await;
+        let (kind, text) = refused(place.config()).await;
+        assert!(kind == ErrorKind::Config && text.contains(&format!("{setting}=off")), "{text}");
+        let weak = place.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap().describe();
+        assert_eq!(weak.weaknesses.len(), 1, "{weak:?}");
+        own.set(setting, "on").await;
+    }
+    place.client().await.batch_execute("ALTER TABLE record SET UNLOGGED").await.unwrap();
+    let (kind, text) = refused(place.config()).await;
+    assert!(kind == ErrorKind::Config && text.contains("unlogged"), "{text}");
+}
+
+/// `synchronous_commit=off` of a role, a database or a server holds for none of the store's statements.
+#[tokio::test]
+async fn commits_are_flushed_whatever_the_session_says() {
+    let Some(place) = place() else { return };
+    place.store().await;
+    let watch = "CREATE TABLE seen (level text);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN
+            INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+        CREATE TRIGGER see AFTER INSERT OR UPDATE ON record FOR EACH ROW EXECUTE FUNCTION see()";
+    place.client().await.batch_execute(watch).await.unwrap();
+    for (session, expected) in [("off", "on"), ("remote_apply", "remote_apply")] {
+        let url = format!("{}?options=-csynchronous_commit={session}", place.url);
+        let store = Place { url, ..place.clone() }.store().await;
+        let lease = acquire(&store, request(session)).await;
+        complete(&store, &lease).await;
+        let client = place.client().await;
+        let rows = client.query("DELETE FROM seen RETURNING level", &[]).await.unwrap();
+        let levels: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(levels, [expected, expected]);
+    }
+}
