@@ -178,6 +178,12 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         self.inner.scope.key(id)
     }
 
+    /// Who must not process a message twice.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.inner.scope
+    }
+
     /// Ends all waiting: what is not running goes back unsettled, what runs may finish.
     pub fn stop(&self) {
         self.inner.stop.cancel();

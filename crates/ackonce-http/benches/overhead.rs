@@ -1,0 +1,116 @@
+//! What the layer costs: requests a second of a JSON echo on axum, bare and behind the layer with the in-memory
+//! store. Keep-alive connections, a new key for every request, both arms interleaved, medians.
+//!
+//! ```sh
+//! cargo bench -p ackonce-http --bench overhead
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on should stop")]
+#![allow(clippy::cast_precision_loss, clippy::print_stdout, reason = "it prints figures")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ackonce::{MemoryStore, Scope};
+use ackonce_http::{IdempotencyLayer, Options, Principal};
+use axum::routing::post;
+use axum::{Json, Router};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const CONNECTIONS: usize = 32;
+const ROUNDS: usize = 5;
+const BODY: &str = r#"{"amount":1999,"currency":"eur","customer":"cus_123","card":"tok_visa"}"#;
+
+fn main() {
+    let seconds = std::env::var("SECONDS_PER_ROUND").ok().and_then(|s| s.parse().ok()).unwrap_or(3.0);
+    let length = Duration::from_secs_f64(seconds);
+    let server = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let app = || Router::new().route("/echo", post(async |Json(body): Json<serde_json::Value>| Json(body)));
+    let bare = server.block_on(serve(app()));
+    let guarded = server.block_on(async {
+        let options = Options::default().with_window(Duration::from_secs(60));
+        let store = Arc::new(MemoryStore::new());
+        let layer =
+            IdempotencyLayer::with(store, &Scope::new("bench").unwrap(), Principal::bearer(), options)
+                .unwrap();
+        serve(app().layer(layer)).await
+    });
+    let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = |at| client.block_on(load(at, length));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    if !only.is_empty() {
+        println!("{only}: {:.0} requests/s", run(if only == "bare" { bare } else { guarded }));
+        return;
+    }
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    run(bare);
+    for _ in 0..ROUNDS {
+        without.push(run(bare));
+        with.push(run(guarded));
+    }
+    println!("bare:    {without:.0?} requests/s");
+    println!("guarded: {with:.0?} requests/s");
+    let (without, with) = (median(without), median(with));
+    println!("medians: bare {without:.0}, guarded {with:.0}, ratio {:.3}", with / without);
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let service = TowerToHyperService::new(app.clone());
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    address
+}
+
+/// Requests a second, each with a key of its own.
+async fn load(at: SocketAddr, length: Duration) -> f64 {
+    static KEY: AtomicU64 = AtomicU64::new(0);
+    let (start, count) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let connections = (0..CONNECTIONS).map(|_| {
+        let count = count.clone();
+        tokio::spawn(async move {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut buffer = vec![0; 4096];
+            while start.elapsed() < length {
+                let key = KEY.fetch_add(1, Ordering::Relaxed);
+                let request = format!(
+                    "POST /echo HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer sk_test_1\r\ncontent-type: application/json\r\n\
+                     idempotency-key: {key:032x}\r\ncontent-length: {}\r\n\r\n{BODY}",
+                    BODY.len()
+                );
+                stream.write_all(request.as_bytes()).await.unwrap();
+                // The answer is the echo: it has come when the body's last byte has.
+                let mut len = 0;
+                while !buffer[..len].ends_with(b"}") {
+                    let read = stream.read(&mut buffer[len..]).await.unwrap();
+                    assert_ne!(read, 0, "the server hung up");
+                    len += read;
+                }
+                assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..len]));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    for connection in connections.collect::<Vec<_>>() {
+        connection.await.unwrap();
+    }
+    count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
+}

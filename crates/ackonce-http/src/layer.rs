@@ -1,0 +1,170 @@
+//! The layer: one runner, for all services it is put around.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ackonce::{Counts, Deduplicator, Guarantee, Key, RecordOnly, Result, Runner, Scope};
+use http::Method;
+use sha2::{Digest, Sha256};
+use tower_layer::Layer;
+
+use crate::edge::Edge;
+use crate::options::Options;
+use crate::principal::{Bucket, Principal, hex};
+use crate::run::{Calls, Exchange};
+use crate::service::Idempotency;
+
+/// The longest path that is written out in a record's ID; of a longer one it has the digest.
+const MAX_PATH_LEN: usize = 512;
+
+/// Answers a repeated request as the first one was answered, without running it again.
+///
+/// Requests and answers are those of `http` 1. The inner service takes any body that can be made of [`Bytes`](bytes::Bytes),
+/// as axum's can: the layer reads the request's body to know it again.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce_http::{IdempotencyLayer, Principal};
+/// use axum::{Router, routing::post};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let idempotency =
+///     IdempotencyLayer::new(Arc::new(MemoryStore::new()), &Scope::new("payments-api")?, Principal::bearer())?;
+/// let app: Router = Router::new().route("/payments", post(async || "paid")).layer(idempotency.clone());
+/// // serve(app).await; then
+/// assert_eq!(idempotency.drain().await, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+///
+/// A layer inside of a nested router sees the rest of the path only. Two such layers on one store need two scopes.
+#[derive(Clone)]
+pub struct IdempotencyLayer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) edge: Edge<Exchange, Calls>,
+    pub(crate) options: Arc<Options>,
+    principal: Principal,
+    scope: Scope,
+}
+
+impl IdempotencyLayer {
+    /// A layer with default [`Options`].
+    ///
+    /// # Errors
+    /// As [`with`](Self::with).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(store: Arc<dyn Deduplicator>, scope: &Scope, principal: Principal) -> Result<Self> {
+        Self::with(store, scope, principal, Options::default())
+    }
+
+    /// A layer with everything chosen. What is promised on this store is logged, a line for each weakness.
+    ///
+    /// # Errors
+    /// [`Config`](ackonce::ErrorKind::Config) for settings that cannot work,
+    /// [`Unavailable`](ackonce::ErrorKind::Unavailable) if the heartbeat's thread cannot be started.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with(
+        store: Arc<dyn Deduplicator>,
+        scope: &Scope,
+        principal: Principal,
+        options: Options,
+    ) -> Result<Self> {
+        let scope = scope.with_max_id_len(MAX_PATH_LEN + 1024);
+        let runner = Runner::with(store, &scope, Calls, options.runner_settings(), Arc::new(RecordOnly))?;
+        runner.announce();
+        let edge = Edge::new(runner, options.max_in_flight);
+        Ok(Self { shared: Arc::new(Shared { edge, options: Arc::new(options), principal, scope }) })
+    }
+
+    /// Ends it in good order, once the server has stopped accepting: what runs gets
+    /// [`Settings::drain`](ackonce::Settings::drain) to finish and be recorded, whether or not its client waits.
+    /// Returns how many runs are left, which is none unless they block their thread.
+    pub async fn drain(&self) -> usize {
+        self.shared.edge.drain().await
+    }
+
+    /// What was decided so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.edge.runner().counts()
+    }
+
+    /// What is promised on this store.
+    #[must_use]
+    pub fn guarantee(&self) -> Guarantee {
+        self.shared.edge.runner().announce()
+    }
+
+    /// What a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::Inspect). `None` is
+    /// the caller of [`Principal::single_tenant`].
+    ///
+    /// # Errors
+    /// [`KeyError`](ackonce::KeyError): it is longer than any request's.
+    pub fn key(
+        &self,
+        principal: Option<&[u8]>,
+        method: &Method,
+        path: &str,
+        key: &[u8],
+    ) -> std::result::Result<Key, ackonce::KeyError> {
+        let bucket = principal.map_or(Bucket::SINGLE, Bucket::of);
+        self.shared.key(&bucket, method, path, key)
+    }
+}
+
+impl Shared {
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// `POST /payments BUCKET KEY`: readable, and unambiguous, for only the key may have a space in it.
+    pub(crate) fn key(
+        &self,
+        bucket: &Bucket,
+        method: &Method,
+        path: &str,
+        key: &[u8],
+    ) -> std::result::Result<Key, ackonce::KeyError> {
+        let mut id = Vec::with_capacity(method.as_str().len() + path.len() + bucket.0.len() + key.len() + 3);
+        id.extend_from_slice(method.as_str().as_bytes());
+        id.push(b' ');
+        if path.len() <= MAX_PATH_LEN {
+            id.extend_from_slice(path.as_bytes());
+        } else {
+            // No path begins like this.
+            id.extend_from_slice(b"sha256:");
+            id.extend_from_slice(hex(&Sha256::digest(path)).as_bytes());
+        }
+        id.push(b' ');
+        id.extend_from_slice(bucket.0.as_bytes());
+        id.push(b' ');
+        id.extend_from_slice(key);
+        self.scope.key(id)
+    }
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = Idempotency<S>;
+
+    fn layer(&self, inner: S) -> Idempotency<S> {
+        Idempotency::new(inner, self.shared.clone())
+    }
+}
+
+impl fmt::Debug for IdempotencyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { edge, options, principal, .. } = &*self.shared;
+        f.debug_struct("IdempotencyLayer")
+            .field("edge", edge)
+            .field("options", options)
+            .field("principal", principal)
+            .finish()
+    }
+}

@@ -1,0 +1,77 @@
+//! What the inner service is told about the run it is in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ackonce::Context;
+
+use crate::key::IdempotencyKey;
+
+/// What the inner service is told about the run it is in; an extension of the request. Cloning is cheap.
+///
+/// ```
+/// use ackonce_http::Operation;
+/// use axum::{Extension, http::StatusCode};
+///
+/// async fn charge_card(_: String) -> Result<(), std::io::Error> { Ok(()) }
+/// async fn book() -> Result<(), std::io::Error> { Ok(()) }
+///
+/// async fn charge(Extension(operation): Extension<Operation>) -> StatusCode {
+///     // The card network knows this key: a second run of the same operation charges nothing.
+///     if charge_card(operation.idempotency_key("charge")).await.is_err() {
+///         return StatusCode::BAD_GATEWAY; // nothing happened: the client may try again
+///     }
+///     operation.mark_irreversible();
+///     match book().await {
+///         Ok(()) => StatusCode::CREATED,
+///         Err(_) => StatusCode::INTERNAL_SERVER_ERROR, // charged, not booked: this does not run again
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Operation {
+    key: IdempotencyKey,
+    context: Context,
+    irreversible: Arc<AtomicBool>,
+}
+
+impl Operation {
+    pub(crate) fn new(key: IdempotencyKey, context: Context) -> Self {
+        Self { key, context, irreversible: Arc::default() }
+    }
+
+    /// The client's key.
+    #[must_use]
+    pub fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+
+    /// The run: its attempt, its fence, whether it was cancelled.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// A key to pass on, the same for every run of this operation; see [`Context::idempotency_key`]. Write it into
+    /// the business row, too, under a unique constraint.
+    #[must_use]
+    pub fn idempotency_key(&self, step: &str) -> String {
+        self.context.idempotency_key(step)
+    }
+
+    /// From here on the operation cannot be taken back, so it must not run again whatever becomes of this run: an
+    /// answer that is not kept, a panic, a run past its time or its lease is recorded as *outcome unknown*, and
+    /// repeats are answered so (409 `outcome_unknown`) until somebody has looked.
+    ///
+    /// The mark is in this process. A process that is killed leaves the claim to its lease; what then is
+    /// [`Settings::on_unknown`](ackonce::Settings::on_unknown), where `Park` is the strict choice.
+    pub fn mark_irreversible(&self) {
+        self.irreversible.store(true, Ordering::Release);
+    }
+
+    /// Whether it was marked.
+    #[must_use]
+    pub fn is_irreversible(&self) -> bool {
+        self.irreversible.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,164 @@
+//! When two payloads are the same.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ackonce::Fingerprint;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// When the payloads of two requests with one key are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Payload {
+    /// If their bytes are. The default.
+    #[default]
+    Bytes,
+    /// If they are the same JSON, whatever the order of members and the white space. Numbers are compared as they
+    /// are written: `1.0` is not `1`, and none loses digits. What is not JSON, repeats a member or is nested
+    /// more than 64 deep is compared by its bytes.
+    CanonicalJson,
+}
+
+impl Payload {
+    /// The fingerprint of a query and a body; the method and the path are in the key already.
+    pub(crate) fn fingerprint(self, query: &str, body: &[u8]) -> Fingerprint {
+        let canonical = match self {
+            Self::Bytes => None,
+            Self::CanonicalJson => canonical(body),
+        };
+        let body = canonical.as_deref().unwrap_or(body);
+        if query.is_empty() {
+            return Fingerprint::of(body);
+        }
+        // Length-prefixed, so that no query and body can be taken for another pair.
+        let mut both = (query.len() as u64).to_be_bytes().to_vec();
+        both.extend_from_slice(query.as_bytes());
+        both.extend_from_slice(body);
+        Fingerprint::of(&both)
+    }
+}
+
+const DEPTH: u32 = 64;
+
+fn canonical(body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(body.len());
+    write(serde_json::from_slice(body).ok()?, DEPTH, &mut out)?;
+    Some(out)
+}
+
+fn write(value: &RawValue, depth: u32, out: &mut Vec<u8>) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    let text = value.get();
+    match text.as_bytes().first()? {
+        b'{' => {
+            let Members(members) = serde_json::from_str(text).ok()?;
+            out.push(b'{');
+            for (n, (name, value)) in members.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                serde_json::to_writer(&mut *out, &name).ok()?;
+                out.push(b':');
+                write(value, depth, out)?;
+            }
+            out.push(b'}');
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+            out.push(b'[');
+            for (n, item) in items.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write(item, depth, out)?;
+            }
+            out.push(b']');
+        }
+        // One text may be escaped in many ways.
+        b'"' => serde_json::to_writer(out, &serde_json::from_str::<Cow<'_, str>>(text).ok()?).ok()?,
+        _ => out.extend_from_slice(text.as_bytes()),
+    }
+    Some(())
+}
+
+/// The members of an object by name; an error if one is repeated.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+        impl<'de> Visitor<'de> for Once {
+            type Value = BTreeMap<String, &'de RawValue>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a member is repeated"));
+                    }
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Once).map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn same(a: &str, b: &str) -> bool {
+        let print = |text: &str| Payload::CanonicalJson.fingerprint("", text.as_bytes());
+        print(a) == print(b)
+    }
+
+    #[test]
+    fn order_white_space_and_escapes_make_no_difference_to_canonical_json() {
+        assert!(same(r#"{"a":1,"b":[true,null]}"#, "{ \"b\" : [ true , null ],\n\"a\": 1 }"));
+        assert!(same(r#"{"a":{"y":1,"x":"é"}}"#, r#"{"a":{"x":"\u00e9","y":1}}"#));
+        for (a, b) in [
+            (r#"{"a":1}"#, r#"{"a":1.0}"#),
+            (r#"{"a":100000000000000000000001}"#, r#"{"a":100000000000000000000002}"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            ("[1,2]", "[2,1]"),
+            ("not json", "not  json"),
+            ("", "null"),
+        ] {
+            assert!(!same(a, b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_compared_by_its_bytes() {
+        let deep = |space: &str| format!("{}{space}{}", "[".repeat(100), "]".repeat(100));
+        assert!(same(&deep(""), &deep("")));
+        assert!(!same(&deep(""), &deep(" ")));
+    }
+
+    #[test]
+    fn bytes_are_bytes_and_the_query_counts() {
+        let print = |query: &str, body: &str| Payload::Bytes.fingerprint(query, body.as_bytes());
+        assert_ne!(print("", "{}"), print("", "{ }"));
+        assert_ne!(print("a=1", "{}"), print("a=2", "{}"));
+        assert_ne!(print("a", "b{}"), print("ab", "{}"));
+        assert_eq!(print("", "{}"), Fingerprint::of(b"{}"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            Payload::CanonicalJson.fingerprint("", &body);
+        }
+        #[test]
+        fn no_json_like_body_panics(body in r#"[\[\]{}":,0-9ae\\u \.-]{0,80}"#) {
+            Payload::CanonicalJson.fingerprint("", body.as_bytes());
+        }
+    }
+}

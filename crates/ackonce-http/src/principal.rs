@@ -1,0 +1,198 @@
+//! Whose request it is. Two principals never share a key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+
+use crate::problem::Problem;
+
+/// Whose request it is, found in its head. There is no default: a bucket that all callers share would replay
+/// one's answers to another.
+///
+/// Records keep a SHA-256 of the principal, never the principal: it may be a credential.
+///
+/// Authenticate first: the layer does not check a credential, so it belongs behind what does.
+///
+/// ```
+/// use ackonce_http::Principal;
+/// // The token of `Authorization: Bearer`.
+/// let by_token = Principal::bearer();
+/// // What an authentication layer outside of this one has put into the request.
+/// #[derive(Clone)]
+/// struct User(u64);
+/// let by_user = Principal::by(|parts| parts.extensions.get::<User>().map(|user| user.0.to_string()));
+/// ```
+#[derive(Clone)]
+pub struct Principal {
+    find: Find,
+    anonymous: Anonymous,
+    challenge: Option<&'static str>,
+}
+
+type Extract = dyn Fn(&Parts) -> Option<Bytes> + Send + Sync;
+
+#[derive(Clone)]
+enum Find {
+    SingleTenant,
+    By(Arc<Extract>),
+}
+
+/// What to do with a request that has no principal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anonymous {
+    Refused,
+    Shared,
+}
+
+impl Principal {
+    /// The token of `Authorization: Bearer`. Without one the answer is a 401 with a challenge.
+    #[must_use]
+    pub fn bearer() -> Self {
+        Self { challenge: Some("Bearer"), ..Self::by(bearer) }
+    }
+
+    /// A header's value, of a header that something in front sets and clients cannot.
+    #[must_use]
+    pub fn header(name: HeaderName) -> Self {
+        Self::by(move |parts| sole(parts, &name).map(|value| Bytes::copy_from_slice(value.as_bytes())))
+    }
+
+    /// Any part of the head. `None` or nothing is an anonymous caller.
+    #[must_use]
+    pub fn by<F, P>(extract: F) -> Self
+    where
+        F: Fn(&Parts) -> Option<P> + Send + Sync + 'static,
+        P: Into<Bytes>,
+    {
+        let find = Find::By(Arc::new(move |parts: &Parts| extract(parts).map(Into::into)));
+        Self { find, anonymous: Anonymous::Refused, challenge: None }
+    }
+
+    /// All callers are one: for a service that serves one tenant, which may see all answers.
+    #[must_use]
+    pub fn single_tenant() -> Self {
+        Self { find: Find::SingleTenant, anonymous: Anonymous::Refused, challenge: None }
+    }
+
+    /// Anonymous callers share one bucket, apart from all principals, instead of being refused. Whoever guesses
+    /// another's key gets its answer.
+    #[must_use]
+    pub fn or_anonymous(mut self) -> Self {
+        self.anonymous = Anonymous::Shared;
+        self
+    }
+
+    /// The name under which this caller's keys are filed.
+    pub(crate) fn bucket(&self, parts: &Parts) -> Result<Bucket, Problem> {
+        let Find::By(extract) = &self.find else { return Ok(Bucket::SINGLE) };
+        match extract(parts).filter(|principal| !principal.is_empty()) {
+            Some(principal) => Ok(Bucket::of(&principal)),
+            None if self.anonymous == Anonymous::Shared => Ok(Bucket::ANONYMOUS),
+            None => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(&self) -> Problem {
+        const TITLE: &str = "It cannot be told whose idempotency key this is";
+        match self.challenge {
+            Some(scheme) => Problem::new(StatusCode::UNAUTHORIZED, "anonymous_caller", TITLE)
+                .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(scheme)),
+            None => Problem::new(StatusCode::FORBIDDEN, "anonymous_caller", TITLE),
+        }
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (&self.find, self.anonymous) {
+            (Find::SingleTenant, _) => "Principal(single tenant)",
+            (_, Anonymous::Refused) => "Principal",
+            (_, Anonymous::Shared) => "Principal(or anonymous)",
+        })
+    }
+}
+
+/// Whose bucket it is, in text that can be shown: a digest, `*` or `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bucket(pub(crate) std::borrow::Cow<'static, str>);
+
+impl Bucket {
+    pub(crate) const SINGLE: Self = Self(std::borrow::Cow::Borrowed("*"));
+    const ANONYMOUS: Self = Self(std::borrow::Cow::Borrowed("-"));
+
+    pub(crate) fn of(principal: &[u8]) -> Self {
+        Self(hex(&Sha256::digest(principal)).into())
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
+        .map(char::from)
+        .collect()
+}
+
+/// The one value of a header; several are nobody's.
+fn sole<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = parts.headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn bearer(parts: &Parts) -> Option<Bytes> {
+    let value = sole(parts, &AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked(7)?;
+    let token = token.trim_ascii();
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty();
+    is_bearer.then(|| Bytes::copy_from_slice(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn bucket(principal: &Principal, headers: &[(&str, &str)]) -> Result<String, u16> {
+        let mut request = Request::post("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        principal.bucket(&parts).map(|b| b.0.into_owned()).map_err(|p| p.status().as_u16())
+    }
+
+    #[test]
+    fn a_bearer_token_is_a_bucket_and_is_not_shown() {
+        let principal = Principal::bearer();
+        let mine = bucket(&principal, &[("authorization", "Bearer sk_test_1")]).unwrap();
+        assert_eq!(mine, bucket(&principal, &[("authorization", "bearer  sk_test_1")]).unwrap());
+        assert_ne!(mine, bucket(&principal, &[("authorization", "Bearer sk_test_2")]).unwrap());
+        assert_eq!(mine.len(), 64);
+        assert!(!mine.contains("sk_test"));
+    }
+
+    #[test]
+    fn anonymous_callers_are_refused_unless_asked_for() {
+        let none: [&[(&str, &str)]; 5] = [
+            &[],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Basic abc")],
+            &[("authorization", "é")],
+            &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        ];
+        for headers in none {
+            assert_eq!(bucket(&Principal::bearer(), headers), Err(401));
+            assert_eq!(bucket(&Principal::bearer().or_anonymous(), headers).unwrap(), "-");
+        }
+        let by_header = Principal::header(HeaderName::from_static("x-user"));
+        assert_eq!(bucket(&by_header, &[("x-user", "")]), Err(403));
+        assert_eq!(bucket(&Principal::single_tenant(), &[]).unwrap(), "*");
+    }
+}

@@ -1,0 +1,335 @@
+//! An answer as it is kept: a line of JSON, then the body as it is.
+//!
+//! ```text
+//! {"ackonce-http":1,"status":201,"headers":[["location","/payments/1"]],"body":10,"window_ms":86400000}
+//! {"id":"1"}
+//! ```
+//!
+//! SQL can take it apart (the views of the SQL stores do). Header values are bytes; each is written as the
+//! character of its number (ISO 8859-1), so none is lost. The line is followed by exactly `body` bytes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::key::IDEMPOTENCY_KEY;
+
+/// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+const VERSION: u64 = 1;
+const MAGIC: &[u8] = b"{\"ackonce-http\":";
+
+/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). What else is known of a request is in
+/// the record beside it: its fingerprint, when it was claimed and when it expires. It completed `window` before
+/// it expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, in order, repeated ones included; without those of the connection.
+    pub headers: HeaderMap,
+    /// The body, or why there is none.
+    pub body: Kept,
+    /// How long it is remembered, from its completion; in whole milliseconds.
+    pub window: Duration,
+}
+
+/// A body as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    Whole(Bytes),
+    /// It was passed on while it was made; a repeat is told so and does not run.
+    Streamed,
+    /// It was over [`Options::max_response`](crate::Options::max_response), and passed on; a repeat is told so and does not run.
+    TooLarge,
+}
+
+/// Why bytes are not an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A newer version of this crate wrote it.
+    #[error("the answer was recorded by a newer version (format {0}, known is {VERSION})")]
+    Newer(u64),
+    /// No version wrote it as it is.
+    #[error("the recorded answer is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "ackonce-http")]
+    version: u64,
+    status: u16,
+    #[serde(borrow)]
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    body: usize,
+    window_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<Missing>,
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Missing {
+    Streamed,
+    TooLarge,
+}
+
+impl StoredResponse {
+    /// The record's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let (body, kept) = match &self.body {
+            Kept::Whole(body) => (body.as_ref(), None),
+            Kept::Streamed => (&b""[..], Some(Missing::Streamed)),
+            Kept::TooLarge => (&b""[..], Some(Missing::TooLarge)),
+        };
+        let head = Head {
+            version: VERSION,
+            status: self.status.as_u16(),
+            headers: self.headers.iter().map(|(n, v)| (n.as_str().into(), latin1(v.as_bytes()))).collect(),
+            body: body.len(),
+            window_ms: u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX),
+            kept,
+        };
+        let mut out = Vec::with_capacity(body.len() + 256);
+        // Writing numbers and text to memory cannot fail; what it wrote would not decode.
+        let _ = serde_json::to_writer(&mut out, &head);
+        out.push(b'\n');
+        out.extend_from_slice(body);
+        out.into()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote. Everything is checked again: a store may be older, newer or
+    /// tampered with, and a header must not smuggle in another.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn decode(record: &Bytes) -> Result<Self, RecordError> {
+        use RecordError::Damaged;
+        match version(record) {
+            Some(VERSION) => {}
+            Some(newer) if newer > VERSION => return Err(RecordError::Newer(newer)),
+            _ => return Err(Damaged("it names no version")),
+        }
+        let end = record.iter().position(|b| *b == b'\n').ok_or(Damaged("its head has no end"))?;
+        let head: Head<'_> = serde_json::from_slice(&record[..end]).map_err(|_| Damaged("its head"))?;
+        let body = record.slice(end + 1..);
+        if body.len() != head.body {
+            return Err(Damaged("its length"));
+        }
+        let status = StatusCode::from_u16(head.status).map_err(|_| Damaged("its status"))?;
+        if status.is_informational() {
+            return Err(Damaged("its status"));
+        }
+        let mut headers =
+            HeaderMap::try_with_capacity(head.headers.len()).map_err(|_| Damaged("its headers"))?;
+        for (name, value) in &head.headers {
+            let (name, value) = header(name, value).ok_or(Damaged("a header"))?;
+            headers.try_append(name, value).map_err(|_| Damaged("its headers"))?;
+        }
+        let body = match head.kept {
+            None => Kept::Whole(body),
+            Some(_) if !body.is_empty() => return Err(Damaged("its length")),
+            Some(Missing::Streamed) => Kept::Streamed,
+            Some(Missing::TooLarge) => Kept::TooLarge,
+        };
+        Ok(Self { status, headers, body, window: Duration::from_millis(head.window_ms) })
+    }
+}
+
+/// The version alone, so that a newer format need not be understood to be recognised.
+fn version(record: &[u8]) -> Option<u64> {
+    let rest = record.strip_prefix(MAGIC)?;
+    let digits = rest.iter().position(|b| !b.is_ascii_digit())?;
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+fn latin1(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.is_ascii() => text.into(),
+        _ => value.iter().map(|b| char::from(*b)).collect::<String>().into(),
+    }
+}
+
+fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_lowercase(name.as_bytes()).ok()?;
+    let value: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();
+    Some((name, HeaderValue::from_bytes(&value?).ok()?))
+}
+
+/// Which headers are kept: all but those of the connection, `Date`, what the layer adds itself, and cookies
+/// unless asked for.
+pub(crate) fn keep(headers: &HeaderMap, cookies: Cookies, body_is_empty: bool) -> HeaderMap {
+    let named: Vec<&str> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(',').map(str::trim))
+        .collect();
+    let hop = |name: &HeaderName| {
+        [CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+            || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+            || named.iter().any(|n| n.eq_ignore_ascii_case(name.as_str()))
+    };
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let dropped = *name == DATE
+            || *name == IDEMPOTENCY_KEY
+            || *name == REPLAYED
+            // It follows from the body; but a 304 and an answer to HEAD tell the length of one that is not there.
+            || (*name == CONTENT_LENGTH && !body_is_empty)
+            || (*name == SET_COOKIE && cookies == Cookies::Dropped)
+            || hop(name);
+        if !dropped {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// Whether `Set-Cookie` is kept and replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cookies {
+    /// No: a cookie belongs to the session it was set in. The default.
+    #[default]
+    Dropped,
+    /// Yes.
+    Kept,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample() -> StoredResponse {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("location", &b"/payments/1"[..]), ("x-odd", b"caf\xe9 \xff"), ("x-odd", b"")] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        StoredResponse {
+            status: StatusCode::CREATED,
+            headers,
+            body: Kept::Whole(Bytes::from_static(b"\0\xff\n{}")),
+            window: Duration::from_secs(86400),
+        }
+    }
+
+    #[test]
+    fn the_format_is_a_promise_to_stored_records() {
+        let text = "{\"ackonce-http\":1,\"status\":201,\"headers\":[[\"location\",\"/payments/1\"],\
+            [\"x-odd\",\"caf\u{e9} \u{ff}\"],[\"x-odd\",\"\"]],\"body\":5,\"window_ms\":86400000}\n";
+        let mut expected = text.as_bytes().to_vec();
+        expected.extend_from_slice(b"\0\xff\n{}");
+        assert_eq!(sample().encode(), expected);
+        assert_eq!(StoredResponse::decode(&expected.into()).unwrap(), sample());
+        for kept in [Kept::Streamed, Kept::TooLarge] {
+            let tombstone = StoredResponse { body: kept, ..sample() };
+            assert_eq!(StoredResponse::decode(&tombstone.encode()).unwrap(), tombstone);
+        }
+    }
+
+    #[test]
+    fn a_newer_record_is_recognised_whatever_its_format() {
+        let newer = Bytes::from_static(b"{\"ackonce-http\":2,what comes next is unknown");
+        assert_eq!(StoredResponse::decode(&newer), Err(RecordError::Newer(2)));
+    }
+
+    #[test]
+    fn a_tampered_record_is_refused() {
+        let head = |headers: &str, status: u16, body: usize| {
+            Bytes::from(format!(
+                "{{\"ackonce-http\":1,\"status\":{status},\"headers\":{headers},\"body\":{body},\"window_ms\":1}}\nab"
+            ))
+        };
+        assert!(StoredResponse::decode(&head("[]", 200, 2)).is_ok());
+        for bad in [
+            head("[]", 200, 1),
+            head("[]", 200, 3),
+            head("[]", 99, 2),
+            head("[]", 101, 2),
+            head(r#"[["x","a\r\nset-cookie: b"]]"#, 200, 2),
+            head(r#"[["x y","a"]]"#, 200, 2),
+            head(r#"[["X","a"]]"#, 200, 2),
+            head(r#"[["x","\u0100"]]"#, 200, 2),
+            Bytes::from_static(b""),
+            Bytes::from_static(b"{\"ackonce-http\":0,"),
+            Bytes::from_static(b"{\"ackonce-http\":1,"),
+            Bytes::from_static(b"{\"ackonce-http\":99999999999999999999999,"),
+        ] {
+            assert!(matches!(StoredResponse::decode(&bad), Err(RecordError::Damaged(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_the_date_and_cookies_are_not_kept() {
+        let mut headers = HeaderMap::new();
+        let all = [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("date", "now"),
+            ("set-cookie", "a=1; Expires=Wed, 21 Oct"),
+            ("set-cookie", "b=2"),
+            ("content-length", "5"),
+            ("idempotent-replayed", "true"),
+            ("idempotency-key", "k"),
+            ("upgrade", "h2c"),
+            ("etag", "\"e\""),
+        ];
+        for (name, value) in all {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let names = |kept: HeaderMap| kept.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(keep(&headers, Cookies::Dropped, false)), ["etag"]);
+        let with_cookies = keep(&headers, Cookies::Kept, true);
+        assert_eq!(names(with_cookies), ["set-cookie", "set-cookie", "content-length", "etag"]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_answer_comes_back_to_the_byte(
+            status in 200_u16..1000,
+            headers in prop::collection::vec(("[a-z][a-z-]{0,8}", prop::collection::vec(any::<u8>(), 0..20)), 0..8),
+            body in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
+                }
+            }
+            let stored = StoredResponse {
+                status: StatusCode::from_u16(status).unwrap(),
+                headers: map,
+                body: Kept::Whole(body.into()),
+                window: Duration::from_millis(7),
+            };
+            let back = StoredResponse::decode(&stored.encode()).unwrap();
+            prop_assert!(back.headers.iter().eq(stored.headers.iter()), "in the same order");
+            prop_assert_eq!(back, stored);
+        }
+
+        #[test]
+        fn no_record_panics(tail in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200, flip in 0_usize..200) {
+            let _ = StoredResponse::decode(&[MAGIC, b"1,", &tail].concat().into());
+            let mut bytes = sample().encode().to_vec();
+            let at = flip % bytes.len();
+            bytes[at] ^= 0x41;
+            bytes.truncate(bytes.len() - cut % bytes.len());
+            let _ = StoredResponse::decode(&bytes.into());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Which answers are kept, which leave the key free, and which leave a tombstone.
+
+use std::time::Duration;
+
+use ackonce_http::{Operation, Options, Policy};
+use axum::body::Body;
+use axum::response::IntoResponse;
+use futures_util::{StreamExt, stream};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use crate::common::{Api, Gate, post};
+
+/// Whether a repeat of an answer of each status is a replay.
+async fn replayed(policy: Policy) -> Vec<u16> {
+    let mut kept = Vec::new();
+    for status in [200, 201, 202, 302, 400, 402, 404, 409, 429, 500, 503] {
+        let api = Api::new(Options::default().with_policy(policy.clone()), move |_, _| async move {
+            StatusCode::from_u16(status).unwrap()
+        });
+        let (first, second) = (api.post("k", "").await, api.post("k", "").await);
+        assert_eq!((first.status, second.status), (status, status));
+        assert_eq!(api.runs.count(), if second.is_replay() { 1 } else { 2 });
+        if second.is_replay() {
+            kept.push(status);
+        }
+    }
+    kept
+}
+
+#[tokio::test]
+async fn success_keeps_2xx_so_that_a_500_is_not_stored_and_a_retry_runs_again() {
+    assert_eq!(replayed(Policy::success()).await, [200, 201, 202]);
+}
+
+#[tokio::test]
+async fn not_5xx_keeps_all_but_5xx() {
+    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 400, 402, 404, 409, 429]);
+}
+
+#[tokio::test]
+async fn all_keeps_everything() {
+    assert_eq!(replayed(Policy::all()).await.len(), 11);
+}
+
+#[tokio::test]
+async fn a_policy_may_look_at_the_headers() {
+    let policy = Policy::by(|status, headers| {
+        status.is_success() && headers.get("cache-control").is_none_or(|value| value != "no-store")
+    });
+    let api = Api::new(Options::default().with_policy(policy), async |run: u32, _| {
+        ([("cache-control", if run == 1 { "no-store" } else { "private" })], run.to_string())
+    });
+    assert_eq!(api.post("k", "").await.body, "1");
+    assert_eq!(api.post("k", "").await.body, "2");
+    assert!(api.post("k", "").await.is_replay());
+}
+
+#[tokio::test]
+async fn failures_that_are_not_kept_never_use_up_attempts() {
+    let api = Api::new(Options::default(), async |run: u32, _| match run {
+        1..=9 => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::CREATED,
+    });
+    for _ in 1..=9 {
+        assert_eq!(api.post("k", "").await.status, 500);
+    }
+    assert_eq!(api.post("k", "").await.status, 201);
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_next_try_runs() {
+    let api = Api::new(Options::default(), async |run: u32, _| {
+        assert!(run > 1, "the first run");
+        "done"
+    });
+    let answer = api.post("k", "").await;
+    assert_eq!(answer.refusal(), (500, "handler_failed".into()));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("first run"), "no internals");
+    assert_eq!(api.post("k", "").await.body, "done");
+    assert!(api.post("k", "").await.is_replay());
+}
+
+fn operation(request: &Request<Body>) -> Operation {
+    request.extensions().get::<Operation>().unwrap().clone()
+}
+
+#[tokio::test]
+async fn an_irreversible_operation_that_ends_badly_is_kept_as_unknown_and_does_not_run_again() {
+    let handler = |panics: bool| {
+        move |_: u32, request: Request<Body>| async move {
+            operation(&request).mark_irreversible();
+            assert!(!panics, "after the charge");
+            (StatusCode::BAD_GATEWAY, "true answer")
+        }
+    };
+    for panics in [false, true] {
+        let api = Api::new(Options::default(), handler(panics));
+        let first = api.post("k", "").await;
+        assert_eq!(first.status, if panics { 500 } else { 502 }, "the first client gets the true answer");
+        for _ in 0..2 {
+            let repeat = api.post("k", "").await;
+            assert_eq!(repeat.refusal(), (409, "outcome_unknown".into()));
+            assert!(!repeat.headers.contains_key("retry-after"), "to ask again changes nothing");
+        }
+        assert_eq!(api.runs.count(), 1);
+        assert_eq!(api.post("another", "").await.status, first.status, "other keys are not concerned");
+    }
+}
+
+#[tokio::test]
+async fn an_irreversible_operation_that_succeeds_is_replayed_like_any_other() {
+    let api = Api::new(Options::default(), |_: u32, request: Request<Body>| async move {
+        operation(&request).mark_irreversible();
+        StatusCode::CREATED
+    });
+    assert_eq!(api.post("k", "").await.status, 201);
+    assert!(api.post("k", "").await.is_replay());
+}
+
+#[tokio::test]
+async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
+    let options = || {
+        let settings = Options::settings().with_run_limit(Duration::from_millis(50));
+        Options::default().with_settings(settings.with_lease(Duration::from_secs(2)))
+    };
+    let api = Api::new(options(), |run: u32, _: Request<Body>| async move {
+        if run == 1 {
+            std::future::pending::<()>().await;
+        }
+        "done"
+    });
+    assert_eq!(api.post("k", "").await.refusal(), (503, "run_cancelled".into()));
+    // What was dropped midway may still act, so the claim is left to its lease.
+    assert_eq!(api.post("k", "").await.status, 409);
+    let answer = loop {
+        let answer = api.post("k", "").await;
+        if answer.status != 409 {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((&answer.body[..], api.runs.count()), (&b"done"[..], 2));
+
+    let marked = Api::new(options(), |_: u32, request: Request<Body>| async move {
+        operation(&request).mark_irreversible();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(marked.post("k", "").await.refusal(), (503, "run_cancelled".into()));
+    assert_eq!(marked.post("k", "").await.refusal(), (409, "outcome_unknown".into()));
+    assert_eq!(marked.runs.count(), 1);
+}
+
+#[tokio::test]
+async fn an_oversize_answer_reaches_its_client_whole_and_leaves_a_tombstone() {
+    let big = "x".repeat(1000);
+    let body = big.clone();
+    let api = Api::new(Options::default().with_max_response(999), move |_, _| {
+        std::future::ready((StatusCode::CREATED, body.clone()))
+    });
+    let first = api.post("k", "").await;
+    assert_eq!((first.status, first.body), (201, big.into()));
+    let second = api.post("k", "").await;
+    assert_eq!(second.refusal(), (410, "response_not_kept".into()));
+    assert_eq!(second.headers["idempotency-replay-unavailable"], "too-large");
+    assert_eq!(api.runs.count(), 1, "never a silent second run");
+}
+
+#[tokio::test]
+async fn a_stream_reaches_its_client_chunk_by_chunk_and_leaves_a_tombstone() {
+    for content_type in ["text/event-stream", "application/x-ndjson"] {
+        let gate = Gate::default();
+        let go = gate.go.clone();
+        let api = Api::new(Options::default(), move |_, _| {
+            let go = go.clone();
+            let chunks = stream::iter(0..3).then(move |n| {
+                let go = go.clone();
+                async move {
+                    go.notified().await;
+                    Ok::<_, std::io::Error>(format!("data: {n}\n\n"))
+                }
+            });
+            async move { ([("content-type", content_type)], Body::from_stream(chunks)).into_response() }
+        });
+        // The head comes before the first chunk is made, and each chunk before the next.
+        let response = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(
+            api.post("k", "").await.refusal(),
+            (410, "response_not_kept".into()),
+            "also while it is sent"
+        );
+        let mut body = response.into_body();
+        for n in 0..3 {
+            gate.go.notify_one();
+            let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(chunk, format!("data: {n}\n\n"));
+        }
+        assert!(body.frame().await.is_none());
+        let second = api.post("k", "").await;
+        assert_eq!(second.headers["idempotency-replay-unavailable"], "streamed");
+        assert_eq!(api.runs.count(), 1, "never a silent second run");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_a_status_that_is_not_kept_leaves_the_key_free() {
+    let api = Api::new(Options::default(), async |_, _| {
+        let never = stream::pending::<Result<&str, std::io::Error>>();
+        (StatusCode::SERVICE_UNAVAILABLE, Body::from_stream(stream::iter([Ok("x")]).chain(never)))
+            .into_response()
+    });
+    for run in 1..=2 {
+        let response = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(api.runs.count(), run);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs() {
+    let api = Api::new(Options::default(), async |run: u32, _| match run {
+        1 => {
+            Body::from_stream(stream::iter([Ok("half"), Err(std::io::Error::other("gone"))])).into_response()
+        }
+        _ => "whole".into_response(),
+    });
+    assert_eq!(api.post("k", "").await.status, 500);
+    assert_eq!(api.post("k", "").await.body, "whole");
+}
