@@ -3,14 +3,11 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ackonce::{Answer, Context, ErrorKind, Failure, Handler, Item, Repeat};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{InboxSettings, PostgresStore};
-use common::relay::Relay;
 use common::{Place, acquire, is_done, item, place, request};
 use futures_util::future::BoxFuture;
 
@@ -215,49 +212,4 @@ async fn a_cancelled_run_leaves_no_transaction_behind() {
     assert!(again[0].is_ok(), "not blocked by the same row of the cancelled one: {again:?}");
     assert_eq!(count(&place, "effect").await, 1);
     assert!(!is_done(&store, "a").await);
-}
-
-#[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_not_repeated() {
-    let Some(place) = place() else { return };
-    let direct = with_tables(&place).await;
-    let (relay, url) = Relay::start(&place.url).await;
-    let store = Place { url, ..place.clone() }.store().await;
-    let (runs, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (counted, cuts, insert) =
-        (Arc::clone(&runs), Arc::clone(&cut), place.text("INSERT INTO effect VALUES ($1)"));
-    let inbox = store.inbox(move |tx: &Transaction<'_>, _, id: &'static str| {
-        let (relay, insert) = (relay.clone(), insert.clone());
-        counted.fetch_add(1, Ordering::SeqCst);
-        let cuts = Arc::clone(&cuts);
-        Box::pin(async move {
-            tx.execute(&insert, &[&id]).await?;
-            relay.cut(cuts.swap(0, Ordering::SeqCst));
-            Ok(())
-        })
-    });
-    let warm = inbox.handle(vec![item(&acquire(&direct, request("warm")).await, "warm")]).await;
-    assert!(warm[0].is_ok(), "statements are prepared: {warm:?}");
-    // The reply to the last statement, then that to the COMMIT.
-    for (n, id, repeat, committed) in
-        [(1, "before", Repeat::Safe, false), (2, "after", Repeat::Unknown, true)]
-    {
-        let lease = acquire(&direct, request(id)).await;
-        cut.store(n, Ordering::SeqCst);
-        let answers = inbox.handle(vec![item(&lease, id)]).await;
-        let Err(Failure::Store(error)) = &answers[0] else { panic!("{answers:?}") };
-        assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, repeat), "{id}: {error}");
-        assert_eq!(is_done(&direct, id).await, committed, "{id}");
-        let before = runs.load(Ordering::SeqCst);
-        let again = inbox.handle(vec![item(&lease, id)]).await;
-        assert!(again[0].is_ok(), "{id}: {again:?}");
-        let ran = runs.load(Ordering::SeqCst) - before;
-        assert_eq!(ran, usize::from(!committed), "{id}: what is recorded does not run again");
-        // A first statement on a new connection is prepared again; the next round starts where this one did.
-        let warm = format!("warm {id}");
-        let _ = inbox
-            .handle(vec![item(&acquire(&direct, request(&warm)).await, if n == 1 { "w1" } else { "w2" })])
-            .await;
-    }
-    assert_eq!(count(&place, "effect").await, 5);
 }

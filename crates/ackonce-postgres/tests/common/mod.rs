@@ -9,7 +9,6 @@
 
 pub mod deliveries;
 pub mod own;
-pub mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,6 +54,11 @@ pub fn place() -> Option<Place> {
 }
 
 impl Place {
+    /// Its `host:port`.
+    pub fn server(&self) -> &str {
+        self.url.split_once('@').unwrap().1.split('/').next().unwrap()
+    }
+
     /// Nothing happens in it that the test did not ask for.
     pub fn config(&self) -> PostgresConfig {
         PostgresConfig::new(&self.url)
