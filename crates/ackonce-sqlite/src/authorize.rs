@@ -68,5 +68,5 @@ const SETTINGS: [&str; 8] = [
 ];
 
 fn ours(table: &str) -> bool {
-    ["ackonce_records", "ackonce_meta", "ackonce_audit"].iter().any(|t| table.eq_ignore_ascii_case(t))
+    table.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("ackonce_"))
 }

@@ -2,16 +2,45 @@
 //! shared memory requires it).
 //!
 //! It is read inside the write transaction, so moments are ordered as the writes are. A clock that was set
-//! back is noticed per record, see [`crate::rows`]; one that was set forward ends leases and windows early,
+//! back is noticed per record, see [`crate::columns`]; one that was set forward ends leases and windows early,
 //! as a stalled worker would.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Microseconds since the Unix epoch.
-pub(crate) fn now() -> u64 {
-    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+/// Where a store reads the time.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    pub(crate) fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub(crate) fn now(&self) -> u64 {
+        micros((self.0)().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(SystemTime::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
 }
 
 pub(crate) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// As it is written: moments past the year 292277 are as good as that year.
+pub(crate) fn moment(micros: u64) -> i64 {
+    i64::try_from(micros).unwrap_or(i64::MAX)
 }

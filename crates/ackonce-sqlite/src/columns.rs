@@ -4,15 +4,30 @@ use ackonce::protocol::Row;
 use ackonce::{Fingerprint, Previous, Result, State, Token};
 use bytes::Bytes;
 
+use crate::clock::moment;
 use crate::error::corrupt_row;
+use crate::generations::Generation;
 
-/// What to select for [`Columns::of`]; columns of the statement's own may follow.
-macro_rules! columns {
+/// What to select for [`Full::of`]; columns of the statement's own may follow.
+macro_rules! full {
     () => {
         "expires, state, token, fence, claimed, lease_ends, attempt, previous, fingerprint, reason, outcome"
     };
 }
-pub(crate) use columns;
+pub(crate) use full;
+
+/// What to select for [`Brief::of`]; columns of the statement's own may follow.
+macro_rules! brief {
+    () => {
+        "fence, life, token, fingerprint"
+    };
+}
+pub(crate) use brief;
+
+/// How much of a payload's fingerprint is kept, in bytes; the rest is taken to be zeros.
+const FINGERPRINT: usize = 8;
+/// How much of a brief record's token: the fence names its claim already.
+const TOKEN: usize = 4;
 
 /// A record as read at some moment.
 pub(crate) struct Seen {
@@ -21,22 +36,22 @@ pub(crate) struct Seen {
     pub(crate) moved: bool,
 }
 
-/// The columns of one record, in the order of `columns!`.
-pub(crate) struct Columns {
+/// The columns of one full record, in the order of `full!`.
+pub(crate) struct Full {
     expires: i64,
     state: i64,
-    token: Vec<u8>,
+    token: [u8; 16],
     fence: i64,
-    claimed: i64,
+    claimed: Option<i64>,
     lease_ends: i64,
     attempt: i64,
     previous: i64,
-    fingerprint: Option<Vec<u8>>,
+    fingerprint: Option<[u8; FINGERPRINT]>,
     reason: Option<String>,
     outcome: Option<Vec<u8>>,
 }
 
-impl Columns {
+impl Full {
     pub(crate) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             expires: row.get(0)?,
@@ -58,6 +73,7 @@ impl Columns {
     /// # Errors
     /// No version of this code has written them.
     pub(crate) fn decode(self, now: u64) -> Result<Seen> {
+        let fence = highest("fence", self.fence)?;
         let row = Row {
             state: match self.state {
                 0 => State::Done,
@@ -66,10 +82,9 @@ impl Columns {
                 3 => State::Buried,
                 other => return Err(corrupt_row("state", other)),
             },
-            token: Token(sixteen("token", &self.token)?),
-            // The highest value has no successor to grant.
-            fence: unsigned("fence", self.fence.checked_add(1).map_or(-1, |_| self.fence))?,
-            claimed: unsigned("claim time", self.claimed)?,
+            token: Token(self.token),
+            fence,
+            claimed: self.claimed.map_or(Ok(fence), |moment| unsigned("claim time", moment))?,
             attempt: u32::try_from(self.attempt).map_err(|_| corrupt_row("attempt", self.attempt))?,
             previous: match self.previous {
                 0 => Previous::None,
@@ -77,10 +92,7 @@ impl Columns {
                 2 => Previous::Vanished,
                 other => return Err(corrupt_row("previous attempt", other)),
             },
-            fingerprint: self
-                .fingerprint
-                .map(|bytes| sixteen("fingerprint", &bytes).map(Fingerprint))
-                .transpose()?,
+            fingerprint: self.fingerprint.map(padded),
             lease_ends: unsigned("lease end", self.lease_ends)?,
             expires: unsigned("expiry", self.expires)?,
             outcome: self.outcome.map(Bytes::from),
@@ -88,6 +100,80 @@ impl Columns {
         };
         Ok(follow(row, now))
     }
+}
+
+/// The columns of one brief record, in the order of `brief!`: a message that was done at its first attempt.
+pub(crate) struct Brief {
+    pub(crate) fence: i64,
+    pub(crate) life: i64,
+    pub(crate) token: [u8; TOKEN],
+    pub(crate) fingerprint: Option<[u8; FINGERPRINT]>,
+}
+
+impl Brief {
+    pub(crate) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { fence: row.get(0)?, life: row.get(1)?, token: row.get(2)?, fingerprint: row.get(3)? })
+    }
+
+    /// What they say at `now` to a caller who has that token: it is the record's if its beginning is.
+    ///
+    /// # Errors
+    /// No version of this code has written them.
+    pub(crate) fn decode(self, generation: &Generation, token: Option<Token>, now: u64) -> Result<Seen> {
+        let fence = highest("fence", generation.opened.saturating_add(self.fence))?;
+        let life = generation.life.checked_add(self.life);
+        let expires = life.and_then(|life| moment(fence).checked_add(life)).unwrap_or(-1);
+        let mut beginning = [0; 16];
+        beginning[..TOKEN].copy_from_slice(&self.token);
+        let row = Row {
+            state: State::Done,
+            token: token.filter(|t| t.0[..TOKEN] == self.token).unwrap_or(Token(beginning)),
+            fence,
+            claimed: fence,
+            attempt: 1,
+            previous: Previous::None,
+            fingerprint: self.fingerprint.map(padded),
+            lease_ends: 0,
+            expires: unsigned("expiry", expires)?,
+            outcome: None,
+            reason: None,
+        };
+        Ok(follow(row, now))
+    }
+
+    /// How that record is written in such a generation; `None` if it has more to tell.
+    pub(crate) fn encode(row: &Row, opened: i64, life: i64) -> Option<Self> {
+        let plain = row.state == State::Done
+            && row.attempt == 1
+            && row.previous == Previous::None
+            && row.claimed == row.fence
+            && row.outcome.is_none()
+            && row.reason.is_none();
+        let (fence, expires) = (moment(row.fence), moment(row.expires));
+        let life = expires.checked_sub(fence)?.checked_sub(life)?;
+        let mut token = [0; TOKEN];
+        token.copy_from_slice(&row.token.0[..TOKEN]);
+        let fingerprint = row.fingerprint.map(beginning);
+        plain.then_some(Self { fence: fence.checked_sub(opened)?, life, token, fingerprint })
+    }
+}
+
+/// What is kept of a fingerprint.
+pub(crate) fn beginning(fingerprint: Fingerprint) -> [u8; FINGERPRINT] {
+    let mut kept = [0; FINGERPRINT];
+    kept.copy_from_slice(&fingerprint.0[..FINGERPRINT]);
+    kept
+}
+
+/// As it is read back, so that a payload that comes again is compared with what was kept.
+pub(crate) fn kept(fingerprint: Fingerprint) -> Fingerprint {
+    padded(beginning(fingerprint))
+}
+
+fn padded(kept: [u8; FINGERPRINT]) -> Fingerprint {
+    let mut fingerprint = [0; 16];
+    fingerprint[..FINGERPRINT].copy_from_slice(&kept);
+    Fingerprint(fingerprint)
 }
 
 /// How a state is written.
@@ -100,12 +186,13 @@ pub(crate) fn code(state: State) -> i64 {
     }
 }
 
-fn unsigned(what: &str, value: i64) -> Result<u64> {
-    u64::try_from(value).map_err(|_| corrupt_row(what, value))
+/// The highest value has no successor to grant.
+fn highest(what: &str, value: i64) -> Result<u64> {
+    unsigned(what, value.checked_add(1).map_or(-1, |_| value))
 }
 
-fn sixteen(what: &str, bytes: &[u8]) -> Result<[u8; 16]> {
-    bytes.try_into().map_err(|_| corrupt_row(what, format_args!("{} bytes long", bytes.len())))
+fn unsigned(what: &str, value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| corrupt_row(what, value))
 }
 
 /// A record claimed in the clock's future says that the clock was set back since. Its moments follow by the

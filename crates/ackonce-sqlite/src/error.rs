@@ -24,6 +24,13 @@ pub(crate) fn commit(error: rusqlite::Error) -> Error {
 
 fn describe(doing: &str, error: rusqlite::Error) -> Error {
     use ErrorKind as K;
+    if let rusqlite::Error::FromSqlConversionFailure(..)
+    | rusqlite::Error::InvalidColumnType(..)
+    | rusqlite::Error::IntegralValueOutOfRange(..) = error
+    {
+        let message = format!("sqlite: {doing}: a column is not as any version wrote it");
+        return Error::new(K::Corrupt, message).with_source(error);
+    }
     let error = without_statement(error);
     let (kind, advice) = match error.sqlite_error_code() {
         Some(C::DatabaseBusy | C::DatabaseLocked) => {

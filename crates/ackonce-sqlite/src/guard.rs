@@ -1,5 +1,6 @@
 //! The inbox for those who own the transaction: a claim that lives in it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ackonce::{
@@ -8,10 +9,15 @@ use ackonce::{
 use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionState};
 
+use crate::clock::{Clock, micros};
+use crate::columns::kept;
+use crate::config::GENERATION;
 use crate::error::rolled_back;
+use crate::generations::Filters;
 use crate::inbox::DEFAULT_WINDOW;
+use crate::rows::{Keeping, Known, Records};
 use crate::store::{MAX_VALUE_LEN, too_long};
-use crate::{Names, clock, rows, schema};
+use crate::{Names, schema};
 
 /// How a guard remembers.
 #[derive(Debug, Clone)]
@@ -23,7 +29,7 @@ pub struct GuardOptions {
 
 impl Default for GuardOptions {
     fn default() -> Self {
-        Self { window: DEFAULT_WINDOW, fingerprint: None, names: Names::Keep }
+        Self { window: DEFAULT_WINDOW, fingerprint: None, names: Names::Buried }
     }
 }
 
@@ -42,7 +48,7 @@ impl GuardOptions {
         self
     }
 
-    /// Whether scope and message ID are kept readable (default [`Names::Keep`]).
+    /// Of which messages scope and ID are kept readable (default [`Names::Buried`], which a guard does not do).
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
         self.names = names;
@@ -105,6 +111,8 @@ pub struct InboxGuard {
     lease: Lease,
     window: Duration,
     outcome: Option<Bytes>,
+    names: Names,
+    known: RefCell<Known>,
 }
 
 impl InboxGuard {
@@ -134,16 +142,22 @@ impl InboxGuard {
             // Nobody sees the claim before it is completed.
             lease: Duration::ZERO,
             window: options.window,
-            fingerprint: options.fingerprint,
+            fingerprint: options.fingerprint.map(kept),
         };
-        let now = clock::now();
-        let seen = rows::read(tx, key.digest(), now)?;
-        let (answer, change) = protocol::claim(seen.as_ref().map(|s| &s.row), &request, now);
-        if let Some(row) = change.or(seen.filter(|s| s.moved).map(|s| s.row)) {
-            rows::write(tx, key, &row, options.names)?;
+        let (now, names) = (Clock::default().now(), options.names);
+        let known = Known::nothing(Filters::Ignore);
+        let records = Records::of(tx, &known, keeping(names))?;
+        let name = records.filed(key);
+        let found = records.find(&name, None, now)?;
+        let (answer, change) = protocol::claim(found.as_ref().map(|f| &f.row), &request, now);
+        let home = found.as_ref().map(|f| f.home);
+        if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {
+            records.write(&name, key, &row, home, now)?;
         }
         Ok(match answer {
-            Claimed::Acquired(lease) => Entry::First(Self { lease, window: options.window, outcome: None }),
+            Claimed::Acquired(lease) => {
+                Entry::First(Self { lease, window: options.window, outcome: None, names, known })
+            }
             Claimed::Done(record) => Entry::Duplicate(record),
             Claimed::Busy { free_in } => Entry::Busy { free_in },
             Claimed::Mismatch(record) => Entry::Mismatch(record),
@@ -172,8 +186,13 @@ impl InboxGuard {
         if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(too_long(len));
         }
-        let expires = clock::now().saturating_add(clock::micros(self.window));
-        if !tx.is_autocommit() && rows::complete(tx, &self.lease, self.outcome.as_ref(), expires)? {
+        let now = Clock::default().now();
+        let expires = now.saturating_add(micros(self.window));
+        let complete = || {
+            let records = Records::of(tx, &self.known, keeping(self.names))?;
+            records.complete(&self.lease, self.outcome.as_ref(), expires, now)
+        };
+        if !tx.is_autocommit() && complete()? {
             return Ok(());
         }
         let message =
@@ -200,4 +219,8 @@ impl InboxGuard {
         }
         Ok(found)
     }
+}
+
+fn keeping(names: Names) -> Keeping {
+    Keeping { names, generation: GENERATION }
 }

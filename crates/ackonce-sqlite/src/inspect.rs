@@ -3,9 +3,10 @@
 use ackonce::{Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, Stats, Tended, protocol};
 use async_trait::async_trait;
 
-use crate::look::Look;
+use crate::SqliteStore;
+use crate::place::Place;
+use crate::rows::Records;
 use crate::tend::{Done, Tend, forgotten};
-use crate::{SqliteStore, clock, rows};
 
 /// Looks are made beside the writer and hold up neither it nor the checkpoints. What is changed is on the disk
 /// before it is answered, like a claim, together with a row in the table `ackonce_audit`: who changed what, when
@@ -13,22 +14,22 @@ use crate::{SqliteStore, clock, rows};
 #[async_trait]
 impl Inspect for SqliteStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        let digest = *key.digest();
-        let look = move |look: &Look<'_>| {
-            let now = clock::now();
-            let seen = rows::read(look.conn, &digest, now)?;
-            Ok(seen.map(|s| s.row).filter(|row| now < row.expires).map(|row| row.record(now)))
+        let key = key.clone();
+        let look = move |records: &Records<'_>, now| {
+            let found = records.find(&records.filed(&key), None, now)?;
+            Ok(found.map(|f| f.row).filter(|row| now < row.expires).map(|row| row.record(now)))
         };
-        self.reader().look(look).await
+        self.reader().look(|at| at.at_once(look)).await
     }
 
     /// A page ends early when its outcomes and reasons take more than 16 MiB.
     async fn list(&self, query: &Query) -> Result<Page> {
         let after = match &query.after {
-            None => Vec::new(),
-            Some(cursor) if cursor.len() == 32 => cursor.to_vec(),
-            Some(_) => return Err(Error::new(ErrorKind::Invalid, "sqlite: not a cursor of this store")),
+            None => Some(Place::START),
+            Some(cursor) => Place::of(cursor),
         };
+        let after =
+            after.ok_or_else(|| Error::new(ErrorKind::Invalid, "sqlite: not a cursor of this store"))?;
         let (state, limit) = (query.state, query.limit.max(1));
         self.reader().look(move |look| look.page(state, limit, after)).await
     }

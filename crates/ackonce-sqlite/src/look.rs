@@ -1,104 +1,122 @@
 //! Looking through the records in short reads.
 //!
-//! A read that lasts keeps the log from starting over, so none spans more than a chunk of the table,
+//! A read that lasts keeps the log from starting over, so none spans more than a chunk of a table,
 //! however rare what it looks for is.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ackonce::{Entry, Error, Page, Result, State, Stats};
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
-use crate::clock;
-use crate::columns::{Columns, code, columns};
+use crate::clock::Clock;
+use crate::columns::{Brief, Full, Seen, brief, code, full};
 use crate::error::rolled_back;
+use crate::place::{Place, Table};
+use crate::rows::{Keeping, Known, Records};
 
 /// Records looked at in one read, at most.
 const CHUNK: u32 = 2000;
 /// A page ends early once its outcomes and reasons take as much memory.
 const PAGE_BYTES: usize = 16 << 20;
 
-const COUNT: &str = "SELECT max(key), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3) FROM \
-                     (SELECT key, state FROM main.ackonce_records WHERE key > ?1 ORDER BY key LIMIT ?2)";
-const END: &str = "SELECT max(key) FROM \
-                   (SELECT key FROM main.ackonce_records WHERE key > ?1 ORDER BY key LIMIT ?2)";
-const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", key, scope, id FROM main.ackonce_records WHERE key > ?1 AND key <= ?2 AND expires > ?3 \
-     AND (?4 IS NULL OR state = ?4) ORDER BY key"
-);
-
 /// What a look is made with.
 pub(crate) struct Look<'l> {
     pub(crate) conn: &'l Connection,
+    pub(crate) known: &'l RefCell<Known>,
+    pub(crate) keeping: Keeping,
+    pub(crate) clock: &'l Clock,
     /// Whether nobody waits for it any more.
     pub(crate) gone: &'l dyn Fn() -> bool,
 }
 
 impl Look<'_> {
-    /// Up to `limit` records of that state after that key.
-    pub(crate) fn page(&self, state: Option<State>, limit: usize, mut after: Vec<u8>) -> Result<Page> {
-        let mut page = Filling { limit, bytes: 0, entries: Vec::new() };
-        while !(self.gone)() {
-            let end: Option<Vec<u8>> = self
-                .conn
-                .prepare_cached(END)
-                .and_then(|mut s| s.query_row(params![after, CHUNK], |r| r.get(0)))
-                .map_err(looking)?;
-            let Some(end) = end else { break };
-            if !self.fill(&mut page, state, &after, &end)? {
-                let next = page.entries.last().map(|e| e.digest.clone());
-                return Ok(Page { entries: page.entries, next });
-            }
-            after = end;
-        }
-        Ok(Page { entries: page.entries, next: None })
+    /// Asks of one moment: what moves from table to table is in one of them.
+    pub(crate) fn at_once<T>(&self, ask: impl FnOnce(&Records<'_>, u64) -> Result<T>) -> Result<T> {
+        let read = self.conn.unchecked_transaction().map_err(looking)?;
+        let answer = ask(&Records::of(&read, self.known, self.keeping)?, self.clock.now())?;
+        read.finish().map_err(looking)?;
+        Ok(answer)
     }
 
-    /// Adds what is wanted of one chunk; whether there was room for all of it.
-    fn fill(&self, page: &mut Filling, state: Option<State>, after: &[u8], end: &[u8]) -> Result<bool> {
-        let now = clock::now();
-        let mut statement = self.conn.prepare_cached(LIST).map_err(looking)?;
-        let moment = i64::try_from(now).unwrap_or(i64::MAX);
-        let mut rows = statement.query(params![after, end, moment, state.map(code)]).map_err(looking)?;
-        while let Some(row) = rows.next().map_err(looking)? {
-            let Some(entry) = entry(row, now)? else { continue };
-            if page.is_full() {
-                return Ok(false);
+    /// Up to `limit` records of that state after that place.
+    pub(crate) fn page(&self, state: Option<State>, limit: usize, start: Place) -> Result<Page> {
+        let mut page = Filling { limit, bytes: 0, entries: Vec::new(), last: None };
+        let mut next = Some(start);
+        while let Some(place) = next.take().filter(|_| !(self.gone)()) {
+            match self.at_once(|records, now| fill(&mut page, records, state, &place, now))? {
+                Some(after) => next = after,
+                None => {
+                    return Ok(Page { entries: page.entries, next: page.last.map(|p| p.to_cursor().into()) });
+                }
             }
-            page.push(entry);
         }
-        Ok(true)
+        Ok(Page { entries: page.entries, next: None })
     }
 
     /// How many records of each state there are; what comes or goes meanwhile may or may not be counted.
     pub(crate) fn count(&self) -> Result<Stats> {
         let mut stats = Stats::default();
-        let mut after = Vec::new();
-        while !(self.gone)() {
-            let (end, counts) = self
-                .conn
-                .prepare_cached(COUNT)
-                .and_then(|mut s| s.query_row(params![after, CHUNK], counts))
-                .map_err(looking)?;
-            let Some(end) = end else { break };
-            let [done, claimed, released, buried] = counts;
+        let mut next = Some(Place::START);
+        while let Some(place) = next.take().filter(|_| !(self.gone)()) {
+            let ([done, claimed, released, buried], after) =
+                self.at_once(|records, _| counts(records, &place))?;
             stats.done += done;
             stats.claimed += claimed;
             stats.released += released;
             stats.buried += buried;
-            after = end;
+            next = after;
         }
         Ok(stats)
     }
 }
 
-/// What a row of [`LIST`] shows; nothing if it has expired.
-fn entry(row: &Row<'_>, now: u64) -> Result<Option<Entry>> {
-    let names = || rusqlite::Result::Ok((row.get(11)?, row.get(12)?, row.get(13)?));
-    let (digest, scope, id): (Vec<u8>, _, Option<Vec<u8>>) = names().map_err(looking)?;
-    let seen = Columns::of(row).map_err(looking)?.decode(now)?.row;
+/// Adds what is wanted of one chunk; where to go on, or `None` if there was no room for all of it.
+fn fill(
+    page: &mut Filling,
+    records: &Records<'_>,
+    state: Option<State>,
+    place: &Place,
+    now: u64,
+) -> Result<Option<Option<Place>>> {
+    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+    if table.is_brief() && state.is_some_and(|state| state != State::Done) {
+        return Ok(Some(table.end()));
+    }
+    let name = &table.name;
+    let sql = format!("SELECT max(key) FROM (SELECT key FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2)");
+    let end: Option<Vec<u8>> = records
+        .conn
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row(params![after, CHUNK], |r| r.get(0)))
+        .map_err(looking)?;
+    let Some(end) = end else { return Ok(Some(table.end())) };
+    let (columns, wanted) = match table.is_brief() {
+        true => (concat!(brief!(), ", key"), "?4 IS NOT NULL OR ?4 IS NULL"),
+        false => (concat!(full!(), ", key, scope, id"), "?4 IS NULL OR state = ?4"),
+    };
+    let expires = table.expires;
+    let sql = format!(
+        "SELECT {columns} FROM {name} WHERE key > ?1 AND key <= ?2 AND {expires} > ?3 AND ({wanted}) ORDER BY key"
+    );
+    let mut statement = records.conn.prepare_cached(&sql).map_err(looking)?;
+    let expired = table.expired(now);
+    let mut rows = statement.query(params![after, end, expired, state.map(code)]).map_err(looking)?;
+    while let Some(row) = rows.next().map_err(looking)? {
+        let Some(entry) = entry(row, &table, now)? else { continue };
+        if page.is_full() {
+            return Ok(None);
+        }
+        page.push(entry, &table);
+    }
+    Ok(Some(Some(table.after(end))))
+}
+
+/// What a row shows; nothing if it has expired.
+fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
+    let (seen, digest, scope, id) = shown(row, table, now)?;
+    let seen = seen.row;
     // A clock that was set back makes it end sooner than its column says.
     if seen.expires <= now {
         return Ok(None);
@@ -114,10 +132,51 @@ fn entry(row: &Row<'_>, now: u64) -> Result<Option<Entry>> {
     }))
 }
 
-fn counts(row: &Row<'_>) -> rusqlite::Result<(Option<Vec<u8>>, [u64; 4])> {
-    // No sum of no rows.
-    let count = |n| row.get(n).map(|sum: Option<i64>| sum.unwrap_or(0).unsigned_abs());
-    Ok((row.get(0)?, [count(1)?, count(2)?, count(3)?, count(4)?]))
+/// The record, the name it is filed under, scope and message ID.
+type Shown = (Seen, Vec<u8>, Option<String>, Option<Vec<u8>>);
+
+fn shown(row: &Row<'_>, table: &Table, now: u64) -> Result<Shown> {
+    match table.generation.as_ref().filter(|_| table.is_brief()) {
+        Some(generation) => {
+            let seen = Brief::of(row).map_err(looking)?.decode(generation, None, now)?;
+            Ok((seen, row.get(4).map_err(looking)?, None, None))
+        }
+        None => {
+            let names = || rusqlite::Result::Ok((row.get(11)?, row.get(12)?, row.get(13)?));
+            let (name, scope, id) = names().map_err(looking)?;
+            Ok((Full::of(row).map_err(looking)?.decode(now)?, name, scope, id))
+        }
+    }
+}
+
+/// Records done, claimed, released and buried in one chunk, and where to go on.
+fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Place>)> {
+    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+    // Of a sealed generation it is written down.
+    if let Some(sealed) = table.generation.as_ref().filter(|g| g.sealed && table.is_brief()) {
+        let rows: i64 = records
+            .conn
+            .prepare_cached("SELECT rows FROM main.ackonce_generations WHERE id = ?1")
+            .and_then(|mut s| s.query_row([sealed.id], |r| r.get(0)))
+            .map_err(looking)?;
+        return Ok(([rows.unsigned_abs(), 0, 0, 0], table.end()));
+    }
+    let (name, state) = (&table.name, if table.is_brief() { "0 AS state" } else { "state" });
+    let sql = format!(
+        "SELECT max(key), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3) FROM \
+         (SELECT key, {state} FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2)"
+    );
+    let count = |row: &Row<'_>| -> rusqlite::Result<(Option<Vec<u8>>, [u64; 4])> {
+        // No sum of no rows.
+        let count = |n| row.get(n).map(|sum: Option<i64>| sum.unwrap_or(0).unsigned_abs());
+        Ok((row.get(0)?, [count(1)?, count(2)?, count(3)?, count(4)?]))
+    };
+    let (end, counts) = records
+        .conn
+        .prepare_cached(&sql)
+        .and_then(|mut s| s.query_row(params![after, CHUNK], count))
+        .map_err(looking)?;
+    Ok((counts, end.map_or_else(|| table.end(), |key| Some(table.after(key)))))
 }
 
 fn looking(error: rusqlite::Error) -> Error {
@@ -129,6 +188,8 @@ struct Filling {
     limit: usize,
     bytes: usize,
     entries: Vec<Entry>,
+    /// Where its last entry is.
+    last: Option<Place>,
 }
 
 impl Filling {
@@ -136,10 +197,11 @@ impl Filling {
         self.entries.len() >= self.limit || self.bytes >= PAGE_BYTES
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry, table: &Table) {
         let record = &entry.record;
         self.bytes +=
             record.outcome.as_ref().map_or(0, Bytes::len) + record.reason.as_ref().map_or(0, String::len);
+        self.last = Some(table.after(entry.digest.to_vec()));
         self.entries.push(entry);
     }
 }

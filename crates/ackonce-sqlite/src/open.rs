@@ -4,12 +4,16 @@
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
 
+use std::cell::RefCell;
+
 use crate::authorize::Handling;
 use crate::error::rolled_back;
+use crate::generations::Filters;
+use crate::rows::Known;
 use crate::{SqliteConfig, Synchronous, schema};
 
-/// Statements kept compiled: the store's own, and room for those of inbox handlers.
-const STATEMENTS: usize = 64;
+/// Statements kept compiled: the store's own, which are a few per generation, and room for those of handlers.
+const STATEMENTS: usize = 512;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
 
@@ -18,6 +22,7 @@ const LOG_BYTES: i64 = 64 << 20;
 pub(crate) struct Session {
     pub(crate) conn: Connection,
     pub(crate) handling: Handling,
+    pub(crate) known: RefCell<Known>,
 }
 
 impl Session {
@@ -40,7 +45,7 @@ impl Session {
     /// One that only looks. It has the writer's settings, since the user's own may be what makes the file
     /// readable, and not its rights.
     pub(crate) fn read_only(config: &SqliteConfig) -> Result<Self> {
-        let session = Self::reopen(config)?;
+        let session = Self { known: Known::nothing(Filters::Ignore), ..Self::reopen(config)? };
         session.conn.pragma_update(None, "query_only", true).map_err(|e| rolled_back("opening", e))?;
         Ok(session)
     }
@@ -73,7 +78,7 @@ impl Session {
         journal(&conn, config, &doing)?;
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
-        Ok(Self { conn, handling })
+        Ok(Self { conn, handling, known: Known::nothing(Filters::Read) })
     }
 }
 

@@ -35,7 +35,10 @@ impl Reader {
         let look = move || {
             let _turn = turn;
             let gone = || reply.is_closed();
-            let seen = Session::read_only(&config).and_then(|s| look(&Look { conn: &s.conn, gone: &gone }));
+            let seen = Session::read_only(&config).and_then(|session| {
+                let (conn, known) = (&session.conn, &session.known);
+                look(&Look { conn, known, keeping: config.keeping(), clock: &config.clock, gone: &gone })
+            });
             let _ = reply.send(seen);
         };
         thread::Builder::new().name("ackonce-look".into()).spawn(look).map_err(|e| {

@@ -1,108 +1,294 @@
-//! One record, read and written by its key.
+//! One record, read and written by its key: in `ackonce_claims` until it is settled, then in a generation.
+//!
+//! A key has one record at most, wherever it is: what moves is deleted in the one place and inserted in the
+//! other, in one transaction.
+
+use std::cell::RefCell;
 
 use ackonce::protocol::Row;
-use ackonce::{Error, Key, Lease, Previous, Result, State};
+use ackonce::{Error, ErrorKind, Key, Lease, Previous, Result, State, Token};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::Names;
-use crate::columns::{Columns, Seen, code, columns};
+use crate::clock::moment;
+use crate::columns::{Brief, Full, Seen, beginning, code, full};
 use crate::error::rolled_back;
+use crate::filed::{Filed, Secret};
+use crate::generations::{Filters, Generation, Generations, Shape};
 
-const READ: &str = concat!("SELECT ", columns!(), " FROM main.ackonce_records WHERE key = ?1");
+const FIND_CLAIM: &str = concat!("SELECT ", full!(), " FROM main.ackonce_claims WHERE key = ?1");
+const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 
 /// `ON CONFLICT` names the key, so that no other violated constraint can pass for a duplicate.
-const WRITE: &str = "INSERT INTO main.ackonce_records (key, expires, state, token, fence, claimed, \
-                     lease_ends, attempt, previous, fingerprint, reason, outcome, scope, id) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
-                     ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, state = excluded.state, \
-                     token = excluded.token, fence = excluded.fence, claimed = excluded.claimed, \
-                     lease_ends = excluded.lease_ends, attempt = excluded.attempt, \
-                     previous = excluded.previous, fingerprint = excluded.fingerprint, \
-                     reason = excluded.reason, outcome = excluded.outcome";
+const WRITE_CLAIM: &str = "INSERT INTO main.ackonce_claims (key, expires, state, token, fence, claimed, lease_ends, \
+    attempt, previous, fingerprint, reason, outcome, scope, id) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+    ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, state = excluded.state, \
+    token = excluded.token, fence = excluded.fence, claimed = excluded.claimed, \
+    lease_ends = excluded.lease_ends, attempt = excluded.attempt, previous = excluded.previous, \
+    fingerprint = excluded.fingerprint, reason = excluded.reason, outcome = excluded.outcome, \
+    scope = excluded.scope, id = excluded.id";
 
-const COMPLETE: &str = "UPDATE main.ackonce_records SET state = 0, lease_ends = 0, expires = ?4, \
-                        outcome = ?5 WHERE key = ?1 AND token = ?2 AND fence = ?3 AND state = 1";
-
-/// The record of `digest`, whether it expired or not.
-pub(crate) fn read(conn: &Connection, digest: &[u8; 32], now: u64) -> Result<Option<Seen>> {
-    let mut statement = conn.prepare_cached(READ).map_err(|e| rolled_back("reading a record", e))?;
-    let columns = statement
-        .query_row([digest], Columns::of)
-        .optional()
-        .map_err(|e| rolled_back("reading a record", e))?;
-    columns.map(|c| c.decode(now)).transpose()
+/// The statement that adds a full record to that table.
+pub(crate) fn insert_full(table: &str) -> String {
+    format!(
+        "INSERT INTO {table} (key, expires, state, token, fence, claimed, lease_ends, attempt, previous, \
+         fingerprint, reason, outcome, scope, id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+    )
 }
 
-/// Inserts or replaces the record of `key`.
-pub(crate) fn write(conn: &Connection, key: &Key, row: &Row, names: Names) -> Result<()> {
-    let (scope, id) = match names {
-        Names::Keep => (Some(key.scope().name()), Some(&key.id()[..])),
-        Names::Omit => (None, None),
-    };
-    let previous = match row.previous {
-        Previous::None => 0,
-        Previous::Released => 1,
-        Previous::Vanished => 2,
-    };
-    let lease_ends = if row.state == State::Claimed { moment(row.lease_ends) } else { 0 };
-    conn.prepare_cached(WRITE)
-        .and_then(|mut s| {
-            s.execute(params![
-                key.digest(),
-                moment(row.expires),
-                code(row.state),
-                row.token.0,
-                moment(row.fence),
-                moment(row.claimed),
-                lease_ends,
-                row.attempt,
-                previous,
-                row.fingerprint.map(|f| f.0),
-                row.reason,
-                row.outcome.as_deref(),
-                scope,
-                id,
-            ])
-        })
-        .map_err(|e| rolled_back("writing a record", e))
-        .and_then(one_row)
+/// How records are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    pub(crate) names: Names,
+    /// Records of a generation, at most.
+    pub(crate) generation: u32,
 }
 
-/// Completes the claim that `lease` names; whether it was still there to complete.
-pub(crate) fn complete(
-    conn: &Connection,
-    lease: &Lease,
-    outcome: Option<&Bytes>,
-    expires: u64,
-) -> Result<bool> {
-    let changed = conn
-        .prepare_cached(COMPLETE)
-        .and_then(|mut s| {
-            let outcome = outcome.map(|o| &o[..]);
-            s.execute(params![
-                lease.key.digest(),
-                lease.token.0,
-                moment(lease.fence),
-                moment(expires),
-                outcome
-            ])
-        })
-        .map_err(|e| rolled_back("completing a record", e))?;
-    Ok(changed == 1)
+/// What one connection knows of its file. Derived from it, and compared with it in each transaction.
+#[derive(Debug)]
+pub(crate) struct Known {
+    secret: Option<Secret>,
+    generations: Generations,
+    filters: Filters,
 }
 
-fn one_row(changed: usize) -> Result<()> {
-    match changed {
-        1 => Ok(()),
-        n => Err(Error::new(
-            ackonce::ErrorKind::Protocol,
-            format!("sqlite: writing a record changed {n} rows"),
-        )),
+impl Known {
+    pub(crate) fn nothing(filters: Filters) -> RefCell<Self> {
+        RefCell::new(Self { secret: None, generations: Generations::default(), filters })
+    }
+
+    /// The transaction was undone, and with it what it changed.
+    pub(crate) fn undone(&mut self) {
+        if self.generations.changed {
+            self.generations = Generations::default();
+        }
     }
 }
 
-/// Moments past the year 292277 are as good as that year.
-fn moment(micros: u64) -> i64 {
-    i64::try_from(micros).unwrap_or(i64::MAX)
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    Claims,
+    Generation(i64),
+}
+
+/// A record, and where it was found.
+pub(crate) struct Found {
+    pub(crate) row: Row,
+    /// Its moments were moved back; it must be written.
+    pub(crate) moved: bool,
+    pub(crate) home: Home,
+}
+
+/// The records of a file, in one transaction.
+pub(crate) struct Records<'c> {
+    pub(crate) conn: &'c Connection,
+    known: &'c RefCell<Known>,
+    secret: Secret,
+    pub(crate) keeping: Keeping,
+}
+
+impl<'c> Records<'c> {
+    /// Looks what has changed since the connection's last transaction. This one has begun.
+    pub(crate) fn of(conn: &'c Connection, known: &'c RefCell<Known>, keeping: Keeping) -> Result<Self> {
+        let mut now_known = known.borrow_mut();
+        let secret = match &now_known.secret {
+            Some(secret) => secret.clone(),
+            None => now_known.secret.insert(Secret::read(conn)?).clone(),
+        };
+        let filters = now_known.filters;
+        now_known.generations.refresh(conn, filters)?;
+        drop(now_known);
+        Ok(Self { conn, known, secret, keeping })
+    }
+
+    pub(crate) fn filed(&self, key: &Key) -> Filed {
+        self.secret.filed(key.digest())
+    }
+
+    /// What is known of the generations; not to be held over another call.
+    pub(crate) fn generations<T>(
+        &self,
+        ask: impl FnOnce(&Connection, &mut Generations) -> Result<T>,
+    ) -> Result<T> {
+        ask(self.conn, &mut self.known.borrow_mut().generations)
+    }
+
+    /// The record of that name, whether it expired or not, as told to somebody with that token.
+    pub(crate) fn find(&self, name: &Filed, token: Option<Token>, now: u64) -> Result<Option<Found>> {
+        if let Some(seen) = self.find_full(FIND_CLAIM, name, now)? {
+            return Ok(Some(Found { row: seen.row, moved: seen.moved, home: Home::Claims }));
+        }
+        // Most duplicates come soon.
+        for generation in self.known.borrow().generations.all.iter().rev().filter(|g| g.may_hold(name)) {
+            let seen = match generation.shape {
+                Shape::Brief => self.find_brief(generation, name, token, now)?,
+                Shape::Full => self.find_full(generation.find(), name, now)?,
+            };
+            if let Some(seen) = seen {
+                let home = Home::Generation(generation.id);
+                return Ok(Some(Found { row: seen.row, moved: seen.moved, home }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_full(&self, sql: &str, name: &Filed, now: u64) -> Result<Option<Seen>> {
+        let found = self.conn.prepare_cached(sql).and_then(|mut s| s.query_row([name], Full::of).optional());
+        found.map_err(|e| rolled_back("reading a record", e))?.map(|full| full.decode(now)).transpose()
+    }
+
+    fn find_brief(
+        &self,
+        generation: &Generation,
+        name: &Filed,
+        token: Option<Token>,
+        now: u64,
+    ) -> Result<Option<Seen>> {
+        let sql = generation.find();
+        let found = self.conn.prepare_cached(sql).and_then(|mut s| s.query_row([name], Brief::of).optional());
+        let found = found.map_err(|e| rolled_back("reading a record", e))?;
+        found.map(|brief| brief.decode(generation, token, now)).transpose()
+    }
+
+    /// Writes the record of `key`, which was in `home` until now.
+    pub(crate) fn write(
+        &self,
+        name: &Filed,
+        key: &Key,
+        row: &Row,
+        home: Option<Home>,
+        now: u64,
+    ) -> Result<()> {
+        let settled = matches!(row.state, State::Done | State::Buried);
+        // What has expired already waits for the sweep that goes through the claims.
+        if !settled || row.expires <= now {
+            if let Some(home @ Home::Generation(_)) = home {
+                self.remove(name, home)?;
+            }
+            return self.write_full(WRITE_CLAIM, name, key, row);
+        }
+        if let Some(home) = home {
+            self.remove(name, home)?;
+        }
+        self.settle(name, key, row, moment(now))
+    }
+
+    /// Adds it to the generation of its kind.
+    fn settle(&self, name: &Filed, key: &Key, row: &Row, now: i64) -> Result<()> {
+        let keeping = self.keeping;
+        let kind = match keeping.names {
+            Names::Keep => Shape::Full,
+            // Whether it fits depends on nothing but itself, as far as moments are of this age.
+            Names::Buried | Names::Omit => match Brief::encode(row, now, 0) {
+                Some(_) => Shape::Brief,
+                None => Shape::Full,
+            },
+        };
+        let expires = moment(row.expires);
+        let lives = (expires.saturating_sub(now), expires.saturating_sub(moment(row.fence)));
+        let into = self.generations(|conn, all| all.taking(conn, kind, lives, now))?;
+        match kind {
+            Shape::Brief => self.write_brief(&into, name, row)?,
+            Shape::Full => self.write_full(into.insert(), name, key, row)?,
+        }
+        // Every so-manieth name, by chance, counts for all of them: no count to be kept beside the rows.
+        let every = (keeping.generation / 128).next_power_of_two().min(1024);
+        if u32::from(u16::from_be_bytes([name[14], name[15]])) % every == 0 {
+            let most = i64::from(keeping.generation);
+            self.generations(|conn, all| all.grown(conn, into.id, i64::from(every), most))?;
+        }
+        Ok(())
+    }
+
+    fn write_brief(&self, into: &Generation, name: &Filed, row: &Row) -> Result<()> {
+        let brief = Brief::encode(row, into.opened, into.life).ok_or_else(|| wrote(0))?;
+        let Brief { fence, life, token, fingerprint } = brief;
+        self.conn
+            .prepare_cached(into.insert())
+            .and_then(|mut s| s.execute(params![fence, life, token, fingerprint, name]))
+            .map_err(|e| rolled_back("writing a record", e))
+            .and_then(one_row)
+    }
+
+    fn write_full(&self, sql: &str, name: &Filed, key: &Key, row: &Row) -> Result<()> {
+        let kept = match self.keeping.names {
+            Names::Keep => true,
+            Names::Buried => row.state != State::Done,
+            Names::Omit => false,
+        };
+        let previous = match row.previous {
+            Previous::None => 0,
+            Previous::Released => 1,
+            Previous::Vanished => 2,
+        };
+        let lease_ends = if row.state == State::Claimed { moment(row.lease_ends) } else { 0 };
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| {
+                s.execute(params![
+                    name,
+                    moment(row.expires),
+                    code(row.state),
+                    row.token.0,
+                    moment(row.fence),
+                    (row.claimed != row.fence).then(|| moment(row.claimed)),
+                    lease_ends,
+                    row.attempt,
+                    previous,
+                    row.fingerprint.map(beginning),
+                    row.reason,
+                    row.outcome.as_deref(),
+                    kept.then(|| key.scope().name()),
+                    kept.then(|| &key.id()[..]),
+                ])
+            })
+            .map_err(|e| rolled_back("writing a record", e))
+            .and_then(one_row)
+    }
+
+    /// Deletes it from there.
+    pub(crate) fn remove(&self, name: &Filed, home: Home) -> Result<()> {
+        let run = |sql: &str| {
+            self.conn
+                .prepare_cached(sql)
+                .and_then(|mut s| s.execute([name]))
+                .map_err(|e| rolled_back("moving a record", e))
+        };
+        let Home::Generation(id) = home else { return one_row(run(END_CLAIM)?) };
+        let table = self.known.borrow().generations.all.iter().find(|g| g.id == id).map(Generation::table);
+        let table = table.ok_or_else(|| wrote(0))?;
+        one_row(run(&format!("DELETE FROM {table} WHERE key = ?1"))?)?;
+        self.generations(|conn, all| all.shrunk(conn, id, 1))
+    }
+
+    /// Completes the claim that `lease` names; whether it was still there to complete.
+    pub(crate) fn complete(
+        &self,
+        lease: &Lease,
+        outcome: Option<&Bytes>,
+        expires: u64,
+        now: u64,
+    ) -> Result<bool> {
+        let name = self.filed(&lease.key);
+        let Some(seen) = self.find_full(FIND_CLAIM, &name, now)? else { return Ok(false) };
+        let mut row = seen.row;
+        if row.state != State::Claimed || row.token != lease.token || row.fence != lease.fence {
+            return Ok(false);
+        }
+        (row.state, row.expires, row.outcome) = (State::Done, expires, outcome.cloned());
+        self.write(&name, &lease.key, &row, Some(Home::Claims), now)?;
+        Ok(true)
+    }
+}
+
+fn one_row(changed: usize) -> Result<()> {
+    if changed == 1 { Ok(()) } else { Err(wrote(changed)) }
+}
+
+fn wrote(rows: usize) -> Error {
+    Error::new(ErrorKind::Protocol, format!("sqlite: writing a record changed {rows} rows"))
 }

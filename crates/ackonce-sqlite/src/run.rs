@@ -16,7 +16,7 @@ use crate::error::{breaks_connection, rolled_back};
 use crate::judge::{judge, panic_text};
 use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::writer::{Outcome, Turn, Work};
-use crate::{InboxTx, clock, rows};
+use crate::{InboxTx, clock};
 
 /// Messages that were in a group whose commit a deferred constraint refused. Which of them violated it
 /// cannot be asked, so each runs alone until it has committed: then it is known, and only that one is charged
@@ -108,17 +108,17 @@ where
             return Err(Undone::Item(Failure::infrastructure("cancelled before its turn")));
         }
         let lease = self.item.cx.lease();
-        let now = clock::now();
-        let seen = match rows::read(turn.tx, lease.key.digest(), now) {
-            Ok(seen) => seen,
+        let (now, name) = (turn.clock.now(), turn.records.filed(&lease.key));
+        let found = match turn.records.find(&name, Some(lease.token), now) {
+            Ok(found) => found,
             Err(e) if breaks_connection(&e) => return Err(e.into()),
             Err(e) => return Err(Undone::Item(Failure::Store(e))),
         };
-        if let Some(seen) = seen.as_ref().filter(|seen| seen.moved) {
-            rows::write(turn.tx, &lease.key, &seen.row, turn.names)?;
+        if let Some(found) = found.as_ref().filter(|found| found.moved) {
+            turn.records.write(&name, &lease.key, &found.row, Some(found.home), now)?;
         }
         let complete = Settle::Complete { window: self.window, outcome: None };
-        match protocol::settle(seen.as_ref().map(|s| &s.row), &Settlement::new(lease, complete), now) {
+        match protocol::settle(found.as_ref().map(|f| &f.row), &Settlement::new(lease, complete), now) {
             (Settled::Yes, Some(_)) => Ok(Standing::Ours),
             (Settled::Yes, None) => Ok(Standing::Recorded),
             (Settled::Lost, _) => Err(Undone::Item(Failure::Fenced)),
@@ -138,8 +138,9 @@ where
         if let Some(len) = outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(Undone::Item(Failure::permanent(too_long(len))));
         }
-        let expires = clock::now().saturating_add(clock::micros(self.window));
-        if rows::complete(turn.tx, self.item.cx.lease(), outcome.as_ref(), expires)? {
+        let now = turn.clock.now();
+        let expires = now.saturating_add(clock::micros(self.window));
+        if turn.records.complete(self.item.cx.lease(), outcome.as_ref(), expires, now)? {
             Ok(())
         } else {
             Err(Undone::Item(Failure::Fenced))

@@ -7,43 +7,78 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What a sweep needs comes first, what may be long comes last: it then reads no overflow page.
-const CREATE: &str = "
-CREATE TABLE main.ackonce_meta (
-    name  TEXT NOT NULL PRIMARY KEY,
-    value INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE main.ackonce_records (
-    key         BLOB NOT NULL PRIMARY KEY, -- SHA-256 of length-prefixed scope and message ID
+macro_rules! full_columns {
+    () => {
+        "(
+    key         BLOB NOT NULL PRIMARY KEY, -- what the key's digest is filed under
     expires     INTEGER NOT NULL,          -- microseconds since 1970, as all moments
+    fence       INTEGER NOT NULL,          -- of the last claim
+    claimed     INTEGER,                   -- when that was; NULL: when the fence says
     state       INTEGER NOT NULL,          -- 0 done, 1 claimed, 2 released, 3 buried
     token       BLOB NOT NULL,             -- of the last claim
-    fence       INTEGER NOT NULL,          -- of the last claim
-    claimed     INTEGER NOT NULL,          -- when that was
     lease_ends  INTEGER NOT NULL,          -- 0 unless claimed
     attempt     INTEGER NOT NULL,
     previous    INTEGER NOT NULL,          -- 0 none, 1 released, 2 vanished
-    fingerprint BLOB,                      -- of the payload
+    fingerprint BLOB,                      -- the first 8 bytes of the payload's
     scope       TEXT,
     id          BLOB,                      -- the message ID
     reason      TEXT,                      -- why it was buried
     outcome     BLOB,                      -- what the handler returned
-    CHECK (length(key) = 32 AND length(token) = 16)
+    CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
+"
+    };
+}
+
+/// Of a generation of full records; its name stands before it.
+pub(crate) const FULL: &str = full_columns!();
+
+/// Of a generation of brief ones: done at the first attempt, with nothing else to tell.
+pub(crate) const BRIEF: &str = "(
+    key         BLOB NOT NULL PRIMARY KEY,
+    fence       INTEGER NOT NULL,          -- less the generation's `opened`
+    life        INTEGER NOT NULL,          -- from the fence to the expiry, less the generation's `life`
+    token       BLOB NOT NULL,             -- the first 4 bytes
+    fingerprint BLOB,
+    CHECK (length(key) = 16 AND length(token) = 4)
+) STRICT, WITHOUT ROWID";
+
+const CREATE: &str = concat!(
+    "
+CREATE TABLE main.ackonce_meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE main.ackonce_claims ",
+    full_columns!(),
+    "CREATE TABLE main.ackonce_generations (   -- of settled records: the tables ackonce_brief_N and ackonce_full_N
+    id         INTEGER NOT NULL PRIMARY KEY,
+    shape      INTEGER NOT NULL,           -- 0 brief, 1 full
+    bound      INTEGER NOT NULL,           -- the longest window it takes, in microseconds
+    opened     INTEGER NOT NULL,
+    life       INTEGER NOT NULL,
+    ends       INTEGER NOT NULL,           -- no record expires later
+    last_fence INTEGER NOT NULL,           -- no record has a higher one; 0 until it is sealed
+    rows       INTEGER NOT NULL,           -- about, until it is sealed
+    sealed     INTEGER NOT NULL,           -- 1: takes no further record
+    filter     BLOB                        -- of a sealed one
+) STRICT;
 CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
-    key       BLOB NOT NULL,
+    key       BLOB NOT NULL,               -- SHA-256 of length-prefixed scope and message ID
     scope     TEXT,
     id        BLOB,
     actor     TEXT NOT NULL,
     reason    TEXT NOT NULL,
     before    TEXT NOT NULL                -- the record's state until then
 ) STRICT;
-INSERT INTO main.ackonce_meta VALUES ('schema', 1);
-";
+INSERT INTO main.ackonce_meta VALUES ('schema', 2), ('secret', randomblob(64)), ('generations', 0);
+"
+);
 
 /// Creates the store's tables in the main database of this connection unless they are there, in one
 /// transaction; a crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does
@@ -51,7 +86,7 @@ INSERT INTO main.ackonce_meta VALUES ('schema', 1);
 ///
 /// # Errors
 /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
-/// [`Corrupt`](ErrorKind::Corrupt) if they are not as any version made them, and what SQLite answers to a
+/// [`Config`](ErrorKind::Config) if it was one from before the first release, [`Corrupt`](ErrorKind::Corrupt) if they are not as any version made them, and what SQLite answers to a
 /// write.
 pub fn create_schema(conn: &Connection) -> Result<()> {
     if check(conn)? {
@@ -88,6 +123,11 @@ pub(crate) fn check(conn: &Connection) -> Result<bool> {
                 "sqlite: the records were written by a newer version (schema {newer}, known is {VERSION}); \
                  upgrade ackonce-sqlite"
             ),
+        )),
+        Some(1) => Err(Error::new(
+            ErrorKind::Config,
+            "sqlite: the records were written before the first release, in a form that is not read any more; \
+             move the file away, or drop its ackonce_ tables, to start with no records",
         )),
         other => Err(Error::new(
             ErrorKind::Corrupt,

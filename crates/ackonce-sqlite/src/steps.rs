@@ -1,21 +1,44 @@
 //! Claims and settlements: one batch, one command.
 
-use std::collections::BTreeMap;
-
 use ackonce::protocol::Row;
-use ackonce::{Key, Result};
+use ackonce::{ClaimRequest, Key, Result, Settlement, Token};
 use tokio::sync::oneshot;
 
+use crate::error;
+use crate::filed::Filed;
+use crate::rows::{Home, Records};
 use crate::writer::{Outcome, Turn, Work};
-use crate::{clock, error, rows};
 
 /// What a batch does with one key: the answer, and the row to write if it changed.
 type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
+/// What is asked about one key by one attempt.
+pub(crate) trait Step {
+    fn key(&self) -> &Key;
+    fn token(&self) -> Token;
+}
+
+impl Step for ClaimRequest {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+    fn token(&self) -> Token {
+        self.token
+    }
+}
+
+impl Step for Settlement {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+    fn token(&self) -> Token {
+        self.token
+    }
+}
+
 /// A batch of claims or of settlements.
 pub(crate) struct Steps<R, A> {
     pub(crate) requests: Vec<R>,
-    pub(crate) key: fn(&R) -> &Key,
     pub(crate) decide: Decide<R, A>,
     /// Whether nobody needs it done once its caller is gone: a claim would only hold up the next one, a
     /// settlement is as true as before.
@@ -24,7 +47,7 @@ pub(crate) struct Steps<R, A> {
     pub(crate) reply: oneshot::Sender<Result<Vec<A>>>,
 }
 
-impl<R: Send, A: Send> Work for Steps<R, A> {
+impl<R: Step + Send, A: Send> Work for Steps<R, A> {
     fn rows(&self) -> usize {
         self.requests.len()
     }
@@ -33,9 +56,12 @@ impl<R: Send, A: Send> Work for Steps<R, A> {
         if self.droppable && self.reply.is_closed() {
             return Ok(0);
         }
-        match decide(&self.requests, self.key, self.decide, turn) {
+        let now = turn.clock.now();
+        match decide(&self.requests, self.decide, turn.records, now) {
             Ok((answers, changes)) => {
-                changes.iter().try_for_each(|(key, row)| rows::write(turn.tx, key, row, turn.names))?;
+                for change in &changes {
+                    turn.records.write(&change.name, change.key, &change.row, change.home, now)?;
+                }
                 self.answers = Ok(answers);
                 Ok(changes.len())
             }
@@ -57,35 +83,42 @@ impl<R: Send, A: Send> Work for Steps<R, A> {
     }
 }
 
-/// Sorted by digest, so that a batch writes each page once and goes through the table in order.
-type Changes<'r> = Vec<(&'r Key, Row)>;
+/// A record to write.
+struct Change<'r> {
+    name: Filed,
+    key: &'r Key,
+    row: Row,
+    home: Option<Home>,
+}
 
-fn decide<'r, R, A>(
+/// The answers in the order of the requests, the changes in that of the names: a batch goes through tables and
+/// filters once, from one end to the other.
+fn decide<'r, R: Step, A>(
     requests: &'r [R],
-    key_of: fn(&R) -> &Key,
     step: Decide<R, A>,
-    turn: &Turn<'_>,
-) -> Result<(Vec<A>, Changes<'r>)> {
-    let now = clock::now();
-    let mut answers = Vec::with_capacity(requests.len());
-    let mut changed: BTreeMap<&[u8; 32], (&Key, Row)> = BTreeMap::new();
-    for request in requests {
-        let key = key_of(request);
-        let digest = key.digest();
-        let (answer, change) = match changed.get(digest) {
-            Some((_, row)) => step(Some(row), request, now),
-            None => match rows::read(turn.tx, digest, now)? {
-                Some(seen) => {
-                    let (answer, change) = step(Some(&seen.row), request, now);
-                    (answer, change.or(seen.moved.then_some(seen.row)))
-                }
-                None => step(None, request, now),
-            },
-        };
-        answers.push(answer);
-        if let Some(row) = change {
-            changed.insert(digest, (key, row));
+    records: &Records<'_>,
+    now: u64,
+) -> Result<(Vec<A>, Vec<Change<'r>>)> {
+    let mut order: Vec<_> = requests.iter().enumerate().map(|(n, r)| (records.filed(r.key()), n)).collect();
+    // Those of one key stay in their order.
+    order.sort_unstable();
+    let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
+    let mut changes: Vec<Change<'r>> = Vec::with_capacity(requests.len());
+    for (name, n) in order {
+        let request = &requests[n];
+        if let Some(before) = changes.last_mut().filter(|change| change.name == name) {
+            let (answer, change) = step(Some(&before.row), request, now);
+            before.row = change.unwrap_or_else(|| before.row.clone());
+            answers[n] = Some(answer);
+            continue;
+        }
+        let found = records.find(&name, Some(request.token()), now)?;
+        let (answer, change) = step(found.as_ref().map(|f| &f.row), request, now);
+        answers[n] = Some(answer);
+        let home = found.as_ref().map(|f| f.home);
+        if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {
+            changes.push(Change { name, key: request.key(), row, home });
         }
     }
-    Ok((answers, changed.into_values().collect()))
+    Ok((answers.into_iter().flatten().collect(), changes))
 }

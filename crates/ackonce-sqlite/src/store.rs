@@ -10,10 +10,12 @@ use ackonce::{
 };
 use async_trait::async_trait;
 
+use crate::columns::kept;
 use crate::open::Session;
+use crate::place::Place;
 use crate::reader::Reader;
 use crate::steps::Steps;
-use crate::sweep::{self, Cursor};
+use crate::sweep;
 use crate::writer::Writer;
 use crate::{SqliteConfig, Synchronous, check};
 
@@ -85,12 +87,10 @@ impl SqliteStore {
     /// # Errors
     /// What the store answers to any write. A repeat is safe, and starts over.
     pub async fn sweep(&self) -> Result<u64> {
-        let (mut dropped, mut after) = (0, Some(Cursor::new()));
-        while let Some(cursor) = after {
-            let (n, next) = self
-                .writer()
-                .call(|reply| sweep::Chunk { after: cursor, done: Ok((0, None)), reply })
-                .await?;
+        let (mut dropped, mut after) = (0, Some(Place::START));
+        while let Some(place) = after {
+            let (n, next) =
+                self.writer().call(|reply| sweep::Chunk { after: place, done: Ok((0, None)), reply }).await?;
             dropped += n;
             after = next;
         }
@@ -104,11 +104,13 @@ impl Deduplicator for SqliteStore {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let requests = requests.to_vec();
+        let mut requests = requests.to_vec();
+        for request in &mut requests {
+            request.fingerprint = request.fingerprint.map(kept);
+        }
         self.writer()
             .call(|reply| Steps {
                 requests,
-                key: |request: &ClaimRequest| &request.key,
                 decide: protocol::claim,
                 droppable: true,
                 answers: Ok(Vec::new()),
@@ -126,7 +128,6 @@ impl Deduplicator for SqliteStore {
         self.writer()
             .call(|reply| Steps {
                 requests,
-                key: |settlement: &Settlement| &settlement.key,
                 decide: protocol::settle,
                 droppable: false,
                 answers: Ok(Vec::new()),

@@ -1,97 +1,136 @@
 //! Dropping expired records without stopping the writers.
 //!
-//! A sweep walks the table in key order, a chunk at a time, and remembers where it was. An index on the
-//! expiry would find the expired ones without looking at the others, but it doubles the bytes per record and
-//! costs every claim and completion a second random write; a chunk of neighbours is a few sequential pages.
+//! Settled records go with their generation: one statement that returns its pages, however many records those
+//! are. What is left of claims that nobody finished is few; a sweep walks through it in key order, a
+//! chunk at a time, and remembers where it was.
 
 use ackonce::{Result, Token};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use tokio::sync::oneshot;
 
-use crate::clock;
+use crate::clock::moment;
 use crate::error::{breaks_connection, rolled_back};
+use crate::place::{Place, Table};
+use crate::rows::Records;
 use crate::writer::{Outcome, Turn, Work};
 
 /// Records looked at per chunk that was asked for.
 const CHUNK: u32 = 2000;
-/// Records looked at per record written: a pass over the table ends while a quarter of it is written, so
-/// that in a steady state expired records take an eighth of the room on average.
+/// Claims looked at per record written: a pass over them ends while a quarter of them is written.
 const PER_WRITE: usize = 4;
-/// Records looked at along with one group, at least, so that a small group does not pay for a look each.
+/// Claims looked at along with one group, at least, so that a small group does not pay for a look each.
 const LEAST: usize = 500;
 
+/// One chunk of one table: how many were dropped, and the key to go on after; `None` at its end.
+///
 /// While the clock has not passed a fence (it was set back), the record stays: the next one must be larger.
-const LOOK: &str = "SELECT max(key), sum(expires <= ?2 AND fence < ?2) FROM (SELECT key, expires, fence \
-                    FROM main.ackonce_records WHERE key > ?1 ORDER BY key LIMIT ?3)";
-const DROP: &str = "DELETE FROM main.ackonce_records \
-                    WHERE key > ?1 AND key <= ?2 AND expires <= ?3 AND fence < ?3";
-
-/// Where a pass over the table stands: after this key; empty is the start.
-pub(crate) type Cursor = Vec<u8>;
-
-/// One chunk: how many were dropped, and where to go on; `None` at the end of the table.
-fn chunk(conn: &Connection, after: &[u8], look: u32) -> rusqlite::Result<(u64, Option<Cursor>)> {
-    let now = i64::try_from(clock::now()).unwrap_or(i64::MAX);
-    let (last, expired): (Option<Cursor>, Option<i64>) =
-        conn.prepare_cached(LOOK)?.query_row(params![after, now, look], |r| Ok((r.get(0)?, r.get(1)?)))?;
+fn chunk(
+    records: &Records<'_>,
+    table: &Table,
+    after: &[u8],
+    look: u32,
+    now: u64,
+) -> rusqlite::Result<(usize, Option<Vec<u8>>)> {
+    let (name, expires) = (&table.name, table.expires);
+    let (expired, passed) = (table.expired(now), table.passed(now));
+    let sql = format!(
+        "SELECT max(key), sum(expires <= ?2 AND fence < ?3) FROM (SELECT key, {expires} AS expires, fence \
+         FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?4)"
+    );
+    let (last, found): (Option<Vec<u8>>, Option<i64>) = records
+        .conn
+        .prepare_cached(&sql)?
+        .query_row(params![after, expired, passed, look], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let Some(last) = last else { return Ok((0, None)) };
-    let dropped = match expired {
+    let dropped = match found {
         // No write, no lock, no flush.
         None | Some(0) => 0,
-        Some(_) => conn.prepare_cached(DROP)?.execute(params![after, last, now])?,
+        Some(_) => {
+            let sql =
+                format!("DELETE FROM {name} WHERE key > ?1 AND key <= ?2 AND {expires} <= ?3 AND fence < ?4");
+            records.conn.prepare_cached(&sql)?.execute(params![after, last, expired, passed])?
+        }
     };
-    Ok((dropped.try_into().unwrap_or(u64::MAX), Some(last)))
+    Ok((dropped, Some(last)))
+}
+
+/// One step of a whole sweep: a generation, or a chunk of one that has records left, or of the claims.
+fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<Place>)> {
+    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+    if let Some(generation) = &table.generation {
+        let dropped = records.generations(|conn, all| all.drop_if_over(conn, generation.id, moment(now)))?;
+        if let Some(dropped) = dropped {
+            return Ok((dropped, table.end()));
+        }
+    }
+    let (dropped, last) =
+        chunk(records, &table, after, CHUNK, now).map_err(|e| rolled_back("sweeping", e))?;
+    let dropped = i64::try_from(dropped).unwrap_or(i64::MAX);
+    if let Some(generation) = table.generation.as_ref().filter(|_| dropped > 0) {
+        records.generations(|conn, all| all.shrunk(conn, generation.id, dropped))?;
+    }
+    Ok((dropped.unsigned_abs(), last.map_or_else(|| table.end(), |key| Some(table.after(key)))))
 }
 
 /// The automatic sweep of one writer.
 pub(crate) struct Sweeper {
-    cursor: Cursor,
+    claims: Vec<u8>,
     debt: usize,
 }
 
 impl Sweeper {
     /// Starts anywhere, so that processes that share a file and restart often do not sweep its start only.
     pub(crate) fn new() -> Self {
-        Self { cursor: Token::random().0.to_vec(), debt: 0 }
+        Self { claims: Token::random().0.to_vec(), debt: 0 }
     }
 
-    /// Looks at some records after a group wrote `written`, in its transaction: no flush of its own.
-    pub(crate) fn along(&mut self, conn: &Connection, written: usize) -> Result<()> {
+    /// Drops what a group that wrote `written` records may as well drop in its transaction: no flush of its own.
+    pub(crate) fn along(&mut self, records: &Records<'_>, written: usize, now: u64) -> Result<()> {
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
-        if self.debt < LEAST {
-            return Ok(());
-        }
-        let look = u32::try_from(std::mem::take(&mut self.debt)).unwrap_or(u32::MAX);
-        self.look(conn, look)
+        let look = match self.debt {
+            0..LEAST => 0,
+            debt => u32::try_from(debt).unwrap_or(u32::MAX),
+        };
+        self.look(records, look, now)
     }
 
-    /// Looks at a chunk while nobody asks for anything.
-    pub(crate) fn idle(&mut self, conn: &Connection) -> Result<()> {
-        self.look(conn, CHUNK)
+    /// The same while nobody asks for anything.
+    pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
+        self.look(records, CHUNK, now)
     }
 
     /// # Errors
     /// Only those after which the transaction must not be committed; what else fails a sweep costs space.
-    fn look(&mut self, conn: &Connection, look: u32) -> Result<()> {
-        match chunk(conn, &self.cursor, look) {
-            Ok((_, cursor)) => self.cursor = cursor.unwrap_or_default(),
-            Err(e) => {
-                let error = rolled_back("sweeping", e);
-                if breaks_connection(&error) {
-                    return Err(error);
-                }
+    fn look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
+        match self.try_look(records, look, now) {
+            Err(error) if breaks_connection(&error) => Err(error),
+            Err(error) => {
                 tracing::warn!(%error, "expired records could not be swept");
+                Ok(())
             }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn try_look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
+        // One at a time: those who are answered with this group wait for it.
+        records.generations(|conn, all| all.drop_oldest(conn, moment(now)))?;
+        if look > 0 {
+            self.debt = 0;
+            let (table, _) = Place::CLAIMS.table(&[]);
+            let chunk = chunk(records, &table, &self.claims, look, now);
+            let (_, last) = chunk.map_err(|e| rolled_back("sweeping", e))?;
+            self.claims = last.unwrap_or_default();
         }
         Ok(())
     }
 }
 
-/// One chunk of a sweep that was asked for.
+/// One step of a sweep that was asked for.
 pub(crate) struct Chunk {
-    pub(crate) after: Cursor,
-    pub(crate) done: Result<(u64, Option<Cursor>)>,
-    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Cursor>)>>,
+    pub(crate) after: Place,
+    pub(crate) done: Result<(u64, Option<Place>)>,
+    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Place>)>>,
 }
 
 impl Work for Chunk {
@@ -100,7 +139,7 @@ impl Work for Chunk {
     }
 
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
-        self.done = Ok(chunk(turn.tx, &self.after, CHUNK).map_err(|e| rolled_back("sweeping", e))?);
+        self.done = Ok(step(turn.records, &self.after, turn.clock.now())?);
         // Dropping records is nothing to sweep after.
         Ok(0)
     }

@@ -5,9 +5,12 @@ use ackonce::{Key, Note, Result, State, Tended};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
+use crate::Names;
+use crate::clock::moment;
 use crate::error::{breaks_connection, rolled_back};
+use crate::filed::Filed;
+use crate::rows::Home;
 use crate::writer::{Outcome, Turn, Work};
-use crate::{Names, clock, rows};
 
 const AUDIT: &str = "INSERT INTO main.ackonce_audit (at, operation, key, scope, id, actor, reason, before) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -38,8 +41,8 @@ pub(crate) fn forgotten(row: &Row) -> Option<Row> {
 
 impl Tend {
     /// What it comes to, and the record to write if it changed.
-    fn decide(&self, turn: &Turn<'_>, now: u64) -> Result<(Done, Option<Row>)> {
-        let Some(seen) = rows::read(turn.tx, self.key.digest(), now)? else {
+    fn decide(&self, turn: &Turn<'_>, name: &Filed, now: u64) -> Result<(Done, Option<(Row, Home)>)> {
+        let Some(seen) = turn.records.find(name, None, now)? else {
             return Ok((Done::Unchanged(Tended::Nothing), None));
         };
         let (done, change) = match protocol::tendable(Some(&seen.row), now) {
@@ -50,15 +53,15 @@ impl Tend {
             Some(false) => (Done::Unchanged(Tended::InFlight), None),
             None => (Done::Unchanged(Tended::Nothing), None),
         };
-        Ok((done, change.or(seen.moved.then_some(seen.row))))
+        Ok((done, change.or(seen.moved.then_some(seen.row)).map(|row| (row, seen.home))))
     }
 
     fn audit(&self, conn: &Connection, now: u64, before: State, names: Names) -> Result<()> {
         let (scope, id) = match names {
-            Names::Keep => (Some(self.key.scope().name()), Some(&self.key.id()[..])),
+            Names::Keep | Names::Buried => (Some(self.key.scope().name()), Some(&self.key.id()[..])),
             Names::Omit => (None, None),
         };
-        let at = i64::try_from(now).unwrap_or(i64::MAX);
+        let at = moment(now);
         let digest = self.key.digest();
         let (actor, reason, before) = (&self.note.actor, &self.note.reason, before.as_str());
         conn.prepare_cached(AUDIT)
@@ -80,8 +83,8 @@ impl Work for Tend {
         if self.reply.is_closed() {
             return Ok(0);
         }
-        let now = clock::now();
-        let (done, change) = match self.decide(turn, now) {
+        let (now, name) = (turn.clock.now(), turn.records.filed(&self.key));
+        let (done, change) = match self.decide(turn, &name, now) {
             Ok(decided) => decided,
             Err(error) if breaks_connection(&error) => return Err(error),
             Err(error) => {
@@ -91,10 +94,10 @@ impl Work for Tend {
         };
         self.done = Ok(done);
         if let Done::Changed(before) = done {
-            self.audit(turn.tx, now, before, turn.names)?;
+            self.audit(turn.records.conn, now, before, turn.records.keeping.names)?;
         }
-        let Some(row) = change else { return Ok(0) };
-        rows::write(turn.tx, &self.key, &row, turn.names)?;
+        let Some((row, home)) = change else { return Ok(0) };
+        turn.records.write(&name, &self.key, &row, Some(home), now)?;
         Ok(1)
     }
 

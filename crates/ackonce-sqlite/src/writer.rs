@@ -12,10 +12,12 @@ use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::authorize::Handling;
+use crate::clock::Clock;
 use crate::error::{breaks_connection, commit, rolled_back};
 use crate::open::Session;
+use crate::rows::Records;
 use crate::sweep::Sweeper;
-use crate::{Names, SqliteConfig, Sweep};
+use crate::{SqliteConfig, Sweep};
 
 /// Commands waiting at most; a caller waits for room beyond that.
 const QUEUE: usize = 1024;
@@ -30,7 +32,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Turn<'t> {
     pub(crate) tx: &'t Transaction<'t>,
     pub(crate) handling: &'t Handling,
-    pub(crate) names: Names,
+    pub(crate) records: &'t Records<'t>,
+    pub(crate) clock: &'t Clock,
 }
 
 /// How a group ended.
@@ -148,7 +151,12 @@ impl Thread {
         let outcome = match session {
             Ok(session) => {
                 let outcome = self.transact(&session, &mut group);
+                let full = matches!(&outcome, Outcome::Failed(error) if error.kind() == ErrorKind::Full);
                 self.keep(session, &outcome);
+                if full {
+                    // What goes along with a group has been undone with it, and would be the next time.
+                    self.idle();
+                }
                 outcome
             }
             Err(error) => {
@@ -175,8 +183,11 @@ impl Thread {
             let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
             return Outcome::Failed(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
         }
-        let turn = Turn { tx: &tx, handling: &session.handling, names: self.config.names };
-        if let Err(error) = self.run_all(&turn, group) {
+        let ran = Records::of(&tx, &session.known, self.config.keeping()).and_then(|records| {
+            let clock = &self.config.clock.clone();
+            self.run_all(&Turn { tx: &tx, handling: &session.handling, records: &records, clock }, group)
+        });
+        if let Err(error) = ran {
             return Outcome::Failed(error);
         }
         let refused =
@@ -210,7 +221,7 @@ impl Thread {
             }
         }
         if self.config.sweep == Sweep::Automatic {
-            self.sweeper.along(turn.tx, written)?;
+            self.sweeper.along(turn.records, written, turn.clock.now())?;
             still_open(turn)?;
         }
         Ok(())
@@ -218,6 +229,9 @@ impl Thread {
 
     /// Keeps a connection that can be used again; the others are opened anew for the next group.
     fn keep(&mut self, session: Session, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Committed) {
+            session.known.borrow_mut().undone();
+        }
         let broken = match outcome {
             Outcome::Failed(error) => breaks_connection(error) || session.moved(),
             _ => false,
@@ -231,9 +245,17 @@ impl Thread {
 
     fn idle(&mut self) {
         if let (Sweep::Automatic, Some(session)) = (self.config.sweep, self.session.take()) {
-            let swept = self.sweeper.idle(&session.conn);
+            let swept = self.sweep(&session);
             self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
         }
+    }
+
+    fn sweep(&mut self, session: &Session) -> Result<()> {
+        let tx = Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate)
+            .map_err(|e| rolled_back("locking the file", e))?;
+        let records = Records::of(&tx, &session.known, self.config.keeping())?;
+        self.sweeper.idle(&records, self.config.clock.now())?;
+        tx.commit().map_err(commit)
     }
 }
 

@@ -6,9 +6,12 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Repeat};
+use ackonce::{
+    Claimed, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Repeat, Settle, Settlement,
+};
+use ackonce_sqlite::InboxTx;
 use common::{Place, acquire, complete, place, request};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::poll;
 
 /// Transactions in the log: its frames after which the database has a size (sqlite.org/fileformat.html).
@@ -103,4 +106,40 @@ async fn what_is_queued_is_finished_when_the_store_is_dropped() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(common::is_done(&place.store(), "x").await);
+}
+
+/// Otherwise a filter of records that were never committed would deny those that another process put there.
+#[tokio::test]
+async fn what_an_undone_group_told_of_generations_is_not_believed() {
+    let place = place();
+    place
+        .connection()
+        .execute_batch(
+            "CREATE TABLE owner (id TEXT PRIMARY KEY);
+             CREATE TABLE pet (owner TEXT REFERENCES owner DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+    let [store, other] = [(); 2].map(|()| place.config().with_generation(128).open().unwrap());
+    for id in 0..127 {
+        complete(&store, &acquire(&store, request(id)).await, common::HOUR).await;
+    }
+    let (last, rival) = (acquire(&store, request("last")).await, acquire(&store, request("rival")).await);
+    let orphan = acquire(&store, request("orphan")).await;
+    let inbox = store.inbox(|tx: &InboxTx<'_>, _: &Context, (): &()| {
+        tx.execute("INSERT INTO pet VALUES ('nobody')", [])?;
+        Ok::<_, Failure>(())
+    });
+    let blocker = place.connection();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The last record seals the generation; the orphan's commit is refused, and theirs with it.
+    let done = Settle::Complete { window: common::HOUR, outcome: None };
+    let last = store.settle_one(Settlement::new(&last, done));
+    let mut group = Box::pin(join(last, inbox.handle(vec![common::item(&orphan, ())])));
+    assert!(poll!(&mut group).is_pending());
+    blocker.execute_batch("ROLLBACK").unwrap();
+    let (settled, _) = group.await;
+    assert_eq!(settled.unwrap_err().repeat(), Repeat::Safe);
+    // Now it is sealed, as the first change since, with another record.
+    complete(&other, &rival, common::HOUR).await;
+    assert!(common::is_done(&store, "rival").await);
 }

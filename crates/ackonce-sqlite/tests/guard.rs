@@ -88,7 +88,7 @@ fn finish_fails_once_the_claim_is_gone() {
         // SQLite rolls the transaction back by itself, and the caller swallows that.
         "INSERT OR ROLLBACK INTO effect VALUES ('x')",
         "ROLLBACK TO earlier",
-        "UPDATE ackonce_records SET fence = fence + 1",
+        "UPDATE ackonce_claims SET fence = fence + 1",
     ];
     for spoil in spoils {
         let tx = conn.transaction_with_behavior(Immediate).unwrap();

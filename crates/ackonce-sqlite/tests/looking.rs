@@ -9,7 +9,7 @@ use std::fs;
 use ackonce::{
     Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Inspect, Query, Settle, Settlement, State, Stats,
 };
-use ackonce_sqlite::{SqliteStore, Sweep};
+use ackonce_sqlite::{Names, SqliteStore, Sweep};
 use bytes::Bytes;
 use common::{HOUR, Place, acquire, key, place, request};
 
@@ -37,7 +37,7 @@ fn all(state: Option<State>, limit: usize) -> Query {
 #[tokio::test]
 async fn pages_of_any_size_go_through_a_large_table() {
     let place = place();
-    let store = place.store();
+    let store = place.config().with_names(Names::Keep).open().unwrap();
     fill(&store, 0..MANY, done()).await;
     for limit in [1000, 2000, 4499, 4500, 1 << 40] {
         let (mut query, mut ids) = (all(None, limit), HashSet::new());
@@ -140,8 +140,9 @@ async fn a_damaged_record_is_an_error_to_whoever_looks_at_it() {
     let place = place();
     let store = place.store();
     fill(&store, 0..3, done()).await;
-    let sql = "UPDATE ackonce_records SET state = 9 WHERE key = ?1";
-    place.connection().execute(sql, [key(1).digest()]).unwrap();
+    let sql =
+        format!("UPDATE {} SET fence = -(1 << 61), life = 1 << 61 WHERE key = ?1", place.generations()[0]);
+    assert_eq!(place.connection().execute(&sql, [place.filed(1)]).unwrap(), 1);
     assert_eq!(store.get(&key(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(store.list(&all(None, 9)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(store.get(&key(2)).await.unwrap().is_some());

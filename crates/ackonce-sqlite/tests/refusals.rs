@@ -16,10 +16,13 @@ use common::{acquire, place, request};
 async fn records_of_a_newer_version() {
     let place = place();
     drop(place.store());
-    place.connection().execute("UPDATE ackonce_meta SET value = 2 WHERE name = 'schema'", []).unwrap();
+    place.connection().execute("UPDATE ackonce_meta SET value = 3 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::NewerSchema, Repeat::Never));
     assert!(error.to_string().contains("upgrade ackonce-sqlite"), "{error}");
+    place.connection().execute("UPDATE ackonce_meta SET value = 1 WHERE name = 'schema'", []).unwrap();
+    let error = SqliteStore::open(&place.file).unwrap_err();
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");
     place.connection().execute("DELETE FROM ackonce_meta", []).unwrap();
     assert_eq!(SqliteStore::open(&place.file).unwrap_err().kind(), ErrorKind::Corrupt);
 }
@@ -27,7 +30,7 @@ async fn records_of_a_newer_version() {
 #[tokio::test]
 async fn tables_of_somebody_else() {
     let place = place();
-    place.connection().execute_batch("CREATE TABLE ackonce_records (x)").unwrap();
+    place.connection().execute_batch("CREATE TABLE ackonce_claims (x)").unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }

@@ -5,13 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, ErrorKind, Repeat, Settle, Settlement};
+use ackonce::{ClaimRequest, Claimed, Deduplicator, ErrorKind, Repeat, Settle, Settled, Settlement};
 use ackonce_sqlite::{SqliteStore, Sweep};
-use common::{HOUR, Place, acquire, is_done, place, request};
-
-fn rows(place: &Place) -> i64 {
-    place.connection().query_row("SELECT count(*) FROM ackonce_records", [], |r| r.get(0)).unwrap()
-}
+use common::{HOUR, TestClock, acquire, is_done, place, request};
 
 async fn fill(store: &SqliteStore, ids: std::ops::Range<u32>, window: Duration) {
     let requests: Vec<_> = ids.map(request).collect();
@@ -39,7 +35,7 @@ async fn expired_records_go_and_live_claims_stay() {
     // Its lease has ended; its trail (fence, attempts) has not.
     acquire(&store, ClaimRequest { lease: Duration::ZERO, ..request("vanished") }).await;
     assert_eq!(store.sweep().await.unwrap(), 5000);
-    assert_eq!(rows(&place), 102);
+    assert_eq!(place.rows(), 102);
     assert_eq!(store.sweep().await.unwrap(), 0);
     assert!(is_done(&store, 5050).await);
     assert_eq!(acquire(&store, request("vanished")).await.attempt, 2);
@@ -52,7 +48,7 @@ async fn an_automatic_sweep_follows_the_writes() {
     for batch in 0..40 {
         fill(&store, batch * 250..(batch + 1) * 250, Duration::ZERO).await;
     }
-    let left = rows(&place);
+    let left = place.rows();
     assert!(left < 5000, "{left} of 10000 expired records are still there");
 }
 
@@ -62,7 +58,7 @@ async fn an_idle_store_sweeps_by_itself() {
     let store = place.config().with_sweep(Sweep::Automatic).open().unwrap();
     // Too few to be swept along with their own writes.
     fill(&store, 0..50, Duration::ZERO).await;
-    while rows(&place) > 0 {
+    while place.rows() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(store);
@@ -84,7 +80,38 @@ async fn a_full_store_says_so_and_has_room_after_a_sweep() {
     };
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Full, Repeat::Safe), "{error}");
     assert!(error.to_string().contains("with_max_bytes"), "{error}");
-    assert_eq!(rows(&place), i64::from(stored), "all of a failed batch was undone");
+    assert_eq!(place.rows(), i64::from(stored), "all of a failed batch was undone");
     assert_eq!(store.sweep().await.unwrap(), u64::from(stored));
     acquire(&store, request("after the sweep")).await;
+}
+
+/// Nothing is idle, nobody asks for a sweep, and whoever writes finds the file full.
+#[tokio::test]
+async fn a_full_store_makes_room_for_its_writers() {
+    let place = place();
+    let clock = TestClock::new();
+    let config = clock.of(place.config()).with_sweep(Sweep::Automatic).with_generation(1000);
+    let store = config.with_max_bytes(1 << 20).open().unwrap();
+    let mut stored = 0;
+    let mut write = async || {
+        let requests: Vec<_> = (stored..stored + 250).map(request).collect();
+        stored += 250;
+        let leases = store.claim(&requests).await?.into_iter().map(|answer| match answer {
+            Claimed::Acquired(lease) => lease,
+            other => panic!("{other:?}"),
+        });
+        let done = || Settle::Complete { window: HOUR, outcome: None };
+        store.settle(&leases.map(|lease| Settlement::new(&lease, done())).collect::<Vec<_>>()).await
+    };
+    while let Ok(settled) = write().await {
+        assert!(settled.iter().all(|s| *s == Settled::Yes));
+    }
+    assert_eq!(write().await.unwrap_err().kind(), ErrorKind::Full);
+    clock.advance(2 * HOUR);
+    // Each failure leaves the next one more room.
+    let mut written = 0;
+    for _ in 0..60 {
+        written += usize::from(write().await.is_ok());
+    }
+    assert!(written >= 40, "{written} of 60");
 }

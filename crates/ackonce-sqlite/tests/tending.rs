@@ -11,7 +11,7 @@ use ackonce::{
 };
 use ackonce::{Deduplicator, Settled};
 use ackonce_sqlite::{Names, SqliteStore};
-use common::{HOUR, Place, acquire, complete, is_done, key, place, request};
+use common::{HOUR, Place, TestClock, acquire, complete, is_done, key, place, request};
 
 fn note() -> Note {
     Note { actor: "ops: Zoë".into(), reason: "it's \"fixed\"; --".into() }
@@ -92,7 +92,7 @@ async fn no_trail_no_change() {
 #[tokio::test]
 async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
     let place = place();
-    let store = place.store();
+    let store = place.config().with_names(Names::Keep).open().unwrap();
     let fingerprint = Some(Fingerprint::of(b"payload"));
     let lease = acquire(&store, ClaimRequest { fingerprint, ..request("x") }).await;
     let outcome = Some("secret".into());
@@ -100,11 +100,11 @@ async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
     assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
     let left: (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>) = place
         .connection()
-        .query_row("SELECT fingerprint, outcome, reason FROM ackonce_records", [], |r| {
+        .query_row("SELECT fingerprint, outcome, reason FROM ackonce_claims", [], |r| {
             Ok((r.get(0)?, r.get(1)?, r.get(2)?))
         })
         .unwrap();
-    assert_eq!(left, (None, None, None));
+    assert_eq!((left, place.rows()), ((None, None, None), 1), "and it is nowhere else");
     // A new record of it is as complete as the first one was.
     let lease = acquire(&store, request("x")).await;
     complete(&store, &lease, HOUR).await;
@@ -115,18 +115,17 @@ async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
 #[tokio::test]
 async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     let place = place();
-    let store = place.store();
+    let clock = TestClock::new();
+    let store = clock.of(place.config()).open().unwrap();
     acquire(&store, request("x")).await;
-    let year = 365 * 24 * 3600 * 1_000_000_i64;
-    let sql = "UPDATE ackonce_records SET claimed = claimed + ?1, expires = expires + ?1, \
-               lease_ends = lease_ends + ?1, fence = fence + ?1";
-    assert_eq!(place.connection().execute(sql, [year]).unwrap(), 1);
+    clock.set_back(365 * 24 * HOUR);
     assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::InFlight);
-    let ahead = "SELECT count(*) FROM ackonce_records WHERE lease_ends > (unixepoch() + 7200) * 1000000";
-    let ahead: i64 = place.connection().query_row(ahead, [], |r| r.get(0)).unwrap();
+    let ahead = "SELECT count(*) FROM ackonce_claims WHERE lease_ends > ?1";
+    let latest = i64::try_from(clock.micros()).unwrap() + 7_200_000_000;
+    let ahead: i64 = place.connection().query_row(ahead, [latest], |r| r.get(0)).unwrap();
     assert_eq!(ahead, 0, "the lease ends when it would have, although nobody but the operator asks");
     // Ended, and forgotten; the clock has yet to pass its fence.
-    place.connection().execute("UPDATE ackonce_records SET lease_ends = 1", []).unwrap();
+    place.connection().execute("UPDATE ackonce_claims SET lease_ends = 1", []).unwrap();
     let fence = store.get(&key("x")).await.unwrap().unwrap().fence;
     assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
     assert_eq!(store.sweep().await.unwrap(), 0, "what the next fence must exceed");

@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let prefix = args.next().context("no prefix")?;
     let store = match level.as_str() {
         "full" => SqliteStore::open(file)?,
-        "checkpoints" => SqliteConfig::new(file).with_checkpoint_pages(200).open()?,
+        "checkpoints" => SqliteConfig::new(file).with_checkpoint_pages(200).with_generation(500).open()?,
         "normal" => SqliteConfig::new(file).with_synchronous(Synchronous::Normal).open()?,
         other => bail!("no such level: {other}"),
     };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use ackonce::{Inspect, Query, State, Token};
+use ackonce::{ClaimRequest, Claimed, Deduplicator, Scope, Token};
 use ackonce_sqlite::{SqliteStore, rusqlite};
 use disk::{Disk, command, trial};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -27,7 +27,7 @@ async fn sqlite_as_shipped_keeps_every_acked_record() {
     }
 }
 
-/// Each checkpoint, every 200 pages instead of 4000, is a good moment to lose something.
+/// Each checkpoint, every 200 pages, is a good moment to lose something, and so is each new generation, every 500 records.
 #[tokio::test]
 async fn a_cut_among_checkpoints_loses_no_more() {
     if let Some(stage) = on_stage("a_cut_among_checkpoints_loses_no_more") {
@@ -105,7 +105,7 @@ async fn rounds(stage: &Path, level: &str) -> usize {
         acked.extend(work_until_cut(&disk, level, round, delay));
         // Nobody has it open any more; all that is left is what the device was given.
         disk = disk.copy(&format!("disk{round}"));
-        let done = done(&disk.file("dedup.db")).await;
+        let done = done(&disk.file("dedup.db"), &acked).await;
         let missing: Vec<_> = acked.difference(&done).cloned().collect();
         println!(
             "{level} {round}: cut {delay:?} after the first ack, {} more acked, {} lost, such as {:?}",
@@ -148,19 +148,20 @@ fn work_until_cut(disk: &Disk, level: &str, round: usize, delay: Duration) -> Ve
     acks[..size].lines().map(str::to_owned).collect()
 }
 
-/// The records that are done, in a file that must be whole.
-async fn done(file: &Path) -> BTreeSet<String> {
+/// Those of the acknowledged messages that the file, which must be whole, knows as done.
+async fn done(file: &Path, acked: &BTreeSet<String>) -> BTreeSet<String> {
     let store = SqliteStore::open(file).unwrap();
-    let mut query = Query { state: Some(State::Done), limit: 2000, after: None };
-    let mut done = BTreeSet::new();
-    loop {
-        let page = store.list(&query).await.unwrap();
-        done.extend(page.entries.into_iter().map(|e| String::from_utf8(e.id.unwrap().to_vec()).unwrap()));
-        query.after = page.next;
-        if query.after.is_none() {
-            break;
-        }
-    }
+    let scope = Scope::new("power").unwrap();
+    let claim = |id: &String| ClaimRequest {
+        key: scope.key(id.clone()).unwrap(),
+        token: Token::random(),
+        lease: Duration::ZERO,
+        window: Duration::ZERO,
+        fingerprint: None,
+    };
+    let answers = store.claim(&acked.iter().map(claim).collect::<Vec<_>>()).await.unwrap();
+    let done = acked.iter().zip(answers).filter(|(_, answer)| matches!(answer, Claimed::Done(_)));
+    let done = done.map(|(id, _)| id.clone()).collect();
     let conn = rusqlite::Connection::open(file).unwrap();
     let whole: String = conn.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
     assert_eq!(whole, "ok");

@@ -12,7 +12,8 @@ use super::url::{Parts, UrlError, number, word};
 #[derive(Debug, Clone)]
 pub struct SqliteUrl {
     path: PathBuf,
-    config: SqliteConfig,
+    /// Boxed: it is large among the options of a command line.
+    config: Box<SqliteConfig>,
 }
 
 impl SqliteUrl {
@@ -23,7 +24,7 @@ impl SqliteUrl {
             return Err(UrlError::NoPath);
         }
         let config = parts.options.iter().copied().try_fold(SqliteConfig::new(path), set)?;
-        Ok(Self { path: path.into(), config })
+        Ok(Self { path: path.into(), config: Box::new(config) })
     }
 
     /// The file.
@@ -37,7 +38,7 @@ impl SqliteUrl {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub fn open(&self) -> Result<SqliteStore> {
-        self.config.clone().open()
+        SqliteConfig::clone(&self.config).open()
     }
 }
 
@@ -54,7 +55,8 @@ fn set(config: SqliteConfig, option: (&str, &str)) -> std::result::Result<Sqlite
         "checkpoint_pages" => config.with_checkpoint_pages(number(option, "a number of pages")?),
         "max_bytes" => config.with_max_bytes(number(option, "a number of bytes")?),
         "names" => {
-            config.with_names(word(option, "keep or omit", &[("keep", Names::Keep), ("omit", Names::Omit)])?)
+            let words = [("buried", Names::Buried), ("keep", Names::Keep), ("omit", Names::Omit)];
+            config.with_names(word(option, "buried, keep or omit", &words)?)
         }
         "fuse" => {
             let words = [("refuse", Fuse::Refuse), ("allow", Fuse::Allow)];

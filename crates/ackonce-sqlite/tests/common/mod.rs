@@ -2,13 +2,16 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use ackonce::{
     CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle,
     Settled, Settlement, Token,
 };
 use ackonce_sqlite::{SqliteConfig, SqliteStore, Sweep};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -35,11 +38,64 @@ impl Place {
         self.config().open().unwrap()
     }
 
+    /// What the key is filed under.
+    pub fn filed(&self, id: impl std::fmt::Display) -> Vec<u8> {
+        let sql = "SELECT value FROM ackonce_meta WHERE name = 'secret'";
+        let secret: Vec<u8> = self.connection().query_row(sql, [], |r| r.get(0)).unwrap();
+        Sha256::new_with_prefix(secret).chain_update(key(id).digest()).finalize()[..16].to_vec()
+    }
+
+    /// Tables of settled records.
+    pub fn generations(&self) -> Vec<String> {
+        let sql =
+            "SELECT name FROM sqlite_schema WHERE name GLOB 'ackonce_brief_*' OR name GLOB 'ackonce_full_*'";
+        let conn = self.connection();
+        let mut statement = conn.prepare(sql).unwrap();
+        statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// Records in all tables.
+    pub fn rows(&self) -> i64 {
+        let conn = self.connection();
+        let count = |table: &String| -> Option<i64> {
+            // A generation may be dropped meanwhile.
+            conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).ok()
+        };
+        count(&"ackonce_claims".into()).unwrap() + self.generations().iter().filter_map(count).sum::<i64>()
+    }
+
     /// A connection beside the store's.
     pub fn connection(&self) -> rusqlite::Connection {
         let conn = rusqlite::Connection::open(&self.file).unwrap();
         conn.busy_timeout(Duration::from_secs(10)).unwrap();
         conn
+    }
+}
+
+/// A clock that moves when it is told to.
+#[derive(Clone)]
+pub struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_800_000_000_000_000)))
+    }
+
+    pub fn advance(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn set_back(&self, time: Duration) {
+        self.0.fetch_sub(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn micros(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn of(&self, config: SqliteConfig) -> SqliteConfig {
+        let clock = self.clone();
+        config.with_clock(move || SystemTime::UNIX_EPOCH + Duration::from_micros(clock.micros()))
     }
 }
 

@@ -1,0 +1,41 @@
+//! The name a record is filed under: 128 bits of the key's digest under a secret of the file.
+//!
+//! Half as long as the digest itself, which is most of what a record takes. Nobody who sends messages knows the
+//! secret, so nobody can look for two IDs that are filed alike; by chance, two of a billion are with 1 in 10^21.
+
+use ackonce::Result;
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use crate::error::rolled_back;
+
+/// A record's name in the file. Evenly distributed, so parts of it serve as hashes.
+pub(crate) type Filed = [u8; 16];
+
+/// The file's secret, hashed ahead: a name then costs one round of the hash.
+#[derive(Clone)]
+pub(crate) struct Secret(Sha256);
+
+impl Secret {
+    /// Made with the tables; without it no record is found again.
+    pub(crate) fn read(conn: &Connection) -> Result<Self> {
+        let secret: [u8; 64] = conn
+            .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'secret'")
+            .and_then(|mut s| s.query_row([], |r| r.get(0)))
+            .map_err(|e| rolled_back("reading the file's secret", e))?;
+        Ok(Self(Sha256::new_with_prefix(secret)))
+    }
+
+    pub(crate) fn filed(&self, digest: &[u8; 32]) -> Filed {
+        let hash: [u8; 32] = self.0.clone().chain_update(digest).finalize().into();
+        let mut filed = [0; 16];
+        filed.copy_from_slice(&hash[..16]);
+        filed
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

@@ -1,0 +1,97 @@
+//! Where a walk through all records stands: the generations by age, then the claims.
+//!
+//! In this order a record that is settled meanwhile is met once at most.
+
+use crate::clock::moment;
+use crate::generations::{Generation, Shape};
+
+/// After this key of this generation, or of the claims once the generations are through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    generation: i64,
+    key: Vec<u8>,
+}
+
+/// How long a cursor is: the generation's number and a name.
+const CURSOR: usize = 8 + 16;
+
+impl Place {
+    pub(crate) const START: Self = Self { generation: 0, key: Vec::new() };
+    pub(crate) const CLAIMS: Self = Self { generation: i64::MAX, key: Vec::new() };
+
+    /// `None` if it is no cursor.
+    pub(crate) fn of(cursor: &[u8]) -> Option<Self> {
+        let (generation, key) = cursor.split_first_chunk()?;
+        let place = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
+        (cursor.len() == CURSOR && place.generation >= 0).then_some(place)
+    }
+
+    pub(crate) fn to_cursor(&self) -> Vec<u8> {
+        [&self.generation.to_be_bytes()[..], &self.key].concat()
+    }
+
+    /// The table to go on in, and the key in it to go on after.
+    pub(crate) fn table(&self, all: &[Generation]) -> (Table, &[u8]) {
+        let next = all.iter().find(|g| g.id >= self.generation);
+        let key = match next {
+            Some(g) if g.id > self.generation => &[],
+            _ => &self.key[..],
+        };
+        (next.map_or(Table::claims(), Table::of), key)
+    }
+}
+
+/// A table as a walk sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    /// Its generation; `None` for the claims.
+    pub(crate) generation: Option<Generation>,
+    /// What to compare with [`expired`](Self::expired) and [`passed`](Self::passed).
+    pub(crate) expires: &'static str,
+    opened: i64,
+    life: i64,
+}
+
+impl Table {
+    fn claims() -> Self {
+        let name = "main.ackonce_claims".into();
+        Self { name, generation: None, expires: "expires", opened: 0, life: 0 }
+    }
+
+    fn of(generation: &Generation) -> Self {
+        let (name, own) = (generation.table(), Some(generation.clone()));
+        match generation.shape {
+            Shape::Full => Self { name, generation: own, ..Self::claims() },
+            Shape::Brief => {
+                let (opened, life) = (generation.opened, generation.life);
+                Self { name, generation: own, expires: "fence + life", opened, life }
+            }
+        }
+    }
+
+    /// What has expired at `now` is not above this.
+    pub(crate) fn expired(&self, now: u64) -> i64 {
+        moment(now).saturating_sub(self.opened).saturating_sub(self.life)
+    }
+
+    /// A fence that the clock has passed is below this.
+    pub(crate) fn passed(&self, now: u64) -> i64 {
+        moment(now).saturating_sub(self.opened)
+    }
+
+    pub(crate) fn is_brief(&self) -> bool {
+        self.generation.as_ref().is_some_and(|g| g.shape == Shape::Brief)
+    }
+
+    /// After this key of it.
+    pub(crate) fn after(&self, key: Vec<u8>) -> Place {
+        Place { generation: self.generation.as_ref().map_or(i64::MAX, |g| g.id), key }
+    }
+
+    /// After all of it; `None` after the last table.
+    pub(crate) fn end(&self) -> Option<Place> {
+        let id = self.generation.as_ref()?.id;
+        Some(Place { generation: id.saturating_add(1), key: Vec::new() })
+    }
+}
