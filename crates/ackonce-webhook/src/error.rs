@@ -1,0 +1,121 @@
+//! What can be wrong: with a request, and with how things were set up.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ackonce::IdError;
+use http::StatusCode;
+
+/// Why a request was refused. Nothing was claimed and nothing recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It is not signed.
+    #[error("not signed: there is no {0}")]
+    Unsigned(Cow<'static, str>),
+    /// No signature is right for any of the secrets.
+    #[error("no signature matches")]
+    Signature,
+    /// It was signed longer ago than the tolerance.
+    #[error("signed {age:?} ago, longer than the tolerance")]
+    Expired {
+        /// How long ago.
+        age: Duration,
+    },
+    /// It is signed for a time further ahead than the tolerance.
+    #[error("signed {ahead:?} ahead of this clock, further than the tolerance")]
+    Early {
+        /// How far.
+        ahead: Duration,
+    },
+    /// Something that was to be read cannot be.
+    #[error("malformed {what}: {why}")]
+    Malformed {
+        /// The header, or the body.
+        what: Cow<'static, str>,
+        /// What is wrong with it.
+        why: Cow<'static, str>,
+    },
+    /// It is signed, and says nothing that could tell a repetition.
+    #[error(transparent)]
+    Id(#[from] IdError),
+}
+
+impl Refused {
+    pub(crate) fn malformed(what: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Malformed { what: what.into(), why: why.into() }
+    }
+
+    pub(crate) fn body(error: &serde_json::Error) -> Self {
+        // The error's own text quotes the body.
+        Self::malformed("body", format!("{:?} error at line {}", error.classify(), error.line()))
+    }
+
+    /// 401 for what is not signed or not now, 400 for what cannot be read.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unsigned(_) | Self::Signature | Self::Expired { .. } | Self::Early { .. } => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Malformed { .. } | Self::Id(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The word used in metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unsigned(_) => "unsigned",
+            Self::Signature => "signature",
+            Self::Expired { .. } => "expired",
+            Self::Early { .. } => "early",
+            Self::Malformed { .. } => "malformed",
+            Self::Id(_) => "no-id",
+        }
+    }
+}
+
+/// A set-up that cannot work, or that would make the promise untrue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no secret to verify with.
+    #[error("no secret was given")]
+    NoSecret,
+    /// One of the secrets cannot be one.
+    #[error("secret {index}: {why}")]
+    Secret {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: Cow<'static, str>,
+    },
+    /// A part of a scheme's description that cannot be understood.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        why: Cow<'static, str>,
+    },
+    /// Records would be forgotten while the same event can still come.
+    #[error("Settings::window is {window:?}; it must be at least {at_least:?}, {why}")]
+    ShortWindow {
+        /// The window that was set.
+        window: Duration,
+        /// The shortest that keeps the promise.
+        at_least: Duration,
+        /// What would still come.
+        why: Cow<'static, str>,
+    },
+    /// The core refuses the settings.
+    #[error(transparent)]
+    Core(#[from] ackonce::Error),
+}
+
+impl ConfigError {
+    pub(crate) fn setting(setting: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Setting { setting, why: why.into() }
+    }
+}

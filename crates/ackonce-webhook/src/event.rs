@@ -1,0 +1,155 @@
+//! A verified event.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::scheme::Proof;
+
+/// A verified event. Cloning is cheap.
+///
+/// In a handler of axum it is an extension: `Extension(event): Extension<Event>`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event(Arc<Inner>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Inner {
+    id: Bytes,
+    scope: Vec<String>,
+    kind: Option<String>,
+    timestamp: Option<SystemTime>,
+    secret: usize,
+    bound: IdBound,
+    payload: Bytes,
+}
+
+/// Whether the signature covers what identifies an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdBound {
+    /// It does: the provider vouches for the ID.
+    Signed,
+    /// It does not: who has seen one request can send it again under another ID, and no verification tells.
+    Unsigned,
+}
+
+impl Event {
+    /// An event with that ID and payload, for providers of your own.
+    pub fn new(id: impl Into<Bytes>, payload: Bytes) -> Self {
+        Self(Arc::new(Inner {
+            id: id.into(),
+            scope: Vec::new(),
+            kind: None,
+            timestamp: None,
+            secret: 0,
+            bound: IdBound::Signed,
+            payload,
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The same with what its ID is unique within: an account, a hook. Two scopes never share a record.
+    #[must_use]
+    pub fn within(self, part: impl Into<String>) -> Self {
+        self.with(|event| event.scope.push(part.into()))
+    }
+
+    /// The same with its type.
+    #[must_use]
+    pub fn of_kind(self, kind: impl Into<String>) -> Self {
+        self.with(|event| event.kind = Some(kind.into()))
+    }
+
+    /// The same with the time it was signed.
+    #[must_use]
+    pub fn signed_at(self, timestamp: Option<SystemTime>) -> Self {
+        self.with(|event| event.timestamp = timestamp)
+    }
+
+    /// The same with the secret that matched, from 0.
+    #[must_use]
+    pub fn signed_with(self, secret: usize) -> Self {
+        self.with(|event| event.secret = secret)
+    }
+
+    /// The same, whether the signature covers its ID.
+    #[must_use]
+    pub fn bound(self, bound: IdBound) -> Self {
+        self.with(|event| event.bound = bound)
+    }
+
+    pub(crate) fn proved(self, proof: &Proof) -> Self {
+        self.signed_at(proof.timestamp).signed_with(proof.secret)
+    }
+
+    /// The message ID.
+    #[must_use]
+    pub fn id(&self) -> &Bytes {
+        &self.0.id
+    }
+
+    /// What the ID is unique within, besides the endpoint's own scope.
+    #[must_use]
+    pub fn scope(&self) -> &[String] {
+        &self.0.scope
+    }
+
+    /// Its type, where the provider says: `invoice.paid`.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        self.0.kind.as_deref()
+    }
+
+    /// When it was signed, where the signature covers a time. Each attempt of the provider may have its own.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        self.0.timestamp
+    }
+
+    /// Which secret matched, from 0, in the order they were given: in a rotation, the old one may go when it
+    /// is not seen any more.
+    #[must_use]
+    pub fn secret(&self) -> usize {
+        self.0.secret
+    }
+
+    /// Whether the signature covers the ID.
+    #[must_use]
+    pub fn id_bound(&self) -> IdBound {
+        self.0.bound
+    }
+
+    /// What it says: the request's body, or this event's part of it.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.0.payload
+    }
+
+    /// The payload read as JSON.
+    ///
+    /// # Errors
+    /// It is not JSON, or not of that shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0.payload)
+    }
+}
+
+/// Without the payload: it is about people.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.0.id)
+            .field("scope", &self.0.scope)
+            .field("kind", &self.0.kind)
+            .field("timestamp", &self.0.timestamp)
+            .field("secret", &self.0.secret)
+            .field("bytes", &self.0.payload.len())
+            .finish_non_exhaustive()
+    }
+}

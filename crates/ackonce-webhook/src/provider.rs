@@ -1,0 +1,108 @@
+//! A provider: from a request's bytes to the events in it, without a server.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use ackonce::Identify;
+use bytes::Bytes;
+use http::{HeaderMap, Response, Uri};
+
+use crate::{Event, Refused};
+
+/// Who sends webhooks, and how: how requests are signed, what identifies an event, how long it may come again.
+///
+/// Implement it for a provider that is not here and that [`Custom`](crate::Custom) cannot describe.
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// The word used in logs and metrics.
+    fn name(&self) -> &str;
+
+    /// What the provider does, as far as settings depend on it.
+    fn terms(&self) -> Terms;
+
+    /// Verifies the request on its raw bytes, then says which events it brings. Pure: no clock, no I/O.
+    ///
+    /// # Errors
+    /// [`Refused`]: the request is forged, old, or not to be understood.
+    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused>;
+}
+
+/// A request as it came. To verify one that was kept (from a queue, say), give the time it came as `now`.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'r> {
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// The body, byte for byte: what a framework has parsed and written again is not what was signed.
+    pub body: &'r Bytes,
+    /// The request's target; only its query is used.
+    pub uri: &'r Uri,
+    /// The time of receipt.
+    pub now: SystemTime,
+}
+
+/// What a verified request brings.
+#[derive(Debug)]
+pub enum Verified {
+    /// Events, each to take effect once.
+    Events(Vec<Event>),
+    /// A question about the endpoint itself, with its answer; nothing is recorded.
+    Handshake(Response<Bytes>),
+}
+
+/// What a provider does, as far as settings depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// How long after the first delivery the same event may come again, manual redelivery included where it is
+    /// limited. The window must not be shorter.
+    pub retries: Duration,
+    /// How far a signature's timestamp may be off, either way; `None` where there is no timestamp. The
+    /// window must be at least twice that.
+    pub tolerance: Option<Duration>,
+    /// How long the provider waits for an answer.
+    pub answer_within: Duration,
+    /// The body of a 2xx, where the provider looks at it.
+    pub accepted: Option<&'static str>,
+}
+
+impl Terms {
+    /// Terms without a timestamp and with no wish for a body.
+    #[must_use]
+    pub fn new(retries: Duration, answer_within: Duration) -> Self {
+        Self { retries, tolerance: None, answer_within, accepted: None }
+    }
+
+    /// The same with another [`tolerance`](Self::tolerance).
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: Option<Duration>) -> Self {
+        self.tolerance = tolerance;
+        self
+    }
+
+    /// The same with another [`accepted`](Self::accepted).
+    #[must_use]
+    pub fn with_accepted(mut self, body: &'static str) -> Self {
+        self.accepted = Some(body);
+        self
+    }
+}
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Identify for Incoming<'_> {
+    fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+        Box::new(self.headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.body
+    }
+
+    fn coordinates(&self) -> Option<Vec<u8>> {
+        None
+    }
+}

@@ -1,0 +1,152 @@
+//! Adyen, standard webhooks: <https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures>.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::mac::{Algorithm, Key, keys, signer};
+use crate::provider::DAY;
+use crate::scheme::Proof;
+use crate::secret::checked;
+use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+
+use super::{parse, present};
+
+/// Adyen's standard webhooks: each item of a request carries its own signature, is verified by itself and takes
+/// effect once by itself. A request with one forged item is refused whole.
+///
+/// The message ID is `eventCode:pspReference:success`. Requests come again for up to 30 days. The answer to a settled
+/// request is `[accepted]`.
+#[derive(Debug, Clone)]
+pub struct Adyen {
+    keys: Vec<Key>,
+}
+
+impl Adyen {
+    /// With these HMAC keys, in hexadecimal as Adyen shows them; any of them may match.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is none, or one is not hexadecimal.
+    pub fn new(secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Result<Self, ConfigError> {
+        let decode = |secret: &Secret| hex::decode(secret.bytes()).map_err(|_| "it is not hexadecimal");
+        Ok(Self { keys: keys(Algorithm::HmacSha256, &checked(secrets)?, decode)? })
+    }
+
+    fn item(&self, request: &Incoming<'_>, raw: &RawValue) -> Result<Event, Refused> {
+        let text = raw.get();
+        let item: Item = parse(text.as_bytes())?;
+        let proof = self.proof(&item)?;
+        // With a colon in them, the signed text could be read in two ways.
+        let plain = |value: Option<String>, name: &'static str| match present(value, name)? {
+            value if value.contains(':') => Err(Refused::malformed(name, "it has a colon")),
+            value => Ok(value),
+        };
+        let code = plain(item.event_code, "eventCode")?;
+        let reference = plain(item.psp_reference, "pspReference")?;
+        let success = plain(Some(item.success.text().to_owned()), "success")?;
+        let payload = request.body.slice_ref(text.as_bytes());
+        Ok(Event::new(format!("{code}:{reference}:{success}"), payload).of_kind(code).proved(&proof))
+    }
+
+    fn proof(&self, item: &Item) -> Result<Proof, Refused> {
+        let text = item.additional_data.as_ref().and_then(|data| data.hmac_signature.as_deref());
+        let text = text.ok_or(Refused::Unsigned("additionalData.hmacSignature".into()))?;
+        let secret = signer(&self.keys, &[item.signed().as_bytes()], text)?;
+        Ok(Proof { timestamp: None, secret })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'b> {
+    #[serde(borrow)]
+    notification_items: Vec<Wrapped<'b>>,
+}
+
+#[derive(Deserialize)]
+struct Wrapped<'b> {
+    #[serde(borrow, rename = "NotificationRequestItem")]
+    item: &'b RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    psp_reference: Option<String>,
+    original_reference: Option<String>,
+    merchant_account_code: Option<String>,
+    merchant_reference: Option<String>,
+    amount: Option<Amount>,
+    event_code: Option<String>,
+    success: Success,
+    additional_data: Option<Additional>,
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    value: Option<serde_json::Number>,
+    currency: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Additional {
+    hmac_signature: Option<String>,
+}
+
+/// Adyen writes it as text; test tools as a boolean, too.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Success {
+    Text(String),
+    Flag(bool),
+}
+
+impl Success {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Flag(true) => "true",
+            Self::Flag(false) => "false",
+        }
+    }
+}
+
+impl Item {
+    /// Eight fields with colons between them, without any escaping.
+    fn signed(&self) -> String {
+        let amount = self.amount.as_ref();
+        let value = amount.and_then(|amount| amount.value.as_ref()).map(ToString::to_string);
+        let fields = [
+            self.psp_reference.as_deref(),
+            self.original_reference.as_deref(),
+            self.merchant_account_code.as_deref(),
+            self.merchant_reference.as_deref(),
+            value.as_deref(),
+            amount.and_then(|amount| amount.currency.as_deref()),
+            self.event_code.as_deref(),
+            Some(self.success.text()),
+        ];
+        fields.map(Option::unwrap_or_default).join(":")
+    }
+}
+
+impl Provider for Adyen {
+    fn name(&self) -> &str {
+        "adyen"
+    }
+
+    fn terms(&self) -> Terms {
+        Terms::new(30 * DAY, Duration::from_secs(10)).with_accepted("[accepted]")
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        let body: Body<'_> = parse(request.body)?;
+        if body.notification_items.is_empty() {
+            return Err(Refused::malformed("body", "there is no item in it"));
+        }
+        let events = body.notification_items.iter().map(|wrapped| self.item(request, wrapped.item));
+        Ok(Verified::Events(events.collect::<Result<_, _>>()?))
+    }
+}

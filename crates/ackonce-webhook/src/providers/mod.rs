@@ -1,0 +1,87 @@
+//! The providers, a file each: how they sign is a scheme, what identifies an event is theirs.
+
+mod adyen;
+mod custom;
+mod github;
+mod paddle;
+mod shopify;
+mod slack;
+mod square;
+mod standard;
+mod stripe;
+mod twilio;
+
+pub use adyen::Adyen;
+pub use custom::Custom;
+pub use github::GitHub;
+pub use paddle::Paddle;
+pub use shopify::{Shopify, ShopifyId};
+pub use slack::Slack;
+pub use square::Square;
+pub use standard::{StandardWebhooks, Svix};
+pub use stripe::Stripe;
+pub use twilio::Twilio;
+
+use ackonce::IdError;
+use http::HeaderName;
+use serde::Deserialize;
+
+use crate::Refused;
+
+/// How a request is recognised where the provider does not sign what identifies a delivery.
+///
+/// Such an ID is a header beside the signature. Whoever has seen one request, a log or a proxy included, can send it
+/// again under another ID, and it verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// By the provider's ID, as it documents. A request that comes with another body under the same ID is
+    /// noticed.
+    #[default]
+    Header,
+    /// By SHA-256 of what is signed: nothing captured runs twice within the window, and two events that are equal
+    /// to the byte are one.
+    Signed,
+}
+
+/// SHA-256 of signed bytes, in hexadecimal so that it can be read in the store.
+fn digest(parts: &[&[u8]]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hex::encode(hasher.finalize())
+}
+
+/// An ID that is not there, or is empty, identifies nothing.
+fn present(id: Option<String>, name: &str) -> Result<String, Refused> {
+    id.filter(|id| !id.is_empty()).ok_or_else(|| Refused::Id(IdError::Missing(name.to_owned())))
+}
+
+/// A JSON body, of which only the fields of `T` are kept. A field twice is refused, whatever a later parser would take.
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| Refused::body(&error))
+}
+
+fn name(text: &'static str) -> HeaderName {
+    HeaderName::from_static(text)
+}
+
+/// Options that providers share, each written once.
+macro_rules! option {
+    (tolerance) => {
+        /// The same with another tolerance: how far the timestamp may be off, either way; default 5 minutes.
+        #[must_use]
+        pub fn with_tolerance(mut self, tolerance: std::time::Duration) -> Self {
+            self.scheme.tolerance = tolerance;
+            self
+        }
+    };
+    (identity) => {
+        /// The same with another [`Identity`](crate::Identity).
+        #[must_use]
+        pub fn with_identity(mut self, identity: crate::Identity) -> Self {
+            self.identity = identity;
+            self
+        }
+    };
+}
+use option;

@@ -1,0 +1,73 @@
+//! Square: <https://developer.squareup.com/docs/webhooks/step3validate>.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::mac::{Algorithm, Encoding, as_is, keys};
+use crate::provider::DAY;
+use crate::scheme::Scheme;
+use crate::secret::checked;
+use crate::template::{Part, Template};
+use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+
+use super::{name, parse, present};
+
+/// Square: `x-square-hmacsha256-signature` over the notification's address and the body.
+///
+/// The message ID is the body's `event_id`. No time is signed: an event is remembered for the window.
+#[derive(Debug, Clone)]
+pub struct Square {
+    scheme: Scheme,
+}
+
+impl Square {
+    /// With these signature keys, any of which may match, and the notification URL as Square has it, to the letter.
+    /// It is not taken from the request: who sends it chooses its `Host`, and proxies change it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is no key, or one is empty.
+    pub fn new(
+        secrets: impl IntoIterator<Item = impl Into<Secret>>,
+        url: impl Into<String>,
+    ) -> Result<Self, ConfigError> {
+        let keys = keys(Algorithm::HmacSha256, &checked(secrets)?, as_is)?;
+        let mut scheme = Scheme::new(name("x-square-hmacsha256-signature"), "", Encoding::Base64, keys);
+        scheme.signed = Template(vec![Part::Text(url.into().into()), Part::Body]);
+        Ok(Self { scheme })
+    }
+}
+
+/// What Square and Paddle have in common: an event by that name.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) event_id: Option<String>,
+    #[serde(rename = "type", alias = "event_type")]
+    pub(super) kind: Option<String>,
+}
+
+impl Named {
+    pub(super) fn event(request: &Incoming<'_>) -> Result<Event, Refused> {
+        let body: Self = parse(request.body)?;
+        let event = Event::new(present(body.event_id, "body \"event_id\"")?, request.body.clone());
+        Ok(match body.kind {
+            Some(kind) => event.of_kind(kind),
+            None => event,
+        })
+    }
+}
+
+impl Provider for Square {
+    fn name(&self) -> &str {
+        "square"
+    }
+
+    fn terms(&self) -> Terms {
+        Terms::new(DAY, Duration::from_secs(10))
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        let proof = self.scheme.verify(request)?;
+        Ok(Verified::Events(vec![Named::event(request)?.proved(&proof)]))
+    }
+}

@@ -1,0 +1,151 @@
+//! Standard Webhooks and Svix: <https://github.com/standard-webhooks/standard-webhooks>, <https://docs.svix.com/receiving>.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::mac::{Algorithm, Encoding, Key, base64};
+use crate::provider::DAY;
+use crate::scheme::{Scheme, Timestamp, header};
+use crate::secret::checked;
+use crate::template::{Part, Template};
+use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+
+use super::{name, option, present};
+
+/// Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, with `v1` (HMAC) and `v1a` (Ed25519)
+/// signatures.
+///
+/// The message ID is `webhook-id`, which is signed and the same for every attempt.
+///
+/// ```
+/// use ackonce_webhook::StandardWebhooks;
+/// let provider = StandardWebhooks::new([
+///     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+///     "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", // a public key, for v1a
+/// ])?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct StandardWebhooks {
+    scheme: Scheme,
+    id: HeaderName,
+    horizon: Duration,
+}
+
+impl StandardWebhooks {
+    /// With these secrets (`whsec_` and base64 of 24 to 64 bytes; the prefix may be missing) and public keys
+    /// (`whpk_` and base64 of 32 bytes); any of them may match.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: there is none, or one is of another form.
+    pub fn new(secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Result<Self, ConfigError> {
+        let keys = standard_keys(&checked(secrets)?)?;
+        Ok(Self::under("webhook-id", "webhook-timestamp", "webhook-signature", keys))
+    }
+
+    option!(tolerance);
+
+    /// The same for a sender that retries longer than the 4 days after which the example of the specification
+    /// and Svix have given up.
+    #[must_use]
+    pub fn with_retries(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
+    fn under(id: &'static str, timestamp: &'static str, signature: &'static str, keys: Vec<Key>) -> Self {
+        let mut scheme = Scheme::new(name(signature), "v1,", Encoding::Base64, keys);
+        scheme.separator = Some(' ');
+        scheme.marks = vec![("v1,".into(), Algorithm::HmacSha256), ("v1a,".into(), Algorithm::Ed25519)];
+        scheme.timestamp = Some(Timestamp::Header(name(timestamp)));
+        let dot = || Part::Text(".".into());
+        scheme.signed = Template(vec![Part::Header(name(id)), dot(), Part::Timestamp, dot(), Part::Body]);
+        Self { scheme, id: name(id), horizon: 4 * DAY }
+    }
+}
+
+fn standard_keys(secrets: &[Secret]) -> Result<Vec<Key>, ConfigError> {
+    let key = |(index, secret): (usize, &Secret)| {
+        standard_key(secret).map_err(|why| ConfigError::Secret { index, why: why.into() })
+    };
+    secrets.iter().enumerate().map(key).collect()
+}
+
+fn standard_key(secret: &Secret) -> Result<Key, &'static str> {
+    let text = secret.text().ok_or("it is not text")?;
+    if text.starts_with("whsk_") {
+        return Err("it is a private key, which only the sender may have; verify with the whpk_ one");
+    }
+    if let Some(public) = text.strip_prefix("whpk_") {
+        return Key::new(Algorithm::Ed25519, &base64(public)?);
+    }
+    let bytes = base64(text.strip_prefix("whsec_").unwrap_or(text))?;
+    match bytes.len() {
+        24..=64 => Key::new(Algorithm::HmacSha256, &bytes),
+        _ => Err("it is not 24 to 64 bytes long"),
+    }
+}
+
+impl Provider for StandardWebhooks {
+    fn name(&self) -> &str {
+        "standard-webhooks"
+    }
+
+    fn terms(&self) -> Terms {
+        Terms::new(self.horizon, Duration::from_secs(15)).with_tolerance(self.scheme.tolerance())
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        let proof = self.scheme.verify(request)?;
+        let id = header(request.headers, &self.id)?.map(str::to_owned);
+        let id = present(id, self.id.as_str())?;
+        Ok(Verified::Events(vec![Event::new(id, request.body.clone()).proved(&proof)]))
+    }
+}
+
+/// Svix: Standard Webhooks whose headers are called `svix-id`, `svix-timestamp` and `svix-signature`. A request
+/// without `svix-signature` is read under the standard names.
+#[derive(Debug, Clone)]
+pub struct Svix {
+    own: StandardWebhooks,
+    standard: StandardWebhooks,
+}
+
+impl Svix {
+    /// With these secrets, as for [`StandardWebhooks::new`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Result<Self, ConfigError> {
+        let keys = standard_keys(&checked(secrets)?)?;
+        Ok(Self {
+            own: StandardWebhooks::under("svix-id", "svix-timestamp", "svix-signature", keys.clone()),
+            standard: StandardWebhooks::under("webhook-id", "webhook-timestamp", "webhook-signature", keys),
+        })
+    }
+
+    /// The same with another tolerance: how far the timestamp may be off, either way; default 5 minutes.
+    #[must_use]
+    pub fn with_tolerance(self, tolerance: Duration) -> Self {
+        Self { own: self.own.with_tolerance(tolerance), standard: self.standard.with_tolerance(tolerance) }
+    }
+}
+
+impl Provider for Svix {
+    fn name(&self) -> &str {
+        "svix"
+    }
+
+    fn terms(&self) -> Terms {
+        self.own.terms()
+    }
+
+    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        // One family or the other, never a mixture.
+        match request.headers.contains_key(&self.own.scheme.header) {
+            true => self.own.verify(request),
+            false => self.standard.verify(request),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One mechanism for all providers that sign with a header: where signatures are, what is signed, how old it may be.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName};
+
+use crate::mac::{Algorithm, Candidate, Encoding, Key};
+use crate::template::{Part, Template};
+use crate::{Incoming, Refused};
+
+/// The most signatures looked at in one request: each costs a comparison.
+pub(crate) const MOST_SIGNATURES: usize = 8;
+
+/// How a provider signs.
+#[derive(Debug, Clone)]
+pub(crate) struct Scheme {
+    /// The header that signatures are in.
+    pub(crate) header: HeaderName,
+    /// What the header's value is split at into items; `None`: it is one item.
+    pub(crate) separator: Option<char>,
+    /// What an item begins with that is a signature, by algorithm.
+    pub(crate) marks: Vec<(String, Algorithm)>,
+    pub(crate) encoding: Encoding,
+    pub(crate) signed: Template,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) tolerance: Duration,
+    pub(crate) keys: Vec<Key>,
+}
+
+/// Where the time of signing is: seconds since the Unix epoch, in decimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    /// A header of that name.
+    Header(HeaderName),
+    /// An item of the signature header that begins with this, such as `t=`.
+    Item(String),
+}
+
+/// What a signature proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// When it was signed, where that is signed, too.
+    pub(crate) timestamp: Option<SystemTime>,
+    /// Which secret matched, from 0.
+    pub(crate) secret: usize,
+}
+
+impl Scheme {
+    /// A scheme with one mark and nothing but the body signed.
+    pub(crate) fn new(header: HeaderName, mark: &str, encoding: Encoding, keys: Vec<Key>) -> Self {
+        let algorithm = keys.first().map_or(Algorithm::HmacSha256, Key::algorithm);
+        Self {
+            header,
+            separator: None,
+            marks: vec![(mark.to_owned(), algorithm)],
+            encoding,
+            signed: Template(vec![Part::Body]),
+            timestamp: None,
+            tolerance: DEFAULT_TOLERANCE,
+            keys,
+        }
+    }
+
+    /// The tolerance, where there is a timestamp for it.
+    pub(crate) fn tolerance(&self) -> Option<Duration> {
+        self.timestamp.as_ref().map(|_| self.tolerance)
+    }
+
+    /// Whether a request is signed, and signed now.
+    pub(crate) fn verify(&self, request: &Incoming<'_>) -> Result<Proof, Refused> {
+        let value = header(request.headers, &self.header)?
+            .ok_or_else(|| Refused::Unsigned(self.header.to_string().into()))?;
+        let items: Vec<&str> = match self.separator {
+            Some(separator) => value.split(separator).map(str::trim).collect(),
+            None => vec![value],
+        };
+        let timestamp = self.timestamp(request.headers, &items)?;
+        let message = self.message(request, timestamp.unwrap_or_default())?;
+        let candidates = self.candidates(&items)?;
+        let secret = self.keys.iter().position(|key| key.accepts(&message, &candidates));
+        let secret = secret.ok_or(Refused::Signature)?;
+        // Only what is signed is worth a word about its age.
+        let timestamp = timestamp.map(|text| self.within_tolerance(text, request.now)).transpose()?;
+        Ok(Proof { timestamp, secret })
+    }
+
+    fn timestamp<'r>(&self, headers: &'r HeaderMap, items: &[&'r str]) -> Result<Option<&'r str>, Refused> {
+        match &self.timestamp {
+            None => Ok(None),
+            Some(Timestamp::Header(name)) => match header(headers, name)? {
+                Some(text) => Ok(Some(text)),
+                None => Err(Refused::Unsigned(name.to_string().into())),
+            },
+            Some(Timestamp::Item(mark)) => {
+                let mut found = items.iter().filter_map(|item| item.strip_prefix(mark.as_str()));
+                match (found.next(), found.next()) {
+                    (Some(text), None) => Ok(Some(text)),
+                    (None, _) => Err(Refused::Unsigned(format!("{mark} in {}", self.header).into())),
+                    _ => Err(Refused::malformed(self.header.to_string(), "two timestamps")),
+                }
+            }
+        }
+    }
+
+    /// The signed bytes, as slices of the request.
+    fn message<'m>(&'m self, request: &Incoming<'m>, timestamp: &'m str) -> Result<Vec<&'m [u8]>, Refused> {
+        let part = |part: &'m Part| match part {
+            Part::Text(text) => Ok(text.as_bytes()),
+            Part::Timestamp => Ok(timestamp.as_bytes()),
+            Part::Body => Ok(request.body.as_ref()),
+            Part::Header(name) => match header(request.headers, name)? {
+                Some(text) => Ok(text.as_bytes()),
+                None => Err(Refused::Unsigned(name.to_string().into())),
+            },
+        };
+        self.signed.0.iter().map(part).collect()
+    }
+
+    /// Decoded signatures. What is not a signature of a known version is passed over.
+    fn candidates(&self, items: &[&str]) -> Result<Vec<Candidate>, Refused> {
+        let signature = |item: &&str| {
+            self.marks.iter().find_map(|(mark, algorithm)| {
+                item.strip_prefix(mark.as_str()).map(|text| (*algorithm, self.encoding.decode(text)))
+            })
+        };
+        let found: Vec<_> = items.iter().filter_map(signature).take(MOST_SIGNATURES + 1).collect();
+        match found.len() {
+            0 => Err(Refused::Unsigned(format!("signature in {}", self.header).into())),
+            1..=MOST_SIGNATURES => Ok(found
+                .into_iter()
+                .filter_map(|(algorithm, bytes)| bytes.map(|bytes| Candidate { algorithm, bytes }))
+                .collect()),
+            _ => {
+                let why = format!("more than {MOST_SIGNATURES} signatures");
+                Err(Refused::malformed(self.header.to_string(), why))
+            }
+        }
+    }
+
+    fn within_tolerance(&self, text: &str, now: SystemTime) -> Result<SystemTime, Refused> {
+        let bad = || Refused::malformed("timestamp", "it is not in seconds since the Unix epoch");
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
+        let seconds: u64 = text.parse().map_err(|_| bad())?;
+        let signed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or_else(bad)?;
+        match now.duration_since(signed) {
+            Ok(age) if age > self.tolerance => Err(Refused::Expired { age }),
+            Err(e) if e.duration() > self.tolerance => Err(Refused::Early { ahead: e.duration() }),
+            _ => Ok(signed),
+        }
+    }
+}
+
+/// What most providers advise.
+pub(crate) const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// The one value of a header. Twice is malformed, not a choice.
+pub(crate) fn header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Refused> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Refused::malformed(name.to_string(), "it is there twice")),
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(Refused::malformed(name.to_string(), "it is not text")),
+        },
+    }
+}
