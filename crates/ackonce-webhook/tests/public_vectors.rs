@@ -59,7 +59,11 @@ fn stripe() {
             .unwrap()
     };
     let vectors: &[(&str, &[u8], &str)] = &[
-        ("whsec_test_secret", STRIPE_BODY, "d95c6b7477fbd7e9f90b1b0ef5f9c7ac25abca5382460e0d988c2b2a5b71b990"),
+        (
+            "whsec_test_secret",
+            STRIPE_BODY,
+            "d95c6b7477fbd7e9f90b1b0ef5f9c7ac25abca5382460e0d988c2b2a5b71b990",
+        ),
         ("whsec_old_secret", STRIPE_BODY, "e016b64cc4263f90e0336f3975e8d4ac9cc185935edc3ebdd405db64ad0bb1c5"),
         ("whsec_test_secret", b"", "316b9ab98c15bfa039d243f3196acee619cf29749a91a634e6a8154e2f7b6727"),
         (
@@ -130,8 +134,7 @@ fn standard_webhooks_and_svix() {
         accepts(&Svix::new([*secret]).unwrap(), now, &svix, body);
     }
     let both = StandardWebhooks::new([STANDARD_KEY, PUBLIC_KEY]).unwrap();
-    let headers =
-        [("webhook-id", MSG), ("webhook-timestamp", "1614265330"), ("webhook-signature", V1A)];
+    let headers = [("webhook-id", MSG), ("webhook-timestamp", "1614265330"), ("webhook-signature", V1A)];
     let events = verify(&both, 1_614_265_330, "/", &headers, test).unwrap();
     assert_eq!((events[0].id().as_ref(), events[0].secret()), (MSG.as_bytes(), 1));
 }
@@ -197,7 +200,8 @@ fn slack() {
 
 #[test]
 fn twilio() {
-    let body = "CallSid=CA1234567890ABCDE&To=%2B18005551212&From=%2B14158675310&Caller=%2B14158675310&Digits=1234";
+    let body =
+        "CallSid=CA1234567890ABCDE&To=%2B18005551212&From=%2B14158675310&Caller=%2B14158675310&Digits=1234";
     let twilio = Twilio::new(["12345"], "https://example.com/myapp.php").unwrap();
     let headers = [("x-twilio-signature", "L/OH5YylLD5NRKLltdqwSvS0BnU=")];
     let verify = |uri: &str, body: &str| verify(&twilio, 0, uri, &headers, body.as_bytes());
@@ -240,7 +244,13 @@ fn paddle() {
 
 #[test]
 fn adyen() {
-    let item = |psp: &str, original: &str, account: &str, reference: &str, value: u32, code: &str, hmac: &str| {
+    let item = |psp: &str,
+                original: &str,
+                account: &str,
+                reference: &str,
+                value: u32,
+                code: &str,
+                hmac: &str| {
         format!(
             r#"{{"live":"false","notificationItems":[{{"NotificationRequestItem":{{"pspReference":"{psp}",
             "originalReference":"{original}","merchantAccountCode":"{account}","merchantReference":"{reference}",
@@ -301,8 +311,7 @@ fn described_zoom_and_linear() {
     let body = r#"{"event":"meeting.started","event_ts":1626230691572}"#;
     accepts(&zoom, 1_739_923_528, &headers, body.as_bytes());
     let linear = by_payload("linear", "linear-signature", "test_secret_key", "");
-    let headers =
-        [("linear-signature", "d6fe7d87e27be0fa47a19aad05513445b414caae226a30677d7bdb9d78b836a0")];
+    let headers = [("linear-signature", "d6fe7d87e27be0fa47a19aad05513445b414caae226a30677d7bdb9d78b836a0")];
     accepts(&linear, 0, &headers, br#"{"action":"create","type":"Issue"}"#);
 }
 

@@ -1,0 +1,77 @@
+//! One event's way through the runner, with what is to be run for it and the answer that it gave.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ackonce::{Answer, Class, Delivery, Handler, Item};
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use http::Response;
+use http::request::Parts;
+
+use crate::Event;
+use crate::layer::WebhookBody;
+use crate::run::Run;
+
+/// A verified event as it came, with its request. Cloning is cheap.
+#[derive(Clone)]
+pub struct Arrival {
+    pub(crate) event: Event,
+    pub(crate) request: Arc<Parts>,
+    run: Arc<dyn Run>,
+    reply: Arc<Mutex<Option<Response<WebhookBody>>>>,
+}
+
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arrival").field("event", &self.event).finish_non_exhaustive()
+    }
+}
+
+impl Arrival {
+    pub(crate) fn new(event: Event, request: Arc<Parts>, run: Arc<dyn Run>) -> Self {
+        Self { event, request, run, reply: Arc::default() }
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Keeps what a service answered for whoever waits for it.
+    pub(crate) fn reply(&self, response: Response<WebhookBody>) {
+        *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    pub(crate) fn take_reply(&self) -> Option<Response<WebhookBody>> {
+        self.reply.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Delivery for Arrival {
+    type Message = Self;
+
+    fn message(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// The runner's handler: each arrival brings along what is to be run for it, so that one runner serves all the services
+/// of a layer.
+#[derive(Debug)]
+pub(crate) struct Calls(pub(crate) Class);
+
+#[async_trait]
+impl Handler<Arrival> for Calls {
+    fn class(&self) -> Class {
+        self.0
+    }
+
+    async fn handle(&self, items: Vec<Item<Arrival>>) -> Vec<Answer> {
+        let runs = items.into_iter().map(|Item { cx, message }| async move {
+            let run = message.run.clone();
+            run.run(cx, message).await
+        });
+        join_all(runs).await
+    }
+}

@@ -1,0 +1,34 @@
+//! What an endpoint says besides its runner: what it refused and which secret matched.
+
+use metrics::counter;
+
+use crate::Refused;
+
+/// The labels of an endpoint's counters.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    scope: String,
+    provider: String,
+}
+
+impl Meters {
+    pub(crate) fn new(scope: &str, provider: &str) -> Self {
+        Self { scope: scope.to_owned(), provider: provider.to_owned() }
+    }
+
+    /// `ackonce_webhook_refused_total`, by reason, and a log line. What is refused is a stranger's text: it is not logged.
+    pub(crate) fn refused(&self, refused: &Refused) {
+        let (scope, provider) = (self.scope.clone(), self.provider.clone());
+        counter!("ackonce_webhook_refused_total", "scope" => scope, "provider" => provider, "reason" => refused.as_str())
+            .increment(1);
+        tracing::info!(target: "ackonce", decision = "refused", scope = self.scope, provider = self.provider,
+            reason = refused.as_str());
+    }
+
+    /// `ackonce_webhook_verified_total`, by secret: the old one of a rotation may go once it counts no more.
+    pub(crate) fn verified(&self, secret: usize) {
+        let (scope, provider) = (self.scope.clone(), self.provider.clone());
+        counter!("ackonce_webhook_verified_total", "scope" => scope, "provider" => provider, "secret" => secret.to_string())
+            .increment(1);
+    }
+}

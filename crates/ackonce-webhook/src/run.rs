@@ -1,0 +1,108 @@
+//! What is run for an event: a tower service or a handler.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use ackonce::{Answer, BoxError, Context, Effect, Failure, Handler, Item};
+use ackonce_http::problem::Problem;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower_service::Service;
+
+use crate::arrival::Arrival;
+use crate::{Event, endpoint};
+
+/// What is run for an event.
+#[async_trait]
+pub(crate) trait Run: Send + Sync {
+    async fn run(&self, cx: Context, arrival: Arrival) -> Answer;
+}
+
+/// Said for a handler that blames something else; a plain failure is a 500.
+const DOWN: Problem =
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handler_unavailable", "It cannot be processed now");
+
+/// A handler of events.
+pub(crate) struct OfHandler<H>(pub(crate) H);
+
+#[async_trait]
+impl<H: Handler<Event>> Run for OfHandler<H> {
+    async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
+        let message = arrival.event.clone();
+        let mut answers = self.0.handle(vec![Item { cx, message }]).await;
+        let answer = answers.pop().unwrap_or_else(|| Err(Failure::unknown("the handler gave no answer")));
+        if let Err(Failure::Infrastructure(_)) = answer {
+            arrival.reply(endpoint::problem(DOWN.with_retry_after(Duration::from_secs(1))));
+        }
+        answer
+    }
+}
+
+/// Says in a response that an event will never succeed: it is buried with the reason and answered 2xx, because a
+/// repetition would change nothing. For services behind a [`WebhookLayer`](crate::WebhookLayer), as an extension of
+/// the response:
+///
+/// ```
+/// use ackonce_webhook::Permanent;
+/// use axum::Extension;
+/// use axum::response::IntoResponse;
+/// async fn handler() -> impl IntoResponse {
+///     Extension(Permanent("no such account".into()))
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Permanent(pub String);
+
+/// A service, called with a request whose body is the event's payload.
+pub(crate) struct OfService<S>(pub(crate) S);
+
+#[async_trait]
+impl<S, B> Run for OfService<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
+        let mut service = self.0.clone();
+        poll_fn(|task| service.poll_ready(task)).await.map_err(|error| Failure::Retry(error.into()))?;
+        let response = service.call(request(cx, &arrival)).await.map_err(|e| Failure::Retry(e.into()))?;
+        if let Some(Permanent(reason)) = response.extensions().get() {
+            return Err(Failure::permanent(reason.clone()));
+        }
+        let status = response.status();
+        arrival.reply(response.map(|body| body.map_err(Into::into).boxed_unsync()));
+        judge(status)
+    }
+}
+
+fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
+    let payload = arrival.event.payload();
+    let mut parts = arrival.request.as_ref().clone();
+    // The body is whole now, and may be a part of what came.
+    parts.headers.remove(TRANSFER_ENCODING);
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(payload.len()));
+    parts.extensions.insert(arrival.event.clone());
+    parts.extensions.insert(cx);
+    Request::from_parts(parts, Full::new(payload.clone()))
+}
+
+/// 2xx: the effect happened. What says that something else is down is no fault of the event and does not count as an
+/// attempt. A 4xx is a failure like others: a wrong route must not swallow events.
+fn judge(status: StatusCode) -> Answer {
+    let said = || format!("the service answered {status}");
+    match status {
+        _ if status.is_success() => Ok(Effect::from(())),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Err(Failure::infrastructure(said())),
+        _ => Err(Failure::Retry(said().into())),
+    }
+}

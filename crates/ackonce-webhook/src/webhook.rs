@@ -1,0 +1,235 @@
+//! An endpoint before it is built: provider, scope, store, and what may be changed about them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{
+    Class, Deduplicator, Graveyard, Handler, OnFailure, OnMismatch, RecordOnly, Runner, Scope, Settings,
+};
+use ackonce_http::body::Limits;
+use ackonce_http::edge::Edge;
+
+use crate::arrival::{Arrival, Calls};
+use crate::endpoint::Endpoint;
+use crate::layer::{WebhookLayer, WebhookService};
+use crate::meters::Meters;
+use crate::run::OfHandler;
+use crate::{ConfigError, Event, Provider, Terms};
+
+/// An endpoint for one provider's webhooks, before it is built: [`layer`](Self::layer) puts it in front of a tower
+/// service, [`handle`](Self::handle) makes it a service of a handler of any [`Class`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce_webhook::{Stripe, Webhook};
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let stripe = Stripe::new([std::env::var("STRIPE_SECRET").unwrap_or("whsec_test".into())])?;
+/// let layer = Webhook::new(stripe, &Scope::new("billing/stripe")?, Arc::new(MemoryStore::new()))
+///     .with_settings(|settings| settings.with_lease(Duration::from_secs(60)))
+///     .layer()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[must_use = "an endpoint is built by layer or handle"]
+pub struct Webhook {
+    provider: Arc<dyn Provider>,
+    scope: Scope,
+    store: Arc<dyn Deduplicator>,
+    settings: Settings,
+    limits: Limits,
+    fingerprints: Fingerprints,
+    graveyard: Arc<dyn Graveyard<Arrival>>,
+}
+
+/// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fingerprints {
+    /// Where the signature does not cover the ID. Where it does, the provider vouches for it, and some write
+    /// the same event a little differently on each attempt (Stripe counts its pending deliveries in it).
+    #[default]
+    Unsigned,
+    /// For every event.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook")
+            .field("provider", &self.provider)
+            .field("scope", &self.scope)
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Webhook {
+    /// Webhooks of this provider, remembered in this store. The scope is who must not act twice:
+    /// `billing/stripe`; accounts and hooks of the provider go behind it.
+    ///
+    /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
+    /// delivery that somebody else holds is answered at once (`hold` 0), a store that does not answer after a third of
+    /// what the provider waits (`patience`, 5 s at most), failures and mismatches are handed back, the window is
+    /// at least the provider's retry horizon, 100 attempts (the provider's ladder ends first; each can wait for the
+    /// next rung), 512 deliveries at once (`concurrency`; more are answered 503).
+    pub fn new(provider: impl Provider, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
+        let terms = provider.terms();
+        let (least, _) = least_window(&terms);
+        let defaults = Settings::default();
+        let window = defaults.window.max(least);
+        let settings = defaults
+            .with_hold(Duration::ZERO)
+            .with_patience((terms.answer_within / 3).min(Duration::from_secs(5)))
+            .with_on_failure(OnFailure::HandBack)
+            .with_on_mismatch(OnMismatch::HandBack)
+            .with_window(window)
+            .with_attempts(100)
+            .with_concurrency(512);
+        Self {
+            provider: Arc::new(provider),
+            scope: scope.clone(),
+            store,
+            settings,
+            limits: Limits::default(),
+            fingerprints: Fingerprints::default(),
+            graveyard: Arc::new(RecordOnly),
+        }
+    }
+
+    /// The same with settings changed from those that [`new`](Self::new) begins with.
+    pub fn with_settings(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
+        self.settings = change(self.settings);
+        self
+    }
+
+    /// The same with other bounds of a request's body; default 1 MiB, arrived within 30 s.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same, noticing changed bodies otherwise.
+    pub fn with_fingerprints(mut self, fingerprints: Fingerprints) -> Self {
+        self.fingerprints = fingerprints;
+        self
+    }
+
+    /// The same with a dead-letter place for events that will never succeed; default the store's record and the
+    /// log.
+    pub fn with_graveyard(mut self, graveyard: Arc<dyn Graveyard<Arrival>>) -> Self {
+        self.graveyard = graveyard;
+        self
+    }
+
+    /// A layer that puts this endpoint in front of services, which are then the handlers: class
+    /// [`Leased`](Class::Leased).
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a window shorter than the provider's retries or than twice its tolerance, and what the core
+    /// refuses.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn layer(self) -> Result<WebhookLayer, ConfigError> {
+        Ok(WebhookLayer::new(self.build(Class::Leased)?))
+    }
+
+    /// A service that runs a handler, whose type chooses the class: a closure, [`Keyed`](ackonce::Keyed), an inbox of
+    /// an SQL store, a [`Background`](crate::Background).
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn handle(self, handler: impl Handler<Event>) -> Result<WebhookService, ConfigError> {
+        let endpoint = self.build(handler.class())?;
+        Ok(WebhookService::new(Arc::new(endpoint), Arc::new(OfHandler(handler))))
+    }
+
+    fn build(self, class: Class) -> Result<Endpoint, ConfigError> {
+        check(&self.settings, &self.provider.terms())?;
+        let most = self.settings.concurrency;
+        let runner = Runner::with(self.store, &self.scope, Calls(class), self.settings, self.graveyard)?;
+        runner.announce();
+        Ok(Endpoint {
+            meters: Meters::new(self.scope.name(), self.provider.name()),
+            terms: self.provider.terms(),
+            provider: self.provider,
+            scope: self.scope,
+            limits: self.limits,
+            fingerprints: self.fingerprints,
+            edge: Edge::new(runner, most),
+        })
+    }
+}
+
+/// The shortest window that keeps the promise, and why.
+fn least_window(terms: &Terms) -> (Duration, &'static str) {
+    // A signature may come that far ahead of its time, and be sent again until it is that far behind.
+    let replays = terms.tolerance.unwrap_or_default().saturating_mul(2);
+    if replays > terms.retries {
+        (replays, "twice the tolerance: for that long the same signature is accepted")
+    } else {
+        (terms.retries, "the time for which the provider may send the same event again")
+    }
+}
+
+fn check(settings: &Settings, terms: &Terms) -> Result<(), ConfigError> {
+    let (at_least, why) = least_window(terms);
+    if settings.window < at_least {
+        return Err(ConfigError::ShortWindow { window: settings.window, at_least, why: why.into() });
+    }
+    if settings.hold > terms.answer_within {
+        let why = format!("it is over the {:?} that the provider waits for an answer", terms.answer_within);
+        return Err(ConfigError::setting("Settings::hold", why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ackonce::MemoryStore;
+
+    use super::*;
+    use crate::{Adyen, GitHub, StandardWebhooks};
+
+    fn days(n: u64) -> Duration {
+        Duration::from_secs(n * 24 * 3600)
+    }
+
+    fn webhook(provider: impl Provider) -> Webhook {
+        Webhook::new(provider, &Scope::new("s").unwrap(), Arc::new(MemoryStore::new()))
+    }
+
+    fn refused(webhook: Webhook) -> String {
+        webhook.layer().unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_window_that_would_forget_too_early_is_refused_by_name() {
+        let adyen = || webhook(Adyen::new(["00ff"]).unwrap());
+        assert_eq!(adyen().settings.window, days(30), "the default follows the provider");
+        let short = adyen().with_settings(|settings| settings.with_window(days(29)));
+        assert!(refused(short).starts_with("Settings::window is 2505600s; it must be at least 2592000s"));
+        let tolerant = || {
+            let standard = StandardWebhooks::new(["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]).unwrap();
+            webhook(standard.with_tolerance(days(5)))
+        };
+        assert!(tolerant().layer().is_ok());
+        let short = tolerant().with_settings(|settings| settings.with_window(days(9)));
+        assert!(
+            refused(short).ends_with("twice the tolerance: for that long the same signature is accepted")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_wait_longer_than_the_providers_is_refused_by_name() {
+        let github = webhook(GitHub::new(["s"]).unwrap());
+        let patient = github.with_settings(|settings| settings.with_hold(Duration::from_secs(11)));
+        assert!(refused(patient).starts_with("Settings::hold: it is over the 10s"));
+    }
+}
