@@ -1,5 +1,10 @@
 //! Requests signed by the providers' own libraries are accepted, and refused once anything about them is changed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should panic"
+)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
