@@ -16,6 +16,7 @@ mod observe;
 pub mod protocol;
 mod record;
 mod runner;
+pub mod schedule;
 mod settings;
 mod settle;
 #[cfg(feature = "signal")]

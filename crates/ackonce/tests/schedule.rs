@@ -1,0 +1,261 @@
+//! Scheduled jobs on hosts that come, go, and disagree about the time. Time is tokio's, paused: it moves when all wait.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
+use ackonce::{
+    CancellationToken, ClaimRequest, Claimed, Context, Counts, DeduplicatorExt, ErrorKind, Failure, Inspect,
+    MemoryStore, Result, Scope, Settings, State, Token,
+};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store, the true time, and what has run.
+#[derive(Clone)]
+struct World {
+    store: MemoryStore,
+    epoch: SystemTime,
+    start: Instant,
+    runs: Arc<Mutex<Vec<(SystemTime, u64)>>>,
+}
+
+struct Host {
+    shutdown: CancellationToken,
+    ended: JoinHandle<Result<Counts>>,
+}
+
+impl Host {
+    async fn stop(self) -> Counts {
+        self.shutdown.cancel();
+        self.ended.await.unwrap().unwrap()
+    }
+}
+
+impl World {
+    /// Ten seconds into a minute.
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let epoch = SystemTime::now();
+        let world = Self { store, epoch, start: Instant::now(), runs: Arc::default() };
+        let into = world.epoch.duration_since(UNIX_EPOCH).unwrap().as_secs() % 60;
+        tokio::time::sleep(Duration::from_secs(70 - into)).await;
+        world
+    }
+
+    fn now(&self) -> SystemTime {
+        self.epoch + self.start.elapsed()
+    }
+
+    fn scope() -> Scope {
+        Scope::new("jobs/report").unwrap()
+    }
+
+    fn job(&self) -> ScheduledJob {
+        let (epoch, start) = (self.epoch, self.start);
+        ScheduledJob::new(&Self::scope(), Every::new(MINUTE).unwrap(), Arc::new(self.store.clone()))
+            .with_clock(move || epoch + start.elapsed())
+    }
+
+    fn host(&self, job: ScheduledJob) -> Host {
+        let (runs, shutdown, world) = (self.runs.clone(), job.shutdown(), self.clone());
+        let handler = move |_: Context, slot: Slot| {
+            let late = world.now().duration_since(slot.start).map_or(0, |late| late.as_secs());
+            runs.lock().unwrap().push((slot.start, late));
+            async { Ok::<(), Failure>(()) }
+        };
+        Host { shutdown, ended: tokio::spawn(job.run(handler)) }
+    }
+
+    /// Which minutes ran since, by number from the current one, in the order they ran.
+    fn minutes(&self, since: SystemTime) -> Vec<u64> {
+        let base = since.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+        let minute = |(start, _): &(SystemTime, u64)| {
+            let minute = start.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+            minute.checked_sub(base)
+        };
+        self.runs.lock().unwrap().iter().filter_map(minute).collect()
+    }
+}
+
+async fn minutes(n: u32) {
+    tokio::time::sleep(n * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_slot_runs_once_whatever_the_hosts_think_of_the_time() {
+    let world = World::new().await;
+    let began = world.now();
+    let mut hosts = Vec::new();
+    for (n, sign) in [(0, 1), (900, 1), (900, -1), (20_000, 1), (20_000, -1), (86_400_000, -1)] {
+        let skew = Duration::from_millis(n);
+        let (epoch, start) = (world.epoch, world.start);
+        let clock = move || match sign {
+            1 => epoch + start.elapsed() + skew,
+            _ => epoch + start.elapsed() - skew,
+        };
+        hosts.push(world.host(world.job().with_clock(clock)));
+    }
+    minutes(10).await;
+    for host in hosts {
+        host.stop().await;
+    }
+    assert_eq!(
+        world.minutes(began),
+        (1..=10).collect::<Vec<_>>(),
+        "from the first one after the first start"
+    );
+    assert!(
+        world.runs.lock().unwrap().iter().all(|(_, late)| *late == 0),
+        "the host that is right is in time"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_host_whose_clock_is_ahead_waits_for_the_store() {
+    let world = World::new().await;
+    let began = world.now();
+    let (epoch, start) = (world.epoch, world.start);
+    let host = world.host(world.job().with_clock(move || epoch + start.elapsed() + 30 * MINUTE));
+    minutes(19).await;
+    assert_eq!(world.minutes(began), [0; 0], "all it has asked for has not begun");
+    minutes(41).await;
+    host.stop().await;
+    assert_eq!(world.minutes(began), (20..=60).collect::<Vec<_>>(), "each once, from its look-back on");
+    assert!(world.runs.lock().unwrap().iter().all(|(_, late)| *late <= 1), "none early, none late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_makes_nothing_run_twice() {
+    let world = World::new().await;
+    let began = world.now();
+    let jump = Arc::new(Mutex::new((true, Duration::ZERO)));
+    let (epoch, start, by) = (world.epoch, world.start, jump.clone());
+    let host = world.host(world.job().with_clock(move || match *by.lock().unwrap() {
+        (true, ahead) => epoch + start.elapsed() + ahead,
+        (false, behind) => epoch + start.elapsed() - behind,
+    }));
+    for change in [(true, 3), (false, 3), (false, 600), (true, 0), (true, 0)] {
+        *jump.lock().unwrap() = (change.0, change.1 * MINUTE);
+        minutes(4).await;
+    }
+    host.stop().await;
+    let mut ran = world.minutes(began);
+    ran.sort_unstable();
+    let all = ran.len();
+    ran.dedup();
+    assert_eq!(all, ran.len(), "{ran:?}");
+    assert!(all > 10, "{ran:?}");
+}
+
+/// Runs two minutes, is down for five, and runs again for a good minute: what ran since it went down.
+async fn after_an_outage(missed: Missed, look_back: u32) -> (World, Vec<u64>) {
+    let world = World::new().await;
+    let job = || world.job().with_missed(missed).with_look_back(look_back);
+    let host = world.host(job());
+    minutes(2).await;
+    host.stop().await;
+    let down = world.now();
+    assert_eq!(world.runs.lock().unwrap().len(), 2);
+    minutes(5).await;
+    tokio::time::sleep(MINUTE / 2).await;
+    let host = world.host(job());
+    minutes(1).await;
+    host.stop().await;
+    let ran = world.minutes(down);
+    (world, ran.into_iter().filter(|minute| *minute > 0).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn missed_slots_are_skipped_caught_up_once_or_all() {
+    assert_eq!(after_an_outage(Missed::Skip, 10).await.1, [6]);
+    assert_eq!(after_an_outage(Missed::Once, 10).await.1, [5, 6]);
+    let (world, all) = after_an_outage(Missed::All, 10).await;
+    assert_eq!(all.len(), 6);
+    let missed: Vec<_> = all.iter().copied().filter(|minute| *minute < 5).collect();
+    assert_eq!(missed, [1, 2, 3, 4], "oldest first");
+    let late: Vec<_> = world.runs.lock().unwrap().iter().filter(|(_, late)| *late > 30).copied().collect();
+    assert_eq!(late.len(), 5);
+    let mut bounded = after_an_outage(Missed::All, 2).await.1;
+    bounded.sort_unstable();
+    assert_eq!(bounded, [3, 4, 5, 6], "the look-back bounds it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_skipped_is_on_record_and_can_be_redriven() {
+    let (world, _) = after_an_outage(Missed::Skip, 10).await;
+    let buried = world.store.stats().await.unwrap().buried;
+    assert_eq!(buried, 5);
+    let slot = world.now() - 3 * MINUTE;
+    let id = slot.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
+    let key = World::scope().key(id.to_string()).unwrap();
+    let record = world.store.get(&key).await.unwrap().unwrap();
+    assert_eq!(record.reason.as_deref(), Some("missed, and the policy is to skip it"));
+    let note = ackonce::Note { actor: "me".into(), reason: "it matters".into() };
+    world.store.redrive(&key, &note).await.unwrap();
+    let host = world.host(world.job().with_missed(Missed::Skip));
+    minutes(1).await;
+    host.stop().await;
+    assert_eq!(world.store.get(&key).await.unwrap().unwrap().state, State::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_was_begun_runs_again_whatever_the_policy() {
+    let world = World::new().await;
+    let host = world.host(world.job());
+    minutes(1).await;
+    host.stop().await;
+    // A host gets the next slot, and is gone.
+    minutes(1).await;
+    let id = world.now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
+    let request = ClaimRequest {
+        key: World::scope().key(id.to_string()).unwrap(),
+        token: Token::random(),
+        lease: Duration::from_secs(15),
+        window: Duration::from_secs(3600),
+        fingerprint: None,
+    };
+    assert!(matches!(world.store.claim_one(request).await.unwrap(), Claimed::Acquired(_)));
+    let died = world.now();
+    minutes(3).await;
+    let host = world.host(world.job().with_missed(Missed::Skip));
+    minutes(1).await;
+    host.stop().await;
+    let mut ran = world.minutes(died);
+    ran.sort_unstable();
+    assert_eq!(ran, [0, 3, 4], "what was begun, what is ten seconds late, what is in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_slot_is_retried_and_the_next_ones_do_not_wait_for_it() {
+    let world = World::new().await;
+    let job = world.job();
+    let (runs, shutdown) = (world.runs.clone(), job.shutdown());
+    let first = Arc::new(Mutex::new(None));
+    let handler = move |cx: Context, slot: Slot| {
+        let failing = *first.lock().unwrap().get_or_insert(slot.start) == slot.start && cx.attempt() < 3;
+        if !failing {
+            runs.lock().unwrap().push((slot.start, 0));
+        }
+        async move { if failing { Err(Failure::from("not yet")) } else { Ok(()) } }
+    };
+    let running = tokio::spawn(job.run(handler));
+    let began = world.now();
+    minutes(3).await;
+    shutdown.cancel();
+    let counts = running.await.unwrap().unwrap();
+    assert_eq!((world.minutes(began), counts.retried), (vec![1, 2, 3], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_would_forget_within_the_look_back_is_refused() {
+    let world = World::new().await;
+    let settings = Settings::default().with_window(11 * MINUTE);
+    let job = world.job().with_settings(settings);
+    let refused = job.run(|_: Context, _: Slot| async { Ok::<(), Failure>(()) }).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert!(refused.to_string().contains("Settings::window"));
+}
