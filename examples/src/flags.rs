@@ -27,7 +27,8 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
     /// Where message IDs are: header:NAME, key, json:/POINTER or payload; if given again, the first one present decides
-    #[arg(long, value_name = "SOURCE", default_value = "header:message-id", value_parser = source)]
+    /// [default: header:message-id]
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
     pub id: Vec<IdSource>,
     /// Sleep before the effect
     #[arg(long, value_name = "MS", default_value_t = 0)]
@@ -94,7 +95,10 @@ impl Flags {
     /// Where message IDs are.
     #[must_use]
     pub fn ids(&self) -> MessageIds {
-        MessageIds::first_of(self.id.iter().cloned())
+        match self.id.as_slice() {
+            [] => MessageIds::first_of([IdSource::Header("message-id".to_owned())]),
+            ids => MessageIds::first_of(ids.iter().cloned()),
+        }
     }
 
     /// How long a processed message is remembered.
@@ -106,7 +110,13 @@ impl Flags {
     /// How the runner behaves.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings::default()
+        self.apply(Settings::default())
+    }
+
+    /// These settings, with the flags in place of theirs.
+    #[must_use]
+    pub fn apply(&self, settings: Settings) -> Settings {
+        settings
             .with_lease(Duration::from_millis(self.lease_ms))
             .with_window(self.window())
             .with_attempts(self.attempts)

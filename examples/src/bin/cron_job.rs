@@ -1,0 +1,81 @@
+//! Run a job once per time slot, on as many hosts as you like:
+//! `cargo run -p examples --bin cron_job -- --job report --every 10 --missed all`
+//!
+//! Start it several times at once, on one store: each slot has one line in the ledger, whose `id` is the slot's start in
+//! milliseconds since the Unix epoch.
+
+use std::time::Duration;
+
+use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
+use ackonce::{Context, Keyed};
+use ackonce_sqlite::InboxTx;
+use anyhow::ensure;
+use clap::{Parser, ValueEnum};
+use examples::{Flags, HandlerClass, ToFile, ToTable};
+
+/// Runs a job once per time slot, whatever the number of processes
+#[derive(Debug, Parser)]
+struct Args {
+    #[arg(long, value_name = "NAME", default_value = "report")]
+    job: String,
+    /// The length of a slot; slots are aligned to the Unix epoch
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    every: u64,
+    /// What to do with slots that nobody ran in time
+    #[arg(long, value_enum, default_value_t = Policy::Once)]
+    missed: Policy,
+    /// How many slots back it looks for missed ones
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    look_back: u32,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Policy {
+    /// They do not run
+    Skip,
+    /// The latest of them runs
+    Once,
+    /// Each of them runs, oldest first
+    All,
+}
+
+impl From<Policy> for Missed {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Skip => Self::Skip,
+            Policy::Once => Self::Once,
+            Policy::All => Self::All,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Args { job, every, missed, look_back, flags } = Args::parse();
+    examples::log();
+    ensure!(flags.id.is_empty(), "--id: what identifies a run is its time slot");
+    let shutdown = ackonce::shutdown_on_signals()?;
+    let store = flags.open()?;
+    let scope = flags.scope(&format!("jobs/{job}"))?;
+    let job = ScheduledJob::new(&scope, Every::new(Duration::from_secs(every))?, store.deduplicator())
+        .with_settings(flags.settings())
+        .with_missed(missed.into())
+        .with_look_back(look_back)
+        .with_shutdown(shutdown);
+    let counts = if flags.class == HandlerClass::Inbox {
+        let (effect, sqlite) = ToTable::new(&flags, &store)?;
+        let inbox = sqlite.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Slot| effect.apply(tx, cx));
+        job.run(effect.delayed(inbox.with_window(flags.window()))).await?
+    } else {
+        let effect = ToFile::new(&flags)?;
+        let handler = move |cx: Context, _: Slot| effect.clone().apply(cx);
+        match flags.class {
+            HandlerClass::Keyed => job.run(Keyed(handler)).await?,
+            _ => job.run(handler).await?,
+        }
+    };
+    eprintln!("{counts:?}");
+    Ok(())
+}
