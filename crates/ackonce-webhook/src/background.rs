@@ -14,7 +14,8 @@ use tokio_util::task::TaskTracker;
 /// Hands messages over to tasks of this process, so that the answer does not wait for the work.
 ///
 /// **What is promised is the hand-over**, and the hand-over is what is recorded: once the sender has its 2xx, a crash
-/// loses the work, and so does a failure, which is logged and counted and not repeated. Where that is too little, hand
+/// loses the work, and so does a failure, which is logged and counted and not repeated. A crash or a failing store between
+/// the hand-over and its record makes the sender come again, and the work is done twice. Where that is too little, hand
 /// over to something that lasts: a handler that writes to a queue or a table and answers once that has confirmed is
 /// an ordinary handler, and its hand-over is repeated until it is recorded.
 ///

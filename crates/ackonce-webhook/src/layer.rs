@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ackonce::{BoxError, Counts};
+use ackonce::{BoxError, Counts, Deduplicator, Scope};
 use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -17,12 +17,13 @@ use tower_service::Service;
 
 use crate::endpoint::Endpoint;
 use crate::run::{OfService, Run};
+use crate::{ConfigError, Provider, Webhook};
 
 /// The body of an answer.
 pub type WebhookBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Puts one provider's webhooks in front of a service, which runs once per event. Made by
-/// [`Webhook::layer`](crate::Webhook::layer); cloning is cheap, and all services of a layer share its runner.
+/// Puts one provider's webhooks in front of a service, which runs once per event. Cloning is cheap, and all services of
+/// a layer share its runner.
 ///
 /// The service is called with the request as it came, its body whole, with the extensions [`Event`](crate::Event) and
 /// [`ackonce::Context`]. Its answer decides: 2xx, the effect happened and is recorded; 429, 502, 503 and 504, something
@@ -32,7 +33,22 @@ pub type WebhookBody = UnsyncBoxBody<Bytes, BoxError>;
 pub struct WebhookLayer(Arc<Endpoint>);
 
 impl WebhookLayer {
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
+    /// A layer with the settings that [`Webhook::new`] begins with.
+    ///
+    /// # Errors
+    /// As [`Webhook::layer`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(
+        provider: impl Provider,
+        scope: &Scope,
+        store: Arc<dyn Deduplicator>,
+    ) -> Result<Self, ConfigError> {
+        Webhook::new(provider, scope, store).layer()
+    }
+
+    pub(crate) fn of(endpoint: Endpoint) -> Self {
         Self(Arc::new(endpoint))
     }
 }

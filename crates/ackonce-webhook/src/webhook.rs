@@ -134,7 +134,7 @@ impl Webhook {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn layer(self) -> Result<WebhookLayer, ConfigError> {
-        Ok(WebhookLayer::new(self.build(Class::Leased)?))
+        Ok(WebhookLayer::of(self.build(Class::Leased)?))
     }
 
     /// A service that runs a handler, whose type chooses the class: a closure, [`Keyed`](ackonce::Keyed), an inbox of
