@@ -15,7 +15,7 @@ use ackonce::{
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
 use common::deliveries::deliver;
-use common::{HOUR, Place, acquire, complete, connect, done, item, key, place, request};
+use common::{HOUR, Place, acquire, alone, complete, done, item, key, place, request};
 use futures_util::future::join_all;
 
 const KEYS: usize = 60;
@@ -49,15 +49,6 @@ async fn overlap(place: &Place) -> usize {
     let stores = join_all((0..8).map(|_| place.store())).await;
     let workers = stores.into_iter().enumerate().map(|(n, store)| tokio::spawn(worker(store, n)));
     join_all(workers).await.into_iter().map(Result::unwrap).sum()
-}
-
-/// The place in a database of its own, whose deadlocks are nobody else's.
-async fn alone() -> Option<Place> {
-    let place = place()?;
-    let name = place.schema.as_str().replace(|c: char| !c.is_alphanumeric(), "_").to_lowercase();
-    connect(&place.url).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let url = format!("{}/{name}", place.url.rsplit_once('/').unwrap().0);
-    Some(Place { url, ..place })
 }
 
 const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";

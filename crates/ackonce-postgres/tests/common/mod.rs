@@ -53,6 +53,15 @@ pub fn place() -> Option<Place> {
     Some(Place { url, schema })
 }
 
+/// The same in a database of its own, whose deadlocks are nobody else's, and whose vacuum waits for nobody else.
+pub async fn alone() -> Option<Place> {
+    let place = place()?;
+    let name = place.schema.as_str().replace(|c: char| !c.is_alphanumeric(), "_").to_lowercase();
+    connect(&place.url).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let url = format!("{}/{name}", place.url.rsplit_once('/').unwrap().0);
+    Some(Place { url, ..place })
+}
+
 impl Place {
     /// Its `host:port`.
     pub fn server(&self) -> &str {
