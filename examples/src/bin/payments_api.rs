@@ -1,0 +1,277 @@
+//! Guard an HTTP API with Idempotency-Key: `cargo run -p examples --bin payments_api -- --help`
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ackonce::Token;
+use ackonce_http::body::Limits;
+use ackonce_http::{IdempotencyLayer, InFlight, Need, Operation, Options, Policy, Principal};
+use ackonce_testkit::ledger::{Entry, Ledger};
+use anyhow::Context as _;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use clap::{ArgAction, Parser, ValueEnum};
+use examples::Flags;
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+/// A payments API in which a request that is sent twice charges once
+#[derive(Debug, Parser)]
+#[command(mut_arg("window_s", |arg| arg.default_value("86400")))]
+#[command(mut_arg("delay_ms", |arg| arg.default_value("1000").help("How long the card tok_slow takes")))]
+#[command(mut_arg("concurrency", |arg| arg.default_value("1024")))]
+#[command(mut_arg("class", |arg| arg.hide(true)), mut_arg("id", |arg| arg.hide(true)))]
+#[command(mut_arg("fail_first", |arg| arg.hide(true)))]
+struct Args {
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Which answers are kept and replayed
+    #[arg(long, value_enum, default_value_t = Keep::Success)]
+    policy: Keep,
+    /// What a repeat gets while the first request is in flight: 409, or a wait and then its answer
+    #[arg(long, value_enum, default_value_t = Meanwhile::Conflict)]
+    in_flight: Meanwhile,
+    /// How long it waits at most
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    wait_ms: u64,
+    /// The longest request that is taken, and the longest answer that is kept
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    max_body_bytes: usize,
+    /// Whether POST and PATCH need a key
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    required: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Keep {
+    /// 2xx
+    Success,
+    /// Everything but 5xx
+    #[value(name = "not-5xx")]
+    Not5xx,
+    /// Everything
+    All,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Meanwhile {
+    Conflict,
+    Wait,
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        let flags = &self.flags;
+        let settings = Options::settings()
+            .with_lease(Duration::from_millis(flags.lease_ms))
+            .with_window(flags.window())
+            .with_attempts(flags.attempts);
+        Options::default()
+            .with_settings(settings)
+            .with_policy(match self.policy {
+                Keep::Success => Policy::success(),
+                Keep::Not5xx => Policy::not_5xx(),
+                Keep::All => Policy::all(),
+            })
+            .with_in_flight(match self.in_flight {
+                Meanwhile::Conflict => InFlight::Conflict,
+                Meanwhile::Wait => InFlight::Wait(Duration::from_millis(self.wait_ms)),
+            })
+            .with_need(if self.required { Need::Required } else { Need::Optional })
+            .with_body(Limits { max_len: self.max_body_bytes, ..Limits::default() })
+            .with_max_response(self.max_body_bytes)
+            .with_max_in_flight(flags.concurrency.into())
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    examples::log();
+    let shutdown = ackonce::shutdown_on_signals()?;
+    let store = args.flags.open()?;
+    let scope = args.flags.scope("payments-api")?;
+    let ledger = &args.flags.ledger;
+    let bank = Bank {
+        ledger: Arc::new(Ledger::open(ledger).with_context(|| format!("--ledger {}", ledger.display()))?),
+        payments: Arc::default(),
+        slow: Duration::from_millis(args.flags.delay_ms),
+    };
+    let idempotency =
+        IdempotencyLayer::with(store.deduplicator(), &scope, Principal::bearer(), args.options())?;
+    let app = Router::new()
+        .route("/payments", post(pay))
+        .route("/payments/{id}", get(look).patch(amend))
+        .route("/exports", post(export))
+        .route("/simulate", post(simulate))
+        // Inside of the layer, so that a line is a run.
+        .layer(middleware::from_fn_with_state(bank.clone(), book))
+        .layer(idempotency.clone())
+        .layer(DefaultBodyLimit::disable())
+        .with_state(bank);
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+    examples::serve(listener, app, shutdown).await?;
+    // The server has ended; what runs without a client ends, too, and is recorded.
+    let left = idempotency.drain().await;
+    eprintln!("{:?}, {left} left running", idempotency.counts());
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Bank {
+    ledger: Arc<Ledger>,
+    payments: Arc<Mutex<HashMap<String, Payment>>>,
+    slow: Duration,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Payment {
+    id: String,
+    amount: u64,
+    currency: String,
+    status: &'static str,
+}
+
+impl Bank {
+    fn payments(&self) -> std::sync::MutexGuard<'_, HashMap<String, Payment>> {
+        self.payments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a line for every run of a handler that may have an effect.
+async fn book(State(bank): State<Bank>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::POST | Method::PATCH)
+        && let Err(error) = bank.ledger.append(&line(request.extensions().get()))
+    {
+        tracing::error!(%error, "the ledger cannot be written");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    next.run(request).await
+}
+
+/// The line of a run: its client's key, and what tells one run from another.
+fn line(operation: Option<&Operation>) -> Entry {
+    if let Some(operation) = operation {
+        return Entry { id: operation.key().to_string(), ..Entry::now(operation.context(), "request") };
+    }
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let at = u64::try_from(at).unwrap_or(u64::MAX);
+    Entry { id: String::new(), key: String::new(), attempt: 1, fence: 0, pid: std::process::id(), at }
+}
+
+#[derive(Debug, Deserialize)]
+struct Order {
+    amount: u64,
+    currency: String,
+    #[serde(rename = "customer")]
+    _customer: String,
+    card: String,
+}
+
+async fn pay(
+    State(bank): State<Bank>,
+    operation: Option<Extension<Operation>>,
+    Json(order): Json<Order>,
+) -> Response {
+    let refused = |status: StatusCode, error: &str| {
+        (status, Json(serde_json::json!({ "error": error }))).into_response()
+    };
+    match order.card.as_str() {
+        "tok_chargeDeclined" => return refused(StatusCode::PAYMENT_REQUIRED, "card_declined"),
+        "tok_processing_error" => return refused(StatusCode::INTERNAL_SERVER_ERROR, "processing_error"),
+        #[allow(clippy::panic, reason = "what this card is for")]
+        "tok_panic" => panic!("the card is tok_panic"),
+        "tok_slow" => tokio::time::sleep(bank.slow).await,
+        "tok_visa" => {}
+        _ => return refused(StatusCode::PAYMENT_REQUIRED, "card_unknown"),
+    }
+    // A second run of one operation, after a crash, makes the same payment and not another.
+    let name = match operation {
+        Some(operation) => operation.idempotency_key("payment").replace('-', ""),
+        None => format!("{:032x}", u128::from_be_bytes(Token::random().0)),
+    };
+    let payment = Payment {
+        id: format!("pay_{name}"),
+        amount: order.amount,
+        currency: order.currency,
+        status: "completed",
+    };
+    bank.payments().insert(payment.id.clone(), payment.clone());
+    (StatusCode::CREATED, [(header::LOCATION, format!("/payments/{}", payment.id))], Json(payment))
+        .into_response()
+}
+
+async fn look(State(bank): State<Bank>, Path(id): Path<String>) -> Result<Json<Payment>, StatusCode> {
+    bank.payments().get(&id).cloned().map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+#[derive(Debug, Deserialize)]
+struct Amendment {
+    amount: u64,
+}
+
+async fn amend(
+    State(bank): State<Bank>,
+    Path(id): Path<String>,
+    Json(amendment): Json<Amendment>,
+) -> Result<Json<Payment>, StatusCode> {
+    let mut payments = bank.payments();
+    let payment = payments.get_mut(&id).ok_or(StatusCode::NOT_FOUND)?;
+    payment.amount = amendment.amount;
+    Ok(Json(payment.clone()))
+}
+
+async fn export() -> Response {
+    let lines = stream::iter(1..=10).then(|n| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok::<_, std::io::Error>(format!("{{\"line\":{n}}}\n"))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// An answer to be made: a bench for replays.
+#[derive(Debug, Deserialize)]
+struct Script {
+    #[serde(default)]
+    status: Option<u16>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    hex: Option<String>,
+}
+
+async fn simulate(Json(script): Json<Script>) -> Result<Response, (StatusCode, String)> {
+    let bad = |error: String| (StatusCode::UNPROCESSABLE_ENTITY, error);
+    let body = match (script.text, script.hex) {
+        (Some(_), Some(_)) => return Err(bad("text or hex, not both".into())),
+        (_, Some(hex)) => Bytes::from(hex::decode(hex).map_err(|e| bad(format!("hex: {e}")))?),
+        (text, None) => text.unwrap_or_default().into(),
+    };
+    let mut response = Response::new(if body.is_empty() { Body::empty() } else { Body::from(body) });
+    let status = StatusCode::from_u16(script.status.unwrap_or(200)).ok().filter(|s| !s.is_informational());
+    *response.status_mut() = status.ok_or_else(|| bad("status: 200 to 999".into()))?;
+    for (name, value) in script.headers {
+        let name = HeaderName::try_from(name).map_err(|e| bad(format!("headers: {e}")))?;
+        response.headers_mut().append(name, header_value(&value).map_err(|e| bad(format!("headers: {e}")))?);
+    }
+    Ok(response)
+}
+
+/// A character up to U+00FF is the byte of its number, so that any bytes can be asked for.
+fn header_value(text: &str) -> Result<HeaderValue, header::InvalidHeaderValue> {
+    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+    HeaderValue::from_bytes(&bytes.unwrap_or_else(|| text.as_bytes().to_vec()))
+}
