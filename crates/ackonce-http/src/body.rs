@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ackonce::BoxError;
 use bytes::{Buf, Bytes};
-use http::header::CONNECTION;
-use http::{HeaderValue, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -78,6 +78,21 @@ where
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { max: limits.max_len }),
         Ok(Err(error)) => Err(BodyError::Broken(error)),
         Err(_) => Err(BodyError::TimedOut { after: limits.timeout }),
+    }
+}
+
+/// Refuses by the `Content-Length` header what would be too large; for bodies behind wrappers that do not pass the
+/// length on.
+///
+/// # Errors
+/// [`BodyError::TooLarge`].
+pub fn check_length(headers: &HeaderMap, limits: Limits) -> Result<(), BodyError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match announced {
+        Some(len) if len > u64::try_from(limits.max_len).unwrap_or(u64::MAX) => {
+            Err(BodyError::TooLarge { max: limits.max_len })
+        }
+        _ => Ok(()),
     }
 }
 

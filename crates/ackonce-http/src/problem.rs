@@ -80,16 +80,26 @@ impl Problem {
     /// The body.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        let mut members = serde_json::Map::new();
-        members.insert("type".into(), format!("urn:ackonce:problem:{}", self.error).into());
-        members.insert("error".into(), self.error.into());
-        members.insert("title".into(), self.title.into());
-        members.insert("status".into(), self.status.as_u16().into());
-        if let Some(detail) = &self.detail {
-            members.insert("detail".into(), detail.as_ref().into());
+        #[derive(serde::Serialize)]
+        struct Members<'a> {
+            r#type: String,
+            error: &'a str,
+            title: &'a str,
+            status: u16,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<&'a str>,
+            retryable: bool,
         }
-        members.insert("retryable".into(), self.retry_after.is_some().into());
-        Bytes::from(serde_json::Value::Object(members).to_string())
+        let members = Members {
+            r#type: format!("urn:ackonce:problem:{}", self.error),
+            error: self.error,
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail.as_deref(),
+            retryable: self.retry_after.is_some(),
+        };
+        // Text and numbers cannot fail to be written.
+        serde_json::to_vec(&members).unwrap_or_default().into()
     }
 
     /// The response, with any body that bytes can be made into.

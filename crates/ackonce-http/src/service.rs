@@ -108,7 +108,12 @@ impl Shared {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         // Until here and while the body is read, a client that hangs up leaves no trace.
-        let body = match body::collect(body, self.options.body).await {
+        let limits = self.options.body;
+        let body = match body::check_length(&head.headers, limits) {
+            Ok(()) => body::collect(body, limits).await,
+            Err(error) => Err(error),
+        };
+        let body = match body {
             Ok(body) => body,
             Err(error) => return Ok(self.refuse(error.problem())),
         };

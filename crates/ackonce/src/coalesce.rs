@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::{
     ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settled, Settlement,
@@ -25,11 +25,18 @@ const IN_FLIGHT: usize = 4;
 
 /// A store in front of a store, that turns concurrent calls into batches.
 ///
-/// A caller that stops waiting leaves its request under way: its outcome is unknown, as after a lost reply.
+/// Of a caller that stops waiting the outcome is unknown, as after a lost reply.
 pub struct Coalesce {
     store: Arc<dyn Deduplicator>,
-    claims: mpsc::UnboundedSender<Call<ClaimRequest, Claimed>>,
-    settles: mpsc::UnboundedSender<Call<Settlement, Settled>>,
+    claims: Pump<ClaimRequest, Claimed>,
+    settles: Pump<Settlement, Settled>,
+}
+
+/// Calls of one kind on their way to the task that makes trips of them.
+struct Pump<Q, A> {
+    calls: mpsc::UnboundedSender<Call<Q, A>>,
+    /// One for each trip that may be under way; while none is, the task holds one, ready for the next.
+    permits: Arc<Semaphore>,
 }
 
 struct Call<Q, A> {
@@ -46,18 +53,16 @@ impl Coalesce {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Deduplicator>) -> Self {
-        let (claims, claim_calls) = mpsc::unbounded_channel();
-        let (settles, settle_calls) = mpsc::unbounded_channel();
         let to = store.clone();
-        tokio::spawn(pump(claim_calls, move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
+        let claims = Pump::start(move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
             let to = to.clone();
             async move { to.claim(&batch[part]).await }
-        }));
+        });
         let to = store.clone();
-        tokio::spawn(pump(settle_calls, move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
+        let settles = Pump::start(move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
             let to = to.clone();
             async move { to.settle(&batch[part]).await }
-        }));
+        });
         Self { store, claims, settles }
     }
 }
@@ -74,14 +79,20 @@ impl Deduplicator for Coalesce {
         if requests.len() >= A_TRIP {
             return self.store.claim(requests).await;
         }
-        call(&self.claims, requests.to_vec()).await
+        match self.claims.idle() {
+            Some(_permit) => checked(self.store.claim(requests).await, requests.len()),
+            None => self.claims.call(requests.to_vec()).await,
+        }
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         if settlements.len() >= A_TRIP {
             return self.store.settle(settlements).await;
         }
-        call(&self.settles, settlements.to_vec()).await
+        match self.settles.idle() {
+            Some(_permit) => checked(self.store.settle(settlements).await, settlements.len()),
+            None => self.settles.call(settlements.to_vec()).await,
+        }
     }
 
     fn describe(&self) -> Description {
@@ -89,24 +100,45 @@ impl Deduplicator for Coalesce {
     }
 }
 
-async fn call<Q, A>(to: &mpsc::UnboundedSender<Call<Q, A>>, requests: Vec<Q>) -> Result<Vec<A>> {
-    if requests.is_empty() {
-        return Ok(Vec::new());
+impl<Q: Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
+    fn start<F, Fut>(trip: F) -> Self
+    where
+        F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<Vec<A>>> + Send + 'static,
+    {
+        let (calls, receiver) = mpsc::unbounded_channel();
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        tokio::spawn(pump(receiver, permits.clone(), trip));
+        Self { calls, permits }
     }
-    let (reply, answer) = oneshot::channel();
-    let gone = |_| Error::new(ErrorKind::Unavailable, "the runtime that carries store calls has ended");
-    to.send(Call { requests, reply }).map_err(|_| gone(()))?;
-    answer.await.map_err(|_| gone(()))?
+
+    /// Leave to make a trip of one's own: while no other is under way there is nothing to share one with, and a
+    /// task in between would only make it later.
+    fn idle(&self) -> Option<SemaphorePermit<'_>> {
+        if self.permits.available_permits() < IN_FLIGHT - 1 {
+            return None;
+        }
+        self.permits.try_acquire().ok()
+    }
+
+    async fn call(&self, requests: Vec<Q>) -> Result<Vec<A>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| Error::new(ErrorKind::Unavailable, "the runtime that carries store calls has ended");
+        self.calls.send(Call { requests, reply }).map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
 }
 
-async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, trip: F)
+async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, permits: Arc<Semaphore>, trip: F)
 where
     Q: Send + Sync + 'static,
     A: Send + 'static,
     F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<Vec<A>>> + Send,
 {
-    let permits = Arc::new(Semaphore::new(IN_FLIGHT));
     while let Ok(permit) = permits.clone().acquire_owned().await {
         // The permit comes first: what arrives while all trips are under way travels together.
         let Some(first) = calls.recv().await else { return };

@@ -102,6 +102,10 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
 
     /// Waits, unless stopped or revoked meanwhile; `Err` says why not to go on.
     async fn wait(&self, job: &Job<D>, wait: Duration) -> Result<(), Why> {
+        // Most do not wait at all: no timer for them.
+        if wait.is_zero() && !self.stop.is_cancelled() && job.delivery.is_current() {
+            return Ok(());
+        }
         let until = tokio::time::Instant::now() + wait;
         loop {
             tokio::select! {
