@@ -30,7 +30,8 @@ impl Bench {
     /// Seconds that Redis's own thread has computed.
     async fn cpu(&mut self) -> Result<f64> {
         let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut self.redis).await?;
-        let spent = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        let spent =
+            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
         let parts = ["used_cpu_user_main_thread:", "used_cpu_sys_main_thread:"].map(spent);
         Ok(parts.into_iter().flatten().sum())
     }

@@ -39,20 +39,29 @@ impl Address {
             tls_is_there()?;
         }
         if is_cluster && !cfg!(feature = "cluster") {
-            return Err(refused(
-                "Redis Cluster needs ackonce-redis with its feature `cluster`".to_owned(),
-            ));
+            return Err(refused("Redis Cluster needs ackonce-redis with its feature `cluster`".to_owned()));
+        }
+        // The driver would take `#insecure` for leave to trust anybody. What follows may be part of a password.
+        if rest.contains('#') {
+            return Err(refused("the URL has a `#`; in a user or password, write %23".into()));
         }
         if scheme != "redis+unix"
             && let Some((_, query)) = rest.split_once('?')
         {
-            let name = query.split(['=', '&', '#']).next().unwrap_or_default();
-            return Err(refused(format!("`{name}` is not an option of this URL")));
+            return Err(match query.split(['=', '&']).next() {
+                Some(name) if !query.contains('@') => {
+                    refused(format!("`{name}` is not an option of this URL"))
+                }
+                _ => refused("the URL has a `?` in its user or password; write %3F".into()),
+            });
         }
         let nodes: Vec<_> = hosts(rest, is_cluster)
             .into_iter()
             .map(|place| node(&format!("{scheme}://{place}")))
             .collect::<Result<_>>()?;
+        if is_cluster && nodes.iter().any(|n| n.redis_settings().db() != 0) {
+            return Err(refused("a cluster has no databases but 0".into()));
+        }
         let name = called(&nodes, is_cluster);
         Ok(Self { nodes, is_cluster, name })
     }
@@ -63,13 +72,14 @@ fn hosts(rest: &str, is_cluster: bool) -> Vec<String> {
     if !is_cluster {
         return vec![rest.to_owned()];
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '#']).unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
     hosts.split(',').map(|host| format!("{user}{host}{path}")).collect()
 }
 
 fn node(url: &str) -> Result<ConnectionInfo> {
-    let info = url.into_connection_info().map_err(|e| refused("the URL is not valid".into()).with_source(e))?;
+    let info =
+        url.into_connection_info().map_err(|e| refused("the URL is not valid".into()).with_source(e))?;
     // Version 2 of the protocol: replies come in one form, whatever the server speaks.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     Ok(info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true)))
@@ -142,6 +152,9 @@ mod tests {
             ("redis://u:s3cret@host/nine", "database"),
             ("redis://u:s3cret@host/0?lease=3", "lease"),
             ("redis://u:s3cret@host:99999", "URL"),
+            ("redis://u:s3cret@host#insecure", "%23"),
+            ("redis://u:what#s3cret@host", "%23"),
+            ("redis://u:what?s3cret@host", "%3F"),
             ("redis://u:s3cret@", "URL"),
         ];
         for (url, part) in bad {
@@ -160,6 +173,7 @@ mod tests {
     fn a_cluster_has_several_hosts_and_one_user() {
         let address = parse("redis+cluster://app:p%40ss@a:7000,b,c:7002/").unwrap();
         assert_eq!(address.name, "redis cluster a:7000,b:6379,c:7002");
+        assert!(parse("redis+cluster://a/3").unwrap_err().to_string().contains("databases"));
         for node in &address.nodes {
             assert_eq!(node.redis_settings().password(), Some("p@ss"));
         }

@@ -56,7 +56,10 @@ impl Inner {
             let slot = if self.link.address.is_cluster { tag } else { 0 };
             groups.entry((self.link.secrets.of(tag), slot)).or_default().push(at);
         }
-        groups.into_iter().flat_map(|((secret, _), members)| self.calls(requests, &secret, &members)).collect()
+        groups
+            .into_iter()
+            .flat_map(|((secret, _), members)| self.calls(requests, &secret, &members))
+            .collect()
     }
 
     fn calls<R: Request>(&self, requests: &[R], secret: &Secret, members: &[usize]) -> Vec<Part> {

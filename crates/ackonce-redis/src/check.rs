@@ -57,7 +57,9 @@ impl Server {
     pub(crate) fn judge(&self, rules: Rules) -> Result<Vec<String>> {
         let mut weak = Vec::new();
         if self.info.is_none() {
-            weak.push("INFO is forbidden to this user: eviction, persistence and role are unknown".to_owned());
+            weak.push(
+                "INFO is forbidden to this user: eviction, persistence and role are unknown".to_owned(),
+            );
             return Ok(weak);
         }
         self.version()?;
@@ -144,10 +146,12 @@ impl Server {
         if !has_log {
             match self.config("save") {
                 Some("") => weak.push(
-                    "appendonly no, save \"\": nothing is written to disk, a restart forgets every record".into(),
+                    "appendonly no, save \"\": nothing is written to disk, a restart forgets every record"
+                        .into(),
                 ),
                 _ => weak.push(
-                    "appendonly no: a crash or restart forgets what was recorded since the last snapshot".into(),
+                    "appendonly no: a crash or restart forgets what was recorded since the last snapshot"
+                        .into(),
                 ),
             }
             return;
@@ -161,7 +165,8 @@ impl Server {
                 "appendfsync {other}: a power cut loses what the operating system had not yet written"
             )),
             None => weak.push(
-                "appendfsync is unknown (CONFIG is forbidden to this user): a power cut may lose records".into(),
+                "appendfsync is unknown (CONFIG is forbidden to this user): a power cut may lose records"
+                    .into(),
             ),
         }
         if self.config("no-appendfsync-on-rewrite") == Some("yes") {

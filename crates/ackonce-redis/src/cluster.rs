@@ -3,9 +3,7 @@
 use futures_util::future::{join_all, try_join_all};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{
-    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
-};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::io::tcp::TcpSettings;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
@@ -41,8 +39,19 @@ pub(crate) async fn trip(
     calls: &[Call],
     replicas: Option<Replicas>,
 ) -> Result<Vec<Value>, Trouble> {
-    let answers = join_all(calls.iter().map(|call| one(cluster.clone(), call, replicas))).await;
-    answers.into_iter().collect::<Result<_, _>>().map_err(|trouble| of_several(trouble, calls.len()))
+    // One slot's calls follow one another, because requests for one key are answered in their order.
+    let slots = calls.chunk_by(|a, b| a.root == b.root).map(|calls| {
+        let cluster = cluster.clone();
+        async move {
+            let mut answers = Vec::with_capacity(calls.len());
+            for call in calls {
+                answers.push(one(cluster.clone(), call, replicas).await?);
+            }
+            Ok(answers)
+        }
+    });
+    let answers: Result<Vec<_>, _> = join_all(slots).await.into_iter().collect();
+    answers.map(|slots| slots.concat()).map_err(|trouble| of_several(trouble, calls.len()))
 }
 
 async fn one(

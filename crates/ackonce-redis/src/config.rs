@@ -149,7 +149,11 @@ impl RedisConfig {
     /// Shows this certificate with its private key (both PEM) to the server.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn with_client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+    pub fn with_client_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
         self.client_certificate = Some((certificate.into(), key.into()));
         self
     }

@@ -55,7 +55,9 @@ impl Connection {
     /// One command to every server that takes writes; its name and answer.
     pub(crate) async fn ask_all(&mut self, cmd: &Cmd) -> RedisResult<Vec<(String, Value)>> {
         match self {
-            Self::Server(server) => Ok(vec![("the server".to_owned(), server.req_packed_command(cmd).await?)]),
+            Self::Server(server) => {
+                Ok(vec![("the server".to_owned(), server.req_packed_command(cmd).await?)])
+            }
             #[cfg(feature = "cluster")]
             Self::Cluster(cluster) => cluster::ask_all(cluster, cmd).await,
         }
@@ -97,9 +99,10 @@ pub(crate) fn certificates(config: &RedisConfig) -> Option<redis::TlsCertificate
         return None;
     }
     Some(redis::TlsCertificates {
-        client_tls: config.client_certificate.clone().map(|(client_cert, client_key)| {
-            redis::ClientTlsConfig { client_cert, client_key }
-        }),
+        client_tls: config
+            .client_certificate
+            .clone()
+            .map(|(client_cert, client_key)| redis::ClientTlsConfig { client_cert, client_key }),
         root_cert: config.root_certificate.clone(),
     })
 }
@@ -157,7 +160,10 @@ pub(crate) fn wait(replicas: Replicas) -> Cmd {
 }
 
 /// `WAIT` answers how many replicas have it; it is no error to Redis if they are too few.
-pub(crate) fn enough(replicas: Option<Replicas>, confirmed: Option<Value>) -> std::result::Result<(), Trouble> {
+pub(crate) fn enough(
+    replicas: Option<Replicas>,
+    confirmed: Option<Value>,
+) -> std::result::Result<(), Trouble> {
     let Some(replicas) = replicas else { return Ok(()) };
     match confirmed {
         Some(Value::Int(n)) if n >= i64::from(replicas.count) => Ok(()),

@@ -88,6 +88,16 @@ fn judge(error: &RedisError) -> (ErrorKind, &'static str) {
             (K::Unavailable, "the server takes no more connections")
         }
         _ if error.to_string().contains("killed by user") => (K::Unavailable, "the script was killed"),
+        // Of a command in a script: Redis 7.0 says the one, later ones and Valkey the other.
+        _ if ["user executing the script", "ACL failure in script"]
+            .iter()
+            .any(|s| error.to_string().contains(s)) =>
+        {
+            (K::Config, "the user may not do that; the README lists what it needs")
+        }
+        _ if error.to_string().contains("non local key") => {
+            (K::Unavailable, "the cluster is moving this slot to another node")
+        }
         _ => (K::Protocol, "the server cannot do what it was asked"),
     }
 }
@@ -114,6 +124,9 @@ mod tests {
             ("WRONGTYPE Operation against a key script: x, on @user_script:3.", K::Corrupt, R::Never),
             ("OOM command not allowed script: x, on @user_script:3.", K::Full, R::Unknown),
             ("ERR something script: x, on @user_script:3.", K::Protocol, R::Unknown),
+            ("ERR The user executing the script can't run this command script: x", K::Config, R::Never),
+            ("ERR ACL failure in script: User app has no permissions", K::Config, R::Never),
+            ("ERR Script attempted to access a non local key in a cluster node", K::Unavailable, R::Unknown),
             ("MOVED 3999 127.0.0.1:6381", K::Config, R::Never),
         ];
         for (line, kind, repeat) in cases {

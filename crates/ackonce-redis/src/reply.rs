@@ -27,7 +27,8 @@ impl<'a> Reply<'a> {
     }
 
     pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| misread("an answer was cut short"))?;
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or_else(|| misread("an answer was cut short"))?;
         self.rest = rest;
         Ok(taken)
     }

@@ -8,11 +8,11 @@ use ackonce::{
 };
 use async_trait::async_trait;
 
+use crate::RedisConfig;
 use crate::address::{self, Address};
 use crate::io::Io;
 use crate::link::Link;
 use crate::requests::{Request, body_len};
-use crate::RedisConfig;
 
 /// The longest outcome or reason that is stored, in bytes (16 MiB).
 pub const MAX_VALUE_LEN: usize = 16 << 20;
@@ -82,10 +82,7 @@ impl Deduplicator for RedisStore {
     }
 
     fn describe(&self) -> Description {
-        Description {
-            name: self.inner.link.address.name.clone(),
-            weaknesses: self.inner.link.weaknesses(),
-        }
+        Description { name: self.inner.link.address.name.clone(), weaknesses: self.inner.link.weaknesses() }
     }
 }
 

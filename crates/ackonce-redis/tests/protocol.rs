@@ -7,15 +7,14 @@ mod common;
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Lease, MemoryStore, Note, Record,
-    Settle, Settlement, Tended, Token,
+    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, MemoryStore, Note,
+    Record, Settle, Settlement, Tended, Token,
 };
 use common::{HOUR, key};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const KEYS: usize = 4;
 const STEPS: usize = 2000;
 
 /// A lease as each of the two gave it.
@@ -55,6 +54,7 @@ fn action(rng: &mut impl Rng) -> Settle {
 struct Pair {
     memory: MemoryStore,
     redis: ackonce_redis::RedisStore,
+    keys: Vec<Key>,
     rng: SmallRng,
     /// Of each key: the attempts made so far.
     tokens: Vec<Vec<Token>>,
@@ -62,8 +62,13 @@ struct Pair {
 }
 
 impl Pair {
+    /// The more keys, the larger the batches.
+    fn batch(&mut self) -> usize {
+        self.rng.random_range(1..4 + self.keys.len() / 10)
+    }
+
     async fn claim(&mut self) {
-        let requests: Vec<_> = (0..self.rng.random_range(1..4)).map(|_| self.request()).collect();
+        let requests: Vec<_> = (0..self.batch()).map(|_| self.request()).collect();
         let expected = self.memory.claim(&requests).await.unwrap();
         let answers = self.redis.claim(&requests).await.unwrap();
         for ((request, expected), answer) in requests.iter().zip(expected).zip(answers) {
@@ -71,7 +76,8 @@ impl Pair {
                 (Claimed::Acquired(memory), Claimed::Acquired(redis)) => {
                     assert_eq!((memory.attempt, memory.previous), (redis.attempt, redis.previous));
                     let both = Both { memory: memory.clone(), redis: redis.clone() };
-                    self.leases[index(request)].push(both);
+                    let n = self.keys.iter().position(|key| *key == request.key).unwrap();
+                    self.leases[n].push(both);
                 }
                 (Claimed::Busy { free_in: a }, Claimed::Busy { free_in: b }) => {
                     assert!(a.abs_diff(*b) < Duration::from_secs(60), "busy for {a:?} and {b:?}");
@@ -85,7 +91,7 @@ impl Pair {
     }
 
     fn request(&mut self) -> ClaimRequest {
-        let n = self.rng.random_range(0..KEYS);
+        let n = self.rng.random_range(0..self.keys.len());
         let old = self.tokens[n].len();
         let token = match self.rng.random_ratio(1, 4) && old > 0 {
             true => self.tokens[n][self.rng.random_range(0..old)],
@@ -93,13 +99,13 @@ impl Pair {
         };
         self.tokens[n].push(token);
         let (lease, window) = (span(&mut self.rng), span(&mut self.rng));
-        ClaimRequest { key: key(n), token, lease, window, fingerprint: print(&mut self.rng) }
+        ClaimRequest { key: self.keys[n].clone(), token, lease, window, fingerprint: print(&mut self.rng) }
     }
 
     async fn settle(&mut self) {
         let mut chosen = Vec::new();
-        for _ in 0..self.rng.random_range(1..4) {
-            let n = self.rng.random_range(0..KEYS);
+        for _ in 0..self.batch() {
+            let n = self.rng.random_range(0..self.keys.len());
             // Mostly the latest: an older one is lost.
             let old = self.rng.random_ratio(1, 4);
             let back = if old { self.rng.random_range(0..=self.leases[n].len()) } else { 1 };
@@ -117,27 +123,27 @@ impl Pair {
     }
 
     async fn tend(&mut self) {
-        let n = self.rng.random_range(0..KEYS);
+        let n = self.rng.random_range(0..self.keys.len());
         let note = Note { actor: "test".into(), reason: "chance".into() };
         let (expected, answer) = if self.rng.random() {
-            (self.memory.forget(&key(n), &note).await, self.redis.forget(&key(n), &note).await)
+            (self.memory.forget(&self.keys[n], &note).await, self.redis.forget(&self.keys[n], &note).await)
         } else {
-            let answer = self.redis.redrive(&key(n), &note).await;
+            let answer = self.redis.redrive(&self.keys[n], &note).await;
             if matches!(answer, Ok(Tended::Yes)) {
                 // A settled row keeps no more of its token than proves its settlement: once redriven, it does
                 // not know the attempt it came from. Here that is not heard of again.
                 self.tokens[n].clear();
                 self.leases[n].clear();
             }
-            (self.memory.redrive(&key(n), &note).await, answer)
+            (self.memory.redrive(&self.keys[n], &note).await, answer)
         };
         assert_eq!(answer.unwrap(), expected.unwrap());
     }
 
     async fn look(&mut self) {
-        for n in 0..KEYS {
-            let expected = self.memory.get(&key(n)).await.unwrap();
-            let found = self.redis.get(&key(n)).await.unwrap();
+        for n in 0..self.keys.len() {
+            let expected = self.memory.get(&self.keys[n]).await.unwrap();
+            let found = self.redis.get(&self.keys[n]).await.unwrap();
             assert_eq!(found.as_ref().map(common_part), expected.as_ref().map(common_part), "key {n}");
         }
         let (expected, found) = (self.memory.stats().await.unwrap(), self.redis.stats().await.unwrap());
@@ -146,22 +152,18 @@ impl Pair {
     }
 }
 
-fn index(request: &ClaimRequest) -> usize {
-    std::str::from_utf8(request.key.id()).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn random_steps_are_answered_as_the_protocol_says() {
+async fn random_steps(keys: Vec<Key>) {
     let seed = std::env::var("ACKONCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("ACKONCE_TEST_SEED={seed}");
-    let Some(redis) = common::store().await else { return };
+    let redis = or_return!(common::store().await);
     let mut pair = Pair {
         memory: MemoryStore::new(),
         redis,
         rng: SmallRng::seed_from_u64(seed),
-        tokens: vec![Vec::new(); KEYS],
-        leases: vec![Vec::new(); KEYS],
+        tokens: vec![Vec::new(); keys.len()],
+        leases: vec![Vec::new(); keys.len()],
+        keys,
     };
     for step in 0..STEPS {
         match pair.rng.random_range(0..20) {
@@ -177,4 +179,15 @@ async fn random_steps_are_answered_as_the_protocol_says() {
         }
     }
     pair.look().await;
+}
+
+#[tokio::test]
+async fn random_steps_are_answered_as_the_protocol_says() {
+    random_steps((0..4).map(key).collect()).await;
+}
+
+/// The same in buckets that are split and tidied meanwhile.
+#[tokio::test]
+async fn random_steps_in_a_crowd_are_answered_as_the_protocol_says() {
+    random_steps(common::crowd(300)).await;
 }

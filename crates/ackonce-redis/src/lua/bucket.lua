@@ -22,6 +22,12 @@ local function deadline_of(meta)
     return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
+-- While a cluster moves a slot, a key that is not here may still be at the other node, and the server would let a
+-- script take it for absent. Asked about two keys of which one is missing, it refuses, and the script fails.
+local function must_not_be_elsewhere(root, key)
+    if key ~= root then call('EXISTS', root, key) end
+end
+
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
 -- where there is none. Where that cannot be told: nil, and the answer to give instead. Without a secret, the
 -- field was listed.
@@ -30,7 +36,10 @@ local function find(root, field, secret)
     while true do
         local found = call('HMGET', key, '', field)
         local meta, row = found[1], found[2]
-        if not meta then return key, depth end
+        if not meta then
+            must_not_be_elsewhere(root, key)
+            return key, depth
+        end
         if #meta ~= META_LENGTH or row and not is_known(row) then return nil, 'V' end
         local kind = byte(meta)
         -- A row that is there was filed with this secret.
@@ -150,6 +159,7 @@ end
 local function record(word, root, field, row)
     if not has_body(row) then return word .. char(#row) .. row .. '\0\0\0\0' end
     local body = call('GET', body_key(root, field))
+    if not body then must_not_be_elsewhere(root, body_key(root, field)) end
     if not body or sub(body, 1, 8) ~= sub(row, 27, 34) then return 'X' end
     return word .. char(#row) .. row .. pack('>I4', #body - 7) .. sub(body, 9)
 end

@@ -5,7 +5,7 @@
 -- V of a newer version.
 
 -- Calls visit(key, depth, deadline, secret, entries) for each leaf; whether all of it was understood.
-local function walk(key, depth, visit)
+local function walk(root, key, depth, visit)
     local entries = call('HGETALL', key)
     local meta
     for i = 1, #entries, 2 do
@@ -15,7 +15,10 @@ local function walk(key, depth, visit)
             return false
         end
     end
-    if not meta then return #entries == 0 end
+    if not meta then
+        must_not_be_elsewhere(root, key)
+        return #entries == 0
+    end
     if #meta ~= META_LENGTH then return false end
     local kind, deadline, _, _, own = parse(META, meta)
     if kind == LEAF then
@@ -24,7 +27,7 @@ local function walk(key, depth, visit)
     end
     if kind ~= SPLIT then return false end
     for bits = 0, 3 do
-        if not walk(child(key, depth, bits), depth + 1, visit) then return false end
+        if not walk(root, child(key, depth, bits), depth + 1, visit) then return false end
     end
     return true
 end
@@ -38,7 +41,7 @@ end
 
 local function list(root, only)
     local rows = {}
-    local understood = walk(root, 0, function(_, _, _, _, entries)
+    local understood = walk(root, root, 0, function(_, _, _, _, entries)
         each_live(entries, function(field, row)
             if only == '' or state_of(row) == byte(only) then rows[#rows + 1] = field .. char(#row) .. row end
         end)
@@ -52,7 +55,7 @@ local function count(root)
         local own = bytes and redis.pcall('MEMORY', 'USAGE', key)
         bytes = type(own) == 'number' and bytes + own or own == false and bytes or nil
     end
-    local understood = walk(root, 0, function(key, _, _, _, entries)
+    local understood = walk(root, root, 0, function(key, _, _, _, entries)
         weigh(key)
         each_live(entries, function(field, row)
             counts[state_of(row)] = counts[state_of(row)] + 1
@@ -66,7 +69,7 @@ end
 
 local function sweep(root)
     local dropped, seen = 0, 0
-    local understood = walk(root, 0, function(...)
+    local understood = walk(root, root, 0, function(...)
         local dead, rows = tidy(...)
         dropped, seen = dropped + dead, seen + rows
     end)

@@ -1,68 +1,93 @@
 //! What the tests share.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+mod server;
 
 use std::time::Duration;
 
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Key, Lease, Scope, Settle, Settled, Settlement,
-    Token,
+    ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Key, Lease, Repeat, Scope, Settle,
+    Settled, Settlement, Token,
 };
 use ackonce_redis::{RedisConfig, RedisStore};
+pub use server::{Server, free_port, until};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// The server the tests were given, or `None`, said loudly.
-pub fn server() -> Option<String> {
-    if let Ok(url) = std::env::var("ACKONCE_TEST_REDIS") {
-        return Some(url);
+/// Says so, loudly, or fails where CI requires the servers.
+pub fn not_tested(why: &str) {
+    assert!(std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"), "{why}: run scripts/test");
+    eprintln!("NOT TESTED: redis ({why}; run scripts/test)");
+}
+
+/// Ends the test where there is no server, which was said loudly.
+#[macro_export]
+macro_rules! or_return {
+    ($place:expr) => {
+        match $place {
+            Some(place) => place,
+            None => return,
+        }
+    };
+}
+
+/// The URL of the server the tests were given.
+pub fn url() -> Option<String> {
+    let url = std::env::var("ACKONCE_TEST_REDIS").ok();
+    if url.is_none() {
+        not_tested("ACKONCE_TEST_REDIS is not set");
     }
-    assert!(
-        std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-        "ACKONCE_TEST_REDIS is not set: run this through scripts/test"
-    );
-    eprintln!("NOT TESTED: redis (ACKONCE_TEST_REDIS is not set; run scripts/test)");
-    None
+    url
 }
 
 /// A place in that server that no other test and no earlier run uses.
 pub fn config() -> Option<RedisConfig> {
-    server().map(|url| RedisConfig::new(url).with_prefix(format!("test-{:032x}", rand())))
+    Some(RedisConfig::new(url()?).with_prefix(name()))
 }
 
-pub fn rand() -> u128 {
-    u128::from_be_bytes(Token::random().0)
+/// A prefix that nobody else has.
+pub fn name() -> String {
+    format!("test-{:032x}", u128::from_be_bytes(Token::random().0))
 }
 
 pub async fn store() -> Option<RedisStore> {
     Some(config()?.connect().await.unwrap())
 }
 
-/// A connection beside the store's.
-pub async fn beside() -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(server().unwrap()).unwrap();
+/// A connection that waits for answers as long as it takes.
+pub async fn patient(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
-}
-
-/// One command, in words.
-pub async fn say<T: redis::FromRedisValue>(words: &[&str]) -> redis::RedisResult<T> {
-    let mut cmd = redis::Cmd::new();
-    words.iter().for_each(|word| {
-        cmd.arg(word);
-    });
-    cmd.query_async(&mut beside().await).await
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&patient).await
 }
 
 pub fn key(id: impl std::fmt::Display) -> Key {
     Scope::new("orders/charge").unwrap().key(id.to_string()).unwrap()
 }
 
+/// So many keys of one tag, at most 450: the first 14 bits of their digests are the same. Their IDs are the first
+/// numbers of which that is so.
+pub fn crowd(count: usize) -> Vec<Key> {
+    let tag = |key: &Key| u16::from_be_bytes([key.digest()[0], key.digest()[1]]) >> 2;
+    let keys: Vec<_> = include_str!("crowd.txt").split_whitespace().map(key).take(count).collect();
+    assert!(keys.len() == count && keys.iter().all(|key| tag(key) == tag(&keys[0])));
+    keys
+}
+
 pub fn request(id: impl std::fmt::Display) -> ClaimRequest {
-    ClaimRequest { key: key(id), token: Token::random(), lease: HOUR, window: HOUR, fingerprint: None }
+    request_for(&key(id))
+}
+
+pub fn request_for(key: &Key) -> ClaimRequest {
+    ClaimRequest { key: key.clone(), token: Token::random(), lease: HOUR, window: HOUR, fingerprint: None }
 }
 
 pub async fn acquire(store: &dyn Deduplicator, request: ClaimRequest) -> Lease {
-    match store.claim_one(request).await.unwrap() {
+    acquired(store.claim_one(request).await.unwrap())
+}
+
+pub fn acquired(answer: Claimed) -> Lease {
+    match answer {
         Claimed::Acquired(lease) => lease,
         other => panic!("not acquired: {other:?}"),
     }
@@ -78,4 +103,11 @@ pub async fn complete(store: &dyn Deduplicator, lease: &Lease) {
 
 pub async fn is_done(store: &dyn Deduplicator, id: impl std::fmt::Display) -> bool {
     matches!(store.claim_one(request(id)).await.unwrap(), Claimed::Done(_))
+}
+
+/// The kind of an error, and what it says of a repeat.
+pub fn error<T: std::fmt::Debug>(answer: ackonce::Result<T>) -> (ErrorKind, Repeat) {
+    let error = answer.unwrap_err();
+    println!("{error}");
+    (error.kind(), error.repeat())
 }

@@ -1,0 +1,207 @@
+//! What a server refuses is an error that says so, never an answer, and over when the trouble is.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind as K, Inspect, Repeat as R, Settled};
+use ackonce_redis::{RedisConfig, Replicas, Unsafe};
+use common::{Server, acquire, acquired, complete, done, error, is_done, request, until};
+
+/// Looks at the server with every request.
+fn watchful(config: RedisConfig) -> RedisConfig {
+    config.with_check_interval(Duration::ZERO)
+}
+
+#[tokio::test]
+async fn without_memory_nothing_is_claimed_and_what_was_claimed_is_settled() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let lease = acquire(&store, request("held")).await;
+    server.set("maxmemory", &server.info("used_memory").await).await;
+    let mut taken = Vec::new();
+    let refused = loop {
+        match store.claim_one(request(taken.len())).await {
+            Ok(answer) => taken.push(acquired(answer)),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.kind(), refused.repeat()), (K::Full, R::Safe), "{refused}");
+    complete(&store, &lease).await;
+    server.set("maxmemory", "0").await;
+    for lease in &taken {
+        complete(&store, lease).await;
+    }
+    acquire(&store, request(taken.len())).await;
+    assert!(is_done(&store, "held").await);
+}
+
+#[tokio::test]
+async fn at_the_memory_limit_what_expired_makes_room() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let keys = common::crowd(30);
+    let window = Duration::from_millis(1);
+    let shorter = |key| ackonce::ClaimRequest { lease: window, window, ..common::request_for(key) };
+    // One that lives keeps their bucket from being dropped whole.
+    acquire(&store, common::request_for(&keys[0])).await;
+    store.claim(&keys[1..].iter().map(shorter).collect::<Vec<_>>()).await.unwrap();
+    until("they have expired", async || store.list(&all()).await.unwrap().entries.len() == 1).await;
+    server.set("maxmemory", "1").await;
+    assert_eq!(error(store.claim_one(common::request_for(&keys[1])).await), (K::Full, R::Safe));
+    assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left to sweep");
+}
+
+fn all() -> ackonce::Query {
+    ackonce::Query { state: None, limit: 100, after: None }
+}
+
+#[tokio::test]
+async fn an_evicting_server_is_refused_or_listed() {
+    let server = or_return!(Server::start(&[]).await);
+    let strict = watchful(server.config()).connect().await.unwrap();
+    let lenient = watchful(server.config()).with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let lease = acquire(&strict, request(1)).await;
+    assert_eq!(strict.describe().weaknesses, Vec::<String>::new());
+
+    server.set("maxmemory", "100mb").await;
+    server.set("maxmemory-policy", "allkeys-lru").await;
+    assert_eq!(error(strict.claim_one(request(2)).await), (K::Config, R::Never));
+    assert_eq!(error(strict.settle_one(done(&lease)).await), (K::Config, R::Never));
+    assert_eq!(error(server.config().connect().await), (K::Config, R::Never));
+    acquire(&lenient, request(2)).await;
+    let weaknesses = lenient.describe().weaknesses;
+    assert!(weaknesses.len() == 1 && weaknesses[0].contains("allkeys-lru"), "{weaknesses:?}");
+
+    server.set("maxmemory-policy", "noeviction").await;
+    complete(&strict, &lease).await;
+    acquire(&lenient, request(3)).await;
+    assert_eq!(lenient.describe().weaknesses, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_server_that_forgets_at_restart_says_so() {
+    let server = or_return!(Server::start(&["--appendonly", "no"]).await);
+    let weaknesses = server.config().connect().await.unwrap().describe().weaknesses;
+    assert!(weaknesses.len() == 1 && weaknesses[0].contains("appendonly no"), "{weaknesses:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_takes_nothing() {
+    let (Some(old), Some(new)) = (Server::start(&[]).await, Server::start(&[]).await) else { return };
+    let store = old.config().connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    old.say::<()>(&format!("REPLICAOF 127.0.0.1 {}", new.port)).await.unwrap();
+    assert_eq!(error(store.claim_one(request(2)).await), (K::ReadOnly, R::Safe));
+    assert_eq!(error(store.settle_one(done(&lease)).await), (K::ReadOnly, R::Safe));
+    assert_eq!(error(old.config().connect().await), (K::ReadOnly, R::Safe));
+    assert_eq!(error(old.config().with_unsafe(Unsafe::Downgrade).connect().await), (K::ReadOnly, R::Safe));
+    // Its own records went when it copied those of its primary: that is what a failover may do.
+    old.say::<()>("REPLICAOF NO ONE").await.unwrap();
+    acquire(&store, request(2)).await;
+}
+
+#[tokio::test]
+async fn a_loading_server_is_waited_for() {
+    let mut server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    let mut fill = redis::cmd("EVAL");
+    fill.arg("for n = 1, 200000 do redis.call('SET', 'filler-' .. n, n) end").arg(0);
+    fill.query_async::<()>(&mut server.beside().await.unwrap()).await.unwrap();
+    // So many microseconds for each command that it loads; every 1024 it answers who has asked.
+    server.crash_and_start(&["--key-load-delay", "100"]);
+    until("it is up and loads", async || {
+        let ping = server.say::<String>("PING").await;
+        ping.is_err_and(|e| e.code() == Some("LOADING"))
+    })
+    .await;
+    // The first one may find that the connection is gone.
+    assert_eq!(error(store.claim_one(request(2)).await).0, K::Unavailable);
+    assert_eq!(error(store.claim_one(request(2)).await), (K::Unavailable, R::Safe));
+    assert_eq!(error(store.settle_one(done(&lease)).await), (K::Unavailable, R::Safe));
+    assert_eq!(error(server.config().connect().await), (K::Unavailable, R::Safe));
+    server.crash();
+    server.wait_until_up().await;
+    complete(&store, &lease).await;
+    acquire(&store, request(2)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_an_error_and_safe_to_ask_again() {
+    let mut server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    let nowhere = RedisConfig::new(format!("redis://127.0.0.1:{}/", common::free_port()));
+    assert_eq!(error(nowhere.connect().await), (K::Unavailable, R::Safe));
+    server.crash();
+    server.wait_until_up().await;
+    // It was not told that the connection is gone; either it finds out with this request, or found out before.
+    match store.claim_one(request(2)).await {
+        Ok(answer) => drop(acquired(answer)),
+        Err(error) => assert_eq!(error.kind(), K::Unavailable, "{error}"),
+    }
+    complete(&store, &lease).await;
+}
+
+#[tokio::test]
+async fn a_server_busy_with_a_script_is_waited_for() {
+    let server = or_return!(Server::start(&["--busy-reply-threshold", "20"]).await);
+    let store = server.config().connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    let endless = tokio::spawn({
+        let mut beside = server.beside().await.unwrap();
+        async move { redis::cmd("EVAL").arg("while true do end").arg(0).query_async::<()>(&mut beside).await }
+    });
+    until("it is busy", async || server.say::<String>("PING").await.is_err_and(|e| e.code() == Some("BUSY")))
+        .await;
+    assert_eq!(error(store.claim_one(request(2)).await), (K::Unavailable, R::Safe));
+    assert_eq!(error(store.settle_one(done(&lease)).await), (K::Unavailable, R::Safe));
+    assert_eq!(error(server.config().connect().await), (K::Unavailable, R::Safe));
+    server.say::<()>("SCRIPT KILL").await.unwrap();
+    endless.await.unwrap().unwrap_err();
+    complete(&store, &lease).await;
+    acquire(&store, request(2)).await;
+}
+
+#[tokio::test]
+async fn too_few_replicas_leave_it_unknown() {
+    let primary = or_return!(Server::start(&[]).await);
+    let of = format!("127.0.0.1 {}", primary.port);
+    let replica = or_return!(Server::start(&["--replicaof", &of]).await);
+    until("it replicates", async || replica.info("master_link_status").await == "up").await;
+    let replicas = Replicas { count: 1, timeout: Duration::from_millis(200) };
+    let store = primary.config().with_replicas(replicas).connect().await.unwrap();
+    assert!(store.describe().weaknesses[0].contains("failover"), "{:?}", store.describe());
+
+    replica.pause();
+    let claim = request(1);
+    assert_eq!(error(store.claim_one(claim.clone()).await), (K::Unavailable, R::Unknown));
+    replica.resume();
+    let lease = acquire(&store, claim).await;
+    assert_eq!(lease.attempt, 1, "the same claim is answered as the first time");
+
+    replica.pause();
+    assert_eq!(error(store.settle_one(done(&lease)).await), (K::Unavailable, R::Unknown));
+    replica.resume();
+    assert_eq!(store.settle_one(done(&lease)).await.unwrap(), Settled::Yes);
+    assert!(matches!(store.claim_one(request(1)).await.unwrap(), Claimed::Done(_)));
+}
+
+#[tokio::test]
+async fn what_is_no_record_is_never_taken_for_one() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    acquire(&store, request(1)).await;
+    let bucket: Vec<String> = server.say("KEYS ackonce:{*").await.unwrap();
+    server.say::<()>(&format!("SET {} something", bucket[0])).await.unwrap();
+    assert_eq!(error(store.claim_one(request(1)).await), (K::Corrupt, R::Never));
+    server.say::<()>(&format!("DEL {}", bucket[0])).await.unwrap();
+    server.say::<()>(&format!("HSET {} whatever 1", bucket[0])).await.unwrap();
+    server
+        .say::<()>(&format!("EVAL redis.call('HSET',KEYS[1],'','\\9newer') 1 {}", bucket[0]))
+        .await
+        .unwrap();
+    assert_eq!(error(store.claim_one(request(1)).await), (K::NewerSchema, R::Never));
+}
