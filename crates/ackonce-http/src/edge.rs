@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Delivery, Handler, Job, Receipt, Runner, Unsettled, Why};
+use futures_util::poll;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -81,7 +83,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
         }
     }
 
-    /// Takes a delivery through its whole life ([`Runner::process`]) in a task of its own, and waits for it.
+    /// Takes a delivery through its whole life ([`Runner::process`]), in a task of its own once it has to wait for anything.
     /// Dropping this future stops the waiting, not the work.
     ///
     /// A crash leaves a claim that lapses with its lease; the sender's next try then runs.
@@ -90,13 +92,18 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     /// [`Refused`]: not settled, so the sender must not be told that it was.
     pub async fn process(&self, job: Job<D>) -> Result<Receipt<D>, Refused<D>> {
         let Ok(room) = self.room.clone().try_acquire_owned() else { return Err(Refused::Full) };
-        let runner = self.runner.clone();
-        let task = self.tasks.spawn(async move {
+        let (runner, token) = (self.runner.clone(), self.tasks.token());
+        let mut work = Box::pin(async move {
             let settled = runner.process(job).await;
-            drop(room);
+            drop((room, token));
             settled
         });
-        match task.await {
+        // What ends at once needs no task: neither its store nor its handler waits for anything. There is no await
+        // between this and the task, so nobody can drop it in between.
+        if let Poll::Ready(settled) = poll!(&mut work) {
+            return settled.map_err(Refused::Unsettled);
+        }
+        match tokio::spawn(work).await {
             Ok(settled) => settled.map_err(Refused::Unsettled),
             // A panic outside the handler (the runner catches those inside), or a runtime that ends.
             Err(_) => Err(Refused::Broken),

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod body;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod edge;
 mod future;
 mod key;

@@ -15,10 +15,9 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
-
-use crate::key::IDEMPOTENCY_KEY;
 
 /// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -88,25 +87,7 @@ impl StoredResponse {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let (body, kept) = match &self.body {
-            Kept::Whole(body) => (body.as_ref(), None),
-            Kept::Streamed => (&b""[..], Some(Missing::Streamed)),
-            Kept::TooLarge => (&b""[..], Some(Missing::TooLarge)),
-        };
-        let head = Head {
-            version: VERSION,
-            status: self.status.as_u16(),
-            headers: self.headers.iter().map(|(n, v)| (n.as_str().into(), latin1(v.as_bytes()))).collect(),
-            body: body.len(),
-            window_ms: u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX),
-            kept,
-        };
-        let mut out = Vec::with_capacity(body.len() + 256);
-        // Writing numbers and text to memory cannot fail; what it wrote would not decode.
-        let _ = serde_json::to_writer(&mut out, &head);
-        out.push(b'\n');
-        out.extend_from_slice(body);
-        out.into()
+        write(self.status, self.headers.iter(), &self.body, self.window)
     }
 
     /// Reads what [`encode`](Self::encode) wrote. Everything is checked again: a store may be older, newer or
@@ -147,6 +128,39 @@ impl StoredResponse {
     }
 }
 
+/// The record of an answer that is to be kept.
+pub(crate) fn encode(head: &Parts, body: &Kept, cookies: Cookies, window: Duration) -> Bytes {
+    let empty = matches!(body, Kept::Whole(bytes) if bytes.is_empty());
+    write(head.status, kept(&head.headers, cookies, empty), body, window)
+}
+
+fn write<'a>(
+    status: StatusCode,
+    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    body: &Kept,
+    window: Duration,
+) -> Bytes {
+    let (body, kept) = match body {
+        Kept::Whole(body) => (body.as_ref(), None),
+        Kept::Streamed => (&b""[..], Some(Missing::Streamed)),
+        Kept::TooLarge => (&b""[..], Some(Missing::TooLarge)),
+    };
+    let head = Head {
+        version: VERSION,
+        status: status.as_u16(),
+        headers: headers.map(|(n, v)| (n.as_str().into(), latin1(v.as_bytes()))).collect(),
+        body: body.len(),
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        kept,
+    };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    // Writing numbers and text to memory cannot fail; what it wrote would not decode.
+    let _ = serde_json::to_writer(&mut out, &head);
+    out.push(b'\n');
+    out.extend_from_slice(body);
+    out.into()
+}
+
 /// The version alone, so that a newer format need not be understood to be recognised.
 fn version(record: &[u8]) -> Option<u64> {
     let rest = record.strip_prefix(MAGIC)?;
@@ -169,33 +183,31 @@ fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// Which headers are kept: all but those of the connection, `Date`, what the layer adds itself, and cookies
 /// unless asked for.
-pub(crate) fn keep(headers: &HeaderMap, cookies: Cookies, body_is_empty: bool) -> HeaderMap {
+fn kept(
+    headers: &HeaderMap,
+    cookies: Cookies,
+    body_is_empty: bool,
+) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let named: Vec<&str> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(',').map(str::trim))
         .collect();
-    let hop = |name: &HeaderName| {
-        [CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
-            || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-            || named.iter().any(|n| n.eq_ignore_ascii_case(name.as_str()))
-    };
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let dropped = *name == DATE
-            || *name == IDEMPOTENCY_KEY
-            || *name == REPLAYED
-            // It follows from the body; but a 304 and an answer to HEAD tell the length of one that is not there.
-            || (*name == CONTENT_LENGTH && !body_is_empty)
-            || (*name == SET_COOKIE && cookies == Cookies::Dropped)
-            || hop(name);
-        if !dropped {
-            kept.append(name.clone(), value.clone());
+    headers.iter().filter(move |(name, _)| match **name {
+        CONNECTION | PROXY_AUTHENTICATE | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | DATE => false,
+        // It follows from the body; but a 304 and an answer to HEAD tell the length of one that is not there.
+        CONTENT_LENGTH => body_is_empty,
+        SET_COOKIE => cookies == Cookies::Kept,
+        _ => {
+            let name = name.as_str();
+            !OURS.contains(&name) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name))
         }
-    }
-    kept
+    })
 }
+
+/// Hop-by-hop headers without a constant of their own, and those that the layer adds itself.
+const OURS: [&str; 4] = ["keep-alive", "proxy-connection", "idempotency-key", "idempotent-replayed"];
 
 /// Whether `Set-Cookie` is kept and replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -292,10 +304,10 @@ mod tests {
         for (name, value) in all {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let names = |kept: HeaderMap| kept.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(keep(&headers, Cookies::Dropped, false)), ["etag"]);
-        let with_cookies = keep(&headers, Cookies::Kept, true);
-        assert_eq!(names(with_cookies), ["set-cookie", "set-cookie", "content-length", "etag"]);
+        let names =
+            |cookies, empty| kept(&headers, cookies, empty).map(|(n, _)| n.as_str()).collect::<Vec<_>>();
+        assert_eq!(names(Cookies::Dropped, false), ["etag"]);
+        assert_eq!(names(Cookies::Kept, true), ["set-cookie", "set-cookie", "content-length", "etag"]);
     }
 
     proptest! {

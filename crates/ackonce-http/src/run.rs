@@ -1,7 +1,6 @@
 //! One request as the runner sees it: a delivery whose handler calls the inner service.
 
 use std::any::Any;
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use tower_service::Service;
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 use crate::options::Options;
-use crate::record::{Kept, StoredResponse, keep};
+use crate::record::{Kept, encode};
 use crate::response::{Gathered, ResponseBody, gather};
 
 /// How often a run that may lose its lease looks whether it was marked.
@@ -69,10 +68,10 @@ pub(crate) enum Ended<B, E> {
     Cancelled,
 }
 
-/// One request with everything a run of it needs; there may be more than one run.
+/// One request with everything its run needs. It runs once: after a run that was cancelled its client is told, and
+/// may send it again.
 pub(crate) struct Call<S, Q, B, E> {
-    pub(crate) service: Mutex<S>,
-    pub(crate) head: Parts,
+    pub(crate) start: Mutex<Option<(S, Parts)>>,
     pub(crate) body: Bytes,
     /// The body as the inner service takes it.
     pub(crate) request_body: fn(Bytes) -> Q,
@@ -114,8 +113,11 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     async fn run(&self, cx: Context) -> Answer {
+        let Some((service, head)) = lock(&self.start).take() else {
+            return Err(Failure::infrastructure("this arrival of the request has run"));
+        };
         let operation = Operation::new(self.key.clone(), cx.clone());
-        let called = AssertUnwindSafe(self.call(operation.clone())).catch_unwind();
+        let called = AssertUnwindSafe(self.call(service, head, operation.clone())).catch_unwind();
         // Not renewed for two thirds of the lease. Others may go on hoping; what must not run again is recorded.
         let lapsing = async {
             cx.cancelled().await;
@@ -153,19 +155,14 @@ where
 }
 
 impl<S, Q, B, E> Call<S, Q, B, E> {
-    async fn call(&self, operation: Operation) -> Gave<B, E>
+    async fn call(&self, mut service: S, head: Parts, operation: Operation) -> Gave<B, E>
     where
         S: Service<Request<Q>, Response = Response<B>, Error = E>,
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        let mut request = Request::from_parts(self.head.clone(), (self.request_body)(self.body.clone()));
+        let mut request = Request::from_parts(head, (self.request_body)(self.body.clone()));
         request.extensions_mut().insert(operation);
-        // Ready at once for the first run: the layer was polled for it.
-        if let Err(error) = poll_fn(|cx| lock(&self.service).poll_ready(cx)).await {
-            return Gave::Error(error);
-        }
-        let response = lock(&self.service).call(request);
-        let (head, body) = match response.await {
+        let (head, body) = match service.call(request).await {
             Ok(response) => response.into_parts(),
             Err(error) => return Gave::Error(error),
         };
@@ -187,7 +184,13 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
             }
         };
         let answer = if self.options.policy.keeps(head.status, &head.headers) {
-            Ok(Effect::from(self.stored(&head, &body).encode()))
+            let kept = match &body {
+                Gathered::Whole(bytes) => Kept::Whole(bytes.clone()),
+                Gathered::Streamed(_) => Kept::Streamed,
+                Gathered::TooLarge(_) => Kept::TooLarge,
+            };
+            let options = &self.options;
+            Ok(Effect::from(encode(&head, &kept, options.cookies, options.settings.window)))
         } else {
             // Its own doing: the handler has ended and says that it did not succeed. It does not count as an attempt.
             Err(Failure::infrastructure(format!("it answered {}, which is not kept", head.status)))
@@ -197,21 +200,6 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
             Gathered::Streamed(body) | Gathered::TooLarge(body) => body,
         };
         (Ended::Answered(Response::from_parts(head, body)), answer)
-    }
-
-    fn stored(&self, head: &http::response::Parts, body: &Gathered<B>) -> StoredResponse {
-        let body = match body {
-            Gathered::Whole(bytes) => Kept::Whole(bytes.clone()),
-            Gathered::Streamed(_) => Kept::Streamed,
-            Gathered::TooLarge(_) => Kept::TooLarge,
-        };
-        let empty = matches!(&body, Kept::Whole(bytes) if bytes.is_empty());
-        StoredResponse {
-            status: head.status,
-            headers: keep(&head.headers, self.options.cookies, empty),
-            body,
-            window: self.options.settings.window,
-        }
     }
 }
 

@@ -119,8 +119,7 @@ impl Shared {
         };
         let fingerprint = self.options.payload.fingerprint(head.uri.query().unwrap_or_default(), &body);
         let call = Arc::new(Call {
-            service: Mutex::new(service),
-            head,
+            start: Mutex::new(Some((service, head))),
             body,
             request_body: Q::from,
             key,

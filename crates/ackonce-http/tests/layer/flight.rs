@@ -131,13 +131,8 @@ async fn a_drain_waits_for_what_runs_and_refuses_what_is_new() {
     gate.started.notified().await;
     let layer = api.layer.clone();
     let drained = tokio::spawn(async move { layer.drain().await });
-    loop {
-        let answer = api.post("new", "{}").await;
-        if answer.status == 503 {
-            assert_eq!(answer.problem(), "shutting_down");
-            break;
-        }
-    }
+    tokio::task::yield_now().await;
+    assert_eq!(api.post("new", "{}").await.refusal(), (503, "shutting_down".into()));
     gate.go.notify_one();
     assert_eq!(running.await.unwrap().status, 201);
     assert_eq!(drained.await.unwrap(), 0);

@@ -1,0 +1,103 @@
+//! What an answer says about its operation.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+use crate::record::REPLAYED;
+
+/// What an answer says about its operation, by status and headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It was run for this request.
+    Fresh,
+    /// It was run for an earlier one, and this is what that was answered. To send it again changes nothing, be it a
+    /// success or a failure.
+    Replayed,
+    /// 409 with `Retry-After`: an earlier request is in progress; come again.
+    InProgress {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// 422: the key was used with another request body, or the request is not acceptable as it is.
+    Unprocessable,
+    /// 429, 502, 503, 504, or another 5xx or 408 that was not replayed: it may succeed if it is sent again with its key.
+    Unavailable {
+        /// How long to wait, if the server says.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Answer {
+    /// What this answer says.
+    ///
+    /// ```
+    /// use ackonce_http::client::Answer;
+    /// use http::{HeaderMap, StatusCode};
+    /// assert_eq!(Answer::of(StatusCode::CREATED, &HeaderMap::new()), Answer::Fresh);
+    /// ```
+    #[must_use]
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        if headers.get(REPLAYED).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")) {
+            return Self::Replayed;
+        }
+        let retry_after = retry_after(headers);
+        match (status, retry_after) {
+            (StatusCode::CONFLICT, Some(retry_after)) => Self::InProgress { retry_after },
+            (StatusCode::UNPROCESSABLE_ENTITY, _) => Self::Unprocessable,
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => {
+                Self::Unavailable { retry_after }
+            }
+            (status, _) if status.is_server_error() => Self::Unavailable { retry_after },
+            _ => Self::Fresh,
+        }
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Answer {
+        let headers = headers
+            .iter()
+            .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_str(v).unwrap()));
+        Answer::of(StatusCode::from_u16(status).unwrap(), &headers.collect())
+    }
+
+    #[test]
+    fn statuses_retry_after_and_the_replay_header_are_understood() {
+        let second = Duration::from_secs(1);
+        for (status, headers, expected) in [
+            (201, &[][..], Answer::Fresh),
+            (402, &[], Answer::Fresh),
+            (500, &[("idempotent-replayed", "true")], Answer::Replayed),
+            (409, &[("retry-after", "1")], Answer::InProgress { retry_after: second }),
+            (409, &[], Answer::Fresh),
+            (422, &[], Answer::Unprocessable),
+            (503, &[("retry-after", "1")], Answer::Unavailable { retry_after: Some(second) }),
+            (
+                503,
+                &[("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")],
+                Answer::Unavailable { retry_after: Some(Duration::ZERO) },
+            ),
+            (503, &[("retry-after", "soon")], Answer::Unavailable { retry_after: None }),
+            (503, &[("retry-after", "-1")], Answer::Unavailable { retry_after: None }),
+        ] {
+            assert_eq!(answer(status, headers), expected, "{status} {headers:?}");
+        }
+    }
+}

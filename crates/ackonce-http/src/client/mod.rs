@@ -1,0 +1,9 @@
+//! The other side: one key for each operation, whatever number of times it is sent.
+
+mod answer;
+mod key;
+mod middleware;
+
+pub use answer::Answer;
+pub use key::OperationKey;
+pub use middleware::IdempotencyKeys;
