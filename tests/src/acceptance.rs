@@ -1,17 +1,17 @@
 //! The acceptance run: one topic, three killed and paused consumers, an audit.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ackonce_sqlite::{SqliteStore, rusqlite};
 use ackonce_testkit::audit::{Audit, audit};
 use ackonce_testkit::crash::{Faults, Fleet, History};
 use ackonce_testkit::ledger::{Entry, Ledger};
 
+use crate::books::Books;
 use crate::kafka::{Kafka, publish};
 use crate::worker::binary;
 
@@ -66,7 +66,10 @@ pub async fn run(kafka: &Kafka, mode: &str, messages: usize, kills: usize, seed:
         db: dir.path().join("dedup.db"),
         ledger: dir.path().join("ledger.jsonl"),
     };
-    prepare(&plan);
+    let inbox = (mode == "inbox").then(|| Books::Sqlite(plan.db.clone()));
+    if let Some(books) = &inbox {
+        books.create().await;
+    }
     let published = Arc::new(AtomicBool::new(false));
     let publisher = publish_slowly(&plan, messages, published.clone());
     let faults = Faults {
@@ -93,21 +96,8 @@ pub async fn run(kafka: &Kafka, mode: &str, messages: usize, kills: usize, seed:
         .await
         .unwrap_or_else(|e| panic!("{e}"));
     let deliveries = publisher.join().unwrap();
-    let (entries, balance) = effects(&plan);
+    let (entries, balance) = effects(&plan, inbox).await;
     Outcome { audit: audit(&deliveries, &entries, &history), history, balance }
-}
-
-fn prepare(plan: &Plan) {
-    if plan.mode == "inbox" {
-        drop(SqliteStore::open(&plan.db).unwrap());
-        let db = rusqlite::Connection::open(&plan.db).unwrap();
-        db.execute_batch(
-            "CREATE TABLE account (balance INTEGER NOT NULL); INSERT INTO account VALUES (0);
-             CREATE TABLE ledger (n INTEGER PRIMARY KEY, id TEXT, key TEXT, attempt INTEGER, fence INTEGER,
-                                  pid INTEGER, at INTEGER)",
-        )
-        .unwrap();
-    }
 }
 
 /// Publishes in the background; returns each ID with how often.
@@ -119,12 +109,7 @@ fn publish_slowly(
     let (brokers, topic) = (plan.brokers.clone(), plan.topic.clone());
     std::thread::spawn(move || {
         let mut published = BTreeMap::new();
-        // The n-th delivery; every fifth repeats one from up to a few thousand before.
-        let id = |n: usize| match n % 5 {
-            4 => format!("m{}", n - n / 5 - 1 - (n * 7919) % (n.min(4000) / 5 * 4).max(1)),
-            _ => format!("m{}", n - n / 5),
-        };
-        let ids: Vec<_> = (0..messages).map(id).collect();
+        let ids: Vec<_> = (0..messages).map(id_of_delivery).collect();
         for slice in ids.chunks(messages.div_ceil(SLICES)) {
             let records = slice.iter().enumerate().map(|(n, id)| {
                 let partition = i32::try_from(n).unwrap() % PARTITIONS;
@@ -141,20 +126,20 @@ fn publish_slowly(
     })
 }
 
-fn effects(plan: &Plan) -> (Vec<Entry>, Option<u64>) {
-    if plan.mode != "inbox" {
-        let contents = Ledger::read(&plan.ledger).unwrap();
-        assert_eq!(contents.torn, 0);
-        return (contents.entries, None);
+/// The ID of the n-th delivery; every fifth repeats one from up to a few thousand before.
+pub(crate) fn id_of_delivery(n: usize) -> String {
+    match n % 5 {
+        4 => format!("m{}", n - n / 5 - 1 - (n * 7919) % (n.min(4000) / 5 * 4).max(1)),
+        _ => format!("m{}", n - n / 5),
     }
-    let db = rusqlite::Connection::open(Path::new(&plan.db)).unwrap();
-    let mut rows = db.prepare("SELECT id, key, attempt, fence, pid, at FROM ledger ORDER BY n").unwrap();
-    let number = |row: &rusqlite::Row<'_>, n| row.get::<_, i64>(n).map(|v| u64::try_from(v).unwrap());
-    let entries = rows.query_map([], |row| {
-        let (id, key, attempt, pid) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(4)?);
-        Ok(Entry { id, key, attempt, fence: number(row, 3)?, pid, at: number(row, 5)? })
-    });
-    let entries = entries.unwrap().collect::<Result<_, _>>().unwrap();
-    let balance = db.query_row("SELECT balance FROM account", [], |row| number(row, 0)).unwrap();
-    (entries, Some(balance))
+}
+
+async fn effects(plan: &Plan, inbox: Option<Books>) -> (Vec<Entry>, Option<u64>) {
+    if let Some(books) = inbox {
+        let (entries, balance) = books.read().await;
+        return (entries, Some(balance));
+    }
+    let contents = Ledger::read(&plan.ledger).unwrap();
+    assert_eq!(contents.torn, 0);
+    (contents.entries, None)
 }

@@ -8,6 +8,8 @@
 
 pub mod acceptance;
 pub mod amqp;
+pub mod books;
+pub mod inbox;
 pub mod kafka;
 pub mod worker;
 

@@ -13,6 +13,7 @@ use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
 use ackonce_tests::acceptance::Plan;
+use ackonce_tests::books::book_in_file;
 use anyhow::Context as _;
 
 /// Between the steps of an effect, so that a kill finds it at any of them.
@@ -27,7 +28,9 @@ async fn main() -> anyhow::Result<()> {
     match plan.mode.as_str() {
         "inbox" => {
             let store = SqliteStore::open(&plan.db)?;
-            let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| book(tx, cx));
+            let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| {
+                book_in_file(tx, &Entry::now(cx, "effect"))
+            });
             wrapped(&plan, store, Unhurried(inbox)).await
         }
         "keyed" => wrapped(&plan, SqliteStore::open(&plan.db)?, Keyed(leased(ledger))).await,
@@ -72,19 +75,6 @@ fn leased(ledger: Arc<Ledger>) -> impl Handler<Message> {
             Ok::<_, Failure>(())
         }
     }
-}
-
-fn book(tx: &InboxTx<'_>, cx: &Context) -> Result<(), Failure> {
-    let entry = Entry::now(cx, "effect");
-    let numbers = (entry.attempt, i64::try_from(entry.fence)?, entry.pid, i64::try_from(entry.at)?);
-    tx.execute("UPDATE account SET balance = balance + 1", [])?;
-    point("before-effect");
-    tx.execute(
-        "INSERT INTO ledger (id, key, attempt, fence, pid, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (entry.id, entry.key, numbers.0, numbers.1, numbers.2, numbers.3),
-    )?;
-    point("after-effect");
-    Ok(())
 }
 
 /// Waits outside the transaction, so that the one writer of the file is not held up.

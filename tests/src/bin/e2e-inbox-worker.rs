@@ -1,0 +1,135 @@
+//! A worker of the inbox's crash runs: delivers its lines of the feed until it is killed.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{
+    CancellationToken, Context, Deduplicator, Delivery, Failure, Feed, Handler, Job, Laned, Runner, Scope,
+    Settings,
+};
+use ackonce_postgres::tokio_postgres::Transaction;
+use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce_testkit::crash::point;
+use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_tests::books::{self, Books, book_in_file, book_on_server};
+use ackonce_tests::inbox::Plan;
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+/// One delivery: a line of the feed.
+struct Line(usize);
+
+impl Delivery for Line {
+    type Message = ();
+
+    fn message(&self) {}
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let plan: Plan = serde_json::from_str(&std::env::args().nth(1).context("no plan")?)?;
+    match plan.books.clone() {
+        Books::Sqlite(file) => {
+            let store = SqliteStore::open(file)?;
+            let inbox = store
+                .inbox(|tx: &InboxTx<'_>, cx: &Context, (): &()| book_in_file(tx, &Entry::now(cx, "effect")));
+            work(&plan, Arc::new(store), inbox).await
+        }
+        Books::Postgres { url, schema } => {
+            let store = books::postgres(&url, &schema).connect().await?;
+            let inbox = store.inbox(move |tx: &Transaction<'_>, cx: Context, (): ()| {
+                let schema = schema.clone();
+                Box::pin(async move { book_on_server(tx, &schema, &Entry::now(&cx, "effect")).await })
+            });
+            work(&plan, Arc::new(store), inbox).await
+        }
+        Books::Apart { store, ledger } => {
+            let ledger = Arc::new(Ledger::open(ledger)?);
+            let handler = move |cx: Context, (): ()| {
+                let ledger = ledger.clone();
+                async move {
+                    point("before-effect");
+                    ledger.append(&Entry::now(&cx, "effect"))?;
+                    point("after-effect");
+                    Ok::<_, Failure>(())
+                }
+            };
+            work(&plan, Arc::new(SqliteStore::open(store)?), handler).await
+        }
+    }
+}
+
+async fn work<H>(plan: &Plan, store: Arc<dyn Deduplicator>, inbox: H) -> anyhow::Result<()>
+where
+    H: Handler<()>,
+{
+    // A message may well be killed several times here, and is none the worse for it.
+    let settings =
+        Settings::default().with_lease(Duration::from_secs(1)).with_attempts(1000).with_concurrency(8);
+    let scope = Scope::new("inbox")?;
+    let runner = Runner::with(store, &scope, inbox, settings, Arc::new(ackonce::RecordOnly))?;
+    let mut acks = OpenOptions::new().create(true).append(true).open(plan.acks())?;
+    let (acked, mut acknowledged) = mpsc::unbounded_channel();
+    let writing = std::thread::spawn(move || -> std::io::Result<()> {
+        while let Some(line) = acknowledged.blocking_recv() {
+            point("before-ack");
+            // One write, whole or not at all.
+            acks.write_all(format!("{line}\n").as_bytes())?;
+        }
+        Ok(())
+    });
+    let (input, jobs) = mpsc::channel(1);
+    let reading = tokio::spawn(deliver(plan.clone(), scope, input, ackonce::shutdown_on_signals()?));
+    runner
+        .consume(jobs, Feed::Batches, move |ended| {
+            for receipt in ended.into_iter().flatten() {
+                let Line(line) = receipt.redeem();
+                // It is the last to go.
+                let _ = acked.send(line);
+            }
+        })
+        .await?;
+    reading.await??;
+    writing.join().map_err(|_| anyhow::anyhow!("acknowledging panicked"))??;
+    Ok(())
+}
+
+/// Every line of this worker that is not acknowledged, in order, and then what comes.
+async fn deliver(
+    plan: Plan,
+    scope: Scope,
+    input: mpsc::Sender<Vec<Laned<Line>>>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let acks = std::fs::read_to_string(plan.acks()).unwrap_or_default();
+    let acked: HashSet<usize> = acks.lines().map(str::parse).collect::<Result<_, _>>()?;
+    let mut feed = BufReader::new(File::open(plan.feed())?);
+    let (mut text, mut line) = (String::new(), 0);
+    loop {
+        let mut chunk = Vec::new();
+        while chunk.len() < 16 && feed.read_line(&mut text)? > 0 && text.ends_with('\n') {
+            if plan.has(line) && !acked.contains(&line) {
+                chunk.push(Laned {
+                    lane: None,
+                    job: Job::new(scope.key(text.trim_end().to_owned())?, Line(line)),
+                });
+            }
+            text.clear();
+            line += 1;
+        }
+        let sent = async {
+            if chunk.is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                return true;
+            }
+            input.send(chunk).await.is_ok()
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            sent = sent => if !sent { return Ok(()) },
+        }
+    }
+}
