@@ -127,8 +127,8 @@ impl Flags {
     ///
     /// # Errors
     /// The store cannot be opened.
-    pub fn open(&self) -> Result<Opened> {
-        let store = self.store.open().context("--store")?;
+    pub async fn open(&self) -> Result<Opened> {
+        let store = self.store.open().await.context("--store")?;
         let guarantee = Guarantee { class: self.class.into(), store: store.deduplicator().describe() };
         eprintln!("{guarantee}");
         Ok(store)

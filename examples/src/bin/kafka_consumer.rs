@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
     let Args { brokers, topic, group, dead_letter, order, flags } = Args::parse();
     examples::log();
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = flags.open()?;
+    let store = flags.open().await?;
     let scope = flags.scope(&format!("{group}/{topic}"))?;
     let config = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).clone();
     let mut consumer = KafkaConsumer::new(config, &[&topic], &scope, store.deduplicator())

@@ -51,7 +51,7 @@ pub struct DemoArgs {
     /// What is promised of the wrapped handler's effects
     #[arg(long, value_enum, default_value_t = DemoClass::Inbox)]
     pub class: DemoClass,
-    /// Where Ackonce remembers IDs: sqlite:PATH [default: a new file in a temporary directory]
+    /// Where Ackonce remembers IDs: sqlite:PATH, or with another class than inbox redis://… or postgres://… [default: a new file in a temporary directory]
     #[arg(long, value_name = "URL")]
     pub store: Option<StoreUrl>,
     /// A Kafka cluster, as HOST:PORT,… [default: a broker inside this process]

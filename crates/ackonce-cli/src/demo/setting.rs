@@ -6,6 +6,7 @@ use ackonce::{Deduplicator as _, Guarantee};
 use ackonce_testkit::ledger::{Entry, Ledger};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use super::args::{DemoArgs, DemoClass};
 use super::arm::{Arm, ArmFiles};
@@ -42,14 +43,15 @@ impl Setting {
             }
         };
         let database = check(&url, args.class)?;
-        let store = url.open().context("opening the --store")?.deduplicator();
+        let runtime = Runtime::new().context("starting a runtime")?;
+        let store = runtime.block_on(url.open()).context("opening the --store")?.deduplicator();
         let guarantee = Guarantee { class: args.class.class(), store: store.describe() };
         let mut rows_before = 0;
         if let Some(database) = &database {
             ledger::create(database).context("making the table `ledger` in the --store")?;
             rows_before = ledger::last(database)?;
         }
-        Ok(Self { directory, store: url.as_str().to_owned(), database, rows_before, guarantee })
+        Ok(Self { directory, store: url.with_secrets().to_owned(), database, rows_before, guarantee })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -78,6 +80,11 @@ fn check(url: &StoreUrl, class: DemoClass) -> Result<Option<PathBuf>> {
             Err(UsageError(why.into()).into())
         }
         (Place::Sqlite(url), DemoClass::Inbox) => Ok(Some(url.path().to_owned())),
-        (Place::Sqlite(_), _) => Ok(None),
+        (_, DemoClass::Inbox) => {
+            let why = "--class inbox keeps its effects in the store's database, which the demo does with sqlite: only; \
+                       use --class leased or keyed with this --store";
+            Err(UsageError(why.into()).into())
+        }
+        (Place::Sqlite(_) | Place::Redis(_) | Place::Postgres(_), _) => Ok(None),
     }
 }

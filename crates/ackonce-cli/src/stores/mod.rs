@@ -1,36 +1,61 @@
 //! Store URLs, understood in one place: by the program and by the examples.
 
+mod arg;
+mod postgres;
+mod redis;
 mod sqlite;
 mod url;
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, MemoryStore, Result};
+use ackonce::{Deduplicator, Inspect, MemoryStore, Result};
+use ackonce_postgres::PostgresStore;
+use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;
 
+pub use arg::StoreUrlParser;
+pub use postgres::PostgresUrl;
+pub use redis::RedisUrl;
 pub use sqlite::SqliteUrl;
 pub use url::UrlError;
 
 use url::Parts;
 
 /// What can be written where a store's URL is asked for.
-pub const SYNTAX: &str = "memory:, or sqlite:PATH with ?synchronous=full|normal, busy_timeout_ms=N, cache_bytes=N, \
-     checkpoint_pages=N, max_bytes=N, names=keep|omit, fuse=refuse|allow joined by &";
+pub const SYNTAX: &str = "one of
+  memory:
+  sqlite:PATH                       ?synchronous=full|normal, busy_timeout_ms=N, cache_bytes=N, checkpoint_pages=N,
+                                    max_bytes=N, sweep=automatic|manual, names=keep|omit, fuse=refuse|allow
+  redis://USER:PASSWORD@HOST:PORT/DB, rediss:// (TLS), redis+cluster://HOST,HOST, rediss+cluster://, redis+unix:///PATH
+                                    ?prefix=NAME, connect_timeout_ms=N, response_timeout_ms=N, check_interval_ms=N,
+                                    unsafe=refuse|downgrade, replicas=N, replicas_timeout_ms=N
+  postgres://USER:PASSWORD@HOST:PORT/DB
+                                    ?schema=NAME, connections=N, request_timeout_ms=N, lock_timeout_ms=N,
+                                    prepare=cached|never, unsafe=refuse|downgrade, tables=expected|create,
+                                    sweep=automatic|manual, names=buried|keep|omit, and libpq's such as sslmode=require
+with options joined by &";
 
 /// Where processed message IDs are remembered, as written on a command line.
+///
+/// Shown without its passwords, by `Display` and `Debug` alike; errors do not repeat them either.
 ///
 /// ```
 /// use ackonce_cli::stores::{Place, StoreUrl};
 /// let url: StoreUrl = "sqlite:/var/lib/app/dedup.db?busy_timeout_ms=2000".parse()?;
 /// assert!(matches!(url.place(), Place::Sqlite(_)));
+/// let url: StoreUrl = "postgres://app:s3cret@db.internal/app?schema=dedup".parse()?;
+/// assert_eq!(url.to_string(), "postgres://app:***@db.internal/app?schema=dedup");
 /// assert!("sqlite:dedup.db?sync=off".parse::<StoreUrl>().is_err());
 /// # Ok::<(), ackonce_cli::stores::UrlError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreUrl {
     text: String,
-    place: Place,
+    shown: String,
+    // Large, and an argument beside small ones.
+    place: Box<Place>,
 }
 
 /// What a store's URL means.
@@ -41,6 +66,10 @@ pub enum Place {
     Memory,
     /// `sqlite:PATH`: a file, for all processes of this host.
     Sqlite(SqliteUrl),
+    /// `redis://…` and its likes: a server or a cluster.
+    Redis(RedisUrl),
+    /// `postgres://…`: a server.
+    Postgres(PostgresUrl),
 }
 
 impl FromStr for StoreUrl {
@@ -48,22 +77,35 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> std::result::Result<Self, UrlError> {
         let parts = Parts::of(text)?;
-        let place = match parts.scheme {
+        let place = match parts.scheme.replace("valkey", "redis").as_str() {
             "memory" => parts.nothing_more().map(|()| Place::Memory)?,
             "sqlite" => Place::Sqlite(SqliteUrl::of(&parts)?),
-            "redis" | "rediss" | "postgres" | "postgresql" => {
-                return Err(UrlError::NotBuiltIn(parts.scheme.to_owned()));
+            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+unix" => {
+                Place::Redis(RedisUrl::of(&parts)?)
             }
-            other => return Err(UrlError::UnknownScheme(other.to_owned())),
+            "postgres" | "postgresql" => Place::Postgres(PostgresUrl::of(&parts)?),
+            _ => return Err(UrlError::UnknownScheme(parts.scheme.to_owned())),
         };
-        Ok(Self { text: text.to_owned(), place })
+        Ok(Self { text: text.to_owned(), shown: parts.redacted(), place: Box::new(place) })
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({})", self.shown)
     }
 }
 
 impl StoreUrl {
-    /// As it was written.
+    /// As it was written, with its password: to be handed on, not to be shown.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn with_secrets(&self) -> &str {
         &self.text
     }
 
@@ -73,14 +115,20 @@ impl StoreUrl {
         &self.place
     }
 
-    /// Opens the store. Blocks for some file accesses; call it at start-up.
+    /// Opens the store. With TLS, where the program has not chosen its cryptography, that is ring.
     ///
     /// # Errors
-    /// What the store answers to being opened: a missing directory, a damaged file.
-    pub fn open(&self) -> Result<Opened> {
-        Ok(match &self.place {
+    /// What the store answers to being opened: a missing directory, a damaged file, a server that cannot be
+    /// reached or would lose records.
+    pub async fn open(&self) -> Result<Opened> {
+        #[cfg(feature = "tls")]
+        // The only failure is that there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(match &*self.place {
             Place::Memory => Opened::Memory(MemoryStore::new()),
             Place::Sqlite(url) => Opened::Sqlite(url.open()?),
+            Place::Redis(url) => Opened::Redis(url.open().await?),
+            Place::Postgres(url) => Opened::Postgres(url.open().await?),
         })
     }
 }
@@ -93,15 +141,27 @@ pub enum Opened {
     Memory(MemoryStore),
     /// In a SQLite file.
     Sqlite(SqliteStore),
+    /// On Redis.
+    Redis(RedisStore),
+    /// On PostgreSQL.
+    Postgres(PostgresStore),
 }
 
 impl Opened {
     /// The store as consumers take it.
     #[must_use]
     pub fn deduplicator(&self) -> Arc<dyn Deduplicator> {
+        self.inspect()
+    }
+
+    /// The store as operators take it.
+    #[must_use]
+    pub fn inspect(&self) -> Arc<dyn Inspect> {
         match self {
             Self::Memory(store) => Arc::new(store.clone()),
             Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Redis(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -110,7 +170,16 @@ impl Opened {
     pub fn sqlite(&self) -> Option<&SqliteStore> {
         match self {
             Self::Sqlite(store) => Some(store),
-            Self::Memory(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The PostgreSQL store, whose inbox commits effect and record together.
+    #[must_use]
+    pub fn postgres(&self) -> Option<&PostgresStore> {
+        match self {
+            Self::Postgres(store) => Some(store),
+            _ => None,
         }
     }
 }

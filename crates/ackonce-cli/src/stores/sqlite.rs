@@ -1,12 +1,14 @@
 //! `sqlite:PATH?option=value`.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ackonce::Result;
-use ackonce_sqlite::{Fuse, Names, SqliteConfig, SqliteStore, Synchronous};
+use ackonce_sqlite::{Fuse, Names, SqliteConfig, SqliteStore, Sweep, Synchronous};
 
-use super::url::{Parts, UrlError, number, word};
+use super::url::{Parts, UrlError, millis, number, unknown, word};
+
+const OPTIONS: &str =
+    "synchronous, busy_timeout_ms, cache_bytes, checkpoint_pages, max_bytes, sweep, names and fuse";
 
 /// A SQLite file with the options of its URL.
 #[derive(Debug, Clone)]
@@ -48,12 +50,14 @@ fn set(config: SqliteConfig, option: (&str, &str)) -> std::result::Result<Sqlite
             let words = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
             config.with_synchronous(word(option, "full or normal", &words)?)
         }
-        "busy_timeout_ms" => {
-            config.with_busy_timeout(Duration::from_millis(number(option, "a number of milliseconds")?))
-        }
+        "busy_timeout_ms" => config.with_busy_timeout(millis(option)?),
         "cache_bytes" => config.with_cache_bytes(number(option, "a number of bytes")?),
         "checkpoint_pages" => config.with_checkpoint_pages(number(option, "a number of pages")?),
         "max_bytes" => config.with_max_bytes(number(option, "a number of bytes")?),
+        "sweep" => {
+            let words = [("automatic", Sweep::Automatic), ("manual", Sweep::Manual)];
+            config.with_sweep(word(option, "automatic or manual", &words)?)
+        }
         "names" => {
             let words = [("buried", Names::Buried), ("keep", Names::Keep), ("omit", Names::Omit)];
             config.with_names(word(option, "buried, keep or omit", &words)?)
@@ -62,10 +66,6 @@ fn set(config: SqliteConfig, option: (&str, &str)) -> std::result::Result<Sqlite
             let words = [("refuse", Fuse::Refuse), ("allow", Fuse::Allow)];
             config.with_fuse(word(option, "refuse or allow", &words)?)
         }
-        name => {
-            let why = "unknown; sqlite: has synchronous, busy_timeout_ms, cache_bytes, checkpoint_pages, max_bytes, \
-                       names and fuse";
-            return Err(UrlError::Option { name: name.to_owned(), why: why.into() });
-        }
+        name => return Err(unknown(name, OPTIONS)),
     })
 }

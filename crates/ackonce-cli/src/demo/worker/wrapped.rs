@@ -62,7 +62,7 @@ async fn consume(order: &WorkerOrder) -> Result<Counts> {
 /// Opens the store. Another worker may be standing still in the middle of a write.
 async fn open(url: &StoreUrl) -> ackonce::Result<Opened> {
     loop {
-        match url.open() {
+        match url.open().await {
             Err(error) if error.kind() == ErrorKind::Unavailable => eprintln!("{error}"),
             outcome => return outcome,
         }
