@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
     examples::log();
     ensure!(flags.id.is_empty(), "--id: what identifies a run is its time slot");
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = flags.open()?;
+    let store = flags.open().await?;
     let scope = flags.scope(&format!("jobs/{job}"))?;
     let job = ScheduledJob::new(&scope, Every::new(Duration::from_secs(every))?, store.deduplicator())
         .with_settings(flags.settings())

@@ -99,7 +99,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     examples::log();
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = args.flags.open()?;
+    let store = args.flags.open().await?;
     let scope = args.flags.scope("payments-api")?;
     let ledger = &args.flags.ledger;
     let bank = Bank {

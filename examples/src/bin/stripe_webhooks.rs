@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
     examples::log();
     ensure!(args.flags.id.is_empty(), "--id: what identifies an event is its provider's to say");
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = args.flags.open()?;
+    let store = args.flags.open().await?;
     let tolerance = Duration::from_secs(args.tolerance_s);
     let mut endpoints = Vec::new();
     if !args.secret.is_empty() {

@@ -93,8 +93,8 @@ pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 /// The IDs of what is claimed now.
 pub(crate) fn claimed(directory: &Path) -> BTreeSet<String> {
     let url = format!("sqlite:{}", directory.join("ackonce.db").display());
-    let Ok(store) = url.parse::<StoreUrl>().unwrap().open() else { return BTreeSet::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let Ok(store) = runtime.block_on(url.parse::<StoreUrl>().unwrap().open()) else { return BTreeSet::new() };
     let query = Query { state: Some(State::Claimed), limit: 100, after: None };
     let page = runtime.block_on(store.sqlite().unwrap().list(&query)).unwrap();
     page.entries.into_iter().map(|entry| String::from_utf8(entry.id.unwrap().to_vec()).unwrap()).collect()

@@ -27,7 +27,8 @@ use url::Parts;
 pub const SYNTAX: &str = "one of
   memory:
   sqlite:PATH                       ?synchronous=full|normal, busy_timeout_ms=N, cache_bytes=N, checkpoint_pages=N,
-                                    max_bytes=N, sweep=automatic|manual, names=keep|omit, fuse=refuse|allow
+                                    max_bytes=N, generation=N, sweep=automatic|manual, names=buried|keep|omit,
+                                    fuse=refuse|allow
   redis://USER:PASSWORD@HOST:PORT/DB, rediss:// (TLS), redis+cluster://HOST,HOST, rediss+cluster://, redis+unix:///PATH
                                     ?prefix=NAME, connect_timeout_ms=N, response_timeout_ms=N, check_interval_ms=N,
                                     unsafe=refuse|downgrade, replicas=N, replicas_timeout_ms=N

@@ -7,8 +7,8 @@ use ackonce_sqlite::{Fuse, Names, SqliteConfig, SqliteStore, Sweep, Synchronous}
 
 use super::url::{Parts, UrlError, millis, number, unknown, word};
 
-const OPTIONS: &str =
-    "synchronous, busy_timeout_ms, cache_bytes, checkpoint_pages, max_bytes, sweep, names and fuse";
+const OPTIONS: &str = "synchronous, busy_timeout_ms, cache_bytes, checkpoint_pages, max_bytes, generation, sweep, \
+     names and fuse";
 
 /// A SQLite file with the options of its URL.
 #[derive(Debug, Clone)]
@@ -58,6 +58,7 @@ fn set(config: SqliteConfig, option: (&str, &str)) -> std::result::Result<Sqlite
             let words = [("automatic", Sweep::Automatic), ("manual", Sweep::Manual)];
             config.with_sweep(word(option, "automatic or manual", &words)?)
         }
+        "generation" => config.with_generation(number(option, "a number of records")?),
         "names" => {
             let words = [("buried", Names::Buried), ("keep", Names::Keep), ("omit", Names::Omit)];
             config.with_names(word(option, "buried, keep or omit", &words)?)

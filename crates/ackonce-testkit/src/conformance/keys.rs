@@ -46,7 +46,10 @@ pub async fn lookalike_ids_stay_apart(fixture: &dyn Fixture) {
 
 /// What SQL, Lua, patterns, cluster hash tags, paths and formats would read something into.
 pub async fn hostile_ids_stay_apart(fixture: &dyn Fixture) {
-    let ids: [&[u8]; 24] = [
+    let ids: [&[u8]; 27] = [
+        b"a:b|c",
+        b"a|b:c",
+        b"a:b:c",
         b"{x}y",
         b"x{y}",
         b"{}xy",
@@ -135,7 +138,8 @@ pub async fn scopes_share_nothing(fixture: &dyn Fixture) {
     bench.b.done(&bench.request("id")).await;
 }
 
-/// IDs of 1 and of 1024 bytes, and the longest scope name, are told apart to the last byte.
+/// IDs of 1 and of 1024 bytes, and the longest scope name, are told apart to the last byte. Longer ones, and none,
+/// are refused before any store sees them, so every store refuses them alike.
 pub async fn the_shortest_and_longest_ids_are_kept_whole(fixture: &dyn Fixture) {
     let long = |last: u8| [[b'x'; 1023].as_slice(), &[last]].concat();
     let (x, y) = (long(b'x'), long(b'y'));
@@ -143,6 +147,9 @@ pub async fn the_shortest_and_longest_ids_are_kept_whole(fixture: &dyn Fixture) 
     stay_apart(fixture, &ids).await;
 
     let bench = Bench::new(fixture).await;
+    for refused in [vec![], vec![b'x'; 1025]] {
+        assert!(bench.scope.key(refused).is_err());
+    }
     let name = |last: char| format!("{:x<255}{last}", bench.scope.name());
     for last in ['x', 'y'] {
         let scope = Scope::new(name(last)).unwrap_or_else(|e| panic!("a bad scope: {e}"));
