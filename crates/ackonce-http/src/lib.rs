@@ -16,6 +16,7 @@ mod record;
 mod response;
 mod run;
 mod service;
+pub mod sql;
 
 pub use future::ResponseFuture;
 pub use key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError, MAX_KEY_LEN};
