@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// How often each arm takes its turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Load the files and stop
+    #[arg(long)]
+    load_only: bool,
     /// Where the files are made
     #[arg(long, default_value = ".")]
     directory: PathBuf,
@@ -70,6 +73,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         options.directory.display()
     );
     let mut filled = fill(options, &runtime, directory.path())?;
+    if options.load_only {
+        return Ok(());
+    }
     let mut by_hand = ByHand::with(&directory.path().join("by-hand.db"), BY_HAND)?;
     for (batch, most) in [(1, 1_000), (64, 20_000), (1000, 100_000)] {
         let by_hand = (batch == 1).then_some(&mut by_hand);

@@ -85,6 +85,29 @@ async fn a_full_store_says_so_and_has_room_after_a_sweep() {
     acquire(&store, request("after the sweep")).await;
 }
 
+/// Hours apart, so that every difference to the generation's own is a long one.
+#[tokio::test]
+async fn a_record_takes_45_bytes_at_most_and_filters_are_a_twentieth_of_it() {
+    const RECORDS: u32 = 20_000;
+    let place = place();
+    let clock = TestClock::new();
+    let store = clock.of(place.config()).with_generation(5000).open().unwrap();
+    for first in (0..RECORDS).step_by(500) {
+        fill(&store, first..first + 500, 7 * 24 * HOUR).await;
+        clock.advance(HOUR / 6);
+    }
+    let filters = "SELECT sum(length(filter)) FROM ackonce_generations";
+    let filters: u32 = place.connection().query_row(filters, [], |r| r.get(0)).unwrap();
+    assert!((RECORDS / 2..=2 * RECORDS + 5000).contains(&filters), "{filters} bytes of filters");
+    drop(store);
+    // The log is carried over and removed with the last connection.
+    while place.file.with_extension("db-wal").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let bytes = std::fs::metadata(&place.file).unwrap().len();
+    assert!(bytes <= u64::from(45 * RECORDS), "{} bytes each", bytes / u64::from(RECORDS));
+}
+
 /// Nothing is idle, nobody asks for a sweep, and whoever writes finds the file full.
 #[tokio::test]
 async fn a_full_store_makes_room_for_its_writers() {
