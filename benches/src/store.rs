@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ackonce::{Claimed, Deduplicator};
-use ackonce_sqlite::rusqlite::{self, Connection};
-use ackonce_sqlite::{SqliteConfig, SqliteStore};
-use anyhow::ensure;
+use ackonce_sqlite::rusqlite::{self, Connection, TransactionBehavior};
+use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteConfig, SqliteStore};
+use anyhow::{bail, ensure};
 use clap::Args;
 use tokio::runtime::Runtime;
 
@@ -42,6 +42,7 @@ pub(crate) struct Options {
 /// A store with so many IDs in it.
 struct Filled {
     remembered: u64,
+    path: PathBuf,
     store: SqliteStore,
     messages: Messages,
 }
@@ -83,6 +84,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     concurrent(options, &runtime, &mut filled)?;
     duplicates(options, &runtime, &filled)?;
+    guards(options, &mut filled)?;
     latency(&runtime, &mut filled)?;
     let largest = filled.last().map(|f| f.remembered).unwrap_or_default();
     drop(filled);
@@ -120,6 +122,7 @@ fn fill(options: &Options, runtime: &Runtime, directory: &Path) -> anyhow::Resul
         filled.push(Filled {
             remembered: size,
             store: options.config(&path).open()?,
+            path,
             messages: Messages::after(size + LOAD as u64)?,
         });
     }
@@ -154,7 +157,7 @@ fn new_messages(
     by_hand: Option<&mut ByHand>,
 ) -> anyhow::Result<()> {
     let mut arms = Vec::new();
-    for Filled { remembered, store, messages } in filled {
+    for Filled { remembered, store, messages, .. } in filled {
         arms.push(Arm::new(format!("{remembered} remembered"), move || {
             for _ in 0..most / batch {
                 let claims = messages.claims(batch)?;
@@ -173,7 +176,7 @@ fn concurrent(options: &Options, runtime: &Runtime, filled: &mut [Filled]) -> an
     const TASKS: usize = 256;
     const EACH: usize = 200;
     let mut arms = Vec::new();
-    for Filled { remembered, store, messages } in filled {
+    for Filled { remembered, store, messages, .. } in filled {
         arms.push(Arm::new(format!("{remembered} remembered"), move || {
             let mut tasks = Vec::new();
             for _ in 0..TASKS {
@@ -197,7 +200,7 @@ fn concurrent(options: &Options, runtime: &Runtime, filled: &mut [Filled]) -> an
 fn duplicates(options: &Options, runtime: &Runtime, filled: &[Filled]) -> anyhow::Result<()> {
     const COUNT: u64 = 100_000;
     let mut arms = Vec::new();
-    for Filled { remembered, store, messages } in filled {
+    for Filled { remembered, store, messages, .. } in filled {
         let mut seed: u64 = 1;
         arms.push(Arm::new(format!("{remembered} remembered"), move || {
             for _ in 0..COUNT / 1000 {
@@ -216,10 +219,31 @@ fn duplicates(options: &Options, runtime: &Runtime, filled: &[Filled]) -> anyhow
     compare("duplicates of any age, batches of 1000", options.rounds, arms)
 }
 
+/// Transactions of one's own: claim, completion and one flush each.
+fn guards(options: &Options, filled: &mut [Filled]) -> anyhow::Result<()> {
+    const COUNT: usize = 500;
+    let mut arms = Vec::new();
+    for Filled { remembered, path, messages, .. } in filled {
+        let mut conn = Connection::open(path)?;
+        conn.busy_timeout(Duration::from_secs(10))?;
+        arms.push(Arm::new(format!("{remembered} remembered"), move || {
+            for claim in messages.claims(COUNT)? {
+                let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let entry = InboxGuard::enter(&tx, &claim.key, &GuardOptions::default())?;
+                let Entry::First(guard) = entry else { bail!("not a new ID: {entry:?}") };
+                guard.finish(&tx)?;
+                tx.commit()?;
+            }
+            Ok(COUNT as u64)
+        }));
+    }
+    compare("guards in transactions of one's own", options.rounds, arms)
+}
+
 /// One message at a time, with nobody else about.
 fn latency(runtime: &Runtime, filled: &mut [Filled]) -> anyhow::Result<()> {
     let mut shown = table("one message alone: claim and completion", &["p50 µs", "p99 µs", "longest µs"]);
-    for Filled { remembered, store, messages } in filled {
+    for Filled { remembered, store, messages, .. } in filled {
         let mut times = Vec::new();
         for claim in messages.claims(5_000)? {
             let began = Instant::now();
