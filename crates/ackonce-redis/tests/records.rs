@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Entry, Fingerprint, Inspect, Key, Note, Query,
-    Scope, Settle, Settled, Settlement, State, Tended, Token,
+    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Entry, Fingerprint, Inspect, Key, Note,
+    Query, Scope, Settle, Settled, Settlement, State, Tended, Token,
 };
 use ackonce_redis::RedisStore;
 use common::{HOUR, Server, acquired, request_for, until};
@@ -101,6 +101,55 @@ async fn nothing_is_left_of_what_has_ended() {
         // The lease and the window of the claim, and an eighth more.
         let most = i64::try_from(2 * HOUR.as_millis() * 9 / 8 + 62_000).unwrap();
         assert!(left > 0 && left <= most, "{name} has {left} ms to live");
+    }
+}
+
+/// Whatever order leases and windows of different length come in, Redis drops no bucket before its last record
+/// has ended, nor a parent before its children.
+#[tokio::test]
+async fn no_bucket_ends_before_what_is_in_it() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let hours = |n: usize, most: usize| HOUR * u32::try_from(n * 7919 % most).unwrap();
+    let claims = common::crowd(450).into_iter().enumerate().map(|(n, key)| ClaimRequest {
+        lease: hours(n, 5) + HOUR,
+        window: hours(n, 700),
+        ..request_for(&key)
+    });
+    for claims in claims.collect::<Vec<_>>().chunks(30) {
+        let leases = store.claim(claims).await.unwrap().into_iter().map(acquired);
+        let settlements = leases.enumerate().filter_map(|(n, lease)| {
+            let window = hours(n, 900) + HOUR;
+            let action = match n % 4 {
+                0 => Settle::Complete { window, outcome: None },
+                1 => Settle::Extend { lease: hours(n, 300), window },
+                2 => Settle::Release { attempt: Attempt::Counts, window },
+                _ => return None,
+            };
+            Some(Settlement::new(&lease, action))
+        });
+        store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+    }
+
+    let names: Vec<String> = server.say("KEYS ackonce:{*").await.unwrap();
+    assert!(names.len() > 5, "{names:?}");
+    for name in &names {
+        let end: u64 = server.say(&format!("PEXPIRETIME {name}")).await.unwrap();
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = server.say(&format!("HGETALL {name}")).await.unwrap();
+        for (_, row) in rows.iter().filter(|(field, _)| !field.is_empty()) {
+            // As src/lua/row.lua says: seconds in a settled row, microseconds in a full one.
+            let number = |len| row[..len].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+            let expires = if row.len() < 50 { number(4) * 1000 } else { number(7).div_ceil(1000) };
+            assert!(end >= expires, "{name} ends at {end}, a record in it at {expires}");
+        }
+        let (root, path) = name.split_once('}').unwrap();
+        let parent = match path.len() {
+            0 => continue,
+            1 | 2 => format!("{root}}}"),
+            _ => name[..name.len() - 1].to_owned(),
+        };
+        let parents: u64 = server.say(&format!("PEXPIRETIME {parent}")).await.unwrap();
+        assert!(parents >= end, "{parent} ends at {parents}, its child {name} at {end}");
     }
 }
 

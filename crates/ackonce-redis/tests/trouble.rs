@@ -205,3 +205,30 @@ async fn what_is_no_record_is_never_taken_for_one() {
         .unwrap();
     assert_eq!(error(store.claim_one(request(1)).await), (K::NewerSchema, R::Never));
 }
+
+/// Somebody empties the database under running clients, and a newcomer makes another secret for the digests.
+#[tokio::test]
+async fn clients_from_before_and_after_a_flush_meet_in_the_same_records() {
+    let server = or_return!(Server::start(&[]).await);
+    let before = server.config().connect().await.unwrap();
+    acquire(&before, request("forgotten")).await;
+    server.say::<()>("FLUSHALL").await.unwrap();
+    let after = server.config().connect().await.unwrap();
+    let keys: Vec<_> = (1..41).map(common::key).chain(common::crowd(150)).collect();
+    let (first, second) = keys.split_at(keys.len() / 2);
+    for (store, keys) in [(&before, first), (&after, second)] {
+        let claims = keys.iter().map(common::request_for).collect::<Vec<_>>();
+        for lease in store.claim(&claims).await.unwrap().into_iter().map(acquired) {
+            complete(store, &lease).await;
+        }
+    }
+    for store in [&before, &after] {
+        let claims = keys.iter().map(common::request_for).collect::<Vec<_>>();
+        let answers = store.claim(&claims).await.unwrap();
+        assert!(answers.iter().all(|answer| matches!(answer, Claimed::Done(_))), "{answers:?}");
+        assert_eq!(store.stats().await.unwrap().done, 190);
+        assert!(
+            store.get(&keys[0]).await.unwrap().is_some() && store.get(&keys[60]).await.unwrap().is_some()
+        );
+    }
+}
