@@ -7,13 +7,35 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 /// Something that is measured: one round of it does some work and says how much.
 pub(crate) struct Arm<'a> {
     name: String,
-    run: Box<dyn FnMut() -> anyhow::Result<u64> + 'a>,
+    run: Box<dyn FnMut() -> anyhow::Result<Round> + 'a>,
     rates: Vec<f64>,
 }
 
 impl<'a> Arm<'a> {
-    pub(crate) fn new(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<u64> + 'a) -> Self {
+    /// The time of a round is all of it.
+    pub(crate) fn new(name: impl Into<String>, mut run: impl FnMut() -> anyhow::Result<u64> + 'a) -> Self {
+        Self::timed(name, move || {
+            let began = Instant::now();
+            Ok(Round { done: run()?, time: began.elapsed() })
+        })
+    }
+
+    /// The time of a round is what it says: not that in which a consumer joins its group.
+    pub(crate) fn timed(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<Round> + 'a) -> Self {
         Self { name: name.into(), run: Box::new(run), rates: Vec::new() }
+    }
+}
+
+/// What one turn of an arm has done.
+pub(crate) struct Round {
+    done: u64,
+    time: Duration,
+}
+
+impl Round {
+    /// So many, from `began` until now.
+    pub(crate) fn of(done: usize, began: Option<Instant>) -> Self {
+        Self { done: done as u64, time: began.map_or(Duration::MAX, |began| began.elapsed()) }
     }
 }
 
@@ -21,10 +43,9 @@ impl<'a> Arm<'a> {
 pub(crate) fn compare(title: &str, rounds: usize, mut arms: Vec<Arm<'_>>) -> anyhow::Result<()> {
     for _ in 0..rounds {
         for arm in &mut arms {
-            let began = Instant::now();
-            let done = (arm.run)()?;
+            let Round { done, time } = (arm.run)()?;
             #[allow(clippy::cast_precision_loss, reason = "a rate is no count")]
-            arm.rates.push(done as f64 / began.elapsed().as_secs_f64());
+            arm.rates.push(done as f64 / time.as_secs_f64());
         }
     }
     let mut table = table(title, &["median /s", "least", "most", "ratio to the first"]);

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod harness;
+mod kafka;
 mod messages;
 mod store;
 
@@ -16,12 +17,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
+    /// A Kafka topic: the bare loop, loops by hand, Ackonce one at a time and in batches, on each store.
+    Kafka(kafka::Options),
     /// The SQLite store: claims and settlements at several sizes, duplicates, sweeping, bytes per ID.
     Store(store::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().what {
+        What::Kafka(options) => kafka::run(&options),
         What::Store(options) => store::run(&options),
     }
 }

@@ -77,7 +77,7 @@ impl fmt::Debug for Coalesce {
 impl Deduplicator for Coalesce {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
         if requests.len() >= A_TRIP {
-            return self.store.claim(requests).await;
+            return checked(self.store.claim(requests).await, requests.len());
         }
         match self.claims.idle() {
             Some(_permit) => checked(self.store.claim(requests).await, requests.len()),
@@ -87,7 +87,7 @@ impl Deduplicator for Coalesce {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         if settlements.len() >= A_TRIP {
-            return self.store.settle(settlements).await;
+            return checked(self.store.settle(settlements).await, settlements.len());
         }
         match self.settles.idle() {
             Some(_permit) => checked(self.store.settle(settlements).await, settlements.len()),

@@ -1,0 +1,166 @@
+//! Loops without Ackonce: the bare one, and those that one writes by hand.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ackonce_sqlite::rusqlite::Connection;
+use anyhow::{Context as _, bail, ensure};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Headers};
+use redis::aio::MultiplexedConnection;
+use tokio::runtime::Runtime;
+
+use super::topic::Topic;
+use crate::harness::Round;
+
+/// Where the loop by hand remembers what it has done. No lease, no fence, no attempts.
+pub(super) trait Remembers {
+    async fn claim(&mut self, id: &str) -> anyhow::Result<bool>;
+    async fn done(&mut self, id: &str) -> anyhow::Result<()>;
+}
+
+fn id<'a>(message: &'a BorrowedMessage<'_>) -> anyhow::Result<&'a str> {
+    let headers = message.headers().context("no headers")?;
+    let value = headers.iter().find(|h| h.key == "message-id").and_then(|h| h.value);
+    Ok(std::str::from_utf8(value.context("no message-id")?)?)
+}
+
+/// The loop most teams write: claim, run, done, commit, one message after another.
+pub(super) fn each(
+    runtime: &Runtime,
+    topic: &Topic,
+    messages: usize,
+    memory: &mut impl Remembers,
+) -> anyhow::Result<Round> {
+    let group = topic.group();
+    let _runtime = runtime.enter();
+    let consumer: StreamConsumer = topic.config(&group).set("enable.auto.commit", "false").create()?;
+    consumer.subscribe(&[&topic.name])?;
+    runtime.block_on(async {
+        let mut began = None;
+        for _ in 0..messages {
+            let message = consumer.recv().await?;
+            began.get_or_insert_with(Instant::now);
+            let id = format!("{group}:{}", id(&message)?);
+            if memory.claim(&id).await? {
+                memory.done(&id).await?;
+            }
+            consumer.commit_message(&message, CommitMode::Sync)?;
+        }
+        Ok(Round::of(messages, began))
+    })
+}
+
+/// Reads a thousand messages at a time, and hands them to `batch` before it commits.
+fn thousands(
+    topic: &Topic,
+    group: &str,
+    messages: usize,
+    mut batch: impl FnMut(&[String]) -> anyhow::Result<()>,
+    look: bool,
+) -> anyhow::Result<Round> {
+    let consumer: BaseConsumer = topic.config(group).set("enable.auto.commit", "false").create()?;
+    consumer.subscribe(&[&topic.name])?;
+    let (mut seen, mut held, mut ids, mut began) = (0, 0, Vec::new(), None);
+    while seen < messages {
+        let wait = if held == 0 { Duration::from_secs(1) } else { Duration::ZERO };
+        let arrived = match consumer.poll(wait) {
+            Some(Err(error)) => bail!(error),
+            Some(Ok(message)) => {
+                began.get_or_insert_with(Instant::now);
+                if look {
+                    ids.push(format!("{group}:{}", id(&message)?));
+                }
+                (seen, held) = (seen + 1, held + 1);
+                true
+            }
+            None => false,
+        };
+        if held > 0 && (held == 1000 || !arrived || seen == messages) {
+            batch(&ids)?;
+            ids.clear();
+            held = 0;
+            consumer.commit_consumer_state(CommitMode::Sync)?;
+        }
+    }
+    Ok(Round::of(messages, began))
+}
+
+/// No store at all.
+pub(super) fn bare(topic: &Topic, messages: usize) -> anyhow::Result<Round> {
+    thousands(topic, &topic.group(), messages, |_| Ok(()), false)
+}
+
+/// Batches by hand over bare `SET NX`: one pipeline claims, one says done.
+pub(super) fn in_batches(
+    runtime: &Runtime,
+    topic: &Topic,
+    messages: usize,
+    redis: &mut Redis,
+) -> anyhow::Result<Round> {
+    let batch = |ids: &[String]| {
+        runtime.block_on(async {
+            let mut claim = redis::pipe();
+            ids.iter().for_each(|id| {
+                claim.cmd("SET").arg(id).arg("1").arg("NX").arg("PX").arg(3_600_000);
+            });
+            let claimed: Vec<Option<String>> = claim.query_async(&mut redis.0).await?;
+            ensure!(claimed.iter().all(Option::is_some), "not a new ID");
+            let mut done = redis::pipe();
+            ids.iter().for_each(|id| {
+                done.cmd("SET").arg(id).arg("2").arg("PX").arg(3_600_000).ignore();
+            });
+            done.query_async::<()>(&mut redis.0).await?;
+            Ok(())
+        })
+    };
+    thousands(topic, &topic.group(), messages, batch, true)
+}
+
+pub(super) struct Redis(MultiplexedConnection);
+
+impl Redis {
+    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
+        Ok(Self(redis::Client::open(url)?.get_multiplexed_async_connection().await?))
+    }
+}
+
+impl Remembers for Redis {
+    async fn claim(&mut self, id: &str) -> anyhow::Result<bool> {
+        let mut set = redis::cmd("SET");
+        let answer: Option<String> =
+            set.arg(id).arg("1").arg("NX").arg("PX").arg(3_600_000).query_async(&mut self.0).await?;
+        Ok(answer.is_some())
+    }
+
+    async fn done(&mut self, id: &str) -> anyhow::Result<()> {
+        redis::cmd("SET").arg(id).arg("2").arg("PX").arg(3_600_000).query_async::<()>(&mut self.0).await?;
+        Ok(())
+    }
+}
+
+pub(super) struct Sqlite(Connection);
+
+impl Sqlite {
+    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE processed (id TEXT PRIMARY KEY, done INTEGER NOT NULL)",
+        )?;
+        Ok(Self(connection))
+    }
+}
+
+impl Remembers for Sqlite {
+    async fn claim(&mut self, id: &str) -> anyhow::Result<bool> {
+        let sql = "INSERT INTO processed VALUES (?1, 0) ON CONFLICT (id) DO NOTHING";
+        Ok(self.0.prepare_cached(sql)?.execute([id])? == 1)
+    }
+
+    async fn done(&mut self, id: &str) -> anyhow::Result<()> {
+        self.0.prepare_cached("UPDATE processed SET done = 1 WHERE id = ?1")?.execute([id])?;
+        Ok(())
+    }
+}
