@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ackonce::protocol;
 use ackonce::{
@@ -177,8 +178,9 @@ where
         if !alone {
             tx.batch_execute(SAVEPOINT).await.map_err(|e| undone("setting a savepoint", e))?;
         }
+        let began = Instant::now();
         let handling = AssertUnwindSafe((self.inbox.handler)(tx, self.contexts[n].clone(), message));
-        let ran = judge(handling.catch_unwind().await).and_then(fits);
+        let ran = judge(handling.catch_unwind().await).and_then(fits).map_err(|e| self.overslept(began, e));
         let failure = match ran {
             Err(failure) => failure,
             Ok(outcome) => match if alone { Ok(()) } else { tx.batch_execute(RELEASE).await } {
@@ -194,6 +196,15 @@ where
             tx.batch_execute(ROLL_BACK).await.map_err(lost)?;
         }
         Ok(())
+    }
+
+    /// The server ends a transaction whose handler is away for too long, and all that the driver says is that the
+    /// connection is gone. Taken for trouble of the server's, such a message would run for ever.
+    fn overslept(&self, began: Instant, failure: Failure) -> Failure {
+        match (failure, self.inbox.settings.idle_timeout) {
+            (Failure::Store(error), Some(most)) if began.elapsed() >= most => Failure::Retry(error.into()),
+            (failure, _) => failure,
+        }
     }
 
     /// The last statement: it decides. It fails in an aborted transaction, finds nothing in another one, and

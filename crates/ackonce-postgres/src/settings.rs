@@ -59,8 +59,8 @@ impl InboxSettings {
     }
 
     /// How long a transaction may wait for its handler between two statements (default 60 s; `None`: as the server
-    /// says). After it the server ends it, and its locks with it: so it is with one whose host is gone, which the
-    /// server's TCP would notice after hours.
+    /// says). After it the server ends it, and its locks with it, and the attempt counts. So it is with one whose
+    /// host is gone, which the server's TCP would notice after hours.
     #[must_use]
     pub fn with_idle_timeout(mut self, wait: Option<Duration>) -> Self {
         self.idle_timeout = wait;

@@ -186,6 +186,39 @@ async fn trouble_of_the_servers_is_no_fault_of_the_message() {
     assert_eq!(count(&place, "effect").await, 0);
 }
 
+/// The server would end its transaction each time, and it would run for ever.
+#[tokio::test]
+async fn a_handler_that_is_away_for_too_long_is_charged() {
+    let Some(place) = place() else { return };
+    let store = with_tables(&place).await;
+    let (update, idle) = (place.text("UPDATE slow SET n = n + 1"), Duration::from_millis(100));
+    let inbox = store
+        .inbox(move |tx: &Transaction<'_>, _: Context, away: Duration| {
+            let update = update.clone();
+            Box::pin(async move {
+                tx.batch_execute(&update).await?;
+                tokio::time::sleep(away).await;
+                Ok::<_, Failure>(tx.batch_execute("SELECT 1").await?)
+            })
+        })
+        .with_settings(InboxSettings::default().with_idle_timeout(Some(idle)));
+    let mut items = Vec::new();
+    for (id, away) in [("a", Duration::ZERO), ("away", 5 * idle), ("b", Duration::ZERO)] {
+        items.push(item(&acquire(&store, request(id)).await, away));
+    }
+    let alone = inbox.handle(vec![items[1].clone()]).await;
+    assert!(matches!(&alone[..], [Err(Failure::Retry(_))]), "{alone:?}");
+    let group = inbox.handle(items).await;
+    assert!(matches!(&group[1], Err(Failure::Retry(_))), "{group:?}");
+    for neighbour in [&group[0], &group[2]] {
+        assert!(
+            matches!(neighbour, Err(Failure::Store(error)) if error.repeat() == Repeat::Safe),
+            "{group:?}"
+        );
+    }
+    assert_eq!(place.value("SELECT n::int8 FROM slow").await, 0);
+}
+
 #[tokio::test]
 async fn a_cancelled_run_leaves_no_transaction_behind() {
     let Some(place) = place() else { return };
