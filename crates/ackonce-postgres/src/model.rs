@@ -14,7 +14,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, NoTls};
 
-use crate::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
+use crate::link::send;
+use crate::sql::{Locks, Texts};
+use crate::trip::{ClaimParams, SettleParams};
+use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 const CLOCK: &str = "(SELECT t FROM {schema}.test_clock)";
 const KEYS: usize = 3;
@@ -217,16 +220,22 @@ fn timeless(answer: Claimed) -> Claimed {
     }
 }
 
-#[test]
-fn the_statements_say_what_the_protocol_says() {
-    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
+/// The server; `None`, said loudly, where there is none.
+fn server() -> Option<String> {
+    let url = std::env::var("ACKONCE_TEST_POSTGRES").ok();
+    if url.is_none() {
         assert!(
             std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
             "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
         );
         eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-        return;
-    };
+    }
+    url
+}
+
+#[test]
+fn the_statements_say_what_the_protocol_says() {
+    let Some(url) = server() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let pair = std::cell::RefCell::new(runtime.block_on(open(&url)));
     let histories = std::cell::Cell::new(0);
@@ -254,4 +263,37 @@ async fn open(url: &str) -> Pair {
     client.batch_execute(&text).await.unwrap();
     let scope = Scope::new("none").unwrap();
     Pair { store, client, now: 1000, rows: HashMap::new(), leases: HashMap::new(), scope }
+}
+
+/// Planning a statement takes longer than running it, so each must be planned once, for single messages, too.
+#[tokio::test]
+async fn a_statement_is_not_planned_for_each_message() {
+    let Some(url) = server() else { return };
+    let schema = SchemaName::new(format!("plans {}", std::process::id())).unwrap();
+    let config = PostgresConfig::new(&url).unwrap().with_schema(schema.clone());
+    let store = config.with_tables(Tables::CreateMissing).connect().await.unwrap();
+    let client = store.inner.connector.pool(1).unwrap().get().await.unwrap();
+    let cache = &client.statement_cache;
+    let (texts, locks, salt) = (Texts::new(&schema), Locks::AsSet, &store.inner.salt);
+    let (scope, hour) = (Scope::new("plans").unwrap(), Duration::from_secs(3600));
+    for n in 0..20 {
+        let key = scope.key(n.to_string()).unwrap();
+        let request =
+            ClaimRequest { key, token: Token([1; 16]), lease: hour, window: hour, fingerprint: None };
+        let asked = [&request];
+        let params = ClaimParams::new(&asked, salt, Names::Keep);
+        let rows =
+            send(&client, cache, Prepare::Cached, &texts.claim(locks), &params.as_params()).await.unwrap();
+        let answer = params.answers(&asked, &rows).unwrap().pop().unwrap().answer;
+        let Claimed::Acquired(lease) = answer else { panic!("{answer:?}") };
+        let settlement = Settlement::new(&lease, Settle::Complete { window: hour, outcome: None });
+        let params = SettleParams::new(&[&settlement], salt, Names::Keep);
+        let text = texts.settle(locks, "$1");
+        send(&client, cache, Prepare::Cached, &text, &params.as_params()).await.unwrap();
+    }
+    // The first five are planned for their values, to compare.
+    let plans = "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH%'";
+    let rows = client.query_typed(plans, &[]).await.unwrap();
+    let counts: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(counts, [(5, 15), (5, 15)]);
 }
