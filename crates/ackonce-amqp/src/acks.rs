@@ -13,9 +13,10 @@ use crate::tracker::{Frame, Reach};
 
 /// How long frames may wait to be written to the socket. Longer, and the connection is as good as lost.
 const WRITE: Duration = Duration::from_secs(30);
-/// How long what was settled beyond a gap waits for the gap to close, and so for one frame instead of many.
-/// Nothing else waits for a timer.
-const GAP: Duration = Duration::from_millis(10);
+/// How long what is settled waits for more, or for a gap before it to close, and so for one frame instead of many.
+/// A frame of its own for each message would cost the broker three times what the message does. What a crash leaves
+/// unacknowledged meanwhile comes again, and its record is found.
+const LINGER: Duration = Duration::from_millis(5);
 /// How long the broker may take to close a channel.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -25,7 +26,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// While one set of frames is being written, more deliveries get settled, and the next set takes all of them:
 /// the busier, the fewer frames per message.
 pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: CancellationToken) {
-    // When what is beyond a gap has waited long enough.
+    // When the first of what waits has waited for long enough.
     let mut due: Option<Instant> = None;
     let finished = loop {
         let overdue = async {
@@ -37,19 +38,21 @@ pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: Cancellatio
         let reach = tokio::select! {
             biased;
             () = finish.cancelled() => break true,
-            () = overdue => Reach::All,
-            () = generation.wake.notified() => Reach::Run,
+            () = overdue => Some(Reach::All),
+            () = generation.wake.notified() => generation.enough(),
         };
-        let Ok(beyond) = tell(&generation, reach).await else { break false };
-        if beyond >= generation.beyond_gap && tell(&generation, Reach::All).await.is_err() {
-            break false;
+        if let Some(reach) = reach {
+            due = None;
+            let Ok(beyond) = tell(&generation, reach).await else { break false };
+            if beyond >= generation.enough && tell(&generation, Reach::All).await.is_err() {
+                break false;
+            }
         }
-        due = match generation.waiting() {
-            0 => None,
-            _ => Some(due.filter(|_| reach == Reach::Run).unwrap_or_else(|| Instant::now() + GAP)),
-        };
         if generation.is_over() {
             break generation.is_live();
+        }
+        if due.is_none() && generation.waiting() > 0 {
+            due = Some(Instant::now() + LINGER);
         }
     };
     if finished && tell(&generation, Reach::All).await.is_ok() {

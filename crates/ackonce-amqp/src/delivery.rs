@@ -19,8 +19,9 @@ pub(crate) struct Generation {
     pub(crate) tally: Tally,
     /// How long a delivery may wait before it is given back; the broker's time-out is not far then.
     pub(crate) max_age: Duration,
-    /// How many settled deliveries may wait for a gap to close before they are acknowledged one by one.
-    pub(crate) beyond_gap: usize,
+    /// How many settled deliveries are worth a frame at once: so few that the broker has most of the prefetch to
+    /// send on.
+    pub(crate) enough: usize,
     /// Told whenever a delivery is closed, or the channel is to end.
     pub(crate) wake: Notify,
     /// Cancelled when the channel is of no use any more.
@@ -80,7 +81,7 @@ impl Generation {
             channel,
             tally,
             max_age,
-            beyond_gap: usize::from(prefetch / 4).max(1),
+            enough: usize::from(prefetch / 8).max(1),
             wake: Notify::new(),
             dead: CancellationToken::new(),
             live: AtomicBool::new(true),
@@ -128,6 +129,11 @@ impl Generation {
         let before = tracker.waiting();
         let frames = tracker.take(reach);
         (frames, before - tracker.waiting(), tracker.waiting())
+    }
+
+    /// Whether so many wait that the broker is to be told at once.
+    pub(crate) fn enough(&self) -> Option<Reach> {
+        (self.waiting() >= self.enough).then_some(Reach::Run)
     }
 
     /// How many are closed here, and the broker has not been told.
