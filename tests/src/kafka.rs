@@ -13,6 +13,10 @@ use ackonce_kafka::rdkafka::producer::{BaseRecord, DefaultProducerContext, Produ
 use ackonce_kafka::rdkafka::util::Timeout;
 use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
 
+use crate::acceptance::{Broker, Place};
+
+/// Partitions of an acceptance run's topic.
+const PARTITIONS: i32 = 6;
 const WAIT: Timeout = Timeout::After(Duration::from_secs(60));
 
 /// The broker of one test.
@@ -158,4 +162,38 @@ pub fn publish<'a>(brokers: &str, topic: &str, records: impl IntoIterator<Item =
         producer.send(record).map_err(|(e, _)| e).unwrap();
     }
     producer.flush(WAIT).unwrap();
+}
+
+impl Broker for Kafka {
+    fn place(&self) -> Place {
+        Place::Kafka(self.brokers.clone())
+    }
+
+    async fn create(&self, stem: &str) -> String {
+        let topic = self.name(stem);
+        Self::create(self, &topic, PARTITIONS).await;
+        topic
+    }
+
+    async fn publish(&self, topic: &str, ids: &[String]) {
+        let (brokers, topic, ids) = (self.brokers.clone(), topic.to_owned(), ids.to_vec());
+        let publishing = move || {
+            let records = ids.iter().enumerate().map(|(n, id)| {
+                let partition = i32::try_from(n).unwrap() % PARTITIONS;
+                (partition, id.as_str(), Some(id.as_str()), "{}")
+            });
+            publish(&brokers, &topic, records);
+        };
+        tokio::task::spawn_blocking(publishing).await.unwrap();
+    }
+
+    async fn is_through(&self, topic: &str, messages: usize) -> bool {
+        let group = format!("{topic}-group");
+        let committed = (0..PARTITIONS).filter_map(|p| self.committed(&group, topic, p)).sum::<i64>();
+        committed == i64::try_from(messages).unwrap()
+    }
+
+    async fn outage(&self, _: usize) {
+        panic!("Kafka has no outages in an acceptance run");
+    }
 }

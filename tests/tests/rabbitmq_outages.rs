@@ -1,8 +1,7 @@
 //! The consumer on a real RabbitMQ that loses all connections, is killed, frozen and started again; alone on
 //! it, one test after another.
 //!
-//! `ACKONCE_AMQP_MESSAGES`, `_KILLS` and `_OUTAGES` scale the acceptance run: 2000, 4 and 2 by default, so that it
-//! takes a minute; the promise was tried with 50000, 60 and 12.
+//! `ACKONCE_AMQP_MESSAGES`, `_KILLS` and `_OUTAGES` scale each of the acceptance runs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::sync::Arc;
@@ -11,57 +10,40 @@ use std::time::Duration;
 
 use ackonce::{Backoff, CancellationToken, Class, Context, Failure, MemoryStore, Scope, Settings};
 use ackonce_amqp::{AmqpConsumer, Message};
-use ackonce_tests::amqp::acceptance::{Outcome, Scale, run};
-use ackonce_tests::amqp::{Kind, Rabbit};
+use ackonce_tests::acceptance::{Scale, accept, scaled};
+use ackonce_tests::amqp::{Kind, Queues, Rabbit};
 use ackonce_tests::until;
 
 /// There is one broker to take down.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn scale(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |v| v.parse().unwrap())
-}
-
-async fn accept(kind: Kind, class: Class, seed: u64) {
+async fn class(class: Class, kind: Kind, seed: u64) {
     let _alone = ALONE.lock().await;
     let Some(rabbit) = Rabbit::real() else { return };
-    let (messages, kills) = (scale("ACKONCE_AMQP_MESSAGES", 2000), scale("ACKONCE_AMQP_KILLS", 4));
-    let all = Scale { messages, kills, outages: scale("ACKONCE_AMQP_OUTAGES", 2) };
-    let Outcome { audit, history, left } = run(&rabbit, kind, class.as_str(), all, seed).await;
-    println!("{kind:?} {class}: {audit}; {} kills, {} pauses", history.kills(), history.pauses());
-    assert_eq!(audit.published, messages as u64);
-    audit.keeps(class).unwrap();
-    assert_eq!(left, 0, "everything is acknowledged");
+    // Together they are 50,000.
+    let messages = scaled("ACKONCE_AMQP_MESSAGES", 12_500);
+    let (kills, outages) = (scaled("ACKONCE_AMQP_KILLS", 15), scaled("ACKONCE_AMQP_OUTAGES", 6));
+    accept(&Queues(rabbit, kind), class, Scale { messages, slices: 40, kills, outages }, seed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leased_on_a_classic_queue() {
-    accept(Kind::Classic, Class::Leased, 1).await;
+async fn the_inbox_loses_nothing_and_doubles_nothing_on_a_quorum_queue() {
+    class(Class::Inbox, Kind::Quorum, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leased_on_a_quorum_queue() {
-    accept(Kind::Quorum, Class::Leased, 2).await;
+async fn keyed_effects_are_neither_lost_nor_doubled_on_a_classic_queue() {
+    class(Class::Keyed, Kind::Classic, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keyed_on_a_classic_queue() {
-    accept(Kind::Classic, Class::Keyed, 3).await;
+async fn leased_effects_are_not_lost_and_each_double_is_explained_on_a_quorum_queue() {
+    class(Class::Leased, Kind::Quorum, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keyed_on_a_quorum_queue() {
-    accept(Kind::Quorum, Class::Keyed, 4).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn inbox_on_a_classic_queue() {
-    accept(Kind::Classic, Class::Inbox, 5).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn inbox_on_a_quorum_queue() {
-    accept(Kind::Quorum, Class::Inbox, 6).await;
+async fn leased_effects_are_not_lost_and_each_double_is_explained_on_a_classic_queue() {
+    class(Class::Leased, Kind::Classic, 4).await;
 }
 
 /// Nobody dies but the broker: nothing runs twice, whatever it forgets.
@@ -110,7 +92,7 @@ async fn a_consumer_outlives_its_broker() {
     }
     publish(&rabbit, &queue, &mut n).await;
     until("all ran", || run.load(Ordering::SeqCst) == n).await;
-    until("all are acknowledged", || rabbit.messages(&queue) == 0).await;
+    rabbit.until_empty(&queue).await;
     shutdown.cancel();
     let counts = running.await.unwrap().unwrap();
     assert_eq!(counts.run, n, "each once: {counts:?}, {tally:?}");

@@ -63,6 +63,9 @@ pub enum Cause {
     /// One of the two processes was paused between its claim and its effect, and its key was taken over
     /// meanwhile: the effect came late, beside the other's.
     Overtaken,
+    /// The process of the effect before has said itself that it could not record it, because its key was taken over
+    /// meanwhile: a store that stood still for longer than the lease. See [`Audit::explain`].
+    NotRecorded,
 }
 
 /// An effect under an old fence.
@@ -157,6 +160,19 @@ fn stale(effects: &[&Entry], history: &History) -> Vec<Stale> {
 }
 
 impl Audit {
+    /// Explains repeats by what workers have said of the effect before: that it is `not_recorded`. They say so with
+    /// each decision `completed-but-not-recorded` of their log, and count it.
+    pub fn explain(&mut self, entries: &[Entry], not_recorded: impl Fn(&Entry) -> bool) {
+        for doubled in &mut self.doubled {
+            let effects = entries.iter().filter(|e| e.id == doubled.id);
+            for (cause, before) in doubled.causes.iter_mut().zip(effects) {
+                if cause.is_none() && not_recorded(before) {
+                    *cause = Some(Cause::NotRecorded);
+                }
+            }
+        }
+    }
+
     /// Whether the promise of that class was kept, or which part of it was not.
     ///
     /// # Errors

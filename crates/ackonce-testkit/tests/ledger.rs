@@ -121,6 +121,18 @@ fn a_repetition_is_explained_by_a_death_or_stall_at_the_right_time_only() {
 }
 
 #[test]
+fn a_worker_may_say_itself_that_it_could_not_record() {
+    let effects = [effect("a", 100, 1, 110), effect("a", 300, 2, 310)];
+    let explained = |fence| {
+        let mut audit = audited(&effects, &[]);
+        audit.explain(&effects, |said| said.fence == fence);
+        audit.doubled[0].causes.clone()
+    };
+    assert_eq!(explained(100), [Some(Cause::NotRecorded)]);
+    assert_eq!(explained(300), [None], "of the effect before, not of the repeat");
+}
+
+#[test]
 fn an_effect_that_comes_late_is_stale() {
     // Claimed at 100, stopped from 105, taken over at 300; continued at 400, and its effect came after all.
     let late = [effect("a", 300, 2, 310), effect("a", 100, 1, 410)];

@@ -1,8 +1,10 @@
 //! A real RabbitMQ, or loudly none.
 
-pub mod acceptance;
-pub mod proxy;
+mod acceptance;
+pub mod interposer;
 pub mod worker;
+
+pub use acceptance::Queues;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +15,7 @@ use ackonce_amqp::lapin::options::{
 };
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
 use ackonce_amqp::lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, message,
+    self as lapin, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, message,
 };
 
 /// The broker of one test.
@@ -32,6 +34,9 @@ pub enum Kind {
 }
 
 impl Rabbit {
+    /// How old the numbers of a quorum queue may be: it tells them every 200 ms (scripts/servers).
+    pub const STALE: Duration = Duration::from_secs(1);
+
     /// The RabbitMQ of `ACKONCE_TEST_AMQP`; `None`, said loudly, where there is none, and with
     /// `ACKONCE_REQUIRE_SERVERS=1` a failure: nothing stands in for it.
     pub fn real() -> Option<Self> {
@@ -59,10 +64,18 @@ impl Rabbit {
 
     /// A connection and a channel of the test's own.
     pub async fn connect(&self) -> Admin {
-        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Admin { channel, connection }
+        self.try_connect().await.unwrap()
+    }
+
+    /// The same, where the broker may be away.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn try_connect(&self) -> lapin::Result<Admin> {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Admin { channel, connection })
     }
 
     /// A new queue of that type, with nothing in it.
@@ -84,19 +97,46 @@ impl Rabbit {
         text
     }
 
-    /// The management API, as `host:port`.
+    /// Where the management API is.
     pub fn management(&self) -> String {
         std::env::var("ACKONCE_TEST_AMQP_MANAGEMENT").expect("scripts/servers says where it is")
     }
 
-    /// How many messages a queue has, delivered ones included.
+    /// How many messages a queue has, and how many of them are delivered and not acknowledged, as of
+    /// [`STALE`](Self::STALE) ago or later; `None` while the broker is away, or has no such queue.
+    pub async fn messages(&self, queue: &str) -> Option<(u64, u64)> {
+        let url = format!("http://{}/api/queues", self.management());
+        // Only the list has them where statistics are off.
+        let query = "?disable_stats=true&enable_queue_totals=true";
+        let asking = reqwest::Client::new().get(url + query).basic_auth("guest", Some("guest")).send();
+        let queues: Vec<serde_json::Value> = asking.await.ok()?.json().await.ok()?;
+        let found = queues.iter().find(|q| q["name"] == queue)?;
+        Some((found["messages"].as_u64()?, found["messages_unacknowledged"].as_u64()?))
+    }
+
+    /// Waits until a queue has so many messages, of which so many are delivered and not acknowledged.
     ///
     /// # Panics
-    /// The broker does not tell.
-    pub fn messages(&self, queue: &str) -> u32 {
-        let text = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"]);
-        let line = text.lines().find_map(|line| line.strip_prefix(queue)?.trim().parse().ok());
-        line.unwrap_or_else(|| panic!("{text}"))
+    /// After two minutes.
+    pub async fn until_messages(&self, queue: &str, messages: u64, unacknowledged: u64) {
+        let start = Instant::now();
+        loop {
+            let found = self.messages(queue).await;
+            // Not what a quorum queue said before this began.
+            if found == Some((messages, unacknowledged)) && start.elapsed() > Self::STALE {
+                return;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "waited two minutes for {messages}, {unacknowledged}: {found:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a queue has nothing, and nobody has anything of it.
+    pub async fn until_empty(&self, queue: &str) {
+        self.until_messages(queue, 0, 0).await;
     }
 
     /// `stop`, `kill`, `start`, `pause` or `resume` the broker.
@@ -157,26 +197,39 @@ impl Admin {
         assert!(matches!(confirm, Confirmation::Ack(None)), "{confirm:?}");
     }
 
-    /// Publishes many, all confirmed: `(message_id, payload)`. What the broker refuses, as a quorum queue does while
-    /// it has no leader, is published again.
+    /// Publishes many, all confirmed: `(message_id, payload)`.
     pub async fn publish_all<'a>(&self, queue: &str, all: impl IntoIterator<Item = (&'a str, &'a str)>) {
         let mut open: Vec<_> = all.into_iter().collect();
         while !open.is_empty() {
-            let mut confirms = Vec::new();
-            for (id, payload) in open.drain(..) {
-                let properties = BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2);
-                let (options, key) = (BasicPublishOptions::default(), queue.into());
-                let publish =
-                    self.channel.basic_publish("".into(), key, options, payload.as_bytes(), properties);
-                confirms.push((id, payload, publish.await.unwrap()));
-            }
-            for (id, payload, confirm) in confirms {
-                let confirm = tokio::time::timeout(Duration::from_secs(120), confirm).await;
-                if !confirm.expect("confirmed within two minutes").unwrap().is_ack() {
-                    open.push((id, payload));
-                }
+            self.publish_some(queue, &mut open).await.unwrap();
+        }
+    }
+
+    /// Publishes what is `open`, and takes out what was confirmed. The broker may refuse some, as a quorum queue does
+    /// while it has no leader.
+    ///
+    /// # Errors
+    /// The channel is gone.
+    ///
+    /// # Panics
+    /// The broker does not confirm within two minutes.
+    pub async fn publish_some(&self, queue: &str, open: &mut Vec<(&str, &str)>) -> lapin::Result<()> {
+        let mut confirms = Vec::new();
+        for (id, payload) in open.iter() {
+            let properties = BasicProperties::default().with_message_id((*id).into()).with_delivery_mode(2);
+            let (options, key) = (BasicPublishOptions::default(), queue.into());
+            let publish = self.channel.basic_publish("".into(), key, options, payload.as_bytes(), properties);
+            confirms.push(publish.await?);
+        }
+        let mut refused = Vec::new();
+        for (message, confirm) in open.iter().zip(confirms) {
+            let confirm = tokio::time::timeout(Duration::from_secs(120), confirm).await;
+            if !confirm.expect("confirmed within two minutes")?.is_ack() {
+                refused.push(*message);
             }
         }
+        *open = refused;
+        Ok(())
     }
 
     /// How many messages wait in a queue, and how many consumers it has. What is delivered and not acknowledged

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Answer, Class, Context, Failure, Handler, Item, Keyed, Scope, Settings};
+use ackonce::{Answer, Backoff, Class, Context, Failure, Handler, Item, Keyed, Scope, Settings};
+use ackonce_amqp::AmqpConsumer;
 use ackonce_kafka::rdkafka::Message as _;
 use ackonce_kafka::rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use ackonce_kafka::rdkafka::message::Headers;
-use ackonce_kafka::{ClientConfig, KafkaConsumer, Message, Order};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, Order};
 use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
-use ackonce_tests::acceptance::Plan;
+use ackonce_tests::acceptance::{Place, Plan};
 use ackonce_tests::books::book_in_file;
 use anyhow::Context as _;
 
@@ -24,47 +25,103 @@ async fn main() -> anyhow::Result<()> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let plan = Plan::from_json(&std::env::args().nth(1).context("no plan")?)?;
+    match plan.mode.as_str() {
+        "record-then-run" => by_hand(&plan, true).await,
+        "run-then-record" => by_hand(&plan, false).await,
+        _ => match &plan.place {
+            Place::Kafka(_) => wrapped::<OnKafka>(&plan).await,
+            Place::Amqp(_) => wrapped::<OnRabbit>(&plan).await,
+        },
+    }
+}
+
+fn config(plan: &Plan) -> anyhow::Result<ClientConfig> {
+    let Place::Kafka(brokers) = &plan.place else { anyhow::bail!("not on Kafka") };
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", format!("{}-group", plan.name))
+        .set("auto.offset.reset", "earliest")
+        .set("session.timeout.ms", "2000")
+        .set("heartbeat.interval.ms", "300");
+    Ok(config)
+}
+
+async fn wrapped<C: Consume>(plan: &Plan) -> anyhow::Result<()> {
+    let store = SqliteStore::open(&plan.db)?;
+    if plan.mode == "inbox" {
+        let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &C::Message| {
+            book_in_file(tx, &Entry::now(cx, "effect"))
+        });
+        return C::consume(plan, store, Unhurried(inbox)).await;
+    }
     let ledger = Arc::new(Ledger::open(&plan.ledger)?);
     match plan.mode.as_str() {
-        "inbox" => {
-            let store = SqliteStore::open(&plan.db)?;
-            let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| {
-                book_in_file(tx, &Entry::now(cx, "effect"))
-            });
-            wrapped(&plan, store, Unhurried(inbox)).await
-        }
-        "keyed" => wrapped(&plan, SqliteStore::open(&plan.db)?, Keyed(leased(ledger))).await,
-        "leased" => wrapped(&plan, SqliteStore::open(&plan.db)?, leased(ledger)).await,
-        "record-then-run" => by_hand(&plan, &ledger, true).await,
-        "run-then-record" => by_hand(&plan, &ledger, false).await,
+        "keyed" => C::consume(plan, store, Keyed(leased(ledger))).await,
+        "leased" => C::consume(plan, store, leased(ledger)).await,
         mode => anyhow::bail!("no mode {mode}"),
     }
 }
 
-fn config(plan: &Plan) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &plan.brokers)
-        .set("group.id", &plan.group)
-        .set("auto.offset.reset", "earliest")
-        .set("session.timeout.ms", "2000")
-        .set("heartbeat.interval.ms", "300");
-    config
+/// A broker's consumer.
+trait Consume {
+    type Message: Send + Sync + 'static;
+
+    async fn consume<H: Handler<Self::Message>>(
+        plan: &Plan,
+        store: SqliteStore,
+        handler: H,
+    ) -> anyhow::Result<()>;
 }
 
-async fn wrapped<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: H) -> anyhow::Result<()> {
-    let settings = Settings::default().with_lease(Duration::from_millis(1500)).with_concurrency(8);
-    KafkaConsumer::new(config(plan), &[&plan.topic], &Scope::new(&*plan.group)?, Arc::new(store))
-        .with_order(Order::Key)
-        .with_settings(settings)
-        .with_shutdown(ackonce::shutdown_on_signals()?)
-        .run(handler)
-        .await?;
-    Ok(())
+fn settings() -> Settings {
+    Settings::default().with_lease(Duration::from_millis(1500)).with_concurrency(8)
 }
 
-fn leased(ledger: Arc<Ledger>) -> impl Handler<Message> {
-    move |cx: Context, _: Message| {
+struct OnKafka;
+
+impl Consume for OnKafka {
+    type Message = ackonce_kafka::Message;
+
+    async fn consume<H: Handler<Self::Message>>(
+        plan: &Plan,
+        store: SqliteStore,
+        handler: H,
+    ) -> anyhow::Result<()> {
+        let scope = Scope::new(format!("{}-group", plan.name))?;
+        KafkaConsumer::new(config(plan)?, &[&plan.name], &scope, Arc::new(store))
+            .with_order(Order::Key)
+            .with_settings(settings())
+            .with_shutdown(ackonce::shutdown_on_signals()?)
+            .run(handler)
+            .await?;
+        Ok(())
+    }
+}
+
+struct OnRabbit;
+
+impl Consume for OnRabbit {
+    type Message = ackonce_amqp::Message;
+
+    async fn consume<H: Handler<Self::Message>>(
+        plan: &Plan,
+        store: SqliteStore,
+        handler: H,
+    ) -> anyhow::Result<()> {
+        let Place::Amqp(url) = &plan.place else { anyhow::bail!("not on RabbitMQ") };
+        AmqpConsumer::new(url, &plan.name, &Scope::new(&*plan.name)?, Arc::new(store))
+            .with_settings(settings())
+            .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) })
+            .with_shutdown(ackonce::shutdown_on_signals()?)
+            .run(handler)
+            .await?;
+        Ok(())
+    }
+}
+
+fn leased<M: Send + 'static>(ledger: Arc<Ledger>) -> impl Handler<M> {
+    move |cx: Context, _: M| {
         let ledger = ledger.clone();
         async move {
             tokio::time::sleep(PAUSE).await;
@@ -81,24 +138,25 @@ fn leased(ledger: Arc<Ledger>) -> impl Handler<Message> {
 struct Unhurried<H>(H);
 
 #[ackonce_tests::async_trait]
-impl<H: Handler<Message>> Handler<Message> for Unhurried<H> {
+impl<M: Send + 'static, H: Handler<M>> Handler<M> for Unhurried<H> {
     fn class(&self) -> Class {
         self.0.class()
     }
 
-    async fn handle(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
         tokio::time::sleep(PAUSE).await;
         self.0.handle(items).await
     }
 }
 
 /// "Have I seen this ID?", as most teams write it.
-async fn by_hand(plan: &Plan, ledger: &Ledger, record_first: bool) -> anyhow::Result<()> {
+async fn by_hand(plan: &Plan, record_first: bool) -> anyhow::Result<()> {
+    let ledger = Ledger::open(&plan.ledger)?;
     let db = rusqlite::Connection::open(PathBuf::from(&plan.db))?;
     db.busy_timeout(Duration::from_secs(10))?;
     db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)")?;
-    let consumer: StreamConsumer = config(plan).set("enable.auto.commit", "false").create()?;
-    consumer.subscribe(&[&plan.topic])?;
+    let consumer: StreamConsumer = config(plan)?.set("enable.auto.commit", "false").create()?;
+    consumer.subscribe(&[&plan.name])?;
     let shutdown = ackonce::shutdown_on_signals()?;
     loop {
         let record = tokio::select! {

@@ -70,7 +70,7 @@ async fn a_failed_message_waits_in_a_queue_and_its_attempts_go_on() {
     assert_eq!(*seen.lock().unwrap(), expected, "every attempt sees the message as it was published");
     assert_eq!(admin.take(&dead).await.len(), 1);
     for name in [&queue, &format!("{queue}.delay.300"), &format!("{queue}.delay.600")] {
-        assert_eq!(rabbit.messages(name), 0, "{name}");
+        rabbit.until_empty(name).await;
     }
 }
 

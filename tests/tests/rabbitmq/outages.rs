@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ackonce_tests::amqp::proxy::Proxy;
+use ackonce_tests::amqp::interposer::Interposer;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
 
@@ -17,7 +17,7 @@ async fn a_foreign_double_ack_costs_a_channel_and_no_message() {
         let admin = rabbit.connect().await;
         let all = ids(0..60);
         admin.publish_all(&queue, told(&all[..20], &[("m5", "hold")])).await;
-        let proxy = Proxy::start(rabbit.url()).await;
+        let proxy = Interposer::start(rabbit.url()).await;
         let inside = Inside::run(consumer(&proxy.url(), &queue, memory()));
         inside.until_acked(19).await;
         // The broker does not know this tag any more, and closes the channel (406) with m5 on it.
@@ -33,7 +33,7 @@ async fn a_foreign_double_ack_costs_a_channel_and_no_message() {
         seen.dedup();
         assert_eq!((seen.len(), counts.run), (60, 60), "{kind:?}: each once, {amqp:?}");
         assert_eq!((amqp.lost, amqp.redeliveries_expected), (1, 1), "m5's first delivery: {amqp:?}");
-        assert_eq!(rabbit.messages(&queue), 0);
+        rabbit.until_empty(&queue).await;
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_deleted_queue_is_consumed_again_once_it_is_back() {
         let counts = inside.stop().await.unwrap();
         assert_eq!((seen.len(), counts.run, counts.duplicate), (60, 60, 0), "{kind:?}: {amqp:?}");
         assert_eq!((amqp.lost, amqp.redeliveries_expected), (0, 0), "{kind:?}: {amqp:?}");
-        assert_eq!(rabbit.messages(&queue), 0);
+        rabbit.until_empty(&queue).await;
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_cancelled_consumer_acknowledges_nothing_it_has_not_seen() {
     let admin = rabbit.connect().await;
     let all = ids(0..60);
     admin.publish_all(&queue, told(&all[..10], &[("m9", "hold")])).await;
-    let proxy = Proxy::start(rabbit.url()).await;
+    let proxy = Interposer::start(rabbit.url()).await;
     let inside = Inside::run(consumer(&proxy.url(), &queue, memory()));
     inside.until_acked(9).await;
     proxy.cancel();
@@ -88,7 +88,7 @@ async fn a_cancelled_consumer_acknowledges_nothing_it_has_not_seen() {
     seen.sort();
     seen.dedup();
     assert_eq!((seen.len(), counts.run), (60, 60), "{amqp:?}");
-    assert_eq!(rabbit.messages(&queue), 0);
+    rabbit.until_empty(&queue).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,6 +112,6 @@ async fn a_policy_change_is_not_noticed() {
         let (amqp, seen) = (inside.counts(), inside.seen());
         let counts = inside.stop().await.unwrap();
         assert_eq!((seen.len(), counts.run), (200, 200), "{kind:?}: {amqp:?}");
-        assert_eq!(rabbit.messages(&queue), 0);
+        rabbit.until_empty(&queue).await;
     }
 }

@@ -30,7 +30,7 @@ async fn after_a_kill_only_the_unfinished_message_runs() {
         std::fs::remove_file(&gate).unwrap();
         let mut second = plan.start();
         until("m50 is done", || plan.effects().len() > 100).await;
-        until("all is acknowledged", || rabbit.messages(&queue) == 0).await;
+        rabbit.until_empty(&queue).await;
         let after: Vec<_> = plan.effects().into_iter().filter(|e| e.pid == second.pid()).collect();
         // A settle that the kill cut off may leave an effect or two without their record; not more than ran.
         assert!(after.iter().any(|e| e.id == "m50" && e.attempt == 2), "{kind:?}: {after:?}");
@@ -61,7 +61,7 @@ async fn a_deferred_copy_is_not_dropped_by_a_delivery_limit() {
     let plan = Plan { lease_ms: 4000, prefetch: Some(1), ..Plan::new(&rabbit, &queue, dir.path()) };
     admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
     let first = plan.start();
-    until("the first worker has it", || rabbit.messages(&queue) == 1 && !ready(&rabbit, &queue)).await;
+    rabbit.until_messages(&queue, 1, 1).await;
     // It stands still with the lease, and its connection stands.
     first.signal(Signal::STOP);
     std::fs::remove_file(&gate).unwrap();
@@ -70,14 +70,9 @@ async fn a_deferred_copy_is_not_dropped_by_a_delivery_limit() {
     until("the copy took effect", || plan.effects().len() == 1).await;
     assert_eq!(plan.effects()[0].pid, second.pid());
     first.signal(Signal::CONT);
-    until("both copies are acknowledged", || rabbit.messages(&queue) == 0).await;
+    rabbit.until_empty(&queue).await;
     assert_eq!(plan.effects().len(), 1, "the first one's lease is lost, and its handler cancelled");
     assert!(second.terminate());
-}
-
-fn ready(rabbit: &Rabbit, queue: &str) -> bool {
-    let text = rabbit.ctl(&["list_queues", "--no-table-headers", "name", "messages_ready"]);
-    text.lines().any(|line| line.strip_prefix(queue).is_some_and(|rest| rest.trim() != "0"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,5 +111,5 @@ async fn a_bounced_copy_is_dropped_by_a_delivery_limit() {
         let again = BasicNackOptions { multiple: false, requeue: true };
         assert!(delivery.nack(again).await.unwrap());
     }
-    until("it is gone", || rabbit.messages(&queue) == 0).await;
+    rabbit.until_empty(&queue).await;
 }

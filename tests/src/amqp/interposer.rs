@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 const METHOD: u8 = 1;
 const FRAME_END: u8 = 0xce;
 
-/// A frame-by-frame proxy. Ends when dropped.
+/// Knows frames, as `ackonce_testkit::proxy` does not. Ends when dropped.
 #[derive(Debug)]
-pub struct Proxy {
+pub struct Interposer {
     uri: AMQPUri,
     state: Arc<Mutex<State>>,
     accepting: tokio::task::JoinHandle<()>,
@@ -29,8 +29,8 @@ struct State {
     consumer: Option<(u16, Vec<u8>)>,
 }
 
-impl Proxy {
-    /// A proxy in front of the broker at `url`.
+impl Interposer {
+    /// One in front of the broker at `url`.
     pub async fn start(url: &str) -> Self {
         let mut uri: AMQPUri = url.parse().unwrap();
         let broker = format!("{}:{}", uri.authority.host, uri.authority.port);
@@ -76,7 +76,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for Interposer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
