@@ -71,7 +71,11 @@ impl From<HandlerClass> for Class {
     }
 }
 
-fn source(text: &str) -> Result<IdSource, String> {
+/// Where message IDs are: `header:NAME`, `key`, `json:/POINTER` or `payload`.
+///
+/// # Errors
+/// None of these.
+pub fn source(text: &str) -> Result<IdSource, String> {
     match text.split_once(':') {
         None if text == "key" => Ok(IdSource::Key),
         None if text == "payload" => Ok(IdSource::Payload),

@@ -19,7 +19,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Demo(DemoArgs),
+    Demo(Box<DemoArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }

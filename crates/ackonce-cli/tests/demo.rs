@@ -1,5 +1,5 @@
 //! The program as a user runs it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::process::{Command, Output};
 
@@ -15,8 +15,24 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn nothing_is_lost_or_doubled_under_kill_9() {
-    let output =
-        ackonce(&["demo", "--messages", "300", "--kills", "2", "--pauses", "0", "--seed", "7", "--json"]);
+    nothing_is_lost_or_doubled(&[]);
+}
+
+#[test]
+fn nor_on_rabbitmq() {
+    let Ok(url) = std::env::var("ACKONCE_TEST_AMQP") else {
+        assert!(
+            std::env::var("ACKONCE_REQUIRE_SERVERS").as_deref() != Ok("1"),
+            "run this through scripts/test"
+        );
+        return eprintln!("NOT TESTED: rabbitmq (ACKONCE_TEST_AMQP is not set; run scripts/test)");
+    };
+    nothing_is_lost_or_doubled(&["--broker", "amqp", "--url", &url]);
+}
+
+fn nothing_is_lost_or_doubled(broker: &[&str]) {
+    let args = ["demo", "--messages", "300", "--kills", "2", "--pauses", "0", "--seed", "7", "--json"];
+    let output = ackonce(&[&args[..], broker].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["class"].as_str(), report["seed"].as_u64()), (Some("inbox"), Some(7)));
@@ -24,7 +40,9 @@ fn nothing_is_lost_or_doubled_under_kill_9() {
         let number =
             |name: &str| report[arm][name].as_u64().unwrap_or_else(|| panic!("{arm}.{name}: {report}"));
         assert_eq!((number("published"), number("unique"), number("kills")), (300, 240, 2), "{arm}");
-        assert!(number("delivered") >= 300 && number("suppressed") >= 60, "{arm}: {report}");
+        // Two of one ID may run side by side in the loops written by hand, where no key keeps them apart.
+        let repeats = number("suppressed") + number("doubled");
+        assert!(number("delivered") >= 300 && repeats >= 60, "{arm}: {report}");
         assert_eq!(
             number("effects"),
             number("unique") - number("lost") + number("doubled"),
@@ -37,7 +55,7 @@ fn nothing_is_lost_or_doubled_under_kill_9() {
 
 #[test]
 fn wrong_usage_names_what_to_change() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["demo", "--store", "dedup.db"], "does not begin with a scheme"),
         (&["demo", "--store", "mysql:x"], "no store has the scheme `mysql:`"),
         (&["demo", "--store", "sqlite:"], "needs the path of a file"),
@@ -45,6 +63,13 @@ fn wrong_usage_names_what_to_change() {
         (&["demo", "--store", "memory:"], "use sqlite:PATH"),
         (&["demo", "--messages", "0"], "--messages"),
         (&["demo", "--duplicates", "100"], "--duplicates"),
+        (&["demo", "--broker", "amqp"], "needs --url"),
+        (&["demo", "--url", "amqp://localhost"], "--url is of --broker amqp"),
+        (
+            &["demo", "--broker", "amqp", "--url", "amqp://localhost", "--brokers", "h:1"],
+            "RabbitMQ is at --url",
+        ),
+        (&["demo", "--broker", "amqp", "--url", "localhost"], "invalid value 'localhost' for '--url"),
         (&["demo", "--class", "exactly-once"], "possible values: inbox, leased, keyed, at-most-once"),
     ];
     for (args, says) in cases {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ackonce::Class;
+use ackonce_amqp::lapin::uri::AMQPUri;
 use clap::{Args, ValueEnum, value_parser};
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +15,14 @@ Examples:
   ackonce demo --class leased                     what a claim without a transaction can and cannot do
   ackonce demo --messages 20000 --kills 30 --seed 7
   ackonce demo --brokers localhost:9092           on a Kafka of yours; its topic is deleted afterwards
+  ackonce demo --broker amqp --url amqp://guest:guest@localhost:5672/%2f
   ackonce demo --json | jq .ackonce.doubled
 
 Exit code: 0 if nothing was lost, nor doubled beyond what the class states; 1 if something was; 2 for wrong usage.";
 
 /// Publish messages with duplicates, kill their consumers, audit the effects
 ///
-/// Publishes real webhook payloads to a Kafka topic, some of them twice, and has three consumers process them: one
+/// Publishes real webhook payloads to Kafka or RabbitMQ, some of them twice, and has three consumers process them: one
 /// wrapped in Ackonce, and two written by hand, of which one records an ID before and one after its effect. Each is a
 /// group of worker processes that are killed with `kill -9` at the same random points of its progress and started
 /// again. In the end every effect is held against every message.
@@ -54,6 +56,13 @@ pub struct DemoArgs {
     /// Where Ackonce remembers IDs: sqlite:PATH, or with another class than inbox redis://… or postgres://… [default: a new file in a temporary directory]
     #[arg(long, value_name = "URL")]
     pub store: Option<StoreUrl>,
+    /// Whose messages
+    #[arg(long, value_enum, default_value_t = BrokerKind::Kafka)]
+    pub broker: BrokerKind,
+    /// A RabbitMQ, for --broker amqp, as amqp://USER:PASSWORD@HOST:PORT/VHOST; an exchange and three queues are made
+    /// there, and deleted afterwards
+    #[arg(long, value_name = "URL", value_parser = amqp_url)]
+    pub url: Option<String>,
     /// A Kafka cluster, as HOST:PORT,… [default: a broker inside this process]
     #[arg(long, value_name = "LIST")]
     pub brokers: Option<String>,
@@ -65,12 +74,25 @@ pub struct DemoArgs {
     pub json: bool,
 }
 
+fn amqp_url(text: &str) -> Result<String, String> {
+    text.parse::<AMQPUri>().map(|_| text.to_owned())
+}
+
 impl DemoArgs {
     /// How long a claim is held without a heartbeat.
     #[must_use]
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
     }
+}
+
+/// The brokers that the demo can run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BrokerKind {
+    /// Kafka, inside this process unless told otherwise
+    Kafka,
+    /// A real RabbitMQ
+    Amqp,
 }
 
 /// The classes that the demo can show.

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use ackonce::CancellationToken;
 use ackonce_testkit::crash::History;
 use anyhow::{Context as _, Result, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::arm::ArmFiles;
+use super::broker::{Position, Watcher};
 use super::counter::{DELIVERED, FileCounter, PROGRESS};
 use super::fleet::Fleet;
 use super::plan::{Blow, Strike};
@@ -28,9 +27,9 @@ pub(crate) struct Contest<'c> {
     pub(crate) strikes: &'c [Strike],
     /// How long a paused worker stands still.
     pub(crate) pause: Duration,
-    /// The next offset of each partition: where the group is done.
-    pub(crate) ends: &'c [i64],
-    pub(crate) watcher: BaseConsumer,
+    /// How long nothing may happen at the end before it is the end.
+    pub(crate) quiet: Duration,
+    pub(crate) watcher: Watcher,
     pub(crate) bar: Bar,
     pub(crate) interrupted: CancellationToken,
 }
@@ -48,7 +47,7 @@ pub(crate) struct Ended {
 }
 
 impl Contest<'_> {
-    /// Runs to the end of the topic.
+    /// Runs to the end of its messages.
     pub(crate) fn run(&self) -> Result<Ended> {
         let ended = self.fight();
         if ended.is_err() {
@@ -83,17 +82,25 @@ impl Contest<'_> {
             }
             if watch.due() {
                 fleet.look_after()?;
-                let committed = self.committed();
-                self.bar.at(committed.iter().sum::<i64>());
-                if committed == self.ends {
+                let position = self.watcher.position();
+                self.bar.at(position.done);
+                let at_end = position.at_end && fleet.is_awake();
+                watch.see((self.delivered(), progress, position), &fleet)?;
+                if at_end && watch.quiet() >= self.quiet {
                     break;
                 }
-                watch.see((self.delivered(), progress, committed), &fleet)?;
             }
             thread::sleep(TICK);
         }
         self.bar.done();
-        Ok(Ended { took: started.elapsed(), history: fleet.end()? })
+        let took = started.elapsed().saturating_sub(watch.quiet());
+        let history = fleet.end()?;
+        // What its workers had and did not acknowledge is back by now.
+        let left = self.watcher.position();
+        if !left.at_end {
+            bail!("it was not through, although nothing happened any more: {}", left.text);
+        }
+        Ok(Ended { history, took })
     }
 
     fn files(&self) -> &ArmFiles {
@@ -107,26 +114,12 @@ impl Contest<'_> {
     fn delivered(&self) -> u64 {
         FileCounter::read(&self.files().counter(DELIVERED))
     }
-
-    /// The group's offset in each partition; 0 where it has none yet, or where the broker does not say.
-    fn committed(&self) -> Vec<i64> {
-        let mut asked = TopicPartitionList::new();
-        for partition in (0..).take(self.ends.len()) {
-            asked.add_partition(&self.order.topic, partition);
-        }
-        let answer = self.watcher.committed_offsets(asked, Duration::from_secs(2)).unwrap_or_default();
-        let offset = |partition| match answer.find_partition(&self.order.topic, partition)?.offset() {
-            Offset::Offset(n) => Some(n),
-            _ => None,
-        };
-        (0..).take(self.ends.len()).map(|partition| offset(partition).unwrap_or(0)).collect()
-    }
 }
 
 /// Notices when nothing happens any more.
 struct Watch {
     looked: Instant,
-    seen: Option<(u64, u64, Vec<i64>)>,
+    seen: Option<(u64, u64, Position)>,
     since: Instant,
 }
 
@@ -143,16 +136,22 @@ impl Watch {
         due
     }
 
-    fn see(&mut self, now: (u64, u64, Vec<i64>), fleet: &Fleet) -> Result<()> {
+    /// How long nothing has happened.
+    fn quiet(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    fn see(&mut self, now: (u64, u64, Position), fleet: &Fleet) -> Result<()> {
         if self.seen.as_ref() != Some(&now) {
             self.seen = Some(now);
             self.since = Instant::now();
         } else if self.since.elapsed() >= STALLED {
-            let (delivered, effects, committed) = now;
+            let (delivered, effects, position) = now;
             bail!(
-                "nothing happened for {} s, after {delivered} deliveries and {effects} effects, with offsets at \
-                 {committed:?}; the workers' last lines:\n{}",
+                "nothing happened for {} s, after {delivered} deliveries and {effects} effects, with {}; the \
+                 workers' last lines:\n{}",
                 STALLED.as_secs(),
+                position.text,
                 fleet.tail()
             );
         }

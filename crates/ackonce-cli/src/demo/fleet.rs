@@ -76,6 +76,11 @@ impl Fleet {
         self.paused.iter().all(|paused| paused.worker != worker)
     }
 
+    /// Whether nobody stands still.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.paused.is_empty()
+    }
+
     /// Kills a worker and starts it again.
     pub(crate) fn kill(&mut self, worker: usize) -> Result<()> {
         let (from, pid) = (micros_now(), self.workers[worker].id());

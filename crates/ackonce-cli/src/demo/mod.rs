@@ -8,7 +8,6 @@ mod counter;
 mod fleet;
 mod plan;
 mod progress;
-mod publish;
 mod report;
 mod run;
 mod samples;
@@ -18,7 +17,7 @@ mod worker;
 
 use std::time::{Duration, SystemTime};
 
-pub use args::{DemoArgs, DemoClass};
+pub use args::{BrokerKind, DemoArgs, DemoClass};
 pub use run::{Verdict, run};
 pub use setting::UsageError;
 pub use worker::{WorkerArgs, run as run_worker};

@@ -8,14 +8,14 @@ use tokio::runtime::Runtime;
 
 use super::args::DemoArgs;
 use super::arm::{Arm, ArmFiles};
-use super::broker::Broker;
+use super::broker::{self, Broker};
 use super::contest::{Contest, Ended, Interrupted};
 use super::plan::{Plan, Strike, strikes};
 use super::progress::Screen;
 use super::report::{Line, Report};
+use super::samples;
 use super::setting::Setting;
 use super::worker::WorkerOrder;
-use super::{publish, samples};
 
 /// Attempts before a message is buried, beside those that strikes may cost it.
 const ATTEMPTS: u32 = 20;
@@ -35,6 +35,7 @@ pub enum Verdict {
 /// [`UsageError`](super::UsageError) for flags that do not go together; otherwise what kept it from a verdict.
 pub fn run(args: &DemoArgs) -> Result<Verdict> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    broker::check(args)?;
     let setting = Setting::new(args)?;
     let outcome = with_broker(args, seed, &setting);
     let kept = matches!(&outcome, Ok(report) if report.kept());
@@ -53,16 +54,17 @@ pub fn run(args: &DemoArgs) -> Result<Verdict> {
 fn with_broker(args: &DemoArgs, seed: u64, setting: &Setting) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let interrupted = interrupt(&runtime)?;
-    let broker = Broker::start(args.brokers.as_deref(), runtime.handle())?;
+    let broker = Broker::start(args, runtime.handle())?;
     let topic = format!("ackonce-demo-{:08x}", rand::random::<u32>());
-    let show = Show { args, seed, setting, broker: &broker, topic: &topic, interrupted };
+    let groups = Arm::ALL.map(|arm| group(&topic, arm));
+    let groups = groups.each_ref().map(String::as_str);
+    let show = Show { args, seed, setting, broker: &broker, topic: &topic, groups: &groups, interrupted };
     if !args.json {
         show.introduce();
     }
-    broker.create_topic(&topic)?;
+    broker.create(&topic, &groups)?;
     let outcome = show.run();
-    let groups = Arm::ALL.map(|arm| group(&topic, arm));
-    let cleaned = broker.clean_up(&topic, &groups.each_ref().map(String::as_str));
+    let cleaned = broker.clean_up(&topic, &groups);
     let report = outcome?;
     cleaned?;
     Ok(report)
@@ -83,17 +85,14 @@ struct Show<'s> {
     setting: &'s Setting,
     broker: &'s Broker,
     topic: &'s str,
+    groups: &'s [&'s str],
     interrupted: CancellationToken,
 }
 
 impl Show<'_> {
     fn introduce(&self) {
         let DemoArgs { messages, duplicates, workers, kills, pauses, lease_ms, .. } = self.args;
-        let place = match self.broker {
-            Broker::InProcess(_) => "in-process Kafka broker on",
-            Broker::Cluster { .. } => "Kafka at",
-        };
-        println!("{place} {}, topic {}", self.broker.brokers(), self.topic);
+        println!("{}, topic {}", self.broker.describe(), self.topic);
         println!("{}", self.setting.guarantee);
         println!(
             "{messages} deliveries, {duplicates} % of them repeats; three groups of {workers} workers, each with \
@@ -108,14 +107,11 @@ impl Show<'_> {
         let strikes = strikes(self.args, self.seed, plan.messages.len());
         let screen = Screen::new(self.args.json);
         let bar = screen.bar("publishing", plan.deliveries.len() as u64);
-        publish::publish(self.broker, self.topic, &plan, |n| bar.at(n))?;
+        self.broker.publish(self.topic, self.groups, &plan, |n| bar.at(n))?;
         bar.done();
-        let ends = self.broker.ends(self.topic)?;
-        publish::check_kept(&ends, &plan)?;
-        let ends: Vec<_> = ends.into_iter().map(|(_, next)| next).collect();
         let mut contests = Vec::new();
         for arm in Arm::ALL {
-            contests.push(self.contest(arm, &strikes, &ends, &screen)?);
+            contests.push(self.contest(arm, &strikes, plan.deliveries.len(), &screen)?);
         }
         let [ackonce, record_then_run, run_then_record] = hold(&contests)?;
         let line = |contest: &Contest<'_>, ended: &Ended| -> Result<Line> {
@@ -138,17 +134,15 @@ impl Show<'_> {
         &self,
         arm: Arm,
         strikes: &'c [Strike],
-        ends: &'c [i64],
+        deliveries: usize,
         screen: &Screen,
     ) -> Result<Contest<'c>> {
         let DemoArgs { workers, class, lease_ms, kills, pauses, .. } = *self.args;
         let group = group(self.topic, arm);
         let order = WorkerOrder {
             arm,
-            brokers: self.broker.brokers(),
-            topic: self.topic.to_owned(),
+            source: self.broker.source(self.topic, &group),
             group: group.clone(),
-            session_ms: self.broker.session().as_millis(),
             class,
             store: self.setting.store.clone(),
             database: self.setting.database.clone(),
@@ -157,15 +151,14 @@ impl Show<'_> {
             attempts: kills.saturating_add(pauses).saturating_add(ATTEMPTS),
             files: ArmFiles::create(self.setting.path(), arm)?,
         };
-        let total: i64 = ends.iter().sum();
         Ok(Contest {
             order,
             workers,
             strikes,
             pause: self.broker.pause(self.args.lease()),
-            ends,
-            watcher: self.broker.watcher(&group)?,
-            bar: screen.bar(arm.name(), u64::try_from(total).unwrap_or(0)),
+            quiet: self.broker.quiet(self.args.lease()),
+            watcher: self.broker.follow(self.topic, &group, deliveries)?,
+            bar: screen.bar(arm.name(), deliveries as u64),
             interrupted: self.interrupted.clone(),
         })
     }

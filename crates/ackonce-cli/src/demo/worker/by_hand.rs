@@ -3,21 +3,29 @@
 use std::thread;
 use std::time::Duration;
 
-use ackonce_sqlite::rusqlite::{self, Connection};
+use ackonce_amqp::lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use ackonce_amqp::lapin::types::{FieldTable, ShortString};
+use ackonce_amqp::lapin::{Connection, ConnectionProperties};
+use ackonce_sqlite::rusqlite;
 use ackonce_testkit::ledger::{Entry, Ledger};
-use anyhow::{Context as _, Result};
-use rdkafka::Message as _;
+use anyhow::{Context as _, Result, bail};
+use futures_util::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{ClientConfig, Message as _};
 
 use super::super::arm::Arm;
+use super::super::broker::Source;
 use super::super::counter::{DELIVERED, FileCounter, PROGRESS, SUPPRESSED};
 use super::super::work;
-use super::WorkerOrder;
+use super::{WorkerOrder, kafka};
+
+/// Messages with one worker of RabbitMQ's, as the wrapped one has.
+const PREFETCH: u16 = 4;
 
 struct Loop<'o> {
     order: &'o WorkerOrder,
-    db: Connection,
+    db: rusqlite::Connection,
     effects: Ledger,
     delivered: FileCounter,
     suppressed: FileCounter,
@@ -34,26 +42,16 @@ pub(super) fn run(order: &WorkerOrder) -> Result<()> {
         suppressed: counter(SUPPRESSED)?,
         progress: counter(PROGRESS)?,
     };
-    let consumer: BaseConsumer = order.consumer().create()?;
-    consumer.subscribe(&[&order.topic])?;
-    loop {
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-        let message = match message {
-            Ok(message) => message,
-            // The client mends what can be mended: a broker that is away, a rebalance.
-            Err(error) => {
-                eprintln!("{error}");
-                continue;
-            }
-        };
-        this.delivered.add(1)?;
-        this.handle(&message)?;
-        consumer.commit_message(&message, CommitMode::Async)?;
+    match &order.source {
+        Source::Kafka { brokers, topic, group, session_ms } => {
+            this.on_kafka(&kafka(brokers, group, *session_ms), topic)
+        }
+        Source::RabbitMq { url, queue } => this.on_rabbitmq(url, queue),
     }
 }
 
-fn open(order: &WorkerOrder) -> Result<Connection> {
-    let db = Connection::open(order.files.database())?;
+fn open(order: &WorkerOrder) -> Result<rusqlite::Connection> {
+    let db = rusqlite::Connection::open(order.files.database())?;
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.execute_batch("CREATE TABLE IF NOT EXISTS processed (id TEXT PRIMARY KEY)")?;
@@ -61,11 +59,48 @@ fn open(order: &WorkerOrder) -> Result<Connection> {
 }
 
 impl Loop<'_> {
-    fn handle(&self, message: &BorrowedMessage<'_>) -> Result<()> {
-        let id = message_id(message).context("a message without its message-id")?;
+    fn on_kafka(&self, config: &ClientConfig, topic: &str) -> Result<()> {
+        let consumer: BaseConsumer = config.create()?;
+        consumer.subscribe(&[topic])?;
+        loop {
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = match message {
+                Ok(message) => message,
+                // The client mends what can be mended: a broker that is away, a rebalance.
+                Err(error) => {
+                    eprintln!("{error}");
+                    continue;
+                }
+            };
+            self.handle(message_id(&message).as_deref())?;
+            consumer.commit_message(&message, CommitMode::Async)?;
+        }
+    }
+
+    fn on_rabbitmq(&self, url: &str, queue: &str) -> Result<()> {
+        // lapin's own tasks get the second thread.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(async {
+            let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+            let (options, table) = (BasicConsumeOptions::default(), FieldTable::default());
+            let mut consumer = channel.basic_consume(queue.into(), "".into(), options, table).await?;
+            while let Some(delivery) = consumer.next().await {
+                let delivery = delivery?;
+                self.handle(delivery.properties.message_id().as_ref().map(ShortString::as_str))?;
+                delivery.ack(BasicAckOptions::default()).await?;
+            }
+            bail!("RabbitMQ cancelled the consumer")
+        })
+    }
+
+    fn handle(&self, id: Option<&str>) -> Result<()> {
+        self.delivered.add(1)?;
+        let id = id.context("a message without its ID")?;
         let ran = match self.order.arm {
-            Arm::RecordThenRun => self.record_then_run(&id)?,
-            Arm::RunThenRecord | Arm::Ackonce => self.run_then_record(&id)?,
+            Arm::RecordThenRun => self.record_then_run(id)?,
+            Arm::RunThenRecord | Arm::Ackonce => self.run_then_record(id)?,
         };
         if !ran {
             self.suppressed.add(1)?;

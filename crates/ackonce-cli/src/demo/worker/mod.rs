@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::DemoClass;
 use super::arm::{Arm, ArmFiles};
+use super::broker::Source;
 
 /// The argument of `demo-worker`.
 #[derive(Debug, Clone, Args)]
@@ -26,10 +27,8 @@ pub struct WorkerArgs {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WorkerOrder {
     pub(crate) arm: Arm,
-    pub(crate) brokers: String,
-    pub(crate) topic: String,
+    pub(crate) source: Source,
     pub(crate) group: String,
-    pub(crate) session_ms: u128,
     pub(crate) class: DemoClass,
     pub(crate) store: String,
     /// The store's own file, for the table `ledger`.
@@ -44,20 +43,21 @@ impl WorkerOrder {
     pub(crate) fn args(&self) -> Result<[String; 2]> {
         Ok(["demo-worker".to_owned(), serde_json::to_string(self)?])
     }
+}
 
-    fn consumer(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", &self.group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            // A killed worker's partitions should not wait for long.
-            .set("session.timeout.ms", self.session_ms.to_string())
-            .set("heartbeat.interval.ms", "200")
-            .set("fetch.wait.max.ms", "100");
-        config
-    }
+/// A consumer's settings.
+fn kafka(brokers: &str, group: &str, session_ms: u64) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        // A killed worker's partitions should not wait for long.
+        .set("session.timeout.ms", session_ms.to_string())
+        .set("heartbeat.interval.ms", "200")
+        .set("fetch.wait.max.ms", "100");
+    config
 }
 
 /// Consumes until it is told to end, or killed.

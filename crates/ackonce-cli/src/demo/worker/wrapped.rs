@@ -7,7 +7,8 @@ use std::time::Duration;
 use ackonce::{
     Answer, AtMostOnce, Class, Context, Counts, ErrorKind, Failure, Handler, Item, Keyed, Scope, Settings,
 };
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_amqp::AmqpConsumer;
+use ackonce_kafka::{KafkaConsumer, Order};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::ledger::{Entry, Ledger};
 use anyhow::{Context as _, Result, bail};
@@ -16,9 +17,10 @@ use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
 use super::super::args::DemoClass;
+use super::super::broker::Source;
 use super::super::counter::{FileCounter, FileRecorder, PROGRESS};
 use super::super::work;
-use super::WorkerOrder;
+use super::{WorkerOrder, kafka};
 use crate::ledger;
 use crate::stores::{Opened, StoreUrl};
 
@@ -45,10 +47,49 @@ async fn consume(order: &WorkerOrder) -> Result<Counts> {
         // One message at a time, as the loops written by hand do.
         .with_concurrency(1)
         .with_chunk(CHUNK);
-    let consumer = KafkaConsumer::new(order.consumer(), &[&order.topic], &scope, store.deduplicator())
-        .with_settings(settings)
-        .with_order(Order::Key)
-        .with_shutdown(ackonce::shutdown_on_signals()?);
+    let shutdown = ackonce::shutdown_on_signals()?;
+    match &order.source {
+        Source::Kafka { brokers, topic, group, session_ms } => {
+            let config = kafka(brokers, group, *session_ms);
+            let consumer = KafkaConsumer::new(config, &[topic], &scope, store.deduplicator())
+                .with_settings(settings)
+                .with_order(Order::Key)
+                .with_shutdown(shutdown);
+            handle(order, &store, consumer).await
+        }
+        Source::RabbitMq { url, queue } => {
+            let consumer = AmqpConsumer::new(url, queue, &scope, store.deduplicator())
+                .with_settings(settings)
+                .with_shutdown(shutdown);
+            handle(order, &store, consumer).await
+        }
+    }
+}
+
+/// A broker's consumer.
+trait Consumer {
+    type Message: Send + Sync + 'static;
+
+    async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts>;
+}
+
+impl Consumer for KafkaConsumer {
+    type Message = ackonce_kafka::Message;
+
+    async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
+        Self::run(self, handler).await
+    }
+}
+
+impl Consumer for AmqpConsumer {
+    type Message = ackonce_amqp::Message;
+
+    async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
+        Self::run(self, handler).await
+    }
+}
+
+async fn handle<C: Consumer>(order: &WorkerOrder, store: &Opened, consumer: C) -> Result<Counts> {
     let counts = match (order.class, store.sqlite(), &order.database) {
         (DemoClass::Inbox, Some(store), Some(_)) => consumer.run(inbox(order, store)?).await,
         (DemoClass::Inbox, ..) => bail!("class inbox needs a sqlite: store"),
@@ -71,9 +112,12 @@ async fn open(url: &StoreUrl) -> ackonce::Result<Opened> {
 }
 
 /// The effect is a row, committed together with the record.
-fn inbox(order: &WorkerOrder, store: &SqliteStore) -> Result<impl Handler<Message> + use<>> {
+fn inbox<M: Send + Sync + 'static>(
+    order: &WorkerOrder,
+    store: &SqliteStore,
+) -> Result<impl Handler<M> + use<M>> {
     let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
-    Ok(Begun(store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Message| {
+    Ok(Begun(store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &M| {
         tx.prepare(ledger::INSERT)?.execute(ledger::values(&Entry::now(cx, "effect")))?;
         progress.add(1)?;
         thread::sleep(work::part());
@@ -98,10 +142,10 @@ impl<M: Send + 'static, H: Handler<M>> Handler<M> for Begun<H> {
 }
 
 /// The effect is a line of a file, which knows nothing of the store.
-fn to_file(order: &WorkerOrder) -> Result<impl Handler<Message> + use<>> {
+fn to_file<M: Send + 'static>(order: &WorkerOrder) -> Result<impl Handler<M> + use<M>> {
     let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
     let effects = Arc::new((Ledger::open(order.files.ledger())?, progress));
-    Ok(move |cx: Context, _: Message| {
+    Ok(move |cx: Context, _: M| {
         let effects = effects.clone();
         async move {
             sleep(work::part()).await;
