@@ -154,7 +154,6 @@ async fn by_hand(plan: &Plan, record_first: bool) -> anyhow::Result<()> {
     let ledger = Ledger::open(&plan.ledger)?;
     let db = rusqlite::Connection::open(PathBuf::from(&plan.db))?;
     db.busy_timeout(Duration::from_secs(10))?;
-    db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)")?;
     let consumer: StreamConsumer = config(plan)?.set("enable.auto.commit", "false").create()?;
     consumer.subscribe(&[&plan.name])?;
     let shutdown = ackonce::shutdown_on_signals()?;
