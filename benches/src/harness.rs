@@ -1,8 +1,14 @@
 //! Arms that take turns: what disturbs one disturbs all, and what is compared was measured side by side.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use serde_json::{Value, json};
 
 /// Something that is measured: one round of it does some work and says how much.
 pub(crate) struct Arm<'a> {
@@ -53,8 +59,10 @@ pub(crate) fn compare(title: &str, rounds: usize, mut arms: Vec<Arm<'_>>) -> any
     for arm in &mut arms {
         let middle = median(&mut arm.rates);
         let (least, most) = (arm.rates[0], arm.rates[arm.rates.len() - 1]);
+        let ratio = middle / first;
+        figure(title, &arm.name, json!({"median": middle, "least": least, "most": most, "ratio": ratio}))?;
         let cells = [middle, least, most].map(|rate| format!("{rate:.0}"));
-        table.add_row([&[arm.name.clone()][..], &cells, &[format!("{:.2}", middle / first)]].concat());
+        table.add_row([&[arm.name.clone()][..], &cells, &[format!("{ratio:.2}")]].concat());
     }
     println!("\n{table}");
     Ok(())
@@ -78,4 +86,45 @@ fn median(values: &mut [f64]) -> f64 {
 pub(crate) fn percentile(times: &mut [Duration], part: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() * part / 100).min(times.len() - 1)]
+}
+
+/// The figures as JSON lines, to draw from. As global as the standard output that the tables go to.
+struct Lines {
+    file: Option<File>,
+    settings: Value,
+}
+
+static LINES: Mutex<Lines> = Mutex::new(Lines { file: None, settings: Value::Null });
+
+fn lines() -> MutexGuard<'static, Lines> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From here on, each figure goes to the end of this file as well.
+pub(crate) fn append_to(path: &Path) -> anyhow::Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    lines().file = Some(file.with_context(|| format!("opening {}", path.display()))?);
+    Ok(())
+}
+
+/// Prints what the figures below are measured with, an object; it is kept with each of them.
+pub(crate) fn settings(settings: Value) {
+    if let Value::Object(each) = &settings {
+        let show = |(name, value): (&String, &Value)| match value {
+            Value::String(text) => format!("{name} {text}"),
+            other => format!("{name} {other}"),
+        };
+        println!("{}", each.iter().map(show).collect::<Vec<_>>().join(", "));
+    }
+    lines().settings = settings;
+}
+
+/// What an arm of a table came to, an object: `{"title": …, "arm": …, "figures": {…}, "settings": {…}}`.
+pub(crate) fn figure(title: &str, arm: &str, figures: Value) -> anyhow::Result<()> {
+    let mut lines = lines();
+    let line = json!({"title": title, "arm": arm, "figures": figures, "settings": lines.settings});
+    if let Some(file) = &mut lines.file {
+        writeln!(file, "{line}")?;
+    }
+    Ok(())
 }

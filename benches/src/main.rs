@@ -6,6 +6,8 @@ mod kafka;
 mod messages;
 mod store;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -13,6 +15,9 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     what: What,
+    /// Append each figure to this file as well, as lines of JSON
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -24,7 +29,11 @@ enum What {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().what {
+    let cli = Cli::parse();
+    if let Some(path) = &cli.json {
+        harness::append_to(path)?;
+    }
+    match cli.what {
         What::Kafka(options) => kafka::run(&options),
         What::Store(options) => store::run(&options),
     }

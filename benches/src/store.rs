@@ -11,10 +11,11 @@ use ackonce_sqlite::rusqlite::{self, Connection, TransactionBehavior};
 use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteConfig, SqliteStore};
 use anyhow::{bail, ensure};
 use clap::Args;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::by_hand::ByHand;
-use crate::harness::{Arm, compare, percentile, table};
+use crate::harness::{Arm, compare, percentile, settings, table};
 use crate::messages::{Messages, WEEK, process};
 
 #[derive(Args)]
@@ -66,13 +67,12 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     let directory = tempfile::tempdir_in(&options.directory)?;
-    println!(
-        "SQLite {}, ackonce-sqlite {}, {} cores, synchronous=FULL, files in {}",
-        rusqlite::version(),
-        env!("CARGO_PKG_VERSION"),
-        std::thread::available_parallelism()?,
-        options.directory.display()
-    );
+    settings(json!({
+        "SQLite": rusqlite::version(),
+        "ackonce-sqlite": env!("CARGO_PKG_VERSION"),
+        "cores": std::thread::available_parallelism()?.get(),
+        "synchronous": "FULL",
+    }));
     let mut filled = fill(options, &runtime, directory.path())?;
     if options.load_only {
         return Ok(());

@@ -14,9 +14,10 @@ use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;
 use ackonce_sqlite::rusqlite::Connection;
 use clap::Args;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Arm, compare};
+use crate::harness::{Arm, compare, settings};
 use topic::Topic;
 use wrapped::Wrapped;
 
@@ -48,15 +49,14 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     let topic = Topic::fill(options.brokers.as_deref(), options.messages)?;
-    println!(
-        "{} messages of {} bytes on {} partitions of {}, handler works {} ms, {} cores",
-        options.messages,
-        topic::BODY.len(),
-        topic::PARTITIONS,
-        if options.brokers.is_some() { "a Kafka cluster" } else { "a cluster in this process" },
-        options.work_ms,
-        std::thread::available_parallelism()?
-    );
+    settings(json!({
+        "messages": options.messages,
+        "bytes each": topic::BODY.len(),
+        "partitions": topic::PARTITIONS,
+        "cluster": if options.brokers.is_some() { "Kafka" } else { "in this process" },
+        "handler ms": options.work_ms,
+        "cores": std::thread::available_parallelism()?.get(),
+    }));
     let few = (options.messages / 100).max(100);
     let work = Duration::from_millis(options.work_ms);
     let directory = tempfile::tempdir_in(&options.directory)?;
