@@ -1,7 +1,6 @@
 //! The RabbitMQ consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`, or
-//! `hold:PATH`, which waits while that file exists.
+//! `hold:PATH`, which waits while that file exists and is empty or names this process.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +61,8 @@ async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: 
 async fn obey(cx: &Context, message: &Message, ledger: &Ledger, work: Duration) -> Result<(), Failure> {
     let order = String::from_utf8_lossy(message.payload()).into_owned();
     if let Some(file) = order.strip_prefix("hold:") {
-        while Path::new(file).exists() {
+        let me = std::process::id().to_string();
+        while std::fs::read_to_string(file).is_ok_and(|held| held.is_empty() || held == me) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -64,11 +64,12 @@ async fn a_deferred_copy_is_not_dropped_by_a_delivery_limit() {
     rabbit.until_messages(&queue, 1, 1).await;
     // It stands still with the lease, and its connection stands.
     first.signal(Signal::STOP);
-    admin.publish(&queue, Some("m0"), b"ok").await;
+    // The gate keeps only the first one now: when it wakes, what ends its handler can only be the lost lease.
+    std::fs::write(&gate, first.pid().to_string()).unwrap();
+    admin.publish(&queue, Some("m0"), hold.as_bytes()).await;
     let mut second = plan.start();
     until("the copy took effect", || plan.effects().len() == 1).await;
     assert_eq!(plan.effects()[0].pid, second.pid());
-    // Its handler still waits at the gate when it wakes: what ends it can only be the lost lease.
     first.signal(Signal::CONT);
     rabbit.until_empty(&queue).await;
     std::fs::remove_file(&gate).unwrap();
