@@ -15,6 +15,7 @@ pub(crate) struct Arm<'a> {
     name: String,
     run: Box<dyn FnMut() -> anyhow::Result<Round> + 'a>,
     rates: Vec<f64>,
+    reference: Option<&'static str>,
 }
 
 impl<'a> Arm<'a> {
@@ -28,7 +29,12 @@ impl<'a> Arm<'a> {
 
     /// The time of a round is what it says: not that in which a consumer joins its group.
     pub(crate) fn timed(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<Round> + 'a) -> Self {
-        Self { name: name.into(), run: Box::new(run), rates: Vec::new() }
+        Self { name: name.into(), run: Box::new(run), rates: Vec::new(), reference: None }
+    }
+
+    /// The same, with a column of ratios to it under this heading. Without such an arm, the first is one.
+    pub(crate) fn reference(self, heading: &'static str) -> Self {
+        Self { reference: Some(heading), ..self }
     }
 }
 
@@ -45,26 +51,41 @@ impl Round {
     }
 }
 
-/// Runs each arm once per round, and prints medians, spreads and ratios to the first arm.
+/// Runs each arm once per round, and prints medians, spreads and ratios to the arms that are references.
 pub(crate) fn compare(title: &str, rounds: usize, mut arms: Vec<Arm<'_>>) -> anyhow::Result<()> {
-    for _ in 0..rounds {
+    for round in 1..=rounds {
         for arm in &mut arms {
+            eprintln!("{title}: round {round} of {rounds}, {}", arm.name);
             let Round { done, time } = (arm.run)()?;
             #[allow(clippy::cast_precision_loss, reason = "a rate is no count")]
             arm.rates.push(done as f64 / time.as_secs_f64());
         }
     }
-    let mut table = table(title, &["median /s", "least", "most", "ratio to the first"]);
-    let first = median(&mut arms[0].rates);
-    for arm in &mut arms {
-        let middle = median(&mut arm.rates);
-        let (least, most) = (arm.rates[0], arm.rates[arm.rates.len() - 1]);
-        let ratio = middle / first;
-        figure(title, &arm.name, json!({"median": middle, "least": least, "most": most, "ratio": ratio}))?;
-        let cells = [middle, least, most].map(|rate| format!("{rate:.0}"));
-        table.add_row([&[arm.name.clone()][..], &cells, &[format!("{ratio:.2}")]].concat());
+    if arms.iter().all(|arm| arm.reference.is_none())
+        && let Some(first) = arms.first_mut()
+    {
+        first.reference = Some("the first");
     }
-    println!("\n{table}");
+    arms.iter_mut().for_each(|arm| arm.rates.sort_by(f64::total_cmp));
+    let references =
+        arms.iter().filter_map(|arm| Some((format!("ratio to {}", arm.reference?), median(&arm.rates))));
+    let references: Vec<_> = references.collect();
+    let columns =
+        ["median /s", "least", "most"].into_iter().chain(references.iter().map(|(name, _)| &name[..]));
+    let mut shown = table(title, &columns.collect::<Vec<_>>());
+    for Arm { name, rates, .. } in &arms {
+        let (median, least, most) = (median(rates), rates[0], rates[rates.len() - 1]);
+        let mut figures = json!({"median": median, "least": least, "most": most});
+        let mut row = vec![name.clone()];
+        row.extend([median, least, most].map(|rate| format!("{rate:.0}")));
+        for (heading, reference) in &references {
+            figures[heading] = json!(median / reference);
+            row.push(format!("{:.2}", median / reference));
+        }
+        figure(title, name, figures)?;
+        shown.add_row(row);
+    }
+    println!("\n{shown}");
     Ok(())
 }
 
@@ -77,15 +98,20 @@ pub(crate) fn table(title: &str, columns: &[&str]) -> Table {
     table
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
+/// Of values in order.
+fn median(values: &[f64]) -> f64 {
     values[values.len() / 2]
+}
+
+/// That part of the times, of a thousand, is not longer.
+pub(crate) fn permille(times: &mut [Duration], part: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * part / 1000).min(times.len() - 1)]
 }
 
 /// That part of the times, of a hundred, is not longer.
 pub(crate) fn percentile(times: &mut [Duration], part: usize) -> Duration {
-    times.sort_unstable();
-    times[(times.len() * part / 100).min(times.len() - 1)]
+    permille(times, part * 10)
 }
 
 /// The figures as JSON lines, to draw from. As global as the standard output that the tables go to.

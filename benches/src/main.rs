@@ -1,10 +1,20 @@
-//! `ackonce-benches store`: each measurement beside the others it is compared with, in turns, on this machine.
+//! `ackonce-benches WHAT`: each measurement beside the others it is compared with, in turns, on this machine.
+//! `scripts/bench` runs them all.
 
+mod awake;
 mod by_hand;
+mod handlers;
 mod harness;
 mod kafka;
+mod latency;
+mod memory;
 mod messages;
+mod plot;
+mod processed;
+mod rabbitmq;
 mod store;
+mod stores;
+mod web;
 
 use std::path::PathBuf;
 
@@ -24,6 +34,18 @@ struct Cli {
 enum What {
     /// A Kafka topic: the bare loop, loops by hand, Ackonce one at a time and in batches, on each store.
     Kafka(kafka::Options),
+    /// A RabbitMQ queue: bare consumers, loops by hand, Ackonce one at a time and in batches, on each store.
+    Rabbitmq(rabbitmq::Options),
+    /// What a message waits for at a hundred messages a second, on each store and through Kafka.
+    Latency(latency::Options),
+    /// The memory of a consumer over ten million messages.
+    Memory(memory::Options),
+    /// A JSON echo with and without the Idempotency-Key layer.
+    Http(web::Options),
+    /// A handler of Stripe's events with and without the webhook layer.
+    Webhook(web::Options),
+    /// Draws what `--json` has collected.
+    Plot(plot::Options),
     /// The SQLite store: claims and settlements at several sizes, duplicates, sweeping, bytes per ID.
     Store(store::Options),
 }
@@ -35,6 +57,12 @@ fn main() -> anyhow::Result<()> {
     }
     match cli.what {
         What::Kafka(options) => kafka::run(&options),
+        What::Rabbitmq(options) => rabbitmq::run(&options),
+        What::Latency(options) => latency::run(&options),
+        What::Memory(options) => memory::run(&options),
+        What::Http(options) => web::http(&options),
+        What::Webhook(options) => web::webhook(&options),
+        What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
     }
 }

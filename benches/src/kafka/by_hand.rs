@@ -1,9 +1,7 @@
 //! Loops without Ackonce: the bare one, and those that one writes by hand.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ackonce_sqlite::rusqlite::Connection;
 use anyhow::{Context as _, bail, ensure};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, StreamConsumer};
@@ -13,12 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::topic::Topic;
 use crate::harness::Round;
-
-/// Where the loop by hand remembers what it has done. No lease, no fence, no attempts.
-pub(super) trait Remembers {
-    async fn claim(&mut self, id: &str) -> anyhow::Result<bool>;
-    async fn done(&mut self, id: &str) -> anyhow::Result<()>;
-}
+use crate::processed::Processed;
 
 fn id<'a>(message: &'a BorrowedMessage<'_>) -> anyhow::Result<&'a str> {
     let headers = message.headers().context("no headers")?;
@@ -31,7 +24,8 @@ pub(super) fn each(
     runtime: &Runtime,
     topic: &Topic,
     messages: usize,
-    memory: &mut impl Remembers,
+    processed: &mut Processed,
+    work: Duration,
 ) -> anyhow::Result<Round> {
     let group = topic.group();
     let _runtime = runtime.enter();
@@ -43,8 +37,11 @@ pub(super) fn each(
             let message = consumer.recv().await?;
             began.get_or_insert_with(Instant::now);
             let id = format!("{group}:{}", id(&message)?);
-            if memory.claim(&id).await? {
-                memory.done(&id).await?;
+            if processed.claim(&id).await? {
+                if !work.is_zero() {
+                    tokio::time::sleep(work).await;
+                }
+                processed.done(&id).await?;
             }
             consumer.commit_message(&message, CommitMode::Sync)?;
         }
@@ -97,7 +94,7 @@ pub(super) fn in_batches(
     runtime: &Runtime,
     topic: &Topic,
     messages: usize,
-    redis: &mut Redis,
+    redis: &mut MultiplexedConnection,
 ) -> anyhow::Result<Round> {
     let batch = |ids: &[String]| {
         runtime.block_on(async {
@@ -105,62 +102,15 @@ pub(super) fn in_batches(
             ids.iter().for_each(|id| {
                 claim.cmd("SET").arg(id).arg("1").arg("NX").arg("PX").arg(3_600_000);
             });
-            let claimed: Vec<Option<String>> = claim.query_async(&mut redis.0).await?;
+            let claimed: Vec<Option<String>> = claim.query_async(redis).await?;
             ensure!(claimed.iter().all(Option::is_some), "not a new ID");
             let mut done = redis::pipe();
             ids.iter().for_each(|id| {
                 done.cmd("SET").arg(id).arg("2").arg("PX").arg(3_600_000).ignore();
             });
-            done.query_async::<()>(&mut redis.0).await?;
+            done.query_async::<()>(redis).await?;
             Ok(())
         })
     };
     thousands(topic, &topic.group(), messages, batch, true)
-}
-
-pub(super) struct Redis(MultiplexedConnection);
-
-impl Redis {
-    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
-        Ok(Self(redis::Client::open(url)?.get_multiplexed_async_connection().await?))
-    }
-}
-
-impl Remembers for Redis {
-    async fn claim(&mut self, id: &str) -> anyhow::Result<bool> {
-        let mut set = redis::cmd("SET");
-        let answer: Option<String> =
-            set.arg(id).arg("1").arg("NX").arg("PX").arg(3_600_000).query_async(&mut self.0).await?;
-        Ok(answer.is_some())
-    }
-
-    async fn done(&mut self, id: &str) -> anyhow::Result<()> {
-        redis::cmd("SET").arg(id).arg("2").arg("PX").arg(3_600_000).query_async::<()>(&mut self.0).await?;
-        Ok(())
-    }
-}
-
-pub(super) struct Sqlite(Connection);
-
-impl Sqlite {
-    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        let connection = Connection::open(path)?;
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             CREATE TABLE processed (id TEXT PRIMARY KEY, done INTEGER NOT NULL)",
-        )?;
-        Ok(Self(connection))
-    }
-}
-
-impl Remembers for Sqlite {
-    async fn claim(&mut self, id: &str) -> anyhow::Result<bool> {
-        let sql = "INSERT INTO processed VALUES (?1, 0) ON CONFLICT (id) DO NOTHING";
-        Ok(self.0.prepare_cached(sql)?.execute([id])? == 1)
-    }
-
-    async fn done(&mut self, id: &str) -> anyhow::Result<()> {
-        self.0.prepare_cached("UPDATE processed SET done = 1 WHERE id = ?1")?.execute([id])?;
-        Ok(())
-    }
 }

@@ -1,5 +1,6 @@
 //! The topic that all arms read, each under a group of its own.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use crate::messages::id;
 
 pub(crate) const PARTITIONS: i32 = 12;
+/// Messages that may wait on a topic which is published while it is read.
+const AHEAD: usize = 500_000;
 pub(crate) const BODY: [u8; 200] = [b'x'; 200];
 
 pub(crate) struct Topic {
@@ -26,7 +29,8 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn fill(brokers: Option<&str>, messages: usize) -> anyhow::Result<Self> {
-        let name = format!("ackonce-bench-{}", std::process::id());
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("ackonce-bench-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let (brokers, in_process) = match brokers {
             Some(brokers) => (brokers.to_owned(), None),
             None => {
@@ -36,7 +40,7 @@ impl Topic {
         };
         let topic = Self { name, messages, brokers, groups: AtomicUsize::new(0), _in_process: in_process };
         topic.create()?;
-        topic.publish()?;
+        topic.publish(0..messages, || messages)?;
         Ok(topic)
     }
 
@@ -51,13 +55,17 @@ impl Topic {
         Ok(())
     }
 
-    fn publish(&self) -> anyhow::Result<()> {
+    /// Publishes these messages, as long as fewer than [`AHEAD`] have not been `read`.
+    pub(crate) fn publish(&self, messages: Range<usize>, read: impl Fn() -> usize) -> anyhow::Result<()> {
         let producer: ThreadedProducer<DefaultProducerContext> = self
             .config("producer")
             .set("compression.type", "lz4")
             .set("linger.ms", "50")
             .create_with_context(DefaultProducerContext)?;
-        for n in 0..self.messages {
+        for n in messages {
+            while n > read() + AHEAD {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let (id, key) = (id(n as u64), (n % 1000).to_string());
             let headers = OwnedHeaders::new().insert(Header { key: "message-id", value: Some(&id) });
             let mut record = BaseRecord::to(&self.name).key(&key).payload(&BODY).headers(headers);

@@ -1,0 +1,106 @@
+//! The parts without a store or a broker: what they cost each message.
+//!
+//! ```sh
+//! cargo bench -p ackonce-benches --bench pure
+//! ```
+#![allow(missing_docs, reason = "criterion's macros write functions without any")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ackonce::{ClaimRequest, Coalesce, Deduplicator, Fingerprint, MemoryStore, Scope, Token};
+use ackonce_amqp::tracker::{AckTracker, Reach};
+use ackonce_kafka::tracker::{OffsetTracker, Status};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// Messages of a batch.
+const BATCH: usize = 1000;
+
+fn keys(c: &mut Criterion) {
+    let Ok(scope) = Scope::new("billing/charge") else { return };
+    let id = "8f14e45fceea167a5a36dedd4bea2543c9f0f895";
+    c.bench_function("key of an ID of 40 bytes", |b| b.iter(|| scope.key(black_box(id))));
+    let mut group = c.benchmark_group("fingerprint of a payload");
+    for size in [200, 4096] {
+        let payload = vec![b'x'; size];
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(format!("{size} bytes"), |b| b.iter(|| Fingerprint::of(black_box(&payload))));
+    }
+    group.finish();
+    c.bench_function("token", |b| b.iter(Token::random));
+}
+
+/// A batch is delivered, settled out of order, and committed past.
+fn offsets(c: &mut Criterion) {
+    let mut group = c.benchmark_group("a batch of 1000");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("offset tracker: delivered, settled, committed", |b| {
+        let (mut tracker, mut next) = (OffsetTracker::new(), 0);
+        let partition = (Arc::from("orders"), 0);
+        tracker.assign(partition.clone());
+        b.iter(|| {
+            let tokens = (next..).take(BATCH).filter_map(|offset| tracker.delivered(&partition, offset));
+            let tokens: Vec<_> = tokens.collect();
+            for token in tokens.iter().rev() {
+                tracker.mark(token, Status::Settled);
+            }
+            let commits: Vec<_> = tracker.to_commit().map(|(at, to)| (at.clone(), to)).collect();
+            commits.iter().for_each(|(at, to)| tracker.committed(at, *to));
+            next += 1000;
+        });
+    });
+    group.bench_function("ack tracker: delivered, settled, told", |b| {
+        let (mut tracker, mut next) = (AckTracker::new(), 1);
+        b.iter(|| {
+            let tags = next..next + BATCH as u64;
+            for tag in tags.clone() {
+                let _ = black_box(tracker.delivered(tag));
+            }
+            for tag in tags.rev() {
+                tracker.settled(tag);
+            }
+            next += BATCH as u64;
+            tracker.take(Reach::All)
+        });
+    });
+    group.finish();
+}
+
+/// Claims of one message each from many tasks, in memory: what sharing trips costs where it saves none.
+fn coalescer(c: &mut Criterion) {
+    const TASKS: u64 = 64;
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else { return };
+    let Ok(scope) = Scope::new("billing/charge") else { return };
+    let mut group = c.benchmark_group("64 tasks claim one message each");
+    group.throughput(Throughput::Elements(TASKS));
+    let alone: Arc<dyn Deduplicator> = Arc::new(MemoryStore::new());
+    let shared: Arc<dyn Deduplicator> = {
+        let _runtime = runtime.enter();
+        Arc::new(Coalesce::new(Arc::new(MemoryStore::new())))
+    };
+    let next = AtomicU64::new(0);
+    for (name, store) in [("straight to the store", alone), ("through the coalescer", shared)] {
+        group.bench_function(name, |b| {
+            b.to_async(&runtime).iter(|| async {
+                let claims = (0..TASKS).filter_map(|_| {
+                    let key = scope.key(next.fetch_add(1, Ordering::Relaxed).to_string()).ok()?;
+                    let (token, lease) = (Token::random(), Duration::from_secs(1));
+                    Some(ClaimRequest { key, token, lease, window: lease, fingerprint: None })
+                });
+                let tasks = claims.map(|claim| {
+                    let store = store.clone();
+                    tokio::spawn(async move { store.claim(&[claim]).await.is_ok() })
+                });
+                for task in tasks.collect::<Vec<_>>() {
+                    let _ = black_box(task.await);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(pure, keys, offsets, coalescer);
+criterion_main!(pure);
