@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// A cluster to bootstrap from; without one, librdkafka's cluster inside this process
     #[arg(long, env = "ACKONCE_TEST_KAFKA")]
     brokers: Option<String>,
+    /// That cluster inside this process, even if there is another
+    #[arg(long)]
+    in_process: bool,
     #[command(flatten)]
     stores: Stores,
     /// Messages of 200 bytes on the topic, all of which each arm reads; loops by hand read a hundredth
@@ -42,12 +45,13 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
-    let topic = Topic::fill(options.brokers.as_deref(), options.messages)?;
+    let brokers = options.brokers.as_deref().filter(|_| !options.in_process);
+    let topic = Topic::fill(brokers, options.messages)?;
     settings(json!({
         "messages": options.messages,
         "bytes each": topic::BODY.len(),
         "partitions": topic::PARTITIONS,
-        "cluster": if options.brokers.is_some() { "Kafka" } else { "in this process" },
+        "cluster": if brokers.is_some() { "Kafka" } else { "in this process" },
         "librdkafka": rdkafka::util::get_rdkafka_version().1,
         "handler ms": options.work_ms,
         "cores": std::thread::available_parallelism()?.get(),
@@ -118,6 +122,9 @@ impl Bench<'_> {
 
     fn title(&self, place: &Place) -> String {
         let mut title = format!("Kafka, {}", place.name);
+        if self.options.in_process {
+            title += ", cluster in this process";
+        }
         if !self.work.is_zero() {
             title += &format!(", handler takes {} ms", self.options.work_ms);
         }
