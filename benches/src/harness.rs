@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde_json::{Value, json};
+
+/// What the arms that are measured have in their names, if not all are: for a look with a profiler.
+pub(crate) static ONLY: OnceLock<String> = OnceLock::new();
 
 /// Something that is measured: one round of it does some work and says how much.
 pub(crate) struct Arm<'a> {
@@ -53,6 +56,12 @@ impl Round {
 
 /// Runs each arm once per round, and prints medians, spreads and ratios to the arms that are references.
 pub(crate) fn compare(title: &str, rounds: usize, mut arms: Vec<Arm<'_>>) -> anyhow::Result<()> {
+    if let Some(only) = ONLY.get() {
+        arms.retain(|arm| arm.name.contains(only));
+        if arms.is_empty() {
+            return Ok(());
+        }
+    }
     for round in 1..=rounds {
         for arm in &mut arms {
             eprintln!("{title}: round {round} of {rounds}, {}", arm.name);

@@ -28,6 +28,9 @@ struct Cli {
     /// Append each figure to this file as well, as lines of JSON
     #[arg(long, global = true)]
     json: Option<PathBuf>,
+    /// Measure only arms with this in their names
+    #[arg(long, global = true)]
+    only: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -54,6 +57,9 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if let Some(path) = &cli.json {
         harness::append_to(path)?;
+    }
+    if let Some(only) = cli.only {
+        harness::ONLY.get_or_init(|| only);
     }
     match cli.what {
         What::Kafka(options) => kafka::run(&options),

@@ -12,7 +12,7 @@ const ROW: u32 = 24;
 /// Left of the bars, for their names; above and below them.
 const NAMES: u32 = 250;
 const TITLE: u32 = 44;
-const AXIS: u32 = 56;
+const AXIS: u32 = 44;
 
 /// A bar, or the name of a group of them.
 pub(super) enum Row {
@@ -104,7 +104,7 @@ pub(super) fn short(figure: f64) -> String {
     match figure {
         n if n >= 1e6 => format!("{:.1} M", n / 1e6),
         n if n >= 1e4 => format!("{:.0} k", n / 1e3),
-        n if n >= 1e3 => format!("{:.1} k", n / 1e3),
+        n if n >= 1e3 => format!("{:.1} k", n / 1e3).replace(".0 k", " k"),
         n => format!("{n:.0}"),
     }
 }

@@ -32,20 +32,37 @@ pub(super) fn drawings(figures: &[Figure]) -> Vec<Drawing> {
         across: "messages consumed",
         up: "resident, MB",
         logarithmic: false,
-        lines: lines(figures, "Memory of a consumer, ", "resident MB"),
+        lines: lines(figures, |figure| {
+            let store = figure.title.strip_prefix("Memory of a consumer, ")?;
+            Some((store, figure.arm.parse().ok()?, figure.number("resident MB")?))
+        }),
     };
-    [memory].into_iter().filter(|drawing| !drawing.lines.is_empty()).collect()
+    let stores = Drawing {
+        file: "stores.svg",
+        title: "New messages, claimed and completed in batches of 1000, as IDs accumulate",
+        across: "IDs remembered, logarithmic",
+        up: "messages/s",
+        logarithmic: true,
+        lines: lines(figures, |figure| {
+            let title = ": new messages, claimed and completed, batches of 1000";
+            // In memory nothing accumulates for long, and all else would be flat beneath it.
+            let store = figure.title.strip_suffix(title).filter(|store| *store != "memory")?;
+            Some((store, figure.arm.strip_suffix(" remembered")?.parse().ok()?, figure.number("median")?))
+        }),
+    };
+    [memory, stores].into_iter().filter(|drawing| !drawing.lines.is_empty()).collect()
 }
 
-/// A line for each title that begins so; its arms are numbers.
-fn lines(figures: &[Figure], begins: &str, what: &str) -> Vec<(String, Vec<(f64, f64)>)> {
+/// The points of each line, in the order of the figures.
+fn lines<'a>(
+    figures: &'a [Figure],
+    point: impl Fn(&'a Figure) -> Option<(&'a str, f64, f64)>,
+) -> Vec<(String, Vec<(f64, f64)>)> {
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
-    for figure in figures {
-        let point = || Some((figure.arm.parse().ok()?, figure.number(what)?));
-        let Some((name, point)) = figure.title.strip_prefix(begins).zip(point()) else { continue };
+    for (name, x, y) in figures.iter().filter_map(point) {
         match lines.iter_mut().find(|(old, _)| old == name) {
-            Some((_, points)) => points.push(point),
-            None => lines.push((name.to_owned(), vec![point])),
+            Some((_, points)) => points.push((x, y)),
+            None => lines.push((name.to_owned(), vec![(x, y)])),
         }
     }
     lines
