@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ackonce_amqp::AmqpCounts;
 use ackonce_tests::amqp::interposer::Interposer;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
@@ -55,11 +56,14 @@ async fn a_deleted_queue_is_consumed_again_once_it_is_back() {
         inside.until_acked(58).await;
         // Of these two the broker knows nothing any more; they still take effect.
         inside.gate.add_permits(2);
-        inside.until_acked(60).await;
+        // Nor do their acks matter: RabbitMQ 3.10 ends the whole connection (541) if a quorum queue is consumed in
+        // the moment of its deletion, and then they cannot be sent.
+        let closed = |amqp: AmqpCounts| amqp.acked + amqp.redeliveries_expected;
+        until("the last two are done with", || closed(inside.counts()) == 60).await;
         let (amqp, seen) = (inside.counts(), inside.seen());
         let counts = inside.stop().await.unwrap();
         assert_eq!((seen.len(), counts.run, counts.duplicate), (60, 60, 0), "{kind:?}: {amqp:?}");
-        assert_eq!((amqp.lost, amqp.redeliveries_expected), (0, 0), "{kind:?}: {amqp:?}");
+        assert!(amqp.lost == 0 && amqp.acked >= 58, "{kind:?}: {amqp:?}");
         rabbit.until_empty(&queue).await;
     }
 }
