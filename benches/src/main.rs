@@ -2,7 +2,6 @@
 //! `scripts/bench` runs them all.
 
 mod awake;
-mod by_hand;
 mod handlers;
 mod harness;
 mod kafka;
@@ -49,7 +48,7 @@ enum What {
     Webhook(web::Options),
     /// Draws what `--json` has collected.
     Plot(plot::Options),
-    /// The SQLite store: claims and settlements at several sizes, duplicates, sweeping, bytes per ID.
+    /// Each store: claims and settlements at several sizes, duplicates, expiry, bytes per ID.
     Store(store::Options),
 }
 

@@ -11,6 +11,7 @@ pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) struct Messages {
     scope: Scope,
     next: u64,
+    window: Duration,
 }
 
 pub(crate) fn id(n: u64) -> String {
@@ -19,7 +20,11 @@ pub(crate) fn id(n: u64) -> String {
 
 impl Messages {
     pub(crate) fn after(next: u64) -> anyhow::Result<Self> {
-        Ok(Self { scope: Scope::new("bench/handler")?, next })
+        Ok(Self { scope: Scope::new("bench/handler")?, next, window: WEEK })
+    }
+
+    pub(crate) fn with_window(self, window: Duration) -> Self {
+        Self { window, ..self }
     }
 
     pub(crate) fn claims(&mut self, count: usize) -> anyhow::Result<Vec<ClaimRequest>> {
@@ -33,20 +38,29 @@ impl Messages {
 
     pub(crate) fn claim(&self, n: u64) -> anyhow::Result<ClaimRequest> {
         let (key, token) = (self.scope.key(id(n))?, Token::random());
-        Ok(ClaimRequest { key, token, lease: Duration::from_secs(60), window: WEEK, fingerprint: None })
+        Ok(ClaimRequest {
+            key,
+            token,
+            lease: Duration::from_secs(60),
+            window: self.window,
+            fingerprint: None,
+        })
     }
 }
 
 /// Claims and completes them, each in one trip.
-pub(crate) async fn process(store: &impl Deduplicator, claims: &[ClaimRequest]) -> anyhow::Result<()> {
-    let settle = |answer| match answer {
+pub(crate) async fn process(
+    store: &(impl Deduplicator + ?Sized),
+    claims: &[ClaimRequest],
+) -> anyhow::Result<()> {
+    let settle = |(answer, claim): (_, &ClaimRequest)| match answer {
         Claimed::Acquired(lease) => {
-            Ok(Settlement::new(&lease, Settle::Complete { window: WEEK, outcome: None }))
+            Ok(Settlement::new(&lease, Settle::Complete { window: claim.window, outcome: None }))
         }
         other => bail!("not a new ID: {other:?}"),
     };
     let settlements: Vec<_> =
-        store.claim(claims).await?.into_iter().map(settle).collect::<anyhow::Result<_>>()?;
+        store.claim(claims).await?.into_iter().zip(claims).map(settle).collect::<anyhow::Result<_>>()?;
     let settled = store.settle(&settlements).await?;
     settled.iter().all(|s| *s == Settled::Yes).then_some(()).context("a settlement was lost")
 }
