@@ -22,6 +22,8 @@ type Any = Box<dyn Error + Send + Sync>;
 const BATCH: u32 = 1000;
 const TASKS: u32 = 4;
 const PER_VACUUM: u32 = 60_000;
+/// As short as a window may be and still be kept as longer ones are.
+const WINDOW: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<(), Any> {
@@ -47,6 +49,8 @@ async fn main() -> Result<(), Any> {
     for round in ["first", "second"] {
         fill(&store, &client, round, records).await?;
         print(&client, &format!("{round} {records}, settled"), records).await?;
+        // As much longer as it may have been rounded.
+        tokio::time::sleep(WINDOW + WINDOW / 32).await;
         let began = Instant::now();
         let swept = store.sweep().await?;
         println!("  {swept} swept in {:.1} s", began.elapsed().as_secs_f64());
@@ -57,7 +61,7 @@ async fn main() -> Result<(), Any> {
     Ok(())
 }
 
-/// Claims and completes that many new messages. Their window is over at once: they are there to be swept.
+/// Claims and completes that many new messages.
 async fn fill(store: &PostgresStore, client: &Client, round: &str, records: u32) -> Result<(), Any> {
     let (mut claiming, mut settling, mut done) = (Duration::ZERO, Duration::ZERO, 0);
     while done < records {
@@ -99,7 +103,7 @@ async fn run(
                 key: scope.key(format!("{round} {n}"))?,
                 token: Token::random(),
                 lease: Duration::from_secs(15),
-                window: Duration::ZERO,
+                window: WINDOW,
                 fingerprint: None,
             })
         });
@@ -107,7 +111,7 @@ async fn run(
         let began = Instant::now();
         let answers = store.claim(&requests).await?;
         claiming += began.elapsed();
-        let done = Settle::Complete { window: Duration::ZERO, outcome: None };
+        let done = Settle::Complete { window: WINDOW, outcome: None };
         let settlements: Vec<_> = answers
             .iter()
             .filter_map(|answer| match answer {

@@ -31,7 +31,7 @@ const LIST: &str = include_str!("sql/list.sql");
 /// The state of a record, in words.
 pub(crate) const STATE: &str = "CASE WHEN lease_ends IS NOT NULL THEN 'claimed' WHEN token IS NOT NULL THEN 'released' \
                      WHEN tally & 3 = 3 THEN 'buried' ELSE 'done' END";
-const GET: &str = "SELECT key, false, {now}, fence, expires, token, lease_ends, tally, fingerprint, detail \
+const GET: &str = "SELECT key, false, {now}, {fence}, {expires}, token, lease_ends, tally, fingerprint, detail \
                    FROM {schema}.record WHERE key = $1";
 const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'released'), \
                      count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'buried'), \

@@ -23,6 +23,7 @@ mod store;
 mod suspects;
 mod sweep;
 mod tend;
+mod terse;
 mod thread;
 mod tls;
 mod trip;

@@ -21,6 +21,8 @@ use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Ta
 
 const CLOCK: &str = "(SELECT t FROM {schema}.test_clock)";
 const KEYS: usize = 3;
+/// A window that is rounded when it is kept.
+const MINUTES: u64 = 100_000_001;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -57,7 +59,8 @@ fn micros(choices: [u64; 4]) -> impl Strategy<Value = u64> {
 }
 
 fn settle() -> impl Strategy<Value = Settle> {
-    let window = micros([0, 3, 30, 300]).prop_map(Duration::from_micros);
+    // The longest is of those that are kept rounded.
+    let window = micros([0, 3, 300, MINUTES]).prop_map(Duration::from_micros);
     let lease = micros([0, 2, 20, 200]).prop_map(Duration::from_micros);
     (0..6, window, lease).prop_map(|(kind, window, lease)| match kind {
         0 => Settle::Complete { window, outcome: None },
@@ -79,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..KEYS, back, off, settle()).prop_map(|(key, back, off, action)| Act { key, back, off, action });
     prop_oneof![
         3 => micros([1, 2, 10, 100]).prop_map(Step::Pass),
+        1 => micros([MINUTES / 2, MINUTES, MINUTES + MINUTES / 64, 2 * MINUTES]).prop_map(Step::Pass),
         5 => prop::collection::vec(ask, 1..4).prop_map(Step::Claim),
         4 => prop::collection::vec(act, 1..4).prop_map(Step::Settle),
         1 => (0..KEYS).prop_map(Step::Forget),
@@ -178,7 +182,22 @@ impl Pair {
                 continue;
             }
             assert_eq!(answer, expected, "{settlement:?} at {}", self.now);
-            self.rows.extend(change.map(|row| (digest, row)));
+            self.rows.extend(change.map(|row| (digest, self.kept(row, &settlement.action))));
+        }
+    }
+
+    /// As the row is kept: a completion's expiry is rounded up to 64 to 127 times a power of two after the fence.
+    fn kept(&self, row: Row, action: &Settle) -> Row {
+        let age = self.now.saturating_sub(row.fence);
+        match action {
+            Settle::Complete { outcome: None, window }
+                if *window == Duration::from_micros(MINUTES) && row.fence <= self.now && age <= MINUTES =>
+            {
+                let span = row.expires - row.fence;
+                let unit = (span.ilog2() - 6).min(63);
+                Row { expires: row.fence + (span.div_ceil(1 << unit) << unit), ..row }
+            }
+            _ => row,
         }
     }
 

@@ -9,9 +9,10 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::error::{statement, unsent};
 use crate::key::Salt;
+use crate::terse;
 
 /// The version this code writes and reads.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 const TABLES: &str = include_str!("sql/schema.sql");
 /// Names the creation of tables to other processes that are at it: `ackonce` in ASCII.
@@ -71,7 +72,7 @@ impl fmt::Debug for SchemaName {
 }
 
 fn tables(schema: &SchemaName) -> String {
-    TABLES.replace("{version}", &VERSION.to_string()).replace("{schema}", schema.quoted())
+    terse::fill(TABLES).replace("{version}", &VERSION.to_string()).replace("{schema}", schema.quoted())
 }
 
 /// Everything that [`create`] runs, to be run by hand.
@@ -123,6 +124,13 @@ pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Re
             format!(
                 "postgres: the records in schema {schema:?} were written by a newer version (schema version \
                  {newer}, known is {VERSION}); upgrade ackonce-postgres"
+            ),
+        )),
+        Some((older @ 1.., _)) => Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "postgres: the records in schema {schema:?} are of schema version {older}, which came before the \
+                 first release and is not read any more; choose another schema"
             ),
         )),
         _ => Err(Error::new(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::SchemaName;
 use crate::schema::VERSION;
+use crate::{SchemaName, terse};
 
 const CLAIM: &str = include_str!("sql/claim.sql");
 const SETTLE: &str = include_str!("sql/settle.sql");
@@ -82,16 +82,19 @@ impl<'s> Texts<'s> {
         let key =
             "(SELECT encode(substring(sha256(salt || $1::bytea) FOR 16), 'hex')::uuid FROM {schema}.meta)";
         self.fill(&format!(
-            "UPDATE {{schema}}.record SET expires = {{now}} + $4::int8, token = NULL, lease_ends = NULL, \
-             tally = nullif((tally >> 2) * 4, 4), detail = $5::bytea WHERE key = {key} \
-             AND token = encode($2::bytea, 'hex')::uuid AND fence = $3::int8 AND lease_ends IS NOT NULL \
-             RETURNING fence"
+            "UPDATE {{schema}}.record SET stamp = ($3 << 11) + coalesce(span, 0), \
+             expires = CASE WHEN span IS NULL THEN c.now + $4 END, token = NULL, lease_ends = NULL, \
+             tally = nullif((tally >> 2) * 4, 4), detail = $5 \
+             FROM (SELECT {{now}} AS now) AS c, LATERAL (SELECT CASE WHEN $5::bytea IS NULL \
+             THEN {{span of c.now - $3::int8, $4::int8}} END AS span) AS s \
+             WHERE key = {key} AND token = encode($2::bytea, 'hex')::uuid AND {{fence}} = $3 \
+             AND lease_ends IS NOT NULL RETURNING {{fence}} AS fence"
         ))
     }
 
     /// Fills in schema and clock, and leaves the comments to those who read the source.
     pub(crate) fn fill(&self, text: &str) -> String {
-        let text = text.replace("{verdict}", VERDICT.trim_end());
+        let text = terse::fill(&text.replace("{verdict}", VERDICT.trim_end()));
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         let text = text.replace("{now}", self.now).replace("{version}", &VERSION.to_string());

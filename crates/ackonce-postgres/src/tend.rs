@@ -13,7 +13,7 @@ use crate::sql::DURABLE;
 use crate::store::Inner;
 
 /// The record under lock, so that no claim comes in between.
-const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, lease_ends, tally, fingerprint, NULL::bytea, \
+const HOLD: &str = "SELECT key, false, {now}, {fence}, {expires}, token, lease_ends, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";

@@ -12,18 +12,19 @@ INSERT INTO {schema}.meta (version, salt)
 VALUES ({version}, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
 
 -- One row per remembered message. Eight columns, fixed-length ones first, and what is usual is NULL: a record
--- of a message that succeeded at once takes 60 bytes and its index entry 28. Moments are microseconds since 1970.
+-- of a message that succeeded at once takes 52 bytes and its index entry 28. Moments are microseconds since 1970.
 CREATE TABLE {schema}.record (
     key         uuid NOT NULL CONSTRAINT record_key PRIMARY KEY,
-    fence       int8 NOT NULL,
-    expires     int8 NOT NULL,
+    stamp       int8 NOT NULL,
+    expires     int8,
     token       uuid,
     lease_ends  int8,
     tally       int4,
     fingerprint int8,
     detail      bytea
 ) WITH (
-    fillfactor = 90,
+    -- A settled record takes less room than its claim, on whatever page: none is kept free for it.
+    fillfactor = 100,
     -- Each message leaves one dead row (its claim); that room is used again once it was vacuumed.
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_scale_factor = 0.05,
@@ -33,8 +34,8 @@ CREATE TABLE {schema}.record (
     vacuum_truncate = false
 );
 COMMENT ON COLUMN {schema}.record.key IS 'first 16 bytes of SHA-256(meta.salt, SHA-256(length of scope, scope, message ID))';
-COMMENT ON COLUMN {schema}.record.fence IS 'of the last claim, and the microsecond it was made in';
-COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing';
+COMMENT ON COLUMN {schema}.record.stamp IS '2048 * fence + span; the fence is that of the last claim, and the microsecond it was made in';
+COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing; NULL: {expires}';
 COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.lease_ends IS 'NULL unless claimed';
 COMMENT ON COLUMN {schema}.record.tally IS '4 * attempts + n; in flight or released, by how the attempt before ended: 0 none, 1 released, 2 vanished; settled: 0 done, 3 buried; NULL is 4';

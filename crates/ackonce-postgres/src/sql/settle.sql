@@ -1,45 +1,47 @@
 -- A batch of settlements in one statement: of different keys, as for claims.
 WITH {clock}, asked AS MATERIALIZED (
-    SELECT q.*, c.now, c.now + q.lease + q.time AS expires
+    SELECT q.*, c.now, c.now + q.lease + q.time AS expires,
+           CASE WHEN q.action = 'd' AND q.detail IS NULL THEN {span of c.now - q.fence, q.time} END AS span
     FROM clock c, {requests}
 ), seen AS MATERIALIZED (
-    SELECT a.*, r.fence AS r_fence, r.expires AS r_expires, r.token AS r_token,
-           r.lease_ends AS r_lease_ends, r.tally AS r_tally, r.fingerprint AS r_fingerprint,
+    SELECT a.*, {r.fence} AS r_fence, {r.expires} AS r_expires, r.token AS r_token,
+           r.lease_ends AS r_lease_ends, coalesce(r.tally, 4) AS r_tally, r.fingerprint AS r_fingerprint,
            -- A settled record has no token: a fence is given to one claim of a key alone.
-           coalesce(r.fence = a.fence AND r.token = a.token AND r.lease_ends IS NOT NULL
-                    AND r.expires > a.now, false) AS change
+           coalesce({r.fence} = a.fence AND r.token = a.token AND r.lease_ends IS NOT NULL
+                    AND {r.expires} > a.now, false) AS change
     FROM asked a LEFT JOIN LATERAL
          (SELECT * FROM {schema}.record WHERE record.key = a.key LIMIT 1) r ON true
 ), written AS (
     -- The row is there: only a sweep could have taken it since, at the very end of its trail, and then what is
     -- inserted is what this settlement, made just before, would have left.
-    INSERT INTO {schema}.record AS r (key, fence, expires, token, lease_ends, tally, fingerprint, detail)
-    SELECT key, fence, expires,
+    INSERT INTO {schema}.record AS r (key, stamp, expires, token, lease_ends, tally, fingerprint, detail)
+    SELECT key, (fence << 11) + coalesce(span, 0), CASE WHEN span IS NULL THEN expires END,
            CASE WHEN action IN ('r', 'f', 'e') THEN token END,
            CASE action WHEN 'e' THEN now + lease END,
            CASE action WHEN 'd' THEN nullif((r_tally >> 2) * 4, 4)
                        WHEN 'b' THEN (r_tally >> 2) * 4 + 3
                        WHEN 'r' THEN (r_tally >> 2) * 4 + 1
                        WHEN 'f' THEN greatest((r_tally >> 2) - 1, 0) * 4 + greatest(r_tally & 3, 1)
-                       WHEN 'e' THEN r_tally END,
+                       WHEN 'e' THEN nullif(r_tally, 4) END,
            r_fingerprint, detail
     FROM seen WHERE change
     ORDER BY key
-    ON CONFLICT (key) DO UPDATE SET (expires, token, lease_ends, tally, detail) = (
-        SELECT CASE WHEN ours THEN excluded.expires ELSE r.expires END,
+    ON CONFLICT (key) DO UPDATE SET (stamp, expires, token, lease_ends, tally, detail) = (
+        SELECT CASE WHEN ours THEN excluded.stamp ELSE r.stamp END,
+               CASE WHEN ours THEN excluded.expires ELSE r.expires END,
                CASE WHEN ours THEN excluded.token ELSE r.token END,
                CASE WHEN ours THEN excluded.lease_ends ELSE r.lease_ends END,
                CASE WHEN ours THEN excluded.tally ELSE r.tally END,
                CASE WHEN ours THEN excluded.detail ELSE r.detail END
-        FROM (SELECT r.fence = excluded.fence AND r.lease_ends IS NOT NULL AS ours) AS decided)
+        FROM (SELECT {r.fence} = {excluded.fence} AND r.lease_ends IS NOT NULL AS ours) AS decided)
     RETURNING r.*
 ), named AS (
     INSERT INTO {schema}.name (key, scope, id)
     SELECT key, scope, id FROM seen WHERE change AND id IS NOT NULL ORDER BY key
     ON CONFLICT (key) DO NOTHING
 )
-SELECT key, true AS written, (SELECT now FROM clock), fence, expires, token, lease_ends, tally, fingerprint,
-       NULL::bytea AS detail
+SELECT key, true AS written, (SELECT now FROM clock), {fence} AS fence, {expires} AS expires, token, lease_ends,
+       tally, fingerprint, NULL::bytea AS detail
 FROM written
 UNION ALL
 SELECT key, false, now, r_fence, r_expires, r_token, r_lease_ends, r_tally, r_fingerprint, NULL::bytea

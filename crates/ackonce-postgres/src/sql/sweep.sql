@@ -3,9 +3,9 @@
 WITH dropped AS (
     DELETE FROM {schema}.record WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {schema}.record
-        WHERE ctid >= $1 AND ctid < $2 AND expires <= (SELECT {now})
+        WHERE ctid >= $1 AND ctid < $2 AND {expires} <= (SELECT {now})
               -- A fence that ran ahead of the clock is kept until the clock carries it on.
-              AND fence < (SELECT {now})
+              AND {fence} < (SELECT {now})
         FOR UPDATE SKIP LOCKED))
     RETURNING key
 ), unnamed AS (
