@@ -33,12 +33,14 @@ impl Bench<'_> {
                 Ok((messages / batch * batch) as u64)
             }));
         }
+        arms = first_is_reference(arms);
         let hand = hand.map(RefCell::new);
         if let Some(hand) = &hand {
             for (what, and_done) in [("claim, then done", true), ("claim alone", false)] {
-                arms.push(Arm::new(format!("by hand: {what}, {BY_HAND} remembered"), move || {
+                let arm = Arm::new(format!("by hand: {what}, {BY_HAND} remembered"), move || {
                     hand.borrow_mut().process(messages as u64, batch as u64, and_done)
-                }));
+                });
+                arms.push(arm.reference(if and_done { "by hand" } else { "its claim alone" }));
             }
         }
         let title = format!("{}: new messages, claimed and completed, batches of {batch}", self.name);
@@ -124,6 +126,12 @@ impl Bench<'_> {
         println!("\n{shown}");
         Ok(())
     }
+}
+
+fn first_is_reference(arms: Vec<Arm<'_>>) -> Vec<Arm<'_>> {
+    let mut arms = arms.into_iter();
+    let first = arms.next().map(|arm| arm.reference("the first"));
+    first.into_iter().chain(arms).collect()
 }
 
 /// The next of a row of numbers that look like chance, the same in each run.
