@@ -20,10 +20,6 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// dead link pass unnoticed for minutes; under 5 a loaded machine is taken for a dead one.
 const HEARTBEAT: u16 = 20;
 
-/// Whether lapin was built with one of our TLS features.
-const TLS: bool =
-    cfg!(any(feature = "rustls", feature = "rustls-ring", feature = "native-tls", feature = "openssl"));
-
 /// A connection on its way.
 pub type Connecting = Pin<Box<dyn Future<Output = lapin::Result<Connection>> + Send>>;
 
@@ -51,8 +47,8 @@ impl Source {
     pub(crate) fn url(url: &str) -> Self {
         Self::Url(url.parse().and_then(|mut uri: AMQPUri| {
             // Without one, lapin would speak plaintext to a TLS port, password and all.
-            if uri.scheme == AMQPScheme::AMQPS && !TLS {
-                return Err("amqps:// needs a TLS feature of ackonce-amqp, such as `rustls`".to_owned());
+            if uri.scheme == AMQPScheme::AMQPS && !cfg!(feature = "tls") {
+                return Err("amqps:// needs ackonce-amqp with its feature `tls`".to_owned());
             }
             uri.query.heartbeat.get_or_insert(HEARTBEAT);
             Ok(Arc::new(uri))
@@ -185,7 +181,7 @@ mod tests {
     #[test]
     fn a_url_that_asks_for_tls_gets_it_or_is_refused() {
         let usable = matches!(Source::url("amqps://u:secret@h/%2f"), Source::Url(Ok(_)));
-        assert_eq!(usable, TLS, "never plaintext");
+        assert_eq!(usable, cfg!(feature = "tls"), "never plaintext");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use ackonce_amqp::lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
+use ackonce_amqp::lapin::uri::AMQPUri;
 use ackonce_amqp::lapin::{
     self as lapin, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, message,
 };
@@ -54,6 +55,17 @@ impl Rabbit {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The broker behind that URL.
+    pub fn at(url: String) -> Self {
+        Self { url }
+    }
+
+    /// Its host and port.
+    pub fn address(&self) -> String {
+        let uri: AMQPUri = self.url.parse().unwrap();
+        format!("{}:{}", uri.authority.host, uri.authority.port)
     }
 
     /// A name nobody has, here or in an earlier run.

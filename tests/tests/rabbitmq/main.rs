@@ -13,3 +13,4 @@ mod inside;
 mod outages;
 mod processes;
 mod starts;
+mod tls;
