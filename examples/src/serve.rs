@@ -32,7 +32,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// The listener has no address, or is not usable any more.
 pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationToken) -> io::Result<()> {
     eprintln!("listening on http://{}", listener.local_addr()?);
-    let app = app.layer(RequestBodyTimeoutLayer::new(BODY_GAP));
+    // The state last, so that the layered routes are made once and not for each request.
+    let app = app.layer(RequestBodyTimeoutLayer::new(BODY_GAP)).with_state(());
     let (room, connections) = (Arc::new(Semaphore::new(CONNECTIONS)), GracefulShutdown::new());
     loop {
         let next = async { (room.clone().acquire_owned().await, accept(&listener).await) };

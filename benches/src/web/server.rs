@@ -9,6 +9,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 pub(super) async fn serve(app: Router) -> anyhow::Result<SocketAddr> {
+    // As axum's own server does: else a router makes its layered routes anew for each request.
+    let app = app.with_state(());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! A request's body, whole, within bounds.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use ackonce::BoxError;
@@ -72,13 +73,31 @@ where
     if body.size_hint().lower() > u64::try_from(limits.max_len).unwrap_or(u64::MAX) {
         return Err(BodyError::TooLarge { max: limits.max_len });
     }
-    let whole = Limited::new(body, limits.max_len).collect();
-    match tokio::time::timeout(limits.timeout, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { max: limits.max_len }),
-        Ok(Err(error)) => Err(BodyError::Broken(error)),
-        Err(_) => Err(BodyError::TimedOut { after: limits.timeout }),
+    tokio::select! {
+        biased;
+        whole = whole(Limited::new(body, limits.max_len)) => whole.map_err(|error| match error.is::<LengthLimitError>() {
+            true => BodyError::TooLarge { max: limits.max_len },
+            false => BodyError::Broken(error),
+        }),
+        // A timer is made for what has to be waited for.
+        () = async { Box::pin(tokio::time::sleep(limits.timeout)).await } => Err(BodyError::TimedOut { after: limits.timeout }),
     }
+}
+
+async fn whole<B>(body: B) -> Result<Bytes, BoxError>
+where
+    B: Body<Data: Buf, Error = BoxError>,
+{
+    let mut body = pin!(body);
+    let Some(first) = body.frame().await.transpose()? else { return Ok(Bytes::new()) };
+    let first =
+        first.into_data().map_or_else(|_| Bytes::new(), |mut data| data.copy_to_bytes(data.remaining()));
+    // Most bodies are of one piece, which needs no copy.
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = body.collect().await?;
+    Ok([first, rest.to_bytes()].concat().into())
 }
 
 /// Refuses by the `Content-Length` header what would be too large; for bodies behind wrappers that do not pass the

@@ -1,19 +1,20 @@
-//! Where requests meet the runner: a delivery runs apart from the connection that brought it.
+//! Where requests meet the runner: a delivery outlives the connection that brought it.
 //!
 //! An HTTP server drops a request's future when its client hangs up. What has been claimed must not be dropped
-//! with it, so every delivery is a task of its own: tracked, bounded in number, and waited for at shutdown.
+//! with it, so it becomes a task of its own then. Every delivery is counted: there is a limit to them, and all are waited
+//! for at shutdown.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Delivery, Handler, Job, Receipt, Runner, Unsettled, Why};
-use futures_util::poll;
+use futures_util::FutureExt;
 use http::StatusCode;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::outlive::Outlive;
 use crate::problem::Problem;
 
 /// How long what is left after [`Settings::drain`](ackonce::Settings::drain) has to say its last word, and
@@ -45,27 +46,25 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// assert_eq!(edge.drain().await, 0, "after the server has ended");
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
-pub struct Edge<D: Delivery, H> {
+pub struct Edge<D: Delivery, H>(Arc<Inner<D, H>>);
+
+struct Inner<D: Delivery, H> {
     runner: Runner<D, H>,
-    room: Arc<Semaphore>,
-    tasks: TaskTracker,
+    most: usize,
+    under_way: TaskTracker,
     last_call: CancellationToken,
 }
 
 impl<D: Delivery, H> Clone for Edge<D, H> {
     fn clone(&self) -> Self {
-        Self {
-            runner: self.runner.clone(),
-            room: self.room.clone(),
-            tasks: self.tasks.clone(),
-            last_call: self.last_call.clone(),
-        }
+        Self(self.0.clone())
     }
 }
 
 impl<D: Delivery, H> fmt::Debug for Edge<D, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("runner", &self.runner).field("tasks", &self.tasks.len()).finish()
+        let Inner { runner, under_way, .. } = &*self.0;
+        f.debug_struct("Edge").field("runner", runner).field("under_way", &under_way.len()).finish()
     }
 }
 
@@ -75,38 +74,42 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     /// on failure and mismatch, a `concurrency` not under `most`.
     #[must_use]
     pub fn new(runner: Runner<D, H>, most: usize) -> Self {
-        Self {
-            runner,
-            room: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
-            tasks: TaskTracker::new(),
-            last_call: CancellationToken::new(),
-        }
+        let (under_way, last_call) = (TaskTracker::new(), CancellationToken::new());
+        Self(Arc::new(Inner { runner, most: most.max(1), under_way, last_call }))
     }
 
-    /// Takes a delivery through its whole life ([`Runner::process`]), in a task of its own once it has to wait for anything.
-    /// Dropping this future stops the waiting, not the work.
+    /// Takes a delivery through its whole life ([`Runner::process`]). Dropping this future stops the waiting, not the
+    /// work: what has begun goes on in a task of its own.
     ///
     /// A crash leaves a claim that lapses with its lease; the sender's next try then runs.
     ///
     /// # Errors
     /// [`Refused`]: not settled, so the sender must not be told that it was.
-    pub async fn process(&self, job: Job<D>) -> Result<Receipt<D>, Refused<D>> {
-        let Ok(room) = self.room.clone().try_acquire_owned() else { return Err(Refused::Full) };
-        let (runner, token) = (self.runner.clone(), self.tasks.token());
-        let mut work = Box::pin(async move {
-            let settled = runner.process(job).await;
-            drop((room, token));
-            settled
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn process(
+        &self,
+        job: Job<D>,
+    ) -> impl Future<Output = Result<Receipt<D>, Refused<D>>> + Send + use<D, H> {
+        let token = self.0.under_way.token();
+        // Itself included. Of two that come at once for the last place none may get it, but never both.
+        let has_room = self.0.under_way.len() <= self.0.most;
+        let work = has_room.then(|| {
+            let inner = self.0.clone();
+            let work = async move {
+                let settled = inner.runner.process(job).await;
+                drop(token);
+                settled
+            };
+            // The runner catches the handler's panics; this is for what panics beside it.
+            Outlive::new(AssertUnwindSafe(work).catch_unwind())
         });
-        // What ends at once needs no task: neither its store nor its handler waits for anything. There is no await
-        // between this and the task, so nobody can drop it in between.
-        if let Poll::Ready(settled) = poll!(&mut work) {
-            return settled.map_err(Refused::Unsettled);
-        }
-        match tokio::spawn(work).await {
-            Ok(settled) => settled.map_err(Refused::Unsettled),
-            // A panic outside the handler (the runner catches those inside), or a runtime that ends.
-            Err(_) => Err(Refused::Broken),
+        async move {
+            match work.ok_or(Refused::Full)?.await {
+                Ok(settled) => settled.map_err(Refused::Unsettled),
+                Err(_) => Err(Refused::Broken),
+            }
         }
     }
 
@@ -115,30 +118,30 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     /// to their leases. Call it when the server has stopped accepting. Returns how many deliveries are still
     /// running two seconds after that: handlers that block their thread.
     pub async fn drain(&self) -> usize {
-        self.runner.stop();
-        self.tasks.close();
-        let ended = |limit| async move { tokio::time::timeout(limit, self.tasks.wait()).await.is_ok() };
-        if !ended(self.runner.settings().drain).await {
-            tracing::warn!(target: "ackonce", left = self.tasks.len(), "Settings::drain is over: handlers are cancelled");
-            self.last_call.cancel();
+        self.0.runner.stop();
+        self.0.under_way.close();
+        let ended = |limit| async move { tokio::time::timeout(limit, self.0.under_way.wait()).await.is_ok() };
+        if !ended(self.0.runner.settings().drain).await {
+            tracing::warn!(target: "ackonce", left = self.0.under_way.len(), "Settings::drain is over: handlers are cancelled");
+            self.0.last_call.cancel();
             ended(LAST_CALL).await;
-            self.runner.abort();
+            self.0.runner.abort();
             ended(LAST_CALL).await;
         }
-        self.tasks.len()
+        self.0.under_way.len()
     }
 
     /// Cancelled when [`drain`](Self::drain) gives up waiting, a second before it cancels the handlers: the
     /// last moment at which a handler's answer is still recorded.
     #[must_use]
     pub fn last_call(&self) -> &CancellationToken {
-        &self.last_call
+        &self.0.last_call
     }
 
     /// The runner, for its counts and settings.
     #[must_use]
     pub fn runner(&self) -> &Runner<D, H> {
-        &self.runner
+        &self.0.runner
     }
 }
 

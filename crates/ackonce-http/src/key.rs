@@ -1,5 +1,6 @@
 //! The `Idempotency-Key` header, read strictly.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -29,10 +30,11 @@ pub const MAX_KEY_LEN: usize = 255;
 /// assert_eq!(read("abc123").unwrap().as_bytes(), read("\"abc123\"").unwrap().as_bytes());
 /// assert!(read("abc, def").is_err());
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct IdempotencyKey {
-    key: Bytes,
     sent: HeaderValue,
+    /// What stood between quotes; a bare key is what was sent.
+    quoted: Option<Bytes>,
 }
 
 /// Why there is no usable key.
@@ -66,13 +68,17 @@ impl IdempotencyKey {
                 return Err(KeyError::Several);
             }
         }
-        Ok(Self { key, sent: sent.clone() })
+        let quoted = match key {
+            Cow::Owned(key) => Some(key.into()),
+            Cow::Borrowed(_) => None,
+        };
+        Ok(Self { sent: sent.clone(), quoted })
     }
 
     /// The key itself, without quotes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.key
+        self.quoted.as_ref().map_or_else(|| self.sent.as_bytes().trim_ascii(), Bytes::as_ref)
     }
 
     /// The header's value as it was sent.
@@ -82,6 +88,14 @@ impl IdempotencyKey {
     }
 }
 
+impl PartialEq for IdempotencyKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes() && self.sent == other.sent
+    }
+}
+
+impl Eq for IdempotencyKey {}
+
 impl fmt::Debug for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IdempotencyKey({self})")
@@ -90,13 +104,16 @@ impl fmt::Debug for IdempotencyKey {
 
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.key.escape_ascii().fmt(f)
+        self.as_bytes().escape_ascii().fmt(f)
     }
 }
 
-fn parse(value: &[u8]) -> Result<Bytes, KeyError> {
+fn parse(value: &[u8]) -> Result<Cow<'_, [u8]>, KeyError> {
     let value = value.trim_ascii();
-    let key = if value.first() == Some(&b'"') { quoted(value)? } else { bare(value)? };
+    let key = match value.first() {
+        Some(b'"') => Cow::Owned(quoted(value)?),
+        _ => Cow::Borrowed(bare(value)?),
+    };
     match key.len() {
         0 => Err(KeyError::Missing),
         1..=MAX_KEY_LEN => Ok(key),
@@ -105,18 +122,18 @@ fn parse(value: &[u8]) -> Result<Bytes, KeyError> {
 }
 
 /// An Item of type String (RFC 9651); parameters are allowed and mean nothing.
-fn quoted(value: &[u8]) -> Result<Bytes, KeyError> {
+fn quoted(value: &[u8]) -> Result<Vec<u8>, KeyError> {
     let item: Item = Parser::new(value).parse().map_err(|_| KeyError::Malformed)?;
     match item.bare_item {
-        BareItem::String(text) if text.as_str().trim_ascii().is_empty() => Ok(Bytes::new()),
-        BareItem::String(text) => Ok(Bytes::copy_from_slice(text.as_str().as_bytes())),
+        BareItem::String(text) if text.as_str().trim_ascii().is_empty() => Ok(Vec::new()),
+        BareItem::String(text) => Ok(text.as_str().as_bytes().to_vec()),
         _ => Err(KeyError::Malformed),
     }
 }
 
-fn bare(value: &[u8]) -> Result<Bytes, KeyError> {
+fn bare(value: &[u8]) -> Result<&[u8], KeyError> {
     let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\');
-    if value.iter().all(plain) { Ok(Bytes::copy_from_slice(value)) } else { Err(KeyError::Malformed) }
+    if value.iter().all(plain) { Ok(value) } else { Err(KeyError::Malformed) }
 }
 
 impl KeyError {
@@ -153,7 +170,7 @@ mod tests {
         for value in values {
             headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).unwrap());
         }
-        IdempotencyKey::from_headers(&headers).map(|key| key.key)
+        IdempotencyKey::from_headers(&headers).map(|key| Bytes::copy_from_slice(key.as_bytes()))
     }
 
     #[test]

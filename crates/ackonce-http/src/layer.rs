@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use ackonce::{Counts, Deduplicator, Guarantee, Key, RecordOnly, Result, Runner, Scope};
 use http::Method;
-use sha2::{Digest, Sha256};
 use tower_layer::Layer;
 
 use crate::edge::Edge;
 use crate::options::Options;
-use crate::principal::{Bucket, Principal, hex};
+use crate::principal::{Bucket, Principal, digest};
 use crate::run::{Calls, Exchange};
 use crate::service::Idempotency;
 
@@ -45,7 +44,7 @@ pub struct IdempotencyLayer {
 
 pub(crate) struct Shared {
     pub(crate) edge: Edge<Exchange, Calls>,
-    pub(crate) options: Arc<Options>,
+    pub(crate) options: Options,
     principal: Principal,
     scope: Scope,
 }
@@ -80,7 +79,7 @@ impl IdempotencyLayer {
         let runner = Runner::with(store, &scope, Calls, options.runner_settings(), Arc::new(RecordOnly))?;
         runner.announce();
         let edge = Edge::new(runner, options.max_in_flight);
-        Ok(Self { shared: Arc::new(Shared { edge, options: Arc::new(options), principal, scope }) })
+        Ok(Self { shared: Arc::new(Shared { edge, options, principal, scope }) })
     }
 
     /// Ends it in good order, once the server has stopped accepting: what runs gets
@@ -114,7 +113,7 @@ impl IdempotencyLayer {
         path: &str,
         key: &[u8],
     ) -> std::result::Result<Key, ackonce::KeyError> {
-        let bucket = principal.map_or(Bucket::SINGLE, Bucket::of);
+        let bucket = principal.map_or(Bucket::Single, |principal| Bucket::Of(digest(principal)));
         self.shared.key(&bucket, method, path, key)
     }
 }
@@ -132,7 +131,8 @@ impl Shared {
         path: &str,
         key: &[u8],
     ) -> std::result::Result<Key, ackonce::KeyError> {
-        let mut id = Vec::with_capacity(method.as_str().len() + path.len() + bucket.0.len() + key.len() + 3);
+        let mut id =
+            Vec::with_capacity(method.as_str().len() + path.len() + bucket.as_bytes().len() + key.len() + 3);
         id.extend_from_slice(method.as_str().as_bytes());
         id.push(b' ');
         if path.len() <= MAX_PATH_LEN {
@@ -140,10 +140,10 @@ impl Shared {
         } else {
             // No path begins like this.
             id.extend_from_slice(b"sha256:");
-            id.extend_from_slice(hex(&Sha256::digest(path)).as_bytes());
+            id.extend_from_slice(&digest(path.as_bytes()));
         }
         id.push(b' ');
-        id.extend_from_slice(bucket.0.as_bytes());
+        id.extend_from_slice(bucket.as_bytes());
         id.push(b' ');
         id.extend_from_slice(key);
         self.scope.key(id)

@@ -9,6 +9,7 @@ mod key;
 mod layer;
 mod operation;
 mod options;
+mod outlive;
 mod payload;
 mod principal;
 pub mod problem;

@@ -29,34 +29,37 @@ use crate::key::IdempotencyKey;
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub struct Operation(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     key: IdempotencyKey,
     context: Context,
-    irreversible: Arc<AtomicBool>,
+    irreversible: AtomicBool,
 }
 
 impl Operation {
     pub(crate) fn new(key: IdempotencyKey, context: Context) -> Self {
-        Self { key, context, irreversible: Arc::default() }
+        Self(Arc::new(Inner { key, context, irreversible: AtomicBool::new(false) }))
     }
 
     /// The client's key.
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {
-        &self.key
+        &self.0.key
     }
 
     /// The run: its attempt, its fence, whether it was cancelled.
     #[must_use]
     pub fn context(&self) -> &Context {
-        &self.context
+        &self.0.context
     }
 
     /// A key to pass on, the same for every run of this operation; see [`Context::idempotency_key`]. Write it into
     /// the business row, too, under a unique constraint.
     #[must_use]
     pub fn idempotency_key(&self, step: &str) -> String {
-        self.context.idempotency_key(step)
+        self.0.context.idempotency_key(step)
     }
 
     /// From here on the operation cannot be taken back, so it must not run again whatever becomes of this run: an
@@ -66,12 +69,12 @@ impl Operation {
     /// The mark is in this process. A process that is killed leaves the claim to its lease; what then is
     /// [`Settings::on_unknown`](ackonce::Settings::on_unknown), where `Park` is the strict choice.
     pub fn mark_irreversible(&self) {
-        self.irreversible.store(true, Ordering::Release);
+        self.0.irreversible.store(true, Ordering::Release);
     }
 
     /// Whether it was marked.
     #[must_use]
     pub fn is_irreversible(&self) -> bool {
-        self.irreversible.load(Ordering::Acquire)
+        self.0.irreversible.load(Ordering::Acquire)
     }
 }

@@ -34,7 +34,7 @@ pub struct Principal {
     challenge: Option<&'static str>,
 }
 
-type Extract = dyn Fn(&Parts) -> Option<Bytes> + Send + Sync;
+type Extract = dyn Fn(&Parts) -> Option<Bucket> + Send + Sync;
 
 #[derive(Clone)]
 enum Find {
@@ -53,13 +53,13 @@ impl Principal {
     /// The token of `Authorization: Bearer`. Without one the answer is a 401 with a challenge.
     #[must_use]
     pub fn bearer() -> Self {
-        Self { challenge: Some("Bearer"), ..Self::by(bearer) }
+        Self { challenge: Some("Bearer"), ..Self::found(|parts| bearer(parts).and_then(Bucket::of)) }
     }
 
     /// A header's value, of a header that something in front sets and clients cannot.
     #[must_use]
     pub fn header(name: HeaderName) -> Self {
-        Self::by(move |parts| sole(parts, &name).map(|value| Bytes::copy_from_slice(value.as_bytes())))
+        Self::found(move |parts| Bucket::of(sole(parts, &name)?.as_bytes()))
     }
 
     /// Any part of the head. `None` or nothing is an anonymous caller.
@@ -69,8 +69,11 @@ impl Principal {
         F: Fn(&Parts) -> Option<P> + Send + Sync + 'static,
         P: Into<Bytes>,
     {
-        let find = Find::By(Arc::new(move |parts: &Parts| extract(parts).map(Into::into)));
-        Self { find, anonymous: Anonymous::Refused, challenge: None }
+        Self::found(move |parts| Bucket::of(&extract(parts)?.into()))
+    }
+
+    fn found(bucket: impl Fn(&Parts) -> Option<Bucket> + Send + Sync + 'static) -> Self {
+        Self { find: Find::By(Arc::new(bucket)), anonymous: Anonymous::Refused, challenge: None }
     }
 
     /// All callers are one: for a service that serves one tenant, which may see all answers.
@@ -89,10 +92,10 @@ impl Principal {
 
     /// The name under which this caller's keys are filed.
     pub(crate) fn bucket(&self, parts: &Parts) -> Result<Bucket, Problem> {
-        let Find::By(extract) = &self.find else { return Ok(Bucket::SINGLE) };
-        match extract(parts).filter(|principal| !principal.is_empty()) {
-            Some(principal) => Ok(Bucket::of(&principal)),
-            None if self.anonymous == Anonymous::Shared => Ok(Bucket::ANONYMOUS),
+        let Find::By(extract) = &self.find else { return Ok(Bucket::Single) };
+        match extract(parts) {
+            Some(bucket) => Ok(bucket),
+            None if self.anonymous == Anonymous::Shared => Ok(Bucket::Anonymous),
             None => Err(self.refusal()),
         }
     }
@@ -117,25 +120,41 @@ impl fmt::Debug for Principal {
     }
 }
 
-/// Whose bucket it is, in text that can be shown: a digest, `*` or `-`.
+/// Whose bucket it is, in text that can be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bucket(pub(crate) std::borrow::Cow<'static, str>);
+pub(crate) enum Bucket {
+    Single,
+    Anonymous,
+    /// The principal's digest, in hexadecimal.
+    Of([u8; 64]),
+}
 
 impl Bucket {
-    pub(crate) const SINGLE: Self = Self(std::borrow::Cow::Borrowed("*"));
-    const ANONYMOUS: Self = Self(std::borrow::Cow::Borrowed("-"));
+    /// `None` if there is no principal but an empty one.
+    fn of(principal: &[u8]) -> Option<Self> {
+        (!principal.is_empty()).then(|| Self::Of(digest(principal)))
+    }
 
-    pub(crate) fn of(principal: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(principal)).into())
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Single => b"*",
+            Self::Anonymous => b"-",
+            Self::Of(digest) => digest,
+        }
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal.
+pub(crate) fn digest(bytes: &[u8]) -> [u8; 64] {
+    hex(Sha256::digest(bytes).into())
+}
+
+pub(crate) fn hex(digest: [u8; 32]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)].into());
-        text.push(DIGITS[usize::from(byte & 15)].into());
+    let mut text = [0; 64];
+    for (two, byte) in text.chunks_exact_mut(2).zip(digest) {
+        two[0] = DIGITS[usize::from(byte >> 4)];
+        two[1] = DIGITS[usize::from(byte & 15)];
     }
     text
 }
@@ -146,12 +165,12 @@ fn sole<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a HeaderValue> {
     values.next().filter(|_| values.next().is_none())
 }
 
-fn bearer(parts: &Parts) -> Option<Bytes> {
+fn bearer(parts: &Parts) -> Option<&[u8]> {
     let value = sole(parts, &AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked(7)?;
     let token = token.trim_ascii();
     let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty();
-    is_bearer.then(|| Bytes::copy_from_slice(token))
+    is_bearer.then_some(token)
 }
 
 #[cfg(test)]
@@ -166,7 +185,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        principal.bucket(&parts).map(|b| b.0.into_owned()).map_err(|p| p.status().as_u16())
+        let bucket = principal.bucket(&parts).map_err(|p| p.status().as_u16())?;
+        Ok(String::from_utf8(bucket.as_bytes().to_vec()).unwrap())
     }
 
     #[test]

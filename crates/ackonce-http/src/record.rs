@@ -17,7 +17,7 @@ use http::header::{
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -63,16 +63,33 @@ pub enum RecordError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head<'a> {
+struct Head<H> {
     #[serde(rename = "ackonce-http")]
     version: u64,
     status: u16,
-    #[serde(borrow)]
-    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    headers: H,
     body: usize,
     window_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kept: Option<Missing>,
+}
+
+/// Names and values as they are read.
+type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// Names and values as they are written: from where they are, those that are to be kept.
+struct Written<'a, F>(&'a HeaderMap, F);
+
+impl<F: Fn(&HeaderName) -> bool> Written<'_, F> {
+    fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().filter(|(name, _)| self.1(name))
+    }
+}
+
+impl<F: Fn(&HeaderName) -> bool> Serialize for Written<'_, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|(name, value)| (name.as_str(), latin1(value.as_bytes()))))
+    }
 }
 
 /// Why there is no body.
@@ -87,7 +104,7 @@ impl StoredResponse {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        write(self.status, self.headers.iter(), &self.body, self.window)
+        write(self.status, Written(&self.headers, |_: &HeaderName| true), &self.body, self.window)
     }
 
     /// Reads what [`encode`](Self::encode) wrote. Everything is checked again: a store may be older, newer or
@@ -103,7 +120,8 @@ impl StoredResponse {
             _ => return Err(Damaged("it names no version")),
         }
         let end = record.iter().position(|b| *b == b'\n').ok_or(Damaged("its head has no end"))?;
-        let head: Head<'_> = serde_json::from_slice(&record[..end]).map_err(|_| Damaged("its head"))?;
+        let head: Head<Headers<'_>> =
+            serde_json::from_slice(&record[..end]).map_err(|_| Damaged("its head"))?;
         let body = record.slice(end + 1..);
         if body.len() != head.body {
             return Err(Damaged("its length"));
@@ -131,12 +149,12 @@ impl StoredResponse {
 /// The record of an answer that is to be kept.
 pub(crate) fn encode(head: &Parts, body: &Kept, cookies: Cookies, window: Duration) -> Bytes {
     let empty = matches!(body, Kept::Whole(bytes) if bytes.is_empty());
-    write(head.status, kept(&head.headers, cookies, empty), body, window)
+    write(head.status, Written(&head.headers, kept(&head.headers, cookies, empty)), body, window)
 }
 
-fn write<'a>(
+fn write<F: Fn(&HeaderName) -> bool>(
     status: StatusCode,
-    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    headers: Written<'_, F>,
     body: &Kept,
     window: Duration,
 ) -> Bytes {
@@ -145,15 +163,17 @@ fn write<'a>(
         Kept::Streamed => (&b""[..], Some(Missing::Streamed)),
         Kept::TooLarge => (&b""[..], Some(Missing::TooLarge)),
     };
+    let room: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
     let head = Head {
         version: VERSION,
         status: status.as_u16(),
-        headers: headers.map(|(n, v)| (n.as_str().into(), latin1(v.as_bytes()))).collect(),
+        headers: &headers,
         body: body.len(),
         window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
         kept,
     };
-    let mut out = Vec::with_capacity(body.len() + 256);
+    // It is kept as it is, so it has hardly more room than it takes.
+    let mut out = Vec::with_capacity(96 + room + body.len());
     // Writing numbers and text to memory cannot fail; what it wrote would not decode.
     let _ = serde_json::to_writer(&mut out, &head);
     out.push(b'\n');
@@ -183,18 +203,14 @@ fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
 
 /// Which headers are kept: all but those of the connection, `Date`, what the layer adds itself, and cookies
 /// unless asked for.
-fn kept(
-    headers: &HeaderMap,
-    cookies: Cookies,
-    body_is_empty: bool,
-) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+fn kept(headers: &HeaderMap, cookies: Cookies, body_is_empty: bool) -> impl Fn(&HeaderName) -> bool {
     let named: Vec<&str> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(',').map(str::trim))
         .collect();
-    headers.iter().filter(move |(name, _)| match **name {
+    move |name| match *name {
         CONNECTION | PROXY_AUTHENTICATE | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | DATE => false,
         // It follows from the body; but a 304 and an answer to HEAD tell the length of one that is not there.
         CONTENT_LENGTH => body_is_empty,
@@ -203,7 +219,7 @@ fn kept(
             let name = name.as_str();
             !OURS.contains(&name) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name))
         }
-    })
+    }
 }
 
 /// Hop-by-hop headers without a constant of their own, and those that the layer adds itself.
@@ -304,8 +320,12 @@ mod tests {
         for (name, value) in all {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let names =
-            |cookies, empty| kept(&headers, cookies, empty).map(|(n, _)| n.as_str()).collect::<Vec<_>>();
+        let names = |cookies, empty| {
+            Written(&headers, kept(&headers, cookies, empty))
+                .iter()
+                .map(|(n, _)| n.to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(Cookies::Dropped, false), ["etag"]);
         assert_eq!(names(Cookies::Kept, true), ["set-cookie", "set-cookie", "content-length", "etag"]);
     }

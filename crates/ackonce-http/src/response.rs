@@ -144,6 +144,10 @@ where
             return Ok(Gathered::Whole(join(read)));
         };
         let data = frame.data_ref().map(|data| data.len() as u64);
+        // Most bodies are of one piece.
+        if read.is_empty() && body.is_end_stream() && data.is_some_and(|len| len <= max) {
+            return Ok(Gathered::Whole(frame.into_data().unwrap_or_default()));
+        }
         read.push_back(frame);
         match data {
             None => return Ok(Gathered::Streamed(ResponseBody::resumed(read, body))),

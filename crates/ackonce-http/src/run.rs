@@ -1,25 +1,22 @@
 //! One request as the runner sees it: a delivery whose handler calls the inner service.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::{
-    Answer, BoxError, CancellationToken, Class, Context, Delivery, Effect, Failure, Handler, Item,
-};
+use ackonce::{Answer, BoxError, Class, Context, Delivery, Effect, Failure, Handler, Item};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::join_all;
-use http::request::Parts;
+use futures_util::future::{BoxFuture, join_all, ready};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::key::IdempotencyKey;
+use crate::layer::Shared;
 use crate::operation::Operation;
-use crate::options::Options;
 use crate::record::{Kept, encode};
 use crate::response::{Gathered, ResponseBody, gather};
 
@@ -30,9 +27,8 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 pub(crate) struct Exchange(pub(crate) Arc<dyn Run>);
 
 /// Runs the inner service; the runner does not know its types.
-#[async_trait]
 pub(crate) trait Run: Send + Sync + 'static {
-    async fn run(&self, cx: Context) -> Answer;
+    fn run(&self, cx: Context) -> BoxFuture<'_, Answer>;
 }
 
 impl Delivery for Exchange {
@@ -53,7 +49,11 @@ impl Handler<Arc<dyn Run>> for Calls {
     }
 
     async fn handle(&self, items: Vec<Item<Arc<dyn Run>>>) -> Vec<Answer> {
-        join_all(items.into_iter().map(|item| async move { item.message.run(item.cx).await })).await
+        join_all(items.into_iter().map(|item| self.handle_one(item))).await
+    }
+
+    async fn handle_one(&self, item: Item<Arc<dyn Run>>) -> Answer {
+        item.message.run(item.cx).await
     }
 }
 
@@ -71,14 +71,16 @@ pub(crate) enum Ended<B, E> {
 /// One request with everything its run needs. It runs once: after a run that was cancelled its client is told, and
 /// may send it again.
 pub(crate) struct Call<S, Q, B, E> {
-    pub(crate) start: Mutex<Option<(S, Parts)>>,
-    pub(crate) body: Bytes,
-    /// The body as the inner service takes it.
-    pub(crate) request_body: fn(Bytes) -> Q,
+    shared: Arc<Shared>,
+    start: Mutex<Option<Start<S, Q>>>,
+    ended: Mutex<Option<Ended<B, E>>>,
+}
+
+/// What a run begins with.
+pub(crate) struct Start<S, Q> {
+    pub(crate) service: S,
+    pub(crate) request: Request<Q>,
     pub(crate) key: IdempotencyKey,
-    pub(crate) options: Arc<Options>,
-    pub(crate) last_call: CancellationToken,
-    pub(crate) ended: Mutex<Option<Ended<B, E>>>,
 }
 
 /// Held for a move or a clone, never across an await.
@@ -87,13 +89,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S, Q, B, E> Call<S, Q, B, E> {
+    pub(crate) fn new(shared: Arc<Shared>, start: Start<S, Q>) -> Self {
+        Self { shared, start: Mutex::new(Some(start)), ended: Mutex::new(None) }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// How the last run ended, if there was one.
     pub(crate) fn take(&self) -> Option<Ended<B, E>> {
         lock(&self.ended).take()
-    }
-
-    fn end(&self, ended: Ended<B, E>) {
-        *lock(&self.ended) = Some(ended);
     }
 }
 
@@ -104,7 +110,6 @@ enum Gave<B, E> {
     BrokenBody(BoxError),
 }
 
-#[async_trait]
 impl<S, Q, B> Run for Call<S, Q, B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
@@ -112,63 +117,80 @@ where
     Q: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    async fn run(&self, cx: Context) -> Answer {
-        let Some((service, head)) = lock(&self.start).take() else {
-            return Err(Failure::infrastructure("this arrival of the request has run"));
+    fn run(&self, cx: Context) -> BoxFuture<'_, Answer> {
+        let Some(Start { mut service, mut request, key }) = lock(&self.start).take() else {
+            return ready(Err(Failure::infrastructure("this arrival of the request has run"))).boxed();
         };
-        let operation = Operation::new(self.key.clone(), cx.clone());
-        let called = AssertUnwindSafe(self.call(service, head, operation.clone())).catch_unwind();
+        let operation = Operation::new(key, cx);
+        request.extensions_mut().insert(operation.clone());
+        // Called and boxed here, so that the run need not hold the request as well as what the service makes of it.
+        let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
+        self.watch(operation, answering).boxed()
+    }
+}
+
+impl<S, Q, B, E> Call<S, Q, B, E>
+where
+    S: Send,
+    Q: Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
+    E: Send,
+{
+    /// Runs what the service has begun, unless it is cut short.
+    async fn watch(
+        &self,
+        operation: Operation,
+        answering: Result<impl Future<Output = Result<Response<B>, E>> + Send, Panic>,
+    ) -> Answer {
+        let (ended, answer) = tokio::select! {
+            biased;
+            gave = AssertUnwindSafe(self.gather(answering)).catch_unwind() => match gave.flatten() {
+                Ok(gave) => self.decide(gave),
+                Err(panic) => {
+                    let failure = Failure::unknown(format!("it panicked: {}", text(panic.as_ref())));
+                    (Ended::Broke, Err(failure))
+                }
+            },
+            // Most runs are over before it comes to waiting for this.
+            why = async { Box::pin(self.cut_short(&operation)).await } => {
+                (Ended::Cancelled, Err(Failure::Cancelled(why.into())))
+            }
+        };
+        *lock(&self.ended) = Some(ended);
+        answer.map_err(|failure| match operation.is_irreversible() {
+            true => Failure::permanent(format!("outcome unknown, marked irreversible: {failure}")),
+            false => failure,
+        })
+    }
+
+    async fn gather(
+        &self,
+        answering: Result<impl Future<Output = Result<Response<B>, E>>, Panic>,
+    ) -> Result<Gave<B, E>, Panic> {
+        let (head, body) = match answering?.await {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Ok(Gave::Error(error)),
+        };
+        match gather(&head.headers, body, self.shared.options.max_response).await {
+            Ok(body) => Ok(Gave::Response(head, body)),
+            Err(error) => Ok(Gave::BrokenBody(error)),
+        }
+    }
+
+    /// Ready, with the reason, once the run may not go on.
+    async fn cut_short(&self, operation: &Operation) -> &'static str {
+        let Shared { edge, options, .. } = self.shared();
         // Not renewed for two thirds of the lease. Others may go on hoping; what must not run again is recorded.
         let lapsing = async {
-            cx.cancelled().await;
+            operation.context().cancelled().await;
             while !operation.is_irreversible() {
                 tokio::time::sleep(LOOK_UP).await;
             }
         };
-        let cut_short = async {
-            tokio::select! {
-                () = tokio::time::sleep(self.options.settings.run_limit) => "it ran past Settings::run_limit",
-                () = self.last_call.cancelled() => "the server shut down",
-                () = lapsing => "its lease was about to end",
-            }
-        };
-        let (ended, failure) = tokio::select! {
-            biased;
-            gave = called => match gave {
-                Ok(gave) => match self.decide(gave) {
-                    (ended, Ok(effect)) => {
-                        self.end(ended);
-                        return Ok(effect);
-                    }
-                    (ended, Err(failure)) => (ended, failure),
-                },
-                Err(panic) => (Ended::Broke, Failure::unknown(format!("it panicked: {}", text(panic.as_ref())))),
-            },
-            why = cut_short => (Ended::Cancelled, Failure::Cancelled(why.into())),
-        };
-        self.end(ended);
-        if operation.is_irreversible() {
-            return Err(Failure::permanent(format!("outcome unknown, marked irreversible: {failure}")));
-        }
-        Err(failure)
-    }
-}
-
-impl<S, Q, B, E> Call<S, Q, B, E> {
-    async fn call(&self, mut service: S, head: Parts, operation: Operation) -> Gave<B, E>
-    where
-        S: Service<Request<Q>, Response = Response<B>, Error = E>,
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
-        let mut request = Request::from_parts(head, (self.request_body)(self.body.clone()));
-        request.extensions_mut().insert(operation);
-        let (head, body) = match service.call(request).await {
-            Ok(response) => response.into_parts(),
-            Err(error) => return Gave::Error(error),
-        };
-        match gather(&head.headers, body, self.options.max_response).await {
-            Ok(body) => Gave::Response(head, body),
-            Err(error) => Gave::BrokenBody(error),
+        tokio::select! {
+            () = tokio::time::sleep(options.settings.run_limit) => "it ran past Settings::run_limit",
+            () = edge.last_call().cancelled() => "the server shut down",
+            () = lapsing => "its lease was about to end",
         }
     }
 
@@ -183,13 +205,13 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
                 return (Ended::Broke, Err(Failure::unknown(format!("its answer broke off: {error}"))));
             }
         };
-        let answer = if self.options.policy.keeps(head.status, &head.headers) {
+        let options = &self.shared.options;
+        let answer = if options.policy.keeps(head.status, &head.headers) {
             let kept = match &body {
                 Gathered::Whole(bytes) => Kept::Whole(bytes.clone()),
                 Gathered::Streamed(_) => Kept::Streamed,
                 Gathered::TooLarge(_) => Kept::TooLarge,
             };
-            let options = &self.options;
             Ok(Effect::from(encode(&head, &kept, options.cookies, options.settings.window)))
         } else {
             // Its own doing: the handler has ended and says that it did not succeed. It does not count as an attempt.
@@ -202,6 +224,9 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
         (Ended::Answered(Response::from_parts(head, body)), answer)
     }
 }
+
+/// What a panic was thrown with.
+type Panic = Box<dyn Any + Send>;
 
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

@@ -1,7 +1,7 @@
 //! The service: what passes, what is refused, what is guarded and how that is answered.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ackonce::{BoxError, Job, Key, Receipt, State, Why};
@@ -20,7 +20,7 @@ use crate::options::Need;
 use crate::problem::Problem;
 use crate::record::{Kept, REPLAYED, RecordError, StoredResponse};
 use crate::response::ResponseBody;
-use crate::run::{Call, Ended, Exchange};
+use crate::run::{Call, Ended, Exchange, Start};
 
 /// A service behind an [`IdempotencyLayer`](crate::IdempotencyLayer).
 #[derive(Clone)]
@@ -71,16 +71,48 @@ where
         };
         let filed = match self.shared.file(&head, &key) {
             Ok(filed) => filed,
-            Err(problem) => return ResponseFuture::refused(echo(self.shared.refuse(problem), &key)),
+            Err(problem) => return ResponseFuture::refused(echo(self.shared.refuse(problem), key.sent())),
         };
         // The one that was found ready goes; its clone stays and is asked anew.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        let shared = self.shared.clone();
-        ResponseFuture::guarded(async move {
-            let answered = shared.guard(ready, filed, key.clone(), head, body).await;
-            answered.map(|response| echo(response, &key))
-        })
+        let start = Start { service: ready, request: Request::from_parts(head, body), key };
+        ResponseFuture::guarded(guard(self.shared.clone(), filed, start))
+    }
+}
+
+/// Not an `async fn`, which would hold its arguments twice.
+fn guard<S, Q, B>(
+    shared: Arc<Shared>,
+    filed: Key,
+    start: Start<S, Q>,
+) -> impl Future<Output = Result<Response<ResponseBody<B>>, S::Error>> + Send
+where
+    S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
+    S::Error: Send + 'static,
+    Q: Body<Data: Send, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Start { service, request, key } = start;
+    let (head, body) = request.into_parts();
+    async move {
+        // Until here and while the body is read, a client that hangs up leaves no trace.
+        let limits = shared.options.body;
+        let body = match body::check_length(&head.headers, limits) {
+            Ok(()) => body::collect(body, limits).await,
+            Err(error) => Err(error),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => return Ok(echo(shared.refuse(error.problem()), key.sent())),
+        };
+        let sent = key.sent().clone();
+        let fingerprint = shared.options.payload.fingerprint(head.uri.query().unwrap_or_default(), &body);
+        let start = Start { service, request: Request::from_parts(head, body.into()), key };
+        let call = Arc::new(Call::new(shared, start));
+        let job = Job::new(filed, Exchange(call.clone())).with_fingerprint(fingerprint);
+        let settled = call.shared().edge.process(job).await;
+        call.shared().answer(call.take(), settled).map(|response| echo(response, &sent))
     }
 }
 
@@ -93,49 +125,18 @@ impl Shared {
             .map_err(|_| KeyError::Malformed.problem())
     }
 
-    async fn guard<S, Q, B>(
+    fn answer<B, E>(
         &self,
-        service: S,
-        filed: Key,
-        key: IdempotencyKey,
-        head: Parts,
-        body: Q,
-    ) -> Result<Response<ResponseBody<B>>, S::Error>
-    where
-        S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
-        S::Error: Send + 'static,
-        Q: Body<Data: Send, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        // Until here and while the body is read, a client that hangs up leaves no trace.
-        let limits = self.options.body;
-        let body = match body::check_length(&head.headers, limits) {
-            Ok(()) => body::collect(body, limits).await,
-            Err(error) => Err(error),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(error) => return Ok(self.refuse(error.problem())),
-        };
-        let fingerprint = self.options.payload.fingerprint(head.uri.query().unwrap_or_default(), &body);
-        let call = Arc::new(Call {
-            start: Mutex::new(Some((service, head))),
-            body,
-            request_body: Q::from,
-            key,
-            options: self.options.clone(),
-            last_call: self.edge.last_call().clone(),
-            ended: Mutex::new(None),
-        });
-        let job = Job::new(filed, Exchange(call.clone())).with_fingerprint(fingerprint);
-        let settled = self.edge.process(job).await;
+        ended: Option<Ended<B, E>>,
+        settled: Result<Receipt<Exchange>, Refused<Exchange>>,
+    ) -> Result<Response<ResponseBody<B>>, E> {
         // A record is what every repeat is answered with, so it comes before the answer of a run that lost its claim.
         if let Ok(receipt) = &settled
             && receipt.record().is_some()
         {
             return Ok(self.replay(receipt));
         }
-        match (call.take(), settled) {
+        match (ended, settled) {
             (Some(Ended::Answered(mut response)), _) => {
                 response.headers_mut().remove(REPLAYED);
                 Ok(response)
@@ -193,8 +194,8 @@ fn unsettled(refused: &Refused<Exchange>) -> Problem {
     }
 }
 
-fn echo<B>(mut response: Response<B>, key: &IdempotencyKey) -> Response<B> {
-    response.headers_mut().insert(IDEMPOTENCY_KEY, key.sent().clone());
+fn echo<B>(mut response: Response<B>, key: &HeaderValue) -> Response<B> {
+    response.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
     response
 }
 

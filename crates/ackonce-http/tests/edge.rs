@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ackonce::{
-    Context, Delivery, Failure, Handler, Job, MemoryStore, OnFailure, RecordOnly, Runner, Scope, Settings,
-    SettledAs, Why,
+    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Failure, Handler, Job, MemoryStore,
+    OnFailure, RecordOnly, Runner, Scope, Settings, Settled, SettledAs, Settlement, Why,
 };
 use ackonce_http::edge::{Edge, Refused};
+use async_trait::async_trait;
+use futures_util::poll;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 #[derive(Debug)]
 struct Number(u32);
@@ -27,8 +30,16 @@ fn job(n: u32) -> Job<Number> {
 }
 
 fn edge<H: Handler<u32>>(settings: Settings, most: usize, handler: H) -> Edge<Number, H> {
+    edge_on(Arc::new(MemoryStore::new()), settings, most, handler)
+}
+
+fn edge_on<H: Handler<u32>>(
+    store: Arc<dyn Deduplicator>,
+    settings: Settings,
+    most: usize,
+    handler: H,
+) -> Edge<Number, H> {
     let settings = settings.with_hold(Duration::ZERO).with_on_failure(OnFailure::HandBack);
-    let store = Arc::new(MemoryStore::new());
     let scope = Scope::new("edge").unwrap();
     Edge::new(Runner::with(store, &scope, handler, settings, Arc::new(RecordOnly)).unwrap(), most)
 }
@@ -119,4 +130,86 @@ async fn a_failure_is_a_500_and_the_next_try_runs() {
     assert_eq!((problem.status().as_u16(), problem.error()), (500, "handler_failed"));
     assert!(!String::from_utf8_lossy(&problem.to_json()).contains("secret"));
     assert_eq!(edge.process(job(1)).await.unwrap().how(), SettledAs::Run);
+}
+
+/// A store that makes its caller wait before and after each trip.
+#[derive(Debug, Default)]
+struct Slow(MemoryStore);
+
+#[async_trait]
+impl Deduplicator for Slow {
+    async fn claim(&self, requests: &[ClaimRequest]) -> ackonce::Result<Vec<Claimed>> {
+        yield_now().await;
+        let answers = self.0.claim(requests).await;
+        yield_now().await;
+        answers
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> ackonce::Result<Vec<Settled>> {
+        yield_now().await;
+        let answers = self.0.settle(settlements).await;
+        yield_now().await;
+        answers
+    }
+    fn describe(&self) -> Description {
+        self.0.describe()
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_hang_up_wherever_its_delivery_waits() {
+    let mut hung_up = 0;
+    for patience in 0.. {
+        let ran = Arc::new(AtomicU32::new(0));
+        let count = ran.clone();
+        let handler = move |_: Context, _: u32| {
+            let count = count.clone();
+            async move {
+                yield_now().await;
+                count.fetch_add(1, Ordering::SeqCst);
+                yield_now().await;
+                Ok::<(), Failure>(())
+            }
+        };
+        let edge = edge_on(Arc::new(Slow::default()), Settings::default(), 10, handler);
+        let mut first = Box::pin(edge.process(job(1)));
+        let mut answered = false;
+        for _ in 0..patience {
+            answered |= poll!(&mut first).is_ready();
+            yield_now().await;
+        }
+        drop(first);
+        let second = loop {
+            match edge.process(job(1)).await {
+                Ok(receipt) => break receipt.how(),
+                Err(refused) => assert!(matches!(refused.why(), Some(Why::Busy { .. })), "{refused:?}"),
+            }
+            yield_now().await;
+        };
+        assert_eq!(ran.load(Ordering::SeqCst), 1, "hung up after {patience} looks");
+        // One that was never looked at has not begun.
+        assert_eq!(second == SettledAs::Run, patience == 0);
+        assert_eq!(edge.drain().await, 0);
+        if answered {
+            break;
+        }
+        hung_up += 1;
+    }
+    assert!(hung_up >= 6, "at the claim, in the handler and at the settle, {hung_up} places");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_run_whose_client_has_gone() {
+    let gate = Gate::default();
+    let edge = edge(Settings::default(), 10, gate.handler());
+    let mut left = Box::pin(edge.process(job(1)));
+    assert!(poll!(&mut left).is_pending());
+    drop(left);
+    let mut drain = Box::pin(edge.drain());
+    for _ in 0..10 {
+        assert!(poll!(&mut drain).is_pending());
+        yield_now().await;
+    }
+    gate.go.notify_one();
+    assert_eq!(drain.await, 0);
+    assert_eq!(gate.ended.load(Ordering::SeqCst), 1);
 }

@@ -68,10 +68,11 @@ impl Handler<Arrival> for Calls {
     }
 
     async fn handle(&self, items: Vec<Item<Arrival>>) -> Vec<Answer> {
-        let runs = items.into_iter().map(|Item { cx, message }| async move {
-            let run = message.run.clone();
-            run.run(cx, message).await
-        });
-        join_all(runs).await
+        join_all(items.into_iter().map(|item| self.handle_one(item))).await
+    }
+
+    async fn handle_one(&self, Item { cx, message }: Item<Arrival>) -> Answer {
+        let run = message.run.clone();
+        run.run(cx, message).await
     }
 }

@@ -33,8 +33,7 @@ pub(crate) struct OfHandler<H>(pub(crate) H);
 impl<H: Handler<Event>> Run for OfHandler<H> {
     async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
         let message = arrival.event.clone();
-        let mut answers = self.0.handle(vec![Item { cx, message }]).await;
-        let answer = answers.pop().unwrap_or_else(|| Err(Failure::unknown("the handler gave no answer")));
+        let answer = self.0.handle_one(Item { cx, message }).await;
         if let Err(Failure::Infrastructure(_)) = answer {
             arrival.reply(endpoint::problem(DOWN.with_retry_after(Duration::from_secs(1))));
         }

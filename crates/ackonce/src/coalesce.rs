@@ -4,9 +4,11 @@
 //! trickle a call waits for nobody, under load batches grow by themselves. There is no timer to tune.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
@@ -37,6 +39,8 @@ struct Pump<Q, A> {
     calls: mpsc::UnboundedSender<Call<Q, A>>,
     /// One for each trip that may be under way; while none is, the task holds one, ready for the next.
     permits: Arc<Semaphore>,
+    /// Whether a trip ever had to wait. A store that answers at once leaves nothing to share a trip with.
+    waits: AtomicBool,
 }
 
 struct Call<Q, A> {
@@ -67,6 +71,18 @@ impl Coalesce {
     }
 }
 
+/// What the trait's functions do, for those who hold the type itself: a future less on the heap.
+impl Coalesce {
+    pub(crate) async fn claim_unboxed(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        // Not through `Arc`, which is a store as well.
+        self.claims.go(requests, || self.store.as_ref().claim(requests)).await
+    }
+
+    pub(crate) async fn settle_unboxed(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.settles.go(settlements, || self.store.as_ref().settle(settlements)).await
+    }
+}
+
 impl fmt::Debug for Coalesce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Coalesce").field(&self.store).finish()
@@ -76,23 +92,11 @@ impl fmt::Debug for Coalesce {
 #[async_trait]
 impl Deduplicator for Coalesce {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        if requests.len() >= A_TRIP {
-            return checked(self.store.claim(requests).await, requests.len());
-        }
-        match self.claims.idle() {
-            Some(_permit) => checked(self.store.claim(requests).await, requests.len()),
-            None => self.claims.call(requests.to_vec()).await,
-        }
+        self.claim_unboxed(requests).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        if settlements.len() >= A_TRIP {
-            return checked(self.store.settle(settlements).await, settlements.len());
-        }
-        match self.settles.idle() {
-            Some(_permit) => checked(self.store.settle(settlements).await, settlements.len()),
-            None => self.settles.call(settlements.to_vec()).await,
-        }
+        self.settle_unboxed(settlements).await
     }
 
     fn describe(&self) -> Description {
@@ -100,7 +104,7 @@ impl Deduplicator for Coalesce {
     }
 }
 
-impl<Q: Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
+impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     fn start<F, Fut>(trip: F) -> Self
     where
         F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
@@ -109,7 +113,31 @@ impl<Q: Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
         let (calls, receiver) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
         tokio::spawn(pump(receiver, permits.clone(), trip));
-        Self { calls, permits }
+        Self { calls, permits, waits: AtomicBool::new(false) }
+    }
+
+    /// `trip` carries `requests` alone; it is made if there is nothing to share one with.
+    async fn go<F>(&self, requests: &[Q], trip: impl FnOnce() -> F) -> Result<Vec<A>>
+    where
+        F: Future<Output = Result<Vec<A>>>,
+    {
+        let mut _permit = None;
+        if self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP {
+            _permit = self.idle();
+            if _permit.is_none() {
+                return Box::pin(self.call(requests.to_vec())).await;
+            }
+        }
+        let mut trip = pin!(trip());
+        let answers = poll_fn(|cx| {
+            let answers = trip.as_mut().poll(cx);
+            if answers.is_pending() {
+                self.waits.store(true, Ordering::Relaxed);
+            }
+            answers
+        })
+        .await;
+        checked(answers, requests.len())
     }
 
     /// Leave to make a trip of one's own: while no other is under way there is nothing to share one with, and a

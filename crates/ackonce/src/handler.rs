@@ -34,6 +34,19 @@ pub trait Handler<M>: Send + Sync + 'static {
 
     /// One answer per item, in order.
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer>;
+
+    /// The answer to one item, the same as [`handle`](Self::handle) would give; for those who have a shorter way to it.
+    async fn handle_one(&self, item: Item<M>) -> Answer
+    where
+        M: Send + 'async_trait,
+    {
+        self.handle(vec![item]).await.pop().unwrap_or_else(no_answer)
+    }
+}
+
+/// A handler that gives fewer answers than it was given items leaves an unknown outcome for the rest.
+pub(crate) fn no_answer() -> Answer {
+    Err(Failure::unknown("the batch handler gave no answer for this message"))
 }
 
 #[async_trait]
@@ -54,6 +67,10 @@ where
             async { run.await.map(Into::into) }
         });
         join_all(runs).await
+    }
+
+    async fn handle_one(&self, item: Item<M>) -> Answer {
+        self(item.cx, item.message).await.map(Into::into)
     }
 }
 
@@ -86,6 +103,9 @@ macro_rules! class {
             }
             async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
                 self.0.handle(items).await
+            }
+            async fn handle_one(&self, item: Item<M>) -> Answer {
+                self.0.handle_one(item).await
             }
         }
     };

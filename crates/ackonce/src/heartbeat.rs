@@ -9,10 +9,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
+
+/// Those of one group, most often one.
+pub(crate) type Leases = SmallVec<[Arc<Lease>; 1]>;
 
 /// The heartbeat of one runner. Ends its thread when dropped.
 pub(crate) struct Heartbeat {
@@ -35,7 +39,7 @@ struct Held {
 }
 
 struct Group {
-    leases: Vec<Arc<Lease>>,
+    leases: Leases,
     /// When the request that last renewed it was sent.
     renewed: Instant,
     signals: Signals,
@@ -73,7 +77,7 @@ impl Heartbeat {
     }
 
     /// Holds `leases`, which were claimed by a request sent at `claimed`.
-    pub(crate) fn hold(&self, leases: Vec<Arc<Lease>>, claimed: Instant, signals: Signals) -> Hold {
+    pub(crate) fn hold(&self, leases: Leases, claimed: Instant, signals: Signals) -> Hold {
         let mut held = self.shared.lock();
         let id = held.next;
         held.next += 1;
@@ -111,7 +115,7 @@ impl Shared {
     }
 
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
-    fn due(&self, now: Instant) -> Vec<(u64, Vec<Arc<Lease>>)> {
+    fn due(&self, now: Instant) -> Vec<(u64, Leases)> {
         let held = self.lock();
         let mut due = Vec::new();
         for (id, group) in &held.groups {
@@ -183,11 +187,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
     }
 }
 
-async fn extend(
-    shared: &Shared,
-    store: &dyn Deduplicator,
-    due: &[(u64, Vec<Arc<Lease>>)],
-) -> Result<Vec<Settled>> {
+async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(u64, Leases)]) -> Result<Vec<Settled>> {
     let action = Settle::Extend { lease: shared.lease, window: shared.window };
     let settlements: Vec<_> =
         due.iter().flat_map(|(_, leases)| leases).map(|l| Settlement::new(l, action.clone())).collect();

@@ -1,7 +1,9 @@
 //! The in-memory store: for tests, for one process that can afford to forget, and as the plainest
 //! reading of the contract.
 
+use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -49,26 +51,58 @@ pub struct MemoryStore {
     start: Instant,
 }
 
+/// A key's digest. A part of it is enough to spread it over the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Digest([u8; 32]);
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Rows {
-    by_key: HashMap<[u8; 32], Row>,
+    /// Boxed, because a map moves what it holds whenever it grows.
+    by_key: HashMap<Digest, Box<Row>>,
     /// Digests by the second in which their row may be dropped. A row that is written again is filed again;
     /// the older entry then means nothing.
-    by_second: BTreeMap<u64, Vec<[u8; 32]>>,
+    by_second: BTreeMap<u64, Vec<Digest>>,
 }
 
 impl Rows {
-    fn write(&mut self, digest: [u8; 32], row: Row, now: u64) {
-        let second = gone_by(&row);
-        let old = self.by_key.insert(digest, row);
-        if old.is_none_or(|old| gone_by(&old) != second) {
+    fn get(&self, key: &Key) -> Option<&Row> {
+        self.by_key.get(&Digest(*key.digest())).map(Box::as_ref)
+    }
+
+    /// Answers by a key's row, and writes the row that is to be instead of it.
+    fn update<A>(&mut self, key: &Key, now: u64, decide: impl FnOnce(Option<&Row>) -> (A, Option<Row>)) -> A {
+        let digest = Digest(*key.digest());
+        let (answer, filed) = match self.by_key.entry(digest) {
+            hash_map::Entry::Vacant(place) => {
+                let (answer, row) = decide(None);
+                (answer, row.map(|row| gone_by(place.insert(Box::new(row)))))
+            }
+            hash_map::Entry::Occupied(mut place) => {
+                let row = place.get_mut().as_mut();
+                let (answer, changed) = decide(Some(row));
+                let before = gone_by(row);
+                if let Some(changed) = changed {
+                    *row = changed;
+                }
+                (answer, Some(gone_by(row)).filter(|second| *second != before))
+            }
+        };
+        if let Some(second) = filed {
             self.by_second.entry(second).or_default().push(digest);
-        }
-        for _ in 0..SWEEP_PER_WRITE {
-            if !self.drop_expired(now) {
-                break;
+            for _ in 0..SWEEP_PER_WRITE {
+                if !self.drop_expired(now) {
+                    break;
+                }
             }
         }
+        answer
     }
 
     /// Deals with the oldest entry, if it is due.
@@ -154,29 +188,15 @@ impl Deduplicator for MemoryStore {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
         let mut rows = self.lock();
         let now = self.now();
-        let answers = requests.iter().map(|request| {
-            let digest = request.key.digest();
-            let (answer, change) = protocol::claim(rows.by_key.get(digest), request, now);
-            if let Some(row) = change {
-                rows.write(*digest, row, now);
-            }
-            answer
-        });
-        Ok(answers.collect())
+        let answer = |r: &ClaimRequest| rows.update(&r.key, now, |row| protocol::claim(row, r, now));
+        Ok(requests.iter().map(answer).collect())
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut rows = self.lock();
         let now = self.now();
-        let answers = settlements.iter().map(|settlement| {
-            let digest = settlement.key.digest();
-            let (answer, change) = protocol::settle(rows.by_key.get(digest), settlement, now);
-            if let Some(row) = change {
-                rows.write(*digest, row, now);
-            }
-            answer
-        });
-        Ok(answers.collect())
+        let answer = |s: &Settlement| rows.update(&s.key, now, |row| protocol::settle(row, s, now));
+        Ok(settlements.iter().map(answer).collect())
     }
 
     fn describe(&self) -> Description {
@@ -195,7 +215,7 @@ impl Inspect for MemoryStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         let now = self.now();
         let rows = self.lock();
-        Ok(rows.by_key.get(key.digest()).filter(|r| now < r.expires).map(|r| r.record(now)))
+        Ok(rows.get(key).filter(|r| now < r.expires).map(|r| r.record(now)))
     }
 
     async fn list(&self, query: &Query) -> Result<Page> {
@@ -207,14 +227,14 @@ impl Inspect for MemoryStore {
         let mut found: Vec<_> = rows
             .by_key
             .iter()
-            .filter(|(digest, row)| after.is_none_or(|a| **digest > a) && wanted(row))
+            .filter(|(digest, row)| after.is_none_or(|a| digest.0 > a) && wanted(row))
             .collect();
         // A scan and a sort per page: for tests and small stores.
-        found.sort_unstable_by_key(|(digest, _)| **digest);
+        found.sort_unstable_by_key(|(digest, _)| digest.0);
         let more = found.len() > query.limit;
         found.truncate(query.limit);
-        let next = found.last().filter(|_| more).map(|(digest, _)| Bytes::copy_from_slice(*digest));
-        let entries = found.into_iter().map(|(digest, row)| entry(digest, row, now)).collect();
+        let next = found.last().filter(|_| more).map(|(digest, _)| Bytes::copy_from_slice(&digest.0));
+        let entries = found.into_iter().map(|(digest, row)| entry(digest.0, row, now)).collect();
         Ok(Page { entries, next })
     }
 
@@ -260,24 +280,24 @@ impl MemoryStore {
     ) -> Result<Tended> {
         let mut rows = self.lock();
         let now = self.now();
-        let row = rows.by_key.get(key.digest());
-        match (protocol::tendable(row, now), row) {
-            (Some(true), Some(row)) => {
-                let before = row.state;
-                let Some(changed) = change(row) else { return Ok(Tended::Nothing) };
-                rows.write(*key.digest(), changed, now);
-                note.audit(operation, key, before);
-                Ok(Tended::Yes)
-            }
-            (Some(false), _) => Ok(Tended::InFlight),
-            _ => Ok(Tended::Nothing),
+        let (tended, before) = rows.update(key, now, |row| match (protocol::tendable(row, now), row) {
+            (Some(true), Some(row)) => match change(row) {
+                Some(changed) => ((Tended::Yes, Some(row.state)), Some(changed)),
+                None => ((Tended::Nothing, None), None),
+            },
+            (Some(false), _) => ((Tended::InFlight, None), None),
+            _ => ((Tended::Nothing, None), None),
+        });
+        if let Some(before) = before {
+            note.audit(operation, key, before);
         }
+        Ok(tended)
     }
 }
 
-fn entry(digest: &[u8; 32], row: &Row, now: u64) -> Entry {
+fn entry(digest: [u8; 32], row: &Row, now: u64) -> Entry {
     Entry {
-        digest: Bytes::copy_from_slice(digest),
+        digest: Bytes::copy_from_slice(&digest),
         scope: None,
         id: None,
         record: row.record(now),

@@ -65,7 +65,7 @@ impl OperationKey {
         };
         add(scope.as_bytes());
         parts.into_iter().for_each(|part| add(part.as_ref()));
-        Self(hex(&hasher.finalize()))
+        Self(hex(hasher.finalize().into()).map(char::from).iter().collect())
     }
 
     /// The key.

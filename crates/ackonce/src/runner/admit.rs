@@ -1,16 +1,17 @@
 //! From deliveries to answers: one claim trip for all of them, repeated with the same tokens until the
 //! store has answered.
 
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Delivery, Error, ErrorKind, Job, Lease, Previous, Receipt,
-    Repeat, Result, Settings, Settle, Settlement, Ticket, Unsettled,
+    Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
+    Settings, Settle, Settlement, Ticket, Unsettled,
 };
 
-use super::Inner;
+use super::{Group, Inner};
 
 /// What the store said of one delivery.
 pub(crate) enum Admission<D> {
@@ -28,41 +29,46 @@ pub(crate) enum Admission<D> {
     Refused(Unsettled<D>),
 }
 
-impl<D: Delivery, H> Inner<D, H> {
+impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// Claims them in one trip; suspects are handed back first, so that none of them is charged with the
     /// crash of another.
-    pub(crate) async fn admit(&self, jobs: Vec<Job<D>>) -> Vec<Admission<D>> {
-        let admissions = self.claim(jobs).await;
-        let suspects: Vec<_> = admissions
+    pub(crate) fn admit(&self, jobs: Group<Job<D>>) -> impl Future<Output = Group<Admission<D>>> + Send {
+        async move {
+            let admissions = self.claim(jobs).await;
+            match admissions.iter().any(|admission| self.is_suspect(admission)) {
+                true => Box::pin(self.isolate(admissions)).await,
+                false => admissions,
+            }
+        }
+    }
+
+    async fn isolate(&self, admissions: Group<Admission<D>>) -> Group<Admission<D>> {
+        let suspects: Group<_> = admissions
             .iter()
             .filter_map(|admission| match admission {
-                Admission::Run(ticket) if self.is_suspect(&ticket.lease) => {
+                Admission::Run(ticket) if self.is_suspect(admission) => {
                     Some(Settlement::new(&ticket.lease, self.release(Attempt::Refunded)))
                 }
                 _ => None,
             })
             .collect();
-        if suspects.is_empty() {
-            return admissions;
-        }
         self.settle(&suspects).await;
-        let isolate = |admission| match admission {
-            Admission::Run(ticket) if self.is_suspect(&ticket.lease) => {
-                Admission::Suspect(ticket.job.renewed())
-            }
-            other => other,
+        let isolate = |admission: Admission<D>| match (self.is_suspect(&admission), admission) {
+            (true, Admission::Run(ticket)) => Admission::Suspect(ticket.job.renewed()),
+            (_, other) => other,
         };
         admissions.into_iter().map(isolate).collect()
     }
 
-    fn is_suspect(&self, lease: &Lease) -> bool {
+    fn is_suspect(&self, admission: &Admission<D>) -> bool {
+        let Admission::Run(Ticket { lease, .. }) = admission else { return false };
         lease.previous == Previous::Vanished
             && (self.settings.isolate_from()..=self.settings.attempts).contains(&lease.attempt)
     }
 
     /// Claims them in one trip and answers in order.
-    pub(crate) async fn claim(&self, jobs: Vec<Job<D>>) -> Vec<Admission<D>> {
-        let requests: Vec<_> = jobs
+    pub(crate) fn claim(&self, jobs: Group<Job<D>>) -> impl Future<Output = Group<Admission<D>>> + Send {
+        let requests: Group<_> = jobs
             .iter()
             .map(|job| ClaimRequest {
                 key: job.key.clone(),
@@ -72,24 +78,27 @@ impl<D: Delivery, H> Inner<D, H> {
                 fingerprint: job.fingerprint,
             })
             .collect();
-        if self.stop.is_cancelled() {
-            return refuse(jobs, &Why::Stopped);
-        }
-        let mut patience = Patience::new();
-        loop {
-            let sent = Instant::now();
-            let answer = tokio::select! {
-                biased;
-                () = self.abort.cancelled() => return refuse(jobs, &Why::Stopped),
-                answer = patience.within(&self.settings, self.store.claim(&requests)) => answer,
-            };
-            match self.judge(answer, &mut patience).await {
-                Ok(answers) => {
-                    return jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)).collect();
+        async move {
+            if self.stop.is_on() || self.abort.is_on() {
+                return refuse(jobs, &Why::Stopped);
+            }
+            let mut patience = Patience::new();
+            let mut sent = patience.since;
+            loop {
+                let trip = pin!(self.store.claim_unboxed(&requests));
+                let answer = tokio::select! {
+                    biased;
+                    answer = patience.within(&self.settings, trip) => answer,
+                    () = self.abort.on() => return refuse(jobs, &Why::Stopped),
+                };
+                match self.judge(answer, &mut patience).await {
+                    Ok(answers) => {
+                        return jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)).collect();
+                    }
+                    Err(Trouble::End(why)) => return refuse(jobs, &why),
+                    Err(Trouble::Again) if self.stop.is_on() => return refuse(jobs, &Why::Stopped),
+                    Err(Trouble::Again) => sent = Instant::now(),
                 }
-                Err(Trouble::End(why)) => return refuse(jobs, &why),
-                Err(Trouble::Again) if self.stop.is_cancelled() => return refuse(jobs, &Why::Stopped),
-                Err(Trouble::Again) => {}
             }
         }
     }
@@ -115,8 +124,8 @@ impl<D: Delivery, H> Inner<D, H> {
     }
 
     /// Hands claims back uncounted, in one trip. A store that does not answer leaves them to the lease.
-    pub(crate) async fn hand_back(&self, tickets: Vec<Ticket<D>>, why: &Why) -> Vec<Unsettled<D>> {
-        let settlements: Vec<_> =
+    pub(crate) async fn hand_back(&self, tickets: Group<Ticket<D>>, why: &Why) -> Group<Unsettled<D>> {
+        let settlements: Group<_> =
             tickets.iter().map(|t| Settlement::new(&t.lease, self.release(Attempt::Refunded))).collect();
         if !settlements.is_empty() {
             self.settle(&settlements).await;
@@ -134,13 +143,17 @@ impl<D: Delivery, H> Inner<D, H> {
         answer: Result<T>,
         patience: &mut Patience,
     ) -> std::result::Result<T, Trouble> {
-        let error = match answer {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
+        match answer {
+            Ok(answer) => Ok(answer),
+            // Boxed, as all that is rare: a future is as large as the largest thing that it may wait for.
+            Err(error) => Err(Box::pin(self.trouble(error, patience)).await),
+        }
+    }
+
+    async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
         if error.repeat() == Repeat::Never {
             tracing::error!(target: "ackonce", %error, "the store refuses; nothing is acknowledged");
-            return Err(Trouble::End(Why::Fatal(error)));
+            return Trouble::End(Why::Fatal(error));
         }
         patience.failures += 1;
         self.meters.store_unavailable.add(1);
@@ -148,13 +161,13 @@ impl<D: Delivery, H> Inner<D, H> {
         tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged");
         let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
         if patience.since.elapsed().saturating_add(wait) > self.settings.patience {
-            return Err(Trouble::End(Why::Unavailable(error)));
+            return Trouble::End(Why::Unavailable(error));
         }
         tokio::select! {
-            () = self.abort.cancelled() => {}
+            () = self.abort.on() => {}
             () = tokio::time::sleep(wait) => {}
         }
-        Err(Trouble::Again)
+        Trouble::Again
     }
 }
 
@@ -173,15 +186,20 @@ impl Patience {
     pub(crate) async fn within<T>(
         &self,
         settings: &Settings,
-        trip: impl Future<Output = Result<T>>,
+        trip: Pin<&mut impl Future<Output = Result<T>>>,
     ) -> Result<T> {
-        if settings.patience == Duration::MAX {
-            return trip.await;
-        }
-        let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
-        match tokio::time::timeout(left, trip).await {
-            Ok(answer) => answer,
-            Err(_) => {
+        let over = async {
+            if settings.patience == Duration::MAX {
+                std::future::pending().await
+            }
+            let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
+            Box::pin(tokio::time::sleep(left)).await;
+        };
+        tokio::select! {
+            biased;
+            answer = trip => answer,
+            // No clock and no timer for a trip that is over at once.
+            () = over => {
                 Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience"))
             }
         }
@@ -194,7 +212,7 @@ pub(crate) enum Trouble {
     End(Why),
 }
 
-fn refuse<D>(jobs: Vec<Job<D>>, why: &Why) -> Vec<Admission<D>> {
+fn refuse<D>(jobs: Group<Job<D>>, why: &Why) -> Group<Admission<D>> {
     jobs.into_iter().map(|job| Admission::Refused(job.unsettled(why.clone()))).collect()
 }
 

@@ -1,18 +1,22 @@
 //! From answers to receipts: what each means, and one settle trip for all of them.
 
+use std::pin::pin;
 use std::time::Duration;
+
+use smallvec::smallvec;
 
 use crate::handler::EffectKind;
 use crate::heartbeat::Signals;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Burial, Deduplicator, Delivery, Error, ErrorKind, Failure, Job, Lease, OnFailure,
-    OnUnknown, Receipt, Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Burial, Delivery, Error, ErrorKind, Failure, Job, Lease, OnFailure, OnUnknown, Receipt,
+    Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
-use super::Inner;
 use super::admit::{Patience, Trouble};
+use super::work::Handled;
+use super::{Group, Inner};
 
 /// What becomes of a delivery after one step.
 pub(crate) enum Next<D> {
@@ -28,7 +32,8 @@ pub(crate) enum Next<D> {
 enum Verdict {
     /// Recorded in the effect's own transaction.
     Recorded,
-    Settle(Settle),
+    /// The action, until it is asked for.
+    Settle(Option<Settle>),
     /// Released, to run again or to be handed back with the reason.
     Release(Attempt, String),
     Bury(String),
@@ -40,55 +45,59 @@ enum Verdict {
     Fatal(Error),
 }
 
-impl<D: Delivery, H> Inner<D, H> {
+impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// Settles a group by its handler's answers. One answer per ticket, in order.
-    pub(crate) async fn conclude(&self, group: Vec<Ticket<D>>, answers: Vec<Answer>) -> Vec<Next<D>> {
-        let mut verdicts = Vec::with_capacity(group.len());
-        for (ticket, answer) in group.iter().zip(answers) {
-            verdicts.push(match self.verdict(&ticket.lease, answer) {
-                // The dead-letter place first, then the record.
-                Verdict::Bury(reason) => self.bury(ticket, reason).await,
-                verdict => verdict,
-            });
+    pub(crate) fn conclude(&self, handled: Handled<D>) -> impl Future<Output = Group<Next<D>>> + Send {
+        let Handled { group, answers, hold } = handled;
+        async move {
+            let _hold = &hold;
+            let mut verdicts = Group::with_capacity(group.len());
+            for (ticket, answer) in group.iter().zip(answers) {
+                verdicts.push(match self.verdict(&ticket.lease, answer) {
+                    // The dead-letter place first, then the record.
+                    Verdict::Bury(reason) => Box::pin(self.bury(ticket, reason)).await,
+                    verdict => verdict,
+                });
+            }
+            let mut settlements = Group::new();
+            for (ticket, verdict) in group.iter().zip(&mut verdicts) {
+                let action = match verdict {
+                    Verdict::Settle(action) => action.take(),
+                    Verdict::Release(attempt, _) => Some(self.release(*attempt)),
+                    _ => None,
+                };
+                settlements.extend(action.map(|action| Settlement::new(&ticket.lease, action)));
+            }
+            let settled = match settlements.is_empty() {
+                true => Group::new(),
+                false => self.settle(&settlements).await,
+            };
+            let mut settled = settlements.into_iter().zip(settled);
+            let next = |(ticket, verdict): (Ticket<D>, Verdict)| match verdict {
+                Verdict::Recorded => Next::Settled(ticket.job.receipt(SettledAs::Run)),
+                Verdict::Settle(_) => match settled.next() {
+                    Some((settlement, answer)) => self.after(ticket, settlement.action, answer),
+                    None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+                },
+                Verdict::Release(_, reason) => match settled.next() {
+                    Some((_, answer)) => self.released(ticket, reason, answer),
+                    None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+                },
+                Verdict::AskAgain { same_token: true, wait } => Next::Later(ticket.job, wait),
+                Verdict::AskAgain { same_token: false, wait } => Next::Later(ticket.job.renewed(), wait),
+                Verdict::Fatal(error) => Next::Stop(ticket.job.unsettled(Why::Fatal(error))),
+                // Not buried yet, so that it is asked for again.
+                Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
+            };
+            group.into_iter().zip(verdicts).map(next).collect()
         }
-        let settlements: Vec<_> = group
-            .iter()
-            .zip(&verdicts)
-            .filter_map(|(t, v)| match v {
-                Verdict::Settle(action) => Some(Settlement::new(&t.lease, action.clone())),
-                Verdict::Release(attempt, _) => Some(Settlement::new(&t.lease, self.release(*attempt))),
-                _ => None,
-            })
-            .collect();
-        let mut settled = match settlements.is_empty() {
-            true => Vec::new(),
-            false => self.settle(&settlements).await,
-        }
-        .into_iter();
-        let next = |(ticket, verdict): (Ticket<D>, Verdict)| match verdict {
-            Verdict::Recorded => Next::Settled(ticket.job.receipt(SettledAs::Run)),
-            Verdict::Settle(action) => match settled.next() {
-                Some(answer) => self.after(ticket, action, answer),
-                None => Next::Later(ticket.job.renewed(), Duration::ZERO),
-            },
-            Verdict::Release(_, reason) => match settled.next() {
-                Some(answer) => self.released(ticket, reason, answer),
-                None => Next::Later(ticket.job.renewed(), Duration::ZERO),
-            },
-            Verdict::AskAgain { same_token: true, wait } => Next::Later(ticket.job, wait),
-            Verdict::AskAgain { same_token: false, wait } => Next::Later(ticket.job.renewed(), wait),
-            Verdict::Fatal(error) => Next::Stop(ticket.job.unsettled(Why::Fatal(error))),
-            // Not buried yet, so that it is asked for again.
-            Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
-        };
-        group.into_iter().zip(verdicts).map(next).collect()
     }
 
     fn verdict(&self, lease: &Lease, answer: Answer) -> Verdict {
         let window = self.settings.window;
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
-            Ok(EffectKind::Done(outcome)) => Verdict::Settle(Settle::Complete { window, outcome }),
+            Ok(EffectKind::Done(outcome)) => Verdict::Settle(Some(Settle::Complete { window, outcome })),
             Err(Failure::Permanent(error)) => Verdict::Bury(error.to_string()),
             Err(Failure::Retry(error)) if lease.attempt >= self.settings.attempts => {
                 Verdict::Bury(format!("failed {} times, last: {error}", lease.attempt))
@@ -124,15 +133,13 @@ impl<D: Delivery, H> Inner<D, H> {
         loop {
             let answer = tokio::select! {
                 biased;
-                () = self.abort.cancelled() => return Verdict::Bury(burial.reason),
+                () = self.abort.on() => return Verdict::Bury(burial.reason),
                 answer = self.graveyard.bury(&ticket.job.delivery, &burial) => answer,
             };
             match answer {
                 Ok(()) => {
-                    return Verdict::Settle(Settle::Bury {
-                        window: self.settings.window,
-                        reason: burial.reason,
-                    });
+                    let Burial { reason, .. } = burial;
+                    return Verdict::Settle(Some(Settle::Bury { window: self.settings.window, reason }));
                 }
                 Err(error) => {
                     failures += 1;
@@ -140,21 +147,25 @@ impl<D: Delivery, H> Inner<D, H> {
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Verdict::Bury(burial.reason),
+                () = self.stop.on() => return Verdict::Bury(burial.reason),
                 () = tokio::time::sleep(self.settings.backoff.after(failures)) => {}
             }
         }
     }
 
     /// Settles in one trip, repeated until the store has answered. An error is final.
-    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Vec<Result<Settled, Why>> {
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Group<Result<Settled, Why>> {
         let all = |why: Why| settlements.iter().map(|_| Err(why.clone())).collect();
         let mut patience = Patience::new();
         loop {
+            if self.abort.is_on() {
+                return all(Why::Stopped);
+            }
+            let trip = pin!(self.store.settle_unboxed(settlements));
             let answer = tokio::select! {
                 biased;
-                () = self.abort.cancelled() => return all(Why::Stopped),
-                answer = patience.within(&self.settings, self.store.settle(settlements)) => answer,
+                answer = patience.within(&self.settings, trip) => answer,
+                () = self.abort.on() => return all(Why::Stopped),
             };
             match self.judge(answer, &mut patience).await {
                 Ok(answers) => return answers.into_iter().map(Ok).collect(),
@@ -217,11 +228,12 @@ impl<D: Delivery, H> Inner<D, H> {
 
     /// Buries what its claim alone condemns: no ID, too many attempts, another payload.
     pub(crate) async fn bury_now(&self, ticket: Ticket<D>, reason: String) -> Next<D> {
-        let _hold = self.heartbeat.hold(vec![ticket.lease.clone()], ticket.claimed, Signals::default());
+        let _hold = self.heartbeat.hold(smallvec![ticket.lease.clone()], ticket.claimed, Signals::default());
         let answer = match self.bury(&ticket, reason).await {
-            Verdict::Settle(action) => {
-                let settled = self.settle(&[Settlement::new(&ticket.lease, action.clone())]).await;
-                settled.into_iter().next().map(|answer| (action, answer))
+            Verdict::Settle(Some(action)) => {
+                let settlement = Settlement::new(&ticket.lease, action);
+                let settled = self.settle(std::slice::from_ref(&settlement)).await;
+                settled.into_iter().next().map(|answer| (settlement.action, answer))
             }
             _ => None,
         };

@@ -16,10 +16,10 @@ use crate::{
     Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Ticket, Unsettled,
 };
 
-use super::Inner;
 use super::admit::Admission;
 use super::conclude::Next;
 use super::work::{Handled, Worked};
+use super::{Group, Inner};
 
 /// Batches that may wait for the store to record them. A kill charges an attempt to these and to the one that runs:
 /// all of them were run, none was merely queued.
@@ -53,11 +53,11 @@ enum Ended<D> {
     /// One delivery of a lane.
     One(Option<u64>, Outcome<D>),
     /// A batch that was run, still to be settled, and what of it goes on alone.
-    Ran(Handled<D>, Vec<Next<D>>),
+    Ran(Handled<D>, Group<Next<D>>),
     /// A batch with nothing left to settle; some of it may have to go on alone.
-    Over(Vec<Next<D>>),
+    Over(Group<Next<D>>),
     /// A batch that was run before, and is settled now.
-    Settled(Vec<Next<D>>),
+    Settled(Group<Next<D>>),
 }
 
 pub(super) async fn consume<D, H, F>(
@@ -72,7 +72,7 @@ where
     F: Fn(Vec<Outcome<D>>) + Send + Sync + 'static,
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
-    let (stop, freed) = (inner.stop.clone(), inner.clone());
+    let (stop, freed) = (inner.stop.token().clone(), inner.clone());
     let mut desk = Desk {
         inner,
         feed,
@@ -95,7 +95,7 @@ where
         }
         tokio::select! {
             biased;
-            () = &mut drain_over, if !desk.inner.abort.is_cancelled() => desk.inner.abort.cancel(),
+            () = &mut drain_over, if !desk.inner.abort.is_on() => desk.inner.abort.turn_on(),
             Some(ended) = desk.tasks.join_next() => {
                 desk.ended(ended);
                 // What else has ended is reported with it.
@@ -117,7 +117,7 @@ where
 }
 
 async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
-    inner.stop.cancelled().await;
+    inner.stop.on().await;
     tokio::time::sleep(inner.settings.drain).await;
     tracing::warn!(target: "ackonce", "Settings::drain is over: running handlers are cancelled");
 }
@@ -172,7 +172,7 @@ where
 
     /// Claims what has a slot, in one trip.
     fn start(&mut self) {
-        if self.inner.stop.is_cancelled() {
+        if self.inner.stop.is_on() {
             while let Some((lane, job)) = self.ready.pop_front() {
                 self.not_done(job.unsettled(Why::Stopped));
                 self.next_of(lane);
@@ -186,7 +186,7 @@ where
     }
 
     fn start_each(&mut self) {
-        let (mut slots, mut jobs) = (Vec::new(), Vec::new());
+        let (mut slots, mut jobs) = (Vec::new(), Group::new());
         while jobs.len() < self.inner.settings.chunk
             && !self.ready.is_empty()
             && let Ok(slot) = self.inner.handlers.clone().try_acquire_owned()
@@ -210,7 +210,7 @@ where
         if self.batching || self.settling >= MAX_SETTLING || self.ready.is_empty() {
             return;
         }
-        let mut jobs = Vec::new();
+        let mut jobs = Group::new();
         while jobs.len() < self.inner.settings.chunk
             && let Some((_, job)) = self.pop_current()
         {
@@ -225,7 +225,7 @@ where
     fn settle(&mut self, handled: Handled<D>) {
         self.settling += 1;
         let inner = self.inner.clone();
-        self.tasks.spawn(async move { Ended::Settled(inner.settle_handled(handled).await) });
+        self.tasks.spawn(async move { Ended::Settled(inner.conclude(handled).await) });
     }
 
     /// Reports what is over.
@@ -324,14 +324,14 @@ where
     fn fail(&mut self, error: Error) {
         tracing::error!(target: "ackonce", %error, "the consumer ends");
         self.fatal.get_or_insert(error);
-        self.inner.stop.cancel();
+        self.inner.stop.turn_on();
     }
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Claims a chunk and runs what it can of it at once; the rest goes on alone.
-    async fn batch(&self, jobs: Vec<Job<D>>) -> Ended<D> {
-        let (mut group, mut next, mut revoked) = (Vec::new(), Vec::new(), Vec::new());
+    async fn batch(&self, jobs: Group<Job<D>>) -> Ended<D> {
+        let (mut group, mut next, mut revoked) = (Group::new(), Group::new(), Group::new());
         for admission in self.admit(jobs).await {
             match admission {
                 Admission::Duplicate(receipt) => next.push(Next::Settled(receipt)),

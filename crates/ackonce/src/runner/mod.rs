@@ -1,20 +1,26 @@
 //! The one runner: claim, heartbeat, handler, retry with back-off, settle, receipt. Adapters translate
 //! into it and out of it.
+#![allow(
+    clippy::manual_async_fn,
+    reason = "an `async fn` holds its arguments twice, and every message goes through these"
+)]
 
 mod admit;
 mod conclude;
 mod dispatch;
 mod process;
+mod switch;
 mod work;
 
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{Feed, Laned};
 
+use self::switch::Switch;
 use crate::heartbeat::Heartbeat;
 use crate::observe::Meters;
 use crate::{
@@ -58,7 +64,7 @@ pub struct Runner<D: Delivery, H> {
 }
 
 struct Inner<D: Delivery, H> {
-    store: Arc<dyn Deduplicator>,
+    store: Coalesce,
     scope: Scope,
     handler: H,
     graveyard: Arc<dyn Graveyard<D>>,
@@ -70,9 +76,12 @@ struct Inner<D: Delivery, H> {
     slot_freed: Notify,
     /// One at a time: messages that may have killed a worker.
     quarantine: Semaphore,
-    stop: CancellationToken,
-    abort: CancellationToken,
+    stop: Switch,
+    abort: Switch,
 }
+
+/// What is taken through a step together. Most groups are of one, which needs no memory of its own.
+type Group<T> = SmallVec<[T; 1]>;
 
 impl<D: Delivery, H> Clone for Runner<D, H> {
     fn clone(&self) -> Self {
@@ -124,7 +133,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
         })?;
         let inner = Inner {
-            store: Arc::new(Coalesce::new(store)),
+            store: Coalesce::new(store),
             scope: scope.clone(),
             graveyard,
             meters: Meters::new(scope.name(), handler.class()),
@@ -134,8 +143,8 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             settings,
             slot_freed: Notify::new(),
             quarantine: Semaphore::new(1),
-            stop: CancellationToken::new(),
-            abort: CancellationToken::new(),
+            stop: Switch::default(),
+            abort: Switch::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -151,7 +160,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// acknowledged.
     pub async fn process(&self, job: Job<D>) -> std::result::Result<Receipt<D>, Unsettled<D>> {
         self.inner.meters.delivered.add(1);
-        process::one(&self.inner, job).await
+        self.inner.later(job, std::time::Duration::ZERO).await
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of the
@@ -186,19 +195,19 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
 
     /// Ends all waiting: what is not running goes back unsettled, what runs may finish.
     pub fn stop(&self) {
-        self.inner.stop.cancel();
+        self.inner.stop.turn_on();
     }
 
     /// Ends all work: running handlers are cancelled, settles that the store does not answer are given up.
     pub fn abort(&self) {
-        self.inner.stop.cancel();
-        self.inner.abort.cancel();
+        self.inner.stop.turn_on();
+        self.inner.abort.turn_on();
     }
 
     /// Whether it was stopped, by [`stop`](Self::stop), [`abort`](Self::abort) or an error that ends it.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.inner.stop.is_cancelled()
+        self.inner.stop.is_on()
     }
 
     /// What was decided so far.

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use smallvec::smallvec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::ticket::Why;
@@ -10,9 +13,10 @@ use crate::{
     Stage, Ticket, Unsettled,
 };
 
-use super::Inner;
 use super::admit::{Admission, mismatch_error};
 use super::conclude::{Next, contract_broken};
+use super::work::Handled;
+use super::{Group, Inner};
 
 /// The longest wait before asking again for a message that somebody else holds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
@@ -26,91 +30,107 @@ struct Held {
     since: Option<Instant>,
 }
 
-pub(crate) async fn one<D: Delivery, H: Handler<D::Message>>(
-    inner: &Inner<D, H>,
-    job: Job<D>,
-) -> Result<Receipt<D>, Unsettled<D>> {
-    inner.later(job, Duration::ZERO).await
+/// What an admission leads to.
+enum Step<'a, D> {
+    Over(Next<D>),
+    Run(Ticket<D>),
+    /// Whatever is rare.
+    Other(BoxFuture<'a, Next<D>>),
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// From an admission to the end, with the slot that its handler runs in. A slot is taken before a claim is
     /// made, so that what is claimed starts, and given back while a delivery waits.
-    pub(crate) async fn resume(
+    pub(crate) fn resume(
         &self,
         mut admission: Admission<D>,
         slot: OwnedSemaphorePermit,
-    ) -> Result<Receipt<D>, Unsettled<D>> {
-        let mut held = Held::default();
-        let mut slot = Some(slot);
-        loop {
-            let (job, wait) = match self.step(admission, &mut held).await {
-                Next::Settled(receipt) => return Ok(receipt),
-                Next::Stop(unsettled) => return Err(unsettled),
-                Next::Later(job, wait) => (job, wait),
-            };
-            drop(slot.take());
-            self.slot_freed.notify_one();
-            slot = match self.wait(&job, wait).await {
-                Ok(()) => self.slot().await,
-                Err(why) => return Err(job.unsettled(why)),
-            };
-            admission = self.admit_one(job).await;
+    ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+        let (mut held, mut slot) = (Held::default(), Some(slot));
+        async move {
+            loop {
+                let next = match self.step(admission, &mut held) {
+                    Step::Over(next) => next,
+                    Step::Run(ticket) => sole(self.work(smallvec![ticket]).await),
+                    Step::Other(step) => step.await,
+                };
+                let (job, wait) = match next {
+                    Next::Settled(receipt) => return Ok(receipt),
+                    Next::Stop(unsettled) => return Err(unsettled),
+                    Next::Later(job, wait) => (job, wait),
+                };
+                drop(slot.take());
+                self.slot_freed.notify_one();
+                slot = match Box::pin(self.wait(&job, wait)).await {
+                    Ok(()) => self.slot().await,
+                    Err(why) => return Err(job.unsettled(why)),
+                };
+                admission = sole(self.admit(smallvec![job]).await);
+            }
         }
     }
 
     /// From a wait to the end.
-    pub(crate) async fn later(&self, job: Job<D>, wait: Duration) -> Result<Receipt<D>, Unsettled<D>> {
-        if let Err(why) = self.wait(&job, wait).await {
-            return Err(job.unsettled(why));
+    pub(crate) fn later(
+        &self,
+        job: Job<D>,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+        async move {
+            // Most do not wait at all.
+            if (!wait.is_zero() || self.stop.is_on() || !job.delivery.is_current())
+                && let Err(why) = Box::pin(self.wait(&job, wait)).await
+            {
+                return Err(job.unsettled(why));
+            }
+            let Some(slot) = self.slot().await else { return Err(job.unsettled(Why::Stopped)) };
+            let admission = sole(self.admit(smallvec![job]).await);
+            self.resume(admission, slot).await
         }
-        let Some(slot) = self.slot().await else { return Err(job.unsettled(Why::Stopped)) };
-        let admission = self.admit_one(job).await;
-        self.resume(admission, slot).await
     }
 
     /// Room for one handler. `None` cannot be: nobody closes the semaphore.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        self.handlers.clone().acquire_owned().await.ok()
-    }
-
-    async fn admit_one(&self, job: Job<D>) -> Admission<D> {
-        sole(self.admit(vec![job]).await)
-    }
-
-    async fn step(&self, admission: Admission<D>, held: &mut Held) -> Next<D> {
-        match admission {
-            Admission::Duplicate(receipt) => Next::Settled(receipt),
-            Admission::Refused(unsettled) => Next::Stop(unsettled),
-            Admission::Busy(job, free_in) => {
-                held.waits += 1;
-                let since = *held.since.get_or_insert_with(Instant::now);
-                job.delivery.note(Stage::Busy);
-                let ask = self.settings.backoff.after(held.waits).min(BUSY_MAX);
-                // Its own token: the claim was not granted, and may yet be if this was a late copy.
-                let wait = ask.min(free_in + Duration::from_millis(1));
-                if since.elapsed().saturating_add(wait) > self.settings.hold {
-                    return Next::Stop(job.unsettled(Why::Busy { free_in }));
-                }
-                Next::Later(job, wait)
-            }
-            Admission::Mismatch(job) => self.mismatch(job).await,
-            Admission::Suspect(job) => self.alone(job).await,
-            Admission::Run(ticket) => self.start(ticket).await,
+        match self.handlers.clone().try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => Box::pin(self.handlers.clone().acquire_owned()).await.ok(),
         }
+    }
+
+    fn step(&self, admission: Admission<D>, held: &mut Held) -> Step<'_, D> {
+        match admission {
+            Admission::Duplicate(receipt) => Step::Over(Next::Settled(receipt)),
+            Admission::Refused(unsettled) => Step::Over(Next::Stop(unsettled)),
+            Admission::Busy(job, free_in) => Step::Over(self.busy(job, free_in, held)),
+            Admission::Mismatch(job) => Step::Over(self.mismatch(job)),
+            Admission::Suspect(job) => Step::Other(self.alone(job).boxed()),
+            Admission::Run(ticket) => self.start(ticket),
+        }
+    }
+
+    fn busy(&self, job: Job<D>, free_in: Duration, held: &mut Held) -> Next<D> {
+        held.waits += 1;
+        let since = *held.since.get_or_insert_with(Instant::now);
+        job.delivery.note(Stage::Busy);
+        let ask = self.settings.backoff.after(held.waits).min(BUSY_MAX);
+        // Its own token: the claim was not granted, and may yet be if this was a late copy.
+        let wait = ask.min(free_in + Duration::from_millis(1));
+        if since.elapsed().saturating_add(wait) > self.settings.hold {
+            return Next::Stop(job.unsettled(Why::Busy { free_in }));
+        }
+        Next::Later(job, wait)
     }
 
     /// Waits, unless stopped or revoked meanwhile; `Err` says why not to go on.
     async fn wait(&self, job: &Job<D>, wait: Duration) -> Result<(), Why> {
-        // Most do not wait at all: no timer for them.
-        if wait.is_zero() && !self.stop.is_cancelled() && job.delivery.is_current() {
+        if wait.is_zero() && !self.stop.is_on() && job.delivery.is_current() {
             return Ok(());
         }
         let until = tokio::time::Instant::now() + wait;
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(Why::Stopped),
+                () = self.stop.on() => return Err(Why::Stopped),
                 () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_UP)) => {}
             }
             if !job.delivery.is_current() {
@@ -122,30 +142,31 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
     }
 
-    async fn start(&self, ticket: Ticket<D>) -> Next<D> {
-        if !ticket.job.delivery.is_current() || self.stop.is_cancelled() {
-            let why = if self.stop.is_cancelled() { Why::Stopped } else { Why::NotCurrent };
-            return Next::Stop(sole(self.hand_back(vec![ticket], &why).await));
+    fn start(&self, ticket: Ticket<D>) -> Step<'_, D> {
+        if !ticket.job.delivery.is_current() || self.stop.is_on() {
+            let why = if self.stop.is_on() { Why::Stopped } else { Why::NotCurrent };
+            let back = async move { Next::Stop(sole(self.hand_back(smallvec![ticket], &why).await)) };
+            return Step::Other(back.boxed());
         }
         if let Some(reason) = ticket.job.condemned.clone() {
-            return self.bury_now(ticket, reason).await;
+            return Step::Other(self.bury_now(ticket, reason).boxed());
         }
         if ticket.lease.attempt > self.settings.attempts {
             let reason = format!(
                 "{} attempts ended without a word: it may be what kills the worker",
                 self.settings.attempts
             );
-            return self.bury_now(ticket, reason).await;
+            return Step::Other(self.bury_now(ticket, reason).boxed());
         }
         // An inbox has no unknown outcome: what did not commit did not happen.
         if ticket.lease.previous == Previous::Vanished && self.meters.class != Class::Inbox {
-            return self.after_unknown(ticket).await;
+            return Step::Other(self.after_unknown(ticket).boxed());
         }
-        self.run_one(ticket).await
+        Step::Run(ticket)
     }
 
     async fn run_one(&self, ticket: Ticket<D>) -> Next<D> {
-        sole(self.work(vec![ticket]).await)
+        sole(self.work(smallvec![ticket]).await)
     }
 
     async fn after_unknown(&self, ticket: Ticket<D>) -> Next<D> {
@@ -156,33 +177,39 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             }
             OnUnknown::Ask(probe) => probe,
         };
-        let cx = Context::new(ticket.lease.clone(), self.abort.clone()).with_window(self.settings.window);
+        let cx =
+            Context::new(ticket.lease.clone(), self.abort.token().clone()).with_window(self.settings.window);
         let answer = match probe.probe(&cx).await {
             Found::NotHappened => return self.run_one(ticket).await,
             Found::Happened => Ok(Effect::from(())),
             Found::CannotTell => Err(Failure::permanent("outcome unknown: the probe cannot tell")),
         };
-        sole(self.conclude(vec![ticket], vec![answer]).await)
+        let hold = self.hold(std::slice::from_ref(&ticket));
+        sole(self.conclude(Handled { group: smallvec![ticket], answers: smallvec![answer], hold }).await)
     }
 
     /// Runs a message that may have killed its worker, with no other such message beside it.
     async fn alone(&self, job: Job<D>) -> Next<D> {
         let _permit = tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Next::Stop(job.unsettled(Why::Stopped)),
+            () = self.stop.on() => return Next::Stop(job.unsettled(Why::Stopped)),
             permit = self.quarantine.acquire() => permit,
         };
-        match sole(self.claim(vec![job]).await) {
-            Admission::Run(ticket) => self.start(ticket).await,
+        match sole(self.claim(smallvec![job]).await) {
+            Admission::Run(ticket) => match self.start(ticket) {
+                Step::Over(next) => next,
+                Step::Run(ticket) => self.run_one(ticket).await,
+                Step::Other(step) => step.await,
+            },
             Admission::Duplicate(receipt) => Next::Settled(receipt),
             Admission::Refused(unsettled) => Next::Stop(unsettled),
             Admission::Busy(job, free_in) => Next::Later(job, free_in.min(BUSY_MAX)),
-            Admission::Mismatch(job) => self.mismatch(job).await,
+            Admission::Mismatch(job) => self.mismatch(job),
             Admission::Suspect(job) => Next::Later(job, Duration::ZERO),
         }
     }
 
-    async fn mismatch(&self, job: Job<D>) -> Next<D> {
+    fn mismatch(&self, job: Job<D>) -> Next<D> {
         match self.settings.on_mismatch {
             OnMismatch::Fail => {
                 let error = mismatch_error(&job);
@@ -198,7 +225,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
 }
 
 /// The one answer to a group of one.
-pub(crate) fn sole<T>(mut answers: Vec<T>) -> T {
+pub(super) fn sole<T>(mut answers: Group<T>) -> T {
     match (answers.pop(), answers.is_empty()) {
         (Some(answer), true) => answer,
         // `admit`, `work` and `hand_back` answer one to one, and the coalescer refuses a store that does not.

@@ -6,23 +6,25 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use smallvec::smallvec;
 use tracing::Instrument;
 
+use crate::handler::no_answer;
 use crate::heartbeat::{Hold, Signals};
 use crate::observe::decide;
 use crate::{
-    Answer, Class, Context, Delivery, Effect, Failure, Handler, Item, Settle, Settled, Settlement, Stage,
-    Ticket,
+    Answer, Class, Context, Delivery, Failure, Handler, Item, Settle, Settled, Settlement, Stage, Ticket,
 };
 
-use super::Inner;
 use super::conclude::Next;
+use super::{Group, Inner};
 
-/// A group whose handler has answered, held by the heartbeat until it is settled.
+/// A group whose handler has answered, held by the heartbeat until it is settled: a burial, or a store that does not
+/// answer, may take its time.
 pub(crate) struct Handled<D> {
-    group: Vec<Ticket<D>>,
-    answers: Vec<Answer>,
-    hold: Hold,
+    pub(crate) group: Group<Ticket<D>>,
+    pub(crate) answers: Group<Answer>,
+    pub(crate) hold: Hold,
 }
 
 /// What running a group comes to.
@@ -30,41 +32,43 @@ pub(crate) enum Worked<D> {
     /// To be settled by the handler's answers.
     Handled(Handled<D>),
     /// [`Class::AtMostOnce`]: it was settled before it ran.
-    Over(Vec<Next<D>>),
+    Over(Group<Next<D>>),
+}
+
+impl<D: Delivery, H> Inner<D, H> {
+    /// Keeps the leases of a group.
+    pub(crate) fn hold(&self, group: &[Ticket<D>]) -> Hold {
+        let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
+        let leases = group.iter().map(|t| t.lease.clone()).collect();
+        self.heartbeat.hold(leases, claimed, Signals::default())
+    }
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Runs one group of claims and settles it. One answer per ticket, in order.
-    pub(crate) async fn work(&self, group: Vec<Ticket<D>>) -> Vec<Next<D>> {
-        match self.handle(group).await {
-            Worked::Handled(handled) => self.settle_handled(handled).await,
-            Worked::Over(next) => next,
+    pub(crate) fn work(&self, group: Group<Ticket<D>>) -> impl Future<Output = Group<Next<D>>> + Send {
+        async move {
+            match self.handle(group).await {
+                Worked::Handled(handled) => self.conclude(handled).await,
+                Worked::Over(next) => next,
+            }
         }
     }
 
     /// Runs one group of claims.
-    pub(crate) async fn handle(&self, group: Vec<Ticket<D>>) -> Worked<D> {
-        let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
-        let leases = group.iter().map(|t| t.lease.clone()).collect();
-        let hold = self.heartbeat.hold(leases, claimed, Signals::default());
-        if self.meters.class == Class::AtMostOnce {
-            return Worked::Over(self.record_then_run(group, &hold.signals).await);
+    pub(crate) fn handle(&self, group: Group<Ticket<D>>) -> impl Future<Output = Worked<D>> + Send {
+        async move {
+            let hold = self.hold(&group);
+            if self.meters.class == Class::AtMostOnce {
+                return Worked::Over(Box::pin(self.record_then_run(group, &hold.signals)).await);
+            }
+            let answers = self.run(&group, &hold.signals).await;
+            Worked::Handled(Handled { group, answers, hold })
         }
-        let answers = self.run(&group, &hold.signals).await;
-        Worked::Handled(Handled { group, answers, hold })
     }
 
-    /// Settles a group that was run. One answer per ticket, in order.
-    pub(crate) async fn settle_handled(&self, handled: Handled<D>) -> Vec<Next<D>> {
-        let Handled { group, answers, hold } = handled;
-        let next = self.conclude(group, answers).await;
-        // Held until here: a burial, or a store that does not answer, may take its time.
-        drop(hold);
-        next
-    }
-
-    async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Vec<Answer> {
-        let mut items = Vec::with_capacity(group.len());
+    async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Group<Answer> {
+        let mut items = Group::with_capacity(group.len());
         for ticket in group {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
@@ -74,8 +78,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
         self.meters.run.add(group.len() as u64);
         let span = tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len());
-        let handling = AssertUnwindSafe(self.handler.handle(items)).catch_unwind().instrument(span);
-        let why: String = tokio::select! {
+        let handling = AssertUnwindSafe(self.answers(items)).catch_unwind().instrument(span);
+        let why = tokio::select! {
             biased;
             answers = handling => return match answers {
                 Ok(answers) => complete(answers, group.len()),
@@ -84,27 +88,46 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                     group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect()
                 }
             },
-            () = signals.lost.cancelled() => {
-                self.meters.lease_lost.add(group.len() as u64);
-                "the lease was lost while the handler ran; it was cancelled".into()
-            }
-            () = tokio::time::sleep(self.settings.run_limit) => {
-                "the handler ran past Settings::run_limit; it was cancelled".into()
-            }
-            () = self.abort.cancelled() => "the handler was cancelled at shutdown".into(),
+            // Most runs are over before it comes to waiting for this.
+            why = async { Box::pin(self.cut_short(group.len(), signals)).await } => why,
         };
         signals.cancelled.cancel();
         tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
-        group.iter().map(|_| Err(Failure::Cancelled(why.clone().into()))).collect()
+        group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
+    }
+
+    async fn answers(&self, mut items: Group<Item<D::Message>>) -> Group<Answer> {
+        match items.pop() {
+            Some(item) if items.is_empty() => smallvec![self.handler.handle_one(item).await],
+            last => {
+                items.extend(last);
+                self.handler.handle(items.into_vec()).await.into()
+            }
+        }
+    }
+
+    /// Ready, with the reason, once a handler may not go on.
+    async fn cut_short(&self, messages: usize, signals: &Signals) -> &'static str {
+        tokio::select! {
+            biased;
+            () = signals.lost.cancelled() => {
+                self.meters.lease_lost.add(messages as u64);
+                "the lease was lost while the handler ran; it was cancelled"
+            }
+            () = tokio::time::sleep(self.settings.run_limit) => {
+                "the handler ran past Settings::run_limit; it was cancelled"
+            }
+            () = self.abort.on() => "the handler was cancelled at shutdown",
+        }
     }
 
     /// [`Class::AtMostOnce`]: only what the store has recorded as done is run, and a failure changes nothing.
-    async fn record_then_run(&self, group: Vec<Ticket<D>>, signals: &Signals) -> Vec<Next<D>> {
+    async fn record_then_run(&self, group: Group<Ticket<D>>, signals: &Signals) -> Group<Next<D>> {
         let done = Settle::Complete { window: self.settings.window, outcome: None };
-        let settlements: Vec<_> = group.iter().map(|t| Settlement::new(&t.lease, done.clone())).collect();
+        let settlements: Group<_> = group.iter().map(|t| Settlement::new(&t.lease, done.clone())).collect();
         let recorded = self.settle(&settlements).await;
         let mut next: Vec<Option<Next<D>>> = Vec::new();
-        let mut to_run = Vec::new();
+        let mut to_run = Group::new();
         for (ticket, settled) in group.into_iter().zip(recorded) {
             next.push(match settled {
                 Ok(Settled::Yes) => {
@@ -114,7 +137,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 other => Some(self.not_settled(ticket.job, other)),
             });
         }
-        let answers = if to_run.is_empty() { Vec::new() } else { self.run(&to_run, signals).await };
+        let answers = if to_run.is_empty() { Group::new() } else { self.run(&to_run, signals).await };
         let mut ran = to_run.into_iter().zip(answers).map(|(ticket, answer)| {
             if let Err(failure) = answer {
                 decide!(warn, self.meters, "failed", ticket.job.key, Some(&ticket.lease), error = %failure);
@@ -126,10 +149,10 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
 }
 
 /// As many answers as items; a handler that gave fewer has an unknown outcome for the rest.
-fn complete(mut answers: Vec<Answer>, expected: usize) -> Vec<Answer> {
+fn complete(mut answers: Group<Answer>, expected: usize) -> Group<Answer> {
     answers.truncate(expected);
     while answers.len() < expected {
-        answers.push(Err::<Effect, _>(Failure::unknown("the batch handler gave no answer for this message")));
+        answers.push(no_answer());
     }
     answers
 }
