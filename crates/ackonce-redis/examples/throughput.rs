@@ -62,7 +62,7 @@ async fn claim(store: &dyn Deduplicator, requests: &[ClaimRequest], batch: usize
     for requests in requests.chunks(batch) {
         settlements.extend(store.claim(requests).await?.into_iter().filter_map(|answer| match answer {
             Claimed::Acquired(lease) => {
-                Some(Settlement::new(&lease, Settle::Complete { window: 24 * HOUR, outcome: None }))
+                Some(Settlement::new(&lease, Settle::Complete { window: HOUR, outcome: None }))
             }
             _ => None,
         }));

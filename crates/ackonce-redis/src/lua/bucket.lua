@@ -2,12 +2,15 @@
 -- per entry: the root of a tag (the first 14 bits of the key's digest) and, once that is full, its four
 -- children by the next two bits of the field, and so on. All of a tag is in one cluster slot. The entry with
 -- the empty name says what a bucket is:
---   kind 1 | deadline 4, in seconds: when Redis may drop it whole | rows in it 1 | rows to tidy at 1 | secret 16
+--   kind 1 | deadline 4, in seconds: when Redis may drop it whole | soonest 4, in seconds: about when the first of
+--   its rows expires | rows to tidy at 1 | secret 16
 local LEAF, SPLIT = 1, 2
-local META, META_LENGTH = '>BI4BBc16', 23
--- A bucket of more live rows than CROWDED is split; none holds more than MOST, dead ones included, which
--- with its own entry is below Redis's limit for listpacks (hash-max-listpack-entries, 128 or 512).
-local FIRST, CROWDED, MOST = 32, 96, 120
+local META, META_LENGTH = '>BI4I4Bc16', 26
+-- A bucket of more live rows than CROWDED is split. Its rows are counted with every fourth new field, by the
+-- field's own bits, so that a bucket which is due goes on growing for a while: at MOST it is 27 rows below Redis's
+-- limit for listpacks (hash-max-listpack-entries, 128 or 512). The one in two thousand that gets there takes more
+-- memory until it is split.
+local FIRST, CROWDED, MOST, COUNTED = 32, 96, 100, 4
 
 local function child(key, depth, bits)
     return depth == 0 and key .. ':' .. bits or key .. bits
@@ -17,10 +20,14 @@ local function child_of(key, depth, field)
     return child(key, depth, floor(byte(field, floor(depth / 4) + 1) / 4 ^ (3 - depth % 4)) % 4)
 end
 
-local function deadline_of(meta)
-    local a, b, c, d = byte(meta, 2, 5)
-    return ((a * 256 + b) * 256 + c) * 256 + d
+local function moment(meta, at)
+    local a, b, c, d = byte(meta, at, at + 3)
+    return (((a * 256 + b) * 256 + c) * 256 + d) * 1000000
 end
+
+local function deadline_of(meta) return moment(meta, 2) end
+local function soonest_of(meta) return moment(meta, 6) end
+local function secret_of(meta) return sub(meta, 11) end
 
 -- While a cluster moves a slot, a key that is not here may still be at the other node, and the server would let a
 -- script take it for absent. Asked about two keys of which one is missing, it refuses, and the script fails.
@@ -44,7 +51,7 @@ local function find(root, field, secret)
         local kind = byte(meta)
         -- A row that is there was filed with this secret.
         if kind == LEAF and row then return key, depth, row, meta end
-        if secret ~= '' and sub(meta, 8) ~= secret then return nil, 'S' .. sub(meta, 8) end
+        if secret ~= '' and secret_of(meta) ~= secret then return nil, 'S' .. secret_of(meta) end
         if kind == LEAF then return key, depth, row, meta end
         if kind ~= SPLIT then return nil, 'V' end
         key, depth = child_of(key, depth, field), depth + 1
@@ -55,9 +62,9 @@ end
 local function prolong(root, depth, field, deadline)
     local key = root
     for level = 0, depth - 1 do
-        local kind, was, rows, due, own = parse(META, call('HGET', key, ''))
+        local kind, was, soonest, due, own = parse(META, call('HGET', key, ''))
         if was < deadline then
-            call('HSET', key, '', pack(META, kind, deadline, rows, due, own))
+            call('HSET', key, '', pack(META, kind, deadline, soonest, due, own))
             call('PEXPIREAT', key, deadline * 1000)
         end
         key = child_of(key, level, field)
@@ -73,7 +80,7 @@ local function is_dead(row)
     return is_known(row) and expires_of(row) <= now and fence_of(row) < now
 end
 
-local function split(key, depth, deadline, secret, live)
+local function split(key, depth, deadline, soonest, secret, live)
     local parts, fields = {}, {}
     for i = 1, #live, 2 do
         local name = child_of(key, depth, live[i])
@@ -90,7 +97,7 @@ local function split(key, depth, deadline, secret, live)
         local part = parts[name]
         if part then
             local rows = #part / 2
-            call('HSET', name, '', pack(META, LEAF, deadline, rows, next_tidy(rows), secret), unpack(part))
+            call('HSET', name, '', pack(META, LEAF, deadline, soonest, next_tidy(rows), secret), unpack(part))
             call('PEXPIREAT', name, deadline * 1000)
         end
     end
@@ -101,7 +108,7 @@ end
 -- Drops what has expired from a leaf, all of whose entries are given, and splits it if that leaves it
 -- crowded. Returns how many rows were dropped, and how many there were.
 local function tidy(key, depth, deadline, secret, entries)
-    local live, dead = {}, {}
+    local live, dead, soonest = {}, {}, LAST
     for i = 1, #entries, 2 do
         local field, row = entries[i], entries[i + 1]
         if field ~= '' and is_dead(row) then
@@ -109,45 +116,69 @@ local function tidy(key, depth, deadline, secret, entries)
         elseif field ~= '' then
             live[#live + 1] = field
             live[#live + 1] = row
+            if is_known(row) then soonest = min(soonest, expires_of(row)) end
         end
     end
     local rows = #live / 2
+    soonest = floor(soonest / 1000000)
     if rows == 0 then
         call('DEL', key)
     else
         if #dead > 0 then call('HDEL', key, unpack(dead)) end
         if rows > CROWDED and depth < 60 then
-            split(key, depth, deadline, secret, live)
+            split(key, depth, deadline, soonest, secret, live)
         else
-            call('HSET', key, '', pack(META, LEAF, deadline, rows, next_tidy(rows), secret))
+            call('HSET', key, '', pack(META, LEAF, deadline, soonest, next_tidy(rows), secret))
         end
     end
     return #dead, rows + #dead
 end
 
+-- A field was added to a leaf: tidies it, if it is counted now and there is something to do.
+local function grown(key, depth, meta, field)
+    if byte(field, 15) % COUNTED > 0 then return end
+    local rows = call('HLEN', key) - 1
+    if rows > CROWDED or rows >= byte(meta, 10) and soonest_of(meta) <= now then
+        tidy(key, depth, floor(deadline_of(meta) / 1000000), secret_of(meta), call('HGETALL', key))
+    end
+end
+
 -- Writes the row of a field where find() found its place.
 local function save(root, key, depth, meta, secret, field, row, expires, is_new)
-    local deadline, rows, due = 0, 0, FIRST
-    if meta then deadline, rows, due = deadline_of(meta), byte(meta, 6, 7) end
-    local extend = expires > deadline * 1000000
-    if not extend and not is_new then
+    local was, soonest, due = 0, LAST, FIRST
+    if meta then was, soonest, due = deadline_of(meta), soonest_of(meta), byte(meta, 10) end
+    if expires <= was and (not is_new or expires >= soonest) then
         call('HSET', key, field, row)
-        return
-    end
-    if is_new then rows = rows + 1 end
-    if extend then
-        -- By an eighth longer than it must, so that not every row has to move it.
-        deadline = min(ceil(expires / 1000000 + max(expires - now, 0) / 8000000) + 60, 4294967295)
-        meta = pack(META, LEAF, deadline, rows, due, secret)
     else
-        meta = sub(meta, 1, 5) .. char(rows, due) .. secret
+        local deadline = was / 1000000
+        if expires > was then
+            -- By an eighth longer than it must, so that not every row has to move it.
+            deadline = min(ceil(expires / 1000000 + max(expires - now, 0) / 8000000) + 60, 4294967295)
+        end
+        meta = pack(META, LEAF, deadline, floor(min(expires, soonest) / 1000000), due, secret)
+        call('HSET', key, '', meta, field, row)
+        if expires > was then
+            call('PEXPIREAT', key, deadline * 1000)
+            prolong(root, depth, field, deadline)
+        end
     end
-    call('HSET', key, '', meta, field, row)
-    if extend then
-        call('PEXPIREAT', key, deadline * 1000)
-        prolong(root, depth, field, deadline)
+    if is_new then grown(key, depth, meta, field) end
+end
+
+-- Files the row of a first claim, where its bucket is there and need not change for it, and has no such field. Less
+-- is looked at than find() does and save() has to be told.
+local function file_new(root, secret, field, row, expires)
+    local key, depth = root, 0
+    local meta = call('HGET', key, '')
+    while meta and byte(meta) == SPLIT and #meta == META_LENGTH do
+        key, depth = child_of(key, depth, field), depth + 1
+        meta = call('HGET', key, '')
     end
-    if is_new and rows >= due then tidy(key, depth, deadline, secret, call('HGETALL', key)) end
+    local is_leaf = meta and #meta == META_LENGTH and byte(meta) == LEAF and secret_of(meta) == secret
+    if not is_leaf or expires > deadline_of(meta) or expires < soonest_of(meta) then return false end
+    if call('HSETNX', key, field, row) == 0 then return false end
+    grown(key, depth, meta, field)
+    return true
 end
 
 -- Outcomes and reasons lie beside the buckets, under the fence they belong to.
