@@ -32,3 +32,19 @@ fn killed_in_the_middle_its_slots_run_again_once_and_none_is_left_out() {
         assert_eq!(line.attempt, 2, "begun by one, finished by another");
     }
 }
+
+#[test]
+fn an_inbox_writes_one_row_per_slot_whatever_the_number_of_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("app.db");
+    let args = ["--every", "1", "--missed", "all", "--store", "sqlite:app.db", "--class", "inbox"];
+    let processes: Vec<_> = (0..2).map(|_| start(PROGRAM, directory.path(), &args)).collect();
+    let rows = || ackonce_cli::ledger::read(&database, 0).unwrap_or_default();
+    wait_until("three slots have run", || rows().len() >= 3);
+    processes.into_iter().for_each(|process| process.end());
+    let mut slots: Vec<u64> = rows().iter().map(|row| row.id.parse().unwrap()).collect();
+    slots.sort_unstable();
+    let all: Vec<u64> = (0..slots.len() as u64).map(|n| slots[0] + n * 1000).collect();
+    assert_eq!(slots, all, "each slot once, and none left out");
+    assert!(!directory.path().join("ledger.jsonl").exists());
+}

@@ -58,6 +58,19 @@ fn a_panic_and_a_failure_are_5xx_and_the_redelivery_runs() {
 }
 
 #[test]
+fn an_inbox_writes_one_row_per_event_and_undoes_that_of_a_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let args = ["--store", "sqlite:app.db", "--class", "inbox", "--panic-first", "1"];
+    let (process, address) = serve(directory.path(), &args);
+    let statuses: Vec<_> = (0..3).map(|_| stripe(&address, "evt_1").unwrap()).collect();
+    assert_eq!(statuses, [500, 200, 200]);
+    process.end();
+    let rows = ackonce_cli::ledger::read(&directory.path().join("app.db"), 0).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.id.as_str(), row.attempt)).collect::<Vec<_>>(), [("evt_1", 2)]);
+    assert!(!directory.path().join("ledger.jsonl").exists());
+}
+
+#[test]
 fn fifty_deliveries_to_two_processes_are_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let (one, first) = serve(directory.path(), &["--delay-ms", "100"]);

@@ -4,21 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ackonce::Scope;
+use ackonce::{Deduplicator, Scope};
 use ackonce_http::{IdempotencyLayer, Options, Principal, sql};
+use ackonce_postgres::{Names, PostgresConfig, SchemaName, Tables};
 use ackonce_sqlite::SqliteStore;
 use ackonce_sqlite::rusqlite::{Connection, Row};
 use axum::{Router, body::Body, routing::post};
 use http::{Request, StatusCode};
+use tokio_postgres::NoTls;
 use tower::ServiceExt;
 
-#[tokio::test]
-async fn status_headers_body_created_completed_and_expires_are_columns_in_sqlite() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("api.db");
-    let store = Arc::new(SqliteStore::open(&path).unwrap());
-    let window = Duration::from_secs(3600);
-    let options = Options::default().with_window(window);
+const WINDOW: Duration = Duration::from_secs(3600);
+
+/// One request to a layer on this store, which answers 201 with headers and bytes.
+async fn answer(store: Arc<dyn Deduplicator>) {
+    let options = Options::default().with_window(WINDOW);
     let layer =
         IdempotencyLayer::with(store, &Scope::new("api").unwrap(), Principal::single_tenant(), options)
             .unwrap();
@@ -27,8 +27,16 @@ async fn status_headers_body_created_completed_and_expires_are_columns_in_sqlite
         (StatusCode::CREATED, [("location", "/payments/1"), ("x-many", "a")], &b"a\nb\0\xff"[..])
     });
     let request = Request::post("/payments").header("idempotency-key", "k").body(Body::empty()).unwrap();
+    let response = Router::new().route("/payments", handler).layer(layer).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn status_headers_body_created_completed_and_expires_are_columns_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("api.db");
     let before = micros();
-    Router::new().route("/payments", handler).layer(layer).oneshot(request).await.unwrap();
+    answer(Arc::new(SqliteStore::open(&path).unwrap())).await;
 
     let database = Connection::open(&path).unwrap();
     let tables: Vec<String> = database
@@ -54,7 +62,53 @@ async fn status_headers_body_created_completed_and_expires_are_columns_in_sqlite
     assert!(headers.contains(&("location".into(), "/payments/1".into())));
     let [created, completed, expires]: [i64; 3] = *times;
     assert!(before <= created && created < completed && completed <= micros(), "{times:?}");
-    assert_eq!(expires - completed, i64::try_from(window.as_micros()).unwrap());
+    assert_eq!(expires - completed, i64::try_from(WINDOW.as_micros()).unwrap());
+}
+
+#[tokio::test]
+async fn request_status_headers_body_created_completed_and_expires_are_columns_in_postgres() {
+    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
+        let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
+        assert!(!required, "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test");
+        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
+        return;
+    };
+    let schema = format!("ackonce-http {} {}", std::process::id(), micros());
+    let config = PostgresConfig::new(&url)
+        .unwrap()
+        .with_schema(SchemaName::new(&schema).unwrap())
+        .with_tables(Tables::CreateMissing)
+        .with_names(Names::Keep);
+    let store = Arc::new(config.connect().await.unwrap());
+    answer(store).await;
+
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let view = sql::POSTGRES.replace("{schema}", &format!("\"{schema}\""));
+    client.batch_execute(&format!("CREATE VIEW \"{schema}\".answer AS {view}")).await.unwrap();
+    let row = client
+        .query_one(
+            &format!(
+                "SELECT *, created < completed AND completed <= clock_timestamp() AS in_order, \
+                 extract(epoch FROM expires - completed)::float8 AS remembered FROM \"{schema}\".answer"
+            ),
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(row.get::<_, &[u8]>("request"), b"POST /payments * k");
+    assert_eq!(row.get::<_, i32>("status"), 201);
+    let headers: serde_json::Value = row.get("headers");
+    assert!(
+        headers.as_array().unwrap().contains(&serde_json::json!(["location", "/payments/1"])),
+        "{headers}"
+    );
+    assert_eq!(row.get::<_, &[u8]>("body"), b"a\nb\0\xff");
+    assert_eq!(row.get::<_, Option<&str>>("not_kept"), None);
+    assert!(row.get::<_, Option<i64>>("fingerprint").is_some());
+    assert!(row.get::<_, bool>("in_order"));
+    assert_eq!(row.get::<_, f64>("remembered"), WINDOW.as_secs_f64());
+    client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
 }
 
 fn micros() -> i64 {

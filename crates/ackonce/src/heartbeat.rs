@@ -42,23 +42,24 @@ struct Group {
     leases: Leases,
     /// When the request that last renewed it was sent.
     renewed: Instant,
-    signals: Signals,
+    cancelled: CancellationToken,
+    /// Nobody may believe in the leases any more; cancelled as well, then.
+    lost: bool,
 }
 
-/// What a running handler is told about its lease.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Signals {
-    /// Two thirds of the lease have passed unrenewed, or it is lost.
-    pub(crate) cancelled: CancellationToken,
-    /// Nobody may believe in the lease any more.
-    pub(crate) lost: CancellationToken,
+impl Group {
+    fn lose(&mut self) {
+        self.lost = true;
+        self.cancelled.cancel();
+    }
 }
 
 /// Holds a group of leases until dropped.
 pub(crate) struct Hold {
     id: u64,
     shared: Arc<Shared>,
-    pub(crate) signals: Signals,
+    /// Two thirds of the lease have passed unrenewed, or it is lost.
+    pub(crate) cancelled: CancellationToken,
 }
 
 impl Heartbeat {
@@ -77,15 +78,27 @@ impl Heartbeat {
     }
 
     /// Holds `leases`, which were claimed by a request sent at `claimed`.
-    pub(crate) fn hold(&self, leases: Leases, claimed: Instant, signals: Signals) -> Hold {
+    pub(crate) fn hold(&self, leases: Leases, claimed: Instant) -> Hold {
         let mut held = self.shared.lock();
         let id = held.next;
         held.next += 1;
         if held.groups.is_empty() {
             self.shared.wake.notify_one();
         }
-        held.groups.insert(id, Group { leases, renewed: claimed, signals: signals.clone() });
-        Hold { id, shared: self.shared.clone(), signals }
+        let cancelled = CancellationToken::new();
+        held.groups.insert(id, Group { leases, renewed: claimed, cancelled: cancelled.clone(), lost: false });
+        Hold { id, shared: self.shared.clone(), cancelled }
+    }
+}
+
+impl Hold {
+    /// Ready once the leases are lost.
+    pub(crate) async fn lost(&self) {
+        self.cancelled.cancelled().await;
+        while self.shared.lock().groups.get(&self.id).is_some_and(|group| !group.lost) {
+            // Short beside the tenth of the lease that is left.
+            tokio::time::sleep(self.shared.lease / 100).await;
+        }
     }
 }
 
@@ -116,17 +129,16 @@ impl Shared {
 
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
     fn due(&self, now: Instant) -> Vec<(u64, Leases)> {
-        let held = self.lock();
+        let mut held = self.lock();
         let mut due = Vec::new();
-        for (id, group) in &held.groups {
+        for (id, group) in &mut held.groups {
             let age = now.saturating_duration_since(group.renewed);
             if age >= self.lease * 9 / 10 {
-                group.signals.cancelled.cancel();
-                group.signals.lost.cancel();
+                group.lose();
             } else if age >= self.lease * 2 / 3 {
-                group.signals.cancelled.cancel();
+                group.cancelled.cancel();
             }
-            if age >= self.lease / 3 && !group.signals.lost.is_cancelled() {
+            if age >= self.lease / 3 && !group.lost {
                 due.push((*id, group.leases.clone()));
             }
         }
@@ -142,10 +154,10 @@ impl Shared {
         if answers.contains(&Settled::Yes) {
             group.renewed = sent;
         } else {
-            group.signals.lost.cancel();
+            group.lose();
         }
         if answers.contains(&Settled::Lost) {
-            group.signals.cancelled.cancel();
+            group.cancelled.cancel();
         }
     }
 }

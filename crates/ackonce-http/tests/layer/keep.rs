@@ -1,7 +1,9 @@
 //! Which answers are kept, which leave the key free, and which leave a tombstone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::MemoryStore;
 use ackonce_http::{Operation, Options, Policy};
 use axum::body::Body;
 use axum::response::IntoResponse;
@@ -150,6 +152,38 @@ async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
     assert_eq!(marked.post("k", "").await.refusal(), (503, "run_cancelled".into()));
     assert_eq!(marked.post("k", "").await.refusal(), (409, "outcome_unknown".into()));
     assert_eq!(marked.runs.count(), 1);
+}
+
+#[tokio::test]
+async fn the_mark_of_an_irreversible_operation_survives_the_end_of_a_drain() {
+    for marked in [true, false] {
+        let store = MemoryStore::new();
+        let settings = Options::settings().with_drain(Duration::ZERO);
+        let options = Options::default().with_settings(settings);
+        let gate = Gate::default();
+        let started = gate.started.clone();
+        let handler = move |_: u32, request: Request<Body>| {
+            let gate = gate.clone();
+            async move {
+                if marked {
+                    operation(&request).mark_irreversible();
+                }
+                gate.pass().await;
+            }
+        };
+        let api = Api::on(Arc::new(store.clone()), options, handler);
+        let app = api.app.clone();
+        let client = tokio::spawn(async move { app.oneshot(post("k").body(Body::empty()).unwrap()).await });
+        started.notified().await;
+        assert_eq!(api.layer.drain().await, 0);
+        assert_eq!(client.await.unwrap().unwrap().status(), 503, "its client may ask again");
+
+        // The next process, with the same records.
+        let next = Api::on(Arc::new(store), Options::default(), async |_, _| StatusCode::CREATED);
+        let expected = if marked { "outcome_unknown" } else { "request_in_progress" };
+        assert_eq!(next.post("k", "").await.refusal(), (409, expected.into()), "marked: {marked}");
+        assert_eq!(next.runs.count(), 0);
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use smallvec::smallvec;
-
 use crate::handler::EffectKind;
-use crate::heartbeat::Signals;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
@@ -228,7 +225,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// Buries what its claim alone condemns: no ID, too many attempts, another payload.
     pub(crate) async fn bury_now(&self, ticket: Ticket<D>, reason: String) -> Next<D> {
-        let _hold = self.heartbeat.hold(smallvec![ticket.lease.clone()], ticket.claimed, Signals::default());
+        let _hold = self.hold(std::slice::from_ref(&ticket));
         let answer = match self.bury(&ticket, reason).await {
             Verdict::Settle(Some(action)) => {
                 let settlement = Settlement::new(&ticket.lease, action);

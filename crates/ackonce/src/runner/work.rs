@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use tracing::Instrument;
 
 use crate::handler::no_answer;
-use crate::heartbeat::{Hold, Signals};
+use crate::heartbeat::Hold;
 use crate::observe::decide;
 use crate::{
     Answer, Class, Context, Delivery, Failure, Handler, Item, Settle, Settled, Settlement, Stage, Ticket,
@@ -40,7 +40,7 @@ impl<D: Delivery, H> Inner<D, H> {
     pub(crate) fn hold(&self, group: &[Ticket<D>]) -> Hold {
         let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
         let leases = group.iter().map(|t| t.lease.clone()).collect();
-        self.heartbeat.hold(leases, claimed, Signals::default())
+        self.heartbeat.hold(leases, claimed)
     }
 }
 
@@ -60,19 +60,19 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         async move {
             let hold = self.hold(&group);
             if self.meters.class == Class::AtMostOnce {
-                return Worked::Over(Box::pin(self.record_then_run(group, &hold.signals)).await);
+                return Worked::Over(Box::pin(self.record_then_run(group, &hold)).await);
             }
-            let answers = self.run(&group, &hold.signals).await;
+            let answers = self.run(&group, &hold).await;
             Worked::Handled(Handled { group, answers, hold })
         }
     }
 
-    async fn run(&self, group: &[Ticket<D>], signals: &Signals) -> Group<Answer> {
+    async fn run(&self, group: &[Ticket<D>], hold: &Hold) -> Group<Answer> {
         let mut items = Group::with_capacity(group.len());
         for ticket in group {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
-            let cx = Context::new(ticket.lease.clone(), signals.cancelled.clone())
+            let cx = Context::new(ticket.lease.clone(), hold.cancelled.clone())
                 .with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
@@ -89,9 +89,9 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 }
             },
             // Most runs are over before it comes to waiting for this.
-            why = async { Box::pin(self.cut_short(group.len(), signals)).await } => why,
+            why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
         };
-        signals.cancelled.cancel();
+        hold.cancelled.cancel();
         tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
         group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
     }
@@ -107,10 +107,10 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     }
 
     /// Ready, with the reason, once a handler may not go on.
-    async fn cut_short(&self, messages: usize, signals: &Signals) -> &'static str {
+    async fn cut_short(&self, messages: usize, hold: &Hold) -> &'static str {
         tokio::select! {
             biased;
-            () = signals.lost.cancelled() => {
+            () = hold.lost() => {
                 self.meters.lease_lost.add(messages as u64);
                 "the lease was lost while the handler ran; it was cancelled"
             }
@@ -122,7 +122,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     }
 
     /// [`Class::AtMostOnce`]: only what the store has recorded as done is run, and a failure changes nothing.
-    async fn record_then_run(&self, group: Group<Ticket<D>>, signals: &Signals) -> Group<Next<D>> {
+    async fn record_then_run(&self, group: Group<Ticket<D>>, hold: &Hold) -> Group<Next<D>> {
         let done = Settle::Complete { window: self.settings.window, outcome: None };
         let settlements: Group<_> = group.iter().map(|t| Settlement::new(&t.lease, done.clone())).collect();
         let recorded = self.settle(&settlements).await;
@@ -137,7 +137,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 other => Some(self.not_settled(ticket.job, other)),
             });
         }
-        let answers = if to_run.is_empty() { Group::new() } else { self.run(&to_run, signals).await };
+        let answers = if to_run.is_empty() { Group::new() } else { self.run(&to_run, hold).await };
         let mut ran = to_run.into_iter().zip(answers).map(|(ticket, answer)| {
             if let Err(failure) = answer {
                 decide!(warn, self.meters, "failed", ticket.job.key, Some(&ticket.lease), error = %failure);
