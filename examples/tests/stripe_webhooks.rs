@@ -58,7 +58,7 @@ fn a_panic_and_a_failure_are_5xx_and_the_redelivery_runs() {
 }
 
 #[test]
-fn an_inbox_writes_one_row_per_event_and_undoes_that_of_a_panic() {
+fn an_inbox_writes_one_row_per_event_and_none_for_a_run_that_panicked() {
     let directory = tempfile::tempdir().unwrap();
     let args = ["--store", "sqlite:app.db", "--class", "inbox", "--panic-first", "1"];
     let (process, address) = serve(directory.path(), &args);

@@ -72,8 +72,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         for ticket in group {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
-            let cx = Context::new(ticket.lease.clone(), hold.cancelled.clone())
-                .with_window(self.settings.window);
+            let cx =
+                Context::new(ticket.lease.clone(), hold.cancelled.clone()).with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
         self.meters.run.add(group.len() as u64);
