@@ -72,6 +72,7 @@ impl Wrapped<'_> {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let round = Round::of(messages, watch.began.get().copied());
+            eprintln!("{:?}", tally.counts());
             shutdown.cancel();
             let counts = running.await??;
             ensure!(watch.handled() == messages, "not all messages were new: {counts:?}");

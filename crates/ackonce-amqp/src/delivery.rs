@@ -58,10 +58,7 @@ impl Delivery for AmqpDelivery {
 impl AmqpDelivery {
     /// Books that its message is settled, here or elsewhere.
     pub(crate) fn settled(&self) {
-        if !self.generation.close(|tracker| tracker.settled(self.tag)) {
-            // The broker delivers it again, and its record is found.
-            self.generation.tally.redeliveries_expected(1);
-        }
+        self.generation.settled(std::iter::once(self.tag));
     }
 
     /// Gives it back to the broker, if its channel is still there.
@@ -141,6 +138,20 @@ impl Generation {
         self.books().waiting()
     }
 
+    /// Books that the messages of these tags are settled: under one lock, and the broker is told of them together.
+    fn settled(&self, tags: impl ExactSizeIterator<Item = u64>) {
+        let count = tags.len();
+        let mut closed = 0;
+        self.close(|tracker| {
+            closed = tags.filter(|tag| tracker.settled(*tag)).count();
+            closed > 0
+        });
+        if closed < count {
+            // The broker delivers them again, and their records are found.
+            self.tally.redeliveries_expected(count - closed);
+        }
+    }
+
     fn close(&self, book: impl FnOnce(&mut AckTracker) -> bool) -> bool {
         let booked = self.is_live() && book(&mut self.books());
         if booked {
@@ -155,15 +166,24 @@ impl Generation {
     }
 }
 
-/// Books the end of a delivery. Gives it to `failed` if its handler failed and somebody there can let it wait.
+/// Books the ends of deliveries. Gives one to `failed` if its handler failed and somebody there can let it wait.
 pub(crate) fn done(
-    outcome: Result<Receipt<AmqpDelivery>, Unsettled<AmqpDelivery>>,
+    ended: Vec<Result<Receipt<AmqpDelivery>, Unsettled<AmqpDelivery>>>,
     failed: impl Fn(&AmqpDelivery, &str, u32) -> bool,
 ) {
-    let unsettled = match outcome {
-        Ok(receipt) => return receipt.redeem().settled(),
-        Err(unsettled) => unsettled,
-    };
+    let mut settled = Vec::with_capacity(ended.len());
+    for outcome in ended {
+        match outcome {
+            Ok(receipt) => settled.push(receipt.redeem()),
+            Err(unsettled) => not_settled(&unsettled, &failed),
+        }
+    }
+    for of_one in settled.chunk_by(|a, b| Arc::ptr_eq(&a.generation, &b.generation)) {
+        of_one[0].generation.settled(of_one.iter().map(|delivery| delivery.tag));
+    }
+}
+
+fn not_settled(unsettled: &Unsettled<AmqpDelivery>, failed: impl Fn(&AmqpDelivery, &str, u32) -> bool) {
     let delivery = unsettled.delivery();
     match unsettled.why() {
         // It goes back with its channel, which ends now.

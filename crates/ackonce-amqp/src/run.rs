@@ -77,7 +77,14 @@ pub(crate) async fn consume<H: Handler<Message>>(
     };
     let (chunks, input) = mpsc::channel(1);
     let mut session = Guard(tokio::spawn(session.run(chunks)));
-    let report = move |ended: Vec<_>| ended.into_iter().for_each(|outcome| report(outcome, failed.as_ref()));
+    let report = move |ended| {
+        delivery::done(ended, |delivery, reason, attempt| {
+            failed.as_ref().is_some_and(|failed| {
+                let (delivery, reason) = (delivery.clone(), reason.to_owned());
+                failed.send(Failed { delivery, reason, attempt }).is_ok()
+            })
+        });
+    };
     let ended = runner.consume(input, feed, report).await;
     runner.stop();
     if let Some(delaying) = delaying {
@@ -90,18 +97,6 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let session = (&mut session.0).await.unwrap_or_else(|_| broken());
     tracing::info!(target: "ackonce", scope, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
     ended.and(session).map(|()| runner.counts())
-}
-
-fn report(
-    outcome: std::result::Result<ackonce::Receipt<AmqpDelivery>, ackonce::Unsettled<AmqpDelivery>>,
-    failed: Option<&mpsc::UnboundedSender<Failed>>,
-) {
-    delivery::done(outcome, |delivery, reason, attempt| {
-        failed.is_some_and(|failed| {
-            let (delivery, reason) = (delivery.clone(), reason.to_owned());
-            failed.send(Failed { delivery, reason, attempt }).is_ok()
-        })
-    });
 }
 
 /// Stops both when either has stopped, or is to.
