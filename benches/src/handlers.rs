@@ -78,7 +78,8 @@ pub(crate) fn postgres_inbox<M: Send + 'static>(store: &PostgresStore) -> impl H
     store.inbox(|tx: &Transaction<'_>, cx: Context, _: M| {
         Box::pin(async move {
             let id = &cx.key().id()[..];
-            tx.execute_typed("INSERT INTO effect VALUES ($1, 1)", &[(&id, Type::BYTEA)]).await?;
+            tx.execute_typed("INSERT INTO ackonce_bench_effect VALUES ($1, 1)", &[(&id, Type::BYTEA)])
+                .await?;
             Ok::<(), Failure>(())
         })
     })

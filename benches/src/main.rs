@@ -40,7 +40,7 @@ enum What {
     Rabbitmq(rabbitmq::Options),
     /// What a message waits for at a hundred messages a second, on each store and through Kafka.
     Latency(latency::Options),
-    /// The memory of a consumer over ten million messages.
+    /// The memory of a consumer over ten million messages. A store at a time: what one has freed may stay with the process.
     Memory(memory::Options),
     /// A JSON echo with and without the Idempotency-Key layer.
     Http(web::Options),

@@ -34,12 +34,14 @@ impl Processed {
         tokio::spawn(connection);
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS by_hand; CREATE TABLE by_hand (id TEXT PRIMARY KEY, done BOOLEAN NOT NULL)",
+                "DROP TABLE IF EXISTS ackonce_bench_processed;
+                 CREATE TABLE ackonce_bench_processed (id TEXT PRIMARY KEY, done BOOLEAN NOT NULL)",
             )
             .await?;
-        let claim =
-            client.prepare("INSERT INTO by_hand VALUES ($1, false) ON CONFLICT (id) DO NOTHING").await?;
-        let done = client.prepare("UPDATE by_hand SET done = true WHERE id = $1").await?;
+        let claim = client
+            .prepare("INSERT INTO ackonce_bench_processed VALUES ($1, false) ON CONFLICT (id) DO NOTHING")
+            .await?;
+        let done = client.prepare("UPDATE ackonce_bench_processed SET done = true WHERE id = $1").await?;
         Ok(Self::Postgres { client, claim, done })
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Stores {
     /// The Redis to compare with; without one it is left out
     #[arg(long, env = "ACKONCE_TEST_REDIS")]
     pub(crate) redis: Option<String>,
-    /// The Postgres to compare with; without one it is left out
+    /// The Postgres to compare with; without one it is left out. Tables named ackonce_bench_… are made anew in it
     #[arg(long, env = "ACKONCE_TEST_POSTGRES")]
     postgres: Option<String>,
     /// Where SQLite's files are made
@@ -108,7 +108,8 @@ async fn postgres(url: &str) -> anyhow::Result<Place> {
     if let Processed::Postgres { client, .. } = &by_hand {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS effect; CREATE TABLE effect (id BYTEA NOT NULL, amount BIGINT NOT NULL)",
+                "DROP TABLE IF EXISTS ackonce_bench_effect;
+                 CREATE TABLE ackonce_bench_effect (id BYTEA NOT NULL, amount BIGINT NOT NULL)",
             )
             .await?;
     }

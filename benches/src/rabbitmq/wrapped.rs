@@ -72,7 +72,8 @@ impl Wrapped<'_> {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let round = Round::of(messages, watch.began.get().copied());
-            eprintln!("{:?}", tally.counts());
+            let told = tally.counts();
+            eprintln!("{} messages per ack", told.acked / told.ack_frames.max(1));
             shutdown.cancel();
             let counts = running.await??;
             ensure!(watch.handled() == messages, "not all messages were new: {counts:?}");
