@@ -102,7 +102,7 @@ pub(super) fn draw(file: &Path, title: &str, rows: &[Row]) -> anyhow::Result<()>
 /// In thousands or millions, with two or three digits.
 pub(super) fn short(figure: f64) -> String {
     match figure {
-        n if n >= 1e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e6 => format!("{:.1} M", n / 1e6).replace(".0 M", " M"),
         n if n >= 1e4 => format!("{:.0} k", n / 1e3),
         n if n >= 1e3 => format!("{:.1} k", n / 1e3).replace(".0 k", " k"),
         n => format!("{n:.0}"),
