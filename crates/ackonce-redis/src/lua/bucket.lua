@@ -35,14 +35,29 @@ local function must_not_be_elsewhere(root, key)
     if key ~= root then call('EXISTS', root, key) end
 end
 
+-- How deep the last leaf was. Most are as deep, so that is where to look first: a leaf lies under split buckets alone,
+-- which one script makes together with it and which live as long.
+local usual = 0
+
+local function usual_place(root, field)
+    local key = root
+    for depth = 0, usual - 1 do key = child_of(key, depth, field) end
+    return key, usual
+end
+
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
 -- where there is none. Where that cannot be told: nil, and the answer to give instead. Without a secret, the
 -- field was listed.
-local function find(root, field, secret)
-    local key, depth = root, 0
+local find
+function find(root, field, secret)
+    local key, depth = usual_place(root, field)
     while true do
         local found = call('HMGET', key, '', field)
         local meta, row = found[1], found[2]
+        if not meta and usual > 0 then
+            usual = 0
+            return find(root, field, secret)
+        end
         if not meta then
             must_not_be_elsewhere(root, key)
             return key, depth
@@ -50,6 +65,7 @@ local function find(root, field, secret)
         if #meta ~= META_LENGTH or row and not is_known(row) then return nil, 'V' end
         local kind = byte(meta)
         -- A row that is there was filed with this secret.
+        if kind == LEAF then usual = depth end
         if kind == LEAF and row then return key, depth, row, meta end
         if secret ~= '' and secret_of(meta) ~= secret then return nil, 'S' .. secret_of(meta) end
         if kind == LEAF then return key, depth, row, meta end
@@ -168,7 +184,7 @@ end
 -- Files the row of a first claim, where its bucket is there and need not change for it, and has no such field. Less
 -- is looked at than find() does and save() has to be told.
 local function file_new(root, secret, field, row, expires)
-    local key, depth = root, 0
+    local key, depth = usual_place(root, field)
     local meta = call('HGET', key, '')
     while meta and byte(meta) == SPLIT and #meta == META_LENGTH do
         key, depth = child_of(key, depth, field), depth + 1
@@ -176,6 +192,7 @@ local function file_new(root, secret, field, row, expires)
     end
     local is_leaf = meta and #meta == META_LENGTH and byte(meta) == LEAF and secret_of(meta) == secret
     if not is_leaf or expires > deadline_of(meta) or expires < soonest_of(meta) then return false end
+    usual = depth
     if call('HSETNX', key, field, row) == 0 then return false end
     grown(key, depth, meta, field)
     return true

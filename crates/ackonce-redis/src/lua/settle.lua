@@ -31,19 +31,20 @@ end
 -- How many more completions were that simple than were not: where few are, it is not worth the look.
 local luck = 8
 
--- Completes a row that is in the root, where it is enough to look at the row itself: it was filed by this secret,
--- the bucket lives as long as it does, and a root that was split has no rows.
-local function complete_in_root(root, field, held)
-    local row = call('HGET', root, field)
+-- Completes a row that is in the usual place, where it is enough to look at the row itself: it was filed by this
+-- secret, the bucket lives as long as it does, and a bucket that was split has no rows.
+local function complete_in_place(root, field, held)
+    local key = usual_place(root, field)
+    local row = call('HGET', key, field)
     if not row or not is_known(row) or not is_full(row) then return false end
     local done = settled_expires <= expires_of(row) and completed(row, held)
-    if done then call('HSET', root, field, done) end
+    if done then call('HSET', key, field, done) end
     return done
 end
 
 local function settle(root, field, held, action, body)
     if luck > 0 and action == 'C' and settled then
-        local is_done = complete_in_root(root, field, held)
+        local is_done = complete_in_place(root, field, held)
         luck = luck + (is_done and 1 or -1)
         if is_done then return 'Y' end
     end
