@@ -13,6 +13,8 @@ const ROW: u32 = 24;
 const NAMES: u32 = 250;
 const TITLE: u32 = 44;
 const AXIS: u32 = 44;
+/// Where the bars begin: a logarithmic axis has no zero.
+const LEAST: f64 = 100.0;
 
 /// A bar, or the name of a group of them.
 pub(super) enum Row {
@@ -65,7 +67,7 @@ pub(super) fn draw(file: &Path, title: &str, rows: &[Row]) -> anyhow::Result<()>
         .margin_right(16)
         .x_label_area_size(AXIS)
         .y_label_area_size(NAMES)
-        .build_cartesian_2d((1000.0..most).log_scale(), 0.0..f64::from(count))?;
+        .build_cartesian_2d((LEAST..most).log_scale(), 0.0..f64::from(count))?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -83,14 +85,14 @@ pub(super) fn draw(file: &Path, title: &str, rows: &[Row]) -> anyhow::Result<()>
     let figures = ("sans-serif", 13).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     for (row, number) in rows.iter().zip(0_u32..) {
         let y = f64::from(count - number) - 0.5;
-        let name = |text: String, style| EmptyElement::at((1000.0, y)) + Text::new(text, (-8, 0), style);
+        let name = |text: String, style| EmptyElement::at((LEAST, y)) + Text::new(text, (-8, 0), style);
         match row {
             Row::Group(text) => chart.draw_series([name(text.clone(), groups.clone())])?,
             Row::Bar { name: text, color, rate } => {
                 chart.draw_series([name((*text).to_owned(), names.clone())])?;
-                let bar = [(1000.0, y - 0.38), (rate.max(1000.0), y + 0.38)];
+                let bar = [(LEAST, y - 0.38), (rate.max(LEAST), y + 0.38)];
                 chart.draw_series([Rectangle::new(bar, color.filled())])?;
-                let at = EmptyElement::at((rate.max(1000.0), y));
+                let at = EmptyElement::at((rate.max(LEAST), y));
                 chart.draw_series([at + Text::new(short(*rate), (6, 0), figures.clone())])?
             }
         };
