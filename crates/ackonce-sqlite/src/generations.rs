@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::columns::{brief, full};
 use crate::error::{corrupt_row, rolled_back};
 use crate::filed::Filed;
-use crate::filter::Filter;
+use crate::filter::{Filter, Probe};
 use crate::schema;
 
 /// A generation takes records for this part of its window, so that the first ones wait no longer for the last.
@@ -100,8 +100,8 @@ impl Generation {
     }
 
     /// Whether a look into its table is worth it. Without a filter it is.
-    pub(crate) fn may_hold(&self, name: &Filed) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_hold(name))
+    pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_hold(probe))
     }
 
     /// Whether nothing in it is remembered any more. While the clock has not passed a fence (it was set back) it
@@ -181,7 +181,7 @@ impl Generations {
         now: i64,
     ) -> Result<Generation> {
         let bound = bound(window);
-        let open = self.all.iter().find(|g| !g.sealed && g.shape == shape && g.bound == bound).cloned();
+        let open = self.all.iter().rev().find(|g| !g.sealed && g.shape == shape && g.bound == bound).cloned();
         match open {
             Some(generation) if !generation.is_old(now) => Ok(generation),
             Some(old) => {

@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod filed;
 mod filter;
+mod find;
 mod generations;
 mod guard;
 mod inbox;

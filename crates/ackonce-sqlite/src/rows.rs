@@ -1,4 +1,4 @@
-//! One record, read and written by its key: in `ackonce_claims` until it is settled, then in a generation.
+//! One record, written by its key: in `ackonce_claims` until it is settled, then in a generation.
 //!
 //! A key has one record at most, wherever it is: what moves is deleted in the one place and inserted in the
 //! other, in one transaction.
@@ -6,18 +6,18 @@
 use std::cell::RefCell;
 
 use ackonce::protocol::Row;
-use ackonce::{Error, ErrorKind, Key, Lease, Previous, Result, State, Token};
+use ackonce::{Error, ErrorKind, Key, Lease, Previous, Result, State};
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::Names;
 use crate::clock::moment;
-use crate::columns::{Brief, Full, Seen, beginning, code, full};
+use crate::columns::{Brief, beginning, code};
 use crate::error::rolled_back;
 use crate::filed::{Filed, Secret};
+use crate::find::Home;
 use crate::generations::{Filters, Generation, Generations, Shape};
 
-const FIND_CLAIM: &str = concat!("SELECT ", full!(), " FROM main.ackonce_claims WHERE key = ?1");
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 
 /// `ON CONFLICT` names the key, so that no other violated constraint can pass for a duplicate.
@@ -51,7 +51,7 @@ pub(crate) struct Keeping {
 #[derive(Debug)]
 pub(crate) struct Known {
     secret: Option<Secret>,
-    generations: Generations,
+    pub(crate) generations: Generations,
     filters: Filters,
 }
 
@@ -68,25 +68,10 @@ impl Known {
     }
 }
 
-/// Where a record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Home {
-    Claims,
-    Generation(i64),
-}
-
-/// A record, and where it was found.
-pub(crate) struct Found {
-    pub(crate) row: Row,
-    /// Its moments were moved back; it must be written.
-    pub(crate) moved: bool,
-    pub(crate) home: Home,
-}
-
 /// The records of a file, in one transaction.
 pub(crate) struct Records<'c> {
     pub(crate) conn: &'c Connection,
-    known: &'c RefCell<Known>,
+    pub(crate) known: &'c RefCell<Known>,
     secret: Secret,
     pub(crate) keeping: Keeping,
 }
@@ -115,43 +100,6 @@ impl<'c> Records<'c> {
         ask: impl FnOnce(&Connection, &mut Generations) -> Result<T>,
     ) -> Result<T> {
         ask(self.conn, &mut self.known.borrow_mut().generations)
-    }
-
-    /// The record of that name, whether it expired or not, as told to somebody with that token.
-    pub(crate) fn find(&self, name: &Filed, token: Option<Token>, now: u64) -> Result<Option<Found>> {
-        if let Some(seen) = self.find_full(FIND_CLAIM, name, now)? {
-            return Ok(Some(Found { row: seen.row, moved: seen.moved, home: Home::Claims }));
-        }
-        // Most duplicates come soon.
-        for generation in self.known.borrow().generations.all.iter().rev().filter(|g| g.may_hold(name)) {
-            let seen = match generation.shape {
-                Shape::Brief => self.find_brief(generation, name, token, now)?,
-                Shape::Full => self.find_full(generation.find(), name, now)?,
-            };
-            if let Some(seen) = seen {
-                let home = Home::Generation(generation.id);
-                return Ok(Some(Found { row: seen.row, moved: seen.moved, home }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn find_full(&self, sql: &str, name: &Filed, now: u64) -> Result<Option<Seen>> {
-        let found = self.conn.prepare_cached(sql).and_then(|mut s| s.query_row([name], Full::of).optional());
-        found.map_err(|e| rolled_back("reading a record", e))?.map(|full| full.decode(now)).transpose()
-    }
-
-    fn find_brief(
-        &self,
-        generation: &Generation,
-        name: &Filed,
-        token: Option<Token>,
-        now: u64,
-    ) -> Result<Option<Seen>> {
-        let sql = generation.find();
-        let found = self.conn.prepare_cached(sql).and_then(|mut s| s.query_row([name], Brief::of).optional());
-        let found = found.map_err(|e| rolled_back("reading a record", e))?;
-        found.map(|brief| brief.decode(generation, token, now)).transpose()
     }
 
     /// Writes the record of `key`, which was in `home` until now.
@@ -274,8 +222,7 @@ impl<'c> Records<'c> {
         now: u64,
     ) -> Result<bool> {
         let name = self.filed(&lease.key);
-        let Some(seen) = self.find_full(FIND_CLAIM, &name, now)? else { return Ok(false) };
-        let mut row = seen.row;
+        let Some(mut row) = self.find_claim(&name, now)? else { return Ok(false) };
         if row.state != State::Claimed || row.token != lease.token || row.fence != lease.fence {
             return Ok(false);
         }

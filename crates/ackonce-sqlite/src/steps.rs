@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::error;
 use crate::filed::Filed;
-use crate::rows::{Home, Records};
+use crate::find::Home;
+use crate::rows::Records;
 use crate::writer::{Outcome, Turn, Work};
 
 /// What a batch does with one key: the answer, and the row to write if it changed.
@@ -104,7 +105,9 @@ fn decide<'r, R: Step, A>(
     order.sort_unstable();
     let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
     let mut changes: Vec<Change<'r>> = Vec::with_capacity(requests.len());
-    for (name, n) in order {
+    let sought: Vec<_> = order.iter().map(|(name, n)| (*name, Some(requests[*n].token()))).collect();
+    let found = records.find_all(&sought, now)?;
+    for ((name, n), found) in order.into_iter().zip(found) {
         let request = &requests[n];
         if let Some(before) = changes.last_mut().filter(|change| change.name == name) {
             let (answer, change) = step(Some(&before.row), request, now);
@@ -112,7 +115,6 @@ fn decide<'r, R: Step, A>(
             answers[n] = Some(answer);
             continue;
         }
-        let found = records.find(&name, Some(request.token()), now)?;
         let (answer, change) = step(found.as_ref().map(|f| &f.row), request, now);
         answers[n] = Some(answer);
         let home = found.as_ref().map(|f| f.home);

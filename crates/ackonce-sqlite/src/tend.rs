@@ -9,7 +9,7 @@ use crate::Names;
 use crate::clock::moment;
 use crate::error::{breaks_connection, rolled_back};
 use crate::filed::Filed;
-use crate::rows::Home;
+use crate::find::Home;
 use crate::writer::{Outcome, Turn, Work};
 
 const AUDIT: &str = "INSERT INTO main.ackonce_audit (at, operation, key, scope, id, actor, reason, before) \
