@@ -1,8 +1,6 @@
 //! One transaction of an inbox: handlers one after another, then one statement that completes what succeeded.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ackonce::protocol;
 use ackonce::{
@@ -10,32 +8,24 @@ use ackonce::{
 };
 use bytes::Bytes;
 use deadpool_postgres::StatementCache;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error as PgError, IsolationLevel, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use crate::error::{is_refusal, statement, undone};
 use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
-use crate::judge::judge;
 use crate::leash::Leash;
 use crate::link::{broken, send};
 use crate::rows::decode;
 use crate::sql::{DURABLE, Locks};
-use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::trip::SettleParams;
+use crate::turn::{Savepoint, swallowed};
 
 const STANDING: &str = include_str!("sql/standing.sql");
-const SAVEPOINT: &str = "SAVEPOINT ackonce_item";
-const RELEASE: &str = "RELEASE SAVEPOINT ackonce_item";
-const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT ackonce_item; RELEASE SAVEPOINT ackonce_item";
-
-const SWALLOWED: &str = "a statement failed and the handler answered success; what came after it was refused \
-                         (a savepoint is for those that may fail)";
 const ENDED: &str = "the handler ended the transaction by a statement of its own";
 
 /// Why a whole transaction came to nothing.
-enum Undone {
+pub(crate) enum Undone {
     /// Its messages did nothing wrong.
     All(Error),
     /// This is what each of them is answered.
@@ -50,12 +40,12 @@ impl From<Error> for Undone {
 
 /// The messages of one transaction.
 pub(crate) struct Group<'i, M, F> {
-    inbox: &'i PostgresInbox<F>,
-    contexts: Vec<Context>,
-    messages: Vec<Option<M>>,
-    answers: Vec<Option<Answer>>,
+    pub(crate) inbox: &'i PostgresInbox<F>,
+    pub(crate) contexts: Vec<Context>,
+    pub(crate) messages: Vec<Option<M>>,
+    pub(crate) answers: Vec<Option<Answer>>,
     /// What is to be completed, and whose it is.
-    done: Vec<(usize, Settlement)>,
+    pub(crate) done: Vec<(usize, Settlement)>,
     /// A name for the transaction, set in it: whoever does not find it is in another one.
     run: String,
 }
@@ -111,11 +101,13 @@ where
 
     async fn work(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
         self.look(tx, cache).await?;
+        let mut savepoint = Savepoint::default();
         for n in 0..self.contexts.len() {
             if self.answers[n].is_none() {
-                self.one(tx, n).await?;
+                self.turn(tx, n, &mut savepoint).await?;
             }
         }
+        self.last(tx, &mut savepoint).await?;
         if self.done.is_empty() {
             return Ok(());
         }
@@ -166,47 +158,6 @@ where
         Ok(())
     }
 
-    /// One handler, undone alone if it fails.
-    async fn one(&mut self, tx: &Transaction<'_>, n: usize) -> Result<(), Undone> {
-        let Some(message) = self.messages[n].take() else { return Ok(()) };
-        if self.contexts[n].is_cancelled() {
-            self.answers[n] = Some(Err(Failure::infrastructure("cancelled before its turn")));
-            return Ok(());
-        }
-        // Alone, the transaction is its savepoint.
-        let alone = self.contexts.len() == 1;
-        if !alone {
-            tx.batch_execute(SAVEPOINT).await.map_err(|e| undone("setting a savepoint", e))?;
-        }
-        let began = Instant::now();
-        let handling = AssertUnwindSafe((self.inbox.handler)(tx, self.contexts[n].clone(), message));
-        let ran = judge(handling.catch_unwind().await).and_then(fits).map_err(|e| self.overslept(began, e));
-        let failure = match ran {
-            Err(failure) => failure,
-            Ok(outcome) => match if alone { Ok(()) } else { tx.batch_execute(RELEASE).await } {
-                Ok(()) => {
-                    self.done.push((n, self.settlement(n, outcome)));
-                    return Ok(());
-                }
-                Err(e) => swallowed(e)?,
-            },
-        };
-        self.answers[n] = Some(Err(failure));
-        if !alone {
-            tx.batch_execute(ROLL_BACK).await.map_err(lost)?;
-        }
-        Ok(())
-    }
-
-    /// The server ends a transaction whose handler is away for too long, and all that the driver says is that the
-    /// connection is gone. Taken for trouble of the server's, such a message would run for ever.
-    fn overslept(&self, began: Instant, failure: Failure) -> Failure {
-        match (failure, self.inbox.settings.idle_timeout) {
-            (Failure::Store(error), Some(most)) if began.elapsed() >= most => Failure::Retry(error.into()),
-            (failure, _) => failure,
-        }
-    }
-
     /// The last statement: it decides. It fails in an aborted transaction, finds nothing in another one, and
     /// changes only what is still claimed under these tokens and fences.
     async fn complete(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
@@ -251,38 +202,12 @@ where
         Undone::All(error.with_repeat(Repeat::Safe))
     }
 
-    fn settlement(&self, n: usize, outcome: Option<Bytes>) -> Settlement {
+    pub(crate) fn settlement(&self, n: usize, outcome: Option<Bytes>) -> Settlement {
         let window = self.inbox.settings.window.or(self.contexts[n].window()).unwrap_or(DEFAULT_WINDOW);
         Settlement::new(self.contexts[n].lease(), Settle::Complete { window, outcome })
     }
 }
 
-fn fits(outcome: impl InboxOutcome) -> Result<Option<Bytes>, Failure> {
-    let outcome = outcome.into_outcome();
-    match outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
-        Some(len) => Err(Failure::permanent(too_long(len))),
-        None => Ok(outcome),
-    }
-}
-
-/// The framework's statement after a handler's success was refused: because a statement of the handler failed, or
-/// because of what ends the whole transaction.
-fn swallowed(error: PgError) -> Result<Failure, Undone> {
-    match error.code().map(|code| code.code()) {
-        Some("25P02") => Ok(Failure::Retry(SWALLOWED.into())),
-        _ => Err(lost(error)),
-    }
-}
-
-/// No savepoint, no transaction: the handler has ended it, and what came of it nobody can tell. Else the
-/// connection is gone, and the transaction with it.
-fn lost(error: PgError) -> Undone {
-    match error.code().map(|code| code.code()) {
-        Some("3B001" | "25P01") => Undone::Each(|error| Failure::unknown(error.clone()), ended()),
-        _ => Undone::All(undone("running an inbox transaction", error)),
-    }
-}
-
-fn ended() -> Error {
+pub(crate) fn ended() -> Error {
     Error::new(ErrorKind::Protocol, format!("postgres: {ENDED}"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
@@ -51,13 +52,14 @@ impl InboxOutcome for Option<Bytes> {
 /// A handler whose effects are rows of the store's own database, of class [`Inbox`](Class::Inbox): they are
 /// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].
 ///
-/// A batch is one transaction (of up to 60 messages), with a savepoint around each message; a message alone needs
-/// none. The last statement before the commit completes the messages under their tokens and fences, and must say
+/// A batch is one transaction (of up to 60 messages), with a savepoint around each message, which goes to the server
+/// together with the handler's first statement; a message alone needs none. The last statement before the commit completes the messages under their tokens and fences, and must say
 /// that it has: PostgreSQL answers the COMMIT of a transaction in which a statement failed with success.
 ///
 /// - A handler that fails or panics is undone, alone, and retried.
 /// - So is one that swallowed the failure of a statement and answered success: everything after it was refused by
-///   PostgreSQL. A failure that is expected needs a savepoint of the handler's own.
+///   PostgreSQL. A failure that is expected needs a savepoint of the handler's own. The message after it may have
+///   run against the same refusal, and then runs again; once that was seen, handlers wait for their savepoint.
 /// - A claim that was taken over meanwhile is noticed: its effect is rolled back.
 /// - A constraint that is only checked at the commit undoes the whole transaction; its messages then run alone,
 ///   and only the culprit is charged.
@@ -75,6 +77,8 @@ pub struct PostgresInbox<F> {
     pub(crate) handler: F,
     pub(crate) settings: InboxSettings,
     pub(crate) suspects: Suspects,
+    /// Whether a handler has swallowed a failed statement or ended its transaction: the next may do so, too.
+    pub(crate) swallows: AtomicBool,
     pool: Result<Pool, Error>,
     /// Whether the pool leads to where the store's connections go, so that its statements can be cancelled.
     own_pool: bool,
@@ -85,7 +89,8 @@ impl PostgresStore {
     ///
     /// `f` is given the transaction, the [`Context`] and the message, and is run again after any failure. Its
     /// work must be statements on that transaction: what it does elsewhere is not undone, and repeated. It must
-    /// not end the transaction by a statement of its own; that is noticed, but cannot be undone.
+    /// not end the transaction by a statement of its own; that is noticed, but cannot be undone, nor can what the
+    /// messages beside it have sent by then.
     ///
     /// Its transactions run on the caller's runtime, on connections of their own, at the isolation level READ
     /// COMMITTED: in a stricter one a heartbeat would make every run fail that is longer than a third of its
@@ -117,6 +122,7 @@ impl PostgresStore {
             handler: f,
             settings,
             suspects: Suspects::default(),
+            swallows: AtomicBool::new(false),
             pool,
             own_pool: true,
         }

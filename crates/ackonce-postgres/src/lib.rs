@@ -27,6 +27,7 @@ mod terse;
 mod thread;
 mod tls;
 mod trip;
+mod turn;
 
 pub use config::{Names, PostgresConfig, Prepare, Sweep, Tables, Unsafe};
 /// The pool, in the version this store is built on.

@@ -58,5 +58,24 @@ async fn a_batch_is_one_trip() {
             // BEGIN, how it stands, completion, COMMIT.
             assert!(expected.is_none_or(|expected| took == expected), "{round}: {took}");
         }
+        let insert = place.text("INSERT INTO name VALUES (gen_random_uuid(), 'x', 'x')");
+        let inbox = far.inbox(move |tx: &Transaction<'_>, _: Context, (): ()| {
+            let insert = insert.clone();
+            Box::pin(async move {
+                tx.execute_typed(&insert, &[]).await?;
+                Ok::<_, Failure>(())
+            })
+        });
+        for (round, expected) in [("cold", None), ("warm", Some(15))] {
+            let mut items = Vec::new();
+            for n in 0..10 {
+                items.push(item(&acquire(&far, request(format!("{prepare:?} {round} {n}"))).await, ()));
+            }
+            let before = trips();
+            assert!(inbox.handle(items).await.iter().all(Result::is_ok));
+            let took = trips() - before;
+            // One for each handler's statement, its savepoint along with it, and one to release the last.
+            assert!(expected.is_none_or(|expected| took == expected), "a group, {round}: {took}");
+        }
     }
 }
