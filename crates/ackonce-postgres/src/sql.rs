@@ -85,8 +85,9 @@ impl<'s> Texts<'s> {
             "UPDATE {{schema}}.record SET stamp = ($3 << 11) + coalesce(span, 0), \
              expires = CASE WHEN span IS NULL THEN c.now + $4 END, token = NULL, lease_ends = NULL, \
              tally = nullif((tally >> 2) * 4, 4), detail = $5 \
-             FROM (SELECT {{now}} AS now) AS c, LATERAL (SELECT CASE WHEN $5::bytea IS NULL \
-             THEN {{span of c.now - $3::int8, $4::int8}} END AS span) AS s \
+             FROM (SELECT {{now}} AS now) AS c, LATERAL (SELECT now - $3::int8 AS age) AS a, \
+             LATERAL (SELECT {{power of age, $4::int8}} AS power) AS p, LATERAL (SELECT CASE WHEN $5::bytea IS NULL \
+             THEN {{span of age, $4, power}} END AS span) AS s \
              WHERE key = {key} AND token = encode($2::bytea, 'hex')::uuid AND {{fence}} = $3 \
              AND lease_ends IS NOT NULL RETURNING {{fence}} AS fence"
         ))

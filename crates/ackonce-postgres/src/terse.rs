@@ -12,11 +12,11 @@ const EXPIRES: &str =
 /// far, or the window is so short that it may matter: below a minute, or shorter than the handler took.
 const SPAN: &str = "CASE WHEN @window >= 60000000 AND @age BETWEEN 0 AND @window AND @age + @window < 1::int8 << 51 \
                     THEN ((@age + @window + (1::int8 << (18 + @power)) - 1) >> (18 + @power)) + (@power - 2) * 64 END";
-/// Which power of two it is, beginning with 1 for 2^25 microseconds.
+/// Which power of two it takes, beginning with 1 for 2^25 microseconds.
 const POWER: &str = "width_bucket(@age + @window, '{@powers}'::int8[])";
 
-/// Puts the columns in their full form into a text: `{fence}` and `{expires}`, or `{r.fence}` of a row named so, and
-/// `{span of AGE, WINDOW}`.
+/// Puts the columns in their full form into a text: `{fence}` and `{expires}`, or `{r.fence}` of a row named so,
+/// `{power of AGE, WINDOW}`, and `{span of AGE, WINDOW, POWER}` with that.
 pub(crate) fn fill(text: &str) -> String {
     let mut text = text.to_owned();
     for row in ["", "r.", "excluded."] {
@@ -24,19 +24,24 @@ pub(crate) fn fill(text: &str) -> String {
             text = text.replace(&format!("{{{row}{name}}}"), &column.replace('@', row));
         }
     }
-    while let Some((before, (asked, after))) =
-        text.split_once("{span of ").and_then(|(before, rest)| Some((before, rest.split_once("}")?)))
-    {
-        let (age, window) = asked.split_once(", ").unwrap_or((asked, "0"));
-        text = [before, &span(age, window), after].concat();
-    }
-    text
+    let powers: Vec<String> = (25..51).map(|power| (1_u64 << power).to_string()).collect();
+    let text = expand(text, "power", &POWER.replace("@powers", &powers.join(",")));
+    expand(text, "span", SPAN)
 }
 
-fn span(age: &str, window: &str) -> String {
-    let powers: Vec<String> = (25..51).map(|power| (1_u64 << power).to_string()).collect();
-    let power = POWER.replace("@powers", &powers.join(","));
-    SPAN.replace("@power", &power).replace("@age", &format!("({age})")).replace("@window", window)
+fn expand(mut text: String, name: &str, to: &str) -> String {
+    let asked = format!("{{{name} of ");
+    while let Some((before, (values, after))) =
+        text.split_once(&asked).and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        let mut values = values.split(", ");
+        let mut filled = to.to_owned();
+        for parameter in ["@age", "@window", "@power"] {
+            filled = filled.replace(parameter, values.next().unwrap_or("0"));
+        }
+        text = [before, &filled, after].concat();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -49,10 +54,11 @@ mod tests {
         assert!(
             fill("{excluded.expires}").starts_with("coalesce(excluded.expires, (excluded.stamp >> 11) + ")
         );
-        let filled = fill("x {span of c.now - q.fence, q.time} y");
+        let filled = fill("x {span of age, q.time, power} y");
+        assert!(filled.starts_with("x CASE WHEN q.time >= 60000000 AND age BETWEEN 0 AND q.time "));
+        assert!(filled.ends_with(" + (power - 2) * 64 END y") && !filled.contains('@'), "{filled}");
         assert!(
-            filled.starts_with("x CASE WHEN q.time >= 60000000 AND (c.now - q.fence) BETWEEN 0 AND q.time ")
+            fill("{power of age, q.time}").starts_with("width_bucket(age + q.time, '{33554432,67108864,")
         );
-        assert!(filled.ends_with(" END y") && !filled.contains('@'), "{filled}");
     }
 }

@@ -3,6 +3,9 @@ WITH {clock}, excluded AS MATERIALIZED (
     SELECT q.key, c.now, c.now << 11 AS stamp, c.now + q.lease + q.time AS expires, q.token,
            c.now + q.lease AS lease_ends, NULL::int4 AS tally, q.fingerprint, q.scope, q.id
     FROM clock c, {requests}
+    -- Rows are locked in this order, by every statement: batches cannot deadlock. It is here, and not where they are
+    -- written, so that a row is looked at and written at once, while its pages of the index are in the cache.
+    ORDER BY q.key
 ), seen AS MATERIALIZED (
     SELECT excluded.*, {r.fence} AS r_fence, {r.expires} AS r_expires, r.token AS r_token,
            r.lease_ends AS r_lease_ends, r.tally AS r_tally, r.fingerprint AS r_fingerprint,
@@ -13,8 +16,6 @@ WITH {clock}, excluded AS MATERIALIZED (
 ), written AS (
     INSERT INTO {schema}.record AS r (key, stamp, expires, token, lease_ends, tally, fingerprint)
     SELECT key, stamp, expires, token, lease_ends, tally, fingerprint FROM seen WHERE verdict > 0
-    -- Rows are locked in this order, by every statement: batches cannot deadlock.
-    ORDER BY key
     -- The row may have come or changed since it was seen: decided again, on the row as it stands under lock.
     ON CONFLICT (key) DO UPDATE SET (stamp, expires, token, lease_ends, tally, fingerprint, detail) = (
         SELECT CASE WHEN v < 2 THEN r.stamp ELSE greatest({r.fence} + 1, {excluded.fence}) << 11 END,

@@ -1,10 +1,12 @@
 -- A batch of settlements in one statement: of different keys, as for claims.
 WITH {clock}, asked AS MATERIALIZED (
-    SELECT q.*, c.now, c.now + q.lease + q.time AS expires,
-           CASE WHEN q.action = 'd' AND q.detail IS NULL THEN {span of c.now - q.fence, q.time} END AS span
+    SELECT q.*, c.now, c.now + q.lease + q.time AS expires, c.now - q.fence AS age,
+           {power of c.now - q.fence, q.time} AS power
     FROM clock c, {requests}
+    ORDER BY q.key
 ), seen AS MATERIALIZED (
-    SELECT a.*, {r.fence} AS r_fence, {r.expires} AS r_expires, r.token AS r_token,
+    SELECT a.*, CASE WHEN a.action = 'd' AND a.detail IS NULL THEN {span of a.age, a.time, a.power} END AS span,
+           {r.fence} AS r_fence, {r.expires} AS r_expires, r.token AS r_token,
            r.lease_ends AS r_lease_ends, coalesce(r.tally, 4) AS r_tally, r.fingerprint AS r_fingerprint,
            -- A settled record has no token: a fence is given to one claim of a key alone.
            coalesce({r.fence} = a.fence AND r.token = a.token AND r.lease_ends IS NOT NULL
@@ -25,7 +27,6 @@ WITH {clock}, asked AS MATERIALIZED (
                        WHEN 'e' THEN nullif(r_tally, 4) END,
            r_fingerprint, detail
     FROM seen WHERE change
-    ORDER BY key
     ON CONFLICT (key) DO UPDATE SET (stamp, expires, token, lease_ends, tally, detail) = (
         SELECT CASE WHEN ours THEN excluded.stamp ELSE r.stamp END,
                CASE WHEN ours THEN excluded.expires ELSE r.expires END,
