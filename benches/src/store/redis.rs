@@ -21,6 +21,7 @@ pub(super) struct Redis<'r> {
     runtime: &'r Runtime,
     redis: MultiplexedConnection,
     prefix: String,
+    opened: usize,
 }
 
 impl<'r> Redis<'r> {
@@ -28,8 +29,8 @@ impl<'r> Redis<'r> {
         let client = redis::Client::open(url)?;
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         let redis = runtime.block_on(client.get_multiplexed_async_connection_with_config(&patient))?;
-        let prefix = format!("bench{}", std::process::id());
-        Ok(Self { url: url.to_owned(), runtime, redis, prefix })
+        let prefix = format!("b{:x}.", std::process::id());
+        Ok(Self { url: url.to_owned(), runtime, redis, prefix, opened: 0 })
     }
 
     fn info(&mut self, section: &str, name: &str) -> anyhow::Result<String> {
@@ -62,8 +63,10 @@ impl Subject for Redis<'_> {
         }))
     }
 
-    fn open(&mut self, name: &str) -> anyhow::Result<Arc<dyn Inspect>> {
-        let config = RedisConfig::new(&self.url).with_prefix(format!("{}-{name}", self.prefix));
+    /// Each under a prefix about as long as the default one, of which every bucket has a copy.
+    fn open(&mut self, _: &str) -> anyhow::Result<Arc<dyn Inspect>> {
+        self.opened += 1;
+        let config = RedisConfig::new(&self.url).with_prefix(format!("{}{}", self.prefix, self.opened));
         let connecting = config.with_response_timeout(PATIENCE).connect();
         Ok(Arc::new(self.runtime.block_on(connecting)?))
     }
@@ -78,7 +81,7 @@ impl Subject for Redis<'_> {
         let client = redis::Client::open(self.url.as_str())?;
         let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         let redis = runtime.block_on(client.get_multiplexed_async_connection_with_config(&patient))?;
-        let prefix = format!("{}:", self.prefix);
+        let prefix = format!("{}h:", self.prefix);
         Ok(Some(Box::new(Keys { runtime, redis, prefix })))
     }
 }

@@ -11,8 +11,8 @@ use common::{Server, acquire, complete, error, is_done, key, request, until};
 use tempfile::TempDir;
 
 /// What the README says the user needs.
-const RIGHTS: &str = "resetchannels ~ackonce:* +eval +evalsha +time +hmget +hget +hset +hsetnx +hlen +hdel +hgetall +get +set \
-                      +del +exists +pexpireat +ping +info +config|get +memory|usage";
+const RIGHTS: &str = "resetchannels ~ackonce:* +eval +evalsha +time +hmget +hget +hset +hsetnx +hlen +hdel +hgetall +hvals \
+                      +get +set +del +exists +pexpireat +ping +info +config|get +memory|usage";
 
 #[tokio::test]
 async fn a_user_with_the_rights_of_the_readme_can_do_everything() {

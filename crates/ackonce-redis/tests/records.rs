@@ -86,6 +86,26 @@ async fn each_record_of_a_bucket_ends_by_itself() {
     }
 }
 
+/// Buckets with nothing else are dropped whole, and what lives beside a dead one stays.
+#[tokio::test]
+async fn a_sweep_takes_the_dead_alone() {
+    let store = or_return!(common::store().await);
+    let keys = common::crowd(200);
+    settle_all(&store, &keys.iter().map(request_for).collect::<Vec<_>>(), HOUR).await;
+    let note = Note { actor: "test".into(), reason: "to be swept".into() };
+    let (last, others) = keys.split_last().unwrap();
+    for key in others {
+        assert_eq!(store.forget(key, &note).await.unwrap(), Tended::Yes);
+    }
+    assert_eq!(store.sweep().await.unwrap(), 199);
+    assert!(matches!(store.claim_one(request_for(last)).await.unwrap(), Claimed::Done(_)));
+    store.forget(last, &note).await.unwrap();
+    assert_eq!((store.sweep().await.unwrap(), store.sweep().await.unwrap()), (1, 0));
+    for key in &keys {
+        assert_eq!(acquired(store.claim_one(request_for(key)).await.unwrap()).attempt, 1);
+    }
+}
+
 /// A bucket is dropped by Redis itself once its last record has ended.
 #[tokio::test]
 async fn nothing_is_left_of_what_has_ended() {

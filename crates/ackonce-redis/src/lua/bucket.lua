@@ -12,12 +12,15 @@ local META, META_LENGTH = '>BI4I4Bc16', 26
 -- memory until it is split.
 local FIRST, CROWDED, MOST, COUNTED = 32, 96, 100, 4
 
+-- Digits of a key's name: to format a number takes Redis as long as to find the key.
+local DIGITS, PLACES = { [0] = '0', '1', '2', '3' }, { [0] = 64, 16, 4, 1 }
+
 local function child(key, depth, bits)
-    return depth == 0 and key .. ':' .. bits or key .. bits
+    return (depth == 0 and key .. ':' or key) .. DIGITS[bits]
 end
 
 local function child_of(key, depth, field)
-    return child(key, depth, floor(byte(field, floor(depth / 4) + 1) / 4 ^ (3 - depth % 4)) % 4)
+    return child(key, depth, floor(byte(field, floor(depth / 4) + 1) / PLACES[depth % 4]) % 4)
 end
 
 local function moment(meta, at)
@@ -39,10 +42,19 @@ end
 -- which one script makes together with it and which live as long.
 local usual = 0
 
+-- What a leaf's key has after its root's, by depth and by the field's first byte, which says it for so many levels.
+local suffixes = { {}, {}, {}, {} }
+
 local function usual_place(root, field)
-    local key = root
-    for depth = 0, usual - 1 do key = child_of(key, depth, field) end
-    return key, usual
+    if usual == 0 then return root, 0 end
+    local known, first = suffixes[usual], byte(field)
+    local suffix = known and known[first]
+    if not suffix then
+        suffix = ''
+        for depth = 0, usual - 1 do suffix = child_of(suffix, depth, field) end
+        if known then known[first] = suffix end
+    end
+    return root .. suffix, usual
 end
 
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
@@ -93,6 +105,11 @@ end
 
 -- Whether a row means nothing any more. One whose fence is ahead of the clock is kept: the next is above it.
 local function is_dead(row)
+    if #row <= SETTLED + PRINT then
+        if not is_known(row) then return false end
+        local seconds, top, rest = parse('>I4BI6', row)
+        return seconds * 1000000 <= now and top % 16 * SIX_BYTES + rest < now
+    end
     return is_known(row) and expires_of(row) <= now and fence_of(row) < now
 end
 
