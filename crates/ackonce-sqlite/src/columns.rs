@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::clock::moment;
 use crate::error::corrupt_row;
-use crate::generations::Generation;
+use crate::generation::Generation;
 
 /// What to select for [`Full::of`]; columns of the statement's own may follow.
 macro_rules! full {

@@ -1,87 +1,179 @@
 //! What tells, without a look into its table, that a generation does not hold a record.
 //!
-//! A split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): one cache line per
-//! question, 2 bytes per record, wrong with about 1 in 1000 of the records it does not hold. Written by
-//! hand because it is 30 lines: names are evenly distributed hashes already, and its bytes are a stored format.
+//! A split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): one block per question,
+//! about 3 bytes per record, wrong with 1 in some thousand of the records it does not hold. Written by hand because it is
+//! short: names are evenly distributed hashes already, and its bytes are a stored format.
+//!
+//! In the file it lies in parts, with those of all generations for the same names side by side: who asks for one name
+//! reads a few pages, however many generations there are. In memory they are turned into [shelves](crate::shelf).
 
+use std::collections::HashSet;
+
+use ackonce::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::rolled_back;
 use crate::filed::Filed;
 
-const BITS_PER_RECORD: usize = 16;
-const WORDS: usize = 8;
+const BITS_PER_RECORD: usize = 22;
+pub(crate) const WORDS: usize = 8;
+/// Blocks of a part; up to half as many more.
+const PART: usize = 8;
 /// Odd numbers of the specification; each picks one bit of one word.
 const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
-
-/// A cache line holds two, and none lies in two of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(align(32))]
-struct Block([u32; WORDS]);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Filter(Vec<Block>);
 
 /// What a name asks of a filter: the same of all of them.
 #[derive(Debug)]
 pub(crate) struct Probe {
     place: u32,
-    bits: [u32; WORDS],
+    /// Of each word a bit, counted through the block.
+    pub(crate) bits: [u8; WORDS],
 }
 
 impl Probe {
+    #[allow(clippy::cast_possible_truncation, reason = "a block has 256 bits")]
     pub(crate) fn of(name: &Filed) -> Self {
         let part = |n: usize| u32::from_be_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
-        let hash = part(8);
-        Self { place: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
+        let (hash, mut bits) = (part(8), [0; WORDS]);
+        for (word, salt) in SALT.iter().enumerate() {
+            bits[word] = (word as u32 * 32 + (hash.wrapping_mul(*salt) >> 27)) as u8;
+        }
+        Self { place: part(0), bits }
     }
 
     /// Names in order ask for blocks in order.
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the product's upper half is below the number of blocks"
-    )]
-    fn block(&self, blocks: usize) -> usize {
+    #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
+    pub(crate) fn block(&self, blocks: usize) -> usize {
         ((u64::from(self.place) * blocks as u64) >> 32) as usize
+    }
+
+    fn part(&self, level: u32) -> i64 {
+        (i64::from(self.place) << level) >> 32
+    }
+
+    fn is_in(&self, block: &[u32; WORDS]) -> bool {
+        self.bits.iter().all(|bit| block[usize::from(bit / 32)] & 1 << (bit % 32) != 0)
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filter(Vec<[u32; WORDS]>);
+
 impl Filter {
     pub(crate) fn of(names: &[Filed]) -> Self {
-        let blocks = (names.len() * BITS_PER_RECORD).div_ceil(WORDS * 32).max(1);
-        let mut filter = Self(vec![Block([0; WORDS]); blocks]);
+        let mut filter = Self(vec![[0; WORDS]; size(names.len())]);
         for probe in names.iter().map(Probe::of) {
-            let block = &mut filter.0[probe.block(blocks)];
-            for (word, bit) in block.0.iter_mut().zip(probe.bits) {
-                *word |= bit;
+            let block = probe.block(filter.0.len());
+            for bit in probe.bits {
+                filter.0[block][usize::from(bit / 32)] |= 1 << (bit % 32);
             }
         }
         filter
     }
 
-    /// No branch between the words: most filters say no, at a word that nobody can guess, and many are asked.
-    pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
-        let block = &self.0[probe.block(self.0.len())];
-        block.0.iter().zip(probe.bits).fold(0, |missing, (word, bit)| missing | (bit & !word)) == 0
+    pub(crate) fn blocks(&self) -> &[[u32; WORDS]] {
+        &self.0
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|block| block.0).flat_map(u32::to_le_bytes).collect()
+    /// How often it is halved into parts: those of one level are for the same names.
+    pub(crate) fn level(&self) -> u32 {
+        (self.0.len() / PART).max(1).ilog2()
     }
 
-    /// `None` if that is no filter's length.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let blocks = bytes.chunks_exact(WORDS * 4);
-        if bytes.is_empty() || !blocks.remainder().is_empty() {
-            return None;
+    pub(crate) fn write(&self, conn: &Connection, generation: i64) -> rusqlite::Result<()> {
+        let level = self.level();
+        let sql =
+            "INSERT INTO main.ackonce_filters (level, part, generation, blocks) VALUES (?1, ?2, ?3, ?4)";
+        let mut statement = conn.prepare_cached(sql)?;
+        for (part, blocks) in (0_i64..).zip(self.0.chunks(self.0.len() >> level)) {
+            let bytes: Vec<u8> = blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
+            statement.execute(params![level, part, generation, bytes])?;
         }
-        let words = |block: &[u8]| {
-            let mut words = [0; WORDS];
-            for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
-                *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            }
-            Block(words)
-        };
-        Some(Self(blocks.map(words).collect()))
+        Ok(())
     }
+
+    pub(crate) fn read(conn: &Connection, generation: i64, level: u32) -> Result<Self> {
+        let sql =
+            "SELECT blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2 AND generation = ?3";
+        let mut statement = conn.prepare_cached(sql).map_err(reading)?;
+        let mut filter = Vec::new();
+        for part in 0..1_u32 << level {
+            let bytes: Option<Vec<u8>> = statement
+                .query_row(params![level, part, generation], |r| r.get(0))
+                .optional()
+                .map_err(reading)?;
+            filter.append(&mut blocks(&bytes.unwrap_or_default())?);
+        }
+        match size_is_possible(filter.len()) {
+            true => Ok(Self(filter)),
+            false => Err(impossible(filter.len() * WORDS * 4)),
+        }
+    }
+
+    pub(crate) fn delete(conn: &Connection, generation: i64, level: u32) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM main.ackonce_filters WHERE level = ?1 AND part = ?2 AND generation = ?3";
+        let mut statement = conn.prepare_cached(sql)?;
+        (0..1_u32 << level).try_for_each(|part| statement.execute(params![level, part, generation]).map(drop))
+    }
+}
+
+/// The generations of that level whose filters in the file say that they do not hold what is asked for.
+pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
+    let sql = "SELECT generation, blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2";
+    let mut statement = conn.prepare_cached(sql).map_err(reading)?;
+    let mut rows = statement.query(params![level, probe.part(level)]).map_err(reading)?;
+    let mut denied = HashSet::new();
+    while let Some(row) = rows.next().map_err(reading)? {
+        let (generation, bytes): (i64, Vec<u8>) =
+            row.get(0).and_then(|g| Ok((g, row.get(1)?))).map_err(reading)?;
+        let blocks = blocks(&bytes)?;
+        // The parts before it hold as many.
+        let block = probe.block(blocks.len() << level) % blocks.len();
+        if !probe.is_in(&blocks[block]) {
+            denied.insert(generation);
+        }
+    }
+    Ok(denied)
+}
+
+/// Blocks for so many records: a power of two or half as much again, whichever is nearest, so that the filters of
+/// generations that are about as large are alike.
+fn size(records: usize) -> usize {
+    let exact = (records * BITS_PER_RECORD / (WORDS * 32)).max(1);
+    let power = 1 << exact.ilog2();
+    match 4 * exact / power {
+        4 => power,
+        5 | 6 => power + power / 2,
+        _ => 2 * power,
+    }
+}
+
+fn size_is_possible(blocks: usize) -> bool {
+    blocks.is_power_of_two() || (blocks.is_multiple_of(3) && (blocks / 3).is_power_of_two())
+}
+
+fn blocks(bytes: &[u8]) -> Result<Vec<[u32; WORDS]>> {
+    let blocks = bytes.chunks_exact(WORDS * 4);
+    if bytes.is_empty() || !blocks.remainder().is_empty() {
+        return Err(impossible(bytes.len()));
+    }
+    let words = |block: &[u8]| {
+        let mut words = [0; WORDS];
+        for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
+            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        words
+    };
+    Ok(blocks.map(words).collect())
+}
+
+fn impossible(bytes: usize) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("sqlite: a filter of {bytes} bytes, which is not possible"))
+}
+
+fn reading(error: rusqlite::Error) -> Error {
+    rolled_back("reading a filter", error)
 }
 
 #[cfg(test)]
@@ -90,18 +182,35 @@ mod tests {
     use ackonce::Token;
 
     use super::*;
+    use crate::create_schema;
 
     #[test]
     fn what_is_held_is_never_denied_and_little_else_is_taken_for_it() {
-        for size in [0, 1, 100, 20_000] {
-            let names: Vec<Filed> = (0..size).map(|_| Token::random().0).collect();
+        let conn = Connection::open_in_memory().unwrap();
+        create_schema(&conn).unwrap();
+        for (generation, records) in [(1, 0), (2, 1), (3, 100), (4, 1100), (5, 20_000)] {
+            let names: Vec<Filed> = (0..records).map(|_| Token::random().0).collect();
             let filter = Filter::of(&names);
-            assert_eq!(Filter::from_bytes(&filter.to_bytes()).as_ref(), Some(&filter), "its stored form");
-            assert!(names.iter().all(|name| filter.may_hold(&Probe::of(name))), "{size}");
-            let wrong = (0..100_000).filter(|_| filter.may_hold(&Probe::of(&Token::random().0))).count();
-            assert!(wrong < 400, "{wrong} of 100000 with {size} records");
+            filter.write(&conn, generation).unwrap();
+            let level = filter.level();
+            assert_eq!(Filter::read(&conn, generation, level).unwrap(), filter, "its stored form");
+            let denied = |name: &Filed| denied(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
+            assert!(!names.iter().any(denied), "{records}");
+            let wrong = (0..10_000).filter(|_| !denied(&Token::random().0)).count();
+            assert!(wrong < 20, "{wrong} of 10000 with {records} records");
+            Filter::delete(&conn, generation, level).unwrap();
         }
-        assert_eq!(Filter::from_bytes(&[]), None);
-        assert_eq!(Filter::from_bytes(&[0; 33]), None);
+        let left: i64 = conn.query_row("SELECT count(*) FROM ackonce_filters", [], |r| r.get(0)).unwrap();
+        assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn a_size_is_near_what_the_records_need() {
+        for records in 100..100_000 {
+            let (size, bits) = (size(records), records * BITS_PER_RECORD);
+            assert!(size_is_possible(size), "{size}");
+            assert!((bits * 3 / 4..=bits * 4 / 3).contains(&(size * WORDS * 32)), "{records}: {size}");
+        }
+        assert!(!size_is_possible(0) && !size_is_possible(9));
     }
 }

@@ -11,7 +11,7 @@ use crate::columns::{Brief, Full, Seen, full};
 use crate::error::rolled_back;
 use crate::filed::Filed;
 use crate::filter::Probe;
-use crate::generations::Shape;
+use crate::generation::Shape;
 use crate::rows::Records;
 
 const FIND_CLAIM: &str = concat!("SELECT ", full!(), " FROM main.ackonce_claims WHERE key = ?1");
@@ -50,27 +50,25 @@ impl Records<'_> {
         })?;
         left.retain(|n| found[*n].is_none());
 
+        if left.is_empty() {
+            return Ok(found);
+        }
         let probes: Vec<_> = sought.iter().map(|(name, _)| Probe::of(name)).collect();
-        let mut asked = Vec::new();
-        // Most duplicates come soon.
-        for generation in self.known.borrow().generations.all.iter().rev() {
-            asked.clear();
-            asked.extend(left.iter().copied().filter(|n| generation.may_hold(&probes[*n])));
-            if asked.is_empty() {
-                continue;
-            }
+        // Most duplicates come soon, so the latest generations are first.
+        let known = self.known.borrow();
+        for (generation, mut asked) in known.generations.worth_a_look(self.conn, &left, &probes)? {
+            asked.retain(|n| found[*n].is_none());
             let (sql, home) = (generation.find(), Home::Generation(generation.id));
             match generation.shape {
-                Shape::Brief => self.ask(sql, &asked, sought, Brief::of, |n, brief| {
+                Shape::Brief => self.ask(&sql, &asked, sought, Brief::of, |n, brief| {
                     found[n] = Some(at(home, brief.decode(generation, sought[n].1, now)?));
                     Ok(())
                 }),
-                Shape::Full => self.ask(sql, &asked, sought, Full::of, |n, full| {
+                Shape::Full => self.ask(&sql, &asked, sought, Full::of, |n, full| {
                     found[n] = Some(at(home, full.decode(now)?));
                     Ok(())
                 }),
             }?;
-            left.retain(|n| found[*n].is_none());
         }
         Ok(found)
     }
@@ -94,6 +92,9 @@ impl Records<'_> {
         columns: fn(&rusqlite::Row<'_>) -> rusqlite::Result<C>,
         mut found: impl FnMut(usize, C) -> Result<()>,
     ) -> Result<()> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
         let mut statement = self.conn.prepare_cached(sql).map_err(reading)?;
         for &n in numbers {
             let row = statement.query_row([&sought[n].0], columns).optional().map_err(reading)?;

@@ -5,154 +5,53 @@
 //! Records are put together by how long they are remembered, so that none waits for a neighbour with a
 //! longer window when its generation could go.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 
-use ackonce::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use ackonce::Result;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::columns::{brief, full};
 use crate::error::{corrupt_row, rolled_back};
 use crate::filed::Filed;
-use crate::filter::{Filter, Probe};
+use crate::filter::{self, Filter, Probe};
+use crate::generation::{Generation, Shape, bound};
 use crate::schema;
+use crate::shelf::Shelves;
 
-/// A generation takes records for this part of its window, so that the first ones wait no longer for the last.
-const PART: i64 = 8;
-/// The shortest window that generations are made for, in microseconds: shorter ones share them.
-const SHORTEST: i64 = 60_000_000;
-
-/// How much the records of a generation tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Done at the first attempt, with nothing else to tell: most of them.
-    Brief,
-    /// Everything.
-    Full,
-}
-
-/// One generation, as its row in `ackonce_generations` says.
-#[derive(Debug, Clone)]
-pub(crate) struct Generation {
-    pub(crate) id: i64,
-    pub(crate) shape: Shape,
-    bound: i64,
-    pub(crate) opened: i64,
-    pub(crate) life: i64,
-    ends: i64,
-    last_fence: i64,
-    pub(crate) sealed: bool,
-    filter: Option<Arc<Filter>>,
-    find: Arc<str>,
-    insert: Arc<str>,
-}
-
-impl Generation {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let shape = if row.get::<_, i64>(1)? == 0 { Shape::Brief } else { Shape::Full };
-        let generation = Self::new(row.get(0)?, shape, row.get(2)?, row.get(3)?, row.get(4)?);
-        let sealed = row.get::<_, i64>(7)? != 0;
-        Ok(Self { ends: row.get(5)?, last_fence: row.get(6)?, sealed, ..generation })
-    }
-
-    fn new(id: i64, shape: Shape, bound: i64, opened: i64, life: i64) -> Self {
-        let table = table(id, shape);
-        let (find, insert) = match shape {
-            Shape::Brief => (
-                format!(concat!("SELECT ", brief!(), " FROM {} WHERE key = ?1"), table),
-                format!(
-                    "INSERT INTO {table} (fence, life, token, fingerprint, key) VALUES (?1, ?2, ?3, ?4, ?5)"
-                ),
-            ),
-            Shape::Full => (
-                format!(concat!("SELECT ", full!(), " FROM {} WHERE key = ?1"), table),
-                crate::rows::insert_full(&table),
-            ),
-        };
-        let ends = opened.saturating_add(bound / PART).saturating_add(bound);
-        let (find, insert) = (find.into(), insert.into());
-        Self {
-            id,
-            shape,
-            bound,
-            opened,
-            life,
-            ends,
-            last_fence: 0,
-            sealed: false,
-            filter: None,
-            find,
-            insert,
-        }
-    }
-
-    pub(crate) fn table(&self) -> String {
-        table(self.id, self.shape)
-    }
-
-    /// Its statement that reads a record.
-    pub(crate) fn find(&self) -> &str {
-        &self.find
-    }
-
-    /// Its statement that adds one.
-    pub(crate) fn insert(&self) -> &str {
-        &self.insert
-    }
-
-    /// Whether a look into its table is worth it. Without a filter it is.
-    pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_hold(probe))
-    }
-
-    /// Whether nothing in it is remembered any more. While the clock has not passed a fence (it was set back) it
-    /// stays: the next one must be larger.
-    fn is_over(&self, now: i64) -> bool {
-        self.ends <= now && self.last_fence < now
-    }
-
-    /// Whether it has taken records for long enough, or the clock was set back.
-    fn is_old(&self, now: i64) -> bool {
-        now.abs_diff(self.opened) >= self.bound.unsigned_abs() / PART.unsigned_abs()
-    }
-}
-
-fn table(id: i64, shape: Shape) -> String {
-    match shape {
-        Shape::Brief => format!("main.ackonce_brief_{id}"),
-        Shape::Full => format!("main.ackonce_full_{id}"),
-    }
-}
-
-/// The window that a generation for this one is made for: at most a quarter longer.
-fn bound(window: i64) -> i64 {
-    let window = window.max(SHORTEST);
-    let step = 1 << (window.ilog2() - 2);
-    // Nothing is left over where adding would overflow.
-    window.checked_add(step - 1).map_or(i64::MAX, |above| above / step * step)
-}
-
-/// Whether the filters are worth reading.
+/// Where filters are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filters {
     /// For a connection that is used again and again.
-    Read,
-    /// For one that is asked once: the tables answer as well.
-    Ignore,
+    InMemory,
+    /// For one that asks for a record or two.
+    InFile,
 }
 
 /// All generations there are, by age, as of a number that grows with every change to them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Generations {
     as_of: i64,
     pub(crate) all: Vec<Generation>,
+    filters: Filters,
+    shelves: Shelves,
     /// Whether the transaction that goes on has changed them.
-    pub(crate) changed: bool,
+    changed: bool,
 }
 
 impl Generations {
+    pub(crate) fn new(filters: Filters) -> Self {
+        Self { as_of: 0, all: Vec::new(), filters, shelves: Shelves::default(), changed: false }
+    }
+
+    /// The transaction was undone, and with it what it changed.
+    pub(crate) fn undone(&mut self) {
+        if self.changed {
+            *self = Self::new(self.filters);
+        }
+    }
+
     /// What the file says now. Filters that are known already are not read again: a sealed generation does not
     /// change and its number is not given twice.
-    pub(crate) fn refresh(&mut self, conn: &Connection, filters: Filters) -> Result<()> {
+    pub(crate) fn refresh(&mut self, conn: &Connection) -> Result<()> {
         let as_of: Option<i64> = conn
             .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'generations'")
             .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
@@ -162,13 +61,67 @@ impl Generations {
         if as_of == self.as_of {
             return Ok(());
         }
-        let mut all = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
-        for generation in all.iter_mut().filter(|g| g.sealed && filters == Filters::Read) {
-            let known = self.all.iter().find(|g| g.id == generation.id).and_then(|g| g.filter.clone());
-            generation.filter = Some(known.map_or_else(|| read_filter(conn, generation.id), Ok)?);
+        self.all = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
+        // Until it is done, what is listed is not to be taken for complete.
+        self.as_of = 0;
+        if self.filters == Filters::InMemory {
+            self.shelve(conn)?;
         }
-        *self = Self { as_of, all, changed: false };
+        self.as_of = as_of;
         Ok(())
+    }
+
+    /// Has the filters of what is listed in memory, and no other.
+    fn shelve(&mut self, conn: &Connection) -> Result<()> {
+        for known in self.shelves.generations() {
+            match self.all.iter_mut().find(|g| g.id == known) {
+                Some(generation) => generation.shelved = true,
+                None => self.shelves.remove(known),
+            }
+        }
+        for generation in self.all.iter_mut().filter(|g| !g.shelved) {
+            if let Some(level) = generation.level {
+                self.shelves.put(generation.id, &Filter::read(conn, generation.id, level)?);
+                generation.shelved = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The generations to look into, the latest first, each with those of the names it may hold.
+    pub(crate) fn worth_a_look(
+        &self,
+        conn: &Connection,
+        names: &[usize],
+        probes: &[Probe],
+    ) -> Result<Vec<(&Generation, Vec<usize>)>> {
+        let mut held = self.shelves.ask(names, probes);
+        let denied = match self.filters {
+            Filters::InMemory => HashSet::new(),
+            Filters::InFile => self.denied(conn, names, probes)?,
+        };
+        let mut worth = Vec::new();
+        for generation in self.all.iter().rev() {
+            let names: Vec<_> = match generation.shelved {
+                true => held.remove(&generation.id).unwrap_or_default(),
+                false => names.iter().copied().filter(|n| !denied.contains(&(generation.id, *n))).collect(),
+            };
+            if !names.is_empty() {
+                worth.push((generation, names));
+            }
+        }
+        Ok(worth)
+    }
+
+    /// The names, by their numbers, that the filters in the file say a generation does not hold.
+    fn denied(&self, conn: &Connection, names: &[usize], probes: &[Probe]) -> Result<HashSet<(i64, usize)>> {
+        let levels: BTreeSet<u32> = self.all.iter().filter_map(|g| g.level).collect();
+        let mut denied = HashSet::new();
+        for (level, name) in levels.into_iter().flat_map(|level| names.iter().map(move |n| (level, *n))) {
+            let by = filter::denied(conn, level, &probes[name])?;
+            denied.extend(by.into_iter().map(|generation| (generation, name)));
+        }
+        Ok(denied)
     }
 
     /// The one that takes a record of that shape and window now; opened if need be, for records that live as long
@@ -242,14 +195,20 @@ impl Generations {
         let mut sealed = self.all[at].clone();
         let names = survey(conn, &mut sealed).map_err(|e| rolled_back("sealing a generation", e))?;
         let filter = Filter::of(&names);
+        let level = filter.level();
         let rows = i64::try_from(names.len()).unwrap_or(i64::MAX);
         let sql = "UPDATE main.ackonce_generations SET sealed = 1, rows = ?2, ends = ?3, last_fence = ?4, \
-                   filter = ?5 WHERE id = ?1";
+                   level = ?5 WHERE id = ?1";
         conn.prepare_cached(sql)
-            .and_then(|mut s| s.execute(params![id, rows, sealed.ends, sealed.last_fence, filter.to_bytes()]))
+            .and_then(|mut s| s.execute(params![id, rows, sealed.ends, sealed.last_fence, level]))
+            .and_then(|_| filter.write(conn, id))
             .map_err(|e| rolled_back("sealing a generation", e))?;
         self.count_on(conn)?;
-        (sealed.sealed, sealed.filter) = (true, Some(Arc::new(filter)));
+        (sealed.sealed, sealed.level) = (true, Some(level));
+        if self.filters == Filters::InMemory {
+            self.shelves.put(id, &filter);
+            sealed.shelved = true;
+        }
         self.all[at] = sealed;
         Ok(())
     }
@@ -257,15 +216,19 @@ impl Generations {
     /// Drops a sealed one with its records; how many those were.
     fn drop(&mut self, conn: &Connection, id: i64) -> Result<u64> {
         let Some(at) = self.all.iter().position(|g| g.id == id) else { return Ok(0) };
-        let rows: i64 = conn
-            .prepare_cached("DELETE FROM main.ackonce_generations WHERE id = ?1 RETURNING rows")
-            .and_then(|mut s| s.query_row([id], |r| r.get(0)))
-            .and_then(|rows| {
-                conn.execute_batch(&format!("DROP TABLE {}", self.all[at].table())).map(|()| rows)
-            })
-            .map_err(|e| rolled_back("dropping a generation", e))?;
+        let gone = &self.all[at];
+        let drop = || -> rusqlite::Result<i64> {
+            let rows = conn
+                .prepare_cached("DELETE FROM main.ackonce_generations WHERE id = ?1 RETURNING rows")?
+                .query_row([id], |r| r.get(0))?;
+            conn.execute_batch(&format!("DROP TABLE {}", gone.table()))?;
+            gone.level.map_or(Ok(()), |level| Filter::delete(conn, id, level))?;
+            Ok(rows)
+        };
+        let rows = drop().map_err(|e| rolled_back("dropping a generation", e))?;
         self.count_on(conn)?;
         self.all.remove(at);
+        self.shelves.remove(id);
         Ok(rows.unsigned_abs())
     }
 
@@ -301,25 +264,22 @@ impl Generations {
     }
 }
 
+/// Makes the filters of all sealed ones anew, in a file of an earlier version.
+pub(crate) fn filter_anew(conn: &Connection) -> rusqlite::Result<()> {
+    for mut generation in list(conn)?.into_iter().filter(|g| g.sealed) {
+        let filter = Filter::of(&survey(conn, &mut generation)?);
+        filter.write(conn, generation.id)?;
+        conn.prepare_cached("UPDATE main.ackonce_generations SET level = ?2 WHERE id = ?1")?
+            .execute(params![generation.id, filter.level()])?;
+    }
+    Ok(())
+}
+
 fn list(conn: &Connection) -> rusqlite::Result<Vec<Generation>> {
-    let sql = "SELECT id, shape, bound, opened, life, ends, last_fence, sealed \
+    let sql = "SELECT id, shape, bound, opened, life, ends, last_fence, sealed, level \
                FROM main.ackonce_generations ORDER BY id";
     let mut statement = conn.prepare_cached(sql)?;
     statement.query_map([], Generation::of)?.collect()
-}
-
-fn read_filter(conn: &Connection, id: i64) -> Result<Arc<Filter>> {
-    let bytes: Vec<u8> = conn
-        .prepare_cached("SELECT filter FROM main.ackonce_generations WHERE id = ?1")
-        .and_then(|mut s| s.query_row([id], |r| r.get(0)))
-        .map_err(|e| rolled_back("reading a filter", e))?;
-    let filter = Filter::from_bytes(&bytes).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Corrupt,
-            format!("sqlite: a filter of {} bytes, which is not possible", bytes.len()),
-        )
-    })?;
-    Ok(Arc::new(filter))
 }
 
 /// The names in it; when its last record ends and what its highest fence is.
@@ -343,20 +303,4 @@ fn survey(conn: &Connection, generation: &mut Generation) -> rusqlite::Result<Ve
     }
     (generation.last_fence, generation.ends) = (last_fence, ends);
     Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bound_is_no_shorter_than_the_window_and_little_longer() {
-        let windows = (0..63).flat_map(|n| [(1_i64 << n) - 1, 1 << n, (1 << n) + 1, (1 << n) / 3 * 5]);
-        for window in windows.chain([i64::MAX]).filter(|w| *w > SHORTEST) {
-            let bound = bound(window);
-            assert!(bound >= window && bound - window <= window / 4, "{window}: {bound}");
-            assert_eq!(super::bound(bound), bound, "{window}");
-        }
-        assert_eq!(bound(-5), bound(0));
-    }
 }

@@ -133,9 +133,7 @@ impl InboxGuard {
                 "sqlite: the transaction must be begun with TransactionBehavior::Immediate",
             ));
         }
-        if !schema::check(tx)? {
-            return Err(schema::missing());
-        }
+        schema::check(tx)?;
         let request = ClaimRequest {
             key: key.clone(),
             token: Token::random(),
@@ -145,7 +143,7 @@ impl InboxGuard {
             fingerprint: options.fingerprint.map(kept),
         };
         let (now, names) = (Clock::default().now(), options.names);
-        let known = Known::nothing(Filters::Ignore);
+        let known = Known::nothing(Filters::InFile);
         let records = Records::of(tx, &known, keeping(names))?;
         let name = records.filed(key);
         let found = records.find(&name, None, now)?;

@@ -36,16 +36,14 @@ impl Session {
     /// A later one, which does not: a file that is gone must not become an empty one that knows nothing.
     pub(crate) fn reopen(config: &SqliteConfig) -> Result<Self> {
         let session = Self::connect(config, OpenFlags::empty())?;
-        match schema::check(&session.conn)? {
-            true => Ok(session),
-            false => Err(schema::missing()),
-        }
+        schema::check(&session.conn)?;
+        Ok(session)
     }
 
     /// One that only looks. It has the writer's settings, since the user's own may be what makes the file
     /// readable, and not its rights.
     pub(crate) fn read_only(config: &SqliteConfig) -> Result<Self> {
-        let session = Self { known: Known::nothing(Filters::Ignore), ..Self::reopen(config)? };
+        let session = Self { known: Known::nothing(Filters::InFile), ..Self::reopen(config)? };
         session.conn.pragma_update(None, "query_only", true).map_err(|e| rolled_back("opening", e))?;
         Ok(session)
     }
@@ -78,7 +76,7 @@ impl Session {
         journal(&conn, config, &doing)?;
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
-        Ok(Self { conn, handling, known: Known::nothing(Filters::Read) })
+        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory) })
     }
 }
 

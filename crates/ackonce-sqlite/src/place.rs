@@ -3,7 +3,7 @@
 //! In this order a record that is settled meanwhile is met once at most.
 
 use crate::clock::moment;
-use crate::generations::{Generation, Shape};
+use crate::generation::{Generation, Shape};
 
 /// After this key of this generation, or of the claims once the generations are through.
 #[derive(Debug, Clone, PartialEq, Eq)]

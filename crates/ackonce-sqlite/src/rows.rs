@@ -16,7 +16,8 @@ use crate::columns::{Brief, beginning, code};
 use crate::error::rolled_back;
 use crate::filed::{Filed, Secret};
 use crate::find::Home;
-use crate::generations::{Filters, Generation, Generations, Shape};
+use crate::generation::{Generation, Shape};
+use crate::generations::{Filters, Generations};
 
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 
@@ -52,19 +53,16 @@ pub(crate) struct Keeping {
 pub(crate) struct Known {
     secret: Option<Secret>,
     pub(crate) generations: Generations,
-    filters: Filters,
 }
 
 impl Known {
     pub(crate) fn nothing(filters: Filters) -> RefCell<Self> {
-        RefCell::new(Self { secret: None, generations: Generations::default(), filters })
+        RefCell::new(Self { secret: None, generations: Generations::new(filters) })
     }
 
     /// The transaction was undone, and with it what it changed.
     pub(crate) fn undone(&mut self) {
-        if self.generations.changed {
-            self.generations = Generations::default();
-        }
+        self.generations.undone();
     }
 }
 
@@ -84,8 +82,7 @@ impl<'c> Records<'c> {
             Some(secret) => secret.clone(),
             None => now_known.secret.insert(Secret::read(conn)?).clone(),
         };
-        let filters = now_known.filters;
-        now_known.generations.refresh(conn, filters)?;
+        now_known.generations.refresh(conn)?;
         drop(now_known);
         Ok(Self { conn, known, secret, keeping })
     }
@@ -144,7 +141,7 @@ impl<'c> Records<'c> {
             Shape::Full => self.write_full(into.insert(), name, key, row)?,
         }
         // Every so-manieth name, by chance, counts for all of them: no count to be kept beside the rows.
-        let every = (keeping.generation / 128).next_power_of_two().min(1024);
+        let every = (keeping.generation / 512).next_power_of_two().min(256);
         if u32::from(u16::from_be_bytes([name[14], name[15]])) % every == 0 {
             let most = i64::from(keeping.generation);
             self.generations(|conn, all| all.grown(conn, into.id, i64::from(every), most))?;

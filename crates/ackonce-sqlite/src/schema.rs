@@ -5,9 +5,10 @@ use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::error::rolled_back;
+use crate::generations::filter_anew;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What a sweep needs comes first, what may be long comes last: it then reads no overflow page.
 macro_rules! full_columns {
@@ -32,6 +33,29 @@ macro_rules! full_columns {
 "
     };
 }
+
+macro_rules! filters {
+    () => {
+        "CREATE TABLE main.ackonce_filters (       -- of sealed generations, in 2^level parts each
+    level      INTEGER NOT NULL,
+    part       INTEGER NOT NULL,           -- the first bits of the names it is for, as many as the level says
+    generation INTEGER NOT NULL,
+    blocks     BLOB NOT NULL,
+    PRIMARY KEY (level, part, generation)
+) STRICT, WITHOUT ROWID;"
+    };
+}
+
+/// From version 2, which kept each filter whole, beside its generation.
+const FROM_2: &str = concat!(
+    filters!(),
+    "
+ALTER TABLE main.ackonce_generations DROP COLUMN filter;
+ALTER TABLE main.ackonce_generations ADD COLUMN level INTEGER;
+UPDATE main.ackonce_meta SET value = 3 WHERE name = 'schema';
+UPDATE main.ackonce_meta SET value = value + 1 WHERE name = 'generations';
+"
+);
 
 /// Of a generation of full records; its name stands before it.
 pub(crate) const FULL: &str = full_columns!();
@@ -64,8 +88,11 @@ CREATE TABLE main.ackonce_claims ",
     last_fence INTEGER NOT NULL,           -- no record has a higher one; 0 until it is sealed
     rows       INTEGER NOT NULL,           -- about, until it is sealed
     sealed     INTEGER NOT NULL,           -- 1: takes no further record
-    filter     BLOB                        -- of a sealed one
+    level      INTEGER                     -- of a sealed one: where its filter is
 ) STRICT;
+",
+    filters!(),
+    "
 CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
@@ -76,47 +103,72 @@ CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; no
     reason    TEXT NOT NULL,
     before    TEXT NOT NULL                -- the record's state until then
 ) STRICT;
-INSERT INTO main.ackonce_meta VALUES ('schema', 2), ('secret', randomblob(64)), ('generations', 0);
+INSERT INTO main.ackonce_meta VALUES ('schema', 3), ('secret', randomblob(64)), ('generations', 0);
 "
 );
 
-/// Creates the store's tables in the main database of this connection unless they are there, in one
-/// transaction; a crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does
-/// so by itself.
+/// Creates the store's tables in the main database of this connection unless they are there, and brings those of the
+/// earlier version up to date, in one transaction; a crash leaves all of it or nothing.
+/// [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
+///
+/// Bringing up to date reads each record once, some seconds for 10 million. A process of the earlier version that
+/// still has the file open answers errors from then on, at the latest when it next seals a generation.
 ///
 /// # Errors
 /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
-/// [`Config`](ErrorKind::Config) if it was one from before the first release, [`Corrupt`](ErrorKind::Corrupt) if they are not as any version made them, and what SQLite answers to a
-/// write.
+/// [`Config`](ErrorKind::Config) if it was one that is not read any more, [`Corrupt`](ErrorKind::Corrupt) if they are
+/// not as any version made them, and what SQLite answers to a write.
 pub fn create_schema(conn: &Connection) -> Result<()> {
-    if check(conn)? {
+    if find(conn)? == Found::Ready {
         return Ok(());
     }
     // IMMEDIATE, and look again: another process may be creating them now.
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
         .map_err(|e| rolled_back("locking the file to create the tables", e))?;
-    if check(&tx)? {
-        return Ok(());
-    }
-    tx.execute_batch(CREATE).map_err(|e| rolled_back("creating the tables", e))?;
+    let made = match find(&tx)? {
+        Found::Ready => return Ok(()),
+        Found::Nothing => tx.execute_batch(CREATE),
+        Found::Version2 => tx.execute_batch(FROM_2).and_then(|()| filter_anew(&tx)),
+    };
+    made.map_err(|e| rolled_back("creating the tables", e))?;
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
 }
 
-/// Whether the tables are there, of a version this code knows.
-pub(crate) fn check(conn: &Connection) -> Result<bool> {
+/// Fails unless the tables are there, of the version that this code writes.
+pub(crate) fn check(conn: &Connection) -> Result<()> {
+    let message = match find(conn)? {
+        Found::Ready => return Ok(()),
+        Found::Nothing => "sqlite: the store's tables are missing; open a SqliteStore or call create_schema",
+        Found::Version2 => {
+            "sqlite: the store's tables are of an earlier version; open a SqliteStore or call create_schema"
+        }
+    };
+    Err(Error::new(ErrorKind::Config, message))
+}
+
+/// What is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Version2,
+    Ready,
+}
+
+fn find(conn: &Connection) -> Result<Found> {
     let exists = conn
         .prepare_cached("SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'ackonce_meta'")
         .and_then(|mut s| s.exists([]))
         .map_err(|e| rolled_back("reading the file", e))?;
     if !exists {
-        return Ok(false);
+        return Ok(Found::Nothing);
     }
     let version: Option<i64> = conn
         .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'schema'")
         .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
         .map_err(|e| rolled_back("reading the schema version", e))?;
     match version {
-        Some(VERSION) => Ok(true),
+        Some(VERSION) => Ok(Found::Ready),
+        Some(2) => Ok(Found::Version2),
         Some(newer) if newer > VERSION => Err(Error::new(
             ErrorKind::NewerSchema,
             format!(
@@ -134,11 +186,4 @@ pub(crate) fn check(conn: &Connection) -> Result<bool> {
             format!("sqlite: the table ackonce_meta names schema {other:?}, which no version wrote"),
         )),
     }
-}
-
-pub(crate) fn missing() -> Error {
-    Error::new(
-        ErrorKind::Config,
-        "sqlite: the store's tables are missing; open a SqliteStore or call create_schema",
-    )
 }

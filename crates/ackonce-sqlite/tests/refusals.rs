@@ -16,7 +16,7 @@ use common::{acquire, place, request};
 async fn records_of_a_newer_version() {
     let place = place();
     drop(place.store());
-    place.connection().execute("UPDATE ackonce_meta SET value = 3 WHERE name = 'schema'", []).unwrap();
+    place.connection().execute("UPDATE ackonce_meta SET value = 4 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::NewerSchema, Repeat::Never));
     assert!(error.to_string().contains("upgrade ackonce-sqlite"), "{error}");

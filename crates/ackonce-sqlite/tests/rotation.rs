@@ -38,6 +38,9 @@ fn with_points(conn: &Connection) -> rusqlite::Result<()> {
              BEGIN SELECT crash_point('sealed'); END;
          CREATE TEMP TRIGGER dropped AFTER DELETE ON main.ackonce_generations
              BEGIN SELECT crash_point('dropped'); END;
+         CREATE TEMP TRIGGER filtered AFTER INSERT ON main.ackonce_filters BEGIN SELECT crash_point('filtered'); END;
+         CREATE TEMP TRIGGER unfiltered AFTER DELETE ON main.ackonce_filters
+             BEGIN SELECT crash_point('unfiltered'); END;
          CREATE TEMP TRIGGER counted AFTER UPDATE ON main.ackonce_meta BEGIN SELECT crash_point('counted'); END",
     )
 }
@@ -135,6 +138,12 @@ async fn whole(place: &Place) {
     let tables = place.generations();
     let known: i64 = conn.query_row("SELECT count(*) FROM ackonce_generations", [], |r| r.get(0)).unwrap();
     assert_eq!(known, i64::try_from(tables.len()).unwrap(), "a row for each table, and no other");
+    let filters = "SELECT count(*) = 0 FROM (SELECT generation FROM ackonce_filters EXCEPT SELECT id FROM \
+                   ackonce_generations WHERE sealed) UNION ALL SELECT count(*) = 0 FROM (SELECT id FROM \
+                   ackonce_generations WHERE sealed EXCEPT SELECT generation FROM ackonce_filters)";
+    let mut statement = conn.prepare(filters).unwrap();
+    let alike: Vec<bool> = statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(alike, [true, true], "a filter for each sealed one, and no other");
     let mut everywhere = vec!["SELECT key FROM ackonce_claims".to_owned()];
     for table in &tables {
         everywhere.push(format!("SELECT key FROM {table}"));
@@ -157,7 +166,7 @@ async fn killed_between_the_statements_of_a_rotation() {
     if let Some(file) = std::env::var_os(FILE) {
         return work(file.as_ref()).await;
     }
-    let points = ["opened", "sealed", "dropped", "counted", "committed"];
+    let points = ["opened", "sealed", "filtered", "dropped", "unfiltered", "counted", "committed"];
     let faults = Faults {
         crash_points: points.iter().map(|&p| p.to_owned()).collect(),
         nth: 1..=6,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle,
-    Settled, Settlement, Token,
+    CancellationToken, ClaimRequest, Claimed, Context, Deduplicator, DeduplicatorExt, Item, Key, Lease,
+    Scope, Settle, Settled, Settlement, Token,
 };
 use ackonce_sqlite::{SqliteConfig, SqliteStore, Sweep};
 use sha2::{Digest, Sha256};
@@ -112,6 +112,22 @@ pub async fn acquire(store: &SqliteStore, request: ClaimRequest) -> Lease {
         Claimed::Acquired(lease) => lease,
         other => panic!("not acquired: {other:?}"),
     }
+}
+
+/// Claims and completes those.
+pub async fn fill(store: &SqliteStore, ids: std::ops::Range<u32>, window: Duration) {
+    let requests: Vec<_> = ids.map(request).collect();
+    let settlements: Vec<_> = store
+        .claim(&requests)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|answer| match answer {
+            Claimed::Acquired(lease) => Settlement::new(&lease, Settle::Complete { window, outcome: None }),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    store.settle(&settlements).await.unwrap();
 }
 
 pub async fn complete(store: &SqliteStore, lease: &Lease, window: Duration) {

@@ -1,0 +1,139 @@
+//! One generation of settled records: what is known of it, and its statements.
+
+use std::sync::Arc;
+
+use rusqlite::Row;
+
+use crate::columns::{brief, full};
+use crate::rows::insert_full;
+
+/// A generation takes records for this part of its window, so that the first ones wait no longer for the last.
+const PART: i64 = 8;
+/// The shortest window that generations are made for, in microseconds: shorter ones share them.
+const SHORTEST: i64 = 60_000_000;
+
+/// How much the records of a generation tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Done at the first attempt, with nothing else to tell: most of them.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+/// One generation, as its row in `ackonce_generations` says.
+#[derive(Debug, Clone)]
+pub(crate) struct Generation {
+    pub(crate) id: i64,
+    pub(crate) shape: Shape,
+    pub(crate) bound: i64,
+    pub(crate) opened: i64,
+    pub(crate) life: i64,
+    pub(crate) ends: i64,
+    pub(crate) last_fence: i64,
+    pub(crate) sealed: bool,
+    /// Of its filter in the file; a sealed one has it.
+    pub(crate) level: Option<u32>,
+    /// Whether its filter is in memory.
+    pub(crate) shelved: bool,
+    insert: Arc<str>,
+}
+
+impl Generation {
+    pub(crate) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let shape = if row.get::<_, i64>(1)? == 0 { Shape::Brief } else { Shape::Full };
+        let sealed = row.get::<_, i64>(7)? != 0;
+        let insert = if sealed { Arc::default() } else { insert(row.get(0)?, shape) };
+        Ok(Self {
+            id: row.get(0)?,
+            shape,
+            bound: row.get(2)?,
+            opened: row.get(3)?,
+            life: row.get(4)?,
+            ends: row.get(5)?,
+            last_fence: row.get(6)?,
+            sealed,
+            level: row.get(8)?,
+            shelved: false,
+            insert,
+        })
+    }
+
+    pub(crate) fn new(id: i64, shape: Shape, bound: i64, opened: i64, life: i64) -> Self {
+        let ends = opened.saturating_add(bound / PART).saturating_add(bound);
+        let (last_fence, sealed, level, shelved) = (0, false, None, false);
+        let insert = insert(id, shape);
+        Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, shelved, insert }
+    }
+
+    pub(crate) fn table(&self) -> String {
+        table(self.id, self.shape)
+    }
+
+    /// Its statement that reads a record.
+    pub(crate) fn find(&self) -> String {
+        let columns = match self.shape {
+            Shape::Brief => brief!(),
+            Shape::Full => full!(),
+        };
+        format!("SELECT {columns} FROM {} WHERE key = ?1", self.table())
+    }
+
+    /// Its statement that adds one; it is open.
+    pub(crate) fn insert(&self) -> &str {
+        &self.insert
+    }
+
+    /// Whether nothing in it is remembered any more. While the clock has not passed a fence (it was set back) it
+    /// stays: the next one must be larger.
+    pub(crate) fn is_over(&self, now: i64) -> bool {
+        self.ends <= now && self.last_fence < now
+    }
+
+    /// Whether it has taken records for long enough, or the clock was set back.
+    pub(crate) fn is_old(&self, now: i64) -> bool {
+        now.abs_diff(self.opened) >= self.bound.unsigned_abs() / PART.unsigned_abs()
+    }
+}
+
+fn table(id: i64, shape: Shape) -> String {
+    match shape {
+        Shape::Brief => format!("main.ackonce_brief_{id}"),
+        Shape::Full => format!("main.ackonce_full_{id}"),
+    }
+}
+
+fn insert(id: i64, shape: Shape) -> Arc<str> {
+    let table = table(id, shape);
+    match shape {
+        Shape::Brief => {
+            format!("INSERT INTO {table} (fence, life, token, fingerprint, key) VALUES (?1, ?2, ?3, ?4, ?5)")
+        }
+        Shape::Full => insert_full(&table),
+    }
+    .into()
+}
+
+/// The window that a generation for this one is made for: at most a quarter longer.
+pub(crate) fn bound(window: i64) -> i64 {
+    let window = window.max(SHORTEST);
+    let step = 1 << (window.ilog2() - 2);
+    // Nothing is left over where adding would overflow.
+    window.checked_add(step - 1).map_or(i64::MAX, |above| above / step * step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_no_shorter_than_the_window_and_little_longer() {
+        let windows = (0..63).flat_map(|n| [(1_i64 << n) - 1, 1 << n, (1 << n) + 1, (1 << n) / 3 * 5]);
+        for window in windows.chain([i64::MAX]).filter(|w| *w > SHORTEST) {
+            let bound = bound(window);
+            assert!(bound >= window && bound - window <= window / 4, "{window}: {bound}");
+            assert_eq!(super::bound(bound), bound, "{window}");
+        }
+        assert_eq!(bound(-5), bound(0));
+    }
+}
