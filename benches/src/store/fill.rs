@@ -54,8 +54,7 @@ impl Bench<'_> {
         count: u64,
         window: Duration,
     ) -> anyhow::Result<Duration> {
-        // A server tidies once a minute or so: at some thousand messages a second, after that many.
-        let part = (count / 16).max(60_000);
+        let part = subject.between_tidying(count);
         let (mut done, mut time) = (0, Duration::ZERO);
         while done < count {
             let end = count.min(done + part);

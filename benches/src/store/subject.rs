@@ -25,7 +25,13 @@ pub(super) trait Subject {
         4
     }
 
-    /// What a server does by itself in quiet moments, after so many messages.
+    /// How many messages a server takes between two of its quiet moments while `count` are loaded: once a minute or so,
+    /// at some thousand messages a second.
+    fn between_tidying(&self, count: u64) -> u64 {
+        (count / 16).max(60_000)
+    }
+
+    /// What a server does by itself in such a moment.
     fn tidy(&mut self, _name: &str) -> anyhow::Result<()> {
         Ok(())
     }
