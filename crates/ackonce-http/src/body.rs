@@ -66,21 +66,25 @@ pub enum BodyError {
 /// # Errors
 /// [`BodyError`], with a [`problem`](BodyError::problem) to answer. A client that hangs up is
 /// [`Broken`](BodyError::Broken), or the future is dropped with its connection; nothing was claimed yet.
-pub async fn collect<B>(body: B, limits: Limits) -> Result<Bytes, BodyError>
+pub fn collect<B>(body: B, limits: Limits) -> impl Future<Output = Result<Bytes, BodyError>>
 where
     B: Body<Data: Buf, Error: Into<BoxError>>,
 {
-    if body.size_hint().lower() > u64::try_from(limits.max_len).unwrap_or(u64::MAX) {
-        return Err(BodyError::TooLarge { max: limits.max_len });
-    }
-    tokio::select! {
-        biased;
-        whole = whole(Limited::new(body, limits.max_len)) => whole.map_err(|error| match error.is::<LengthLimitError>() {
-            true => BodyError::TooLarge { max: limits.max_len },
-            false => BodyError::Broken(error),
-        }),
-        // A timer is made for what has to be waited for.
-        () = async { Box::pin(tokio::time::sleep(limits.timeout)).await } => Err(BodyError::TimedOut { after: limits.timeout }),
+    let too_large = body.size_hint().lower() > u64::try_from(limits.max_len).unwrap_or(u64::MAX);
+    let whole = whole(Limited::new(body, limits.max_len));
+    async move {
+        if too_large {
+            return Err(BodyError::TooLarge { max: limits.max_len });
+        }
+        tokio::select! {
+            biased;
+            whole = whole => whole.map_err(|error| match error.is::<LengthLimitError>() {
+                true => BodyError::TooLarge { max: limits.max_len },
+                false => BodyError::Broken(error),
+            }),
+            // A timer is made for what has to be waited for.
+            () = async { Box::pin(tokio::time::sleep(limits.timeout)).await } => Err(BodyError::TimedOut { after: limits.timeout }),
+        }
     }
 }
 

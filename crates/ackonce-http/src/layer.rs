@@ -113,7 +113,7 @@ impl IdempotencyLayer {
         path: &str,
         key: &[u8],
     ) -> std::result::Result<Key, ackonce::KeyError> {
-        let bucket = principal.map_or(Bucket::Single, |principal| Bucket::Of(digest(principal)));
+        let bucket = principal.map_or(Bucket::Single, Bucket::named);
         self.shared.key(&bucket, method, path, key)
     }
 }

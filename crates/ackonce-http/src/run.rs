@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::{Answer, BoxError, Class, Context, Delivery, Effect, Failure, Handler, Item};
+use ackonce::{Answer, BoxError, Class, Context, Delivery, Effect, Failure, Fingerprint, Handler, Item};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -28,7 +28,7 @@ pub(crate) struct Exchange(pub(crate) Arc<dyn Run>);
 
 /// Runs the inner service; the runner does not know its types.
 pub(crate) trait Run: Send + Sync + 'static {
-    fn run(&self, cx: Context) -> BoxFuture<'_, Answer>;
+    fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer>;
 }
 
 impl Delivery for Exchange {
@@ -52,8 +52,13 @@ impl Handler<Arc<dyn Run>> for Calls {
         join_all(items.into_iter().map(|item| self.handle_one(item))).await
     }
 
-    async fn handle_one(&self, item: Item<Arc<dyn Run>>) -> Answer {
-        item.message.run(item.cx).await
+    // What `async_trait` makes of it would box the box.
+    fn handle_one<'a, 'b>(&'a self, item: Item<Arc<dyn Run>>) -> BoxFuture<'b, Answer>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        item.message.run(item.cx)
     }
 }
 
@@ -93,6 +98,21 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
         Self { shared, start: Mutex::new(Some(start)), ended: Mutex::new(None) }
     }
 
+    /// Gives the request its body, which has arrived; the fingerprint of both.
+    pub(crate) fn complete(&self, body: Bytes) -> Fingerprint
+    where
+        Q: From<Bytes>,
+    {
+        let mut start = lock(&self.start);
+        let request = start.as_mut().map(|start| &mut start.request);
+        let query = request.as_ref().and_then(|request| request.uri().query()).unwrap_or_default();
+        let fingerprint = self.shared.options.payload.fingerprint(query, &body);
+        if let Some(request) = request {
+            *request.body_mut() = body.into();
+        }
+        fingerprint
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -117,7 +137,7 @@ where
     Q: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    fn run(&self, cx: Context) -> BoxFuture<'_, Answer> {
+    fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer> {
         let Some(Start { mut service, mut request, key }) = lock(&self.start).take() else {
             return ready(Err(Failure::infrastructure("this arrival of the request has run"))).boxed();
         };
@@ -125,7 +145,7 @@ where
         request.extensions_mut().insert(operation.clone());
         // Called and boxed here, so that the run need not hold the request as well as what the service makes of it.
         let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
-        self.watch(operation, answering).boxed()
+        Box::pin(async move { self.watch(&operation, answering).await })
     }
 }
 
@@ -139,7 +159,7 @@ where
     /// Runs what the service has begun, unless it is cut short.
     async fn watch(
         &self,
-        operation: Operation,
+        operation: &Operation,
         answering: Result<impl Future<Output = Result<Response<B>, E>> + Send, Panic>,
     ) -> Answer {
         let (ended, answer) = tokio::select! {
@@ -152,7 +172,7 @@ where
                 }
             },
             // Most runs are over before it comes to waiting for this.
-            why = async { Box::pin(self.cut_short(&operation)).await } => {
+            why = async { Box::pin(self.cut_short(operation)).await } => {
                 (Ended::Cancelled, Err(Failure::Cancelled(why.into())))
             }
         };

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use ackonce::{BoxError, Job, Key, Receipt, State, Why};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
@@ -73,19 +74,25 @@ where
             Ok(filed) => filed,
             Err(problem) => return ResponseFuture::refused(echo(self.shared.refuse(problem), key.sent())),
         };
+        if let Err(error) = body::check_length(&head.headers, self.shared.options.body) {
+            return ResponseFuture::refused(echo(self.shared.refuse(error.problem()), key.sent()));
+        }
         // The one that was found ready goes; its clone stays and is asked anew.
         let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
-        let start = Start { service: ready, request: Request::from_parts(head, body), key };
-        ResponseFuture::guarded(guard(self.shared.clone(), filed, start))
+        let service = std::mem::replace(&mut self.inner, clone);
+        let sent = key.sent().clone();
+        let request = Request::from_parts(head, Bytes::new().into());
+        let call = Arc::new(Call::new(self.shared.clone(), Start { service, request, key }));
+        ResponseFuture::guarded(guard(call, filed, body, sent))
     }
 }
 
-/// Not an `async fn`, which would hold its arguments twice.
+/// What is done once there is a request to guard. Not an `async fn`, which would hold its arguments twice.
 fn guard<S, Q, B>(
-    shared: Arc<Shared>,
+    call: Arc<Call<S, Q, B, S::Error>>,
     filed: Key,
-    start: Start<S, Q>,
+    body: Q,
+    sent: HeaderValue,
 ) -> impl Future<Output = Result<Response<ResponseBody<B>>, S::Error>> + Send
 where
     S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
@@ -93,27 +100,16 @@ where
     Q: Body<Data: Send, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let Start { service, request, key } = start;
-    let (head, body) = request.into_parts();
-    async move {
-        // Until here and while the body is read, a client that hangs up leaves no trace.
-        let limits = shared.options.body;
-        let body = match body::check_length(&head.headers, limits) {
-            Ok(()) => body::collect(body, limits).await,
-            Err(error) => Err(error),
+    // While the body is read, a client that hangs up leaves no trace.
+    body::collect(body, call.shared().options.body).then(move |body| async move {
+        let fingerprint = match body {
+            Ok(body) => call.complete(body),
+            Err(error) => return Ok(echo(call.shared().refuse(error.problem()), &sent)),
         };
-        let body = match body {
-            Ok(body) => body,
-            Err(error) => return Ok(echo(shared.refuse(error.problem()), key.sent())),
-        };
-        let sent = key.sent().clone();
-        let fingerprint = shared.options.payload.fingerprint(head.uri.query().unwrap_or_default(), &body);
-        let start = Start { service, request: Request::from_parts(head, body.into()), key };
-        let call = Arc::new(Call::new(shared, start));
         let job = Job::new(filed, Exchange(call.clone())).with_fingerprint(fingerprint);
         let settled = call.shared().edge.process(job).await;
         call.shared().answer(call.take(), settled).map(|response| echo(response, &sent))
-    }
+    })
 }
 
 impl Shared {

@@ -2,6 +2,7 @@
 //!
 //! While the trips that may be in flight are under way, calls pile up; the next trip takes them all. At a
 //! trickle a call waits for nobody, under load batches grow by themselves. There is no timer to tune.
+#![allow(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -73,13 +74,19 @@ impl Coalesce {
 
 /// What the trait's functions do, for those who hold the type itself: a future less on the heap.
 impl Coalesce {
-    pub(crate) async fn claim_unboxed(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+    pub(crate) fn claim_unboxed<'a>(
+        &'a self,
+        requests: &'a [ClaimRequest],
+    ) -> impl Future<Output = Result<Vec<Claimed>>> + Send {
         // Not through `Arc`, which is a store as well.
-        self.claims.go(requests, || self.store.as_ref().claim(requests)).await
+        self.claims.go(requests, || self.store.as_ref().claim(requests))
     }
 
-    pub(crate) async fn settle_unboxed(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.settles.go(settlements, || self.store.as_ref().settle(settlements)).await
+    pub(crate) fn settle_unboxed<'a>(
+        &'a self,
+        settlements: &'a [Settlement],
+    ) -> impl Future<Output = Result<Vec<Settled>>> + Send {
+        self.settles.go(settlements, || self.store.as_ref().settle(settlements))
     }
 }
 
@@ -117,27 +124,33 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     }
 
     /// `trip` carries `requests` alone; it is made if there is nothing to share one with.
-    async fn go<F>(&self, requests: &[Q], trip: impl FnOnce() -> F) -> Result<Vec<A>>
+    fn go<F>(
+        &self,
+        requests: &[Q],
+        trip: impl FnOnce() -> F + Send,
+    ) -> impl Future<Output = Result<Vec<A>>> + Send
     where
-        F: Future<Output = Result<Vec<A>>>,
+        F: Future<Output = Result<Vec<A>>> + Send,
     {
-        let mut _permit = None;
-        if self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP {
-            _permit = self.idle();
-            if _permit.is_none() {
-                return Box::pin(self.call(requests.to_vec())).await;
+        async move {
+            let mut _permit = None;
+            if self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP {
+                _permit = self.idle();
+                if _permit.is_none() {
+                    return Box::pin(self.call(requests.to_vec())).await;
+                }
             }
+            let mut trip = pin!(trip());
+            let answers = poll_fn(|cx| {
+                let answers = trip.as_mut().poll(cx);
+                if answers.is_pending() {
+                    self.waits.store(true, Ordering::Relaxed);
+                }
+                answers
+            })
+            .await;
+            checked(answers, requests.len())
         }
-        let mut trip = pin!(trip());
-        let answers = poll_fn(|cx| {
-            let answers = trip.as_mut().poll(cx);
-            if answers.is_pending() {
-                self.waits.store(true, Ordering::Relaxed);
-            }
-            answers
-        })
-        .await;
-        checked(answers, requests.len())
     }
 
     /// Leave to make a trip of one's own: while no other is under way there is nothing to share one with, and a

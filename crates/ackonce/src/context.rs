@@ -7,13 +7,14 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::switch::Switch;
 use crate::{Key, Lease, Previous};
 
 /// What a handler is told about the run it is in. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Context {
     lease: Arc<Lease>,
-    cancelled: CancellationToken,
+    cancelled: Arc<Switch>,
     window: Option<Duration>,
 }
 
@@ -21,7 +22,11 @@ impl Context {
     /// The context of one run. The runner makes them; a test of a handler may too.
     #[must_use]
     pub fn new(lease: impl Into<Arc<Lease>>, cancelled: CancellationToken) -> Self {
-        Self { lease: lease.into(), cancelled, window: None }
+        Self::of(lease.into(), Arc::new(cancelled.into()))
+    }
+
+    pub(crate) fn of(lease: Arc<Lease>, cancelled: Arc<Switch>) -> Self {
+        Self { lease, cancelled, window: None }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).
@@ -93,13 +98,13 @@ impl Context {
     /// consumer gives up waiting at shutdown. Unless the lease is renewed after all, the handler is dropped
     /// soon after; what it has sent is not undone.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        self.cancelled.on().await;
     }
 
     /// Whether [`cancelled`](Self::cancelled) is ready; for handlers that cannot wait on it.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.cancelled.is_on()
     }
 }
 

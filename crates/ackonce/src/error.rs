@@ -12,8 +12,12 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// A store could not answer. That is never a duplicate: do not acknowledge, back off, repeat.
 ///
 /// Cloning is cheap; a batch hands the same error to everyone in it.
-#[derive(Debug, Clone)]
-pub struct Error {
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+/// Behind a pointer: what may fail is moved about at every step, and hardly ever fails.
+#[derive(Clone)]
+struct Inner {
     kind: ErrorKind,
     repeat: Repeat,
     message: String,
@@ -66,40 +70,52 @@ impl Error {
             K::Unavailable | K::Timeout => Repeat::Unknown,
             K::Corrupt | K::NewerSchema | K::Config | K::Invalid | K::Protocol => Repeat::Never,
         };
-        Self { kind, repeat, message: message.into(), source: None }
+        Self(Arc::new(Inner { kind, repeat, message: message.into(), source: None }))
     }
 
     /// The same error with another answer to [`repeat`](Self::repeat).
     #[must_use]
     pub fn with_repeat(mut self, repeat: Repeat) -> Self {
-        self.repeat = repeat;
+        Arc::make_mut(&mut self.0).repeat = repeat;
         self
     }
 
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(Arc::from(source.into()));
+        Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
         self
     }
 
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// Whether the same request may be sent again.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
-        self.repeat
+        self.0.repeat
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, repeat, message, source } = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("repeat", repeat)
+            .field("message", message)
+            .field("source", source)
+            .finish()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.source {
+        f.write_str(&self.0.message)?;
+        match &self.0.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -108,6 +124,6 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|s| s.as_ref() as &(dyn StdError + 'static))
+        self.0.source.as_ref().map(|s| s.as_ref() as &(dyn StdError + 'static))
     }
 }

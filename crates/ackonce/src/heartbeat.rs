@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
+use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
 /// Those of one group, most often one.
@@ -42,7 +42,7 @@ struct Group {
     leases: Leases,
     /// When the request that last renewed it was sent.
     renewed: Instant,
-    cancelled: CancellationToken,
+    cancelled: Arc<Switch>,
     /// Nobody may believe in the leases any more; cancelled as well, then.
     lost: bool,
 }
@@ -50,7 +50,7 @@ struct Group {
 impl Group {
     fn lose(&mut self) {
         self.lost = true;
-        self.cancelled.cancel();
+        self.cancelled.turn_on();
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Hold {
     id: u64,
     shared: Arc<Shared>,
     /// Two thirds of the lease have passed unrenewed, or it is lost.
-    pub(crate) cancelled: CancellationToken,
+    pub(crate) cancelled: Arc<Switch>,
 }
 
 impl Heartbeat {
@@ -85,7 +85,7 @@ impl Heartbeat {
         if held.groups.is_empty() {
             self.shared.wake.notify_one();
         }
-        let cancelled = CancellationToken::new();
+        let cancelled = Arc::<Switch>::default();
         held.groups.insert(id, Group { leases, renewed: claimed, cancelled: cancelled.clone(), lost: false });
         Hold { id, shared: self.shared.clone(), cancelled }
     }
@@ -94,7 +94,7 @@ impl Heartbeat {
 impl Hold {
     /// Ready once the leases are lost.
     pub(crate) async fn lost(&self) {
-        self.cancelled.cancelled().await;
+        self.cancelled.on().await;
         while self.shared.lock().groups.get(&self.id).is_some_and(|group| !group.lost) {
             // Short beside the tenth of the lease that is left.
             tokio::time::sleep(self.shared.lease / 100).await;
@@ -136,7 +136,7 @@ impl Shared {
             if age >= self.lease * 9 / 10 {
                 group.lose();
             } else if age >= self.lease * 2 / 3 {
-                group.cancelled.cancel();
+                group.cancelled.turn_on();
             }
             if age >= self.lease / 3 && !group.lost {
                 due.push((*id, group.leases.clone()));
@@ -157,7 +157,7 @@ impl Shared {
             group.lose();
         }
         if answers.contains(&Settled::Lost) {
-            group.cancelled.cancel();
+            group.cancelled.turn_on();
         }
     }
 }

@@ -22,6 +22,7 @@ mod settle;
 #[cfg(feature = "signal")]
 mod signal;
 mod store;
+mod switch;
 mod ticket;
 
 pub use bury::{Burial, Graveyard, RecordOnly};

@@ -42,7 +42,7 @@ pub struct Job<D> {
     pub(crate) key: Key,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) token: Token,
-    pub(crate) condemned: Option<String>,
+    pub(crate) condemned: Option<Box<str>>,
     pub(crate) delivery: D,
 }
 
@@ -63,7 +63,7 @@ impl<D> Job<D> {
     /// The same, to be buried with this reason instead of run (a message without an ID, say).
     #[must_use]
     pub fn condemned(mut self, reason: impl Into<String>) -> Self {
-        self.condemned = Some(reason.into());
+        self.condemned = Some(reason.into().into());
         self
     }
 
@@ -86,7 +86,7 @@ impl<D> Job<D> {
     }
 
     pub(crate) fn unsettled(self, why: Why) -> Unsettled<D> {
-        Unsettled { delivery: self.delivery, why }
+        Unsettled { delivery: self.delivery, why: Box::new(why) }
     }
 
     pub(crate) fn receipt(self, how: SettledAs) -> Receipt<D> {
@@ -195,7 +195,7 @@ pub enum SettledAs {
 #[must_use = "an unsettled delivery must be left to, or handed back to, the broker"]
 pub struct Unsettled<D> {
     pub(crate) delivery: D,
-    pub(crate) why: Why,
+    why: Box<Why>,
 }
 
 /// Why a delivery was not settled.
@@ -252,7 +252,7 @@ impl<D> fmt::Debug for Unsettled<D> {
 impl<D> fmt::Display for Unsettled<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not settled, not to be acknowledged: ")?;
-        match &self.why {
+        match &*self.why {
             Why::Stopped => f.write_str("the runner was stopped"),
             Why::NotCurrent => f.write_str("the delivery was taken back"),
             Why::Busy { free_in } => write!(f, "somebody else holds the message, for {free_in:?} at most"),

@@ -4,6 +4,9 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
@@ -33,13 +36,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// Claims them in one trip; suspects are handed back first, so that none of them is charged with the
     /// crash of another.
     pub(crate) fn admit(&self, jobs: Group<Job<D>>) -> impl Future<Output = Group<Admission<D>>> + Send {
-        async move {
-            let admissions = self.claim(jobs).await;
+        self.claim(jobs).then(|admissions| {
             match admissions.iter().any(|admission| self.is_suspect(admission)) {
-                true => Box::pin(self.isolate(admissions)).await,
-                false => admissions,
+                true => Either::Left(Box::pin(self.isolate(admissions))),
+                false => Either::Right(ready(admissions)),
             }
-        }
+        })
     }
 
     async fn isolate(&self, admissions: Group<Admission<D>>) -> Group<Admission<D>> {
@@ -85,12 +87,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             let mut patience = Patience::new();
             let mut sent = patience.since;
             loop {
-                let trip = pin!(self.store.claim_unboxed(&requests));
-                let answer = tokio::select! {
-                    biased;
-                    answer = patience.within(&self.settings, trip) => answer,
-                    () = self.abort.on() => return refuse(jobs, &Why::Stopped),
-                };
+                let answer = self.attempt(&patience, pin!(self.store.claim_unboxed(&requests))).await;
+                let Some(answer) = answer else { return refuse(jobs, &Why::Stopped) };
                 match self.judge(answer, &mut patience).await {
                     Ok(answers) => {
                         return jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)).collect();
@@ -135,6 +133,23 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     pub(crate) fn release(&self, attempt: Attempt) -> Settle {
         Settle::Release { attempt, window: self.settings.window }
+    }
+
+    /// One try of a trip; `None` if all work was ended meanwhile. A store may also hang: it is given the patience that is left.
+    pub(crate) async fn attempt<T>(
+        &self,
+        patience: &Patience,
+        trip: Pin<&mut impl Future<Output = Result<T>>>,
+    ) -> Option<Result<T>> {
+        tokio::select! {
+            biased;
+            answer = trip => Some(answer),
+            () = self.abort.on() => None,
+            // No clock and no timer for a trip that is over at once.
+            () = patience.over(&self.settings) => {
+                Some(Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience")))
+            }
+        }
     }
 
     /// A store's answer, or what to do without one: again, after the back-off that this waits for, or not.
@@ -182,27 +197,13 @@ impl Patience {
         Self { failures: 0, since: Instant::now() }
     }
 
-    /// One try. A store may also hang: it is given the patience that is left, and a third of the lease at least.
-    pub(crate) async fn within<T>(
-        &self,
-        settings: &Settings,
-        trip: Pin<&mut impl Future<Output = Result<T>>>,
-    ) -> Result<T> {
-        let over = async {
-            if settings.patience == Duration::MAX {
-                std::future::pending().await
-            }
-            let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
-            Box::pin(tokio::time::sleep(left)).await;
-        };
-        tokio::select! {
-            biased;
-            answer = trip => answer,
-            // No clock and no timer for a trip that is over at once.
-            () = over => {
-                Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience"))
-            }
+    /// Ready once what is left of it is over, and a third of the lease at least.
+    async fn over(&self, settings: &Settings) {
+        if settings.patience == Duration::MAX {
+            std::future::pending().await
         }
+        let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
+        Box::pin(tokio::time::sleep(left)).await;
     }
 }
 

@@ -44,27 +44,20 @@ enum Verdict {
 
 impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// Settles a group by its handler's answers. One answer per ticket, in order.
-    pub(crate) fn conclude(&self, handled: Handled<D>) -> impl Future<Output = Group<Next<D>>> + Send {
-        let Handled { group, answers, hold } = handled;
+    pub(crate) fn conclude(
+        &self,
+        group: &mut Group<Ticket<D>>,
+        handled: Handled,
+    ) -> impl Future<Output = Group<Next<D>>> + Send {
+        let Handled { answers, hold } = handled;
+        let answers = group.iter().zip(answers);
+        let mut verdicts: Group<_> = answers.map(|(t, answer)| self.verdict(&t.lease, answer)).collect();
         async move {
             let _hold = &hold;
-            let mut verdicts = Group::with_capacity(group.len());
-            for (ticket, answer) in group.iter().zip(answers) {
-                verdicts.push(match self.verdict(&ticket.lease, answer) {
-                    // The dead-letter place first, then the record.
-                    Verdict::Bury(reason) => Box::pin(self.bury(ticket, reason)).await,
-                    verdict => verdict,
-                });
+            if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Bury(_))) {
+                Box::pin(self.bury_some(group, &mut verdicts)).await;
             }
-            let mut settlements = Group::new();
-            for (ticket, verdict) in group.iter().zip(&mut verdicts) {
-                let action = match verdict {
-                    Verdict::Settle(action) => action.take(),
-                    Verdict::Release(attempt, _) => Some(self.release(*attempt)),
-                    _ => None,
-                };
-                settlements.extend(action.map(|action| Settlement::new(&ticket.lease, action)));
-            }
+            let settlements = self.settlements(group, &mut verdicts);
             let settled = match settlements.is_empty() {
                 true => Group::new(),
                 false => self.settle(&settlements).await,
@@ -86,8 +79,32 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 // Not buried yet, so that it is asked for again.
                 Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
             };
-            group.into_iter().zip(verdicts).map(next).collect()
+            std::mem::take(group).into_iter().zip(verdicts).map(next).collect()
         }
+    }
+
+    /// The dead-letter place first, then the record.
+    async fn bury_some(&self, group: &[Ticket<D>], verdicts: &mut [Verdict]) {
+        for (ticket, verdict) in group.iter().zip(verdicts) {
+            if let Verdict::Bury(reason) = verdict {
+                let reason = std::mem::take(reason);
+                *verdict = self.bury(ticket, reason).await;
+            }
+        }
+    }
+
+    /// What the verdicts ask of the store.
+    fn settlements(&self, group: &[Ticket<D>], verdicts: &mut [Verdict]) -> Group<Settlement> {
+        let mut settlements = Group::new();
+        for (ticket, verdict) in group.iter().zip(verdicts) {
+            let action = match verdict {
+                Verdict::Settle(action) => action.take(),
+                Verdict::Release(attempt, _) => Some(self.release(*attempt)),
+                _ => None,
+            };
+            settlements.extend(action.map(|action| Settlement::new(&ticket.lease, action)));
+        }
+        settlements
     }
 
     fn verdict(&self, lease: &Lease, answer: Answer) -> Verdict {
@@ -151,23 +168,23 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// Settles in one trip, repeated until the store has answered. An error is final.
-    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Group<Result<Settled, Why>> {
-        let all = |why: Why| settlements.iter().map(|_| Err(why.clone())).collect();
+    pub(crate) fn settle(
+        &self,
+        settlements: &[Settlement],
+    ) -> impl Future<Output = Group<Result<Settled, Why>>> + Send {
         let mut patience = Patience::new();
-        loop {
-            if self.abort.is_on() {
-                return all(Why::Stopped);
-            }
-            let trip = pin!(self.store.settle_unboxed(settlements));
-            let answer = tokio::select! {
-                biased;
-                answer = patience.within(&self.settings, trip) => answer,
-                () = self.abort.on() => return all(Why::Stopped),
-            };
-            match self.judge(answer, &mut patience).await {
-                Ok(answers) => return answers.into_iter().map(Ok).collect(),
-                Err(Trouble::End(why)) => return all(why),
-                Err(Trouble::Again) => {}
+        async move {
+            loop {
+                if self.abort.is_on() {
+                    return all(settlements, &Why::Stopped);
+                }
+                let answer = self.attempt(&patience, pin!(self.store.settle_unboxed(settlements))).await;
+                let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
+                match self.judge(answer, &mut patience).await {
+                    Ok(answers) => return answers.into_iter().map(Ok).collect(),
+                    Err(Trouble::End(why)) => return all(settlements, &why),
+                    Err(Trouble::Again) => {}
+                }
             }
         }
     }
@@ -252,6 +269,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Err(_) => Err(job),
         }
     }
+}
+
+fn all(settlements: &[Settlement], why: &Why) -> Group<Result<Settled, Why>> {
+    settlements.iter().map(|_| Err(why.clone())).collect()
 }
 
 /// For answers that cannot be: a mismatch without a fingerprint.

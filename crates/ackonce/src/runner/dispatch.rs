@@ -53,7 +53,7 @@ enum Ended<D> {
     /// One delivery of a lane.
     One(Option<u64>, Outcome<D>),
     /// A batch that was run, still to be settled, and what of it goes on alone.
-    Ran(Handled<D>, Group<Next<D>>),
+    Ran(Group<Ticket<D>>, Handled, Group<Next<D>>),
     /// A batch with nothing left to settle; some of it may have to go on alone.
     Over(Group<Next<D>>),
     /// A batch that was run before, and is settled now.
@@ -222,10 +222,10 @@ where
     }
 
     /// A batch was run: the next may start while this one is recorded.
-    fn settle(&mut self, handled: Handled<D>) {
+    fn settle(&mut self, mut group: Group<Ticket<D>>, handled: Handled) {
         self.settling += 1;
         let inner = self.inner.clone();
-        self.tasks.spawn(async move { Ended::Settled(inner.conclude(handled).await) });
+        self.tasks.spawn(async move { Ended::Settled(inner.conclude(&mut group, handled).await) });
     }
 
     /// Reports what is over.
@@ -253,9 +253,9 @@ where
                 all.into_iter().for_each(|(lane, slot, admission)| self.claimed(lane, slot, admission));
             }
             Ok(Ended::One(lane, outcome)) => self.report(lane, outcome),
-            Ok(Ended::Ran(handled, rest)) => {
+            Ok(Ended::Ran(group, handled, rest)) => {
                 self.batching = false;
-                self.settle(handled);
+                self.settle(group, handled);
                 rest.into_iter().for_each(|next| self.batched(next));
             }
             Ok(Ended::Over(all)) => {
@@ -349,8 +349,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         if group.is_empty() {
             return Ended::Over(next);
         }
-        match self.handle(group).await {
-            Worked::Handled(handled) => Ended::Ran(handled, next),
+        match self.handle(&mut group).await {
+            Worked::Handled(handled) => Ended::Ran(group, handled, next),
             Worked::Over(over) => {
                 next.extend(over);
                 Ended::Over(next)

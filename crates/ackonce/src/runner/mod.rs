@@ -9,7 +9,6 @@ mod admit;
 mod conclude;
 mod dispatch;
 mod process;
-mod switch;
 mod work;
 
 use std::fmt;
@@ -20,9 +19,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use dispatch::{Feed, Laned};
 
-use self::switch::Switch;
 use crate::heartbeat::Heartbeat;
 use crate::observe::Meters;
+use crate::switch::Switch;
 use crate::{
     Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
     Key, KeyError, Receipt, RecordOnly, Result, Scope, Settings, Unsettled,
@@ -158,9 +157,12 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// # Errors
     /// The delivery unsettled, if the runner was stopped first or the store refuses for good. It must not be
     /// acknowledged.
-    pub async fn process(&self, job: Job<D>) -> std::result::Result<Receipt<D>, Unsettled<D>> {
+    pub fn process(
+        &self,
+        job: Job<D>,
+    ) -> impl Future<Output = std::result::Result<Receipt<D>, Unsettled<D>>> + Send {
         self.inner.meters.delivered.add(1);
-        self.inner.later(job, std::time::Duration::ZERO).await
+        self.inner.later(job, std::time::Duration::ZERO)
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of the

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, ready};
 use smallvec::smallvec;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -38,36 +38,23 @@ enum Step<'a, D> {
     Other(BoxFuture<'a, Next<D>>),
 }
 
+/// Where a delivery's life goes on from.
+enum Point<D> {
+    /// It is to be claimed, after a wait.
+    Later(Job<D>, Duration),
+    /// Its claim was answered, and there is a slot for its handler.
+    Claimed(Admission<D>, OwnedSemaphorePermit),
+}
+
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// From an admission to the end, with the slot that its handler runs in. A slot is taken before a claim is
     /// made, so that what is claimed starts, and given back while a delivery waits.
     pub(crate) fn resume(
         &self,
-        mut admission: Admission<D>,
+        admission: Admission<D>,
         slot: OwnedSemaphorePermit,
     ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
-        let (mut held, mut slot) = (Held::default(), Some(slot));
-        async move {
-            loop {
-                let next = match self.step(admission, &mut held) {
-                    Step::Over(next) => next,
-                    Step::Run(ticket) => sole(self.work(smallvec![ticket]).await),
-                    Step::Other(step) => step.await,
-                };
-                let (job, wait) = match next {
-                    Next::Settled(receipt) => return Ok(receipt),
-                    Next::Stop(unsettled) => return Err(unsettled),
-                    Next::Later(job, wait) => (job, wait),
-                };
-                drop(slot.take());
-                self.slot_freed.notify_one();
-                slot = match Box::pin(self.wait(&job, wait)).await {
-                    Ok(()) => self.slot().await,
-                    Err(why) => return Err(job.unsettled(why)),
-                };
-                admission = sole(self.admit(smallvec![job]).await);
-            }
-        }
+        self.live(Point::Claimed(admission, slot))
     }
 
     /// From a wait to the end.
@@ -76,24 +63,62 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         job: Job<D>,
         wait: Duration,
     ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+        self.live(Point::Later(job, wait))
+    }
+
+    /// What is waited for is made first and waited for after that: what is bound across an await takes its place in
+    /// the future for all of its life, and this is the future of every message.
+    fn live(&self, mut point: Point<D>) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+        let mut held = Held::default();
         async move {
-            // Most do not wait at all.
-            if (!wait.is_zero() || self.stop.is_on() || !job.delivery.is_current())
-                && let Err(why) = Box::pin(self.wait(&job, wait)).await
-            {
-                return Err(job.unsettled(why));
+            loop {
+                let (admission, slot) = match point {
+                    Point::Later(job, wait) => self.ask(job, wait).await?,
+                    Point::Claimed(admission, slot) => (admission, slot),
+                };
+                let step = match self.step(admission, &mut held) {
+                    Step::Over(next) => Either::Left(ready(next)),
+                    Step::Run(ticket) => Either::Right(Either::Left(self.run_one(ticket))),
+                    Step::Other(step) => Either::Right(Either::Right(step)),
+                };
+                point = match step.await {
+                    Next::Settled(receipt) => return Ok(receipt),
+                    Next::Stop(unsettled) => return Err(unsettled),
+                    Next::Later(job, wait) => Point::Later(job, wait),
+                };
+                drop(slot);
+                self.slot_freed.notify_one();
             }
-            let Some(slot) = self.slot().await else { return Err(job.unsettled(Why::Stopped)) };
-            let admission = sole(self.admit(smallvec![job]).await);
-            self.resume(admission, slot).await
         }
     }
 
-    /// Room for one handler. `None` cannot be: nobody closes the semaphore.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        match self.handlers.clone().try_acquire_owned() {
-            Ok(slot) => Some(slot),
-            Err(_) => Box::pin(self.handlers.clone().acquire_owned()).await.ok(),
+    /// Takes a slot and claims; most need not wait for either.
+    fn ask(
+        &self,
+        job: Job<D>,
+        wait: Duration,
+    ) -> impl Future<Output = Result<(Admission<D>, OwnedSemaphorePermit), Unsettled<D>>> + Send {
+        let at_once = wait.is_zero() && !self.stop.is_on() && job.delivery.is_current();
+        match at_once.then(|| self.handlers.clone().try_acquire_owned()) {
+            Some(Ok(slot)) => {
+                Either::Left(self.admit(smallvec![job]).map(|admitted| Ok((sole(admitted), slot))))
+            }
+            _ => Either::Right(Box::pin(self.wait_and_ask(job, wait))),
+        }
+    }
+
+    async fn wait_and_ask(
+        &self,
+        job: Job<D>,
+        wait: Duration,
+    ) -> Result<(Admission<D>, OwnedSemaphorePermit), Unsettled<D>> {
+        if let Err(why) = self.wait(&job, wait).await {
+            return Err(job.unsettled(why));
+        }
+        match self.handlers.clone().acquire_owned().await {
+            Ok(slot) => Ok((sole(self.admit(smallvec![job]).await), slot)),
+            // It cannot be: nobody closes the semaphore.
+            Err(_) => Err(job.unsettled(Why::Stopped)),
         }
     }
 
@@ -149,7 +174,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             return Step::Other(back.boxed());
         }
         if let Some(reason) = ticket.job.condemned.clone() {
-            return Step::Other(self.bury_now(ticket, reason).boxed());
+            return Step::Other(self.bury_now(ticket, reason.into()).boxed());
         }
         if ticket.lease.attempt > self.settings.attempts {
             let reason = format!(
@@ -165,8 +190,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         Step::Run(ticket)
     }
 
-    async fn run_one(&self, ticket: Ticket<D>) -> Next<D> {
-        sole(self.work(smallvec![ticket]).await)
+    fn run_one(&self, ticket: Ticket<D>) -> impl Future<Output = Next<D>> + Send {
+        self.work(smallvec![ticket]).map(sole)
     }
 
     async fn after_unknown(&self, ticket: Ticket<D>) -> Next<D> {
@@ -185,7 +210,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             Found::CannotTell => Err(Failure::permanent("outcome unknown: the probe cannot tell")),
         };
         let hold = self.hold(std::slice::from_ref(&ticket));
-        sole(self.conclude(Handled { group: smallvec![ticket], answers: smallvec![answer], hold }).await)
+        let mut group = smallvec![ticket];
+        sole(self.conclude(&mut group, Handled { answers: smallvec![answer], hold }).await)
     }
 
     /// Runs a message that may have killed its worker, with no other such message beside it.

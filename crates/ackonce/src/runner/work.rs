@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use smallvec::smallvec;
 use tracing::Instrument;
 
@@ -19,10 +20,9 @@ use crate::{
 use super::conclude::Next;
 use super::{Group, Inner};
 
-/// A group whose handler has answered, held by the heartbeat until it is settled: a burial, or a store that does not
-/// answer, may take its time.
-pub(crate) struct Handled<D> {
-    pub(crate) group: Group<Ticket<D>>,
+/// What a handler has answered for a group, which is held by the heartbeat until it is settled: a burial, or a store
+/// that does not answer, may take its time.
+pub(crate) struct Handled {
     pub(crate) answers: Group<Answer>,
     pub(crate) hold: Hold,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Handled<D> {
 /// What running a group comes to.
 pub(crate) enum Worked<D> {
     /// To be settled by the handler's answers.
-    Handled(Handled<D>),
+    Handled(Handled),
     /// [`Class::AtMostOnce`]: it was settled before it ran.
     Over(Group<Next<D>>),
 }
@@ -46,25 +46,24 @@ impl<D: Delivery, H> Inner<D, H> {
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Runs one group of claims and settles it. One answer per ticket, in order.
-    pub(crate) fn work(&self, group: Group<Ticket<D>>) -> impl Future<Output = Group<Next<D>>> + Send {
+    pub(crate) fn work(&self, mut group: Group<Ticket<D>>) -> impl Future<Output = Group<Next<D>>> + Send {
         async move {
-            match self.handle(group).await {
-                Worked::Handled(handled) => self.conclude(handled).await,
-                Worked::Over(next) => next,
-            }
+            let handled = match self.handle(&mut group).await {
+                Worked::Handled(handled) => handled,
+                Worked::Over(next) => return next,
+            };
+            self.conclude(&mut group, handled).await
         }
     }
 
-    /// Runs one group of claims.
-    pub(crate) fn handle(&self, group: Group<Ticket<D>>) -> impl Future<Output = Worked<D>> + Send {
-        async move {
-            let hold = self.hold(&group);
-            if self.meters.class == Class::AtMostOnce {
-                return Worked::Over(Box::pin(self.record_then_run(group, &hold)).await);
-            }
-            let answers = self.run(&group, &hold).await;
-            Worked::Handled(Handled { group, answers, hold })
+    /// Runs one group of claims. It is taken out of `group` if it is over after that.
+    pub(crate) async fn handle(&self, group: &mut Group<Ticket<D>>) -> Worked<D> {
+        let hold = self.hold(group);
+        if self.meters.class == Class::AtMostOnce {
+            return Worked::Over(Box::pin(self.record_then_run(std::mem::take(group), &hold)).await);
         }
+        let answers = self.run(group, &hold).await;
+        Worked::Handled(Handled { answers, hold })
     }
 
     async fn run(&self, group: &[Ticket<D>], hold: &Hold) -> Group<Answer> {
@@ -73,7 +72,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
             let cx =
-                Context::new(ticket.lease.clone(), hold.cancelled.clone()).with_window(self.settings.window);
+                Context::of(ticket.lease.clone(), hold.cancelled.clone()).with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
         self.meters.run.add(group.len() as u64);
@@ -91,17 +90,23 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             // Most runs are over before it comes to waiting for this.
             why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
         };
-        hold.cancelled.cancel();
+        hold.cancelled.turn_on();
         tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
         group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
     }
 
-    async fn answers(&self, mut items: Group<Item<D::Message>>) -> Group<Answer> {
-        match items.pop() {
-            Some(item) if items.is_empty() => smallvec![self.handler.handle_one(item).await],
-            last => {
-                items.extend(last);
-                self.handler.handle(items.into_vec()).await.into()
+    fn answers(&self, mut items: Group<Item<D::Message>>) -> impl Future<Output = Group<Answer>> + Send {
+        async move {
+            let answering = match items.pop() {
+                Some(item) if items.is_empty() => Either::Left(self.handler.handle_one(item)),
+                last => {
+                    items.extend(last);
+                    Either::Right(self.handler.handle(items.into_vec()))
+                }
+            };
+            match answering {
+                Either::Left(one) => smallvec![one.await],
+                Either::Right(all) => all.await.into(),
             }
         }
     }
