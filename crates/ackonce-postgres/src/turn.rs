@@ -58,20 +58,11 @@ where
         let handling = AssertUnwindSafe(async move { (inbox.handler)(tx, cx, message).await }).catch_unwind();
         // Alone, the transaction is its savepoint.
         let alone = self.contexts.len() == 1;
-        let ran = if alone {
-            handling.await
-        } else if inbox.swallows.load(Ordering::Relaxed) {
-            self.set(tx, if savepoint.is_set { NEXT } else { FIRST }, savepoint).await?;
-            handling.await
-        } else {
-            match self.behind(tx, handling, savepoint).await? {
-                Some(ran) => ran,
-                None => {
-                    let error = Error::new(ErrorKind::Unavailable, BESIDE).with_repeat(Repeat::Safe);
-                    self.answers[n] = Some(Err(Failure::Store(error)));
-                    return Ok(());
-                }
-            }
+        let ran = if alone { Some(handling.await) } else { self.behind(tx, handling, savepoint).await? };
+        let Some(ran) = ran else {
+            let error = Error::new(ErrorKind::Unavailable, BESIDE).with_repeat(Repeat::Safe);
+            self.answers[n] = Some(Err(Failure::Store(error)));
+            return Ok(());
         };
         match judge(ran).and_then(fits).map_err(|failure| self.overslept(began, failure)) {
             Ok(outcome) => {
@@ -100,15 +91,20 @@ where
         }
     }
 
-    /// Sets the savepoint and has the handler's first statement follow it to the server without waiting for its
-    /// answer: a trip less for each message. `None` if it was refused, and the handler was ended for that.
+    /// Sets the savepoint, and unless it has reason to wait for the answer has the handler's first statement follow at
+    /// once: a trip less for each message. `None` if it was refused, and the handler was ended for that.
     async fn behind<R>(
         &mut self,
         tx: &Transaction<'_>,
         handling: impl Future<Output = R>,
         savepoint: &mut Savepoint,
     ) -> Result<Option<R>, Undone> {
-        let setting = pin!(tx.batch_execute(if savepoint.is_set { NEXT } else { FIRST }));
+        let text = if savepoint.is_set { NEXT } else { FIRST };
+        if self.inbox.swallows.load(Ordering::Relaxed) {
+            self.set(tx, text, savepoint).await?;
+            return Ok(Some(handling.await));
+        }
+        let setting = pin!(tx.batch_execute(text));
         // The first is polled first, and the driver sends in the order of the first polls.
         let (set, ran) = match select(setting, pin!(handling)).await {
             Either::Left((Ok(()), handling)) => (Ok(()), Some(handling.await)),
