@@ -55,11 +55,12 @@ impl Poller {
             if (stopped() || fatal.is_some()) && self.chunks.take().is_some() {
                 self.drop_pending(&mut pending);
             }
+            // First, for a commit takes milliseconds, which what has just arrived need not wait.
+            self.offer(&mut pending);
             if last_commit.elapsed() >= self.intake.commit_interval {
                 commit(&self.consumer, &self.books);
                 last_commit = Instant::now();
             }
-            self.offer(&mut pending);
             let hold = self.chunks.is_none()
                 || !self.has_room(pending.len(), self.books.bytes())
                 || self.books.open() >= self.intake.max_in_flight;
