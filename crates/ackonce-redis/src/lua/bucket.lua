@@ -105,12 +105,10 @@ end
 
 -- Whether a row means nothing any more. One whose fence is ahead of the clock is kept: the next is above it.
 local function is_dead(row)
-    if #row <= SETTLED + PRINT then
-        if not is_known(row) then return false end
-        local seconds, top, rest = parse('>I4BI6', row)
-        return seconds * 1000000 <= now and top % 16 * SIX_BYTES + rest < now
-    end
-    return is_known(row) and expires_of(row) <= now and fence_of(row) < now
+    if not is_known(row) then return false end
+    if is_full(row) then return expires_of(row) <= now and fence_of(row) < now end
+    local seconds, top, rest = parse('>I4BI6', row)
+    return seconds * 1000000 <= now and top % 16 * SIX_BYTES + rest < now
 end
 
 local function split(key, depth, deadline, soonest, secret, live)
@@ -141,30 +139,32 @@ end
 -- Drops what has expired from a leaf, all of whose entries are given, and splits it if that leaves it
 -- crowded. Returns how many rows were dropped, and how many there were.
 local function tidy(key, depth, deadline, secret, entries)
-    local live, dead, soonest = {}, {}, LAST
+    local live, dead, rows, gone, soonest = {}, {}, 0, 0, LAST
     for i = 1, #entries, 2 do
         local field, row = entries[i], entries[i + 1]
-        if field ~= '' and is_dead(row) then
-            dead[#dead + 1] = field
-        elseif field ~= '' then
-            live[#live + 1] = field
-            live[#live + 1] = row
-            if is_known(row) then soonest = min(soonest, expires_of(row)) end
+        if field ~= '' then
+            if is_dead(row) then
+                gone = gone + 1
+                dead[gone] = field
+            else
+                live[2 * rows + 1], live[2 * rows + 2] = field, row
+                rows = rows + 1
+                if is_known(row) then soonest = min(soonest, expires_of(row)) end
+            end
         end
     end
-    local rows = #live / 2
     soonest = floor(soonest / 1000000)
     if rows == 0 then
         call('DEL', key)
     else
-        if #dead > 0 then call('HDEL', key, unpack(dead)) end
+        if gone > 0 then call('HDEL', key, unpack(dead)) end
         if rows > CROWDED and depth < 60 then
             split(key, depth, deadline, soonest, secret, live)
         else
             call('HSET', key, '', pack(META, LEAF, deadline, soonest, next_tidy(rows), secret))
         end
     end
-    return #dead, rows + #dead
+    return gone, rows + gone
 end
 
 -- A field was added to a leaf: tidies it, if it is counted now and there is something to do.

@@ -4,10 +4,8 @@
 -- C claimed 4, released 4, done 4, buried 4, bytes 8 (all ones: not to be had) | W dropped 4, looked at 4 |
 -- V of a newer version.
 
--- Calls visit(key, depth, deadline, secret, entries) for each leaf that is_done(key), if given, has not done; whether
--- all of it was understood.
-local function walk(root, key, depth, visit, is_done)
-    if is_done and is_done(key) then return true end
+-- Calls visit(key, depth, deadline, secret, entries) for each leaf; whether all of it was understood.
+local function walk(root, key, depth, visit)
     local entries = call('HGETALL', key)
     local meta
     for i = 1, #entries, 2 do
@@ -29,7 +27,7 @@ local function walk(root, key, depth, visit, is_done)
     end
     if kind ~= SPLIT then return false end
     for bits = 0, 3 do
-        if not walk(root, child(key, depth, bits), depth + 1, visit, is_done) then return false end
+        if not walk(root, child(key, depth, bits), depth + 1, visit) then return false end
     end
     return true
 end
@@ -69,37 +67,12 @@ local function count(root)
         .. (bytes and pack('>I8', bytes) or string.rep('\255', 8))
 end
 
--- How many rows a leaf has, and how many were dead and are dropped with it; nothing where that takes a closer look.
--- Rows of one age die together: most leaves have no dead row or nothing else, which is told without their fields.
-local function glance(key)
-    local meta = call('HGET', key, '')
-    if not meta or #meta ~= META_LENGTH or byte(meta) ~= LEAF then return end
-    local entries, dead = call('HVALS', key), 0
-    for i = 1, #entries do
-        local row = entries[i]
-        if is_dead(row) then
-            dead = dead + 1
-        elseif row ~= meta and not is_known(row) then
-            return
-        end
-    end
-    local rows = #entries - 1
-    if dead > 0 and dead < rows then return end
-    if dead == rows then call('DEL', key) end
-    return rows, dead
-end
-
 local function sweep(root)
     local dropped, seen = 0, 0
-    local function is_simple(key)
-        local rows, dead = glance(key)
-        if rows then dropped, seen = dropped + dead, seen + rows end
-        return rows
-    end
     local understood = walk(root, root, 0, function(...)
         local dead, rows = tidy(...)
         dropped, seen = dropped + dead, seen + rows
-    end, is_simple)
+    end)
     return understood and pack('>c1I4I4', 'W', dropped, seen) or 'V'
 end
 
