@@ -17,7 +17,7 @@ use http::header::{
 };
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
 /// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -62,22 +62,19 @@ pub enum RecordError {
     Damaged(&'static str),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Head<H> {
-    #[serde(rename = "ackonce-http")]
-    version: u64,
+/// The line, as it is read.
+#[derive(Deserialize)]
+struct Head<'a> {
     status: u16,
-    headers: H,
+    #[serde(borrow)]
+    headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     body: usize,
     window_ms: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     kept: Option<Missing>,
 }
 
-/// Names and values as they are read.
-type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
-
-/// Names and values as they are written: from where they are, those that are to be kept.
+/// Headers as they are written: from where they are, those that are to be kept.
 struct Written<'a, F>(&'a HeaderMap, F);
 
 impl<F: Fn(&HeaderName) -> bool> Written<'_, F> {
@@ -86,14 +83,8 @@ impl<F: Fn(&HeaderName) -> bool> Written<'_, F> {
     }
 }
 
-impl<F: Fn(&HeaderName) -> bool> Serialize for Written<'_, F> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|(name, value)| (name.as_str(), latin1(value.as_bytes()))))
-    }
-}
-
 /// Why there is no body.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Missing {
     Streamed,
@@ -120,8 +111,7 @@ impl StoredResponse {
             _ => return Err(Damaged("it names no version")),
         }
         let end = record.iter().position(|b| *b == b'\n').ok_or(Damaged("its head has no end"))?;
-        let head: Head<Headers<'_>> =
-            serde_json::from_slice(&record[..end]).map_err(|_| Damaged("its head"))?;
+        let head: Head<'_> = serde_json::from_slice(&record[..end]).map_err(|_| Damaged("its head"))?;
         let body = record.slice(end + 1..);
         if body.len() != head.body {
             return Err(Damaged("its length"));
@@ -152,6 +142,8 @@ pub(crate) fn encode(head: &Parts, body: &Kept, cookies: Cookies, window: Durati
     write(head.status, Written(&head.headers, kept(&head.headers, cookies, empty)), body, window)
 }
 
+/// The line is put together here, for it is written at every request: a serializer looks at each character for one to
+/// escape, in names and values that hardly ever have one.
 fn write<F: Fn(&HeaderName) -> bool>(
     status: StatusCode,
     headers: Written<'_, F>,
@@ -159,26 +151,48 @@ fn write<F: Fn(&HeaderName) -> bool>(
     window: Duration,
 ) -> Bytes {
     let (body, kept) = match body {
-        Kept::Whole(body) => (body.as_ref(), None),
-        Kept::Streamed => (&b""[..], Some(Missing::Streamed)),
-        Kept::TooLarge => (&b""[..], Some(Missing::TooLarge)),
+        Kept::Whole(body) => (body.as_ref(), ""),
+        Kept::Streamed => (&b""[..], ",\"kept\":\"streamed\""),
+        Kept::TooLarge => (&b""[..], ",\"kept\":\"too-large\""),
     };
     let room: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
-    let head = Head {
-        version: VERSION,
-        status: status.as_u16(),
-        headers: &headers,
-        body: body.len(),
-        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
-        kept,
-    };
     // It is kept as it is, so it has hardly more room than it takes.
-    let mut out = Vec::with_capacity(96 + room + body.len());
-    // Writing numbers and text to memory cannot fail; what it wrote would not decode.
-    let _ = serde_json::to_writer(&mut out, &head);
-    out.push(b'\n');
+    let mut out = Vec::with_capacity(128 + room + body.len());
+    out.extend_from_slice(MAGIC);
+    number(&mut out, VERSION);
+    out.extend_from_slice(b",\"status\":");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b",\"headers\":[");
+    for (n, (name, value)) in headers.iter().enumerate() {
+        out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
+        text(&mut out, name.as_str().as_bytes());
+        out.push(b',');
+        text(&mut out, value.as_bytes());
+        out.push(b']');
+    }
+    out.extend_from_slice(b"],\"body\":");
+    number(&mut out, body.len() as u64);
+    out.extend_from_slice(b",\"window_ms\":");
+    number(&mut out, u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
+    out.extend_from_slice(kept.as_bytes());
+    out.extend_from_slice(b"}\n");
     out.extend_from_slice(body);
     out.into()
+}
+
+// Writing numbers and text to memory cannot fail; what it wrote would not decode.
+fn number(out: &mut Vec<u8>, number: u64) {
+    let _ = serde_json::to_writer(out, &number);
+}
+
+fn text(out: &mut Vec<u8>, value: &[u8]) {
+    if value.iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(value);
+        out.push(b'"');
+    } else {
+        let _ = serde_json::to_writer(out, &*latin1(value));
+    }
 }
 
 /// The version alone, so that a newer format need not be understood to be recognised.

@@ -4,7 +4,7 @@
 //! lease. Lateness is measured on the steady clock from before a request was sent, so the worker stops
 //! believing in its lease before the store does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Held {
-    groups: HashMap<u64, Group>,
+    groups: BTreeMap<u64, Group>,
     next: u64,
     ended: bool,
 }

@@ -1,11 +1,11 @@
 //! The rows, found by key and dropped by time.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use bytes::Bytes;
 use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::protocol::Row;
 use crate::{Key, State};
@@ -26,7 +26,7 @@ pub(super) struct Rows {
     /// The first bytes of the digest, so that the table grows without a look at its rows, and the row. A table of
     /// little more than pointers is walked through the caches for longer than one of rows.
     by_key: HashTable<(u64, Box<Filed>)>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Digests by the second in which their row may be dropped. A row that is written again is filed again;
     /// the older entry then means nothing.
     by_second: BTreeMap<u64, Vec<Digest>>,
@@ -101,7 +101,9 @@ impl Rows {
                 let (answer, changed) = decide(Some(row), now);
                 let before = gone_by(row);
                 if let Some(changed) = changed {
-                    *row = changed;
+                    // A part of a buffer would keep all of it.
+                    let outcome = changed.outcome.as_deref().map(Bytes::copy_from_slice);
+                    *row = Row { outcome, ..changed };
                 }
                 (answer, Some((gone_by(row), row.state)).filter(|(second, _)| *second != before))
             }
