@@ -105,8 +105,8 @@ end
 
 -- Whether a row means nothing any more. One whose fence is ahead of the clock is kept: the next is above it.
 local function is_dead(row)
-    if not is_known(row) then return false end
-    if is_full(row) then return expires_of(row) <= now and fence_of(row) < now end
+    if not KNOWN[#row] then return false end
+    if #row >= FULL then return expires_of(row) <= now and fence_of(row) < now end
     local seconds, top, rest = parse('>I4BI6', row)
     return seconds * 1000000 <= now and top % 16 * SIX_BYTES + rest < now
 end

@@ -22,9 +22,10 @@ local SIX_BYTES = 281474976710656
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 
+local KNOWN = { [SETTLED] = true, [SETTLED + PRINT] = true, [FULL] = true, [FULL + PRINT] = true }
+
 local function is_known(row)
-    local length = #row
-    return length == SETTLED or length == SETTLED + PRINT or length == FULL or length == FULL + PRINT
+    return KNOWN[#row]
 end
 
 local function is_full(row)
