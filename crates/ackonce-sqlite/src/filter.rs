@@ -17,8 +17,9 @@ use crate::filed::Filed;
 
 const BITS_PER_RECORD: usize = 22;
 pub(crate) const WORDS: usize = 8;
-/// Blocks of a part; up to half as many more.
-const PART: usize = 8;
+/// Blocks of a part, or half as many more: as large as SQLite keeps in a page without an overflow. Each part is a page
+/// to write when its generation is sealed and when it is dropped.
+const PART: usize = 16;
 /// Odd numbers of the specification; each picks one bit of one word.
 const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
@@ -93,21 +94,24 @@ impl Filter {
         Ok(())
     }
 
-    pub(crate) fn read(conn: &Connection, generation: i64, level: u32) -> Result<Self> {
+    /// Those of some generations of one level, in their order. Part by part, as they lie in the file.
+    pub(crate) fn read(conn: &Connection, level: u32, generations: &[i64]) -> Result<Vec<Self>> {
         let sql =
             "SELECT blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2 AND generation = ?3";
         let mut statement = conn.prepare_cached(sql).map_err(reading)?;
-        let mut filter = Vec::new();
+        let mut filters: Vec<_> = generations.iter().map(|_| Self(Vec::new())).collect();
         for part in 0..1_u32 << level {
-            let bytes: Option<Vec<u8>> = statement
-                .query_row(params![level, part, generation], |r| r.get(0))
-                .optional()
-                .map_err(reading)?;
-            filter.append(&mut blocks(&bytes.unwrap_or_default())?);
+            for (filter, generation) in filters.iter_mut().zip(generations) {
+                let bytes: Option<Vec<u8>> = statement
+                    .query_row(params![level, part, generation], |r| r.get(0))
+                    .optional()
+                    .map_err(reading)?;
+                filter.0.append(&mut blocks(&bytes.unwrap_or_default())?);
+            }
         }
-        match size_is_possible(filter.len()) {
-            true => Ok(Self(filter)),
-            false => Err(impossible(filter.len() * WORDS * 4)),
+        match filters.iter().find(|filter| !size_is_possible(filter.0.len())) {
+            Some(filter) => Err(impossible(filter.0.len() * WORDS * 4)),
+            None => Ok(filters),
         }
     }
 
@@ -193,7 +197,7 @@ mod tests {
             let filter = Filter::of(&names);
             filter.write(&conn, generation).unwrap();
             let level = filter.level();
-            assert_eq!(Filter::read(&conn, generation, level).unwrap(), filter, "its stored form");
+            assert_eq!(Filter::read(&conn, level, &[generation]).unwrap(), [filter], "its stored form");
             let denied = |name: &Filed| denied(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
             assert!(!names.iter().any(denied), "{records}");
             let wrong = (0..10_000).filter(|_| !denied(&Token::random().0)).count();

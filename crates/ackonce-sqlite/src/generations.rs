@@ -5,7 +5,7 @@
 //! Records are put together by how long they are remembered, so that none waits for a neighbour with a
 //! longer window when its generation could go.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ackonce::Result;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -79,10 +79,16 @@ impl Generations {
                 None => self.shelves.remove(known),
             }
         }
+        let mut missing = BTreeMap::<u32, Vec<i64>>::new();
         for generation in self.all.iter_mut().filter(|g| !g.shelved) {
             if let Some(level) = generation.level {
-                self.shelves.put(generation.id, &Filter::read(conn, generation.id, level)?);
+                missing.entry(level).or_default().push(generation.id);
                 generation.shelved = true;
+            }
+        }
+        for (level, generations) in missing {
+            for (generation, filter) in generations.iter().zip(Filter::read(conn, level, &generations)?) {
+                self.shelves.put(*generation, &filter);
             }
         }
         Ok(())

@@ -19,37 +19,39 @@ struct Rows([u32; WORDS * 32]);
 /// Filters of one size; its generations by column.
 struct Shelf {
     blocks: Vec<Rows>,
+    /// A column that nobody has may hold the bits of who had it.
     generations: [Option<i64>; COLUMNS],
+    used: u32,
 }
 
 impl Shelf {
     fn new(blocks: usize) -> Self {
-        Self { blocks: vec![Rows([0; WORDS * 32]); blocks], generations: [None; COLUMNS] }
+        Self { blocks: vec![Rows([0; WORDS * 32]); blocks], generations: [None; COLUMNS], used: 0 }
     }
 
     fn column(&self, generation: Option<i64>) -> Option<usize> {
         self.generations.iter().position(|g| *g == generation)
     }
 
-    fn put(&mut self, column: usize, filter: &Filter) {
+    fn put(&mut self, column: usize, generation: i64, filter: &Filter) {
+        let bit = 1 << column;
         for (rows, block) in self.blocks.iter_mut().zip(filter.blocks()) {
+            if self.used & bit != 0 {
+                rows.0.iter_mut().for_each(|row| *row &= !bit);
+            }
             for (rows, word) in rows.0.chunks_mut(32).zip(block) {
                 let mut left = *word;
                 while left != 0 {
-                    rows[left.trailing_zeros() as usize] |= 1 << column;
+                    rows[left.trailing_zeros() as usize] |= bit;
                     left &= left - 1;
                 }
             }
         }
+        self.used |= bit;
+        self.generations[column] = Some(generation);
     }
 
-    fn clear(&mut self, column: usize) {
-        for row in self.blocks.iter_mut().flat_map(|rows| &mut rows.0) {
-            *row &= !(1 << column);
-        }
-    }
-
-    /// The columns that may hold it, a bit each. An empty one never does.
+    /// The columns that may hold it, a bit each.
     fn ask(&self, probe: &Probe) -> u32 {
         let rows = &self.blocks[probe.block(self.blocks.len())];
         probe.bits.iter().fold(u32::MAX, |held, bit| held & rows.0[usize::from(*bit)])
@@ -70,15 +72,13 @@ impl Shelves {
         });
         let shelf = &mut self.0[shelf];
         if let Some(column) = shelf.column(None) {
-            shelf.put(column, filter);
-            shelf.generations[column] = Some(generation);
+            shelf.put(column, generation, filter);
         }
     }
 
     pub(crate) fn remove(&mut self, generation: i64) {
         for shelf in &mut self.0 {
             if let Some(column) = shelf.column(Some(generation)) {
-                shelf.clear(column);
                 shelf.generations[column] = None;
             }
         }
