@@ -19,8 +19,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let app = || Router::new().route("/echo", post(async |Json(body): Json<serde_json::Value>| Json(body)));
     let bare = server.block_on(serve(app()))?;
     let guarded = server.block_on(async {
-        // Records of some minutes ago are swept while it is measured, as they are in a server.
-        let layer = LayerOptions::default().with_window(Duration::from_secs(60));
+        // Records expire while it is measured, as in a server that is up for longer than its window.
+        let layer = LayerOptions::default().with_window(Duration::from_secs(30));
         let store = Arc::new(MemoryStore::new());
         let layer = IdempotencyLayer::with(store, &Scope::new("bench")?, Principal::bearer(), layer)?;
         serve(app().layer(layer)).await

@@ -20,7 +20,7 @@ pub(crate) use webhook::run as webhook;
 #[derive(Args)]
 pub(crate) struct Options {
     /// How long each turn lasts
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// How often each arm takes its turn
     #[arg(long, default_value_t = 7)]

@@ -13,7 +13,7 @@ use crate::{Key, State};
 /// Expired entries dealt with per row written, at most (a row has two: as claimed and as settled): memory follows the
 /// window without a stop.
 const SWEEP_PER_WRITE: usize = 4;
-/// Claims that are not filed by the second yet, at most.
+/// Claims that are not filed by the second yet, at most; rows of claims that were left may stay that much longer.
 const IN_FLIGHT: usize = 64;
 /// Microseconds of a second.
 const MICROS: u64 = 1_000_000;
@@ -30,7 +30,7 @@ pub(super) struct Rows {
     /// Digests by the second in which their row may be dropped. A row that is written again is filed again;
     /// the older entry then means nothing.
     by_second: BTreeMap<u64, Vec<Digest>>,
-    /// The same of claims, by age: most are settled soon, and then need not be filed at all.
+    /// The same of the last claims: most are settled soon, and then need not be filed at all.
     in_flight: VecDeque<(u64, Digest)>,
     /// The latest moment it was told.
     now: u64,
@@ -110,36 +110,27 @@ impl Rows {
         };
         if let Some((second, state)) = filed {
             match state {
-                State::Claimed => self.in_flight.push_back((second, digest)),
+                State::Claimed => self.claimed(second, digest),
                 _ => self.by_second.entry(second).or_default().push(digest),
             }
-            self.tidy(now);
+            for _ in 0..SWEEP_PER_WRITE {
+                if !self.drop_expired(now) {
+                    break;
+                }
+            }
         }
         answer
     }
 
-    fn tidy(&mut self, now: u64) {
-        for _ in 0..SWEEP_PER_WRITE {
-            let claim = self.drop_settled_claim(now);
-            if !self.drop_expired(now) && !claim {
-                return;
-            }
-        }
-    }
-
-    /// Deals with the oldest claim, unless it is still in flight.
-    fn drop_settled_claim(&mut self, now: u64) -> bool {
-        let Some(&(second, digest)) = self.in_flight.front() else { return false };
-        let holds =
-            self.find(&digest).is_some_and(|row| row.state == State::Claimed && gone_by(row) == second);
-        if holds && self.in_flight.len() <= IN_FLIGHT && now / MICROS < second {
-            return false;
-        }
-        self.in_flight.pop_front();
-        if holds {
+    /// Files the oldest claim instead, if its row is still as it was.
+    fn claimed(&mut self, second: u64, digest: Digest) {
+        self.in_flight.push_back((second, digest));
+        if self.in_flight.len() > IN_FLIGHT
+            && let Some((second, digest)) = self.in_flight.pop_front()
+            && self.find(&digest).is_some_and(|row| gone_by(row) == second)
+        {
             self.by_second.entry(second).or_default().push(digest);
         }
-        true
     }
 
     /// Deals with the oldest entry, if it is due.

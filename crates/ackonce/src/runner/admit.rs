@@ -14,7 +14,7 @@ use crate::{
     Settings, Settle, Settlement, Ticket, Unsettled,
 };
 
-use super::{Group, Inner};
+use super::{Group, Inner, each};
 
 /// What the store said of one delivery.
 pub(crate) enum Admission<D> {
@@ -70,16 +70,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// Claims them in one trip and answers in order.
     pub(crate) fn claim(&self, jobs: Group<Job<D>>) -> impl Future<Output = Group<Admission<D>>> + Send {
-        let requests: Group<_> = jobs
-            .iter()
-            .map(|job| ClaimRequest {
-                key: job.key.clone(),
-                token: job.token,
-                lease: self.settings.lease,
-                window: self.settings.window,
-                fingerprint: job.fingerprint,
-            })
-            .collect();
+        let requests = each(jobs.iter().map(|job| ClaimRequest {
+            key: job.key.clone(),
+            token: job.token,
+            lease: self.settings.lease,
+            window: self.settings.window,
+            fingerprint: job.fingerprint,
+        }));
         async move {
             if self.stop.is_on() || self.abort.is_on() {
                 return refuse(jobs, &Why::Stopped);
@@ -91,7 +88,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let Some(answer) = answer else { return refuse(jobs, &Why::Stopped) };
                 match self.judge(answer, &mut patience).await {
                     Ok(answers) => {
-                        return jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)).collect();
+                        return each(jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)));
                     }
                     Err(Trouble::End(why)) => return refuse(jobs, &why),
                     Err(Trouble::Again) if self.stop.is_on() => return refuse(jobs, &Why::Stopped),

@@ -13,7 +13,7 @@ use crate::{
 
 use super::admit::{Patience, Trouble};
 use super::work::Handled;
-use super::{Group, Inner};
+use super::{Group, Inner, each};
 
 /// What becomes of a delivery after one step.
 pub(crate) enum Next<D> {
@@ -51,7 +51,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     ) -> impl Future<Output = Group<Next<D>>> + Send {
         let Handled { answers, hold } = handled;
         let answers = group.iter().zip(answers);
-        let mut verdicts: Group<_> = answers.map(|(t, answer)| self.verdict(&t.lease, answer)).collect();
+        let mut verdicts = each(answers.map(|(t, answer)| self.verdict(&t.lease, answer)));
         async move {
             let _hold = &hold;
             if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Bury(_))) {
@@ -79,7 +79,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 // Not buried yet, so that it is asked for again.
                 Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
             };
-            std::mem::take(group).into_iter().zip(verdicts).map(next).collect()
+            each(std::mem::take(group).into_iter().zip(verdicts).map(next))
         }
     }
 
@@ -181,7 +181,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let answer = self.attempt(&patience, pin!(self.store.settle_unboxed(settlements))).await;
                 let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
                 match self.judge(answer, &mut patience).await {
-                    Ok(answers) => return answers.into_iter().map(Ok).collect(),
+                    Ok(answers) => return each(answers.into_iter().map(Ok)),
                     Err(Trouble::End(why)) => return all(settlements, &why),
                     Err(Trouble::Again) => {}
                 }
