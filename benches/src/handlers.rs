@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ackonce::{Answer, Batch, Class, Context, Effect, Failure, Handler, Item, Keyed};
+use ackonce::{Answer, AtMostOnce, Batch, Class, Context, Effect, Failure, Handler, Item, Keyed};
 use ackonce_postgres::PostgresStore;
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::tokio_postgres::types::Type;
@@ -57,12 +57,21 @@ pub(crate) fn each<M: Send + 'static>(work: Duration) -> impl Handler<M> {
 
 /// Works that long on each batch.
 pub(crate) fn batches<M: Send + Sync + 'static>(work: Duration) -> impl Handler<M> {
-    Keyed(Batch(move |items: Vec<Item<M>>| async move {
+    Keyed(batch(work))
+}
+
+/// The same, recorded before it is run.
+pub(crate) fn at_most_once<M: Send + Sync + 'static>(work: Duration) -> impl Handler<M> {
+    AtMostOnce(batch(work))
+}
+
+fn batch<M: Send + Sync + 'static>(work: Duration) -> impl Handler<M> {
+    Batch(move |items: Vec<Item<M>>| async move {
         if !work.is_zero() {
             tokio::time::sleep(work).await;
         }
         items.iter().map(|_| Ok(Effect::from(()))).collect()
-    }))
+    })
 }
 
 /// The effect is one insert, committed with the record.

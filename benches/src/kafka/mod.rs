@@ -116,6 +116,10 @@ impl Bench<'_> {
         arms.push(Arm::timed("ackonce, keyed, one at a time, 64 at once", move || each.each(all)));
         let batches = wrapped.clone();
         arms.push(Arm::timed("ackonce, keyed, batches of 1000", move || batches.batches(all)));
+        let at_most_once = wrapped.clone();
+        arms.push(Arm::timed("ackonce, at most once, batches of 1000", move || {
+            at_most_once.at_most_once(all)
+        }));
         if let (Some(inbox), true) = (place.inbox.clone(), work.is_zero()) {
             arms.push(Arm::timed("ackonce, inbox with one insert", move || wrapped.inbox(&inbox, all)));
         }

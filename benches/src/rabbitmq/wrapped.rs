@@ -32,6 +32,11 @@ impl Wrapped<'_> {
         self.consume(messages, handler, |consumer, handler| consumer.run_batch(handler))
     }
 
+    pub(super) fn at_most_once(&self, messages: usize) -> anyhow::Result<Round> {
+        let handler = handlers::at_most_once(self.work);
+        self.consume(messages, handler, |consumer, handler| consumer.run_batch(handler))
+    }
+
     pub(super) fn inbox(&self, inbox: &Inbox, messages: usize) -> anyhow::Result<Round> {
         match inbox {
             Inbox::Sqlite(store) => {
