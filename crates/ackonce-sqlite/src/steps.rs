@@ -111,7 +111,9 @@ fn decide<'r, R: Step, A>(
         let request = &requests[n];
         if let Some(before) = changes.last_mut().filter(|change| change.name == name) {
             let (answer, change) = step(Some(&before.row), request, now);
-            before.row = change.unwrap_or_else(|| before.row.clone());
+            if let Some(row) = change {
+                before.row = row;
+            }
             answers[n] = Some(answer);
             continue;
         }

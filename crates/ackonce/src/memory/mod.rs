@@ -251,4 +251,48 @@ mod tests {
         let filed: usize = store.shards.iter().map(|shard| lock(shard).filed()).sum();
         assert!(filed <= store.len() + 16 * 64, "{filed} entries are held for {} rows", store.len());
     }
+
+    fn request(id: &'static str, window: Duration) -> ClaimRequest {
+        let key = Scope::new("s").unwrap().key(id).unwrap();
+        ClaimRequest { key, token: Token::random(), lease: Duration::from_secs(1), window, fingerprint: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_was_left_is_swept_once_its_trail_has_expired() {
+        let store = MemoryStore::new();
+        store.claim_one(request("left", Duration::from_secs(1))).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((store.sweep().await.unwrap(), store.len()), (0, 1));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((store.sweep().await.unwrap(), store.len()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_looked_at_the_clock_before_a_row_was_dropped_gets_no_smaller_fence() {
+        let store = MemoryStore::new();
+        let request = request("a", Duration::from_millis(1));
+        let claim = |now| store.update(&request.key, now, |row, now| protocol::claim(row, &request, now));
+        let early = store.now();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let Claimed::Acquired(first) = claim(store.now()) else { panic!() };
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(store.sweep().await.unwrap(), 1, "nothing is left that tells of the fence");
+        let Claimed::Acquired(second) = claim(early) else { panic!() };
+        assert!(second.fence > first.fence, "{} after {}", second.fence, first.fence);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_buffer_does_not_keep_all_of_it() {
+        let store = MemoryStore::new();
+        let request = request("a", Duration::from_secs(9));
+        let Claimed::Acquired(lease) = store.claim_one(request.clone()).await.unwrap() else { panic!() };
+        let buffer = Bytes::from(vec![7; 1 << 20]);
+        let outcome = Some(buffer.slice(..9));
+        let done = Settle::Complete { window: Duration::from_secs(9), outcome };
+        assert_eq!(store.settle_one(Settlement::new(&lease, done)).await.unwrap(), Settled::Yes);
+        let Claimed::Done(record) = store.claim_one(request).await.unwrap() else { panic!() };
+        let kept = record.outcome.unwrap();
+        assert_eq!(kept, buffer.slice(..9));
+        assert_ne!(kept.as_ptr(), buffer.as_ptr(), "it lies in memory of its own");
+    }
 }
