@@ -159,7 +159,8 @@ fn fleet(plan: &Plan, dir: &Path, seed: u64) -> Fleet {
     let json = serde_json::to_string(plan).unwrap();
     let fleet = Fleet::new(dir.join("workers"), 3, move |_| {
         let mut command = Command::new(binary("e2e-acceptance-worker"));
-        command.arg(&json);
+        // The end of its log is shown when it fails: it should say why.
+        command.arg(&json).env("RUST_LIB_BACKTRACE", "0");
         command
     });
     fleet.with_seed(seed).with_faults(faults).with_bound(Duration::from_secs(600))

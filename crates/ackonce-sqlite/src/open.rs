@@ -2,9 +2,10 @@
 //! SQLite ignores what it does not understand.
 
 use ackonce::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use crate::authorize::Handling;
 use crate::error::rolled_back;
@@ -16,6 +17,8 @@ use crate::{SqliteConfig, Synchronous, schema};
 const STATEMENTS: usize = 512;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
+/// Between attempts to switch a file to the log, which takes another connection a few milliseconds.
+const SWITCHING: Duration = Duration::from_millis(2);
 
 /// A connection, with what is installed on it.
 #[derive(Debug)]
@@ -94,9 +97,7 @@ fn prepare(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
 }
 
 fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> {
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))
-        .map_err(|e| rolled_back(doing, e))?;
+    let mode = write_ahead(conn, config.busy_timeout).map_err(|e| rolled_back(doing, e))?;
     let level = match config.synchronous {
         Synchronous::Full => 2,
         Synchronous::Normal => 1,
@@ -122,6 +123,20 @@ fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> 
         return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(())
+}
+
+/// SQLite waits for nobody while it switches a file to its log, lest two connections wait for each other: workers that
+/// start at once on a new file would find it busy.
+fn write_ahead(conn: &Connection, wait: Duration) -> rusqlite::Result<String> {
+    let start = Instant::now();
+    loop {
+        match conn.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0)) {
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < wait => {
+                std::thread::sleep(SWITCHING);
+            }
+            switched => return switched,
+        }
+    }
 }
 
 fn clamped(n: u64) -> i64 {

@@ -6,6 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 
 use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Repeat};
 use ackonce_sqlite::SqliteStore;
@@ -24,6 +25,8 @@ fn child_of(test: &str, shell: &str) -> Command {
 }
 
 const KEYS: u32 = 1000;
+const OPENERS: usize = 8;
+const ROUNDS: usize = 100;
 
 async fn claim_all(file: PathBuf) -> Vec<u32> {
     let store = SqliteStore::open(file).unwrap();
@@ -66,6 +69,22 @@ async fn of_two_processes_one_acquires_each_key() {
     }
     acquired.sort_unstable();
     assert_eq!(acquired, (0..KEYS).collect::<Vec<_>>());
+}
+
+/// SQLite waits for nobody while it switches a new file to its log, whatever the busy time-out.
+#[test]
+fn a_new_file_is_opened_by_many_at_once() {
+    for _ in 0..ROUNDS {
+        let (place, start) = (place(), Barrier::new(OPENERS));
+        std::thread::scope(|scope| {
+            let open = || {
+                start.wait();
+                SqliteStore::open(&place.file).unwrap()
+            };
+            let stores: Vec<_> = (0..OPENERS).map(|_| scope.spawn(open)).collect();
+            stores.into_iter().for_each(|store| drop(store.join().unwrap()));
+        });
+    }
 }
 
 /// A limit on the size of files makes a write fail as a broken disk does; the shell ignores the signal that
