@@ -1,5 +1,6 @@
 //! The HTTP layers in front of a route, beside the route alone.
 
+mod by_hand;
 mod http;
 mod load;
 mod server;

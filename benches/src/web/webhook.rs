@@ -1,15 +1,18 @@
-//! A handler of Stripe's events, bare and behind the webhook layer; both are sent signed events, each of them new.
+//! A handler of Stripe's events, bare, behind what one writes by hand and behind the webhook layer; all are sent signed
+//! events, each of them new.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ackonce::{MemoryStore, Scope};
 use ackonce_webhook::{Stripe, Webhook};
+use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use axum::{Json, Router};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::by_hand::{Seen, verified};
 use super::load::Load;
 use super::server::serve;
 use super::{Options, measure, runtime};
@@ -20,12 +23,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let server = runtime()?;
     let app = || Router::new().route("/webhook", post(async |Json(_): Json<serde_json::Value>| "ok"));
     let bare = server.block_on(serve(app()))?;
+    let by_hand = from_fn_with_state((SECRET, Seen::default()), verified);
+    let by_hand = server.block_on(serve(app().layer(by_hand)))?;
     let guarded = server.block_on(async {
         let store = Arc::new(MemoryStore::new());
         let webhook = Webhook::new(Stripe::new([SECRET])?, &Scope::new("bench")?, store);
         serve(app().layer(webhook.layer()?)).await
     })?;
-    let servers = vec![("bare route", bare), ("behind the layer", guarded)];
+    let servers = vec![
+        ("bare route", bare),
+        ("behind a check and a set by hand", by_hand),
+        ("behind the layer", guarded),
+    ];
     measure("Webhook, Stripe's events", options, servers, &Load::new(request, b"ok"))
 }
 

@@ -138,7 +138,7 @@ impl Bucket {
     /// Half a digest: nobody finds another principal with the same, and a key is a block shorter to digest in turn.
     pub(crate) fn named(principal: &[u8]) -> Self {
         let mut half = [0; 32];
-        half.copy_from_slice(&digest(principal)[..32]);
+        spell(&Sha256::digest(principal), &mut half);
         Self::Of(half)
     }
 
@@ -157,13 +157,18 @@ pub(crate) fn digest(bytes: &[u8]) -> [u8; 64] {
 }
 
 pub(crate) fn hex(digest: [u8; 32]) -> [u8; 64] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 64];
-    for (two, byte) in text.chunks_exact_mut(2).zip(digest) {
+    spell(&digest, &mut text);
+    text
+}
+
+/// In hexadecimal, as far as there is room.
+fn spell(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (two, byte) in text.chunks_exact_mut(2).zip(bytes) {
         two[0] = DIGITS[usize::from(byte >> 4)];
         two[1] = DIGITS[usize::from(byte & 15)];
     }
-    text
 }
 
 /// The one value of a header; several are nobody's.

@@ -7,26 +7,25 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::switch::Switch;
+use crate::heartbeat::Grant;
 use crate::{Key, Lease, Previous};
 
 /// What a handler is told about the run it is in. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Context {
-    lease: Arc<Lease>,
-    cancelled: Arc<Switch>,
+    grant: Arc<Grant>,
     window: Option<Duration>,
 }
 
 impl Context {
     /// The context of one run. The runner makes them; a test of a handler may too.
     #[must_use]
-    pub fn new(lease: impl Into<Arc<Lease>>, cancelled: CancellationToken) -> Self {
-        Self::of(lease.into(), Arc::new(cancelled.into()))
+    pub fn new(lease: Lease, cancelled: CancellationToken) -> Self {
+        Self::of(Arc::new(Grant::new(lease, cancelled.into())))
     }
 
-    pub(crate) fn of(lease: Arc<Lease>, cancelled: Arc<Switch>) -> Self {
-        Self { lease, cancelled, window: None }
+    pub(crate) fn of(grant: Arc<Grant>) -> Self {
+        Self { grant, window: None }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).
@@ -46,32 +45,32 @@ impl Context {
     /// Scope and message ID.
     #[must_use]
     pub fn key(&self) -> &Key {
-        &self.lease.key
+        &self.grant.key
     }
 
     /// Which attempt this is, from 1, counted by the store when the claim was granted.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.lease.attempt
+        self.grant.attempt
     }
 
     /// A number that grows with every claim of this key. Give it to the target of the effect: one that
     /// accepts a write only if the fence is not below the highest it has seen refuses a stalled worker.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.lease.fence
+        self.grant.fence
     }
 
     /// How the attempt before this one ended. After [`Previous::Vanished`] its effect may have happened.
     #[must_use]
     pub fn previous(&self) -> Previous {
-        self.lease.previous
+        self.grant.previous
     }
 
     /// The lease itself, for those who settle inside their own transaction.
     #[must_use]
     pub fn lease(&self) -> &Lease {
-        &self.lease
+        &self.grant
     }
 
     /// The idempotency key of one step of this handler: the same for every delivery, attempt and restart,
@@ -91,20 +90,20 @@ impl Context {
     /// ```
     #[must_use]
     pub fn idempotency_key(&self, step: &str) -> String {
-        idempotency_key(&self.lease.key, step)
+        idempotency_key(&self.grant.key, step)
     }
 
     /// Ready once the lease went unrenewed for two thirds of its length, the run's time is over or the
     /// consumer gives up waiting at shutdown. Unless the lease is renewed after all, the handler is dropped
     /// soon after; what it has sent is not undone.
     pub async fn cancelled(&self) {
-        self.cancelled.on().await;
+        self.grant.cancelled.on().await;
     }
 
     /// Whether [`cancelled`](Self::cancelled) is ready; for handlers that cannot wait on it.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_on()
+        self.grant.cancelled.is_on()
     }
 }
 

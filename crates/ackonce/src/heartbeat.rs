@@ -4,19 +4,41 @@
 //! lease. Lateness is measured on the steady clock from before a request was sent, so the worker stops
 //! believing in its lease before the store does.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
+/// A lease, and what tells whoever works under it that it ends.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    lease: Lease,
+    pub(crate) cancelled: Switch,
+}
+
+impl Grant {
+    pub(crate) fn new(lease: Lease, cancelled: Switch) -> Self {
+        Self { lease, cancelled }
+    }
+}
+
+impl Deref for Grant {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
+}
+
 /// Those of one group, most often one.
-pub(crate) type Leases = SmallVec<[Arc<Lease>; 1]>;
+pub(crate) type Grants = SmallVec<[Arc<Grant>; 1]>;
 
 /// The heartbeat of one runner. Ends its thread when dropped.
 pub(crate) struct Heartbeat {
@@ -33,33 +55,39 @@ struct Shared {
 
 #[derive(Default)]
 struct Held {
-    groups: BTreeMap<u64, Group>,
-    next: u64,
+    groups: Slab<Group>,
     ended: bool,
 }
 
 struct Group {
-    leases: Leases,
+    grants: Grants,
     /// When the request that last renewed it was sent.
     renewed: Instant,
-    cancelled: Arc<Switch>,
     /// Nobody may believe in the leases any more; cancelled as well, then.
     lost: bool,
 }
 
 impl Group {
+    /// Whether these are its leases, not others like them.
+    fn is(&self, grants: &Grants) -> bool {
+        let firsts = self.grants.first().zip(grants.first());
+        firsts.is_some_and(|(mine, other)| Arc::ptr_eq(mine, other))
+    }
+
+    fn cancel(&self) {
+        self.grants.iter().for_each(|grant| grant.cancelled.turn_on());
+    }
+
     fn lose(&mut self) {
         self.lost = true;
-        self.cancelled.turn_on();
+        self.cancel();
     }
 }
 
 /// Holds a group of leases until dropped.
 pub(crate) struct Hold {
-    id: u64,
+    place: usize,
     shared: Arc<Shared>,
-    /// Two thirds of the lease have passed unrenewed, or it is lost.
-    pub(crate) cancelled: Arc<Switch>,
 }
 
 impl Heartbeat {
@@ -77,25 +105,34 @@ impl Heartbeat {
         Ok(Self { shared })
     }
 
-    /// Holds `leases`, which were claimed by a request sent at `claimed`.
-    pub(crate) fn hold(&self, leases: Leases, claimed: Instant) -> Hold {
+    /// Holds leases that were claimed by a request sent at `claimed`. Two thirds of the lease unrenewed, or lost, and
+    /// they are cancelled.
+    pub(crate) fn hold(&self, grants: Grants, claimed: Instant) -> Hold {
         let mut held = self.shared.lock();
-        let id = held.next;
-        held.next += 1;
         if held.groups.is_empty() {
             self.shared.wake.notify_one();
         }
-        let cancelled = Arc::<Switch>::default();
-        held.groups.insert(id, Group { leases, renewed: claimed, cancelled: cancelled.clone(), lost: false });
-        Hold { id, shared: self.shared.clone(), cancelled }
+        let place = held.groups.insert(Group { grants, renewed: claimed, lost: false });
+        Hold { place, shared: self.shared.clone() }
     }
 }
 
 impl Hold {
+    /// Tells whoever works under these leases to end.
+    pub(crate) fn cancel(&self) {
+        if let Some(group) = self.shared.lock().groups.get(self.place) {
+            group.cancel();
+        }
+    }
+
     /// Ready once the leases are lost.
     pub(crate) async fn lost(&self) {
-        self.cancelled.on().await;
-        while self.shared.lock().groups.get(&self.id).is_some_and(|group| !group.lost) {
+        // Those of a group are cancelled together.
+        let first = self.shared.lock().groups.get(self.place).and_then(|group| group.grants.first().cloned());
+        if let Some(grant) = first {
+            grant.cancelled.on().await;
+        }
+        while self.shared.lock().groups.get(self.place).is_some_and(|group| !group.lost) {
             // Short beside the tenth of the lease that is left.
             tokio::time::sleep(self.shared.lease / 100).await;
         }
@@ -111,7 +148,7 @@ impl Drop for Heartbeat {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shared.lock().groups.remove(&self.id);
+        self.shared.lock().groups.try_remove(self.place);
     }
 }
 
@@ -128,27 +165,27 @@ impl Shared {
     }
 
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
-    fn due(&self, now: Instant) -> Vec<(u64, Leases)> {
+    fn due(&self, now: Instant) -> Vec<(usize, Grants)> {
         let mut held = self.lock();
         let mut due = Vec::new();
-        for (id, group) in &mut held.groups {
+        for (place, group) in &mut held.groups {
             let age = now.saturating_duration_since(group.renewed);
             if age >= self.lease * 9 / 10 {
                 group.lose();
             } else if age >= self.lease * 2 / 3 {
-                group.cancelled.turn_on();
+                group.cancel();
             }
             if age >= self.lease / 3 && !group.lost {
-                due.push((*id, group.leases.clone()));
+                due.push((place, group.grants.clone()));
             }
         }
         due
     }
 
-    fn renewed(&self, id: u64, sent: Instant, answers: &[Settled]) {
+    fn renewed(&self, place: usize, grants: &Grants, sent: Instant, answers: &[Settled]) {
         let mut held = self.lock();
-        // A group that ended meanwhile has settled its leases: nothing to say.
-        let Some(group) = held.groups.get_mut(&id) else { return };
+        // A group that ended meanwhile has settled its leases: nothing to say. Its place may be another's by now.
+        let Some(group) = held.groups.get_mut(place).filter(|group| group.is(grants)) else { return };
         // In a batch some leases may be lost and others live: all are told, the run goes on for the live ones,
         // and the fence refuses the settle of the lost.
         if answers.contains(&Settled::Yes) {
@@ -157,7 +194,7 @@ impl Shared {
             group.lose();
         }
         if answers.contains(&Settled::Lost) {
-            group.cancelled.turn_on();
+            group.cancel();
         }
     }
 }
@@ -181,9 +218,9 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
             match tokio::time::timeout(shared.lease / 3, extend(shared, store, &due)).await {
                 Ok(Ok(answers)) => {
                     let mut rest = answers.as_slice();
-                    for (id, leases) in &due {
-                        let (mine, others) = rest.split_at(leases.len().min(rest.len()));
-                        shared.renewed(*id, sent, mine);
+                    for (place, grants) in &due {
+                        let (mine, others) = rest.split_at(grants.len().min(rest.len()));
+                        shared.renewed(*place, grants, sent, mine);
                         rest = others;
                     }
                 }
@@ -199,9 +236,43 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
     }
 }
 
-async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(u64, Leases)]) -> Result<Vec<Settled>> {
+async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(usize, Grants)]) -> Result<Vec<Settled>> {
     let action = Settle::Extend { lease: shared.lease, window: shared.window };
     let settlements: Vec<_> =
-        due.iter().flat_map(|(_, leases)| leases).map(|l| Settlement::new(l, action.clone())).collect();
+        due.iter().flat_map(|(_, grants)| grants).map(|g| Settlement::new(g, action.clone())).collect();
     store.settle(&settlements).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Previous, Scope, Token};
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn grants() -> Grants {
+        let key = Scope::new("s").unwrap().key("id").unwrap();
+        let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+        [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_not_taken_for_another_groups() {
+        let shared =
+            Arc::new(Shared { lease: LEASE, window: LEASE, held: Mutex::default(), wake: Notify::new() });
+        let heartbeat = Heartbeat { shared: shared.clone() };
+        let began = Instant::now();
+        drop(heartbeat.hold(grants(), began));
+        let (first, second) = (grants(), grants());
+        let hold = heartbeat.hold(first.clone(), began);
+        let due = shared.due(began + LEASE / 2);
+        let [(place, asked)] = &due[..] else { panic!("one group is due") };
+        drop(hold);
+        let _hold = heartbeat.hold(second.clone(), began);
+        shared.renewed(*place, asked, began, &[Settled::Lost]);
+        assert!(!second[0].cancelled.is_on(), "it has the place, and was not asked for");
+        shared.renewed(*place, &second, began, &[Settled::Lost]);
+        assert!(second[0].cancelled.is_on());
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::heartbeat::Grant;
 use crate::{Error, Fingerprint, Key, Lease, Record, Token};
 
 /// What a broker delivered, as the runner needs to see it.
@@ -104,7 +105,7 @@ impl<D> Job<D> {
 #[must_use = "a dropped ticket leaves its claim to the lease"]
 pub struct Ticket<D> {
     pub(crate) job: Job<D>,
-    pub(crate) lease: Arc<Lease>,
+    pub(crate) lease: Arc<Grant>,
     /// When the claim was sent: the lease cannot end before this plus its length.
     pub(crate) claimed: Instant,
 }

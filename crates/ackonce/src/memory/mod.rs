@@ -211,7 +211,7 @@ impl MemoryStore {
     }
 }
 
-fn entry(Filed { digest, row }: &Filed, now: u64) -> Entry {
+fn entry(Filed { digest, row, .. }: &Filed, now: u64) -> Entry {
     Entry {
         digest: Bytes::copy_from_slice(digest),
         scope: None,

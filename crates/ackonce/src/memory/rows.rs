@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use bytes::Bytes;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
 
 use crate::protocol::Row;
 use crate::{Key, State};
@@ -20,18 +21,22 @@ const MICROS: u64 = 1_000_000;
 
 /// A key's digest.
 pub(super) type Digest = [u8; 32];
+/// Where a row lies.
+type Place = usize;
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// The first bytes of the digest, so that the table grows without a look at its rows, and the row. A table of
-    /// little more than pointers is walked through the caches for longer than one of rows.
-    by_key: HashTable<(u64, Box<Filed>)>,
+    rows: Slab<Filed>,
+    /// The first bytes of the digest, so that the table grows without a look at its rows, and where the row is.
+    by_key: HashTable<(u64, Place)>,
     hasher: DefaultHashBuilder,
-    /// Digests by the second in which their row may be dropped. A row that is written again is filed again;
-    /// the older entry then means nothing.
-    by_second: BTreeMap<u64, Vec<Digest>>,
-    /// The same of the last claims: most are settled soon, and then need not be filed at all.
-    in_flight: VecDeque<(u64, Digest)>,
+    /// Rows by the second in which they may be dropped. A row that is written again is filed again; the older entry
+    /// then means nothing, even if another row lies there by now.
+    by_second: BTreeMap<u64, Vec<Place>>,
+    /// The last claims, of which none is filed: most are settled soon. What is settled is struck out.
+    in_flight: VecDeque<Option<Place>>,
+    /// How many claims have left that queue.
+    landed: u64,
     /// The latest moment it was told.
     now: u64,
 }
@@ -41,6 +46,8 @@ pub(super) struct Rows {
 pub(super) struct Filed {
     pub(super) digest: Digest,
     pub(super) row: Row,
+    /// Which claim it was last queued as, of all of them.
+    flight: u64,
 }
 
 /// A part of a digest is enough to spread it over the table.
@@ -51,22 +58,22 @@ fn tag(digest: &Digest) -> u64 {
 
 impl Rows {
     pub(super) fn get(&self, key: &Key) -> Option<&Row> {
-        self.find(key.digest())
+        let tag = tag(key.digest());
+        let same = |(t, place): &(u64, Place)| *t == tag && self.is_at(*place, key.digest());
+        let (_, place) = self.by_key.find(self.hasher.hash_one(tag), same)?;
+        Some(&self.rows.get(*place)?.row)
+    }
+
+    fn is_at(&self, place: Place, digest: &Digest) -> bool {
+        self.rows.get(place).is_some_and(|filed| filed.digest == *digest)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Filed> {
-        self.by_key.iter().map(|(_, filed)| &**filed)
+        self.rows.iter().map(|(_, filed)| filed)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    fn find(&self, digest: &Digest) -> Option<&Row> {
-        let tag = tag(digest);
-        let found =
-            self.by_key.find(self.hasher.hash_one(tag), |(t, filed)| *t == tag && filed.digest == *digest);
-        found.map(|(_, filed)| &filed.row)
+        self.rows.len()
     }
 
     /// Callers look at the clock before they wait for the lock; here time does not go back, or a fence might.
@@ -83,36 +90,36 @@ impl Rows {
         decide: impl FnOnce(Option<&Row>, u64) -> (A, Option<Row>),
     ) -> A {
         let now = self.at(now);
-        let (digest, tag) = (*key.digest(), tag(key.digest()));
-        let Self { by_key, hasher, .. } = self;
-        let same = |(t, filed): &(u64, Box<Filed>)| *t == tag && filed.digest == digest;
-        let (answer, filed) = match by_key.entry(hasher.hash_one(tag), same, |(t, _)| hasher.hash_one(t)) {
-            Entry::Vacant(place) => {
+        let (digest, tag) = (key.digest(), tag(key.digest()));
+        let Self { rows, by_key, hasher, .. } = self;
+        let same =
+            |(t, place): &(u64, Place)| *t == tag && rows.get(*place).is_some_and(|f| f.digest == *digest);
+        let (answer, written) = match by_key.entry(hasher.hash_one(tag), same, |(t, _)| hasher.hash_one(t)) {
+            Entry::Vacant(vacant) => {
                 let (answer, row) = decide(None, now);
-                let file = |row: Row| {
-                    let filed = (gone_by(&row), row.state);
-                    place.insert((tag, Box::new(Filed { digest, row })));
-                    filed
+                let file = |row| {
+                    let place = rows.insert(Filed { digest: *digest, row, flight: u64::MAX });
+                    vacant.insert((tag, place));
+                    place
                 };
                 (answer, row.map(file))
             }
-            Entry::Occupied(mut place) => {
-                let row = &mut place.get_mut().1.row;
-                let (answer, changed) = decide(Some(row), now);
-                let before = gone_by(row);
-                if let Some(changed) = changed {
+            Entry::Occupied(found) => {
+                let place = found.get().1;
+                let row = rows.get_mut(place).map(|filed| &mut filed.row);
+                let (answer, changed) = decide(row.as_deref(), now);
+                let before = row.as_deref().map(gone_by);
+                if let (Some(row), Some(changed)) = (row, changed) {
                     // A part of a buffer would keep all of it.
                     let outcome = changed.outcome.as_deref().map(Bytes::copy_from_slice);
                     *row = Row { outcome, ..changed };
                 }
-                (answer, Some((gone_by(row), row.state)).filter(|(second, _)| *second != before))
+                let moved = rows.get(place).map(|filed| gone_by(&filed.row)) != before;
+                (answer, moved.then_some(place))
             }
         };
-        if let Some((second, state)) = filed {
-            match state {
-                State::Claimed => self.claimed(second, digest),
-                _ => self.by_second.entry(second).or_default().push(digest),
-            }
+        if let Some(place) = written {
+            self.file(place);
             for _ in 0..SWEEP_PER_WRITE {
                 if !self.drop_expired(now) {
                     break;
@@ -122,14 +129,37 @@ impl Rows {
         answer
     }
 
-    /// Files the oldest claim instead, if its row is still as it was.
-    fn claimed(&mut self, second: u64, digest: Digest) {
-        self.in_flight.push_back((second, digest));
-        if self.in_flight.len() > IN_FLIGHT
-            && let Some((second, digest)) = self.in_flight.pop_front()
-            && self.find(&digest).is_some_and(|row| gone_by(row) == second)
+    /// Sees to it that a row that was written is dropped when its time comes.
+    fn file(&mut self, place: Place) {
+        let Some(filed) = self.rows.get_mut(place) else { return };
+        let queued = filed.flight.checked_sub(self.landed).and_then(|n| usize::try_from(n).ok());
+        let queued = queued.and_then(|n| self.in_flight.get_mut(n)).filter(|queued| **queued == Some(place));
+        match (filed.row.state, queued) {
+            (State::Claimed, Some(_)) => {}
+            (State::Claimed, None) => {
+                filed.flight = self.landed + self.in_flight.len() as u64;
+                self.in_flight.push_back(Some(place));
+                if self.in_flight.len() > IN_FLIGHT {
+                    self.land();
+                }
+            }
+            (_, queued) => {
+                if let Some(queued) = queued {
+                    *queued = None;
+                }
+                self.by_second.entry(gone_by(&filed.row)).or_default().push(place);
+            }
+        }
+    }
+
+    /// Takes the oldest claim out of the queue, and files it if it is not settled.
+    fn land(&mut self) {
+        let Some(oldest) = self.in_flight.pop_front() else { return };
+        self.landed += 1;
+        if let Some(place) = oldest
+            && let Some(filed) = self.rows.get(place)
         {
-            self.by_second.entry(second).or_default().push(digest);
+            self.by_second.entry(gone_by(&filed.row)).or_default().push(place);
         }
     }
 
@@ -139,12 +169,12 @@ impl Rows {
             return false;
         };
         let second = *oldest.key();
-        let digest = oldest.get_mut().pop();
+        let place = oldest.get_mut().pop();
         if oldest.get().is_empty() {
             oldest.remove();
         }
-        if let Some(digest) = digest {
-            self.remove_if(&digest, |row| gone_by(row) == second);
+        if let Some(place) = place {
+            self.remove_if(place, |row| gone_by(row) == second);
         }
         true
     }
@@ -152,31 +182,32 @@ impl Rows {
     /// Drops all that is over, and counts it.
     pub(super) fn sweep(&mut self, now: u64) -> usize {
         let (before, now) = (self.len(), self.at(now));
-        for (second, digest) in std::mem::take(&mut self.in_flight) {
-            self.by_second.entry(second).or_default().push(digest);
+        while !self.in_flight.is_empty() {
+            self.land();
         }
         while self.drop_expired(now) {}
         // What is over leaves the present second to the next otherwise.
         let next = now / MICROS + 1;
-        let mut digests = self.by_second.remove(&next).unwrap_or_default();
-        digests.retain(|digest| !self.remove_if(digest, |row| row.expires <= now && row.fence < now));
-        if !digests.is_empty() {
-            self.by_second.insert(next, digests);
+        let mut places = self.by_second.remove(&next).unwrap_or_default();
+        places.retain(|place| !self.remove_if(*place, |row| row.expires <= now && row.fence < now));
+        if !places.is_empty() {
+            self.by_second.insert(next, places);
         }
         before - self.len()
     }
 
     /// Drops a row of which this is true; whether it is gone.
-    fn remove_if(&mut self, digest: &Digest, over: impl FnOnce(&Row) -> bool) -> bool {
-        let tag = tag(digest);
-        let same = |(t, filed): &(u64, Box<Filed>)| *t == tag && filed.digest == *digest;
-        match self.by_key.find_entry(self.hasher.hash_one(tag), same) {
-            Ok(place) if over(&place.get().1.row) => {
-                place.remove();
-                true
-            }
-            found => found.is_err(),
+    fn remove_if(&mut self, place: Place, over: impl FnOnce(&Row) -> bool) -> bool {
+        let Some(filed) = self.rows.get(place) else { return true };
+        if !over(&filed.row) {
+            return false;
         }
+        let hash = self.hasher.hash_one(tag(&filed.digest));
+        if let Ok(found) = self.by_key.find_entry(hash, |(_, other)| *other == place) {
+            found.remove();
+        }
+        self.rows.remove(place);
+        true
     }
 
     #[cfg(test)]

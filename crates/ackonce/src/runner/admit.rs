@@ -2,12 +2,15 @@
 //! store has answered.
 
 use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
 
+use crate::heartbeat::Grant;
 use crate::observe::decide;
+use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
@@ -81,8 +84,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             if self.stop.is_on() || self.abort.is_on() {
                 return refuse(jobs, &Why::Stopped);
             }
-            let mut patience = Patience::new();
-            let mut sent = patience.since;
+            let mut patience = Patience::default();
+            let mut sent = Instant::now();
             loop {
                 let answer = self.attempt(&patience, pin!(self.store.claim_unboxed(&requests))).await;
                 let Some(answer) = answer else { return refuse(jobs, &Why::Stopped) };
@@ -100,7 +103,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     fn sort(&self, job: Job<D>, answer: Claimed, claimed: Instant) -> Admission<D> {
         match answer {
-            Claimed::Acquired(lease) => Admission::Run(Ticket { job, lease: lease.into(), claimed }),
+            Claimed::Acquired(lease) => {
+                let lease = Arc::new(Grant::new(lease, Switch::default()));
+                Admission::Run(Ticket { job, lease, claimed })
+            }
             Claimed::Done(record) => {
                 self.meters.duplicate(&job.key, record.age);
                 Admission::Duplicate(job.duplicate(record))
@@ -172,7 +178,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let failures = patience.failures;
         tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged");
         let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
-        if patience.since.elapsed().saturating_add(wait) > self.settings.patience {
+        if patience.spent().saturating_add(wait) > self.settings.patience {
             return Trouble::End(Why::Unavailable(error));
         }
         tokio::select! {
@@ -184,14 +190,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 }
 
 /// How long one trip has been tried.
+#[derive(Default)]
 pub(crate) struct Patience {
     failures: u32,
-    since: Instant,
+    /// Since it was first waited for: most trips need no look at the clock.
+    since: OnceLock<Instant>,
 }
 
 impl Patience {
-    pub(crate) fn new() -> Self {
-        Self { failures: 0, since: Instant::now() }
+    fn spent(&self) -> Duration {
+        self.since.get_or_init(Instant::now).elapsed()
     }
 
     /// Ready once what is left of it is over, and a third of the lease at least.
@@ -199,7 +207,7 @@ impl Patience {
         if settings.patience == Duration::MAX {
             std::future::pending().await
         }
-        let left = settings.patience.saturating_sub(self.since.elapsed()).max(settings.lease / 3);
+        let left = settings.patience.saturating_sub(self.spent()).max(settings.lease / 3);
         Box::pin(tokio::time::sleep(left)).await;
     }
 }

@@ -172,7 +172,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         &self,
         settlements: &[Settlement],
     ) -> impl Future<Output = Group<Result<Settled, Why>>> + Send {
-        let mut patience = Patience::new();
+        let mut patience = Patience::default();
         async move {
             loop {
                 if self.abort.is_on() {

@@ -202,8 +202,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             }
             OnUnknown::Ask(probe) => probe,
         };
-        let cx =
-            Context::new(ticket.lease.clone(), self.abort.token().clone()).with_window(self.settings.window);
+        let cx = Context::new(ticket.lease().clone(), self.abort.token().clone())
+            .with_window(self.settings.window);
         let answer = match probe.probe(&cx).await {
             Found::NotHappened => return self.run_one(ticket).await,
             Found::Happened => Ok(Effect::from(())),

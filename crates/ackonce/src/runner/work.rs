@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::conclude::Next;
-use super::{Group, Inner};
+use super::{Group, Inner, each};
 
 /// What a handler has answered for a group, which is held by the heartbeat until it is settled: a burial, or a store
 /// that does not answer, may take its time.
@@ -39,8 +39,8 @@ impl<D: Delivery, H> Inner<D, H> {
     /// Keeps the leases of a group.
     pub(crate) fn hold(&self, group: &[Ticket<D>]) -> Hold {
         let claimed = group.iter().map(|t| t.claimed).min().unwrap_or_else(Instant::now);
-        let leases = group.iter().map(|t| t.lease.clone()).collect();
-        self.heartbeat.hold(leases, claimed)
+        let grants = each(group.iter().map(|t| t.lease.clone()));
+        self.heartbeat.hold(grants, claimed)
     }
 }
 
@@ -71,8 +71,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         for ticket in group {
             decide!(debug, self.meters, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
-            let cx =
-                Context::of(ticket.lease.clone(), hold.cancelled.clone()).with_window(self.settings.window);
+            let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
         self.meters.run.add(group.len() as u64);
@@ -90,7 +89,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             // Most runs are over before it comes to waiting for this.
             why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
         };
-        hold.cancelled.turn_on();
+        hold.cancel();
         tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
         group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
     }
