@@ -49,11 +49,12 @@ pub(super) fn each(
     })
 }
 
-/// Reads a thousand messages at a time, and hands them to `batch` before it commits.
+/// Reads a thousand messages at a time, works on each, and hands them to `batch` before it commits.
 fn thousands(
     topic: &Topic,
     group: &str,
     messages: usize,
+    work: Duration,
     mut batch: impl FnMut(&[String]) -> anyhow::Result<()>,
     look: bool,
 ) -> anyhow::Result<Round> {
@@ -68,6 +69,9 @@ fn thousands(
                 began.get_or_insert_with(Instant::now);
                 if look {
                     ids.push(format!("{group}:{}", id(&message)?));
+                }
+                if !work.is_zero() {
+                    std::thread::sleep(work);
                 }
                 (seen, held) = (seen + 1, held + 1);
                 true
@@ -85,8 +89,8 @@ fn thousands(
 }
 
 /// No store at all.
-pub(super) fn bare(topic: &Topic, messages: usize) -> anyhow::Result<Round> {
-    thousands(topic, &topic.group(), messages, |_| Ok(()), false)
+pub(super) fn bare(topic: &Topic, messages: usize, work: Duration) -> anyhow::Result<Round> {
+    thousands(topic, &topic.group(), messages, work, |_| Ok(()), false)
 }
 
 /// Batches by hand over bare `SET NX`: one pipeline claims, one says done.
@@ -112,5 +116,5 @@ pub(super) fn in_batches(
             Ok(())
         })
     };
-    thousands(topic, &topic.group(), messages, batch, true)
+    thousands(topic, &topic.group(), messages, Duration::ZERO, batch, true)
 }
