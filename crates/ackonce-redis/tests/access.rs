@@ -11,7 +11,7 @@ use common::{Server, acquire, complete, error, is_done, key, request, until};
 use tempfile::TempDir;
 
 /// What the README says the user needs.
-const RIGHTS: &str = "resetchannels ~ackonce:* +eval +evalsha +time +hmget +hget +hset +hsetnx +hlen +hvals +hdel +hgetall \
+const RIGHTS: &str = "resetchannels ~ackonce:* +eval +evalsha +time +hmget +hget +hset +hsetnx +hlen +hdel +hgetall \
                       +get +set +del +exists +pexpireat +ping +info +config|get +memory|usage";
 
 #[tokio::test]
