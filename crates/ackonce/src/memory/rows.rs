@@ -59,13 +59,9 @@ fn tag(digest: &Digest) -> u64 {
 impl Rows {
     pub(super) fn get(&self, key: &Key) -> Option<&Row> {
         let tag = tag(key.digest());
-        let same = |(t, place): &(u64, Place)| *t == tag && self.is_at(*place, key.digest());
+        let same = |(t, place): &(u64, Place)| *t == tag && is_at(&self.rows, *place, key.digest());
         let (_, place) = self.by_key.find(self.hasher.hash_one(tag), same)?;
         Some(&self.rows.get(*place)?.row)
-    }
-
-    fn is_at(&self, place: Place, digest: &Digest) -> bool {
-        self.rows.get(place).is_some_and(|filed| filed.digest == *digest)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Filed> {
@@ -92,8 +88,8 @@ impl Rows {
         let now = self.at(now);
         let (digest, tag) = (key.digest(), tag(key.digest()));
         let Self { rows, by_key, hasher, .. } = self;
-        let same =
-            |(t, place): &(u64, Place)| *t == tag && rows.get(*place).is_some_and(|f| f.digest == *digest);
+        // What is found was found by its row, so that is there.
+        let same = |(t, place): &(u64, Place)| *t == tag && is_at(rows, *place, digest);
         let (answer, written) = match by_key.entry(hasher.hash_one(tag), same, |(t, _)| hasher.hash_one(t)) {
             Entry::Vacant(vacant) => {
                 let (answer, row) = decide(None, now);
@@ -216,8 +212,73 @@ impl Rows {
     }
 }
 
+fn is_at(rows: &Slab<Filed>, place: Place, digest: &Digest) -> bool {
+    rows.get(place).is_some_and(|filed| filed.digest == *digest)
+}
+
 /// The second at whose beginning the row has expired, and the clock has passed its fence: the next fence of its
 /// key must be larger.
 fn gone_by(row: &Row) -> u64 {
     row.expires.div_ceil(MICROS).max(row.fence / MICROS + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Attempt, ClaimRequest, Claimed, Scope, Settle, Settlement, Token, protocol};
+
+    proptest! {
+        /// Rows that are dropped, and places that are taken again, change no answer: those of a map that drops nothing.
+        #[test]
+        fn dropping_changes_no_answer(steps in prop::collection::vec((0..24_u8, 0..6_u8, 0..4_u64), 1..600)) {
+            let (mut rows, mut kept) = (Rows::default(), HashMap::<Digest, Row>::new());
+            let scope = Scope::new("s").unwrap();
+            let (mut now, mut leases) = (1_000 * MICROS, HashMap::new());
+            for (id, step, size) in steps {
+                now += 1 + size * 400_000;
+                let key = scope.key(vec![id]).unwrap();
+                let window = Duration::from_millis(size * 700);
+                let settle = |action| leases.get(&id).map(|lease| Settlement::new(lease, action));
+                let settlement = match step {
+                    0 | 1 => None,
+                    2 => settle(Settle::Complete { window, outcome: None }),
+                    3 => settle(Settle::Release { attempt: Attempt::Counts, window }),
+                    4 => settle(Settle::Extend { lease: Duration::from_secs(size), window }),
+                    _ => {
+                        rows.sweep(now);
+                        continue;
+                    }
+                };
+                let was = kept.get(key.digest());
+                let changed = match settlement {
+                    Some(asked) => {
+                        let (expected, changed) = protocol::settle(was, &asked, now);
+                        let answer = rows.update(&key, now, |row, now| protocol::settle(row, &asked, now));
+                        prop_assert_eq!(answer, expected);
+                        changed
+                    }
+                    None => {
+                        let (token, lease) = (Token::random(), Duration::from_secs(size));
+                        let asked = ClaimRequest { key: key.clone(), token, lease, window, fingerprint: None };
+                        let (expected, changed) = protocol::claim(was, &asked, now);
+                        let answer = rows.update(&key, now, |row, now| protocol::claim(row, &asked, now));
+                        prop_assert_eq!(&answer, &expected);
+                        if let Claimed::Acquired(lease) = answer {
+                            leases.insert(id, lease);
+                        }
+                        changed
+                    }
+                };
+                kept.extend(changed.map(|row| (*key.digest(), row)));
+            }
+            rows.sweep(now + 3_600 * MICROS);
+            prop_assert_eq!((rows.len(), rows.by_key.len(), rows.filed()), (0, 0, 0), "nothing is left behind");
+        }
+    }
 }
