@@ -1,6 +1,6 @@
 //! The dead-letter exchange: body, properties and headers as they came, and why they ended here.
 
-use ackonce::{BoxError, Burial, Graveyard};
+use ackonce::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use lapin::types::{AMQPValue, LongString, ShortString};
 
@@ -19,7 +19,7 @@ pub(crate) struct DeadLetters {
 
 #[async_trait]
 impl Graveyard<AmqpDelivery> for DeadLetters {
-    async fn bury(&self, delivery: &AmqpDelivery, burial: &Burial) -> Result<(), BoxError> {
+    async fn bury(&self, delivery: &AmqpDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let message = &delivery.message;
         let mut extra = origin(message, &self.queue);
         extra.extend([
@@ -34,7 +34,8 @@ impl Graveyard<AmqpDelivery> for DeadLetters {
         };
         self.publisher
             .publish(&self.exchange, &key, message.payload(), copied(message, Purpose::DeadLetter, extra))
-            .await
+            .await?;
+        Ok(Letter::Whole)
     }
 }
 

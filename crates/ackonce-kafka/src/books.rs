@@ -61,6 +61,7 @@ impl Delivery for KafkaDelivery {
     fn note(&self, stage: Stage) {
         let status = match stage {
             // In flight is how it was booked.
+            Stage::Claiming | Stage::Burying => return,
             Stage::Running if !self.waited.load(Ordering::Relaxed) => return,
             Stage::Running => Status::InFlight,
             Stage::Busy => Status::Busy,

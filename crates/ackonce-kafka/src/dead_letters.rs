@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{BoxError, Burial, Graveyard};
+use ackonce::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -77,7 +77,7 @@ impl DeadLetters {
 
 #[async_trait]
 impl Graveyard<KafkaDelivery> for DeadLetters {
-    async fn bury(&self, delivery: &KafkaDelivery, burial: &Burial) -> Result<(), BoxError> {
+    async fn bury(&self, delivery: &KafkaDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let original = delivery.message.as_rdkafka();
         let record = rdkafka::Message::headers(original).map_or_else(OwnedHeaders::new, copy);
         let text =
@@ -97,7 +97,10 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
             timestamp: None,
             headers: Some(all),
         };
-        self.producer.send(record, CONFIRM).await.map(drop).map_err(|(error, _)| error.into())
+        match self.producer.send(record, CONFIRM).await {
+            Ok(_) => Ok(Letter::Whole),
+            Err((error, _)) => Err(error.into()),
+        }
     }
 }
 

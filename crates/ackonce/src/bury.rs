@@ -1,5 +1,7 @@
 //! The dead-letter place: where a message that will never succeed goes once, with its reason.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use crate::{BoxError, Key};
@@ -17,15 +19,52 @@ pub struct Burial {
 
 /// Where buried messages of one adapter go.
 ///
-/// It is asked before the store records the burial and before the ack. A crash in between repeats it, so a
-/// dead letter may appear twice, with the same scope and message ID in its headers; it is never missing.
+/// The runner asks it before the store records the burial and before the ack. A crash in between repeats the burial,
+/// so a dead letter may appear twice, with the same scope and message ID in its headers; it is never missing. A
+/// burial holds no handler slot.
 #[async_trait]
 pub trait Graveyard<D>: Send + Sync {
-    /// Puts the message there, confirmed.
+    /// Puts the message there and waits for the confirmation.
     ///
     /// # Errors
-    /// It is not there for certain. The runner backs off and asks again; nothing is acknowledged.
-    async fn bury(&self, delivery: &D, burial: &Burial) -> Result<(), BoxError>;
+    /// [`BuryError::Retry`]: the letter may not be there; the runner backs off and asks again, and nothing is
+    /// acknowledged. [`BuryError::Never`]: this message can never be put there; the runner records the burial in the
+    /// store alone, with the reason, and counts it.
+    async fn bury(&self, delivery: &D, burial: &Burial) -> Result<Letter, BuryError>;
+}
+
+/// How much of a message its dead letter holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Letter {
+    /// The whole message.
+    Whole,
+    /// A part of it, because the place does not take the whole; the text says what was left out.
+    Reduced(String),
+}
+
+/// Why a dead letter was not put in its place.
+#[derive(Debug)]
+pub enum BuryError {
+    /// The place does not answer or refuses for now.
+    Retry(BoxError),
+    /// The place will never take this message, not even a reduced letter of it.
+    Never(BoxError),
+}
+
+/// Any error is one to retry; [`BuryError::Never`] has to be said.
+impl<E: Into<BoxError>> From<E> for BuryError {
+    fn from(error: E) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+impl fmt::Display for BuryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry(error) => write!(f, "the dead letter was not confirmed: {error}"),
+            Self::Never(error) => write!(f, "the dead-letter place will never take this message: {error}"),
+        }
+    }
 }
 
 /// No dead-letter place: the reason is kept in the store's record and in the log.
@@ -34,7 +73,7 @@ pub struct RecordOnly;
 
 #[async_trait]
 impl<D: Sync> Graveyard<D> for RecordOnly {
-    async fn bury(&self, _: &D, _: &Burial) -> Result<(), BoxError> {
-        Ok(())
+    async fn bury(&self, _: &D, _: &Burial) -> Result<Letter, BuryError> {
+        Ok(Letter::Whole)
     }
 }

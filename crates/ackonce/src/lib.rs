@@ -25,7 +25,7 @@ mod store;
 mod switch;
 mod ticket;
 
-pub use bury::{Burial, Graveyard, RecordOnly};
+pub use bury::{Burial, BuryError, Graveyard, Letter, RecordOnly};
 pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
 pub use class::Class;
 pub use coalesce::Coalesce;
@@ -39,7 +39,7 @@ pub use memory::MemoryStore;
 pub use observe::Counts;
 pub use record::{Record, State};
 pub use runner::{Feed, Guarantee, Laned, Runner};
-pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnUnknown, Probe, Settings};
+pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Probe, Settings};
 pub use settle::{Attempt, Settle, Settled, Settlement};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;

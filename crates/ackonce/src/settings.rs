@@ -56,6 +56,8 @@ pub struct Settings {
     pub on_mismatch: OnMismatch,
     /// What to do when an effect may have happened.
     pub on_unknown: OnUnknown,
+    /// What to do at start with a server that is away or refuses.
+    pub on_start: OnStart,
 }
 
 impl Default for Settings {
@@ -74,6 +76,7 @@ impl Default for Settings {
             on_failure: OnFailure::Retry,
             on_mismatch: OnMismatch::Bury,
             on_unknown: OnUnknown::RunAgain,
+            on_start: OnStart::EndIfRefused,
         }
     }
 }
@@ -104,6 +107,7 @@ impl Settings {
         with_on_failure on_failure OnFailure;
         with_on_mismatch on_mismatch OnMismatch;
         with_on_unknown on_unknown OnUnknown;
+        with_on_start on_start OnStart;
     }
 
     /// Refuses what cannot work.
@@ -204,6 +208,22 @@ impl fmt::Debug for OnUnknown {
             Self::Ask(_) => "Ask",
         })
     }
+}
+
+/// What to do at start when a broker or a store cannot be used yet.
+///
+/// A consumer that waits says so once and asks again with a back-off of up to ten seconds. Once it has started it
+/// always waits: what worked will work again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStart {
+    /// Wait for a server that is away, and for one that refuses the credentials or a right.
+    Wait,
+    /// Wait for a server that is away or a topic that does not exist yet; end with an error if the server refuses the
+    /// credentials or a right. The default.
+    #[default]
+    EndIfRefused,
+    /// End with an error for anything that cannot be used at once, for a supervisor that restarts it.
+    End,
 }
 
 /// Answers whether an effect happened, by asking the effect's target.

@@ -26,15 +26,19 @@ pub trait Delivery: Send + Sync + 'static {
     fn note(&self, _stage: Stage) {}
 }
 
-/// What an unsettled delivery is doing.
+/// What an unsettled delivery is doing. Before the first of these it waits for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Its handler runs.
+    /// Its claim is under way: it waits for the store.
+    Claiming,
+    /// Its handler runs, or its result is being recorded.
     Running,
-    /// Somebody else holds its message.
+    /// Somebody else holds its message; the claim is repeated after a back-off.
     Busy,
-    /// It waits to be attempted again.
+    /// Its handler failed; it runs again after a back-off.
     Retrying,
+    /// It goes to the dead-letter place.
+    Burying,
 }
 
 /// A delivery with its identity, ready to be claimed.

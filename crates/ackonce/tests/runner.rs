@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{
-    AtMostOnce, BoxError, Burial, Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Fingerprint,
-    Found, Graveyard, Handler, OnFailure, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner,
+    AtMostOnce, Burial, BuryError, Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Fingerprint,
+    Found, Graveyard, Handler, Letter, OnFailure, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner,
     Settings, SettledAs, State, Why,
 };
 use async_trait::async_trait;
@@ -84,12 +84,12 @@ struct Graves(Mutex<Vec<Burial>>, AtomicU32);
 
 #[async_trait]
 impl Graveyard<Number> for Graves {
-    async fn bury(&self, _: &Number, burial: &Burial) -> Result<(), BoxError> {
+    async fn bury(&self, _: &Number, burial: &Burial) -> Result<Letter, BuryError> {
         if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
             return Err("closed at first".into());
         }
         self.0.lock().unwrap().push(burial.clone());
-        Ok(())
+        Ok(Letter::Whole)
     }
 }
 

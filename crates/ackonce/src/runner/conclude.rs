@@ -151,7 +151,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 answer = self.graveyard.bury(&ticket.job.delivery, &burial) => answer,
             };
             match answer {
-                Ok(()) => {
+                Ok(_) => {
                     let Burial { reason, .. } = burial;
                     return Verdict::Settle(Some(Settle::Bury { window: self.settings.window, reason }));
                 }
