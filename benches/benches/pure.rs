@@ -8,11 +8,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce::{ClaimRequest, Coalesce, Deduplicator, Fingerprint, MemoryStore, Scope, Token};
 use ackonce_amqp::tracker::{AckTracker, Reach};
-use ackonce_kafka::tracker::{OffsetTracker, Status};
+use ackonce_kafka::tracker::{PartitionTracker, Status};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Messages of a batch.
@@ -37,17 +37,20 @@ fn offsets(c: &mut Criterion) {
     let mut group = c.benchmark_group("a batch of 1000");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("offset tracker: delivered, settled, committed", |b| {
-        let (mut tracker, mut next) = (OffsetTracker::new(), 0);
-        let partition = (Arc::from("orders"), 0);
-        tracker.assign(partition.clone());
+        let (mut tracker, mut next) = (PartitionTracker::new(), 0_i64);
         b.iter(|| {
-            let tokens = (next..).take(BATCH).filter_map(|offset| tracker.delivered(&partition, offset));
-            let tokens: Vec<_> = tokens.collect();
-            for token in tokens.iter().rev() {
-                tracker.mark(token, Status::Settled);
+            let now = Instant::now();
+            let offsets = next..next + 1000;
+            for offset in offsets.clone() {
+                black_box(tracker.delivered(offset, now));
             }
-            let commits: Vec<_> = tracker.to_commit().map(|(at, to)| (at.clone(), to)).collect();
-            commits.iter().for_each(|(at, to)| tracker.committed(at, *to));
+            for offset in offsets.rev() {
+                tracker.mark(offset, Status::Settled, now);
+            }
+            if let Some(to) = tracker.to_store() {
+                tracker.stored(to);
+                tracker.committed(to);
+            }
             next += 1000;
         });
     });

@@ -1,36 +1,26 @@
 //! The high level: a consumer that runs a handler once per message until shutdown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Deduplicator, Error, ErrorKind, Feed, Graveyard, Handler, IdSource,
-    MessageIds, RecordOnly, Result, Runner, Scope, Settings,
+    CancellationToken, Counts, Deduplicator, Feed, Handler, IdSource, MessageIds, Result, Scope, Settings,
 };
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::sync::mpsc;
 
-use crate::books::{Books, KafkaDelivery};
-use crate::dead_letters::DeadLetters;
-use crate::poll::{Intake, Poller};
-use crate::rebalance::Groupie;
-use crate::{CommitCounts, Message, retention};
-
-/// How long a client may take to leave its group and close; beyond it, its thread is left behind.
-const CLOSE: Duration = Duration::from_secs(10);
-
-/// How long the driver lets a full prefetch queue be before it fetches again. Its default of a second is longer than
-/// a fast consumer takes to empty the queue, which then stands still.
-const FETCH_BACKOFF_MS: &str = "20";
+use crate::{Health, Message, RetryTopic};
 
 /// A Kafka consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
-/// Built from an ordinary [`ClientConfig`]. It sets `enable.auto.commit` and `enable.auto.offset.store` to
-/// `false`, for committing is its work, and `auto.offset.reset` to `earliest` if you set nothing: the default
-/// `latest` skips the backlog of a new or expired group. It lowers `fetch.queue.backoff.ms` from 1000 to 20 if you
-/// set nothing.
+/// Built from an ordinary [`ClientConfig`]. Committing is its own work: it stores the offsets of settled messages with
+/// the driver, so `enable.auto.commit=true` and `enable.auto.offset.store=true` are refused. Where you set nothing,
+/// `auto.offset.reset` is `earliest` (the driver's `latest` skips the backlog of a new or expired group),
+/// `queued.max.messages.kbytes` is 2048 for each partition, `fetch.queue.backoff.ms` is 20, and
+/// `statistics.interval.ms` is 5000.
+///
+/// One message holds back itself and those that must come after it, nothing else: each partition has a queue, limits
+/// and a commit of its own, and the group is served whatever is full. See [the crate](crate) for what it does when
+/// things break.
 ///
 /// A crash anywhere leaves claims that lapse with their leases and offsets that were not committed; the
 /// messages are redelivered, and those whose effect was recorded are not run again.
@@ -57,21 +47,24 @@ const FETCH_BACKOFF_MS: &str = "20";
 /// ```
 #[derive(Debug)]
 pub struct KafkaConsumer {
-    config: ClientConfig,
-    topics: Vec<String>,
-    scope: Scope,
-    store: Arc<dyn Deduplicator>,
-    settings: Settings,
-    ids: MessageIds,
-    on_missing: OnMissing,
-    fingerprints: bool,
-    order: Order,
-    dead_letters: Option<String>,
-    shutdown: CancellationToken,
-    rebalance_drain: Duration,
-    commit_interval: Duration,
-    max_in_flight: Option<usize>,
-    max_bytes: usize,
+    pub(crate) config: ClientConfig,
+    pub(crate) topics: Vec<String>,
+    pub(crate) scope: Scope,
+    pub(crate) store: Arc<dyn Deduplicator>,
+    pub(crate) settings: Settings,
+    pub(crate) ids: MessageIds,
+    pub(crate) on_missing: Option<OnMissing>,
+    pub(crate) fingerprints: bool,
+    pub(crate) order: Order,
+    pub(crate) dead_letters: Option<String>,
+    pub(crate) retry_topics: Vec<RetryTopic>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) rebalance_drain: Duration,
+    pub(crate) commit_interval: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_bytes: usize,
+    pub(crate) max_ahead: usize,
+    pub(crate) health: Health,
 }
 
 /// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
@@ -87,12 +80,13 @@ pub enum Order {
 }
 
 /// What to do with a message that has no usable ID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
-    /// Bury it, with the reason. The default.
-    #[default]
+    /// Bury it, with the reason. The default with a dead-letter topic. Without one, only the record and its reason are
+    /// kept, and the payload is gone once the topic's retention has passed.
     Bury,
-    /// End the consumer with an error; nothing is committed past the message.
+    /// End the consumer with an error; messages before it in the same fetch still run, and nothing is committed past
+    /// it. The default without a dead-letter topic.
     Stop,
 }
 
@@ -108,15 +102,18 @@ impl KafkaConsumer {
             store,
             settings: Settings::default(),
             ids: MessageIds::first_of([IdSource::Header("message-id".into())]),
-            on_missing: OnMissing::default(),
+            on_missing: None,
             fingerprints: true,
             order: Order::default(),
             dead_letters: None,
+            retry_topics: Vec::new(),
             shutdown: CancellationToken::new(),
             rebalance_drain: Duration::from_secs(10),
             commit_interval: Duration::from_millis(200),
-            max_in_flight: None,
+            max_in_flight: 10_000,
             max_bytes: 64 << 20,
+            max_ahead: 10_000,
+            health: Health::new(scope.name()),
         }
     }
 
@@ -127,10 +124,11 @@ impl KafkaConsumer {
         self
     }
 
-    /// What to do without one.
+    /// The treatment of messages without an ID; default [`OnMissing::Bury`] with a dead-letter topic, else
+    /// [`OnMissing::Stop`].
     #[must_use]
     pub fn with_on_missing(mut self, on_missing: OnMissing) -> Self {
-        self.on_missing = on_missing;
+        self.on_missing = Some(on_missing);
         self
     }
 
@@ -155,11 +153,31 @@ impl KafkaConsumer {
         self
     }
 
-    /// Sends buried messages to this topic, by an idempotent producer with this consumer's connection
-    /// settings, confirmed before the offset moves.
+    /// Sends buried messages to this topic, by an idempotent producer with this consumer's connection settings,
+    /// confirmed before the offset moves. The topic has to exist, and the subscription must not read it. A letter that
+    /// is too large for it goes without its headers, then without its payload, whose digest and place it names.
     #[must_use]
     pub fn with_dead_letters(mut self, topic: impl Into<String>) -> Self {
         self.dead_letters = Some(topic.into());
+        self
+    }
+
+    /// Moves a message whose handler failed to the next of these topics, which hold it until it is due; the last one
+    /// takes all further failures. Nothing waits behind it meanwhile, so it loses its place among the messages of its
+    /// partition and key. Message ID, attempts and record stay its own at every hop; it is buried after
+    /// [`Settings::attempts`]. The topics have to exist and belong to this group alone; they are consumed with the
+    /// others. A duration stands for the topic `<group.id>.retry.<seconds>s`.
+    ///
+    /// ```
+    /// # use ackonce_kafka::KafkaConsumer;
+    /// # use std::time::Duration;
+    /// # fn with(consumer: KafkaConsumer) -> KafkaConsumer {
+    /// consumer.with_retry_topics([("orders.retry.1m", Duration::from_secs(60)), ("orders.retry.1h", Duration::from_secs(3600))])
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_retry_topics(mut self, topics: impl IntoIterator<Item = impl Into<RetryTopic>>) -> Self {
+        self.retry_topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
@@ -171,44 +189,64 @@ impl KafkaConsumer {
         self
     }
 
-    /// How long a rebalance waits for running handlers of revoked partitions; default 10 s. Keep it well under
-    /// `max.poll.interval.ms`, and know that the whole group waits.
+    /// How long a revocation waits for running handlers of its partitions; default 10 s. The group waits with it, so
+    /// keep it well under `max.poll.interval.ms`. Messages that have not begun are not waited for.
     #[must_use]
     pub fn with_rebalance_drain(mut self, drain: Duration) -> Self {
         self.rebalance_drain = drain;
         self
     }
 
-    /// How often offsets are committed; default 200 ms. A crash redelivers what was not.
+    /// How often offsets are committed; default 200 ms. A crash redelivers the messages after the last commit.
     #[must_use]
     pub fn with_commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = interval;
         self
     }
 
-    /// The most messages taken in and not yet settled; default four times [`Settings::chunk`]. At the limit,
-    /// partitions are paused while polling goes on.
+    /// The most messages taken in and not yet settled, of all partitions together; default 10,000. Half of it is
+    /// divided among the partitions, so that a stuck one takes nothing from the share of another; the other half goes
+    /// to the first that needs it. A partition at its limit is not read; the driver prefetches for it up to its own
+    /// limit, `queued.max.messages.kbytes` (2048 unless you set it).
     #[must_use]
     pub fn with_max_in_flight(mut self, messages: usize) -> Self {
-        self.max_in_flight = Some(messages);
+        self.max_in_flight = messages.max(1);
         self
     }
 
-    /// The most bytes of messages taken in and not yet settled; default 64 MiB. At the limit, partitions are paused
-    /// while polling goes on; a single message may be larger. What the driver has prefetched comes on top, up to
-    /// its own `queued.max.messages.kbytes` (64 MiB).
+    /// The most bytes of messages taken in and not yet settled; default 64 MiB, shared as the messages are. A single
+    /// message may be larger.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: usize) -> Self {
-        self.max_bytes = bytes;
+        self.max_bytes = bytes.max(1);
         self
+    }
+
+    /// How far a partition may run ahead of its first unsettled message, in messages; default 10,000. At the limit
+    /// that partition alone waits. The commit stays before the unsettled message, so a restart reads as many again and
+    /// looks each up in the store.
+    #[must_use]
+    pub fn with_max_ahead(mut self, messages: usize) -> Self {
+        self.max_ahead = messages.max(1);
+        self
+    }
+
+    /// Follows the consumer while it runs: liveness, lag, the oldest message and the reason for its wait.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
     ///
+    /// Dropping the returned future leaves the group within seconds; running handlers are cancelled.
+    ///
     /// # Errors
-    /// What ended it before: settings or a store that cannot work, a Kafka client that cannot go on.
+    /// The cause of an end before the shutdown: settings that cannot be honoured, a store that refuses, a Kafka client
+    /// that cannot go on, a message without an ID under [`OnMissing::Stop`]; at start, as
+    /// [`Settings::on_start`] says, brokers that are away or refuse.
     pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        self.consume(handler, Feed::Each).await
+        crate::run::consume(self, handler, Feed::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -217,115 +255,6 @@ impl KafkaConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        self.consume(handler, Feed::Batches).await
+        crate::run::consume(self, handler, Feed::Batches).await
     }
-
-    async fn consume<H: Handler<Message>>(mut self, handler: H, feed: Feed) -> Result<Counts> {
-        self.config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
-        if self.config.get("auto.offset.reset").is_none() {
-            self.config.set("auto.offset.reset", "earliest");
-        }
-        if self.config.get("fetch.queue.backoff.ms").is_none() {
-            self.config.set("fetch.queue.backoff.ms", FETCH_BACKOFF_MS);
-        }
-        let graveyard: Arc<dyn Graveyard<KafkaDelivery>> = match self.dead_letters.take() {
-            Some(topic) => Arc::new(DeadLetters::connect(&self.config, topic).map_err(client_error)?),
-            None => Arc::new(RecordOnly),
-        };
-        let runner =
-            Runner::with(self.store.clone(), &self.scope, handler, self.settings.clone(), graveyard)?;
-        self.announce(&runner);
-        retention::check(&self.config, &self.topics, self.settings.window);
-        let books = Arc::new(Books::default());
-        let finished = Arc::new(AtomicBool::new(false));
-        // A batch keeps its order by itself.
-        if feed == Feed::Batches {
-            self.order = Order::Unordered;
-        }
-        let (poller, chunks) = self.poller(&books, &finished)?;
-        let (stop, polled) = (runner.clone(), tokio::sync::oneshot::channel());
-        let stopped = move || stop.is_stopped();
-        let thread = std::thread::Builder::new().name("ackonce-kafka".into());
-        let done = polled.0;
-        thread
-            .spawn(move || {
-                let _ = done.send(poller.run(stopped));
-            })
-            .map_err(|e| {
-                Error::new(ErrorKind::Unavailable, "the poll thread did not start").with_source(e)
-            })?;
-        let stopper = stop_on(self.shutdown.clone(), runner.clone());
-        let marking = books.clone();
-        let ended = runner.consume(chunks, feed, move |ended| marking.done(ended)).await;
-        runner.stop();
-        stopper.abort();
-        finished.store(true, Ordering::Release);
-        let polled = polled.1.await;
-        let census = books.census();
-        let CommitCounts { commits, failed } = books.counts();
-        tracing::info!(target: "ackonce", counts = ?runner.counts(), commits, failed, left = ?census, "consumer ended");
-        let consumer =
-            polled.unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "the poll thread panicked")));
-        match consumer {
-            Ok(consumer) => close(consumer).await,
-            Err(error) => return Err(ended.err().unwrap_or(error)),
-        }
-        ended.map(|()| runner.counts())
-    }
-
-    fn poller(
-        &self,
-        books: &Arc<Books>,
-        finished: &Arc<AtomicBool>,
-    ) -> Result<(Poller, mpsc::Receiver<Vec<ackonce::Laned<KafkaDelivery>>>)> {
-        let context = Groupie { books: books.clone(), drain: self.rebalance_drain };
-        let consumer: BaseConsumer<Groupie> =
-            self.config.create_with_context(context).map_err(client_error)?;
-        let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(client_error)?;
-        let intake = Intake {
-            scope: self.scope.clone(),
-            ids: self.ids.clone(),
-            on_missing: self.on_missing,
-            fingerprints: self.fingerprints,
-            order: self.order,
-            chunk: self.settings.chunk,
-            max_in_flight: self.max_in_flight.unwrap_or(self.settings.chunk * 4).max(1),
-            max_bytes: self.max_bytes.max(1),
-            commit_interval: self.commit_interval,
-        };
-        let (chunks, receiver) = mpsc::channel(1);
-        let (books, finished) = (books.clone(), finished.clone());
-        Ok((Poller { consumer, books, intake, chunks: Some(chunks), finished }, receiver))
-    }
-
-    fn announce<H: Handler<Message>>(&self, runner: &Runner<KafkaDelivery, H>) {
-        runner.announce();
-        if self.ids.sources().contains(&IdSource::Coordinates) {
-            tracing::warn!(target: "ackonce", scope = self.scope.name(), "weakened: topic, partition and offset as \
-                an identity recognise redeliveries only; a message published twice runs twice");
-        }
-    }
-}
-
-fn stop_on<H: Handler<Message>>(
-    shutdown: CancellationToken,
-    runner: Runner<KafkaDelivery, H>,
-) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        shutdown.cancelled().await;
-        runner.stop();
-    })
-}
-
-/// Closes the client on a thread of its own: leaving the group talks to a broker that may be gone.
-async fn close(consumer: BaseConsumer<Groupie>) {
-    let closing = tokio::task::spawn_blocking(move || drop(consumer));
-    if tokio::time::timeout(CLOSE, closing).await.is_err() {
-        tracing::warn!(target: "ackonce", "the Kafka client did not close in time; the group notices by session.timeout.ms");
-    }
-}
-
-fn client_error(error: rdkafka::error::KafkaError) -> Error {
-    Error::new(ErrorKind::Config, "the Kafka client could not be made").with_source(error)
 }

@@ -1,113 +1,82 @@
-//! The dead-letter topic: body, key and headers as they came, and why they ended here.
-
-use std::time::Duration;
+//! The dead-letter topic: payload, key and headers as they came, and the reason of the burial.
 
 use ackonce::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, Headers, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::OwnedHeaders;
+use sha2::{Digest, Sha256};
 
-use crate::books::KafkaDelivery;
-
-/// The headers added to a dead letter. Those of the original are kept before them.
-pub mod headers {
-    /// Topic of the original.
-    pub const TOPIC: &str = "ackonce-topic";
-    /// Partition of the original.
-    pub const PARTITION: &str = "ackonce-partition";
-    /// Offset of the original.
-    pub const OFFSET: &str = "ackonce-offset";
-    /// Why it was buried.
-    pub const ERROR: &str = "ackonce-error";
-    /// Attempts counted.
-    pub const ATTEMPTS: &str = "ackonce-attempts";
-    /// The scope it was claimed in.
-    pub const SCOPE: &str = "ackonce-scope";
-    /// Its message ID, as bytes.
-    pub const MESSAGE_ID: &str = "ackonce-message-id";
-}
-
-/// How long one dead letter may take to be confirmed before it is tried again.
-const CONFIRM: Duration = Duration::from_secs(30);
-
-/// Settings of a consumer that a producer would warn about.
-const CONSUMER_ONLY: [&str; 17] = [
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "partition.assignment.strategy",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "max.poll.interval.ms",
-    "enable.auto.commit",
-    "auto.commit.interval.ms",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "isolation.level",
-    "check.crcs",
-    "queued.min.messages",
-    "queued.max.messages.kbytes",
-];
+use crate::assignment::KafkaDelivery;
+use crate::errors::is_never;
+use crate::publisher::{Publisher, copied, identified, text};
+use crate::{Message, headers};
 
 pub(crate) struct DeadLetters {
-    topic: String,
-    producer: FutureProducer,
+    pub(crate) topic: String,
+    pub(crate) publisher: Publisher,
 }
 
-impl DeadLetters {
-    /// An idempotent producer with the consumer's connection settings.
-    pub(crate) fn connect(
-        consumer: &ClientConfig,
-        topic: String,
-    ) -> Result<Self, rdkafka::error::KafkaError> {
-        let mut config = ClientConfig::new();
-        for (name, value) in consumer.config_map() {
-            if !CONSUMER_ONLY.contains(&name) && !name.starts_with("fetch.") {
-                config.set(name, value);
-            }
-        }
-        config.set("enable.idempotence", "true").set("acks", "all");
-        config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
-        Ok(Self { topic, producer: config.create()? })
-    }
-}
+/// The parts of a message that a letter holds, the largest first.
+const LETTERS: [(Option<&str>, bool, bool); 3] = [
+    (None, true, true),
+    (Some("the headers"), true, false),
+    (Some("the payload and the headers"), false, false),
+];
 
 #[async_trait]
 impl Graveyard<KafkaDelivery> for DeadLetters {
+    /// A letter that the topic will never take is tried again without its headers, then without its payload, whose
+    /// digest and place it names instead.
     async fn bury(&self, delivery: &KafkaDelivery, burial: &Burial) -> Result<Letter, BuryError> {
-        let original = delivery.message.as_rdkafka();
-        let record = rdkafka::Message::headers(original).map_or_else(OwnedHeaders::new, copy);
-        let text =
-            |headers: OwnedHeaders, key, value: &str| headers.insert(Header { key, value: Some(value) });
-        let mut all = text(record, headers::TOPIC, delivery.message.topic());
-        all = text(all, headers::PARTITION, &delivery.message.partition().to_string());
-        all = text(all, headers::OFFSET, &delivery.message.offset().to_string());
-        all = text(all, headers::ERROR, &burial.reason);
-        all = text(all, headers::ATTEMPTS, &burial.attempts.to_string());
-        all = text(all, headers::SCOPE, burial.key.scope().name());
-        all = all.insert(Header { key: headers::MESSAGE_ID, value: Some(&burial.key.id()[..]) });
-        let record = FutureRecord::<[u8], [u8]> {
-            topic: &self.topic,
-            partition: None,
-            payload: rdkafka::Message::payload(original),
-            key: delivery.message.key(),
-            timestamp: None,
-            headers: Some(all),
-        };
-        match self.producer.send(record, CONFIRM).await {
-            Ok(_) => Ok(Letter::Whole),
-            Err((error, _)) => Err(error.into()),
+        let message = &delivery.message;
+        let mut refused = None;
+        for (missing, with_payload, with_headers) in LETTERS {
+            let mut headers = match with_headers {
+                true => copied(message, &burial.key, &burial.reason, burial.attempts),
+                false => {
+                    identified(OwnedHeaders::new(), message, &burial.key, &burial.reason, burial.attempts)
+                }
+            };
+            if let Some(missing) = missing {
+                headers = text(headers, headers::REDUCED, missing);
+            }
+            if !with_payload {
+                headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
+            }
+            let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);
+            // Without its payload, the letter of a record with a huge key is sent without that, too.
+            let key = message.key().filter(|key| with_payload || key.len() <= 4096);
+            match self.publisher.send(&self.topic, key, payload, headers).await {
+                Ok(()) => {
+                    return Ok(missing.map_or(Letter::Whole, |missing| Letter::Reduced(missing.to_owned())));
+                }
+                Err(error) if error.rdkafka_error_code().is_some_and(is_never) => refused = Some(error),
+                Err(error) => return Err(self.not_confirmed(error)),
+            }
+        }
+        match refused {
+            Some(error) => Err(BuryError::Never(format!("topic {}: {error}", self.topic).into())),
+            None => Err(BuryError::Never("no letter could be made".into())),
         }
     }
 }
 
-fn copy(original: &OwnedHeaders) -> OwnedHeaders {
-    let mut copy = OwnedHeaders::new_with_capacity(original.count() + 7);
-    for Header { key, value } in original.iter() {
-        copy = copy.insert(Header { key, value });
+impl DeadLetters {
+    fn not_confirmed(&self, error: rdkafka::error::KafkaError) -> BuryError {
+        let hint = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                " (does the topic exist?)"
+            }
+            _ => "",
+        };
+        BuryError::Retry(format!("topic {}: {error}{hint}", self.topic).into())
     }
-    copy
+}
+
+fn digest(message: &Message) -> String {
+    use std::fmt::Write;
+    Sha256::digest(message.payload()).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -1,22 +1,35 @@
 #![doc = include_str!("../README.md")]
 
-mod books;
+mod admit;
+mod assignment;
+mod budget;
+mod checks;
+mod close;
+mod commit;
 mod consumer;
 mod dead_letters;
+mod errors;
+mod group;
+pub mod headers;
+mod health;
+mod lane;
 mod message;
 mod poll;
+mod probe;
+mod publisher;
+mod quiet;
 mod rebalance;
+mod report;
 mod retention;
+mod retry;
+mod run;
+mod start;
 pub mod tracker;
+mod waker;
 
 pub use consumer::{KafkaConsumer, OnMissing, Order};
-pub use dead_letters::headers;
+pub use health::Health;
 pub use message::Message;
 pub use rdkafka::{self, ClientConfig};
-
-/// Offset commits of one consumer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct CommitCounts {
-    commits: u64,
-    failed: u64,
-}
+pub use report::{Oldest, PartitionReport, Phase, Report};
+pub use retry::RetryTopic;

@@ -1,46 +1,99 @@
 //! A Kafka record as handlers see it.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ackonce::{Delivery, Identify};
-use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::headers;
+
 /// A Kafka record. Cloning is cheap.
 #[derive(Clone)]
-pub struct Message(Arc<OwnedMessage>);
+pub struct Message(Arc<Inner>);
+
+struct Inner {
+    record: OwnedMessage,
+    /// Places of headers whose names are not UTF-8: the driver panics when it is asked for them.
+    unreadable: Vec<usize>,
+    size: usize,
+    /// It came by a retry topic of this consumer, so that the headers of a hop are its own.
+    hop: bool,
+}
 
 impl Message {
     /// Wraps a record, for a consumer loop of your own: `Message::new(borrowed.detach())`.
+    ///
+    /// A header whose name is not UTF-8 is left out. The driver panics on such a name; the panic is caught here, once
+    /// for each record, which needs `panic = "unwind"`.
     #[must_use]
-    pub fn new(message: OwnedMessage) -> Self {
-        Self(Arc::new(message))
+    pub fn new(record: OwnedMessage) -> Self {
+        let mut unreadable = Vec::new();
+        let mut size = size_of::<OwnedMessage>()
+            + record.payload().map_or(0, <[u8]>::len)
+            + record.key().map_or(0, <[u8]>::len);
+        if let Some(all) = record.headers() {
+            for place in 0..all.count() {
+                match catch_unwind(AssertUnwindSafe(|| all.try_get(place).map(|header| weight(&header)))) {
+                    Ok(bytes) => size += bytes.unwrap_or(0),
+                    Err(_) => unreadable.push(place),
+                }
+            }
+        }
+        Self(Arc::new(Inner { record, unreadable, size, hop: false }))
     }
 
-    /// The topic.
+    /// The same record, known to come from a retry topic of this consumer.
+    pub(crate) fn of_hop(record: OwnedMessage) -> Self {
+        let mut message = Self::new(record);
+        if let Some(inner) = Arc::get_mut(&mut message.0) {
+            inner.hop = true;
+        }
+        message
+    }
+
+    /// The topic. A message that came by a retry topic shows that; see [`origin`](Self::origin).
     #[must_use]
     pub fn topic(&self) -> &str {
-        self.0.topic()
+        self.0.record.topic()
     }
 
     /// The partition.
     #[must_use]
     pub fn partition(&self) -> i32 {
-        self.0.partition()
+        self.0.record.partition()
     }
 
     /// The offset.
     #[must_use]
     pub fn offset(&self) -> i64 {
-        self.0.offset()
+        self.0.record.offset()
+    }
+
+    /// Topic, partition and offset where the message was published first, before any retry topic.
+    #[must_use]
+    pub fn origin(&self) -> (&str, i32, i64) {
+        let text = |name| self.hop_header(name);
+        match (text(headers::TOPIC), number(text(headers::PARTITION)), number(text(headers::OFFSET))) {
+            (Some(topic), Some(partition), Some(offset)) => (topic, partition, offset),
+            _ => (self.topic(), self.partition(), self.offset()),
+        }
+    }
+
+    /// A header of ours on a record that came by a retry topic of ours; a stranger's header of that name counts for
+    /// nothing.
+    pub(crate) fn hop_header(&self, name: &str) -> Option<&str> {
+        let value = self.0.hop.then(|| self.header(name)).flatten()?;
+        std::str::from_utf8(value).ok()
     }
 
     /// Milliseconds since the Unix epoch, from the producer or the broker as the topic is set up.
     #[must_use]
     pub fn timestamp_ms(&self) -> Option<i64> {
-        match self.0.timestamp() {
+        match self.0.record.timestamp() {
             Timestamp::NotAvailable => None,
             Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
         }
@@ -49,38 +102,56 @@ impl Message {
     /// The record key.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        self.0.key()
+        self.0.record.key()
     }
 
     /// The payload; empty for a tombstone.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.0.payload().unwrap_or_default()
+        self.0.record.payload().unwrap_or_default()
     }
 
     /// The first header of that name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let all = self.0.headers().into_iter().flat_map(Headers::iter);
-        all.filter(|h| h.key == name).map(|h| h.value.unwrap_or_default()).next()
+        self.all_headers().find(|h| h.key == name).map(|h| h.value.unwrap_or_default())
     }
 
-    /// What holding it takes, about, in bytes: key, payload, headers, and the record around them.
+    /// All headers with readable names.
+    pub(crate) fn all_headers(&self) -> impl Iterator<Item = Header<'_, &[u8]>> {
+        let all = self.0.record.headers();
+        let places = 0..all.map_or(0, OwnedHeaders::count);
+        let readable = places.filter(|place| !self.0.unreadable.contains(place));
+        readable.filter_map(move |place| all.and_then(|all| all.try_get(place)))
+    }
+
+    /// Whether a header's name could not be read.
+    pub(crate) fn has_unreadable_headers(&self) -> bool {
+        !self.0.unreadable.is_empty()
+    }
+
+    /// The memory that holding it takes, about, in bytes: key, payload, headers, and the record around them.
     pub(crate) fn size(&self) -> usize {
-        let headers = self.0.headers().into_iter().flat_map(Headers::iter);
-        let headers: usize = headers.map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum();
-        size_of::<OwnedMessage>() + self.payload().len() + self.key().map_or(0, <[u8]>::len) + headers
+        self.0.size
     }
 
     /// The record as the driver has it.
     #[must_use]
     pub fn as_rdkafka(&self) -> &OwnedMessage {
-        &self.0
+        &self.0.record
     }
 }
 
+fn weight(header: &Header<'_, &[u8]>) -> usize {
+    header.key.len() + header.value.map_or(0, <[u8]>::len)
+}
+
+fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
+    text?.parse().ok()
+}
+
 impl fmt::Debug for Message {
-    /// Where it is; never what it says.
+    /// Its place; never its content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.topic(), self.partition(), self.offset())
     }
@@ -97,12 +168,11 @@ impl Delivery for Message {
 
 impl Identify for Message {
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
-        let all = self.0.headers().into_iter().flat_map(Headers::iter);
-        Box::new(all.filter(move |h| h.key == name).map(|h| h.value.unwrap_or_default()))
+        Box::new(self.all_headers().filter(move |h| h.key == name).map(|h| h.value.unwrap_or_default()))
     }
 
     fn key(&self) -> Option<&[u8]> {
-        self.0.key()
+        self.0.record.key()
     }
 
     fn payload(&self) -> &[u8] {
@@ -114,7 +184,7 @@ impl Identify for Message {
     /// in all of these is the same record, restored.
     fn coordinates(&self) -> Option<Vec<u8>> {
         let mut content = Sha256::new();
-        for part in [self.key(), self.0.payload()] {
+        for part in [self.0.record.key(), self.0.record.payload()] {
             content.update([u8::from(part.is_some())]);
             let part = part.unwrap_or_default();
             content.update((part.len() as u64).to_be_bytes());
@@ -132,6 +202,7 @@ impl Identify for Message {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn record(payload: &str, offset: i64, timestamp: i64) -> Message {
@@ -146,5 +217,18 @@ mod tests {
         assert_ne!(of(record("a", 0, 1)), of(record("a", 0, 2)));
         assert_ne!(of(record("a", 0, 1)), of(record("b", 0, 1)));
         assert_ne!(of(record("a", 0, 1)), of(record("a", 1, 1)));
+    }
+
+    #[test]
+    fn headers_of_a_hop_count_only_on_a_record_of_a_retry_topic() {
+        let text = |key, value| Header { key, value: Some(value) };
+        let all = OwnedHeaders::new()
+            .insert(text(headers::TOPIC, "orders"))
+            .insert(text(headers::PARTITION, "3"))
+            .insert(text(headers::OFFSET, "17"));
+        let at = Timestamp::NotAvailable;
+        let record = OwnedMessage::new(None, None, "orders.retry".into(), at, 0, 5, Some(all));
+        assert_eq!(Message::new(record.clone()).origin(), ("orders.retry", 0, 5));
+        assert_eq!(Message::of_hop(record).origin(), ("orders", 3, 17));
     }
 }

@@ -1,219 +1,305 @@
-//! The poll thread: the one place that talks to the consumer, so that rebalance callbacks, commits and
-//! fetches never meet.
+//! The poll thread: the one place that talks to the consumer, so that rebalances, commits and fetches never meet.
+//!
+//! It never waits for a handler, a commit or a broker. Each turn serves the group's events, reads from every partition
+//! that has records and room, hands one chunk on, and stores the offsets that have moved.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Error, ErrorKind, Fingerprint, Job, Laned, MessageIds, Scope};
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Laned};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::books::{Books, KafkaDelivery};
-use crate::rebalance::{Groupie, commit};
-use crate::{Message, OnMissing, Order};
+use crate::admit::Admit;
+use crate::assignment::KafkaDelivery;
+use crate::budget::{Budget, Limits};
+use crate::close::close;
+use crate::errors::{Meaning, meaning};
+use crate::group::Group;
+use crate::health::Health;
+use crate::lane::Lane;
+use crate::quiet::Quiet;
+use crate::rebalance::Revocation;
+use crate::tracker::PartitionId;
+use crate::waker::Waker;
 
-/// How long a poll waits for a first record, and so how late a stop or a due commit may be noticed.
-const POLL: Duration = Duration::from_millis(50);
-/// How long intake waits for room before it pauses the partitions; pausing throws prefetched records away.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest sleep: a wake-up that the driver forgot is made good after it, and a stop is noticed.
+const TICK: Duration = Duration::from_millis(50);
+/// The first sleep while the runner has no room; it doubles up to [`TICK`].
+const SHORT: Duration = Duration::from_millis(1);
 
-/// What the poll thread needs to know.
+/// What is settled before the first poll.
+#[derive(Debug)]
 pub(crate) struct Intake {
-    pub(crate) scope: Scope,
-    pub(crate) ids: MessageIds,
-    pub(crate) on_missing: OnMissing,
-    pub(crate) fingerprints: bool,
-    pub(crate) order: Order,
+    pub(crate) admit: Arc<Admit>,
+    pub(crate) limits: Limits,
+    /// The most records in a chunk.
     pub(crate) chunk: usize,
-    pub(crate) max_in_flight: usize,
-    pub(crate) max_bytes: usize,
     pub(crate) commit_interval: Duration,
+    pub(crate) rebalance_drain: Duration,
+    /// Waits before a partition is read again from a message that was handed back.
+    pub(crate) backoff: Backoff,
+    /// Topics that hold messages until they are due.
+    pub(crate) retry_topics: Vec<String>,
+}
+
+/// The signals between the poll thread and the task that runs the consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) wake: Arc<Waker>,
+    /// No more records are wanted.
+    stopped: AtomicBool,
+    /// Nothing is in work any more: leave the group.
+    finished: AtomicBool,
+    /// The poll thread takes in nothing more, whoever decided it.
+    pub(crate) closed: CancellationToken,
+}
+
+impl Control {
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
 }
 
 pub(crate) struct Poller {
-    pub(crate) consumer: BaseConsumer<Groupie>,
-    pub(crate) books: Arc<Books>,
+    pub(crate) consumer: Arc<BaseConsumer<Group>>,
     pub(crate) intake: Intake,
+    pub(crate) control: Arc<Control>,
     pub(crate) chunks: Option<mpsc::Sender<Vec<Laned<KafkaDelivery>>>>,
-    /// Set when nothing is in work any more.
-    pub(crate) finished: Arc<AtomicBool>,
+    pub(crate) health: Health,
+    pub(crate) lanes: Vec<Lane>,
+    /// The lane after the last that was read: turns begin here.
+    pub(crate) cursor: usize,
+    pub(crate) revocation: Option<Revocation>,
+    pub(crate) quiet: Quiet,
+    /// Topics that were created again, and when.
+    pub(crate) recreated: HashMap<String, Instant>,
+    /// Ends the consumer once what is in hand has ended.
+    pub(crate) trouble: Option<Error>,
+    pub(crate) last_store: Instant,
+    pub(crate) last_position: Instant,
 }
 
 impl Poller {
-    /// Polls until `finished`; takes in records until `stopped` says so or the broker refuses for good.
-    pub(crate) fn run(mut self, stopped: impl Fn() -> bool) -> Result<BaseConsumer<Groupie>, Error> {
-        let mut pending = Vec::new();
-        let mut paused = false;
-        let mut held_since = None;
-        let mut last_commit = Instant::now();
-        let mut fatal = None;
-        while !self.finished.load(Ordering::Acquire) {
-            if (stopped() || fatal.is_some()) && self.chunks.take().is_some() {
-                self.drop_pending(&mut pending);
-            }
-            // First, for a commit takes milliseconds, which what has just arrived need not wait.
-            self.offer(&mut pending);
-            if last_commit.elapsed() >= self.intake.commit_interval {
-                commit(&self.consumer, &self.books);
-                last_commit = Instant::now();
-            }
-            let hold = self.chunks.is_none()
-                || !self.has_room(pending.len(), self.books.bytes())
-                || self.books.open() >= self.intake.max_in_flight;
-            if hold {
-                let since = *held_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < PATIENCE && self.chunks.is_some() {
-                    self.books.wait(Duration::from_millis(1));
-                    continue;
-                }
-                // Keep polling, or the group gives the partitions to somebody else.
-                self.pause();
-                paused = true;
-            } else {
-                held_since = None;
-                if std::mem::take(&mut paused) {
-                    self.resume();
-                }
-            }
-            if let Err(error) = self.take_in(&mut pending) {
-                fatal.get_or_insert(error);
-            }
-        }
-        self.drop_pending(&mut pending);
-        commit(&self.consumer, &self.books);
-        fatal.map_or(Ok(self.consumer), Err)
-    }
-
-    /// Hands the chunk on if there is room, and keeps it otherwise.
-    fn offer(&mut self, pending: &mut Vec<Laned<KafkaDelivery>>) {
-        let Some(chunks) = &self.chunks else { return self.drop_pending(pending) };
-        if pending.is_empty() {
-            return;
-        }
-        match chunks.try_send(std::mem::take(pending)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(back)) => *pending = back,
-            Err(TrySendError::Closed(mut back)) => {
-                self.chunks = None;
-                self.drop_pending(&mut back);
-            }
+    pub(crate) fn new(
+        consumer: Arc<BaseConsumer<Group>>,
+        intake: Intake,
+        control: Arc<Control>,
+        chunks: mpsc::Sender<Vec<Laned<KafkaDelivery>>>,
+        health: Health,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            consumer,
+            intake,
+            control,
+            chunks: Some(chunks),
+            health,
+            lanes: Vec::new(),
+            cursor: 0,
+            revocation: None,
+            quiet: Quiet::default(),
+            recreated: HashMap::new(),
+            trouble: None,
+            last_store: now,
+            last_position: now,
         }
     }
 
-    fn drop_pending(&self, pending: &mut Vec<Laned<KafkaDelivery>>) {
-        pending.drain(..).for_each(|laned| self.books.abandon(laned.job.delivery()));
+    /// Polls until the consumer has finished, then leaves the group.
+    ///
+    /// # Errors
+    /// What ended the intake before it was stopped.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let mut sleep = SHORT;
+        while !self.control.is_finished() {
+            if self.control.is_stopped() {
+                self.close_intake();
+            }
+            self.serve();
+            self.revoke_if_drained();
+            let taken = self.take_turn();
+            self.store_offsets();
+            self.health.turn(&mut self.lanes, self.consumer.context());
+            sleep = match taken {
+                Taken::Some => SHORT,
+                Taken::NoRoom => (sleep * 2).min(TICK),
+                Taken::Nothing => TICK,
+            };
+            if taken != Taken::Some {
+                self.control.wake.wait(sleep);
+            }
+        }
+        self.close_intake();
+        let trouble = self.trouble.take();
+        close(self);
+        trouble.map_or(Ok(()), Err)
     }
 
-    /// Takes what has arrived, up to a chunk; waits only for the first record, and only if none is at hand.
-    fn take_in(&self, pending: &mut Vec<Laned<KafkaDelivery>>) -> Result<(), Error> {
-        let mut wait = if pending.is_empty() { POLL } else { Duration::ZERO };
-        let (mut records, mut bytes) = (Vec::new(), self.books.bytes());
-        let mut trouble = Ok(());
-        while self.chunks.is_none() || self.has_room(pending.len() + records.len(), bytes) {
-            match self.consumer.poll(wait) {
-                None => break,
+    /// Serves rebalances, answers to commits and errors, whatever is full.
+    fn serve(&mut self) {
+        loop {
+            let before = self.consumer.context().served();
+            match self.consumer.poll(Duration::ZERO) {
+                // A record here would be one of a partition that is not split: that cannot be, and it is read again.
                 Some(Ok(record)) => {
-                    wait = Duration::ZERO;
-                    // After a stop, what surfaces late stays unread: its offset does not move.
-                    if self.chunks.is_some() {
-                        let message = Message::new(record.detach());
-                        bytes += message.size();
-                        records.push(message);
+                    tracing::error!(target: "ackonce", topic = rdkafka::Message::topic(&record),
+                    "a record came outside of its partition's queue")
+                }
+                Some(Err(error)) => self.heard(&error, None),
+                None if self.consumer.context().served() == before => break,
+                None => {}
+            }
+            self.act_on_events();
+        }
+        if self.trouble.is_none()
+            && let Some((code, text)) = self.consumer.client().fatal_error()
+        {
+            let error = KafkaError::MessageConsumptionFatal(code);
+            let why = format!("the Kafka client cannot go on: {text}");
+            self.lanes.iter().for_each(|lane| lane.assignment.end());
+            self.end(Error::new(ErrorKind::Unavailable, why).with_source(error));
+        }
+    }
+
+    /// Stops the intake; what is in hand goes on.
+    pub(crate) fn end(&mut self, error: Error) {
+        tracing::error!(target: "ackonce", %error, "no more messages are taken in; the consumer ends");
+        self.health.failed(&error);
+        self.trouble.get_or_insert(error);
+        self.close_intake();
+    }
+
+    fn close_intake(&mut self) {
+        if self.chunks.take().is_some() {
+            self.control.closed.cancel();
+        }
+    }
+
+    /// Acts on an error of the driver: most are troubles that it is already mending.
+    fn heard(&mut self, error: &KafkaError, partition: Option<&PartitionId>) {
+        let place = partition.map(|(topic, number)| format!("{topic}/{number}")).unwrap_or_default();
+        match meaning(error) {
+            Meaning::Nothing => {}
+            Meaning::End(kind, text) => {
+                let reason = self.consumer.context().reason();
+                let text = format!("{text}{}{place}: {reason}", if place.is_empty() { "" } else { " at " });
+                self.end(Error::new(kind, text).with_source(error.clone()));
+            }
+            Meaning::Trouble => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                self.health.heard(code);
+                if let Some(unsaid) = self.quiet.ask(&format!("{code:?}{place}")) {
+                    let reason = self.consumer.context().reason();
+                    tracing::warn!(target: "ackonce", %error, reason, partition = place, unsaid, "Kafka");
+                }
+            }
+        }
+    }
+
+    /// Reads from every partition that has records and room, a fair share each, and hands on one chunk.
+    fn take_turn(&mut self) -> Taken {
+        let Some(chunks) = self.chunks.clone() else { return Taken::Nothing };
+        let permit = match chunks.try_reserve() {
+            Ok(permit) => permit,
+            Err(TrySendError::Full(())) => return Taken::NoRoom,
+            Err(TrySendError::Closed(())) => {
+                self.close_intake();
+                return Taken::Nothing;
+            }
+        };
+        self.seek_back_to_returned();
+        let now = Instant::now();
+        self.read(now);
+        let mut chunk = Vec::new();
+        let mut refused = None;
+        for lane in &mut self.lanes {
+            for delivery in lane.book(now) {
+                match self.intake.admit.job(delivery) {
+                    Ok(job) => chunk.push(job),
+                    // What came before it in any partition still runs.
+                    Err(error) => {
+                        refused.get_or_insert(error);
+                        break;
                     }
                 }
-                Some(Err(error)) => {
-                    trouble = judge(error);
-                    break;
+            }
+        }
+        let taken = if chunk.is_empty() { Taken::Nothing } else { Taken::Some };
+        if taken == Taken::Some {
+            permit.send(chunk);
+        }
+        if let Some(error) = refused {
+            self.end(error);
+        }
+        taken
+    }
+
+    /// Fills the lanes' `taken`, in rounds, so that no partition waits for another's backlog.
+    fn read(&mut self, now: Instant) {
+        let mut loads = self.lanes.iter().map(|lane| lane.assignment.load()).collect::<Vec<_>>();
+        let mut budget = Budget::new(self.intake.limits, loads.iter().copied());
+        let count = self.lanes.len();
+        let mut ready: Vec<usize> = (0..count).map(|n| (self.cursor + n) % count).collect();
+        ready.retain(|&at| self.lanes[at].is_ready(now));
+        self.cursor = (self.cursor + 1) % count.max(1);
+        let mut left = self.intake.chunk;
+        while left > 0 && !ready.is_empty() {
+            let quantum = (left / ready.len()).max(1);
+            let mut heard = Vec::new();
+            ready.retain(|&at| {
+                let (lane, load) = (&mut self.lanes[at], &mut loads[at]);
+                for _ in 0..quantum.min(left) {
+                    if let Err(limit) = budget.room(*load) {
+                        lane.reached(limit, load.messages, now);
+                        return false;
+                    }
+                    match lane.next(now) {
+                        Ok(Some(message)) => {
+                            budget.take(*load, message.size());
+                            load.messages += 1;
+                            load.ahead += 1;
+                            load.bytes += message.size();
+                            lane.taken.push_back(message);
+                            left -= 1;
+                        }
+                        Ok(None) => return false,
+                        Err(error) => {
+                            heard.push((error, lane.assignment.id.clone()));
+                            return false;
+                        }
+                    }
                 }
-            }
-        }
-        for delivery in self.books.deliver(records) {
-            pending.push(self.intake.admit(delivery)?);
-        }
-        trouble
-    }
-
-    fn has_room(&self, pending: usize, bytes: usize) -> bool {
-        pending < self.intake.chunk && bytes < self.intake.max_bytes
-    }
-
-    fn pause(&self) {
-        if let Ok(assignment) = self.consumer.assignment()
-            && let Err(error) = self.consumer.pause(&assignment)
-        {
-            tracing::warn!(target: "ackonce", %error, "partitions not paused");
-        }
-    }
-
-    fn resume(&self) {
-        if let Ok(assignment) = self.consumer.assignment()
-            && let Err(error) = self.consumer.resume(&assignment)
-        {
-            tracing::warn!(target: "ackonce", %error, "partitions not resumed");
+                left > 0
+            });
+            heard.into_iter().for_each(|(error, id)| self.heard(&error, Some(&id)));
         }
     }
 }
 
-impl Intake {
-    /// Identity, lane and fingerprint of a record.
-    fn admit(&self, delivery: KafkaDelivery) -> Result<Laned<KafkaDelivery>, Error> {
-        let message = delivery.message.clone();
-        let key = self.ids.find(&message).map_err(|e| e.to_string());
-        let key = key.and_then(|id| self.scope.key(id).map_err(|e| e.to_string()));
-        let job = match (key, self.on_missing) {
-            (Ok(key), _) => Job::new(key, delivery),
-            (Err(why), OnMissing::Stop) => {
-                return Err(Error::new(ErrorKind::Invalid, format!("{message:?}: {why} (OnMissing::Stop)")));
-            }
-            (Err(why), OnMissing::Bury) => self.unidentified(&message, delivery)?.condemned(why),
-        };
-        let job = match self.fingerprints {
-            true => job.with_fingerprint(Fingerprint::of(message.payload())),
-            false => job,
-        };
-        Ok(Laned { lane: self.lane(&message), job })
-    }
-
-    /// A record of its own, beside the scope's IDs, so that a message without one is buried once.
-    fn unidentified(&self, message: &Message, delivery: KafkaDelivery) -> Result<Job<KafkaDelivery>, Error> {
-        let id = ackonce::Identify::coordinates(message).unwrap_or_default();
-        let scope = self.scope.beside("unidentified").with_max_id_len(id.len());
-        let key = scope.key(id).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
-        Ok(Job::new(key, delivery))
-    }
-
-    fn lane(&self, message: &Message) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        (message.topic(), message.partition()).hash(&mut hasher);
-        match (self.order, message.key()) {
-            (Order::Partition, _) => {}
-            (Order::Key, Some(key)) => key.hash(&mut hasher),
-            (Order::Key, None) | (Order::Unordered, _) => return None,
-        }
-        Some(hasher.finish())
-    }
-}
-
-/// Most errors are librdkafka telling of troubles that it is already mending.
-fn judge(error: KafkaError) -> Result<(), Error> {
-    let fatal = |kind, text: &str| Err(Error::new(kind, text).with_source(error.clone()));
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset) => fatal(
-            ErrorKind::Config,
-            "the group has no valid offset and auto.offset.reset=error; set it to earliest to read from the start",
-        ),
-        Some(RDKafkaErrorCode::Fatal) => fatal(ErrorKind::Unavailable, "the Kafka client cannot go on"),
-        Some(RDKafkaErrorCode::PollExceeded) => {
-            tracing::error!(target: "ackonce", "max.poll.interval.ms was exceeded; the group gave the partitions away");
-            Ok(())
-        }
-        _ => {
-            tracing::warn!(target: "ackonce", %error, "Kafka");
-            Ok(())
-        }
-    }
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Some,
+    Nothing,
+    /// The runner has as much as it can start.
+    NoRoom,
 }

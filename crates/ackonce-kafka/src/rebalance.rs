@@ -1,76 +1,186 @@
-//! What happens when partitions come and go: stop intake, drain, commit, give up.
+//! Partitions come and go. Nothing here waits: a revocation is answered in the turn that finds the running handlers of
+//! its partitions finished, or its time over, and the other partitions go on meanwhile.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::books::Books;
+use crate::assignment::Assignment;
+use crate::group::{Event, assign, unassign};
+use crate::lane::Lane;
+use crate::poll::Poller;
 use crate::tracker::PartitionId;
 
-/// The consumer's context; its callbacks run on the poll thread, inside `poll`.
+/// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
+const RECREATED: Duration = Duration::from_secs(120);
+
+/// A revocation that has not been answered.
 #[derive(Debug)]
-pub(crate) struct Groupie {
-    pub(crate) books: Arc<Books>,
-    pub(crate) drain: Duration,
+pub(crate) struct Revocation {
+    list: TopicPartitionList,
+    ids: Vec<PartitionId>,
+    until: Instant,
 }
 
-impl ClientContext for Groupie {}
-
-impl ConsumerContext for Groupie {
-    /// Runs before the partitions really change, so that nothing of a revoked one is in work afterwards and its
-    /// next owner starts where this one ended.
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                tracing::info!(target: "ackonce", partitions = ?ids(list), "assigned");
-                self.books.assign(ids(list));
+impl Poller {
+    pub(crate) fn act_on_events(&mut self) {
+        for event in self.consumer.context().take_events() {
+            match event {
+                Event::Assign(list) => self.assigned(&list),
+                Event::Revoke(list) => self.revoked(list),
+                Event::Committed(answers) => self.committed(answers),
+                Event::TopicChanged(topic) => self.topic_changed(&topic),
             }
-            Rebalance::Revoke(list) => self.revoked(consumer, &ids(list)),
-            Rebalance::Error(error) => tracing::warn!(target: "ackonce", %error, "rebalance failed"),
         }
     }
 
-    /// A pause outlives a revocation, and a record of nobody resumes it.
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance
-            && let Err(error) = consumer.resume(list)
+    /// Splits each partition into a queue of its own before the assignment is applied, so that no record comes
+    /// outside of it.
+    fn assigned(&mut self, list: &TopicPartitionList) {
+        self.finish_revocation();
+        self.health.rebalanced();
+        tracing::info!(target: "ackonce", partitions = ?ids(list), "assigned");
+        for id in ids(list) {
+            let Some(queue) = self.consumer.split_partition_queue(&id.0, id.1) else {
+                tracing::error!(target: "ackonce", topic = &*id.0, partition = id.1, "the partition has no queue");
+                continue;
+            };
+            let hop = self.intake.retry_topics.iter().any(|topic| **topic == *id.0);
+            let assignment = Assignment::new(id.clone(), self.control.wake.clone());
+            let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
+            self.lanes.retain(|lane| lane.assignment.id != id);
+            self.lanes.push(lane);
+        }
+        let sum = self.lanes.len();
+        if sum > self.intake.limits.messages {
+            tracing::warn!(target: "ackonce", partitions = sum, max_in_flight = self.intake.limits.messages,
+                "with_max_in_flight is below the number of partitions: as many stuck messages stop all of them");
+        }
+        let list = &self.from_the_beginning(list);
+        if let Err(error) = assign(&self.consumer, list) {
+            tracing::error!(target: "ackonce", %error, "the assignment was not taken");
+        }
+        // A pause outlives a revocation; nothing is paused here, and a client of the user's own may have.
+        if list.count() > 0
+            && let Err(error) = self.consumer.resume(list)
         {
-            tracing::warn!(target: "ackonce", %error, "partitions not resumed");
+            tracing::debug!(target: "ackonce", %error, "partitions not resumed");
         }
+    }
+
+    /// The assignment, with partitions of topics that were just created again read from their beginnings: their
+    /// commits may be those of the old topic.
+    fn from_the_beginning(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
+        self.recreated.retain(|_, when| when.elapsed() < RECREATED);
+        let mut list = list.clone();
+        for lane in &mut self.lanes {
+            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
+            if self.recreated.contains_key(topic)
+                && list.set_partition_offset(topic, partition, Offset::Beginning).is_ok()
+            {
+                lane.by_hand = true;
+            }
+        }
+        list
+    }
+
+    fn revoked(&mut self, list: TopicPartitionList) {
+        self.finish_revocation();
+        self.health.rebalanced();
+        let ids = ids(&list);
+        // Lost partitions belong to others already: waiting helps nobody. What runs goes on under its lease, and the
+        // new owner finds its claim or its record.
+        let lost = self.consumer.assignment_lost();
+        for lane in self.lanes.iter_mut().filter(|lane| ids.contains(&lane.assignment.id)) {
+            lane.revoked = true;
+            lane.forget();
+            lane.assignment.end();
+        }
+        let drain = if lost { Duration::ZERO } else { self.intake.rebalance_drain };
+        tracing::info!(target: "ackonce", partitions = ?ids, lost, "revoked");
+        self.revocation = Some(Revocation { list, ids, until: Instant::now() + drain });
+        self.revoke_if_drained();
+    }
+
+    /// Answers a revocation once nothing of it runs.
+    pub(crate) fn revoke_if_drained(&mut self) {
+        let Some(revocation) = &self.revocation else { return };
+        let lanes = self.lanes.iter().filter(|lane| revocation.ids.contains(&lane.assignment.id));
+        let running: usize = lanes.map(|lane| lane.assignment.running()).sum();
+        if running == 0 || Instant::now() >= revocation.until || self.consumer.assignment_lost() {
+            if running > 0 {
+                tracing::info!(target: "ackonce", partitions = ?revocation.ids, running, "handlers of revoked \
+                    partitions run on; the next owner of a partition waits for them, or finds their records");
+            }
+            self.finish_revocation();
+        }
+    }
+
+    /// Answers a revocation at once: nothing is in work any more.
+    pub(crate) fn revoke_now(&mut self) {
+        self.finish_revocation();
+    }
+
+    fn finish_revocation(&mut self) {
+        let Some(Revocation { list, ids, .. }) = self.revocation.take() else { return };
+        // The driver commits what is stored before it lets the partitions go.
+        if !self.consumer.assignment_lost() {
+            self.store_offsets_now();
+        }
+        if let Err(error) = unassign(&self.consumer, &list) {
+            tracing::error!(target: "ackonce", %error, "the partitions were not given up");
+        }
+        for lane in self.lanes.extract_if(.., |lane| ids.contains(&lane.assignment.id)) {
+            self.health.forget(&lane.assignment.id);
+            let mut lane = lane;
+            lane.drain();
+        }
+    }
+
+    /// Seeks back to the first message that was handed back, of each partition, after a back-off. What was read after
+    /// it is read again, and found in the store.
+    pub(crate) fn seek_back_to_returned(&mut self) {
+        let now = Instant::now();
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
+            if !lane.assignment.take_handed_back() {
+                continue;
+            }
+            let (offset, resumed) = {
+                let tracker = lane.assignment.tracker();
+                (tracker.first_abandoned(), tracker.resume())
+            };
+            let Some(offset) = offset else { continue };
+            lane.returns = if resumed == lane.returned_from { lane.returns.saturating_add(1) } else { 1 };
+            lane.returned_from = resumed;
+            let wait = self.intake.backoff.after(lane.returns);
+            lane.restart();
+            lane.wait_until = Some(now + wait);
+            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
+            tracing::info!(target: "ackonce", topic, partition, offset, wait_ms = wait.as_millis(),
+                "a message was handed back: the partition is read again from it");
+            if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
+                // An assignment that is on its way out, most likely; its next owner reads from the commit.
+                tracing::warn!(target: "ackonce", topic, partition, offset, %error, "the partition was not sought");
+            }
+        }
+    }
+
+    /// A topic that was created again has other records under known offsets: all of it is read from its beginning.
+    pub(crate) fn topic_changed(&mut self, topic: &str) {
+        self.recreated.insert(topic.to_owned(), Instant::now());
+        for lane in self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked) {
+            lane.forget();
+            lane.renew();
+            let partition = lane.assignment.id.1;
+            let seek = self.consumer.seek(topic, partition, Offset::Beginning, Duration::ZERO);
+            tracing::warn!(target: "ackonce", topic, partition, ?seek, "the topic was created again: the partition is \
+                read from its beginning, and messages that took effect are found in the store");
+        }
+        self.health.recreated();
     }
 }
 
-impl Groupie {
-    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &[PartitionId]) {
-        // Lost partitions belong to somebody else already: a commit would be refused, waiting helps nobody. What
-        // runs goes on under its lease, and the new owner finds its claim or its record.
-        let lost = consumer.assignment_lost();
-        let drain = if lost { Duration::ZERO } else { self.drain };
-        let left = self.books.drain(partitions, drain);
-        tracing::info!(target: "ackonce", ?partitions, lost, still_running = left, "revoked");
-        if !lost {
-            commit(consumer, &self.books);
-        }
-        self.books.revoke(partitions);
-    }
-}
-
-/// Commits what may be committed, and waits for the answer: a failed commit must not pass unseen (the
-/// driver does not report asynchronous ones). Blocks the poll thread only.
-pub(crate) fn commit(consumer: &BaseConsumer<Groupie>, books: &Books) {
-    let Some(list) = books.to_commit() else { return };
-    match consumer.commit(&list, CommitMode::Sync) {
-        Ok(()) => books.committed(&list),
-        Err(error) => {
-            // The records are settled in the store: at worst they are redelivered and found there.
-            books.commit_failed();
-            tracing::warn!(target: "ackonce", %error, "offsets not committed, trying again");
-        }
-    }
-}
-
-fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
+pub(crate) fn ids(list: &TopicPartitionList) -> Vec<PartitionId> {
     list.elements().iter().map(|e| (e.topic().into(), e.partition())).collect()
 }

@@ -1,28 +1,38 @@
-//! Which offset may be committed: the contiguous settled prefix of each partition, and nothing past it.
+//! The offset that may be committed: the contiguous settled prefix of a partition, and nothing past it.
 //!
-//! Pure bookkeeping, without a broker. Offsets are committed out of the order in which handlers finish, so
-//! each delivered offset is kept until everything before it is settled. Every token carries the assignment it
-//! was made under: a partition that was lost and regained is another one, and old tokens change nothing.
+//! Pure bookkeeping, without a broker. Offsets settle out of order, so each delivered offset is kept until everything
+//! before it is settled. A tracker belongs to one assignment of one partition: a partition that was lost and regained
+//! gets a new one, and what was delivered under the old one changes nothing in it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// What became, or is becoming, of one delivered offset.
+/// Topic and partition number.
+pub type PartitionId = (Arc<str>, i32);
+
+/// The state of one delivered offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Delivered, claimed or running.
+    /// Queued, claimed or running.
     InFlight,
-    /// Somebody else holds its message.
+    /// Another delivery of its message holds the claim.
     Busy,
     /// Waits to be attempted again.
     Retrying,
+    /// On its way to the dead-letter topic.
+    Burying,
+    /// On its way to a retry topic.
+    Moving,
     /// Its handler ran and the store recorded it.
     Settled,
-    /// The store had it recorded already.
+    /// The store had a record of it.
     Duplicate,
-    /// Buried, recorded.
+    /// Buried and recorded.
     Buried,
-    /// Handed back unsettled: the offset stays where it is, for whoever reads it next.
+    /// Confirmed in a retry topic, from which it is delivered again.
+    Moved,
+    /// Handed back unsettled: the offset stays in place for its next reader.
     Abandoned,
 }
 
@@ -30,134 +40,62 @@ impl Status {
     /// Whether the offset may be committed past.
     #[must_use]
     pub fn is_settled(self) -> bool {
-        matches!(self, Self::Settled | Self::Duplicate | Self::Buried)
+        matches!(self, Self::Settled | Self::Duplicate | Self::Buried | Self::Moved)
     }
 
-    /// Whether somebody still works on it.
+    /// Whether work on it goes on.
     #[must_use]
     pub fn is_open(self) -> bool {
-        matches!(self, Self::InFlight | Self::Busy | Self::Retrying)
+        matches!(self, Self::InFlight | Self::Busy | Self::Retrying | Self::Burying | Self::Moving)
     }
 }
 
-/// One delivered offset under one assignment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Which assignment of it.
-    pub generation: u64,
-    /// The offset.
-    pub offset: i64,
-}
-
-/// Topic and partition number.
-pub type PartitionId = (Arc<str>, i32);
-
-/// The books of every assigned partition.
+/// The delivered offsets of one assignment.
 #[derive(Debug, Default)]
-pub struct OffsetTracker {
-    partitions: HashMap<PartitionId, Partition>,
-    generations: u64,
-}
-
-#[derive(Debug)]
-struct Partition {
-    generation: u64,
+pub struct PartitionTracker {
     /// Delivered and not yet committed past, in order. Offsets may have gaps: compaction, transactions.
     entries: VecDeque<(i64, Status)>,
     open: usize,
-    last_delivered: i64,
-    /// The offset to resume at: one past the last of the settled prefix. `None` until something settled.
+    last_delivered: Option<i64>,
+    /// The next offset to read: one past the last of the settled prefix. `None` until an offset settled.
     resume: Option<i64>,
+    /// The last offset given to the driver to commit, and the last that the broker confirmed.
+    stored: Option<i64>,
     committed: Option<i64>,
+    /// Since when the first entry has been the first.
+    first_since: Option<Instant>,
 }
 
-impl OffsetTracker {
-    /// No partitions.
+impl PartitionTracker {
+    /// A tracker without offsets.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins an assignment of this partition, under a new generation. An earlier one is forgotten.
-    pub fn assign(&mut self, partition: PartitionId) -> u64 {
-        self.generations += 1;
-        let fresh = Partition {
-            generation: self.generations,
-            entries: VecDeque::new(),
-            open: 0,
-            last_delivered: i64::MIN,
-            resume: None,
-            committed: None,
-        };
-        self.partitions.insert(partition, fresh);
-        self.generations
+    /// A tracker for the same partition after a seek back: what may be committed stays.
+    #[must_use]
+    pub(crate) fn restarted(&self) -> Self {
+        Self { resume: self.resume, stored: self.stored, committed: self.committed, ..Self::default() }
     }
 
-    /// Ends the assignment: its tokens mean nothing any more.
-    pub fn revoke(&mut self, partition: &PartitionId) {
-        self.partitions.remove(partition);
-    }
-
-    /// Books a delivered offset. `None` if the partition is not assigned, or the offset is not past the last:
-    /// then the broker has rewound (a seek, a reset, a re-created topic) and the partition must be
-    /// [assigned](Self::assign) anew.
-    pub fn delivered(&mut self, partition: &PartitionId, offset: i64) -> Option<Token> {
-        let books = self.partitions.get_mut(partition).filter(|p| offset > p.last_delivered)?;
-        books.last_delivered = offset;
-        books.entries.push_back((offset, Status::InFlight));
-        books.open += 1;
-        Some(Token { partition: partition.clone(), generation: books.generation, offset })
-    }
-
-    /// Books what became of a delivered offset. False if its assignment has ended, or it is closed already.
-    pub fn mark(&mut self, token: &Token, status: Status) -> bool {
-        let books = self.partitions.get_mut(&token.partition).filter(|p| p.generation == token.generation);
-        books.is_some_and(|books| books.mark(token.offset, status))
-    }
-
-    /// What should be committed: per partition the next offset to read, where it moved since
-    /// [`committed`](Self::committed). It is past the last settled offset already; do not add one.
-    pub fn to_commit(&self) -> impl Iterator<Item = (&PartitionId, i64)> {
-        self.partitions.iter().filter_map(|(id, books)| {
-            let resume = books.resume.filter(|r| books.committed.is_none_or(|c| c < *r))?;
-            Some((id, resume))
-        })
-    }
-
-    /// Books a confirmed commit.
-    pub fn committed(&mut self, partition: &PartitionId, next: i64) {
-        if let Some(books) = self.partitions.get_mut(partition) {
-            books.committed = books.committed.max(Some(next));
+    /// Records a delivered offset. False if it is not past the last one: then the broker has gone back (a reset, a
+    /// re-created topic) and the partition needs a new tracker.
+    pub fn delivered(&mut self, offset: i64, now: Instant) -> bool {
+        if self.last_delivered.is_some_and(|last| offset <= last) {
+            return false;
         }
-    }
-
-    /// How many delivered offsets somebody still works on, in all partitions.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.partitions.values().map(|p| p.open).sum()
-    }
-
-    /// The same for one partition.
-    #[must_use]
-    pub fn open_in(&self, partition: &PartitionId) -> usize {
-        self.partitions.get(partition).map_or(0, |p| p.open)
-    }
-
-    /// How many offsets are booked under each status: what holds the commit back, and why.
-    #[must_use]
-    pub fn census(&self) -> HashMap<Status, usize> {
-        let mut census = HashMap::new();
-        for (_, status) in self.partitions.values().flat_map(|p| &p.entries) {
-            *census.entry(*status).or_default() += 1;
+        if self.entries.is_empty() {
+            self.first_since = Some(now);
         }
-        census
+        self.last_delivered = Some(offset);
+        self.entries.push_back((offset, Status::InFlight));
+        self.open += 1;
+        true
     }
-}
 
-impl Partition {
-    fn mark(&mut self, offset: i64, status: Status) -> bool {
+    /// Records the state of a delivered offset. False if its end is recorded already.
+    pub fn mark(&mut self, offset: i64, status: Status, now: Instant) -> bool {
         let Ok(at) = self.entries.binary_search_by_key(&offset, |(o, _)| *o) else { return false };
         let was = self.entries[at].1;
         if !was.is_open() {
@@ -169,103 +107,176 @@ impl Partition {
         }
         while let Some((offset, _)) = self.entries.front().filter(|(_, s)| s.is_settled()) {
             self.resume = Some(offset + 1);
+            self.first_since = Some(now);
             self.entries.pop_front();
         }
         true
+    }
+
+    /// Moves past offsets that are never delivered: control records, aborted transactions, compacted records.
+    /// `position` is the next offset that the driver would give; ignored while anything is unsettled.
+    pub fn skip_to(&mut self, position: i64) {
+        if self.entries.is_empty() && self.resume.is_none_or(|resume| resume < position) {
+            self.resume = Some(position);
+        }
+    }
+
+    /// The offset to give to the driver, where it has moved since [`stored`](Self::stored). It is past the last
+    /// settled offset already; do not add one.
+    #[must_use]
+    pub fn to_store(&self) -> Option<i64> {
+        self.resume.filter(|resume| self.stored.is_none_or(|stored| stored < *resume))
+    }
+
+    /// The driver has it.
+    pub fn stored(&mut self, next: i64) {
+        self.stored = self.stored.max(Some(next));
+    }
+
+    /// The broker has confirmed it.
+    pub fn committed(&mut self, next: i64) {
+        self.committed = self.committed.max(Some(next));
+    }
+
+    /// The broker has refused it: it is offered to the driver again.
+    pub fn refused(&mut self) {
+        self.stored = self.committed;
+    }
+
+    /// The next offset to read after a restart of the process, as the broker knows it.
+    #[must_use]
+    pub fn last_committed(&self) -> Option<i64> {
+        self.committed
+    }
+
+    /// The next offset to read once all commits have arrived.
+    #[must_use]
+    pub fn resume(&self) -> Option<i64> {
+        self.resume
+    }
+
+    /// The last delivered offset.
+    #[must_use]
+    pub fn last_delivered(&self) -> Option<i64> {
+        self.last_delivered
+    }
+
+    /// How many delivered offsets work goes on for.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// How many offsets were delivered from the first unsettled one on: a restart reads so many again.
+    #[must_use]
+    pub fn ahead(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The first unsettled offset, which holds the commit back: its state, and since when it has been the first.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(i64, Status, Instant)> {
+        let (offset, status) = self.entries.front()?;
+        Some((*offset, *status, self.first_since?))
+    }
+
+    /// The lowest offset that was handed back.
+    #[must_use]
+    pub fn first_abandoned(&self) -> Option<i64> {
+        self.entries.iter().find(|(_, status)| *status == Status::Abandoned).map(|(offset, _)| *offset)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
 
-    fn id(n: i32) -> PartitionId {
-        ("t".into(), n)
-    }
-
-    fn commits(tracker: &OffsetTracker) -> Vec<i64> {
-        tracker.to_commit().map(|(_, next)| next).collect()
+    fn delivered(offsets: &[i64]) -> PartitionTracker {
+        let mut tracker = PartitionTracker::new();
+        offsets.iter().for_each(|offset| assert!(tracker.delivered(*offset, Instant::now())));
+        tracker
     }
 
     #[test]
-    fn only_the_contiguous_settled_prefix_is_committed() {
-        let mut tracker = OffsetTracker::new();
-        tracker.assign(id(0));
-        let tokens: Vec<_> = [10, 11, 15].map(|o| tracker.delivered(&id(0), o).unwrap()).into();
-        assert!(tracker.mark(&tokens[2], Status::Duplicate));
-        assert!(tracker.mark(&tokens[1], Status::Buried));
-        assert!(commits(&tracker).is_empty());
-        assert!(tracker.mark(&tokens[0], Status::Busy));
-        assert_eq!((commits(&tracker), tracker.open()), (vec![], 1));
-        assert!(tracker.mark(&tokens[0], Status::Settled));
-        assert_eq!(commits(&tracker), [16], "the next offset to read, gaps and all");
-        tracker.committed(&id(0), 16);
-        assert!(commits(&tracker).is_empty());
+    fn the_next_offset_to_read_is_stored_gaps_and_all() {
+        let mut tracker = delivered(&[3, 7, 15]);
+        let now = Instant::now();
+        assert!(tracker.mark(7, Status::Settled, now) && tracker.mark(15, Status::Buried, now));
+        assert_eq!((tracker.to_store(), tracker.ahead(), tracker.open()), (None, 3, 1));
+        assert_eq!(tracker.oldest().map(|(offset, status, _)| (offset, status)), Some((3, Status::InFlight)));
+        assert!(tracker.mark(3, Status::Moved, now));
+        assert_eq!((tracker.to_store(), tracker.ahead(), tracker.oldest()), (Some(16), 0, None));
+        tracker.stored(16);
+        assert_eq!(tracker.to_store(), None);
+        tracker.refused();
+        assert_eq!(tracker.to_store(), Some(16), "a refused commit is tried again");
     }
 
     #[test]
     fn an_abandoned_offset_is_never_committed_past() {
-        let mut tracker = OffsetTracker::new();
-        tracker.assign(id(0));
-        let tokens: Vec<_> = [0, 1].map(|o| tracker.delivered(&id(0), o).unwrap()).into();
-        tracker.mark(&tokens[0], Status::Abandoned);
-        tracker.mark(&tokens[1], Status::Settled);
-        assert_eq!((commits(&tracker), tracker.open()), (vec![], 0));
-        assert!(!tracker.mark(&tokens[0], Status::Settled), "closed is closed");
+        let mut tracker = delivered(&[0, 1]);
+        let now = Instant::now();
+        assert!(tracker.mark(0, Status::Abandoned, now) && tracker.mark(1, Status::Settled, now));
+        assert_eq!((tracker.to_store(), tracker.open(), tracker.first_abandoned()), (None, 0, Some(0)));
+        assert!(!tracker.mark(0, Status::Settled, now), "its end is recorded");
+        let again = tracker.restarted();
+        assert_eq!((again.ahead(), again.last_delivered()), (0, None));
     }
 
     #[test]
-    fn tokens_of_an_old_assignment_change_nothing() {
-        let mut tracker = OffsetTracker::new();
-        tracker.assign(id(0));
-        let old = tracker.delivered(&id(0), 5).unwrap();
-        tracker.revoke(&id(0));
-        assert!(!tracker.mark(&old, Status::Settled));
-        tracker.assign(id(0));
-        let new = tracker.delivered(&id(0), 5).unwrap();
-        assert!(!tracker.mark(&old, Status::Settled));
-        assert!(commits(&tracker).is_empty());
-        assert!(tracker.mark(&new, Status::Settled));
-        assert_eq!(commits(&tracker), [6]);
+    fn a_broker_that_goes_back_is_noticed() {
+        let mut tracker = delivered(&[7]);
+        assert!(!tracker.delivered(7, Instant::now()));
+        assert!(!tracker.delivered(3, Instant::now()));
+        assert!(tracker.delivered(8, Instant::now()));
     }
 
     #[test]
-    fn a_rewound_partition_asks_for_a_new_assignment() {
-        let mut tracker = OffsetTracker::new();
-        tracker.assign(id(0));
-        assert!(tracker.delivered(&id(0), 7).is_some());
-        assert!(tracker.delivered(&id(0), 7).is_none(), "delivered twice");
-        assert!(tracker.delivered(&id(0), 3).is_none());
-        assert!(tracker.delivered(&id(1), 3).is_none(), "not assigned");
+    fn offsets_that_are_never_delivered_are_skipped_only_when_all_is_settled() {
+        let mut tracker = delivered(&[2]);
+        tracker.skip_to(12);
+        assert_eq!(tracker.to_store(), None);
+        tracker.mark(2, Status::Settled, Instant::now());
+        tracker.skip_to(12);
+        assert_eq!(tracker.to_store(), Some(12));
+        tracker.skip_to(5);
+        assert_eq!(tracker.to_store(), Some(12));
     }
 
     proptest! {
-        /// Against the plainest model: after any order of marks, what is committed is one past the longest
-        /// prefix that is settled.
+        /// Against the plainest model: after any order of marks, the stored offset is one past the longest settled
+        /// prefix.
         #[test]
         fn never_past_an_unsettled_offset(
             gaps in prop::collection::vec(1_i64..4, 1..60),
-            order in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..6), 0..200),
+            order in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..8), 0..200),
         ) {
-            let mut tracker = OffsetTracker::new();
-            tracker.assign(id(0));
+            let now = Instant::now();
+            let mut tracker = PartitionTracker::new();
             let mut offset = 0;
             let mut model = Vec::new();
             for gap in gaps {
                 offset += gap;
-                model.push((tracker.delivered(&id(0), offset).unwrap(), Status::InFlight));
+                prop_assert!(tracker.delivered(offset, now));
+                model.push((offset, Status::InFlight));
             }
-            let statuses = [Status::Busy, Status::Retrying, Status::Settled, Status::Duplicate, Status::Buried, Status::Abandoned];
+            let statuses = [
+                Status::Busy, Status::Retrying, Status::Burying, Status::Moving, Status::Settled, Status::Duplicate,
+                Status::Buried, Status::Abandoned,
+            ];
             for (which, status) in order {
-                let (token, was) = which.get_mut(&mut model);
+                let (offset, was) = which.get_mut(&mut model);
                 let status = statuses[status];
-                prop_assert_eq!(tracker.mark(token, status), was.is_open());
+                prop_assert_eq!(tracker.mark(*offset, status, now), was.is_open());
                 if was.is_open() { *was = status; }
-                let prefix = model.iter().take_while(|(_, s)| s.is_settled()).last().map(|(t, _)| t.offset + 1);
-                prop_assert_eq!(commits(&tracker), prefix.into_iter().collect::<Vec<_>>());
+                let prefix = model.iter().take_while(|(_, s)| s.is_settled()).last().map(|(o, _)| o + 1);
+                prop_assert_eq!(tracker.to_store(), prefix);
                 prop_assert_eq!(tracker.open(), model.iter().filter(|(_, s)| s.is_open()).count());
+                let settled = model.iter().take_while(|(_, s)| s.is_settled()).count();
+                prop_assert_eq!(tracker.ahead(), model.len() - settled);
             }
         }
     }

@@ -1,0 +1,340 @@
+//! One assignment of one partition, as the poll thread, the runner and the retry publisher share it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ackonce::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
+
+use crate::Message;
+use crate::budget::Load;
+use crate::tracker::{PartitionId, PartitionTracker, Status};
+use crate::waker::Waker;
+
+/// One assignment of one partition, from its start to its revocation or its next seek.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) id: PartitionId,
+    /// False once the partition was revoked or sought: nothing of it is started any more.
+    live: AtomicBool,
+    tracker: Mutex<PartitionTracker>,
+    /// Copies of the tracker's numbers, for the poll thread's look at every turn.
+    open: AtomicUsize,
+    ahead: AtomicUsize,
+    /// The bytes of all deliveries that are still held.
+    bytes: AtomicUsize,
+    claiming: AtomicUsize,
+    running: AtomicUsize,
+    /// The poll thread waits until no more than this many are open.
+    wanted: AtomicUsize,
+    handed_back: AtomicBool,
+    wake: Arc<Waker>,
+}
+
+impl Assignment {
+    pub(crate) fn new(id: PartitionId, wake: Arc<Waker>) -> Arc<Self> {
+        Self::with(id, wake, PartitionTracker::new())
+    }
+
+    fn with(id: PartitionId, wake: Arc<Waker>, tracker: PartitionTracker) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            live: AtomicBool::new(true),
+            tracker: Mutex::new(tracker),
+            open: AtomicUsize::new(0),
+            ahead: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            claiming: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            wanted: AtomicUsize::new(0),
+            handed_back: AtomicBool::new(false),
+            wake,
+        })
+    }
+
+    /// The same partition after a seek back: what was delivered before it changes nothing any more.
+    pub(crate) fn restarted(&self) -> Arc<Self> {
+        self.end();
+        let tracker = self.tracker().restarted();
+        Self::with(self.id.clone(), self.wake.clone(), tracker)
+    }
+
+    /// The same partition with other records: no offset that was committed means anything any more.
+    pub(crate) fn renewed(&self) -> Arc<Self> {
+        self.end();
+        Self::new(self.id.clone(), self.wake.clone())
+    }
+
+    /// Stops what has not begun; what runs goes on under its lease.
+    pub(crate) fn end(&self) {
+        self.live.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Held for a few steps, never across a call into the driver or an await.
+    pub(crate) fn tracker(&self) -> MutexGuard<'_, PartitionTracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            messages: self.open.load(Ordering::Acquire),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            ahead: self.ahead.load(Ordering::Acquire),
+        }
+    }
+
+    /// Handlers of this partition that run now, their results' recording included.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Deliveries that wait for the store's answer to their claims.
+    pub(crate) fn claiming(&self) -> usize {
+        self.claiming.load(Ordering::Acquire)
+    }
+
+    /// Wakes the poll thread once no more than `open` deliveries are open.
+    pub(crate) fn wake_at(&self, open: usize) {
+        self.wanted.store(open, Ordering::Release);
+    }
+
+    /// Books delivered records in order. Stops where the broker has gone back: the rest needs a renewed assignment.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        records: &mut VecDeque<Message>,
+        now: Instant,
+    ) -> Vec<KafkaDelivery> {
+        let mut tracker = self.tracker();
+        let mut booked = Vec::with_capacity(records.len());
+        while let Some(message) = records.pop_front() {
+            if !tracker.delivered(message.offset(), now) {
+                records.push_front(message);
+                break;
+            }
+            let bytes = message.size();
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let (stage, assignment) = (AtomicU8::new(QUEUED), self.clone());
+            booked.push(KafkaDelivery { message, bytes, stage, assignment });
+        }
+        self.publish(&tracker);
+        booked
+    }
+
+    /// Whether offsets were handed back since the last call.
+    pub(crate) fn take_handed_back(&self) -> bool {
+        self.handed_back.swap(false, Ordering::AcqRel)
+    }
+
+    /// Records the end, or the state, of an offset.
+    pub(crate) fn mark(&self, offset: i64, status: Status) {
+        self.mark_all(std::iter::once((offset, status)));
+    }
+
+    fn mark_all(&self, all: impl Iterator<Item = (i64, Status)>) {
+        let (mut tracker, now) = (self.tracker(), Instant::now());
+        for (offset, status) in all {
+            if tracker.mark(offset, status, now) && status == Status::Abandoned {
+                self.handed_back.store(true, Ordering::Release);
+            }
+        }
+        self.publish(&tracker);
+    }
+
+    fn publish(&self, tracker: &PartitionTracker) {
+        self.open.store(tracker.open(), Ordering::Release);
+        self.ahead.store(tracker.ahead(), Ordering::Release);
+    }
+
+    /// After deliveries have ended: the poll thread may have waited for that.
+    pub(crate) fn ended(&self) {
+        let wanted = self.open.load(Ordering::Acquire) <= self.wanted.load(Ordering::Acquire);
+        if wanted || !self.is_live() || self.handed_back.load(Ordering::Acquire) {
+            self.wake.wake();
+        }
+    }
+}
+
+const QUEUED: u8 = 0;
+const CLAIMING: u8 = 1;
+const RUNNING: u8 = 2;
+const WAITING: u8 = 3;
+
+/// One delivered record under one assignment.
+#[derive(Debug)]
+pub(crate) struct KafkaDelivery {
+    pub(crate) message: Message,
+    pub(crate) assignment: Arc<Assignment>,
+    bytes: usize,
+    stage: AtomicU8,
+}
+
+impl KafkaDelivery {
+    fn change(&self, to: u8) -> u8 {
+        let from = self.stage.swap(to, Ordering::AcqRel);
+        let of = |stage| match stage {
+            CLAIMING => Some(&self.assignment.claiming),
+            RUNNING => Some(&self.assignment.running),
+            _ => None,
+        };
+        if from != to {
+            // Up before down: a delivery on its way from a claim to its handler is in one of the two counts.
+            if let Some(count) = of(to) {
+                count.fetch_add(1, Ordering::AcqRel);
+            }
+            if let Some(count) = of(from) {
+                count.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        from
+    }
+}
+
+impl Drop for KafkaDelivery {
+    fn drop(&mut self) {
+        self.change(QUEUED);
+        self.assignment.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Delivery for KafkaDelivery {
+    type Message = Message;
+
+    fn message(&self) -> Message {
+        self.message.clone()
+    }
+
+    fn is_current(&self) -> bool {
+        self.assignment.is_live()
+    }
+
+    fn note(&self, stage: Stage) {
+        let (to, status) = match stage {
+            Stage::Claiming => (CLAIMING, Status::InFlight),
+            Stage::Running => (RUNNING, Status::InFlight),
+            Stage::Busy => (WAITING, Status::Busy),
+            Stage::Retrying => (WAITING, Status::Retrying),
+            Stage::Burying => (WAITING, Status::Burying),
+        };
+        // The tracker has it in flight from the start: only a change from or to a wait needs its lock.
+        if self.change(to) == WAITING || to == WAITING {
+            self.assignment.mark(self.message.offset(), status);
+        }
+    }
+}
+
+/// A failed message on its way to a retry topic.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) message: Message,
+    pub(crate) assignment: Arc<Assignment>,
+    pub(crate) reason: String,
+    pub(crate) attempt: u32,
+}
+
+/// Books the ends of deliveries. A failed one goes to `failed`, if that takes it; what else comes back unsettled is
+/// abandoned, and the poll thread seeks back to it.
+pub(crate) fn done(
+    ended: Vec<Result<Receipt<KafkaDelivery>, Unsettled<KafkaDelivery>>>,
+    failed: impl Fn(Failed) -> bool,
+) {
+    let marks: Vec<_> = ended
+        .iter()
+        .map(|outcome| {
+            let (delivery, status) = match outcome {
+                Ok(receipt) => (receipt.delivery(), settled(receipt.how())),
+                Err(unsettled) => (unsettled.delivery(), not_settled(unsettled, &failed)),
+            };
+            (delivery.assignment.clone(), delivery.message.offset(), status)
+        })
+        .collect();
+    for of_one in marks.chunk_by(|(a, ..), (b, ..)| Arc::ptr_eq(a, b)) {
+        of_one[0].0.mark_all(of_one.iter().map(|(_, offset, status)| (*offset, *status)));
+    }
+    // The deliveries go first: a revocation counts those whose handlers run.
+    drop(ended);
+    for of_one in marks.chunk_by(|(a, ..), (b, ..)| Arc::ptr_eq(a, b)) {
+        of_one[0].0.ended();
+    }
+}
+
+fn settled(how: SettledAs) -> Status {
+    match how {
+        SettledAs::Run => Status::Settled,
+        SettledAs::Duplicate { .. } => Status::Duplicate,
+        SettledAs::Buried => Status::Buried,
+    }
+}
+
+fn not_settled(unsettled: &Unsettled<KafkaDelivery>, failed: &impl Fn(Failed) -> bool) -> Status {
+    let delivery = unsettled.delivery();
+    if let Why::Failed { reason, attempt, .. } = unsettled.why()
+        && delivery.is_current()
+    {
+        let failed_one = Failed {
+            message: delivery.message.clone(),
+            assignment: delivery.assignment.clone(),
+            reason: reason.clone(),
+            attempt: *attempt,
+        };
+        if failed(failed_one) {
+            return Status::Moving;
+        }
+    }
+    Status::Abandoned
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    fn record(offset: i64) -> Message {
+        let at = Timestamp::NotAvailable;
+        Message::new(OwnedMessage::new(Some(vec![0; 1000]), None, "t".into(), at, 0, offset, None))
+    }
+
+    #[test]
+    fn deliveries_are_weighed_while_they_are_held_and_counted_while_they_run() {
+        let assignment = Assignment::new(("t".into(), 0), Arc::default());
+        let now = Instant::now();
+        let mut records = VecDeque::from([record(5), record(6), record(6)]);
+        let booked = assignment.deliver(&mut records, now);
+        assert_eq!((booked.len(), records.len()), (2, 1), "the broker has gone back");
+        let [first, second] = <[KafkaDelivery; 2]>::try_from(booked).unwrap();
+        let load = assignment.load();
+        assert_eq!((load.messages, load.ahead), (2, 2));
+        assert!((2000..4000).contains(&load.bytes), "{} bytes for two records of 1000", load.bytes);
+        first.note(Stage::Claiming);
+        first.note(Stage::Running);
+        second.note(Stage::Claiming);
+        assert_eq!((assignment.claiming(), assignment.running()), (1, 1));
+        first.note(Stage::Retrying);
+        assert_eq!(assignment.tracker().oldest().map(|(o, s, _)| (o, s)), Some((5, Status::Retrying)));
+        first.note(Stage::Claiming);
+        first.note(Stage::Running);
+        assert_eq!(assignment.tracker().oldest().map(|(o, s, _)| (o, s)), Some((5, Status::InFlight)));
+        drop((first, second));
+        assert_eq!((assignment.claiming(), assignment.running(), assignment.load().bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_was_delivered_before_a_seek_changes_nothing_after_it() {
+        let old = Assignment::new(("t".into(), 0), Arc::default());
+        let delivery = old.deliver(&mut [record(5)].into(), Instant::now()).remove(0);
+        old.mark(5, Status::Abandoned);
+        assert!(old.take_handed_back() && !old.take_handed_back());
+        let new = old.restarted();
+        assert!(!delivery.is_current() && new.is_live());
+        let _again = new.deliver(&mut [record(5)].into(), Instant::now());
+        old.mark(5, Status::Settled);
+        assert_eq!((new.load().messages, new.tracker().to_store()), (1, None));
+    }
+}

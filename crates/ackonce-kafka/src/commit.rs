@@ -1,0 +1,129 @@
+//! Offsets on their way to the broker: stored with the driver, which commits them without anybody waiting, and
+//! confirmed or refused partition by partition.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::errors::is_over;
+use crate::lane::Lane;
+use crate::poll::Poller;
+use crate::tracker::PartitionId;
+
+/// How often idle partitions are asked for a position past records that are never delivered.
+const POSITIONS: Duration = Duration::from_secs(1);
+
+impl Poller {
+    /// Stores offsets that have moved, once in a commit interval.
+    pub(crate) fn store_offsets(&mut self) {
+        if self.last_store.elapsed() >= self.intake.commit_interval {
+            self.skip_what_is_never_delivered();
+            self.store_offsets_now();
+        }
+    }
+
+    pub(crate) fn store_offsets_now(&mut self) {
+        self.last_store = Instant::now();
+        let (mut list, mut by_hand) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for lane in &mut self.lanes {
+            let mut tracker = lane.assignment.tracker();
+            let Some(next) = tracker.to_store() else { continue };
+            let to = if lane.by_hand { &mut by_hand } else { &mut list };
+            let (topic, partition) = (&lane.assignment.id.0, lane.assignment.id.1);
+            // The only error is an offset that no broker gives: a negative one.
+            if to.add_partition_offset(topic, partition, Offset::Offset(next)).is_ok() {
+                tracker.stored(next);
+                lane.watch.stored(self.last_store);
+            }
+        }
+        if list.count() > 0 {
+            let answer = self.consumer.store_offsets(&list);
+            for element in list.elements() {
+                if let Err(error) = element.error().and(answer.clone()) {
+                    self.refused(&(element.topic().into(), element.partition()), &error);
+                }
+            }
+        }
+        if by_hand.count() > 0 {
+            self.commit_by_hand(&by_hand);
+        }
+    }
+
+    /// For partitions whose offsets went back: the driver's own commits never do. Their answer is not reported; should
+    /// one get lost, the next commit covers it, or its messages are found in the store.
+    fn commit_by_hand(&mut self, list: &TopicPartitionList) {
+        let answer = self.consumer.commit(list, CommitMode::Async);
+        for element in list.elements() {
+            let id = (element.topic().into(), element.partition());
+            match (&answer, element.offset()) {
+                (Ok(()), Offset::Offset(next)) => self.confirmed(&id, next),
+                (Ok(()), _) => {}
+                (Err(error), _) => self.refused(&id, error),
+            }
+        }
+    }
+
+    pub(crate) fn committed(&mut self, answers: Vec<(PartitionId, i64, KafkaResult<()>)>) {
+        self.health.committed(answers.iter().all(|(_, _, answer)| answer.is_ok()));
+        for (id, next, answer) in answers {
+            match answer {
+                Ok(()) => self.confirmed(&id, next),
+                Err(error) => self.refused(&id, &error),
+            }
+        }
+    }
+
+    fn confirmed(&mut self, id: &PartitionId, next: i64) {
+        if let Some(lane) = self.lane(id) {
+            lane.watch.confirmed();
+            lane.assignment.tracker().committed(next);
+            self.quiet.over(&key(id));
+        }
+    }
+
+    /// The records are settled in the store: at worst the messages are redelivered and found there.
+    fn refused(&mut self, id: &PartitionId, error: &KafkaError) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        let Some(lane) = self.lane(id) else { return };
+        if is_over(code) || matches!(error, KafkaError::StoreOffset(_)) && lane.revoked {
+            // The partition belongs to others: the driver revokes it, and its next owner reads from the last commit.
+            return;
+        }
+        lane.assignment.tracker().refused();
+        if let Some(unsaid) = self.quiet.ask(&key(id)) {
+            tracing::warn!(target: "ackonce", topic = &*id.0, partition = id.1, %error, unsaid,
+                "the offset was not committed; trying again");
+        }
+    }
+
+    fn lane(&mut self, id: &PartitionId) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.assignment.id == *id)
+    }
+
+    /// Control records, aborted transactions and compacted records move the driver's position and are never delivered:
+    /// without this, the commit would stay before them.
+    fn skip_what_is_never_delivered(&mut self) {
+        let idle = |lane: &Lane| {
+            lane.empty && !lane.revoked && lane.due().is_none() && lane.assignment.load().ahead == 0
+        };
+        if self.last_position.elapsed() < POSITIONS || !self.lanes.iter().any(idle) {
+            return;
+        }
+        self.last_position = Instant::now();
+        let Ok(list) = self.consumer.position() else { return };
+        for element in list.elements() {
+            let id = (element.topic().into(), element.partition());
+            if let (Offset::Offset(position), Some(lane)) = (element.offset(), self.lane(&id))
+                && idle(lane)
+            {
+                lane.assignment.tracker().skip_to(position);
+            }
+        }
+    }
+}
+
+fn key((topic, partition): &PartitionId) -> String {
+    format!("commit {topic}/{partition}")
+}

@@ -1,0 +1,100 @@
+//! The meaning of the driver's errors: most are troubles that it is already mending, some end the consumer.
+
+use ackonce::ErrorKind;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// What an error asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Nothing: it is an ordinary event.
+    Nothing,
+    /// The driver tries again; it is said, rarely.
+    Trouble,
+    /// No repetition helps.
+    End(ErrorKind, &'static str),
+}
+
+pub(crate) fn meaning(error: &KafkaError) -> Meaning {
+    if let KafkaError::PartitionEOF(_) = error {
+        return Meaning::Nothing;
+    }
+    // First: its code is the one behind it.
+    if let KafkaError::MessageConsumptionFatal(_) = error {
+        return Meaning::End(ErrorKind::Unavailable, "the Kafka client cannot go on");
+    }
+    match error.rdkafka_error_code() {
+        Some(Code::Fatal) => Meaning::End(ErrorKind::Unavailable, "the Kafka client cannot go on"),
+        Some(Code::AutoOffsetReset) => Meaning::End(
+            ErrorKind::Config,
+            "the group has no valid offset and auto.offset.reset=error; set it to earliest to read from the start",
+        ),
+        Some(Code::NotImplemented) => Meaning::End(
+            ErrorKind::Config,
+            "this build cannot read a batch, most often one compressed with zstd: build ackonce-kafka with the \
+            feature `zstd`",
+        ),
+        Some(Code::InconsistentGroupProtocol) => Meaning::End(
+            ErrorKind::Config,
+            "the group uses another partition.assignment.strategy or group.protocol: set the same for all members",
+        ),
+        Some(Code::UnsupportedAssignor) => {
+            Meaning::End(ErrorKind::Config, "the broker does not know the assignor of group.remote.assignor")
+        }
+        _ => Meaning::Trouble,
+    }
+}
+
+/// The codes of a refusal by the broker, which time alone does not mend.
+pub(crate) fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+    )
+}
+
+/// The codes of a commit whose generation is over: the partitions belong to others by now.
+pub(crate) fn is_over(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::StaleMemberEpoch
+            | Code::FencedMemberEpoch
+            | Code::FencedInstanceId
+            | Code::AssignmentLost
+            | Code::Fatal
+    )
+}
+
+/// The codes of a letter that a topic will never take.
+pub(crate) fn is_never(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidMessage
+            | Code::InvalidRecord
+            | Code::UnsupportedForMessageFormat
+            | Code::PolicyViolation
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fatal_error_ends_the_consumer_whatever_its_inner_code() {
+        let fenced = KafkaError::MessageConsumptionFatal(Code::FencedInstanceId);
+        assert!(matches!(meaning(&fenced), Meaning::End(ErrorKind::Unavailable, _)));
+        let down = KafkaError::MessageConsumption(Code::AllBrokersDown);
+        assert_eq!(meaning(&down), Meaning::Trouble);
+        assert_eq!(meaning(&KafkaError::PartitionEOF(0)), Meaning::Nothing);
+    }
+}

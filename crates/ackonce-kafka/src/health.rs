@@ -1,0 +1,239 @@
+//! The state of a running consumer, for probes, dashboards and people.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ackonce::Error;
+use metrics::{counter, gauge};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::group::Group;
+use crate::lane::Lane;
+use crate::report::{PartitionReport, Phase, Report};
+use crate::tracker::PartitionId;
+
+/// How often the report is made anew.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a partition whose oldest message stays unsettled is named in the log, and how old that has to be.
+const SAY: Duration = Duration::from_secs(60);
+/// The longest that the poll thread may take for a turn, and a partition with lag may stand without a reason.
+const STILL: Duration = Duration::from_secs(30);
+
+/// Follows a [`KafkaConsumer`](crate::KafkaConsumer) while it runs. Cloning is cheap.
+#[derive(Clone)]
+pub struct Health(Arc<Shared>);
+
+struct Shared {
+    scope: String,
+    began: Instant,
+    /// Milliseconds from `began` to the poll thread's last turn.
+    turned: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    report: Report,
+    looked: Option<Instant>,
+    stalled: bool,
+}
+
+/// The observations of one partition, made by the poll thread.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// Since when an offset was given to the driver and the broker has not confirmed it.
+    unconfirmed: Option<Instant>,
+    /// Since when there has been lag and no reason for it.
+    stalled: Option<Instant>,
+    said: Option<Instant>,
+}
+
+impl Watch {
+    pub(crate) fn stored(&mut self, now: Instant) {
+        self.unconfirmed.get_or_insert(now);
+    }
+
+    pub(crate) fn confirmed(&mut self) {
+        self.unconfirmed = None;
+    }
+
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed.is_some()
+    }
+}
+
+impl Health {
+    pub(crate) fn new(scope: &str) -> Self {
+        let (scope, began) = (scope.to_owned(), Instant::now());
+        Self(Arc::new(Shared { scope, began, turned: AtomicU64::new(0), state: Mutex::default() }))
+    }
+
+    /// Whether it makes progress. False once the consumer has ended, when its poll thread has not turned for 30 s, and
+    /// when a partition has had lag for 30 s while nothing of it runs or waits for a due time. A broker that is away
+    /// does not count: a restart would not bring it back.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        let state = self.state();
+        match state.report.phase {
+            Phase::Starting => true,
+            Phase::Consuming | Phase::Stopping => !state.stalled && self.since_turn() < STILL,
+            Phase::Ended | Phase::Failed(_) => false,
+        }
+    }
+
+    /// Whether it takes messages in: a broker answers, and the consumer is a member of its group.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let state = self.state();
+        state.report.phase == Phase::Consuming && state.report.connected && self.since_turn() < STILL
+    }
+
+    /// The state of the consumer and of each of its partitions, not older than a second while it runs.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.state().report.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since_turn(&self) -> Duration {
+        let turned = Duration::from_millis(self.0.turned.load(Ordering::Relaxed));
+        self.0.began.elapsed().saturating_sub(turned)
+    }
+
+    pub(crate) fn phase(&self, phase: Phase) {
+        let mut state = self.state();
+        // A failure is the last word.
+        if !matches!(state.report.phase, Phase::Failed(_)) {
+            state.report.phase = phase;
+        }
+    }
+
+    pub(crate) fn failed(&self, error: &Error) {
+        self.phase(Phase::Failed(error.to_string()));
+    }
+
+    pub(crate) fn rebalanced(&self) {
+        let mut state = self.state();
+        state.report.rebalances += 1;
+        state.report.connected = true;
+        counter!("ackonce_kafka_rebalances_total", "scope" => self.0.scope.clone()).increment(1);
+    }
+
+    pub(crate) fn committed(&self, all: bool) {
+        let mut state = self.state();
+        let (count, name) = match all {
+            true => (&mut state.report.commits, "ackonce_kafka_commits_total"),
+            false => (&mut state.report.commits_failed, "ackonce_kafka_commits_failed_total"),
+        };
+        *count += 1;
+        counter!(name, "scope" => self.0.scope.clone()).increment(1);
+    }
+
+    pub(crate) fn recreated(&self) {
+        self.state().report.topics_recreated += 1;
+        counter!("ackonce_kafka_topics_recreated_total", "scope" => self.0.scope.clone()).increment(1);
+    }
+
+    pub(crate) fn moved(&self) {
+        self.state().report.moved += 1;
+        counter!("ackonce_kafka_moved_to_retry_total", "scope" => self.0.scope.clone()).increment(1);
+    }
+
+    /// An error of the driver.
+    pub(crate) fn heard(&self, code: RDKafkaErrorCode) {
+        let mut state = self.state();
+        state.report.last_error = Some(code.to_string());
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            state.report.connected = false;
+        }
+        counter!("ackonce_kafka_errors_total", "scope" => self.0.scope.clone()).increment(1);
+    }
+
+    pub(crate) fn forget(&self, (topic, partition): &PartitionId) {
+        for name in [LAG, AHEAD, IN_FLIGHT, OLDEST, HELD] {
+            self.gauge(name, topic, *partition, 0.0);
+        }
+    }
+
+    /// Called at every turn of the poll thread; looks at the partitions once a second.
+    pub(crate) fn turn(&self, lanes: &mut [Lane], group: &Group) {
+        let now = Instant::now();
+        let turned = u64::try_from(now.duration_since(self.0.began).as_millis()).unwrap_or(u64::MAX);
+        self.0.turned.store(turned, Ordering::Relaxed);
+        let mut state = self.state();
+        if state.looked.is_some_and(|looked| now.duration_since(looked) < LOOK) {
+            return;
+        }
+        state.looked = Some(now);
+        if let Some(connected) = group.connected() {
+            state.report.connected = connected;
+        }
+        let connected = state.report.connected;
+        state.stalled = false;
+        state.report.partitions.clear();
+        for lane in lanes {
+            let report = PartitionReport::of(lane, group.end_of(&lane.assignment.id), now);
+            let stands = connected && report.lag.is_some_and(|lag| lag > 0) && report.stands();
+            let since = match stands {
+                true => *lane.watch.stalled.get_or_insert(now),
+                false => {
+                    lane.watch.stalled = None;
+                    now
+                }
+            };
+            state.stalled |= now.duration_since(since) >= STILL;
+            self.say(lane, &report, now);
+            self.publish(&report);
+            state.report.partitions.push(report);
+        }
+    }
+
+    /// Names a message that has held its partition's commit back for a minute, once a minute.
+    fn say(&self, lane: &mut Lane, report: &PartitionReport, now: Instant) {
+        let Some(oldest) = &report.oldest else { return };
+        let recently = lane.watch.said.is_some_and(|said| now.duration_since(said) < SAY);
+        if oldest.since < SAY && report.held.is_none_or(|held| held != "too far ahead") || recently {
+            return;
+        }
+        lane.watch.said = Some(now);
+        tracing::warn!(target: "ackonce", scope = self.0.scope, topic = report.topic, partition = report.partition,
+            offset = oldest.offset, since_s = oldest.since.as_secs(), why = oldest.state, ahead = report.ahead,
+            held = report.held, "the oldest message of the partition is not settled: the commit waits for it");
+    }
+
+    fn publish(&self, report: &PartitionReport) {
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let figures = [
+            (LAG, report.lag.unwrap_or(0) as f64),
+            (AHEAD, report.ahead as f64),
+            (IN_FLIGHT, report.in_flight as f64),
+            (OLDEST, report.oldest.as_ref().map_or(0.0, |oldest| oldest.since.as_secs_f64())),
+            (HELD, f64::from(u8::from(report.held.is_some()))),
+        ];
+        for (name, value) in figures {
+            self.gauge(name, &report.topic, report.partition, value);
+        }
+    }
+
+    fn gauge(&self, name: &'static str, topic: &str, partition: i32, value: f64) {
+        let (scope, topic, partition) = (self.0.scope.clone(), topic.to_owned(), partition.to_string());
+        gauge!(name, "scope" => scope, "topic" => topic, "partition" => partition).set(value);
+    }
+}
+
+const LAG: &str = "ackonce_kafka_lag";
+const AHEAD: &str = "ackonce_kafka_ahead";
+const IN_FLIGHT: &str = "ackonce_kafka_in_flight";
+const OLDEST: &str = "ackonce_kafka_oldest_seconds";
+const HELD: &str = "ackonce_kafka_held";
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}

@@ -1,0 +1,206 @@
+//! A partition's own queue: read while the partition has room, left alone while it has not.
+//!
+//! A queue that is not read is the pause: the driver stops fetching for it at its own limit, and keeps what it has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::KafkaError;
+
+use crate::assignment::{Assignment, KafkaDelivery};
+use crate::budget::Limit;
+use crate::group::Group;
+use crate::waker::Waker;
+use crate::{Message, headers};
+
+/// A queue that gave nothing is looked at again this soon, although no call-back came: the driver's call-backs come at
+/// the change from empty only.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A limit is looked at again this soon: others may have left room.
+const LIMIT_AGAIN: Duration = Duration::from_millis(50);
+/// The longest wait of a head on the clock's word: a message due in a year waits, but its clock is looked at again.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// One assigned partition.
+pub(crate) struct Lane {
+    pub(crate) assignment: Arc<Assignment>,
+    queue: PartitionQueue<Group>,
+    /// Set by the driver when records arrive.
+    arrived: Arc<AtomicBool>,
+    looked: Instant,
+    /// The last poll gave nothing.
+    pub(crate) empty: bool,
+    /// The limit that the partition has reached, when, and with how many open messages it is read again.
+    pub(crate) limit: Option<Limit>,
+    limit_since: Instant,
+    refill_at: usize,
+    /// Not read before this moment: a seek back, or a head that is not due.
+    pub(crate) wait_until: Option<Instant>,
+    /// The head of a retry topic's partition that is not due.
+    head: Option<Message>,
+    /// Its records come from a retry topic of this consumer.
+    hop: bool,
+    /// Seeks back without progress between them.
+    pub(crate) returns: u32,
+    pub(crate) returned_from: Option<i64>,
+    /// Taken from the partition and not yet booked.
+    pub(crate) taken: VecDeque<Message>,
+    /// It was revoked: nothing more is read.
+    pub(crate) revoked: bool,
+    /// Its offsets went back, and the driver commits none below the last: they are committed by hand.
+    pub(crate) by_hand: bool,
+    pub(crate) watch: crate::health::Watch,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        assignment: Arc<Assignment>,
+        mut queue: PartitionQueue<Group>,
+        wake: Arc<Waker>,
+        hop: bool,
+    ) -> Self {
+        let arrived = Arc::new(AtomicBool::new(true));
+        let flag = arrived.clone();
+        queue.set_nonempty_callback(move || {
+            flag.store(true, Ordering::Release);
+            wake.wake();
+        });
+        Self {
+            assignment,
+            queue,
+            arrived,
+            looked: Instant::now(),
+            empty: false,
+            limit: None,
+            limit_since: Instant::now(),
+            refill_at: 0,
+            wait_until: None,
+            head: None,
+            hop,
+            returns: 0,
+            returned_from: None,
+            taken: VecDeque::new(),
+            revoked: false,
+            by_hand: false,
+            watch: crate::health::Watch::default(),
+        }
+    }
+
+    /// Whether there may be something to read.
+    pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
+        if self.revoked || self.wait_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        self.wait_until = None;
+        if self.limit.is_some() {
+            let refill = self.assignment.load().messages <= self.refill_at;
+            if !refill && now.duration_since(self.limit_since) < LIMIT_AGAIN {
+                return false;
+            }
+            self.limit = None;
+        }
+        self.head.is_some()
+            || !self.empty
+            || self.arrived.load(Ordering::Acquire)
+            || now.duration_since(self.looked) >= LOOK_AGAIN
+    }
+
+    /// Leaves the partition alone until a part of its messages has ended: refilled one by one, each would be claimed in
+    /// a trip of its own.
+    pub(crate) fn reached(&mut self, limit: Limit, open: usize, now: Instant) {
+        self.limit = Some(limit);
+        self.limit_since = now;
+        self.refill_at = if open < 32 { open.saturating_sub(1) } else { open - open / 4 };
+        self.assignment.wake_at(self.refill_at);
+    }
+
+    /// The next record, if there is one and it is due.
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
+        let message = match self.head.take() {
+            Some(head) => head,
+            None => match self.poll(now)? {
+                Some(message) => message,
+                None => return Ok(None),
+            },
+        };
+        match self.hop.then(|| wait(&message)).flatten() {
+            Some(wait) => {
+                self.wait_until = Some(now + wait.min(HEAD));
+                self.head = Some(message);
+                Ok(None)
+            }
+            None => Ok(Some(message)),
+        }
+    }
+
+    fn poll(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
+        // Before the poll: what arrives after it sets the flag again.
+        self.arrived.store(false, Ordering::Release);
+        self.looked = now;
+        let polled = self.queue.poll(Duration::ZERO);
+        self.empty = polled.is_none();
+        match polled {
+            None => Ok(None),
+            Some(Ok(record)) if self.hop => Ok(Some(Message::of_hop(record.detach()))),
+            Some(Ok(record)) => Ok(Some(Message::new(record.detach()))),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    /// Books the records taken since the last time.
+    pub(crate) fn book(&mut self, now: Instant) -> Vec<KafkaDelivery> {
+        let mut booked = self.assignment.deliver(&mut self.taken, now);
+        while let Some(first) = self.taken.front() {
+            tracing::warn!(target: "ackonce", message = ?first, "the broker went back to an earlier offset (a reset, or \
+                a topic created again); records that took effect are found in the store");
+            self.renew();
+            booked.extend(self.assignment.deliver(&mut self.taken, now));
+        }
+        booked
+    }
+
+    /// A new assignment after a seek back: the old one's deliveries are not current any more.
+    pub(crate) fn restart(&mut self) {
+        self.assignment = self.assignment.restarted();
+        self.forget();
+    }
+
+    /// A new assignment of a partition whose records are others now.
+    pub(crate) fn renew(&mut self) {
+        self.by_hand = true;
+        self.assignment = self.assignment.renewed();
+    }
+
+    /// Whatever was read ahead is read again.
+    pub(crate) fn forget(&mut self) {
+        self.head = None;
+        self.wait_until = None;
+        self.taken.clear();
+    }
+
+    /// Reads the rest of a revoked partition's queue, whose records would stay in memory.
+    pub(crate) fn drain(&mut self) {
+        self.forget();
+        // Bounded by the driver's own limit on prefetched records, and some.
+        let mut left = 200_000;
+        while left > 0 && self.queue.poll(Duration::ZERO).is_some() {
+            left -= 1;
+        }
+    }
+
+    /// The moment until which the partition's head, or the partition, waits.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.wait_until
+    }
+}
+
+/// How long a record of a retry topic has to wait, by its own header and this host's clock.
+fn wait(message: &Message) -> Option<Duration> {
+    let due: u64 = message.hop_header(headers::DUE)?.parse().ok()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let wait = Duration::from_millis(due).checked_sub(now)?;
+    (!wait.is_zero()).then_some(wait)
+}

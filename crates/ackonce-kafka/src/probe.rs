@@ -1,0 +1,37 @@
+//! The context of a client that only asks: it keeps the cause of a failure, which the answer does not carry.
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::errors::is_refusal;
+
+#[derive(Debug, Default)]
+pub(crate) struct Probe(Mutex<Option<(RDKafkaErrorCode, String)>>);
+
+impl Probe {
+    /// The last error of the driver, a refusal before all others.
+    pub(crate) fn cause(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Probe {
+    /// Each of its lines comes as an error, too.
+    fn log(&self, _: RDKafkaLogLevel, fac: &str, line: &str) {
+        tracing::debug!(target: "librdkafka", fac, "{line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut cause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_refusal(code) || cause.as_ref().is_none_or(|(known, _)| !is_refusal(*known)) {
+            *cause = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Probe {}

@@ -1,0 +1,157 @@
+//! Publishes copies of messages, to the dead-letter topic and to retry topics, and waits for their confirmation.
+
+use std::time::Duration;
+
+use ackonce::Key;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+use crate::{Message, headers};
+
+/// How long one record may take to be confirmed before it is tried again.
+const CONFIRM: Duration = Duration::from_secs(30);
+/// The longest reason in a header, in bytes.
+const REASON: usize = 4096;
+
+/// Settings of a consumer that a producer would warn about.
+const CONSUMER_ONLY: [&str; 20] = [
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "enable.auto.commit",
+    "auto.commit.interval.ms",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "isolation.level",
+    "check.crcs",
+    "queued.min.messages",
+    "queued.max.messages.kbytes",
+    "allow.auto.create.topics",
+    "statistics.interval.ms",
+    "debug",
+];
+
+/// An idempotent producer with a consumer's connection settings.
+#[derive(Clone)]
+pub(crate) struct Publisher(FutureProducer);
+
+impl Publisher {
+    pub(crate) fn connect(consumer: &ClientConfig) -> KafkaResult<Self> {
+        let mut config = connection(consumer);
+        config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
+        // The topic's own limit decides: the driver's default is below that of brokers and of other producers.
+        config.set("message.max.bytes", "1000000000");
+        Ok(Self(config.create()?))
+    }
+
+    pub(crate) async fn send(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
+        let record = FutureRecord::<[u8], [u8]> {
+            topic,
+            partition: None,
+            payload,
+            key,
+            timestamp: None,
+            headers: Some(headers),
+        };
+        self.0.send(record, CONFIRM).await.map(drop).map_err(|(error, _)| error)
+    }
+}
+
+/// The settings that a client of any kind understands.
+pub(crate) fn connection(consumer: &ClientConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in consumer.config_map() {
+        if !CONSUMER_ONLY.contains(&name) && !name.starts_with("fetch.") {
+            config.set(name, value);
+        }
+    }
+    config
+}
+
+/// The headers of a copy: the original's, then its origin and identity.
+pub(crate) fn copied(message: &Message, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
+    let original = rdkafka::Message::headers(message.as_rdkafka());
+    let ours = |name: &str| name.starts_with("ackonce-");
+    let copy = match original {
+        // Copied whole, so that a header whose name cannot be read is kept, too.
+        Some(all) if message.has_unreadable_headers() && !message.all_headers().any(|h| ours(h.key)) => {
+            all.clone()
+        }
+        _ => message.all_headers().filter(|h| !ours(h.key)).fold(
+            OwnedHeaders::new_with_capacity(original.map_or(0, OwnedHeaders::count) + 9),
+            |copy, Header { key, value }| copy.insert(Header { key, value }),
+        ),
+    };
+    identified(copy, message, key, reason, attempts)
+}
+
+/// Origin, identity and reason, after `headers`.
+pub(crate) fn identified(
+    headers: OwnedHeaders,
+    message: &Message,
+    key: &Key,
+    reason: &str,
+    attempts: u32,
+) -> OwnedHeaders {
+    let (topic, partition, offset) = message.origin();
+    let headers = text(headers, headers::TOPIC, topic);
+    let headers = text(headers, headers::PARTITION, &partition.to_string());
+    let headers = text(headers, headers::OFFSET, &offset.to_string());
+    let headers = text(headers, headers::ERROR, cut(reason));
+    let headers = text(headers, headers::ATTEMPTS, &attempts.to_string());
+    let headers = text(headers, headers::SCOPE, key.scope().name());
+    headers.insert(Header { key: headers::MESSAGE_ID, value: Some(&key.id()[..]) })
+}
+
+pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header { key, value: Some(value) })
+}
+
+/// A reason that fits into a header.
+fn cut(reason: &str) -> &str {
+    let end = (0..=reason.len().min(REASON)).rev().find(|end| reason.is_char_boundary(*end));
+    &reason[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ackonce::Scope;
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    #[test]
+    fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {
+        let old = text(text(OwnedHeaders::new(), "tenant", "a"), headers::TOPIC, "somewhere");
+        let at = Timestamp::NotAvailable;
+        let message = Message::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
+        let key = Scope::new("s").unwrap().key("m").unwrap();
+        let long = "é".repeat(3000);
+        let copy = copied(&message, &key, &long, 2);
+        let found: Vec<_> = copy.iter().map(|h| (h.key.to_owned(), h.value.unwrap().to_vec())).collect();
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.iter().filter(|name| **name == headers::TOPIC).count(), 1);
+        assert!(found.contains(&("tenant".into(), b"a".to_vec())));
+        assert!(found.contains(&(headers::TOPIC.into(), b"orders".to_vec())));
+        let reason = &found.iter().find(|(name, _)| name == headers::ERROR).unwrap().1;
+        assert_eq!(reason.len(), 4096);
+        assert!(std::str::from_utf8(reason).is_ok());
+    }
+}

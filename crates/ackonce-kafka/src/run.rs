@@ -1,0 +1,290 @@
+//! The life of a consumer: checks, the poll thread beside the runner, the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{
+    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, OnFailure, RecordOnly,
+    Result, Runner,
+};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, error::KafkaError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::admit::Admit;
+use crate::assignment::{self, KafkaDelivery};
+use crate::budget::Limits;
+use crate::dead_letters::DeadLetters;
+use crate::group::Group;
+use crate::poll::{Control, Intake, Poller};
+use crate::publisher::Publisher;
+use crate::retry::{Ladder, Retrier, ladder};
+use crate::start::{self, Needs};
+use crate::{Health, KafkaConsumer, Message, OnMissing, Order, Phase, checks, retention, retry};
+
+/// How long the poll thread may take to leave the group: its own steps end sooner.
+const LEAVE: Duration = Duration::from_secs(5);
+/// How long messages on their way to a retry topic may take at the end.
+const MOVE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn consume<H: Handler<Message>>(
+    mut consumer: KafkaConsumer,
+    handler: H,
+    feed: Feed,
+) -> Result<Counts> {
+    let health = consumer.health.clone();
+    let prepared = Prepared::of(&mut consumer, feed)?;
+    let runner = Runner::with(
+        consumer.store.clone(),
+        &consumer.scope,
+        handler,
+        consumer.settings.clone(),
+        prepared.graveyard.clone(),
+    )?;
+    announce(&consumer, &prepared, &runner);
+    let needs = prepared.needs(&consumer);
+    if !start::wait(&prepared.config, needs, consumer.settings.on_start, &consumer.shutdown).await? {
+        health.phase(Phase::Ended);
+        return Ok(runner.counts());
+    }
+    let ended = run(consumer, prepared, &runner, feed).await;
+    match &ended {
+        Ok(_) => health.phase(Phase::Ended),
+        Err(error) => health.failed(error),
+    }
+    ended
+}
+
+async fn run<H: Handler<Message>>(
+    consumer: KafkaConsumer,
+    prepared: Prepared,
+    runner: &Runner<KafkaDelivery, H>,
+    feed: Feed,
+) -> Result<Counts> {
+    let (control, health) = (Arc::new(Control::default()), consumer.health.clone());
+    let _leaving = Leave(control.clone());
+    retention::check(&prepared.config, &consumer.topics, consumer.settings.window);
+    let (chunks, input) = mpsc::channel(1);
+    let polled = start_polling(&consumer, &prepared, control.clone(), chunks)?;
+    health.phase(Phase::Consuming);
+    let _stopping = Guard(tokio::spawn(stop_on(
+        consumer.shutdown.clone(),
+        control.clone(),
+        runner.clone(),
+        health.clone(),
+        consumer.settings.drain,
+    )));
+    let giving_up = CancellationToken::new();
+    let (failed, mut moving) = match prepared.retrier(&consumer) {
+        Some(retrier) => {
+            let (failed, receiver) = mpsc::unbounded_channel();
+            (Some(failed), Some(Guard(tokio::spawn(retrier.run(receiver, giving_up.clone())))))
+        }
+        None => (None, None),
+    };
+    let report = move |ended| {
+        assignment::done(ended, |one| failed.as_ref().is_some_and(|failed| failed.send(one).is_ok()));
+    };
+    let ended = runner.consume(input, feed, report).await;
+    runner.stop();
+    control.stop();
+    if let Some(moving) = &mut moving {
+        giving_up.cancel();
+        // What is not confirmed by then is redelivered from its own partition.
+        let _ = tokio::time::timeout(MOVE, &mut moving.0).await;
+    }
+    control.finish();
+    let polled = tokio::time::timeout(LEAVE, polled).await;
+    let report = health.report();
+    tracing::info!(target: "ackonce", counts = ?runner.counts(), commits = report.commits,
+        commits_failed = report.commits_failed, rebalances = report.rebalances, "consumer ended");
+    match polled {
+        Ok(Ok(polled)) => ended.and(polled).map(|()| runner.counts()),
+        Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "the poll thread panicked")),
+        Err(_) => {
+            tracing::warn!(target: "ackonce", "the poll thread did not end in time; it is left to end by itself");
+            ended.map(|()| runner.counts())
+        }
+    }
+}
+
+/// All that is made of the consumer's settings before anything is connected.
+struct Prepared {
+    config: ClientConfig,
+    ladder: Ladder,
+    subscription: Vec<String>,
+    publisher: Option<Publisher>,
+    graveyard: Arc<dyn Graveyard<KafkaDelivery>>,
+    admit: Arc<Admit>,
+    limits: Limits,
+}
+
+impl Prepared {
+    fn of(consumer: &mut KafkaConsumer, feed: Feed) -> Result<Self> {
+        checks::settings(&consumer.settings)?;
+        let config = checks::config(&consumer.config, consumer.commit_interval)?;
+        let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
+        let dead_letters = consumer.dead_letters.as_deref();
+        let subscription = checks::subscription(&consumer.topics, &ladder, dead_letters)?;
+        if !ladder.is_empty() {
+            consumer.settings.on_failure = OnFailure::HandBack;
+        }
+        // A batch keeps its order by itself.
+        if feed == Feed::Batches {
+            consumer.order = Order::Unordered;
+        }
+        let publisher = match dead_letters.is_some() || !ladder.is_empty() {
+            true => Some(Publisher::connect(&config).map_err(client_error)?),
+            false => None,
+        };
+        let graveyard: Arc<dyn Graveyard<KafkaDelivery>> = match (dead_letters, &publisher) {
+            (Some(topic), Some(publisher)) => {
+                Arc::new(DeadLetters { topic: topic.to_owned(), publisher: publisher.clone() })
+            }
+            _ => Arc::new(RecordOnly),
+        };
+        let by_default = if dead_letters.is_some() { OnMissing::Bury } else { OnMissing::Stop };
+        let admit = Arc::new(Admit {
+            scope: consumer.scope.clone(),
+            ids: consumer.ids.clone(),
+            on_missing: consumer.on_missing.unwrap_or(by_default),
+            fingerprints: consumer.fingerprints,
+            order: consumer.order,
+        });
+        let limits = limits(consumer, feed);
+        Ok(Self { config, ladder, subscription, publisher, graveyard, admit, limits })
+    }
+
+    fn needs(&self, consumer: &KafkaConsumer) -> Needs {
+        let (patterns, topics): (Vec<_>, _) =
+            consumer.topics.iter().cloned().partition(|t| t.starts_with('^'));
+        let dead =
+            consumer.dead_letters.iter().map(|topic| (topic.clone(), "KafkaConsumer::with_dead_letters"));
+        let retry = self.ladder.iter().map(|(topic, _)| (topic.clone(), "KafkaConsumer::with_retry_topics"));
+        Needs { topics, patterns: !patterns.is_empty(), targets: dead.chain(retry).collect() }
+    }
+
+    fn retrier(&self, consumer: &KafkaConsumer) -> Option<Retrier> {
+        let publisher = self.publisher.clone().filter(|_| !self.ladder.is_empty())?;
+        Some(Retrier {
+            ladder: self.ladder.clone(),
+            publisher,
+            admit: self.admit.clone(),
+            backoff: consumer.settings.backoff,
+            health: consumer.health.clone(),
+        })
+    }
+}
+
+/// Of a partition whose messages run one after another, no more than a chunk is worth holding. Behind a stuck key, or
+/// beside a stuck message, the others go on as far as the commit may stay behind.
+fn limits(consumer: &KafkaConsumer, feed: Feed) -> Limits {
+    let (chunk, concurrency) = (consumer.settings.chunk, consumer.settings.concurrency);
+    let partition = match (feed, consumer.order) {
+        (Feed::Batches, _) => chunk.saturating_mul(2),
+        (Feed::Each, Order::Partition) => chunk,
+        (Feed::Each, Order::Key) => consumer.max_ahead,
+        (Feed::Each, Order::Unordered) => chunk.max(concurrency).saturating_mul(2),
+    };
+    Limits {
+        messages: consumer.max_in_flight,
+        bytes: consumer.max_bytes,
+        partition: partition.max(1),
+        ahead: consumer.max_ahead,
+    }
+}
+
+fn announce<H: Handler<Message>>(
+    consumer: &KafkaConsumer,
+    prepared: &Prepared,
+    runner: &Runner<KafkaDelivery, H>,
+) {
+    runner.announce();
+    let scope = consumer.scope.name();
+    retry::announce(&prepared.ladder, &consumer.scope);
+    if consumer.ids.sources().contains(&IdSource::Coordinates) {
+        tracing::warn!(target: "ackonce", scope, "weakened: topic, partition and offset as an identity recognise \
+            redeliveries only; a message published twice runs twice");
+    }
+    if consumer.dead_letters.is_none() && prepared.admit.on_missing == OnMissing::Bury {
+        tracing::warn!(target: "ackonce", scope, "weakened: OnMissing::Bury without a dead-letter topic keeps the \
+            record of a message without an ID, and not its payload (KafkaConsumer::with_dead_letters)");
+    }
+}
+
+/// Starts the thread that talks to Kafka. Its answer comes once it has left the group.
+fn start_polling(
+    consumer: &KafkaConsumer,
+    prepared: &Prepared,
+    control: Arc<Control>,
+    chunks: mpsc::Sender<Vec<ackonce::Laned<KafkaDelivery>>>,
+) -> Result<oneshot::Receiver<Result<()>>> {
+    let group = Group::new(consumer.config.get("debug").is_some());
+    let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
+    let wake = control.wake.clone();
+    client.set_nonempty_callback(move || wake.wake());
+    let topics: Vec<_> = prepared.subscription.iter().map(String::as_str).collect();
+    client.subscribe(&topics).map_err(client_error)?;
+    let intake = Intake {
+        admit: prepared.admit.clone(),
+        limits: prepared.limits,
+        chunk: consumer.settings.chunk,
+        commit_interval: consumer.commit_interval,
+        rebalance_drain: consumer.rebalance_drain,
+        backoff: consumer.settings.backoff,
+        retry_topics: prepared.ladder.iter().map(|(topic, _)| topic.clone()).collect(),
+    };
+    let poller = Poller::new(Arc::new(client), intake, control, chunks, consumer.health.clone());
+    let (done, polled) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("ackonce-kafka".into())
+        .spawn(move || drop(done.send(poller.run())))
+        .map_err(|e| Error::new(ErrorKind::Unavailable, "the poll thread did not start").with_source(e))?;
+    Ok(polled)
+}
+
+/// Stops the runner at a shutdown at once. An intake that has ended by itself lets it finish what it has, for as long
+/// as a shutdown would.
+async fn stop_on<H: Handler<Message>>(
+    shutdown: CancellationToken,
+    control: Arc<Control>,
+    runner: Runner<KafkaDelivery, H>,
+    health: Health,
+    drain: Duration,
+) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = control.closed.cancelled() => {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(drain) => runner.abort(),
+            }
+        }
+    }
+    health.phase(Phase::Stopping);
+    runner.stop();
+    control.stop();
+}
+
+/// Leaves the group when the consumer's future is dropped: the poll thread does it by itself, without the runtime.
+struct Leave(Arc<Control>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// Ends a task with the future that started it.
+struct Guard<T>(JoinHandle<T>);
+
+impl<T> Drop for Guard<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(crate) fn client_error(error: KafkaError) -> Error {
+    Error::new(ErrorKind::Config, "the Kafka client could not be made").with_source(error)
+}
