@@ -2,17 +2,25 @@
 //!
 //! It runs on a thread with a runtime of its own: a handler that blocks the executor must not cost it its
 //! lease. Lateness is measured on the steady clock from before a request was sent, so the worker stops
-//! believing in its lease before the store does.
+//! believing in its lease before the store does. The clock is looked at while a renewal is under way as well: a store
+//! that hangs takes no handler past the end of its lease.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::observe::{Throttle, panic_text};
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
@@ -91,17 +99,28 @@ pub(crate) struct Hold {
 }
 
 impl Heartbeat {
-    pub(crate) fn start(
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime could not be made.
+    pub(crate) fn start(store: Arc<dyn Deduplicator>, lease: Duration, window: Duration) -> io::Result<Self> {
+        // Stores may open a socket in the call.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Self::on(store, lease, window, |beating| {
+            let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
+            thread.spawn(move || runtime.block_on(beating)).map(drop)
+        })
+    }
+
+    /// Runs it where `spawn` says; a test gives it the runtime whose clock the test holds.
+    pub(crate) fn on(
         store: Arc<dyn Deduplicator>,
         lease: Duration,
         window: Duration,
-    ) -> std::io::Result<Self> {
+        spawn: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared { lease, window, held: Mutex::default(), wake: Notify::new() });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let on_thread = shared.clone();
-        std::thread::Builder::new()
-            .name("ackonce-heartbeat".into())
-            .spawn(move || runtime.block_on(beat(&on_thread, store.as_ref())))?;
+        spawn(Box::pin(beat_for_good(shared.clone(), store)))?;
         Ok(Self { shared })
     }
 
@@ -123,6 +142,15 @@ impl Hold {
         if let Some(group) = self.shared.lock().groups.get(self.place) {
             group.cancel();
         }
+    }
+
+    /// Holds one lease of these by itself, as long as it was last renewed with the others.
+    pub(crate) fn part(&self, grant: Arc<Grant>) -> Self {
+        let mut held = self.shared.lock();
+        let (renewed, lost) =
+            held.groups.get(self.place).map_or((Instant::now(), true), |group| (group.renewed, group.lost));
+        let place = held.groups.insert(Group { grants: [grant].into_iter().collect(), renewed, lost });
+        Self { place, shared: self.shared.clone() }
     }
 
     /// Ready once the leases are lost.
@@ -164,6 +192,12 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often the clock is looked at: seldom enough to cost nothing, and often enough for the tenth of the lease
+    /// that is left after [`lose`](Group::lose).
+    fn tick(&self) -> Duration {
+        self.lease / 24
+    }
+
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
     fn due(&self, now: Instant) -> Vec<(usize, Grants)> {
         let mut held = self.lock();
@@ -199,7 +233,18 @@ impl Shared {
     }
 }
 
+/// A store that panics costs one renewal.
+async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
+    while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
+        let text = panic_text(panic.as_ref());
+        tracing::error!(target: "ackonce", "heartbeat: the store panicked while it renewed leases; trying again: {text}");
+        // Not longer: nobody looks at the clock meanwhile.
+        tokio::time::sleep(shared.tick()).await;
+    }
+}
+
 async fn beat(shared: &Shared, store: &dyn Deduplicator) {
+    let failures = Throttle::default();
     loop {
         let (idle, ended) = {
             let held = shared.lock();
@@ -214,25 +259,57 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
         }
         let sent = Instant::now();
         let due = shared.due(sent);
-        if !due.is_empty() {
-            match tokio::time::timeout(shared.lease / 3, extend(shared, store, &due)).await {
-                Ok(Ok(answers)) => {
-                    let mut rest = answers.as_slice();
-                    for (place, grants) in &due {
-                        let (mine, others) = rest.split_at(grants.len().min(rest.len()));
-                        shared.renewed(*place, grants, sent, mine);
-                        rest = others;
-                    }
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(target: "ackonce", %error, "heartbeat: the store could not renew leases")
-                }
-                Err(_) => {
-                    tracing::warn!(target: "ackonce", "heartbeat: the store did not answer in a third of the lease")
+        let answered = match due.is_empty() {
+            true => None,
+            false => {
+                let trip = tokio::time::timeout(shared.lease / 3, extend(shared, store, &due));
+                match watched(shared, trip).await {
+                    None => return,
+                    answered => answered,
                 }
             }
+        };
+        match answered {
+            None => {}
+            Some(Ok(Ok(answers))) => {
+                let mut rest = answers.as_slice();
+                for (place, grants) in &due {
+                    let (mine, others) = rest.split_at(grants.len().min(rest.len()));
+                    shared.renewed(*place, grants, sent, mine);
+                    rest = others;
+                }
+            }
+            Some(Ok(Err(error))) => {
+                failures.warn(|more| {
+                    tracing::warn!(target: "ackonce", %error, more, "heartbeat: the store could not renew leases");
+                });
+            }
+            Some(Err(_)) => {
+                failures.warn(|more| {
+                    tracing::warn!(target: "ackonce", more, "heartbeat: the store did not answer in a third of the lease");
+                });
+            }
         }
-        tokio::time::sleep(shared.lease / 12).await;
+        if watched(shared, tokio::time::sleep(shared.lease / 12)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits for `other` and looks at the clock meanwhile; `None` if the runner has ended first.
+async fn watched<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T> {
+    let mut other = pin!(other);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => if shared.lock().ended {
+                return None;
+            },
+            done = &mut other => return Some(done),
+            () = tokio::time::sleep(shared.tick()) => {
+                shared.due(Instant::now());
+            }
+        }
     }
 }
 
