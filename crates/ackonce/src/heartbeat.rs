@@ -108,7 +108,12 @@ impl Heartbeat {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Self::on(store, lease, window, |beating| {
             let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
-            thread.spawn(move || runtime.block_on(beating)).map(drop)
+            let run = move || {
+                runtime.block_on(beating);
+                // Nobody waits for blocking work that a store may have left.
+                runtime.shutdown_background();
+            };
+            thread.spawn(run).map(drop)
         })
     }
 
@@ -238,8 +243,9 @@ async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
     while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
         let text = panic_text(panic.as_ref());
         tracing::error!(target: "ackonce", "heartbeat: the store panicked while it renewed leases; trying again: {text}");
-        // Not longer: nobody looks at the clock meanwhile.
-        tokio::time::sleep(shared.tick()).await;
+        if watched(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
+            return;
+        }
     }
 }
 
@@ -323,8 +329,10 @@ async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(usize, Grants
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use async_trait::async_trait;
+
     use super::*;
-    use crate::{Previous, Scope, Token};
+    use crate::{ClaimRequest, Claimed, Description, Error, ErrorKind, Previous, Scope, Token};
 
     const LEASE: Duration = Duration::from_secs(30);
 
@@ -332,6 +340,125 @@ mod tests {
         let key = Scope::new("s").unwrap().key("id").unwrap();
         let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
         [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
+    }
+
+    /// What a store does to a renewal.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Trip {
+        Hangs,
+        Panics,
+        Fails,
+        Renews,
+    }
+
+    /// Renewals by plan; the last entry goes on.
+    #[derive(Debug)]
+    struct Planned(Mutex<(Vec<Trip>, usize)>);
+
+    #[async_trait]
+    impl Deduplicator for Planned {
+        async fn claim(&self, _: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+            Ok(Vec::new())
+        }
+        async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+            let trip = {
+                let mut plan = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                plan.1 += 1;
+                if plan.0.len() > 1 { plan.0.remove(0) } else { plan.0[0] }
+            };
+            match trip {
+                Trip::Hangs => std::future::pending().await,
+                Trip::Panics => panic!("the store panics"),
+                Trip::Fails => Err(Error::new(ErrorKind::Unavailable, "down")),
+                Trip::Renews => Ok(vec![Settled::Yes; settlements.len()]),
+            }
+        }
+        fn describe(&self) -> Description {
+            Description { name: "planned".into(), weaknesses: Vec::new() }
+        }
+    }
+
+    /// On the test's own clock.
+    fn planned(trips: &[Trip]) -> (Arc<Planned>, Heartbeat, tokio::task::JoinHandle<()>) {
+        let (store, mut task) = (Arc::new(Planned(Mutex::new((trips.to_vec(), 0)))), None);
+        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, |beating| {
+            task = Some(tokio::spawn(beating));
+            Ok(())
+        });
+        (store, heartbeat.unwrap(), task.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_lets_no_handler_outlive_its_lease() {
+        for trips in
+            [vec![Trip::Hangs], vec![Trip::Fails, Trip::Hangs], vec![Trip::Panics], vec![Trip::Fails]]
+        {
+            let (_store, heartbeat, _task) = planned(&trips);
+            let (grants, claimed) = (grants(), Instant::now());
+            let hold = heartbeat.hold(grants.clone(), claimed);
+            grants[0].cancelled.on().await;
+            let told = claimed.elapsed();
+            assert!((LEASE * 2 / 3..=LEASE * 3 / 4).contains(&told), "{trips:?}: told after {told:?}");
+            hold.lost().await;
+            let lost = claimed.elapsed();
+            assert!((LEASE * 9 / 10..LEASE).contains(&lost), "{trips:?}: lost after {lost:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_panics_once_loses_no_lease() {
+        for trip in [Trip::Panics, Trip::Fails] {
+            let (_store, heartbeat, _task) = planned(&[trip, Trip::Renews]);
+            let grants = grants();
+            let _hold = heartbeat.hold(grants.clone(), Instant::now());
+            tokio::time::sleep(LEASE * 5).await;
+            assert!(!grants[0].cancelled.is_on(), "{trip:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_its_runner_whatever_it_waits_for() {
+        for (trips, held_for) in [
+            (Trip::Renews, None),
+            (Trip::Renews, Some(LEASE)),
+            (Trip::Hangs, Some(LEASE / 2)),
+            (Trip::Renews, Some(Duration::ZERO)),
+        ] {
+            let (store, heartbeat, task) = planned(&[trips]);
+            let hold = held_for.map(|_| heartbeat.hold(grants(), Instant::now()));
+            tokio::time::sleep(held_for.unwrap_or_default()).await;
+            let dropped = Instant::now();
+            drop(heartbeat);
+            task.await.unwrap();
+            assert_eq!(dropped.elapsed(), Duration::ZERO, "{trips:?} {held_for:?}");
+            assert_eq!(Arc::strong_count(&store), 1, "the store is let go");
+            drop(hold);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_leaves_its_group_is_as_old_as_that() {
+        let (store, heartbeat, _task) = planned(&[Trip::Renews]);
+        let (grants, claimed) = (grants(), Instant::now());
+        let hold = heartbeat.hold(grants.clone(), claimed);
+        tokio::time::sleep(LEASE * 10).await;
+        let part = hold.part(grants[0].clone());
+        drop(hold);
+        tokio::time::sleep(LEASE * 10).await;
+        assert!(!grants[0].cancelled.is_on(), "it was renewed with its group, and is renewed without it");
+        store.0.lock().unwrap().0 = vec![Trip::Hangs];
+        part.lost().await;
+        let second = heartbeat.hold(grants.clone(), claimed);
+        tokio::time::sleep(LEASE / 8).await;
+        // What was lost stays lost.
+        second.part(grants[0].clone()).lost().await;
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_made_is_an_error() {
+        let store = Arc::new(Planned(Mutex::new((vec![Trip::Renews], 0))));
+        let refused = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
+        assert!(Heartbeat::on(store, LEASE, LEASE, refused).is_err());
     }
 
     #[test]
