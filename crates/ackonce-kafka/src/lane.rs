@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use rdkafka::Offset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 
@@ -39,6 +40,9 @@ pub(crate) struct Lane {
     refill_at: usize,
     /// Not read before this moment: a seek back, or a head that is not due.
     pub(crate) wait_until: Option<Instant>,
+    /// The offset to read from. Nothing is read before the driver has confirmed it: records after it would be taken for
+    /// the first ones, and the commit would pass those before.
+    pub(crate) seek_to: Option<Offset>,
     /// The head of a retry topic's partition that is not due.
     head: Option<Message>,
     /// Its records come from a retry topic of this consumer.
@@ -78,6 +82,7 @@ impl Lane {
             limit_since: Instant::now(),
             refill_at: 0,
             wait_until: None,
+            seek_to: None,
             head: None,
             hop,
             returns: 0,
@@ -91,7 +96,7 @@ impl Lane {
 
     /// Whether there may be something to read.
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
-        if self.revoked || self.wait_until.is_some_and(|until| until > now) {
+        if self.revoked || self.seek_to.is_some() || self.wait_until.is_some_and(|until| until > now) {
             return false;
         }
         self.wait_until = None;

@@ -83,6 +83,8 @@ pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<Group>>,
     pub(crate) intake: Intake,
     pub(crate) control: Arc<Control>,
+    /// Whether the runner has stopped, which it also does by itself.
+    stopped: Box<dyn Fn() -> bool + Send>,
     pub(crate) chunks: Option<mpsc::Sender<Vec<Laned<KafkaDelivery>>>>,
     pub(crate) health: Health,
     pub(crate) lanes: Vec<Lane>,
@@ -103,6 +105,7 @@ impl Poller {
         consumer: Arc<BaseConsumer<Group>>,
         intake: Intake,
         control: Arc<Control>,
+        stopped: Box<dyn Fn() -> bool + Send>,
         chunks: mpsc::Sender<Vec<Laned<KafkaDelivery>>>,
         health: Health,
     ) -> Self {
@@ -111,6 +114,7 @@ impl Poller {
             consumer,
             intake,
             control,
+            stopped,
             chunks: Some(chunks),
             health,
             lanes: Vec::new(),
@@ -131,7 +135,7 @@ impl Poller {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut sleep = SHORT;
         while !self.control.is_finished() {
-            if self.control.is_stopped() {
+            if self.control.is_stopped() || (self.stopped)() {
                 self.close_intake();
             }
             self.serve();
@@ -226,8 +230,9 @@ impl Poller {
                 return Taken::Nothing;
             }
         };
-        self.seek_back_to_returned();
         let now = Instant::now();
+        self.return_handed_back(now);
+        self.seek(now);
         self.read(now);
         let mut chunk = Vec::new();
         let mut refused = None;

@@ -15,6 +15,9 @@ use crate::tracker::PartitionId;
 /// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
 const RECREATED: Duration = Duration::from_secs(120);
 
+/// How long the driver may take to answer a seek.
+const SEEK: Duration = Duration::from_millis(500);
+
 /// A revocation that has not been answered.
 #[derive(Debug)]
 pub(crate) struct Revocation {
@@ -42,6 +45,8 @@ impl Poller {
         self.health.rebalanced();
         tracing::info!(target: "ackonce", partitions = ?ids(list), "assigned");
         for id in ids(list) {
+            // Before the new handle: dropping an old one ends the call-backs of the queue that both share.
+            self.lanes.retain(|lane| lane.assignment.id != id);
             let Some(queue) = self.consumer.split_partition_queue(&id.0, id.1) else {
                 tracing::error!(target: "ackonce", topic = &*id.0, partition = id.1, "the partition has no queue");
                 continue;
@@ -49,7 +54,6 @@ impl Poller {
             let hop = self.intake.retry_topics.iter().any(|topic| **topic == *id.0);
             let assignment = Assignment::new(id.clone(), self.control.wake.clone());
             let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
-            self.lanes.retain(|lane| lane.assignment.id != id);
             self.lanes.push(lane);
         }
         let sum = self.lanes.len();
@@ -57,7 +61,7 @@ impl Poller {
             tracing::warn!(target: "ackonce", partitions = sum, max_in_flight = self.intake.limits.messages,
                 "with_max_in_flight is below the number of partitions: as many stuck messages stop all of them");
         }
-        let list = &self.from_the_beginning(list);
+        let list = &self.beginning_of_recreated(list);
         if let Err(error) = assign(&self.consumer, list) {
             tracing::error!(target: "ackonce", %error, "the assignment was not taken");
         }
@@ -71,7 +75,7 @@ impl Poller {
 
     /// The assignment, with partitions of topics that were just created again read from their beginnings: their
     /// commits may be those of the old topic.
-    fn from_the_beginning(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
+    fn beginning_of_recreated(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
         self.recreated.retain(|_, when| when.elapsed() < RECREATED);
         let mut list = list.clone();
         for lane in &mut self.lanes {
@@ -138,10 +142,9 @@ impl Poller {
         }
     }
 
-    /// Seeks back to the first message that was handed back, of each partition, after a back-off. What was read after
-    /// it is read again, and found in the store.
-    pub(crate) fn seek_back_to_returned(&mut self) {
-        let now = Instant::now();
+    /// A partition with a message that was handed back is read again from it, after a back-off. What was read after it
+    /// is read again, too, and found in the store.
+    pub(crate) fn return_handed_back(&mut self, now: Instant) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
             if !lane.assignment.take_handed_back() {
                 continue;
@@ -155,14 +158,10 @@ impl Poller {
             lane.returned_from = resumed;
             let wait = self.intake.backoff.after(lane.returns);
             lane.restart();
+            lane.seek_to = Some(Offset::Offset(offset));
             lane.wait_until = Some(now + wait);
-            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
-            tracing::info!(target: "ackonce", topic, partition, offset, wait_ms = wait.as_millis(),
-                "a message was handed back: the partition is read again from it");
-            if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
-                // An assignment that is on its way out, most likely; its next owner reads from the commit.
-                tracing::warn!(target: "ackonce", topic, partition, offset, %error, "the partition was not sought");
-            }
+            tracing::info!(target: "ackonce", topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,
+                wait_ms = wait.as_millis(), "a message was handed back: the partition is read again from it");
         }
     }
 
@@ -172,12 +171,31 @@ impl Poller {
         for lane in self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked) {
             lane.forget();
             lane.renew();
-            let partition = lane.assignment.id.1;
-            let seek = self.consumer.seek(topic, partition, Offset::Beginning, Duration::ZERO);
-            tracing::warn!(target: "ackonce", topic, partition, ?seek, "the topic was created again: the partition is \
-                read from its beginning, and messages that took effect are found in the store");
+            lane.seek_to = Some(Offset::Beginning);
+            tracing::warn!(target: "ackonce", topic, partition = lane.assignment.id.1, "the topic was created again: the \
+                partition is read from its beginning, and messages that took effect are found in the store");
         }
         self.health.recreated();
+    }
+
+    /// Moves the driver to where partitions are read next. The driver answers at once, without a broker; one that is
+    /// in the middle of a rebalance refuses, and is asked again.
+    pub(crate) fn seek(&mut self, now: Instant) {
+        let due = |lane: &&mut Lane| !lane.revoked && lane.wait_until.is_none_or(|until| until <= now);
+        for lane in self.lanes.iter_mut().filter(due) {
+            let Some(to) = lane.seek_to else { continue };
+            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
+            match self.consumer.seek(topic, partition, to, SEEK) {
+                Ok(()) => lane.seek_to = None,
+                Err(error) => {
+                    lane.wait_until = Some(now + SEEK);
+                    if let Some(unsaid) = self.quiet.ask(&format!("seek {topic}/{partition}")) {
+                        tracing::warn!(target: "ackonce", topic, partition, ?to, %error, unsaid,
+                            "the partition was not sought; trying again");
+                    }
+                }
+            }
+        }
     }
 }
 
