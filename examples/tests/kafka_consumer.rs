@@ -77,7 +77,7 @@ fn an_inbox_writes_rows_and_another_scope_runs_again() {
         // A group that is new reads the topic from its beginning.
         let child =
             consumer(&mock, directory.path(), &[&args[..], &["--scope", scope, "--group", group]].concat());
-        wait_for(rows, || ackonce_cli::ledger::read(&database, 0).unwrap_or_default());
+        wait_for(rows, || ackonce_cli::ledger::sqlite::read(&database, 0).unwrap_or_default());
         end(child);
     };
     run("one", "a", 5);

@@ -66,7 +66,7 @@ async fn an_inbox_writes_rows() {
     let args = ["--store", "sqlite:app.db", "--class", "inbox", "--delay-ms", "5"];
     let mut child = handler(&rabbit, &queue, directory.path(), &args);
     let database = directory.path().join("app.db");
-    let rows = || ackonce_cli::ledger::read(&database, 0).unwrap_or_default().len();
+    let rows = || ackonce_cli::ledger::sqlite::read(&database, 0).unwrap_or_default().len();
     until("each message is a row", || rows() == 5).await;
     rabbit.until_empty(&queue).await;
     assert!(child.terminate(), "it drains and exits 0");
