@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ackonce_cli::tell;
 use anyhow::{Context as _, Error, Result};
 
 /// Flags that are wrong together, or that only the example can judge: one line, and exit code 2 as for all others.
@@ -46,17 +47,9 @@ pub fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
     }
 }
 
-/// The error and its causes on one line. A cause that the text before it has told already is left out.
+/// The error and its causes on one line.
 fn one_line(error: &Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        if !line.contains(&text) {
-            line.push_str(if line.is_empty() { "" } else { ": " });
-            line.push_str(&text);
-        }
-    }
-    line
+    tell(error).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

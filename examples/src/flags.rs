@@ -58,19 +58,17 @@ pub struct Flags {
     /// Handlers that run at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// What to do at start with a store or broker that cannot be used yet
+    /// What to do at start with a store or broker that cannot be used yet: wait for it, wait unless it refused, or end
     #[arg(long, value_enum, default_value_t = Start::Refused)]
     pub on_start: Start,
 }
 
 /// What to do at start with a store or broker that cannot be used yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names are those of OnStart, and would be repeated in --help")]
 pub enum Start {
-    /// Wait for it
     Wait,
-    /// Wait for one that is away, end if it refuses
     Refused,
-    /// End
     End,
 }
 
@@ -86,10 +84,9 @@ impl From<Start> for OnStart {
 
 /// What to do with a message without an ID, whatever the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names are those of OnMissing, and would be repeated in --help")]
 pub enum Missing {
-    /// Bury it
     Bury,
-    /// End
     Stop,
 }
 
@@ -187,6 +184,23 @@ impl Flags {
         let guarantee = Guarantee { class: self.class.into(), store: store.deduplicator().describe() };
         eprintln!("{guarantee}");
         Ok(store)
+    }
+
+    /// Refuses the flags that choose and disturb the shared handler, for an example whose handler is another.
+    ///
+    /// # Errors
+    /// [`Usage`]: one of them was given.
+    pub fn without_handler(&self) -> Result<(), Usage> {
+        let given = [
+            ("--class", self.class != HandlerClass::Leased),
+            ("--id", !self.id.is_empty()),
+            ("--fail-first", self.fail_first > 0),
+            ("--on", !self.on.is_empty()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Usage(format!("{flag} is of another example"))),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn no_inbox(&self) -> Usage {

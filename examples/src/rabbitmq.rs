@@ -67,9 +67,13 @@ impl Servers {
     /// # Errors
     /// No broker answers, or one refuses.
     pub async fn connect(&self) -> lapin::Result<Connection> {
+        // Together less than the consumer's own patience, so that one that never answers does not hide the others.
+        let patience = ASK * 2 / 3 / u32::try_from(self.uris.len()).unwrap_or(u32::MAX).max(1);
         let mut answer = Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no --url").into());
         for uri in &self.uris {
-            answer = Connection::connect_uri(uri.clone(), ConnectionProperties::default()).await;
+            let connecting = Connection::connect_uri(uri.clone(), ConnectionProperties::default());
+            let connected = tokio::time::timeout(patience, connecting).await;
+            answer = connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
             if answer.is_ok() {
                 break;
             }

@@ -76,7 +76,9 @@ impl Trouble {
 
     /// The part that takes time: before a transaction begins, since SQLite has one writer that all wait for.
     pub(crate) async fn wait(&self, cx: &Context) {
-        tokio::time::sleep(self.delay).await;
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         if self.on(cx) == Some(Answer::Hang) {
             std::future::pending::<()>().await;
         }

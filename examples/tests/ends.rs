@@ -39,7 +39,7 @@ fn end(program: &str, args: &[&str]) -> (Option<i32>, Vec<String>) {
 
 #[test]
 fn wrong_flags_are_2_and_name_the_flag() {
-    let cases: [(&str, &[&str], &str); 21] = [
+    let cases: [(&str, &[&str], &str); 23] = [
         (KAFKA, &["--on", "order-1"], "--on"),
         (
             KAFKA,
@@ -51,6 +51,7 @@ fn wrong_flags_are_2_and_name_the_flag() {
         (KAFKA, &["--max-in-flight", "0"], "--max-in-flight"),
         (KAFKA, &["--retry-topics", "later"], "--retry-topics"),
         (KAFKA, &["--retry-topics", "later=soon"], "--retry-topics"),
+        (KAFKA, &["--retry-topics", "later=-1"], "--retry-topics"),
         (KAFKA, &["--order", "any"], "--order"),
         (KAFKA, &["--on-missing", "skip"], "--on-missing"),
         (KAFKA, &["--admin", "nowhere"], "--admin"),
@@ -68,6 +69,7 @@ fn wrong_flags_are_2_and_name_the_flag() {
         (CRON, &["--every", "0"], "--every"),
         (STRIPE, &["--store", "memory:", "--class", "inbox", "--secret", "x"], "use --store sqlite:PATH"),
         (STRIPE, &[], "--secret"),
+        (PAYMENTS, &["--class", "inbox"], "--class is of another example"),
         (PAYMENTS, &["--policy", "some"], "--policy"),
     ];
     for (program, args, says) in cases {

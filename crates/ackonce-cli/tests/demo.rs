@@ -98,7 +98,9 @@ fn wrong_usage_names_what_to_change() {
 fn a_store_that_cannot_be_opened_is_no_verdict() {
     let output = ackonce(&["demo", "--store", "sqlite:missing-directory/dedup.db"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains("create it first"), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("create it first") && text.contains("opening --store sqlite:missing"), "{text}");
+    assert_eq!(text.matches("No such file").count(), 1, "{text}");
 }
 
 #[test]

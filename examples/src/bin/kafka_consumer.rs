@@ -32,7 +32,7 @@ struct Args {
     /// What to do with a message without an ID [default: the consumer's own]
     #[arg(long, value_enum)]
     on_missing: Option<Missing>,
-    /// Which messages stay in order
+    /// Which messages stay in order: those of one key, those of one partition, or none
     #[arg(long, value_enum, default_value_t = Keep::Partition)]
     order: Keep,
     /// Messages taken in and not settled [default: the consumer's own]
@@ -47,11 +47,8 @@ struct Args {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Keep {
-    /// Those of one key
     Key,
-    /// Those of one partition
     Partition,
-    /// None
     None,
 }
 
@@ -65,7 +62,8 @@ fn retry_topic(text: &str) -> Result<(String, Duration), String> {
     let (name, wait) =
         text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it is NAME=SECONDS")?;
     let seconds = wait.parse().map_err(|_| format!("{wait:?} is no number of seconds"))?;
-    Ok((name.to_owned(), Duration::from_secs(seconds)))
+    let wait = Duration::try_from_secs_f64(seconds).map_err(|why| format!("{wait} seconds: {why}"))?;
+    Ok((name.to_owned(), wait))
 }
 
 fn main() -> ExitCode {

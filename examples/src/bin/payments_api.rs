@@ -102,6 +102,7 @@ fn main() -> ExitCode {
 }
 
 async fn answer(args: Args) -> anyhow::Result<()> {
+    args.flags.without_handler()?;
     let shutdown = ackonce::shutdown_on_signals()?;
     let store = args.flags.open(&shutdown).await?;
     let scope = args.flags.scope("payments-api")?;
