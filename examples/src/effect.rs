@@ -1,123 +1,131 @@
 //! The effect of the examples: a line in a file, or a row in the store's database, that can be counted.
 
-use std::path::Path;
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ackonce::{Answer, Class, Context, Failure, Handler, Item};
-use ackonce_cli::ledger::{self, INSERT};
-use ackonce_cli::stores::{Opened, Place};
-use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce::{Answer, Class, Context, Failure, Handler, Item, Keyed};
+use ackonce_cli::ledger::{self, Table};
+use ackonce_cli::stores::Opened;
+use ackonce_postgres::tokio_postgres::Transaction;
+use ackonce_sqlite::InboxTx;
 use ackonce_testkit::ledger::{Entry, Ledger};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
-use crate::Flags;
+use crate::trouble::Trouble;
+use crate::{Flags, HandlerClass};
 
-/// An effect outside of the store: a line appended to the file of `--ledger`.
-#[derive(Debug, Clone)]
-pub struct ToFile {
-    file: Arc<Ledger>,
-    trouble: Trouble,
+/// The handler that the flags ask for, whatever the messages.
+///
+/// # Errors
+/// The file of `--ledger` cannot be opened, or the table `ledger` cannot be made.
+pub async fn handler<M>(flags: &Flags, store: &Opened) -> Result<Effect<M>>
+where
+    M: Send + Sync + 'static,
+{
+    Ok(match flags.class {
+        HandlerClass::Leased => Effect::new(to_file(flags)?),
+        HandlerClass::Keyed => Effect::new(Keyed(to_file(flags)?)),
+        HandlerClass::Inbox => to_table(flags, store).await?,
+    })
 }
 
-/// What is asked of the handler besides its effect.
-#[derive(Debug, Clone, Copy)]
-struct Trouble {
-    delay: Duration,
-    fail_first: u32,
-}
-
-impl Trouble {
-    fn of(flags: &Flags) -> Self {
-        Self { delay: Duration::from_millis(flags.delay_ms), fail_first: flags.fail_first }
-    }
-
-    fn fail(&self, cx: &Context) -> Result<(), Failure> {
-        if cx.attempt() <= self.fail_first {
-            let why = format!("--fail-first {}: attempt {} fails", self.fail_first, cx.attempt());
-            return Err(Failure::Retry(why.into()));
+/// An effect outside of the store: a line appended to a file. It carries the idempotency key, as a request to a
+/// payment API would.
+fn to_file<M: Send + 'static>(flags: &Flags) -> Result<impl Handler<M> + use<M>> {
+    let file = Ledger::open(&flags.ledger).with_context(|| format!("--ledger {}", flags.ledger.display()))?;
+    let (file, trouble) = (Arc::new(file), Trouble::of(flags));
+    Ok(move |cx: Context, _: M| {
+        let (file, trouble) = (file.clone(), trouble.clone());
+        async move {
+            trouble.wait(&cx).await;
+            trouble.strike(&cx)?;
+            file.append(&Entry::now(&cx, "effect"))?;
+            Ok::<(), Failure>(())
         }
-        Ok(())
+    })
+}
+
+/// An effect in the store's own database: a row of its table `ledger`, in the transaction that records the message.
+async fn to_table<M: Send + Sync + 'static>(flags: &Flags, store: &Opened) -> Result<Effect<M>> {
+    let table = Table::of(&flags.store, store).ok_or_else(|| flags.no_inbox())?;
+    table.create().await.with_context(|| format!("making the table `ledger` in --store {}", flags.store))?;
+    let trouble = Trouble::of(flags);
+    let waiting = trouble.clone();
+    Ok(match store {
+        Opened::Sqlite(store) => {
+            let inbox = store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &M| {
+                trouble.strike(cx)?;
+                ledger::sqlite::insert(tx, &Entry::now(cx, "effect"))?;
+                Ok::<(), Failure>(())
+            });
+            Effect::new(Waiting { handler: inbox, trouble: waiting })
+        }
+        Opened::Postgres(store) => {
+            let inbox = store.inbox(move |tx: &Transaction<'_>, cx: Context, _: M| {
+                let trouble = trouble.clone();
+                Box::pin(async move {
+                    trouble.strike(&cx)?;
+                    ledger::postgres::insert(tx, &Entry::now(&cx, "effect")).await?;
+                    Ok::<(), Failure>(())
+                })
+            });
+            Effect::new(Waiting { handler: inbox, trouble: waiting })
+        }
+        _ => return Err(flags.no_inbox().into()),
+    })
+}
+
+/// A handler of the class that the flags chose.
+pub struct Effect<M>(Box<dyn Handler<M>>);
+
+impl<M: 'static> Effect<M> {
+    fn new(handler: impl Handler<M>) -> Self {
+        Self(Box::new(handler))
     }
 }
 
-impl ToFile {
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn new(flags: &Flags) -> Result<Self> {
-        let file =
-            Ledger::open(&flags.ledger).with_context(|| format!("--ledger {}", flags.ledger.display()))?;
-        Ok(Self { file: Arc::new(file), trouble: Trouble::of(flags) })
+impl<M: 'static> fmt::Debug for Effect<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Effect({})", self.0.class())
     }
-
-    /// What the handler does. The line carries the idempotency key, as a request to a payment API would.
-    ///
-    /// # Errors
-    /// Those of `--fail-first` and of writing.
-    pub async fn apply(self, cx: Context) -> Result<(), Failure> {
-        tokio::time::sleep(self.trouble.delay).await;
-        self.trouble.fail(&cx)?;
-        Ok(self.file.append(&Entry::now(&cx, "effect"))?)
-    }
-}
-
-/// An effect in the store's own database: a row of its table `ledger`.
-#[derive(Debug, Clone, Copy)]
-pub struct ToTable {
-    trouble: Trouble,
-}
-
-impl ToTable {
-    /// Makes the table where it is missing.
-    ///
-    /// # Errors
-    /// The store has no inbox, or the table cannot be made.
-    pub fn new<'s>(flags: &Flags, store: &'s Opened) -> Result<(Self, &'s SqliteStore)> {
-        let (Place::Sqlite(url), Some(sqlite)) = (flags.store.place(), store.sqlite()) else {
-            bail!("class inbox commits effect and record in one database; use --store sqlite:PATH");
-        };
-        create(url.path())?;
-        Ok((Self { trouble: Trouble::of(flags) }, sqlite))
-    }
-
-    /// What the handler does, in the transaction that records the message.
-    ///
-    /// # Errors
-    /// Those of `--fail-first` and of the database.
-    pub fn apply(&self, tx: &InboxTx<'_>, cx: &Context) -> Result<(), Failure> {
-        self.trouble.fail(cx)?;
-        tx.prepare(INSERT)?.execute(ledger::values(&Entry::now(cx, "effect")))?;
-        Ok(())
-    }
-
-    /// The handler with its `--delay-ms`, slept before the transaction: a store has one writer, and all its
-    /// users wait for a transaction.
-    #[must_use]
-    pub fn delayed<H>(&self, handler: H) -> Delayed<H> {
-        Delayed { handler, delay: self.trouble.delay }
-    }
-}
-
-fn create(path: &Path) -> Result<()> {
-    ledger::create(path).with_context(|| format!("making the table `ledger` in {}", path.display()))
-}
-
-/// A handler that begins with a sleep.
-#[derive(Debug)]
-pub struct Delayed<H> {
-    handler: H,
-    delay: Duration,
 }
 
 #[async_trait]
-impl<M: Send + 'static, H: Handler<M>> Handler<M> for Delayed<H> {
+impl<M: Send + 'static> Handler<M> for Effect<M> {
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
+        self.0.handle(items).await
+    }
+
+    async fn handle_one(&self, item: Item<M>) -> Answer {
+        self.0.handle_one(item).await
+    }
+}
+
+/// An inbox's handler that takes its time before the transaction.
+struct Waiting<H> {
+    handler: H,
+    trouble: Trouble,
+}
+
+#[async_trait]
+impl<M: Send + 'static, H: Handler<M>> Handler<M> for Waiting<H> {
     fn class(&self) -> Class {
         self.handler.class()
     }
 
+    /// Each for itself, so that one that hangs holds up no other.
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
-        tokio::time::sleep(self.delay).await;
-        self.handler.handle(items).await
+        join_all(items.into_iter().map(|item| self.handle_one(item))).await
+    }
+
+    async fn handle_one(&self, item: Item<M>) -> Answer {
+        self.trouble.wait(&item.cx).await;
+        self.handler.handle_one(item).await
     }
 }

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ackonce::{Class, Guarantee, IdSource, MessageIds, Scope, Settings};
+use ackonce::{CancellationToken, Class, Guarantee, IdSource, MessageIds, OnStart, Scope, Settings};
+use ackonce_cli::ledger::STORES;
 use ackonce_cli::stores::{Opened, SYNTAX, StoreUrl};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum, value_parser};
+
+use crate::{On, Stopped, Usage};
 
 /// The flags of all examples that handle messages.
 #[derive(Debug, Clone, Args)]
@@ -36,6 +39,13 @@ pub struct Flags {
     /// Fail the first N attempts of each message, after the sleep and before the effect
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub fail_first: u32,
+    /// The handler's answer to the message with that ID, each time it comes: infrastructure, retry, permanent,
+    /// unknown, panic, abort (of the process) or hang; may be given again
+    #[arg(long, value_name = "ID=ANSWER")]
+    pub on: Vec<On>,
+    /// Panic in the first N attempts of each message; for examples that have a flag for it
+    #[arg(skip)]
+    pub panic_first: u32,
     /// How long a claim is held without a heartbeat: what a killed process's messages wait
     #[arg(long, value_name = "MS", default_value_t = 15_000)]
     pub lease_ms: u64,
@@ -48,6 +58,36 @@ pub struct Flags {
     /// Handlers that run at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub concurrency: u16,
+    /// What to do at start with a store or broker that cannot be used yet: wait for it, wait unless it refused, or end
+    #[arg(long, value_enum, default_value_t = Start::Refused)]
+    pub on_start: Start,
+}
+
+/// What to do at start with a store or broker that cannot be used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names are those of OnStart, and would be repeated in --help")]
+pub enum Start {
+    Wait,
+    Refused,
+    End,
+}
+
+impl From<Start> for OnStart {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Wait => Self::Wait,
+            Start::Refused => Self::EndIfRefused,
+            Start::End => Self::End,
+        }
+    }
+}
+
+/// What to do with a message without an ID, whatever the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names are those of OnMissing, and would be repeated in --help")]
+pub enum Missing {
+    Bury,
+    Stop,
 }
 
 /// The classes that the examples' handlers have.
@@ -125,16 +165,48 @@ impl Flags {
             .with_window(self.window())
             .with_attempts(self.attempts)
             .with_concurrency(self.concurrency.into())
+            .with_on_start(self.on_start.into())
     }
 
-    /// Opens the store, and says on stderr what is promised on it.
+    /// Opens the store, waits for one that is away as `--on-start` says, and tells on stderr what is promised on it.
     ///
     /// # Errors
-    /// The store cannot be opened.
-    pub async fn open(&self) -> Result<Opened> {
-        let store = self.store.open().await.context("--store")?;
+    /// [`Usage`] for a class that the store cannot have, [`Stopped`] if `shutdown` ended the wait; otherwise why the
+    /// store cannot be opened.
+    pub async fn open(&self, shutdown: &CancellationToken) -> Result<Opened> {
+        if self.class == HandlerClass::Inbox && !self.store.has_inbox() {
+            return Err(self.no_inbox().into());
+        }
+        let store = match self.store.open_at_start(self.on_start.into(), shutdown).await {
+            Err(_) if shutdown.is_cancelled() => return Err(Stopped("the store").into()),
+            answer => answer.with_context(|| format!("--store {}", self.store))?,
+        };
         let guarantee = Guarantee { class: self.class.into(), store: store.deduplicator().describe() };
         eprintln!("{guarantee}");
         Ok(store)
+    }
+
+    /// Refuses the flags that choose and disturb the shared handler, for an example whose handler is another.
+    ///
+    /// # Errors
+    /// [`Usage`]: one of them was given.
+    pub fn without_handler(&self) -> Result<(), Usage> {
+        let given = [
+            ("--class", self.class != HandlerClass::Leased),
+            ("--id", !self.id.is_empty()),
+            ("--fail-first", self.fail_first > 0),
+            ("--on", !self.on.is_empty()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Usage(format!("{flag} is of another example"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn no_inbox(&self) -> Usage {
+        let store = &self.store;
+        Usage(format!(
+            "--class inbox commits effect and record in one database: use --store {STORES}, not {store}"
+        ))
     }
 }

@@ -39,7 +39,7 @@ fn an_inbox_writes_one_row_per_slot_whatever_the_number_of_processes() {
     let database = directory.path().join("app.db");
     let args = ["--every", "1", "--missed", "all", "--store", "sqlite:app.db", "--class", "inbox"];
     let processes: Vec<_> = (0..2).map(|_| start(PROGRAM, directory.path(), &args)).collect();
-    let rows = || ackonce_cli::ledger::read(&database, 0).unwrap_or_default();
+    let rows = || ackonce_cli::ledger::sqlite::read(&database, 0).unwrap_or_default();
     wait_until("three slots have run", || rows().len() >= 3);
     processes.into_iter().for_each(|process| process.end());
     let mut slots: Vec<u64> = rows().iter().map(|row| row.id.parse().unwrap()).collect();

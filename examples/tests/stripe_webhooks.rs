@@ -65,7 +65,7 @@ fn an_inbox_writes_one_row_per_event_and_none_for_a_run_that_panicked() {
     let statuses: Vec<_> = (0..3).map(|_| stripe(&address, "evt_1").unwrap()).collect();
     assert_eq!(statuses, [500, 200, 200]);
     process.end();
-    let rows = ackonce_cli::ledger::read(&directory.path().join("app.db"), 0).unwrap();
+    let rows = ackonce_cli::ledger::sqlite::read(&directory.path().join("app.db"), 0).unwrap();
     assert_eq!(rows.iter().map(|row| (row.id.as_str(), row.attempt)).collect::<Vec<_>>(), [("evt_1", 2)]);
     assert!(!directory.path().join("ledger.jsonl").exists());
 }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast_ref::<UsageError>() {
             Some(usage) => Program::command().error(ErrorKind::ArgumentConflict, usage).exit(),
             None => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", ackonce_cli::tell(&error));
                 ExitCode::from(NO_VERDICT)
             }
         },

@@ -20,14 +20,28 @@ fn nothing_is_lost_or_doubled_under_kill_9() {
 
 #[test]
 fn nor_on_rabbitmq() {
-    let Ok(url) = std::env::var("ACKONCE_TEST_AMQP") else {
-        assert!(
-            std::env::var("ACKONCE_REQUIRE_SERVERS").as_deref() != Ok("1"),
-            "run this through scripts/test"
-        );
-        return eprintln!("NOT TESTED: rabbitmq (ACKONCE_TEST_AMQP is not set; run scripts/test)");
-    };
+    let Some(url) = server("ACKONCE_TEST_AMQP") else { return };
     nothing_is_lost_or_doubled(&["--broker", "amqp", "--url", &url]);
+}
+
+#[test]
+fn nor_with_an_inbox_on_postgres() {
+    let Some(url) = server("ACKONCE_TEST_POSTGRES") else { return };
+    // Records and effects in a schema of this run's own.
+    let schema = format!("demo_{}", std::process::id());
+    let url = format!("{url}?tables=create&schema={schema}&options=-c%20search_path%3D{schema}");
+    nothing_is_lost_or_doubled(&["--store", &url]);
+}
+
+/// Where a server of `scripts/servers` is, or loudly nothing.
+fn server(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok();
+    if url.is_none() {
+        let required = std::env::var("ACKONCE_REQUIRE_SERVERS").as_deref() == Ok("1");
+        assert!(!required, "run this through scripts/test");
+        eprintln!("NOT TESTED: {variable} is not set; run scripts/test");
+    }
+    url
 }
 
 fn nothing_is_lost_or_doubled(broker: &[&str]) {
@@ -55,12 +69,13 @@ fn nothing_is_lost_or_doubled(broker: &[&str]) {
 
 #[test]
 fn wrong_usage_names_what_to_change() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["demo", "--store", "dedup.db"], "does not begin with a scheme"),
         (&["demo", "--store", "mysql:x"], "no store has the scheme `mysql:`"),
         (&["demo", "--store", "sqlite:"], "needs the path of a file"),
         (&["demo", "--store", "sqlite:a.db?sync=off"], "the option `sync` is unknown"),
         (&["demo", "--store", "memory:"], "use sqlite:PATH"),
+        (&["demo", "--store", "redis://localhost"], "use --store sqlite:PATH or postgres://"),
         (&["demo", "--messages", "0"], "--messages"),
         (&["demo", "--duplicates", "100"], "--duplicates"),
         (&["demo", "--broker", "amqp"], "needs --url"),
@@ -83,7 +98,9 @@ fn wrong_usage_names_what_to_change() {
 fn a_store_that_cannot_be_opened_is_no_verdict() {
     let output = ackonce(&["demo", "--store", "sqlite:missing-directory/dedup.db"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains("create it first"), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("create it first") && text.contains("opening --store sqlite:missing"), "{text}");
+    assert_eq!(text.matches("No such file").count(), 1, "{text}");
 }
 
 #[test]

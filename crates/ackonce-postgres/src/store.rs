@@ -70,6 +70,15 @@ impl PostgresStore {
         schema::sql(schema)
     }
 
+    /// A new pool of up to `connections` (at least 1) to the store's own database, made as the store's own are: for
+    /// the tables that an inbox's handler writes. It is driven by the caller's runtime.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config): it cannot be made. It connects when a connection is asked for.
+    pub fn pool(&self, connections: usize) -> Result<deadpool_postgres::Pool> {
+        self.inner.connector.pool(connections.max(1))
+    }
+
     pub(crate) async fn start(config: PostgresConfig, connector: Connector) -> Result<Self> {
         let link = Link::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;

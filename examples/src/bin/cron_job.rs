@@ -4,14 +4,13 @@
 //! Start it several times at once, on one store: each slot has one line in the ledger, whose `id` is the slot's start in
 //! milliseconds since the Unix epoch.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
-use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
-use ackonce::{Context, Keyed};
-use ackonce_sqlite::InboxTx;
-use anyhow::ensure;
+use ackonce::schedule::{Every, Missed, ScheduledJob};
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use examples::{Flags, HandlerClass, ToFile, ToTable};
+use examples::{Flags, Usage};
 
 /// Runs a job once per time slot, whatever the number of processes
 #[derive(Debug, Parser)]
@@ -51,31 +50,27 @@ impl From<Policy> for Missed {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Args { job, every, missed, look_back, flags } = Args::parse();
+fn main() -> ExitCode {
+    let args = Args::parse();
     examples::log();
-    ensure!(flags.id.is_empty(), "--id: what identifies a run is its time slot");
+    examples::run(schedule(args))
+}
+
+async fn schedule(args: Args) -> Result<()> {
+    let Args { job, every, missed, look_back, flags } = args;
+    if !flags.id.is_empty() {
+        return Err(Usage("--id: a run is identified by its time slot".into()).into());
+    }
+    let every = Every::new(Duration::from_secs(every)).map_err(|why| Usage(format!("--every: {why}")))?;
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = flags.open().await?;
+    let store = flags.open(&shutdown).await?;
     let scope = flags.scope(&format!("jobs/{job}"))?;
-    let job = ScheduledJob::new(&scope, Every::new(Duration::from_secs(every))?, store.deduplicator())
+    let schedule = ScheduledJob::new(&scope, every, store.deduplicator())
         .with_settings(flags.settings())
         .with_missed(missed.into())
         .with_look_back(look_back)
         .with_shutdown(shutdown);
-    let counts = if flags.class == HandlerClass::Inbox {
-        let (effect, sqlite) = ToTable::new(&flags, &store)?;
-        let inbox = sqlite.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Slot| effect.apply(tx, cx));
-        job.run(effect.delayed(inbox.with_window(flags.window()))).await?
-    } else {
-        let effect = ToFile::new(&flags)?;
-        let handler = move |cx: Context, _: Slot| effect.clone().apply(cx);
-        match flags.class {
-            HandlerClass::Keyed => job.run(Keyed(handler)).await?,
-            _ => job.run(handler).await?,
-        }
-    };
-    eprintln!("{counts:?}");
+    let ended = schedule.run(examples::handler(&flags, &store).await?).await;
+    eprintln!("{:?}", ended.with_context(|| format!("running the job {job}"))?);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 #[command(mut_arg("delay_ms", |arg| arg.default_value("1000").help("How long the card tok_slow takes")))]
 #[command(mut_arg("concurrency", |arg| arg.default_value("1024")))]
 #[command(mut_arg("class", |arg| arg.hide(true)), mut_arg("id", |arg| arg.hide(true)))]
-#[command(mut_arg("fail_first", |arg| arg.hide(true)))]
+#[command(mut_arg("fail_first", |arg| arg.hide(true)), mut_arg("on", |arg| arg.hide(true)))]
 struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
@@ -94,12 +95,16 @@ impl Args {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let args = Args::parse();
     examples::log();
+    examples::run(answer(args))
+}
+
+async fn answer(args: Args) -> anyhow::Result<()> {
+    args.flags.without_handler()?;
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = args.flags.open().await?;
+    let store = args.flags.open(&shutdown).await?;
     let scope = args.flags.scope("payments-api")?;
     let ledger = &args.flags.ledger;
     let bank = Bank {

@@ -1,17 +1,22 @@
 //! Wrap a RabbitMQ handler: `cargo run -p examples --bin rabbitmq_handler -- --help`
 
-use ackonce::{Context, IdSource, Keyed};
-use ackonce_amqp::{AmqpConsumer, MESSAGE_ID, Message};
-use ackonce_sqlite::InboxTx;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use ackonce::IdSource;
+use ackonce_amqp::{AmqpConsumer, MESSAGE_ID, OnMissing};
+use anyhow::{Context as _, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
-use examples::{Flags, HandlerClass, ToFile, ToTable, rabbitmq, source};
+use examples::admin::{Admin, Health};
+use examples::rabbitmq::{self, Servers};
+use examples::{Flags, Missing, source};
 
 /// Consumes a RabbitMQ queue, classic or quorum; each message takes effect once
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where RabbitMQ is
+    /// Where RabbitMQ is; given again, further nodes of its cluster, tried in turn
     #[arg(long, value_name = "URL", default_value = rabbitmq::URL)]
-    url: String,
+    url: Vec<String>,
     /// Declared, as a quorum queue, where it is missing
     #[arg(long, default_value = "orders")]
     queue: String,
@@ -22,42 +27,57 @@ struct Args {
     /// name, where it is missing
     #[arg(long, value_name = "EXCHANGE")]
     dead_letter: Option<String>,
+    /// What to do with a message without an ID [default: the consumer's own]
+    #[arg(long, value_enum)]
+    on_missing: Option<Missing>,
+    /// Serve /metrics and /healthz at HOST:PORT, or at a port of the loopback interface
+    #[arg(long, value_name = "ADDRESS", value_parser = examples::admin::address)]
+    admin: Option<SocketAddr>,
     #[command(flatten)]
     flags: Flags,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Args { url, queue, prefetch, dead_letter, flags } = parse();
+fn main() -> ExitCode {
+    let args = parse();
     examples::log();
+    examples::run(consume(args))
+}
+
+async fn consume(args: Args) -> Result<()> {
     let shutdown = ackonce::shutdown_on_signals()?;
-    rabbitmq::declare_missing(&url, &queue, dead_letter.as_deref()).await?;
-    let store = flags.open().await?;
+    let Args { url, queue, dead_letter, flags, .. } = &args;
+    let servers = Servers::new(url.clone())?;
+    let admin = Admin::start(args.admin).await?;
+    let store = flags.open(&shutdown).await?;
+    servers.declare_missing(flags.on_start.into(), &shutdown, queue, dead_letter.as_deref()).await?;
     let scope = flags.scope(&format!("{queue}/handler"))?;
-    let mut consumer = AmqpConsumer::new(&url, &queue, &scope, store.deduplicator())
+    let mut consumer = servers
+        .consumer(queue, &scope, store.deduplicator())
         .with_ids(flags.ids())
         .with_settings(flags.settings())
         .with_shutdown(shutdown);
-    if let Some(messages) = prefetch {
+    if let Some(messages) = args.prefetch {
         consumer = consumer.with_prefetch(messages);
     }
     if let Some(exchange) = dead_letter {
-        consumer = consumer.with_dead_letters(&exchange);
+        consumer = consumer.with_dead_letters(exchange);
     }
-    let counts = if flags.class == HandlerClass::Inbox {
-        let (effect, sqlite) = ToTable::new(&flags, &store)?;
-        let inbox = sqlite.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Message| effect.apply(tx, cx));
-        consumer.run(effect.delayed(inbox.with_window(flags.window()))).await?
-    } else {
-        let effect = ToFile::new(&flags)?;
-        let handler = move |cx: Context, _: Message| effect.clone().apply(cx);
-        match flags.class {
-            HandlerClass::Keyed => consumer.run(Keyed(handler)).await?,
-            _ => consumer.run(handler).await?,
-        }
-    };
+    if let Some(missing) = args.on_missing {
+        consumer = consumer.with_on_missing(match missing {
+            Missing::Bury => OnMissing::Bury,
+            Missing::Stop => OnMissing::Stop,
+        });
+    }
+    admin.watch(health(&consumer));
+    let ended = consumer.run(examples::handler(flags, &store).await?).await;
+    let counts = ended.with_context(|| format!("consuming {queue} at {servers}"))?;
     eprintln!("{counts:?}");
     Ok(())
+}
+
+/// PENDING(F): from `consumer.health()`, once AmqpConsumer has it; until then a consumer that has not ended is live.
+fn health(_: &AmqpConsumer) -> impl Fn() -> Health + Send + Sync + 'static {
+    || Health { live: true, ready: true, report: "the consumer runs".into() }
 }
 
 /// The shared flags, but for `--id`: AMQP has a property for that.

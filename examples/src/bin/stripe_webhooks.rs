@@ -5,16 +5,15 @@
 //! `stripe listen --forward-to localhost:8080/webhooks/stripe`, with the secret that it shows.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use ackonce::{Context, Failure, Keyed};
 use ackonce_cli::stores::Opened;
-use ackonce_sqlite::InboxTx;
-use ackonce_webhook::{Event, GitHub, Provider, StandardWebhooks, Stripe, Webhook, WebhookService};
-use anyhow::{Result, ensure};
+use ackonce_webhook::{GitHub, Provider, StandardWebhooks, Stripe, Webhook, WebhookService};
+use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser;
-use examples::{Flags, HandlerClass, ToFile, ToTable, serve};
+use examples::{Flags, Usage, serve};
 use tokio::net::TcpListener;
 
 /// Answers webhooks; each event takes effect once
@@ -41,32 +40,47 @@ struct Args {
     flags: Flags,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    let mut args = Args::parse();
+    args.flags.panic_first = args.panic_first;
     examples::log();
-    ensure!(args.flags.id.is_empty(), "--id: what identifies an event is its provider's to say");
+    examples::run(answer(args))
+}
+
+async fn answer(args: Args) -> Result<()> {
+    if !args.flags.id.is_empty() {
+        return Err(Usage("--id: an event is identified by its provider".into()).into());
+    }
+    if args.secret.is_empty() && args.github_secret.is_empty() && args.standard_secret.is_empty() {
+        return Err(Usage("give a --secret, a --github-secret or a --standard-secret".into()).into());
+    }
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = args.flags.open().await?;
+    let store = args.flags.open(&shutdown).await?;
     let tolerance = Duration::from_secs(args.tolerance_s);
     let mut endpoints = Vec::new();
     if !args.secret.is_empty() {
-        let stripe = Stripe::new(args.secret.clone())?.with_tolerance(tolerance);
-        endpoints.push(("/webhooks/stripe", endpoint(&args, &store, stripe)?));
+        let stripe = Stripe::new(args.secret.clone())
+            .map_err(|why| Usage(format!("--secret: {why}")))?
+            .with_tolerance(tolerance);
+        endpoints.push(("/webhooks/stripe", endpoint(&args, &store, stripe).await?));
     }
     if !args.github_secret.is_empty() {
-        let github = GitHub::new(args.github_secret.clone())?;
-        endpoints.push(("/webhooks/github", endpoint(&args, &store, github)?));
+        let github = GitHub::new(args.github_secret.clone())
+            .map_err(|why| Usage(format!("--github-secret: {why}")))?;
+        endpoints.push(("/webhooks/github", endpoint(&args, &store, github).await?));
     }
     if !args.standard_secret.is_empty() {
-        let standard = StandardWebhooks::new(args.standard_secret.clone())?.with_tolerance(tolerance);
-        endpoints.push(("/webhooks/standard", endpoint(&args, &store, standard)?));
+        let standard = StandardWebhooks::new(args.standard_secret.clone())
+            .map_err(|why| Usage(format!("--standard-secret: {why}")))?
+            .with_tolerance(tolerance);
+        endpoints.push(("/webhooks/standard", endpoint(&args, &store, standard).await?));
     }
-    ensure!(!endpoints.is_empty(), "give a --secret, a --github-secret or a --standard-secret");
     let route =
         |app: Router, (path, endpoint): &(&str, WebhookService)| app.route_service(path, endpoint.clone());
     let app = endpoints.iter().fold(Router::new(), route);
-    serve(TcpListener::bind(args.listen).await?, app, shutdown).await?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+    serve(listener, app, shutdown).await?;
     for (path, endpoint) in &endpoints {
         let left = endpoint.drain().await;
         eprintln!("{path}: {:?}, {left} left running", endpoint.counts());
@@ -74,38 +88,10 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn endpoint(args: &Args, store: &Opened, provider: impl Provider) -> Result<WebhookService> {
-    let Args { flags, panic_first, .. } = args;
+async fn endpoint(args: &Args, store: &Opened, provider: impl Provider) -> Result<WebhookService> {
+    let flags = &args.flags;
     let scope = flags.scope(&format!("webhooks/{}", provider.name()))?;
     let webhook =
         Webhook::new(provider, &scope, store.deduplicator()).with_settings(|settings| flags.apply(settings));
-    let panic_first = *panic_first;
-    if flags.class == HandlerClass::Inbox {
-        let (effect, sqlite) = ToTable::new(flags, store)?;
-        let inbox = sqlite.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &Event| {
-            may_panic(panic_first, cx);
-            effect.apply(tx, cx)
-        });
-        return Ok(webhook.handle(effect.delayed(inbox.with_window(flags.window())))?);
-    }
-    let effect = ToFile::new(flags)?;
-    let handler = move |cx: Context, _: Event| {
-        let effect = effect.clone();
-        async move {
-            may_panic(panic_first, &cx);
-            effect.apply(cx).await?;
-            Ok::<(), Failure>(())
-        }
-    };
-    Ok(match flags.class {
-        HandlerClass::Keyed => webhook.handle(Keyed(handler))?,
-        _ => webhook.handle(handler)?,
-    })
-}
-
-#[allow(clippy::panic, reason = "asked for, to show what a panic does")]
-fn may_panic(first: u32, cx: &Context) {
-    if cx.attempt() <= first {
-        panic!("--panic-first {first}: attempt {} panics", cx.attempt());
-    }
+    Ok(webhook.handle(examples::handler(flags, store).await?)?)
 }

@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce::{Inspect, Query, State};
+use ackonce::{Query, State};
+use ackonce_cli::ledger::Table;
 use ackonce_cli::stores::StoreUrl;
 use ackonce_testkit::ledger::{Entry, Ledger};
 use hmac::{Hmac, KeyInit, Mac};
@@ -46,6 +48,12 @@ impl Process {
         assert_eq!(self.0.wait().unwrap().code(), Some(0));
     }
 
+    /// Waits for it to end by itself: its exit code, or the signal that ended it.
+    pub(crate) fn ended(mut self) -> Result<i32, i32> {
+        let status = self.0.wait().unwrap();
+        status.code().ok_or_else(|| status.signal().unwrap())
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
@@ -72,6 +80,43 @@ pub(crate) fn ledger(directory: &Path) -> Vec<Entry> {
     Ledger::read(directory.join("ledger.jsonl")).unwrap().entries
 }
 
+/// An answer over HTTP: its status, its head and its body.
+pub(crate) fn get(address: &str, path: &str, accept: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
+}
+
+/// The PostgreSQL of `scripts/servers` as a store, with records and effects in a schema of the caller's own; or loudly
+/// none.
+pub(crate) fn postgres(name: &str) -> Option<String> {
+    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
+        let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
+        assert!(!required, "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test");
+        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
+        return None;
+    };
+    let schema = format!("{name}_{}", std::process::id());
+    Some(format!("{url}?tables=create&names=keep&schema={schema}&options=-c%20search_path%3D{schema}"))
+}
+
+/// The rows of the table `ledger` in the store's database; none before there is a table.
+pub(crate) async fn rows(store: &str) -> Vec<Entry> {
+    let url: StoreUrl = store.parse().unwrap();
+    let table = Table::of(&url, &url.open().await.unwrap()).unwrap();
+    table.read(0).await.unwrap_or_default()
+}
+
+/// The same, for tests that have no runtime.
+pub(crate) fn rows_of(store: &str) -> Vec<Entry> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(rows(store))
+}
+
 /// POST, and the status of the answer; `None` if the connection broke.
 pub(crate) fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
@@ -92,10 +137,16 @@ pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 
 /// The IDs of what is claimed now.
 pub(crate) fn claimed(directory: &Path) -> BTreeSet<String> {
-    let url = format!("sqlite:{}", directory.join("ackonce.db").display());
+    claimed_in(&format!("sqlite:{}", directory.join("ackonce.db").display()))
+}
+
+/// The same in any store.
+pub(crate) fn claimed_in(store: &str) -> BTreeSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let Ok(store) = runtime.block_on(url.parse::<StoreUrl>().unwrap().open()) else { return BTreeSet::new() };
+    let opened = runtime.block_on(store.parse::<StoreUrl>().unwrap().open());
+    let Ok(store) = opened else { return BTreeSet::new() };
     let query = Query { state: Some(State::Claimed), limit: 100, after: None };
-    let page = runtime.block_on(store.sqlite().unwrap().list(&query)).unwrap();
-    page.entries.into_iter().map(|entry| String::from_utf8(entry.id.unwrap().to_vec()).unwrap()).collect()
+    let page = runtime.block_on(store.inspect().list(&query)).unwrap();
+    let ids = page.entries.into_iter().filter_map(|entry| entry.id);
+    ids.map(|id| String::from_utf8(id.to_vec()).unwrap()).collect()
 }

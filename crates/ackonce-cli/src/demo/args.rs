@@ -53,7 +53,8 @@ pub struct DemoArgs {
     /// What is promised of the wrapped handler's effects
     #[arg(long, value_enum, default_value_t = DemoClass::Inbox)]
     pub class: DemoClass,
-    /// Where Ackonce remembers IDs: sqlite:PATH, or with another class than inbox redis://… or postgres://… [default: a new file in a temporary directory]
+    /// Where Ackonce remembers IDs: sqlite:PATH, postgres://… or, but for class inbox, redis://… [default: a new file
+    /// in a temporary directory]
     #[arg(long, value_name = "URL")]
     pub store: Option<StoreUrl>,
     /// Whose messages
@@ -99,7 +100,7 @@ pub enum BrokerKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DemoClass {
-    /// Effect and record in one SQLite transaction: never lost, never doubled
+    /// Effect and record in one transaction of the store's database: never lost, never doubled
     Inbox,
     /// Claim, run, complete: doubled only if killed between effect and record
     Leased,

@@ -145,7 +145,6 @@ impl Show<'_> {
             group: group.clone(),
             class,
             store: self.setting.store.clone(),
-            database: self.setting.database.clone(),
             lease_ms,
             // Nobody dies of a message here but by our hand, which may meet one message every time.
             attempts: kills.saturating_add(pauses).saturating_add(ATTEMPTS),

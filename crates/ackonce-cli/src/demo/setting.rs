@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::args::{DemoArgs, DemoClass};
 use super::arm::{Arm, ArmFiles};
-use crate::ledger;
+use crate::ledger::Table;
 use crate::stores::{Place, StoreUrl};
 
 /// Wrong usage that only shows when flags are seen together.
@@ -23,10 +23,10 @@ pub struct UsageError(pub(crate) String);
 pub(crate) struct Setting {
     directory: TempDir,
     pub(crate) store: String,
-    /// The store's file, where effects are rows of it.
-    pub(crate) database: Option<PathBuf>,
-    /// Rows that were in its ledger before.
-    rows_before: i64,
+    /// Where effects are rows of the store's database; with the number of the last row that was there before.
+    rows: Option<(Table, i64)>,
+    /// It drives the connections of a store.
+    runtime: Runtime,
     pub(crate) guarantee: Guarantee,
 }
 
@@ -42,16 +42,28 @@ impl Setting {
                 format!("sqlite:{}", directory.path().join("ackonce.db").display()).parse::<StoreUrl>()?
             }
         };
-        let database = check(&url, args.class)?;
+        check(&url, args.class)?;
         let runtime = Runtime::new().context("starting a runtime")?;
-        let store = runtime.block_on(url.open()).context("opening the --store")?.deduplicator();
-        let guarantee = Guarantee { class: args.class.class(), store: store.describe() };
-        let mut rows_before = 0;
-        if let Some(database) = &database {
-            ledger::create(database).context("making the table `ledger` in the --store")?;
-            rows_before = ledger::last(database)?;
-        }
-        Ok(Self { directory, store: url.with_secrets().to_owned(), database, rows_before, guarantee })
+        let store = runtime.block_on(url.open()).with_context(|| format!("opening --store {url}"))?;
+        let guarantee = Guarantee { class: args.class.class(), store: store.deduplicator().describe() };
+        let rows = match args.class {
+            DemoClass::Inbox => Table::of(&url, &store).map(|table| {
+                let last = runtime.block_on(async {
+                    table.create().await?;
+                    table.last().await
+                });
+                last.map(|last| (table, last))
+                    .with_context(|| format!("making the table `ledger` in --store {url}"))
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            directory,
+            store: url.with_secrets().to_owned(),
+            rows: rows.transpose()?,
+            runtime,
+            guarantee,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,26 +77,26 @@ impl Setting {
 
     /// What really happened in an arm, in order.
     pub(crate) fn effects(&self, arm: Arm, files: &ArmFiles) -> Result<Vec<Entry>> {
-        match (arm, &self.database) {
-            (Arm::Ackonce, Some(database)) => Ok(ledger::read(database, self.rows_before)?),
+        match (arm, &self.rows) {
+            (Arm::Ackonce, Some((table, before))) => {
+                self.runtime.block_on(table.read(*before)).context("reading the table `ledger`")
+            }
             _ => Ok(Ledger::read(files.ledger())?.entries),
         }
     }
 }
 
-/// The file of an inbox; refuses stores that cannot take part.
-fn check(url: &StoreUrl, class: DemoClass) -> Result<Option<PathBuf>> {
-    match (url.place(), class) {
+/// Refuses stores that cannot take part.
+fn check(url: &StoreUrl, class: DemoClass) -> Result<(), UsageError> {
+    let why = match (url.place(), class) {
         (Place::Memory, _) => {
-            let why = "--store memory: is forgotten with each worker that is killed, and no other worker sees it; use sqlite:PATH";
-            Err(UsageError(why.into()).into())
+            "--store memory: is forgotten with each worker that is killed, and no other worker sees it; use sqlite:PATH"
         }
-        (Place::Sqlite(url), DemoClass::Inbox) => Ok(Some(url.path().to_owned())),
-        (_, DemoClass::Inbox) => {
-            let why = "--class inbox keeps its effects in the store's database, which the demo does with sqlite: only; \
-                       use --class leased or keyed with this --store";
-            Err(UsageError(why.into()).into())
+        (_, DemoClass::Inbox) if !url.has_inbox() => {
+            "--class inbox keeps its effects in the store's database: use --store sqlite:PATH or postgres://, or \
+             --class leased or keyed with this --store"
         }
-        (Place::Sqlite(_) | Place::Redis(_) | Place::Postgres(_), _) => Ok(None),
-    }
+        _ => return Ok(()),
+    };
+    Err(UsageError(why.into()))
 }

@@ -4,13 +4,14 @@ mod arg;
 mod postgres;
 mod redis;
 mod sqlite;
+mod start;
 mod url;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, Inspect, MemoryStore, Result};
+use ackonce::{CancellationToken, Deduplicator, Inspect, MemoryStore, OnStart, Result};
 use ackonce_postgres::PostgresStore;
 use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;
@@ -19,6 +20,7 @@ pub use arg::StoreUrlParser;
 pub use postgres::PostgresUrl;
 pub use redis::RedisUrl;
 pub use sqlite::SqliteUrl;
+pub use start::connect_at_start;
 pub use url::UrlError;
 
 use url::Parts;
@@ -114,6 +116,20 @@ impl StoreUrl {
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Opens the store, and waits for one that is away as `policy` says.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`connect_at_start`].
+    pub async fn open_at_start(&self, policy: OnStart, shutdown: &CancellationToken) -> Result<Opened> {
+        connect_at_start(policy, shutdown, &format!("the store {self}"), || self.open()).await
+    }
+
+    /// Whether the store has an inbox: a transaction that commits a handler's effect together with its record.
+    #[must_use]
+    pub fn has_inbox(&self) -> bool {
+        matches!(self.place(), Place::Sqlite(_) | Place::Postgres(_))
     }
 
     /// Opens the store. With TLS, where the program has not chosen its cryptography, that is ring.

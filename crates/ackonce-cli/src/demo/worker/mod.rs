@@ -4,7 +4,6 @@ mod by_hand;
 mod wrapped;
 
 use std::io::Read as _;
-use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context as _, Result};
@@ -31,8 +30,6 @@ pub(crate) struct WorkerOrder {
     pub(crate) group: String,
     pub(crate) class: DemoClass,
     pub(crate) store: String,
-    /// The store's own file, for the table `ledger`.
-    pub(crate) database: Option<PathBuf>,
     pub(crate) lease_ms: u64,
     pub(crate) attempts: u32,
     pub(crate) files: ArmFiles,

@@ -5,10 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use ackonce::{
-    Answer, AtMostOnce, Class, Context, Counts, ErrorKind, Failure, Handler, Item, Keyed, Scope, Settings,
+    Answer, AtMostOnce, Class, Context, Counts, Failure, Handler, Item, Keyed, OnStart, Scope, Settings,
 };
 use ackonce_amqp::AmqpConsumer;
 use ackonce_kafka::{KafkaConsumer, Order};
+use ackonce_postgres::PostgresStore;
+use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::ledger::{Entry, Ledger};
 use anyhow::{Context as _, Result, bail};
@@ -38,7 +40,9 @@ pub(super) fn run(order: &WorkerOrder) -> Result<()> {
 }
 
 async fn consume(order: &WorkerOrder) -> Result<Counts> {
-    let store = open(&order.store.parse()?).await?;
+    let shutdown = ackonce::shutdown_on_signals()?;
+    // Another worker may be standing still in the middle of a write.
+    let store = order.store.parse::<StoreUrl>()?.open_at_start(OnStart::default(), &shutdown).await?;
     let scope = Scope::new(order.group.clone())?;
     let lease = Duration::from_millis(order.lease_ms);
     let settings = Settings::default()
@@ -47,7 +51,6 @@ async fn consume(order: &WorkerOrder) -> Result<Counts> {
         // One message at a time, as the loops written by hand do.
         .with_concurrency(1)
         .with_chunk(CHUNK);
-    let shutdown = ackonce::shutdown_on_signals()?;
     match &order.source {
         Source::Kafka { brokers, topic, group, session_ms } => {
             let config = kafka(brokers, group, *session_ms);
@@ -90,42 +93,49 @@ impl Consumer for AmqpConsumer {
 }
 
 async fn handle<C: Consumer>(order: &WorkerOrder, store: &Opened, consumer: C) -> Result<Counts> {
-    let counts = match (order.class, store.sqlite(), &order.database) {
-        (DemoClass::Inbox, Some(store), Some(_)) => consumer.run(inbox(order, store)?).await,
-        (DemoClass::Inbox, ..) => bail!("class inbox needs a sqlite: store"),
-        (DemoClass::Leased, ..) => consumer.run(to_file(order)?).await,
-        (DemoClass::Keyed, ..) => consumer.run(Keyed(to_file(order)?)).await,
-        (DemoClass::AtMostOnce, ..) => consumer.run(AtMostOnce(to_file(order)?)).await,
+    let counts = match (order.class, store) {
+        (DemoClass::Inbox, Opened::Sqlite(store)) => consumer.run(in_sqlite(order, store)?).await,
+        (DemoClass::Inbox, Opened::Postgres(store)) => consumer.run(in_postgres(order, store)?).await,
+        (DemoClass::Inbox, _) => bail!("class inbox needs a sqlite: or postgres:// store"),
+        (DemoClass::Leased, _) => consumer.run(to_file(order)?).await,
+        (DemoClass::Keyed, _) => consumer.run(Keyed(to_file(order)?)).await,
+        (DemoClass::AtMostOnce, _) => consumer.run(AtMostOnce(to_file(order)?)).await,
     };
     Ok(counts?)
 }
 
-/// Opens the store. Another worker may be standing still in the middle of a write.
-async fn open(url: &StoreUrl) -> ackonce::Result<Opened> {
-    loop {
-        match url.open().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => eprintln!("{error}"),
-            outcome => return outcome,
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// The effect is a row, committed together with the record.
-fn inbox<M: Send + Sync + 'static>(
+/// The effect is a row of the store's file, committed together with the record.
+fn in_sqlite<M: Send + Sync + 'static>(
     order: &WorkerOrder,
     store: &SqliteStore,
 ) -> Result<impl Handler<M> + use<M>> {
     let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
     Ok(Begun(store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &M| {
-        tx.prepare(ledger::INSERT)?.execute(ledger::values(&Entry::now(cx, "effect")))?;
+        ledger::sqlite::insert(tx, &Entry::now(cx, "effect"))?;
         progress.add(1)?;
         thread::sleep(work::part());
         Ok::<(), Failure>(())
     })))
 }
 
-/// A handler whose first part is none of the transaction's business: it has one writer, and all wait for it.
+/// The same with a row on a server.
+fn in_postgres<M: Send + Sync + 'static>(
+    order: &WorkerOrder,
+    store: &PostgresStore,
+) -> Result<impl Handler<M> + use<M>> {
+    let progress = Arc::new(FileCounter::open(&order.files.counter(PROGRESS))?);
+    Ok(Begun(store.inbox(move |tx: &Transaction<'_>, cx: Context, _: M| {
+        let progress = progress.clone();
+        Box::pin(async move {
+            ledger::postgres::insert(tx, &Entry::now(&cx, "effect")).await?;
+            progress.add(1)?;
+            sleep(work::part()).await;
+            Ok::<(), Failure>(())
+        })
+    })))
+}
+
+/// A handler whose first part is none of the transaction's business: SQLite has one writer, and all wait for it.
 #[derive(Debug)]
 struct Begun<H>(H);
 

@@ -1,15 +1,13 @@
-//! The effect ledger of class inbox: the table `ledger` in the store's own database, with the columns of a
-//! ledger file's lines.
+//! The table in a SQLite file.
 
 use std::path::Path;
 use std::time::Duration;
 
+use ackonce_sqlite::InboxTx;
 use ackonce_sqlite::rusqlite::{self, Connection, OptionalExtension as _, ToSql, params_from_iter};
 use ackonce_testkit::ledger::Entry;
 
-/// Records an effect; run it with the [`values`] of an entry, in the transaction of an inbox handler.
-pub const INSERT: &str =
-    "INSERT INTO ledger (id, key, attempt, fence, pid, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const INSERT: &str = "INSERT INTO ledger (id, key, attempt, fence, pid, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS ledger (id TEXT NOT NULL, key TEXT NOT NULL, \
     attempt INTEGER NOT NULL, fence INTEGER NOT NULL, pid INTEGER NOT NULL, at INTEGER NOT NULL) STRICT";
@@ -22,9 +20,15 @@ pub fn create(path: &Path) -> rusqlite::Result<()> {
     connect(path)?.execute_batch(CREATE)
 }
 
-/// The values for [`INSERT`].
-#[must_use]
-pub fn values(entry: &Entry) -> impl rusqlite::Params {
+/// Records an effect in the transaction of an inbox handler.
+///
+/// # Errors
+/// What SQLite answers.
+pub fn insert(tx: &InboxTx<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    tx.prepare(INSERT)?.execute(values(entry)).map(drop)
+}
+
+fn values(entry: &Entry) -> impl rusqlite::Params {
     let values: [Box<dyn ToSql>; 6] = [
         Box::new(entry.id.clone()),
         Box::new(entry.key.clone()),
