@@ -104,7 +104,9 @@ async fn consume(args: Args) -> Result<()> {
     if let Some(messages) = args.max_in_flight {
         consumer = consumer.with_max_in_flight(usize::try_from(messages)?);
     }
-    consumer = with_retry_topics(consumer, &args.retry_topics)?;
+    if !args.retry_topics.is_empty() {
+        consumer = consumer.with_retry_topics(args.retry_topics.clone());
+    }
     admin.watch(health(&consumer));
     let ended = consumer.run(examples::handler(flags, &store).await?).await;
     let counts = ended.with_context(|| format!("consuming {topic} at {brokers} as {group}"))?;
@@ -112,15 +114,7 @@ async fn consume(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// PENDING(F): `consumer.with_retry_topics(topics.iter().cloned())`, once KafkaConsumer has it.
-fn with_retry_topics(consumer: KafkaConsumer, topics: &[(String, Duration)]) -> Result<KafkaConsumer> {
-    if !topics.is_empty() {
-        return Err(examples::Usage("--retry-topics: KafkaConsumer has no retry topics yet".into()).into());
-    }
-    Ok(consumer)
-}
-
-/// PENDING(F): from `consumer.health()`, once KafkaConsumer has it; until then a consumer that has not ended is live.
-fn health(_: &KafkaConsumer) -> impl Fn() -> Health + Send + Sync + 'static {
-    || Health { live: true, ready: true, report: "the consumer runs".into() }
+fn health(consumer: &KafkaConsumer) -> impl Fn() -> Health + Send + Sync + 'static {
+    let health = consumer.health();
+    move || Health { live: health.is_live(), ready: health.is_ready(), report: health.report().to_string() }
 }

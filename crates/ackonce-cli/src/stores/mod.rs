@@ -4,7 +4,6 @@ mod arg;
 mod postgres;
 mod redis;
 mod sqlite;
-mod start;
 mod url;
 
 use std::fmt;
@@ -16,11 +15,11 @@ use ackonce_postgres::PostgresStore;
 use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;
 
+pub use ackonce::connect_at_start;
 pub use arg::StoreUrlParser;
 pub use postgres::PostgresUrl;
 pub use redis::RedisUrl;
 pub use sqlite::SqliteUrl;
-pub use start::connect_at_start;
 pub use url::UrlError;
 
 use url::Parts;
