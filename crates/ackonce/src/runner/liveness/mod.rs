@@ -1,9 +1,10 @@
 //! A property: every message ends settled within a bound that its plan gives, and what is wrong with one partition costs
 //! the others nothing but the time its handlers run. On a simulated broker and a clock that stands still.
 //!
-//! It fails within a few cases if, in the dispatcher, `has_room` counts what is parked or waits; if a burial keeps its
-//! handler's slot, or its batch; if the back-off does not grow with failures that the store refunds; if the heartbeat does
-//! not look at the clock while a renewal is under way.
+//! It fails within twenty cases if, in the dispatcher, `has_room` counts what is parked or waits; if a burial keeps its
+//! handler's slot; if the back-off does not grow with failures that the store refunds; if a trip that is never answered is
+//! never given up; if one request that the store refuses fails its trip; if a lane is not freed. Within some hundred, if the
+//! heartbeat does not look at the clock while a renewal is under way.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod plan;
