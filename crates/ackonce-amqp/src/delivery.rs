@@ -188,7 +188,7 @@ fn not_settled(unsettled: &Unsettled<AmqpDelivery>, failed: impl Fn(&AmqpDeliver
     match unsettled.why() {
         // It goes back with its channel, which ends now.
         Why::Stopped | Why::Fatal(_) => {}
-        Why::Failed { reason, attempt } if failed(delivery, reason, *attempt) => {}
+        Why::Failed { reason, attempt, .. } if failed(delivery, reason, *attempt) => {}
         // Unless it waited for too long, its channel is gone and it has gone back already.
         Why::NotCurrent if !delivery.is_live() => {}
         why => {

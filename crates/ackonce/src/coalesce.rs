@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::vec;
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settled, Settlement,
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Repeat, Result, Settled, Settlement,
 };
 
 /// The most requests that one trip carries, as far as whole calls allow.
@@ -49,7 +50,58 @@ struct Call<Q, A> {
     reply: Reply<A>,
 }
 
-type Reply<A> = oneshot::Sender<Result<Vec<A>>>;
+type Reply<A> = oneshot::Sender<Result<Answers<A>>>;
+
+/// The answers of one trip, in order.
+pub(crate) enum Answers<A> {
+    All(Vec<A>),
+    /// Some requests cannot be carried out: their errors are theirs alone.
+    Apart(Vec<Result<A>>),
+}
+
+impl<A> Answers<A> {
+    fn whole(self) -> Result<Vec<A>> {
+        match self {
+            Self::All(answers) => Ok(answers),
+            Self::Apart(answers) => answers.into_iter().collect(),
+        }
+    }
+}
+
+impl<A> IntoIterator for Answers<A> {
+    type Item = Result<A>;
+    type IntoIter = OneByOne<A>;
+
+    fn into_iter(self) -> OneByOne<A> {
+        match self {
+            Self::All(answers) => OneByOne::All(answers.into_iter()),
+            Self::Apart(answers) => OneByOne::Apart(answers.into_iter()),
+        }
+    }
+}
+
+pub(crate) enum OneByOne<A> {
+    All(vec::IntoIter<A>),
+    Apart(vec::IntoIter<Result<A>>),
+}
+
+impl<A> Iterator for OneByOne<A> {
+    type Item = Result<A>;
+
+    fn next(&mut self) -> Option<Result<A>> {
+        match self {
+            Self::All(answers) => answers.next().map(Ok),
+            Self::Apart(answers) => answers.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::All(answers) => answers.size_hint(),
+            Self::Apart(answers) => answers.size_hint(),
+        }
+    }
+}
 
 impl Coalesce {
     /// Starts coalescing calls to `store`, on two tasks of the current tokio runtime that end with it.
@@ -77,16 +129,16 @@ impl Coalesce {
     pub(crate) fn claim_unboxed<'a>(
         &'a self,
         requests: &'a [ClaimRequest],
-    ) -> impl Future<Output = Result<Vec<Claimed>>> + Send {
+    ) -> impl Future<Output = Result<Answers<Claimed>>> + Send {
         // Not through `Arc`, which is a store as well.
-        self.claims.go(requests, || self.store.as_ref().claim(requests))
+        self.claims.go(requests, |part| self.store.as_ref().claim(part))
     }
 
     pub(crate) fn settle_unboxed<'a>(
         &'a self,
         settlements: &'a [Settlement],
-    ) -> impl Future<Output = Result<Vec<Settled>>> + Send {
-        self.settles.go(settlements, || self.store.as_ref().settle(settlements))
+    ) -> impl Future<Output = Result<Answers<Settled>>> + Send {
+        self.settles.go(settlements, |part| self.store.as_ref().settle(part))
     }
 }
 
@@ -99,11 +151,11 @@ impl fmt::Debug for Coalesce {
 #[async_trait]
 impl Deduplicator for Coalesce {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        self.claim_unboxed(requests).await
+        self.claim_unboxed(requests).await?.whole()
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.settle_unboxed(settlements).await
+        self.settle_unboxed(settlements).await?.whole()
     }
 
     fn describe(&self) -> Description {
@@ -114,7 +166,7 @@ impl Deduplicator for Coalesce {
 impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     fn start<F, Fut>(trip: F) -> Self
     where
-        F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
+        F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<A>>> + Send + 'static,
     {
         let (calls, receiver) = mpsc::unbounded_channel();
@@ -123,12 +175,12 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
         Self { calls, permits, waits: AtomicBool::new(false) }
     }
 
-    /// `trip` carries `requests` alone; it is made if there is nothing to share one with.
-    fn go<F>(
-        &self,
-        requests: &[Q],
-        trip: impl FnOnce() -> F + Send,
-    ) -> impl Future<Output = Result<Vec<A>>> + Send
+    /// `trip` carries a part of `requests`; it is made if there is nothing to share one with.
+    fn go<'a, F>(
+        &'a self,
+        requests: &'a [Q],
+        trip: impl Fn(&'a [Q]) -> F + Send + Sync + 'a,
+    ) -> impl Future<Output = Result<Answers<A>>> + Send
     where
         F: Future<Output = Result<Vec<A>>> + Send,
     {
@@ -140,16 +192,23 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
                     return Box::pin(self.call(requests.to_vec())).await;
                 }
             }
-            let mut trip = pin!(trip());
-            let answers = poll_fn(|cx| {
-                let answers = trip.as_mut().poll(cx);
-                if answers.is_pending() {
-                    self.waits.store(true, Ordering::Relaxed);
-                }
-                answers
-            })
-            .await;
-            checked(answers, requests.len())
+            let answers = {
+                let mut trip = pin!(trip(requests));
+                poll_fn(|cx| {
+                    let answers = trip.as_mut().poll(cx);
+                    if answers.is_pending() {
+                        self.waits.store(true, Ordering::Relaxed);
+                    }
+                    answers
+                })
+                .await
+            };
+            match checked(answers, requests.len()) {
+                Ok(answers) => Ok(Answers::All(answers)),
+                Err(error) => Box::pin(apart(requests.len(), error, |part| trip(&requests[part])))
+                    .await
+                    .map(Answers::Apart),
+            }
         }
     }
 
@@ -162,9 +221,9 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
         self.permits.try_acquire().ok()
     }
 
-    async fn call(&self, requests: Vec<Q>) -> Result<Vec<A>> {
+    async fn call(&self, requests: Vec<Q>) -> Result<Answers<A>> {
         if requests.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Answers::All(Vec::new()));
         }
         let (reply, answer) = oneshot::channel();
         let gone = |_| Error::new(ErrorKind::Unavailable, "the runtime that carries store calls has ended");
@@ -177,7 +236,7 @@ async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, perm
 where
     Q: Send + Sync + 'static,
     A: Send + 'static,
-    F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + 'static,
+    F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Vec<A>>> + Send,
 {
     while let Ok(permit) = permits.clone().acquire_owned().await {
@@ -205,19 +264,23 @@ where
     F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut,
     Fut: Future<Output = Result<Vec<A>>>,
 {
+    let len = batch.len();
+    let answers = match checked(trip(batch.clone(), 0..len).await, len) {
+        Ok(answers) => Ok(Answers::All(answers)),
+        Err(error) => apart(len, error, |part| trip(batch.clone(), part)).await.map(Answers::Apart),
+    };
     // A caller that went away has an unknown outcome; nobody is left to tell.
-    match checked(trip(batch.clone(), 0..batch.len()).await, batch.len()) {
-        Ok(answers) => {
+    match answers {
+        Ok(Answers::All(answers)) => {
             let mut answers = answers.into_iter();
             for (part, reply) in replies {
-                let _ = reply.send(Ok(answers.by_ref().take(part.len()).collect()));
+                let _ = reply.send(Ok(Answers::All(answers.by_ref().take(part.len()).collect())));
             }
         }
-        // One request that cannot be carried out must not end its neighbours: each call by itself.
-        Err(error) if error.kind() == ErrorKind::Invalid && replies.len() > 1 => {
+        Ok(Answers::Apart(answers)) => {
+            let mut answers = answers.into_iter();
             for (part, reply) in replies {
-                let n = part.len();
-                let _ = reply.send(checked(trip(batch.clone(), part).await, n));
+                let _ = reply.send(Ok(Answers::Apart(answers.by_ref().take(part.len()).collect())));
             }
         }
         Err(error) => {
@@ -226,6 +289,42 @@ where
             }
         }
     }
+}
+
+/// After a trip of `len` requests that failed with `error`: one request that cannot be carried out (an outcome over
+/// the store's limit) must not end its neighbours, so the trip is halved until that request is alone.
+///
+/// Requests carry their tokens, so that those which did go through may be sent again.
+///
+/// # Errors
+/// Any error that says nothing about a single request; `error` itself if it is one.
+async fn apart<A, Fut>(len: usize, error: Error, trip: impl Fn(Range<usize>) -> Fut) -> Result<Vec<Result<A>>>
+where
+    Fut: Future<Output = Result<Vec<A>>>,
+{
+    if !is_of_one_request(&error) {
+        return Err(error);
+    }
+    if len == 1 {
+        return Ok(vec![Err(error)]);
+    }
+    let mut answers = Vec::with_capacity(len);
+    // The next part is the last one.
+    let mut parts = vec![len / 2..len, 0..len / 2];
+    while let Some(part) = parts.pop() {
+        let middle = part.start + part.len() / 2;
+        match checked(trip(part.clone()).await, part.len()) {
+            Ok(all) => answers.extend(all.into_iter().map(Ok)),
+            Err(error) if !is_of_one_request(&error) => return Err(error),
+            Err(error) if part.len() == 1 => answers.push(Err(error)),
+            Err(_) => parts.extend([middle..part.end, part.start..middle]),
+        }
+    }
+    Ok(answers)
+}
+
+fn is_of_one_request(error: &Error) -> bool {
+    error.kind() == ErrorKind::Invalid && error.repeat() == Repeat::Never
 }
 
 fn checked<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {
@@ -255,11 +354,11 @@ mod tests {
         async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
             self.1.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(1)).await;
-            if requests.iter().any(|r| r.key.id() == "bad") {
-                return Err(Error::new(ErrorKind::Unavailable, "down"));
-            }
             if requests.iter().any(|r| r.key.id() == "impossible") {
                 return Err(Error::new(ErrorKind::Invalid, "impossible"));
+            }
+            if requests.iter().any(|r| r.key.id() == "bad") {
+                return Err(Error::new(ErrorKind::Unavailable, "down"));
             }
             self.0.claim(requests).await
         }
@@ -298,6 +397,29 @@ mod tests {
         let calls = ["1", "2", "impossible", "3"].map(|id| store.claim_one(request(id)));
         let answers = join_all(calls).await;
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn impossible_requests_of_one_call_fail_alone() {
+        let store = Coalesce::new(Arc::new(Counting::default()));
+        for ids in [vec!["impossible"], vec!["1", "impossible", "2", "3", "impossible"]] {
+            let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
+            let answers = store.claim_unboxed(&requests).await.unwrap();
+            let fits: Vec<_> = answers.into_iter().map(|a| matches!(a, Ok(Claimed::Acquired(_)))).collect();
+            assert_eq!(fits, ids.iter().map(|id| *id != "impossible").collect::<Vec<_>>());
+            assert_eq!(store.claim(&requests).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_while_a_trip_is_split_is_nobodys_fault() {
+        let store = Coalesce::new(Arc::new(Counting::default()));
+        let requests = ["impossible", "1", "bad"].map(request);
+        // "bad" comes last: it is an outage from the first trip on, or while the rest is being split.
+        for of in [&requests[..], &requests[1..]] {
+            let error = store.claim_unboxed(of).await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
     }
 
     #[tokio::test]

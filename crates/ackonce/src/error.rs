@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Invalid,
     /// The store broke its contract.
     Protocol,
+    /// The program was told to stop first.
+    Stopped,
 }
 
 /// Whether the same request may be sent again.
@@ -66,7 +68,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         use ErrorKind as K;
         let repeat = match kind {
-            K::Full | K::ReadOnly => Repeat::Safe,
+            K::Full | K::ReadOnly | K::Stopped => Repeat::Safe,
             K::Unavailable | K::Timeout => Repeat::Unknown,
             K::Corrupt | K::NewerSchema | K::Config | K::Invalid | K::Protocol => Repeat::Never,
         };

@@ -2,17 +2,25 @@
 //!
 //! It runs on a thread with a runtime of its own: a handler that blocks the executor must not cost it its
 //! lease. Lateness is measured on the steady clock from before a request was sent, so the worker stops
-//! believing in its lease before the store does.
+//! believing in its lease before the store does. The clock is looked at while a renewal is under way as well: a store
+//! that hangs takes no handler past the end of its lease.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::observe::{Throttle, panic_text};
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
@@ -91,17 +99,33 @@ pub(crate) struct Hold {
 }
 
 impl Heartbeat {
-    pub(crate) fn start(
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime could not be made.
+    pub(crate) fn start(store: Arc<dyn Deduplicator>, lease: Duration, window: Duration) -> io::Result<Self> {
+        // Stores may open a socket in the call.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Self::on(store, lease, window, |beating| {
+            let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
+            let run = move || {
+                runtime.block_on(beating);
+                // Nobody waits for blocking work that a store may have left.
+                runtime.shutdown_background();
+            };
+            thread.spawn(run).map(drop)
+        })
+    }
+
+    /// Runs it where `spawn` says; a test gives it the runtime whose clock the test holds.
+    pub(crate) fn on(
         store: Arc<dyn Deduplicator>,
         lease: Duration,
         window: Duration,
-    ) -> std::io::Result<Self> {
+        spawn: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared { lease, window, held: Mutex::default(), wake: Notify::new() });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let on_thread = shared.clone();
-        std::thread::Builder::new()
-            .name("ackonce-heartbeat".into())
-            .spawn(move || runtime.block_on(beat(&on_thread, store.as_ref())))?;
+        spawn(Box::pin(beat_for_good(shared.clone(), store)))?;
         Ok(Self { shared })
     }
 
@@ -123,6 +147,15 @@ impl Hold {
         if let Some(group) = self.shared.lock().groups.get(self.place) {
             group.cancel();
         }
+    }
+
+    /// Holds one lease of these by itself, as long as it was last renewed with the others.
+    pub(crate) fn part(&self, grant: Arc<Grant>) -> Self {
+        let mut held = self.shared.lock();
+        let (renewed, lost) =
+            held.groups.get(self.place).map_or((Instant::now(), true), |group| (group.renewed, group.lost));
+        let place = held.groups.insert(Group { grants: [grant].into_iter().collect(), renewed, lost });
+        Self { place, shared: self.shared.clone() }
     }
 
     /// Ready once the leases are lost.
@@ -164,6 +197,12 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often the clock is looked at: seldom enough to cost nothing, and often enough for the tenth of the lease
+    /// that is left after [`lose`](Group::lose).
+    fn tick(&self) -> Duration {
+        self.lease / 24
+    }
+
     /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
     fn due(&self, now: Instant) -> Vec<(usize, Grants)> {
         let mut held = self.lock();
@@ -199,7 +238,19 @@ impl Shared {
     }
 }
 
+/// A store that panics costs one renewal.
+async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
+    while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
+        let text = panic_text(panic.as_ref());
+        tracing::error!(target: "ackonce", "heartbeat: the store panicked while it renewed leases; trying again: {text}");
+        if watched(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
+            return;
+        }
+    }
+}
+
 async fn beat(shared: &Shared, store: &dyn Deduplicator) {
+    let failures = Throttle::default();
     loop {
         let (idle, ended) = {
             let held = shared.lock();
@@ -214,25 +265,57 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
         }
         let sent = Instant::now();
         let due = shared.due(sent);
-        if !due.is_empty() {
-            match tokio::time::timeout(shared.lease / 3, extend(shared, store, &due)).await {
-                Ok(Ok(answers)) => {
-                    let mut rest = answers.as_slice();
-                    for (place, grants) in &due {
-                        let (mine, others) = rest.split_at(grants.len().min(rest.len()));
-                        shared.renewed(*place, grants, sent, mine);
-                        rest = others;
-                    }
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(target: "ackonce", %error, "heartbeat: the store could not renew leases")
-                }
-                Err(_) => {
-                    tracing::warn!(target: "ackonce", "heartbeat: the store did not answer in a third of the lease")
+        let answered = match due.is_empty() {
+            true => None,
+            false => {
+                let trip = tokio::time::timeout(shared.lease / 3, extend(shared, store, &due));
+                match watched(shared, trip).await {
+                    None => return,
+                    answered => answered,
                 }
             }
+        };
+        match answered {
+            None => {}
+            Some(Ok(Ok(answers))) => {
+                let mut rest = answers.as_slice();
+                for (place, grants) in &due {
+                    let (mine, others) = rest.split_at(grants.len().min(rest.len()));
+                    shared.renewed(*place, grants, sent, mine);
+                    rest = others;
+                }
+            }
+            Some(Ok(Err(error))) => {
+                failures.warn(|more| {
+                    tracing::warn!(target: "ackonce", %error, more, "heartbeat: the store could not renew leases");
+                });
+            }
+            Some(Err(_)) => {
+                failures.warn(|more| {
+                    tracing::warn!(target: "ackonce", more, "heartbeat: the store did not answer in a third of the lease");
+                });
+            }
         }
-        tokio::time::sleep(shared.lease / 12).await;
+        if watched(shared, tokio::time::sleep(shared.lease / 12)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Waits for `other` and looks at the clock meanwhile; `None` if the runner has ended first.
+async fn watched<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T> {
+    let mut other = pin!(other);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => if shared.lock().ended {
+                return None;
+            },
+            done = &mut other => return Some(done),
+            () = tokio::time::sleep(shared.tick()) => {
+                shared.due(Instant::now());
+            }
+        }
     }
 }
 
@@ -246,8 +329,10 @@ async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(usize, Grants
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use async_trait::async_trait;
+
     use super::*;
-    use crate::{Previous, Scope, Token};
+    use crate::{ClaimRequest, Claimed, Description, Error, ErrorKind, Previous, Scope, Token};
 
     const LEASE: Duration = Duration::from_secs(30);
 
@@ -255,6 +340,125 @@ mod tests {
         let key = Scope::new("s").unwrap().key("id").unwrap();
         let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
         [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
+    }
+
+    /// What a store does to a renewal.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Trip {
+        Hangs,
+        Panics,
+        Fails,
+        Renews,
+    }
+
+    /// Renewals by plan; the last entry goes on.
+    #[derive(Debug)]
+    struct Planned(Mutex<(Vec<Trip>, usize)>);
+
+    #[async_trait]
+    impl Deduplicator for Planned {
+        async fn claim(&self, _: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+            Ok(Vec::new())
+        }
+        async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+            let trip = {
+                let mut plan = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                plan.1 += 1;
+                if plan.0.len() > 1 { plan.0.remove(0) } else { plan.0[0] }
+            };
+            match trip {
+                Trip::Hangs => std::future::pending().await,
+                Trip::Panics => panic!("the store panics"),
+                Trip::Fails => Err(Error::new(ErrorKind::Unavailable, "down")),
+                Trip::Renews => Ok(vec![Settled::Yes; settlements.len()]),
+            }
+        }
+        fn describe(&self) -> Description {
+            Description { name: "planned".into(), weaknesses: Vec::new() }
+        }
+    }
+
+    /// On the test's own clock.
+    fn planned(trips: &[Trip]) -> (Arc<Planned>, Heartbeat, tokio::task::JoinHandle<()>) {
+        let (store, mut task) = (Arc::new(Planned(Mutex::new((trips.to_vec(), 0)))), None);
+        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, |beating| {
+            task = Some(tokio::spawn(beating));
+            Ok(())
+        });
+        (store, heartbeat.unwrap(), task.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_lets_no_handler_outlive_its_lease() {
+        for trips in
+            [vec![Trip::Hangs], vec![Trip::Fails, Trip::Hangs], vec![Trip::Panics], vec![Trip::Fails]]
+        {
+            let (_store, heartbeat, _task) = planned(&trips);
+            let (grants, claimed) = (grants(), Instant::now());
+            let hold = heartbeat.hold(grants.clone(), claimed);
+            grants[0].cancelled.on().await;
+            let told = claimed.elapsed();
+            assert!((LEASE * 2 / 3..=LEASE * 3 / 4).contains(&told), "{trips:?}: told after {told:?}");
+            hold.lost().await;
+            let lost = claimed.elapsed();
+            assert!((LEASE * 9 / 10..LEASE).contains(&lost), "{trips:?}: lost after {lost:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_panics_once_loses_no_lease() {
+        for trip in [Trip::Panics, Trip::Fails] {
+            let (_store, heartbeat, _task) = planned(&[trip, Trip::Renews]);
+            let grants = grants();
+            let _hold = heartbeat.hold(grants.clone(), Instant::now());
+            tokio::time::sleep(LEASE * 5).await;
+            assert!(!grants[0].cancelled.is_on(), "{trip:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_its_runner_whatever_it_waits_for() {
+        for (trips, held_for) in [
+            (Trip::Renews, None),
+            (Trip::Renews, Some(LEASE)),
+            (Trip::Hangs, Some(LEASE / 2)),
+            (Trip::Renews, Some(Duration::ZERO)),
+        ] {
+            let (store, heartbeat, task) = planned(&[trips]);
+            let hold = held_for.map(|_| heartbeat.hold(grants(), Instant::now()));
+            tokio::time::sleep(held_for.unwrap_or_default()).await;
+            let dropped = Instant::now();
+            drop(heartbeat);
+            task.await.unwrap();
+            assert_eq!(dropped.elapsed(), Duration::ZERO, "{trips:?} {held_for:?}");
+            assert_eq!(Arc::strong_count(&store), 1, "the store is let go");
+            drop(hold);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_leaves_its_group_is_as_old_as_that() {
+        let (store, heartbeat, _task) = planned(&[Trip::Renews]);
+        let (grants, claimed) = (grants(), Instant::now());
+        let hold = heartbeat.hold(grants.clone(), claimed);
+        tokio::time::sleep(LEASE * 10).await;
+        let part = hold.part(grants[0].clone());
+        drop(hold);
+        tokio::time::sleep(LEASE * 10).await;
+        assert!(!grants[0].cancelled.is_on(), "it was renewed with its group, and is renewed without it");
+        store.0.lock().unwrap().0 = vec![Trip::Hangs];
+        part.lost().await;
+        let second = heartbeat.hold(grants.clone(), claimed);
+        tokio::time::sleep(LEASE / 8).await;
+        // What was lost stays lost.
+        second.part(grants[0].clone()).lost().await;
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_made_is_an_error() {
+        let store = Arc::new(Planned(Mutex::new((vec![Trip::Renews], 0))));
+        let refused = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
+        assert!(Heartbeat::on(store, LEASE, LEASE, refused).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod settings;
 mod settle;
 #[cfg(feature = "signal")]
 mod signal;
+mod start;
 mod store;
 mod switch;
 mod ticket;
@@ -43,6 +44,7 @@ pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Pr
 pub use settle::{Attempt, Settle, Settled, Settlement};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;
+pub use start::connect_at_start;
 pub use store::{Deduplicator, DeduplicatorExt, Description};
 pub use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
 /// The signal type that [`Context::new`] takes; from `tokio-util`.

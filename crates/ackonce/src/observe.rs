@@ -4,12 +4,14 @@
 //! that a filter on the target is the audit trail. Counters go to the `metrics` facade with the labels
 //! `scope` and `class`; install a recorder before the runner is made.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use crate::{Class, Key, Lease};
+use crate::{Class, Key, Lease, Record, State};
 
 /// What a runner has decided since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,8 +21,11 @@ pub struct Counts {
     pub delivered: u64,
     /// Handler runs begun; `ackonce_run_total`.
     pub run: u64,
-    /// Deliveries found settled before; `ackonce_duplicate_total`.
+    /// Deliveries found done before; `ackonce_duplicate_total`.
     pub duplicate: u64,
+    /// Deliveries found buried before, whose effect did not happen; `ackonce_duplicate_of_buried_total`. Redrive the
+    /// record before its dead letter is sent again.
+    pub duplicate_of_buried: u64,
     /// Claims answered busy, repeats included; `ackonce_busy_total`.
     pub busy: u64,
     /// The same ID under another payload; `ackonce_mismatch_total`.
@@ -29,6 +34,11 @@ pub struct Counts {
     pub retried: u64,
     /// Messages buried; `ackonce_buried_total`.
     pub buried: u64,
+    /// Of those, the ones whose dead letter holds a part of the message only; `ackonce_letters_reduced_total`.
+    pub letters_reduced: u64,
+    /// Of those, the ones that the dead-letter place will never take: the store's record is all that is left;
+    /// `ackonce_buried_without_letter_total`.
+    pub buried_without_letter: u64,
     /// Leases lost while their handler ran; `ackonce_lease_lost_total`.
     pub lease_lost: u64,
     /// Handlers that succeeded although their claim was gone: the effect may be doubled;
@@ -77,7 +87,10 @@ meters! {
     busy "ackonce_busy_total"
     mismatch "ackonce_mismatch_total"
     retried "ackonce_retried_total"
+    duplicate_of_buried "ackonce_duplicate_of_buried_total"
     buried "ackonce_buried_total"
+    letters_reduced "ackonce_letters_reduced_total"
+    buried_without_letter "ackonce_buried_without_letter_total"
     lease_lost "ackonce_lease_lost_total"
     completed_not_recorded "ackonce_completed_not_recorded_total"
     store_unavailable "ackonce_store_unavailable_total"
@@ -113,11 +126,64 @@ pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
 }
 
 impl Meters {
-    pub(crate) fn duplicate(&self, key: &Key, age: Duration) {
+    pub(crate) fn duplicate(&self, key: &Key, record: &Record) {
+        if record.state == State::Buried {
+            self.duplicate_of_buried.add(1);
+            let reason = record.reason.as_deref().unwrap_or_default();
+            decide!(
+                warn,
+                self,
+                "duplicate-of-buried",
+                key,
+                None,
+                age_s = record.age.as_secs(),
+                reason,
+                "its effect did not happen; redrive the record to run it"
+            );
+            return;
+        }
         self.duplicate.add(1);
-        let oldest = self.oldest_duplicate_s.fetch_max(age.as_secs(), Ordering::Relaxed).max(age.as_secs());
+        let age = record.age.as_secs();
+        let oldest = self.oldest_duplicate_s.fetch_max(age, Ordering::Relaxed).max(age);
         #[allow(clippy::cast_precision_loss, reason = "a gauge of seconds")]
         self.oldest_gauge.set(oldest as f64);
-        decide!(debug, self, "duplicate", key, None, age_s = age.as_secs());
+        decide!(debug, self, "duplicate", key, None, age_s = age);
     }
+}
+
+/// A log line that may repeat is written once in ten seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<Quiet>);
+
+#[derive(Debug, Default)]
+struct Quiet {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Throttle {
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    /// Writes the line, which is told how many like it were left out since the last one.
+    pub(crate) fn warn(&self, write: impl FnOnce(u64)) {
+        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if quiet.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE) {
+            quiet.left_out += 1;
+            return;
+        }
+        let left_out = std::mem::take(&mut quiet.left_out);
+        quiet.last = Some(now);
+        drop(quiet);
+        write(left_out);
+    }
+}
+
+/// The text of a panic that was caught.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
 }

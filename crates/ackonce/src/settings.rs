@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::Semaphore;
 
 use crate::{Context, Error, ErrorKind, Result};
+
+/// The longest lease and the longest wait.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How a runner behaves. Start from [`Settings::default`] and change what you must.
 ///
@@ -19,11 +23,13 @@ use crate::{Context, Error, ErrorKind, Result};
 ///     .with_attempts(3)
 ///     .with_on_unknown(OnUnknown::Park);
 /// ```
+///
+/// A length of [`Duration::MAX`] means for ever, where it is allowed: [`check`](Self::check) says which ones have a limit.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How long a claim is held without a heartbeat; default 15 s. After a worker dies, its messages wait
-    /// this long. A heartbeat renews it at a third.
+    /// How long a claim is held without a heartbeat; default 15 s, at least 50 ms, at most a day. After a worker
+    /// dies, its messages wait this long. A heartbeat renews it at a third.
     pub lease: Duration,
     /// How long a settled record is remembered; default 7 days. It must outlast the latest possible
     /// redelivery: topic retention, retry ladders, dead-letter redrives, a provider's retry schedule.
@@ -35,7 +41,7 @@ pub struct Settings {
     /// The wait between attempts.
     pub backoff: Backoff,
     /// The longest a handler may run, heartbeats or not; default 15 minutes. After it the handler is
-    /// cancelled and the outcome is unknown.
+    /// cancelled and the outcome is unknown. The same limit holds for a [`Probe`].
     pub run_limit: Duration,
     /// The most handlers running at once; default 64.
     pub concurrency: usize,
@@ -116,6 +122,11 @@ impl Settings {
     /// [`ErrorKind::Config`], naming the setting.
     pub fn check(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::new(ErrorKind::Config, message));
+        if self.lease > DAY {
+            return refuse(
+                "Settings::lease is over a day: the messages of a dead worker would wait that long",
+            );
+        }
         if self.lease < Duration::from_millis(50) {
             return refuse("Settings::lease is under 50 ms: no heartbeat could keep it");
         }
@@ -125,6 +136,13 @@ impl Settings {
         if self.attempts == 0 || self.concurrency == 0 || self.chunk == 0 {
             return refuse("Settings::attempts, concurrency and chunk must be at least 1");
         }
+        if self.concurrency > Semaphore::MAX_PERMITS {
+            return refuse("Settings::concurrency is over tokio's limit of usize::MAX / 8");
+        }
+        if self.run_limit.is_zero() {
+            return refuse("Settings::run_limit is zero: every handler would be cancelled at once");
+        }
+        self.backoff.check()?;
         Ok(())
     }
 
@@ -138,9 +156,9 @@ impl Settings {
 /// Exponential back-off with jitter, so that workers which failed together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The wait after the first failure; default 100 ms.
+    /// The wait after the first failure; default 100 ms, more than zero.
     pub min: Duration,
-    /// The longest wait; default 30 s.
+    /// The longest wait; default 30 s, at least `min`, at most a day.
     pub max: Duration,
 }
 
@@ -152,16 +170,34 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The wait after the `n`-th failure in a row, from 1: doubling from `min` to `max`, plus up to as much
-    /// again at random, cut at `max`.
+    /// again at random, cut at `max`; a day at most.
     #[must_use]
     pub fn after(&self, n: u32) -> Duration {
+        // The arithmetic with random parts overflows near `Duration::MAX`.
+        let max = self.max.min(DAY);
         let builder = ExponentialBuilder::new()
-            .with_min_delay(self.min)
-            .with_max_delay(self.max)
+            .with_min_delay(self.min.min(max))
+            .with_max_delay(max)
             .with_jitter()
             .without_max_times();
-        let skip = n.saturating_sub(1).min(31) as usize;
-        builder.build().nth(skip).unwrap_or(self.max).min(self.max)
+        // From 1 ns, 47 doublings make a day.
+        let skip = n.saturating_sub(1).min(47) as usize;
+        builder.build().nth(skip).unwrap_or(max).min(max)
+    }
+
+    /// Refuses waits that cannot work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the field: a `min` of zero would ask without a pause, a `max` below `min` or over
+    /// a day is a slip.
+    pub fn check(&self) -> Result<()> {
+        let message = match () {
+            () if self.min.is_zero() => "Backoff::min is zero: a failure would be repeated without a pause",
+            () if self.max < self.min => "Backoff::max is shorter than Backoff::min",
+            () if self.max > DAY => "Backoff::max is over a day",
+            () => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Config, message))
     }
 }
 
@@ -242,4 +278,50 @@ pub enum Found {
     NotHappened,
     /// It cannot be told: bury it for a person.
     CannotTell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_would_overflow_are_refused_by_name() {
+        let backoff = |min, max| Settings::default().with_backoff(Backoff { min, max });
+        let (ms, most) = (Duration::from_millis(1), Duration::MAX);
+        let refused = [
+            (Settings::default().with_lease(most), "Settings::lease"),
+            (Settings::default().with_lease(DAY + ms), "Settings::lease"),
+            (Settings::default().with_lease(Duration::ZERO), "Settings::lease"),
+            (Settings::default().with_run_limit(Duration::ZERO), "Settings::run_limit"),
+            (Settings::default().with_concurrency(usize::MAX), "concurrency"),
+            (backoff(ms, most), "Backoff::max"),
+            (backoff(most, most), "Backoff::max"),
+            (backoff(most, ms), "Backoff::max"),
+            (backoff(Duration::ZERO, ms), "Backoff::min"),
+        ];
+        for (settings, name) in refused {
+            let error = settings.check().unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.to_string().contains(name), "{error}");
+        }
+        let for_ever = Settings::default()
+            .with_lease(DAY)
+            .with_window(most)
+            .with_run_limit(most)
+            .with_drain(most)
+            .with_hold(most)
+            .with_patience(most);
+        for_ever.check().unwrap();
+    }
+
+    #[test]
+    fn a_back_off_grows_to_its_longest_and_never_overflows() {
+        let backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
+        for n in 0..=u32::from(u8::MAX) {
+            let least = backoff.min.saturating_mul(1 << n.saturating_sub(1).min(20)).min(backoff.max);
+            assert!((least..=backoff.max).contains(&backoff.after(n)), "{n}");
+        }
+        for (min, max) in [(Duration::MAX, Duration::MAX), (Duration::from_nanos(1), Duration::MAX)] {
+            assert_eq!(Backoff { min, max }.after(u32::MAX), DAY);
+        }
+    }
 }

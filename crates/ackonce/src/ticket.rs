@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
 use crate::{Error, Fingerprint, Key, Lease, Record, Token};
@@ -22,8 +24,14 @@ pub trait Delivery: Send + Sync + 'static {
         true
     }
 
-    /// Told when it starts to wait or to run, for adapters that keep the books.
+    /// Told whenever it begins to wait for something else or to run, for adapters that keep the books. Cheap: every
+    /// message is told twice.
     fn note(&self, _stage: Stage) {}
+
+    /// Where it came from, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.
+    fn place(&self) -> String {
+        String::new()
+    }
 }
 
 /// What an unsettled delivery is doing. Before the first of these it waits for its turn.
@@ -35,9 +43,9 @@ pub enum Stage {
     Running,
     /// Somebody else holds its message; the claim is repeated after a back-off.
     Busy,
-    /// Its handler failed; it runs again after a back-off.
+    /// Its handler failed, or its worker vanished; it runs again after a back-off, or after others like it.
     Retrying,
-    /// It goes to the dead-letter place.
+    /// It goes to the dead-letter place, or waits for that.
     Burying,
 }
 
@@ -48,6 +56,8 @@ pub struct Job<D> {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) token: Token,
     pub(crate) condemned: Option<Box<str>>,
+    /// How often in a row it has failed without an attempt that the store counts: what it needs is down, not it.
+    pub(crate) failures: u32,
     pub(crate) delivery: D,
 }
 
@@ -55,7 +65,7 @@ impl<D> Job<D> {
     /// A delivery of the message `key`.
     #[must_use]
     pub fn new(key: Key, delivery: D) -> Self {
-        Self { key, fingerprint: None, token: Token::random(), condemned: None, delivery }
+        Self { key, fingerprint: None, token: Token::random(), condemned: None, failures: 0, delivery }
     }
 
     /// The same, so that the same ID with another payload is noticed.
@@ -226,6 +236,9 @@ pub enum Why {
         reason: String,
         /// Which attempt it was.
         attempt: u32,
+        /// Whether the message is not to blame ([`Failure::Infrastructure`](crate::Failure)): the attempt was not
+        /// counted, so a redelivery comes with the same number.
+        infrastructure: bool,
     },
     /// The store did not answer for [`Settings::patience`](crate::Settings::patience); the handler did not run.
     Unavailable(Error),
@@ -262,7 +275,7 @@ impl<D> fmt::Display for Unsettled<D> {
             Why::NotCurrent => f.write_str("the delivery was taken back"),
             Why::Busy { free_in } => write!(f, "somebody else holds the message, for {free_in:?} at most"),
             Why::Mismatch => f.write_str("the same message ID came before with another payload"),
-            Why::Failed { reason, attempt } => write!(f, "attempt {attempt} failed: {reason}"),
+            Why::Failed { reason, attempt, .. } => write!(f, "attempt {attempt} failed: {reason}"),
             Why::NotRecorded(error) => write!(f, "the handler succeeded and could not be recorded: {error}"),
             Why::Fatal(error) | Why::Unavailable(error) => error.fmt(f),
         }

@@ -7,50 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Answer, Batch, Context, Counts, Effect, Failure, Feed, Handler, Item, Laned, Receipt, RecordOnly, Runner,
-    Settings, SettledAs, Unsettled,
-};
-use common::{Fault, Number, Scripted, job, scope, settings};
-use tokio::sync::mpsc;
-
-type Outcomes = Arc<Mutex<Vec<Result<(u64, SettledAs), u64>>>>;
-
-struct Consumption<H: Handler<u64>> {
-    runner: Runner<Number, H>,
-    input: mpsc::Sender<Vec<Laned<Number>>>,
-    outcomes: Outcomes,
-    task: tokio::task::JoinHandle<ackonce::Result<()>>,
-}
-
-fn consume<H: Handler<u64>>(store: &Scripted, settings: Settings, feed: Feed, handler: H) -> Consumption<H> {
-    let runner =
-        Runner::with(Arc::new(store.clone()), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
-    let (input, receiver) = mpsc::channel(100);
-    let outcomes = Outcomes::default();
-    let (report, running) = (outcomes.clone(), runner.clone());
-    let done = move |ended: Vec<Result<Receipt<Number>, Unsettled<Number>>>| {
-        report.lock().unwrap().extend(ended.into_iter().map(|outcome| match outcome {
-            Ok(receipt) => Ok((receipt.delivery().n, receipt.how())),
-            Err(unsettled) => Err(unsettled.delivery().n),
-        }));
-    };
-    let task = tokio::spawn(async move { running.consume(receiver, feed, done).await });
-    Consumption { runner, input, outcomes, task }
-}
-
-impl<H: Handler<u64>> Consumption<H> {
-    async fn feed(&self, chunk: impl IntoIterator<Item = (Option<u64>, u64)>) {
-        let chunk = chunk.into_iter().map(|(lane, n)| Laned { lane, job: job(n) }).collect();
-        self.input.send(chunk).await.unwrap();
-    }
-
-    async fn end(self) -> (Vec<Result<(u64, SettledAs), u64>>, Counts) {
-        drop(self.input);
-        self.task.await.unwrap().unwrap();
-        (std::mem::take(&mut self.outcomes.lock().unwrap()), self.runner.counts())
-    }
-}
+use ackonce::{Answer, Batch, Context, Effect, Failure, Feed, Item, SettledAs};
+use common::consumption::consume;
+use common::{Fault, Scripted, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lanes_keep_their_order_through_retries_and_run_side_by_side() {

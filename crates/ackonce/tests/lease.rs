@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::{Context, Failure, Handler, RecordOnly, Runner, SettledAs, Why};
+use ackonce::{
+    ClaimRequest, Claimed, Context, Deduplicator, Description, Failure, Handler, MemoryStore, RecordOnly,
+    Result, Runner, Settle, Settled, SettledAs, Settlement, Why,
+};
+use async_trait::async_trait;
 use common::{Number, Scripted, job, scope, settings};
 
 const LEASE: Duration = Duration::from_millis(600);
@@ -73,7 +77,8 @@ async fn a_lease_that_cannot_be_renewed_cancels_the_handler_and_the_message_runs
 #[tokio::test]
 async fn aborting_cancels_the_handler_and_leaves_its_claim_to_the_lease() {
     let store = Scripted::default();
-    let runner = runner(&store, |_: Context, _: u64| std::future::pending::<Result<(), Failure>>());
+    let runner =
+        runner(&store, |_: Context, _: u64| std::future::pending::<std::result::Result<(), Failure>>());
     let working = runner.clone();
     let working = tokio::spawn(async move { working.process(job(1)).await });
     while runner.counts().run == 0 {
@@ -81,4 +86,68 @@ async fn aborting_cancels_the_handler_and_leaves_its_claim_to_the_lease() {
     }
     runner.abort();
     assert!(matches!(working.await.unwrap().unwrap_err().why(), Why::Stopped));
+}
+
+/// Connects where it is called, as a store of somebody else's may, and panics at its first renewal.
+#[derive(Debug)]
+struct Connects {
+    store: MemoryStore,
+    address: std::net::SocketAddr,
+    renewals: AtomicU32,
+}
+
+#[async_trait]
+impl Deduplicator for Connects {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        self.store.claim(requests).await
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if matches!(settlements[0].action, Settle::Extend { .. }) {
+            assert!(self.renewals.fetch_add(1, Ordering::SeqCst) > 0, "the store panics once");
+            tokio::net::TcpStream::connect(self.address).await.unwrap();
+        }
+        self.store.settle(settlements).await
+    }
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_panics_once_and_connects_where_it_is_called_keeps_its_leases() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let store = Arc::new(Connects { store: MemoryStore::new(), address, renewals: AtomicU32::new(0) });
+    let settings = settings().with_lease(LEASE);
+    let handler = |_: Context, _: u64| async {
+        tokio::time::sleep(LEASE * 3).await;
+        Ok::<_, Failure>(())
+    };
+    let runner = Runner::with(store.clone(), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runner.counts().lease_lost, 0);
+    assert!(store.renewals.load(Ordering::SeqCst) > 2);
+}
+
+#[tokio::test]
+async fn a_runner_that_is_dropped_under_a_long_lease_lets_its_store_go() {
+    let store = Arc::new(MemoryStore::new());
+    let settings = settings().with_lease(Duration::from_secs(24 * 3600));
+    let handler = |_: Context, _: u64| std::future::pending::<std::result::Result<(), Failure>>();
+    let runner = Runner::with(store.clone(), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
+    let working = runner.clone();
+    let working = tokio::spawn(async move { working.process(job(1)).await });
+    while runner.counts().run == 0 {
+        tokio::task::yield_now().await;
+    }
+    working.abort();
+    drop((working.await, runner));
+    // The thread has nothing to wait for; a loaded machine may be slow to let it.
+    for _ in 0..1000 {
+        if Arc::strong_count(&store) == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the heartbeat's thread keeps the store");
 }

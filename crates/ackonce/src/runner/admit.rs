@@ -3,10 +3,11 @@
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, ready};
+use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
 use crate::observe::decide;
@@ -14,7 +15,7 @@ use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
-    Settings, Settle, Settlement, Ticket, Unsettled,
+    Settings, Settle, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::{Group, Inner, each};
@@ -31,6 +32,8 @@ pub(crate) enum Admission<D> {
     Busy(Job<D>, Duration),
     /// The same ID with another payload.
     Mismatch(Job<D>),
+    /// The store can never take this claim.
+    Invalid(Job<D>, Error),
     /// Not claimed, and not to be.
     Refused(Unsettled<D>),
 }
@@ -84,6 +87,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             if self.stop.is_on() || self.abort.is_on() {
                 return refuse(jobs, &Why::Stopped);
             }
+            jobs.iter().for_each(|job| job.delivery.note(Stage::Claiming));
             let mut patience = Patience::default();
             let mut sent = Instant::now();
             loop {
@@ -101,14 +105,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
     }
 
-    fn sort(&self, job: Job<D>, answer: Claimed, claimed: Instant) -> Admission<D> {
+    fn sort(&self, job: Job<D>, answer: Result<Claimed>, claimed: Instant) -> Admission<D> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Admission::Invalid(job, error),
+        };
         match answer {
             Claimed::Acquired(lease) => {
                 let lease = Arc::new(Grant::new(lease, Switch::default()));
                 Admission::Run(Ticket { job, lease, claimed })
             }
             Claimed::Done(record) => {
-                self.meters.duplicate(&job.key, record.age);
+                self.meters.duplicate(&job.key, &record);
                 Admission::Duplicate(job.duplicate(record))
             }
             Claimed::Busy { free_in } => {
@@ -176,7 +184,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         patience.failures += 1;
         self.meters.store_unavailable.add(1);
         let failures = patience.failures;
-        tracing::warn!(target: "ackonce", %error, failures, "the store does not answer; nothing is acknowledged");
+        self.store_away.warn(|more| {
+            tracing::warn!(target: "ackonce", %error, failures, more, "the store does not answer; nothing is acknowledged");
+        });
         let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
         if patience.spent().saturating_add(wait) > self.settings.patience {
             return Trouble::End(Why::Unavailable(error));

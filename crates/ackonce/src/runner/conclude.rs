@@ -4,14 +4,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::handler::EffectKind;
+use crate::heartbeat::Hold;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Burial, Delivery, Error, ErrorKind, Failure, Job, Lease, OnFailure, OnUnknown, Receipt,
-    Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Delivery, Error, Failure, Job, OnFailure, OnUnknown, Receipt, Repeat, Settle, Settled,
+    SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::admit::{Patience, Trouble};
+use super::bury::{Burying, is_refused};
 use super::work::Handled;
 use super::{Group, Inner, each};
 
@@ -21,6 +23,10 @@ pub(crate) enum Next<D> {
     Settled(Receipt<D>),
     /// It is claimed again after this long.
     Later(Job<D>, Duration),
+    /// It may have killed a worker: it runs when no other such message does.
+    Alone(Job<D>),
+    /// It goes to the dead-letter place. Boxed, as all that is rare.
+    Bury(Box<Burying<D>>),
     /// It goes back unsettled.
     Stop(Unsettled<D>),
 }
@@ -33,11 +39,13 @@ enum Verdict {
     Settle(Option<Settle>),
     /// Released, to run again or to be handed back with the reason.
     Release(Attempt, String),
-    Bury(String),
-    /// Claim again: with the same token if the store may still know it, else with a new one.
+    Bury {
+        reason: String,
+        uncertain: bool,
+    },
+    /// Claim again after a back-off: with the same token if the store may still know it, else with a new one.
     AskAgain {
         same_token: bool,
-        wait: Duration,
     },
     Fatal(Error),
 }
@@ -50,46 +58,37 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         handled: Handled,
     ) -> impl Future<Output = Group<Next<D>>> + Send {
         let Handled { answers, hold } = handled;
-        let answers = group.iter().zip(answers);
-        let mut verdicts = each(answers.map(|(t, answer)| self.verdict(&t.lease, answer)));
+        let answers = group.iter_mut().zip(answers);
+        let mut verdicts = each(answers.map(|(ticket, answer)| self.verdict(ticket, answer)));
         async move {
-            let _hold = &hold;
-            if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Bury(_))) {
-                Box::pin(self.bury_some(group, &mut verdicts)).await;
-            }
+            let hold = &hold;
             let settlements = self.settlements(group, &mut verdicts);
             let settled = match settlements.is_empty() {
                 true => Group::new(),
                 false => self.settle(&settlements).await,
             };
+            // One for each verdict that asks for one.
             let mut settled = settlements.into_iter().zip(settled);
             let next = |(ticket, verdict): (Ticket<D>, Verdict)| match verdict {
                 Verdict::Recorded => Next::Settled(ticket.job.receipt(SettledAs::Run)),
                 Verdict::Settle(_) => match settled.next() {
-                    Some((settlement, answer)) => self.after(ticket, settlement.action, answer),
-                    None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+                    Some((settlement, answer)) => self.after(ticket, settlement.action, answer, hold),
+                    None => self.not_settled(ticket.job, Ok(Settled::Lost)),
                 },
-                Verdict::Release(_, reason) => match settled.next() {
-                    Some((_, answer)) => self.released(ticket, reason, answer),
-                    None => Next::Later(ticket.job.renewed(), Duration::ZERO),
+                Verdict::Release(attempt, reason) => match settled.next() {
+                    Some((_, answer)) => self.released(ticket, attempt, reason, answer),
+                    None => self.not_settled(ticket.job, Ok(Settled::Lost)),
                 },
-                Verdict::AskAgain { same_token: true, wait } => Next::Later(ticket.job, wait),
-                Verdict::AskAgain { same_token: false, wait } => Next::Later(ticket.job.renewed(), wait),
+                Verdict::Bury { reason, uncertain } => self.leave_to_bury(ticket, reason, uncertain, hold),
+                Verdict::AskAgain { same_token } => {
+                    ticket.job.delivery.note(Stage::Retrying);
+                    let wait = self.pause(&ticket);
+                    let job = if same_token { ticket.job } else { ticket.job.renewed() };
+                    Next::Later(job, wait)
+                }
                 Verdict::Fatal(error) => Next::Stop(ticket.job.unsettled(Why::Fatal(error))),
-                // Not buried yet, so that it is asked for again.
-                Verdict::Bury(_) => Next::Stop(ticket.job.unsettled(Why::Stopped)),
             };
             each(std::mem::take(group).into_iter().zip(verdicts).map(next))
-        }
-    }
-
-    /// The dead-letter place first, then the record.
-    async fn bury_some(&self, group: &[Ticket<D>], verdicts: &mut [Verdict]) {
-        for (ticket, verdict) in group.iter().zip(verdicts) {
-            if let Verdict::Bury(reason) = verdict {
-                let reason = std::mem::take(reason);
-                *verdict = self.bury(ticket, reason).await;
-            }
         }
     }
 
@@ -107,64 +106,49 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         settlements
     }
 
-    fn verdict(&self, lease: &Lease, answer: Answer) -> Verdict {
+    fn verdict(&self, ticket: &mut Ticket<D>, answer: Answer) -> Verdict {
         let window = self.settings.window;
+        let failures = &mut ticket.job.failures;
+        *failures = match &answer {
+            Err(Failure::Infrastructure(_) | Failure::Store(_) | Failure::Fenced) => {
+                failures.saturating_add(1)
+            }
+            // Counted on if the store then says that the claim is gone.
+            Ok(_) => *failures,
+            Err(_) => 0,
+        };
+        let (attempt, is_last) = (ticket.lease.attempt, ticket.lease.attempt >= self.settings.attempts);
+        let bury = |reason: String, uncertain| Verdict::Bury { reason, uncertain };
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
             Ok(EffectKind::Done(outcome)) => Verdict::Settle(Some(Settle::Complete { window, outcome })),
-            Err(Failure::Permanent(error)) => Verdict::Bury(error.to_string()),
-            Err(Failure::Retry(error)) if lease.attempt >= self.settings.attempts => {
-                Verdict::Bury(format!("failed {} times, last: {error}", lease.attempt))
+            Err(Failure::Permanent(error)) => bury(error.to_string(), false),
+            Err(Failure::Retry(error)) if is_last => {
+                bury(format!("failed {attempt} times, last: {error}"), false)
             }
+            Err(Failure::Retry(error)) => Verdict::Release(Attempt::Counts, error.to_string()),
+            Err(Failure::Infrastructure(error)) => Verdict::Release(Attempt::Refunded, error.to_string()),
             Err(Failure::Unknown(error)) => match self.settings.on_unknown {
-                OnUnknown::Park => Verdict::Bury(format!("outcome unknown: {error}")),
-                OnUnknown::RunAgain if lease.attempt >= self.settings.attempts => {
-                    Verdict::Bury(format!("outcome unknown after {} attempts, last: {error}", lease.attempt))
+                OnUnknown::Park => bury(format!("outcome unknown: {error}"), true),
+                OnUnknown::RunAgain if is_last => {
+                    bury(format!("outcome unknown after {attempt} attempts, last: {error}"), true)
                 }
                 OnUnknown::RunAgain => Verdict::Release(Attempt::Counts, error.to_string()),
                 // The probe is asked once the lease has ended and the claim is granted again.
-                OnUnknown::Ask(_) => self.lapse(lease),
+                OnUnknown::Ask(_) => Verdict::AskAgain { same_token: false },
             },
-            Err(Failure::Cancelled(_)) => self.lapse(lease),
-            Err(Failure::Retry(error)) => Verdict::Release(Attempt::Counts, error.to_string()),
-            Err(Failure::Infrastructure(error)) => Verdict::Release(Attempt::Refunded, error.to_string()),
-            Err(Failure::Fenced) => Verdict::AskAgain { same_token: false, wait: Duration::ZERO },
+            // Not released: what was dropped midway may have left work behind that still acts under its lease.
+            Err(Failure::Cancelled(_) | Failure::Fenced) => Verdict::AskAgain { same_token: false },
             Err(Failure::Store(error)) if error.repeat() == Repeat::Never => Verdict::Fatal(error),
-            Err(Failure::Store(_)) => {
-                Verdict::AskAgain { same_token: true, wait: self.settings.backoff.after(1) }
-            }
+            // A commit whose answer was lost is found as done, or the claim goes on. If the record was redriven
+            // meanwhile, the answer is busy and the token is given up there.
+            Err(Failure::Store(_)) => Verdict::AskAgain { same_token: true },
         }
     }
 
-    /// Not released: what was dropped midway may have left work behind that still acts under its lease.
-    fn lapse(&self, lease: &Lease) -> Verdict {
-        Verdict::AskAgain { same_token: false, wait: self.settings.backoff.after(lease.attempt) }
-    }
-
-    async fn bury(&self, ticket: &Ticket<D>, reason: String) -> Verdict {
-        let burial = Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt };
-        let mut failures = 0;
-        loop {
-            let answer = tokio::select! {
-                biased;
-                () = self.abort.on() => return Verdict::Bury(burial.reason),
-                answer = self.graveyard.bury(&ticket.job.delivery, &burial) => answer,
-            };
-            match answer {
-                Ok(_) => {
-                    let Burial { reason, .. } = burial;
-                    return Verdict::Settle(Some(Settle::Bury { window: self.settings.window, reason }));
-                }
-                Err(error) => {
-                    failures += 1;
-                    tracing::warn!(target: "ackonce", %error, failures, "the dead-letter place does not answer, trying again");
-                }
-            }
-            tokio::select! {
-                () = self.stop.on() => return Verdict::Bury(burial.reason),
-                () = tokio::time::sleep(self.settings.backoff.after(failures)) => {}
-            }
-        }
+    /// The back-off after a run: attempts are counted by the store, failures that are not the message's here.
+    fn pause(&self, ticket: &Ticket<D>) -> Duration {
+        self.settings.backoff.after(ticket.lease.attempt.max(ticket.job.failures))
     }
 
     /// Settles in one trip, repeated until the store has answered. An error is final.
@@ -181,7 +165,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let answer = self.attempt(&patience, pin!(self.store.settle_unboxed(settlements))).await;
                 let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
                 match self.judge(answer, &mut patience).await {
-                    Ok(answers) => return each(answers.into_iter().map(Ok)),
+                    Ok(answers) => return each(answers.into_iter().map(|a| a.map_err(Why::Fatal))),
                     Err(Trouble::End(why)) => return all(settlements, &why),
                     Err(Trouble::Again) => {}
                 }
@@ -189,93 +173,89 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
     }
 
-    fn after(&self, ticket: Ticket<D>, action: Settle, answer: Result<Settled, Why>) -> Next<D> {
-        let Ticket { job, lease, .. } = ticket;
+    pub(crate) fn after(
+        &self,
+        ticket: Ticket<D>,
+        action: Settle,
+        answer: Result<Settled, Why>,
+        hold: &Hold,
+    ) -> Next<D> {
+        let (job, lease) = (&ticket.job, &ticket.lease);
         match (action, answer) {
             (Settle::Complete { .. }, Ok(Settled::Yes)) => {
-                decide!(debug, self.meters, "completed", job.key, Some(&lease));
-                Next::Settled(job.receipt(SettledAs::Run))
+                decide!(debug, self.meters, "completed", job.key, Some(lease));
+                Next::Settled(ticket.job.receipt(SettledAs::Run))
             }
             (Settle::Bury { reason, .. }, Ok(Settled::Yes)) => {
                 self.meters.buried.add(1);
-                decide!(warn, self.meters, "buried", job.key, Some(&lease), reason);
-                Next::Settled(job.receipt(SettledAs::Buried))
+                decide!(
+                    warn,
+                    self.meters,
+                    "buried",
+                    job.key,
+                    Some(lease),
+                    reason,
+                    place = job.delivery.place()
+                );
+                Next::Settled(ticket.job.receipt(SettledAs::Buried))
             }
             (Settle::Complete { .. }, answer) => {
                 self.meters.completed_not_recorded.add(1);
-                decide!(warn, self.meters, "completed-but-not-recorded", job.key, Some(&lease));
-                self.not_settled(
-                    job,
-                    answer.map_err(|why| match why {
-                        Why::Unavailable(error) => Why::NotRecorded(error),
-                        why => why,
-                    }),
-                )
+                let place = job.delivery.place();
+                decide!(warn, self.meters, "completed-but-not-recorded", job.key, Some(lease), place);
+                if let Some(error) = is_refused(&answer) {
+                    let reason =
+                        format!("its effect happened, and the store cannot keep its outcome: {error}");
+                    return self.leave_to_bury(ticket, reason, true, hold);
+                }
+                let answer = answer.map_err(|why| match why {
+                    Why::Unavailable(error) => Why::NotRecorded(error),
+                    why => why,
+                });
+                self.not_settled(ticket.job, answer)
             }
-            (_, answer) => self.not_settled(job, answer),
+            (_, answer) => self.not_settled(ticket.job, answer),
         }
     }
 
-    fn released(&self, ticket: Ticket<D>, reason: String, answer: Result<Settled, Why>) -> Next<D> {
+    fn released(
+        &self,
+        ticket: Ticket<D>,
+        counted: Attempt,
+        reason: String,
+        answer: Result<Settled, Why>,
+    ) -> Next<D> {
+        let wait = self.pause(&ticket);
         let Ticket { job, lease, .. } = ticket;
         if let Err(why) = answer {
             return Next::Stop(job.unsettled(why));
         }
         if self.settings.on_failure == OnFailure::HandBack {
             decide!(info, self.meters, "failed", job.key, Some(&lease), reason);
-            return Next::Stop(job.unsettled(Why::Failed { reason, attempt: lease.attempt }));
+            let infrastructure = counted == Attempt::Refunded;
+            return Next::Stop(job.unsettled(Why::Failed { reason, attempt: lease.attempt, infrastructure }));
         }
         self.meters.retried.add(1);
         job.delivery.note(Stage::Retrying);
-        let wait = self.settings.backoff.after(lease.attempt);
         decide!(info, self.meters, "retried", job.key, Some(&lease), reason, wait_ms = wait.as_millis());
         Next::Later(job.renewed(), wait)
     }
 
     /// The claim is gone, or the store is: ask again, or stop.
-    pub(crate) fn not_settled(&self, job: Job<D>, answer: Result<Settled, Why>) -> Next<D> {
+    pub(crate) fn not_settled(&self, mut job: Job<D>, answer: Result<Settled, Why>) -> Next<D> {
         match answer {
-            Ok(_) => Next::Later(job.renewed(), Duration::ZERO),
-            Err(why) => Next::Stop(job.unsettled(why)),
-        }
-    }
-
-    /// Buries what its claim alone condemns: no ID, too many attempts, another payload.
-    pub(crate) async fn bury_now(&self, ticket: Ticket<D>, reason: String) -> Next<D> {
-        let _hold = self.hold(std::slice::from_ref(&ticket));
-        let answer = match self.bury(&ticket, reason).await {
-            Verdict::Settle(Some(action)) => {
-                let settlement = Settlement::new(&ticket.lease, action);
-                let settled = self.settle(std::slice::from_ref(&settlement)).await;
-                settled.into_iter().next().map(|answer| (settlement.action, answer))
+            Ok(_) => {
+                // A store that forgets what it was told would have it run again and again.
+                job.failures = job.failures.saturating_add(1);
+                job.delivery.note(Stage::Retrying);
+                let wait = self.settings.backoff.after(job.failures);
+                Next::Later(job.renewed(), wait)
             }
-            _ => None,
-        };
-        match answer {
-            Some((action, answer)) => self.after(ticket, action, answer),
-            None => Next::Stop(ticket.job.unsettled(Why::Stopped)),
-        }
-    }
-
-    /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
-    pub(crate) fn beside(&self, job: Job<D>) -> Result<Job<D>, Job<D>> {
-        let Some(fingerprint) = job.fingerprint else { return Err(job) };
-        let mut id = fingerprint.0.to_vec();
-        id.extend_from_slice(job.key.id());
-        match job.key.scope().beside("mismatch").with_max_id_len(id.len()).key(id) {
-            Ok(key) => Ok(Job { key, ..job }
-                .renewed()
-                .condemned("the same message ID came before with another payload")),
-            Err(_) => Err(job),
+            Err(why) => Next::Stop(job.unsettled(why)),
         }
     }
 }
 
 fn all(settlements: &[Settlement], why: &Why) -> Group<Result<Settled, Why>> {
     settlements.iter().map(|_| Err(why.clone())).collect()
-}
-
-/// For answers that cannot be: a mismatch without a fingerprint.
-pub(crate) fn contract_broken() -> Error {
-    Error::new(ErrorKind::Protocol, "the store reports a mismatch for a claim that carried no fingerprint")
 }

@@ -7,17 +7,20 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use crate::ticket::Why;
 use crate::{
-    Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Ticket, Unsettled,
+    Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Settings, Ticket,
+    Unsettled,
 };
 
 use super::admit::Admission;
 use super::conclude::Next;
+use super::process::Held;
 use super::work::{Handled, Worked};
 use super::{Group, Inner};
 
@@ -73,13 +76,12 @@ where
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
     let (stop, freed) = (inner.stop.token().clone(), inner.clone());
-    let mut desk = Desk {
+    let mut dispatcher = Dispatcher {
         inner,
         feed,
         done,
         ready: VecDeque::new(),
         lanes: HashMap::new(),
-        waiting: 0,
         tasks: JoinSet::new(),
         batching: false,
         settling: 0,
@@ -88,32 +90,32 @@ where
     };
     let mut open = true;
     loop {
-        desk.start();
-        desk.hand_over();
-        if !open && desk.tasks.is_empty() && desk.ready.is_empty() {
+        dispatcher.start();
+        dispatcher.hand_over();
+        if !open && dispatcher.tasks.is_empty() && dispatcher.ready.is_empty() {
             break;
         }
         tokio::select! {
             biased;
-            () = &mut drain_over, if !desk.inner.abort.is_on() => desk.inner.abort.turn_on(),
-            Some(ended) = desk.tasks.join_next() => {
-                desk.ended(ended);
+            () = &mut drain_over, if !dispatcher.inner.abort.is_on() => dispatcher.inner.abort.turn_on(),
+            Some(ended) = dispatcher.tasks.join_next() => {
+                dispatcher.ended(ended);
                 // What else has ended is reported with it.
-                while let Some(ended) = desk.tasks.try_join_next() {
-                    desk.ended(ended);
+                while let Some(ended) = dispatcher.tasks.try_join_next() {
+                    dispatcher.ended(ended);
                 }
             }
-            chunk = input.recv(), if open && desk.has_room() => match chunk {
-                Some(chunk) => desk.take(chunk),
+            chunk = input.recv(), if open && dispatcher.has_room() => match chunk {
+                Some(chunk) => dispatcher.take(chunk),
                 None => open = false,
             },
             // A delivery that waits has given its slot to the next.
-            () = freed.slot_freed.notified(), if !desk.ready.is_empty() => {}
+            () = freed.slot_freed.notified(), if !dispatcher.ready.is_empty() => {}
             // What waits for a slot is handed back at once.
-            () = stop.cancelled(), if !desk.ready.is_empty() => {}
+            () = stop.cancelled(), if !dispatcher.ready.is_empty() => {}
         }
     }
-    desk.fatal.map_or(Ok(()), Err)
+    dispatcher.fatal.map_or(Ok(()), Err)
 }
 
 async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
@@ -122,7 +124,7 @@ async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
     tracing::warn!(target: "ackonce", "Settings::drain is over: running handlers are cancelled");
 }
 
-struct Desk<D: Delivery, H, F> {
+struct Dispatcher<D: Delivery, H, F> {
     inner: Arc<Inner<D, H>>,
     feed: Feed,
     done: F,
@@ -130,8 +132,6 @@ struct Desk<D: Delivery, H, F> {
     ready: VecDeque<(Option<u64>, Job<D>)>,
     /// What waits behind the head of each busy lane.
     lanes: HashMap<u64, VecDeque<Job<D>>>,
-    /// How many those are.
-    waiting: usize,
     tasks: JoinSet<Ended<D>>,
     /// Whether a batch is being claimed or run. The next is claimed when its handler is free, not before.
     batching: bool,
@@ -142,14 +142,17 @@ struct Desk<D: Delivery, H, F> {
     fatal: Option<Error>,
 }
 
-impl<D, H, F> Desk<D, H, F>
+impl<D, H, F> Dispatcher<D, H, F>
 where
     D: Delivery,
     H: Handler<D::Message>,
     F: Fn(Vec<Outcome<D>>) + Send + Sync + 'static,
 {
+    /// Whether more is read. Only what could start at once counts: jobs behind a stuck head and deliveries that wait
+    /// must not hold up the other lanes.
     fn has_room(&self) -> bool {
-        self.waiting + self.ready.len() + self.tasks.len() < 2 * self.inner.settings.chunk
+        let Settings { chunk, concurrency, .. } = self.inner.settings;
+        self.ready.len() < chunk.max(concurrency).saturating_mul(2)
     }
 
     fn take(&mut self, chunk: Vec<Laned<D>>) {
@@ -158,7 +161,6 @@ where
             let lane = lane.filter(|_| self.feed == Feed::Each);
             match lane.map(|id| self.lanes.entry(id)) {
                 Some(Entry::Occupied(mut busy)) => {
-                    self.waiting += 1;
                     busy.get_mut().push_back(job);
                 }
                 Some(Entry::Vacant(idle)) => {
@@ -286,9 +288,9 @@ where
         match next {
             Next::Settled(receipt) => self.report(None, Ok(receipt)),
             Next::Stop(unsettled) => self.report(None, Err(unsettled)),
-            Next::Later(job, wait) => {
+            next => {
                 let inner = self.inner.clone();
-                self.tasks.spawn(async move { Ended::One(None, inner.later(job, wait).await) });
+                self.tasks.spawn(async move { Ended::One(None, inner.go_on(next).await) });
             }
         }
     }
@@ -306,7 +308,6 @@ where
         let Some(id) = lane else { return };
         match self.lanes.get_mut(&id).and_then(VecDeque::pop_front) {
             Some(job) => {
-                self.waiting -= 1;
                 self.ready.push_back((lane, job));
             }
             None => drop(self.lanes.remove(&id)),
@@ -338,18 +339,20 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 Admission::Refused(unsettled) => next.push(Next::Stop(unsettled)),
                 Admission::Run(ticket) if !ticket.job.delivery.is_current() => revoked.push(ticket),
                 Admission::Run(ticket) if self.is_plain(&ticket) => group.push(ticket),
-                // Asked for again alone, with the same token: an acquired one is answered as before.
-                Admission::Run(Ticket { job, .. })
-                | Admission::Suspect(job)
-                | Admission::Busy(job, _)
-                | Admission::Mismatch(job) => next.push(Next::Later(job, std::time::Duration::ZERO)),
+                // Asked for again alone, with the same token: it is answered as before.
+                Admission::Run(Ticket { job, .. }) => next.push(Next::Later(job, Duration::ZERO)),
+                Admission::Suspect(job) => next.push(Next::Alone(job)),
+                Admission::Busy(job, free_in) => next.push(self.busy(job, free_in, &mut Held::default())),
+                Admission::Mismatch(job) => next.push(self.mismatch(job)),
+                Admission::Invalid(job, error) => next.push(self.unclaimable(job, error)),
             }
         }
         next.extend(self.hand_back(revoked, &Why::NotCurrent).await.into_iter().map(Next::Stop));
         if group.is_empty() {
             return Ended::Over(next);
         }
-        match self.handle(&mut group).await {
+        let hold = self.hold(&group);
+        match self.handle(&mut group, hold).await {
             Worked::Handled(handled) => Ended::Ran(group, handled, next),
             Worked::Over(over) => {
                 next.extend(over);

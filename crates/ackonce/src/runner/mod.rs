@@ -6,6 +6,7 @@
 )]
 
 mod admit;
+mod bury;
 mod conclude;
 mod dispatch;
 mod process;
@@ -19,8 +20,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use dispatch::{Feed, Laned};
 
+use self::conclude::Next;
 use crate::heartbeat::Heartbeat;
-use crate::observe::Meters;
+use crate::observe::{Meters, Throttle};
 use crate::switch::Switch;
 use crate::{
     Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
@@ -77,6 +79,9 @@ struct Inner<D: Delivery, H> {
     quarantine: Semaphore,
     stop: Switch,
     abort: Switch,
+    /// For lines that come with every failed trip, and with every letter that was not confirmed.
+    store_away: Throttle,
+    letters_away: Throttle,
 }
 
 /// What is taken through a step together. Most groups are of one, which needs no memory of its own.
@@ -146,6 +151,17 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         let heartbeat = Heartbeat::start(store.clone(), settings.lease, settings.window).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
         })?;
+        Ok(Self::on(heartbeat, store, scope, handler, settings, graveyard))
+    }
+
+    fn on(
+        heartbeat: Heartbeat,
+        store: Arc<dyn Deduplicator>,
+        scope: &Scope,
+        handler: H,
+        settings: Settings,
+        graveyard: Arc<dyn Graveyard<D>>,
+    ) -> Self {
         let inner = Inner {
             store: Coalesce::new(store),
             scope: scope.clone(),
@@ -159,8 +175,10 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             quarantine: Semaphore::new(1),
             stop: Switch::default(),
             abort: Switch::default(),
+            store_away: Throttle::default(),
+            letters_away: Throttle::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Takes one delivery through its whole life: claims it, waits while someone else holds it, runs the
@@ -177,13 +195,19 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         job: Job<D>,
     ) -> impl Future<Output = std::result::Result<Receipt<D>, Unsettled<D>>> + Send {
         self.inner.meters.delivered.add(1);
-        self.inner.later(job, std::time::Duration::ZERO)
+        self.inner.go_on(Next::Later(job, std::time::Duration::ZERO))
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of the
     /// deliveries to `done`, as many at a time as have ended. This is what a broker's consumer is built on: jobs of one lane run in order, lanes
     /// run side by side up to [`Settings::concurrency`], and what can start is claimed in one trip. Nothing is
     /// claimed that has to wait: a kill charges an attempt to what was running, not to what was queued.
+    ///
+    /// One message holds back itself and its lane, nothing else. A delivery that waits (for a back-off, for somebody
+    /// else who holds its message, for the dead-letter place) gives its handler's place to the next, and `input` is
+    /// read as long as fewer jobs could start at once than twice the larger of [`Settings::chunk`] and
+    /// [`Settings::concurrency`]. Jobs behind the head of a lane and deliveries that wait are not counted, so memory is
+    /// bounded by the feeder alone: an AMQP channel by its prefetch, a Kafka consumer by a limit for each partition.
     ///
     /// After [`stop`](Self::stop), running handlers get [`Settings::drain`] to finish; then they are cancelled.
     ///

@@ -1,20 +1,23 @@
 //! One delivery's whole life, from claim to receipt.
 
-use std::time::{Duration, Instant};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, ready};
 use smallvec::smallvec;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::ticket::Why;
 use crate::{
-    Class, Context, Delivery, Effect, Failure, Found, Handler, Job, OnMismatch, OnUnknown, Previous, Receipt,
-    Stage, Ticket, Unsettled,
+    Class, Context, Delivery, Effect, Failure, Found, Handler, Job, OnMismatch, OnUnknown, Previous, Probe,
+    Receipt, Stage, Ticket, Unsettled,
 };
 
 use super::admit::{Admission, mismatch_error};
-use super::conclude::{Next, contract_broken};
+use super::conclude::Next;
 use super::work::Handled;
 use super::{Group, Inner};
 
@@ -25,7 +28,7 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// How long somebody else has held the message of one delivery.
 #[derive(Default)]
-struct Held {
+pub(crate) struct Held {
     waits: u32,
     since: Option<Instant>,
 }
@@ -40,11 +43,13 @@ enum Step<'a, D> {
 
 /// Where a delivery's life goes on from.
 enum Point<D> {
-    /// It is to be claimed, after a wait.
-    Later(Job<D>, Duration),
+    /// It waits for something, without a slot.
+    Next(Next<D>),
     /// Its claim was answered, and there is a slot for its handler.
     Claimed(Admission<D>, OwnedSemaphorePermit),
 }
+
+type Outcome<D> = Result<Receipt<D>, Unsettled<D>>;
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// From an admission to the end, with the slot that its handler runs in. A slot is taken before a claim is
@@ -53,42 +58,49 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         &self,
         admission: Admission<D>,
         slot: OwnedSemaphorePermit,
-    ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+    ) -> impl Future<Output = Outcome<D>> + Send {
         self.live(Point::Claimed(admission, slot))
     }
 
-    /// From a wait to the end.
-    pub(crate) fn later(
-        &self,
-        job: Job<D>,
-        wait: Duration,
-    ) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
-        self.live(Point::Later(job, wait))
+    /// From a step to the end.
+    pub(crate) fn go_on(&self, next: Next<D>) -> impl Future<Output = Outcome<D>> + Send {
+        self.live(Point::Next(next))
     }
 
     /// What is waited for is made first and waited for after that: what is bound across an await takes its place in
     /// the future for all of its life, and this is the future of every message.
-    fn live(&self, mut point: Point<D>) -> impl Future<Output = Result<Receipt<D>, Unsettled<D>>> + Send {
+    fn live(&self, mut point: Point<D>) -> impl Future<Output = Outcome<D>> + Send {
         let mut held = Held::default();
         async move {
             loop {
                 let (admission, slot) = match point {
-                    Point::Later(job, wait) => self.ask(job, wait).await?,
                     Point::Claimed(admission, slot) => (admission, slot),
+                    Point::Next(Next::Later(job, wait)) => self.ask(job, wait).await?,
+                    Point::Next(Next::Settled(receipt)) => return Ok(receipt),
+                    Point::Next(Next::Stop(unsettled)) => return Err(unsettled),
+                    Point::Next(next) => {
+                        point = Point::Next(self.rare(next, &mut held).await);
+                        continue;
+                    }
                 };
                 let step = match self.step(admission, &mut held) {
                     Step::Over(next) => Either::Left(ready(next)),
                     Step::Run(ticket) => Either::Right(Either::Left(self.run_one(ticket))),
                     Step::Other(step) => Either::Right(Either::Right(step)),
                 };
-                point = match step.await {
-                    Next::Settled(receipt) => return Ok(receipt),
-                    Next::Stop(unsettled) => return Err(unsettled),
-                    Next::Later(job, wait) => Point::Later(job, wait),
-                };
+                point = Point::Next(step.await);
                 drop(slot);
                 self.slot_freed.notify_one();
             }
+        }
+    }
+
+    /// The steps that hardly any message takes.
+    fn rare<'a>(&'a self, next: Next<D>, held: &'a mut Held) -> BoxFuture<'a, Next<D>> {
+        match next {
+            Next::Alone(job) => self.alone(job, held).boxed(),
+            Next::Bury(burying) => self.bury(burying).boxed(),
+            next => ready(next).boxed(),
         }
     }
 
@@ -112,14 +124,21 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         job: Job<D>,
         wait: Duration,
     ) -> Result<(Admission<D>, OwnedSemaphorePermit), Unsettled<D>> {
-        if let Err(why) = self.wait(&job, wait).await {
-            return Err(job.unsettled(why));
-        }
-        match self.handlers.clone().acquire_owned().await {
+        let waited = self.unless_unwanted(&job, tokio::time::sleep(wait)).await;
+        let slot = match waited {
+            Ok(()) => self.slot(&job).await,
+            Err(why) => Err(why),
+        };
+        match slot {
             Ok(slot) => Ok((sole(self.admit(smallvec![job]).await), slot)),
-            // It cannot be: nobody closes the semaphore.
-            Err(_) => Err(job.unsettled(Why::Stopped)),
+            Err(why) => Err(job.unsettled(why)),
         }
+    }
+
+    async fn slot(&self, job: &Job<D>) -> Result<OwnedSemaphorePermit, Why> {
+        let slot = self.unless_unwanted(job, self.handlers.clone().acquire_owned()).await?;
+        // It cannot be: nobody closes the semaphore.
+        slot.map_err(|_| Why::Stopped)
     }
 
     fn step(&self, admission: Admission<D>, held: &mut Held) -> Step<'_, D> {
@@ -128,43 +147,35 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             Admission::Refused(unsettled) => Step::Over(Next::Stop(unsettled)),
             Admission::Busy(job, free_in) => Step::Over(self.busy(job, free_in, held)),
             Admission::Mismatch(job) => Step::Over(self.mismatch(job)),
-            Admission::Suspect(job) => Step::Other(self.alone(job).boxed()),
-            Admission::Run(ticket) => self.start(ticket),
+            Admission::Invalid(job, error) => Step::Over(self.unclaimable(job, error)),
+            Admission::Suspect(job) => {
+                job.delivery.note(Stage::Retrying);
+                Step::Over(Next::Alone(job))
+            }
+            Admission::Run(ticket) => {
+                *held = Held::default();
+                self.start(ticket)
+            }
         }
     }
 
-    fn busy(&self, job: Job<D>, free_in: Duration, held: &mut Held) -> Next<D> {
-        held.waits += 1;
+    pub(crate) fn busy(&self, job: Job<D>, free_in: Duration, held: &mut Held) -> Next<D> {
+        held.waits = held.waits.saturating_add(1);
         let since = *held.since.get_or_insert_with(Instant::now);
         job.delivery.note(Stage::Busy);
-        let ask = self.settings.backoff.after(held.waits).min(BUSY_MAX);
-        // Its own token: the claim was not granted, and may yet be if this was a late copy.
-        let wait = ask.min(free_in + Duration::from_millis(1));
+        let pause = self.settings.backoff.after(held.waits).min(BUSY_MAX);
+        let (job, wait) = match free_in.is_zero() {
+            // Nobody holds it, and this token is refused: it is that of a claim that was granted and has been released
+            // since (by hand, after a lost answer). It would be refused for ever, as the ghost of that claim. A new
+            // token can run nothing twice: whichever of the two is granted, the other finds it claimed or settled.
+            true => (job.renewed(), pause),
+            // Its own token: the claim was not granted, and may yet be if this was a late copy.
+            false => (job, pause.min(free_in.saturating_add(Duration::from_millis(1)))),
+        };
         if since.elapsed().saturating_add(wait) > self.settings.hold {
             return Next::Stop(job.unsettled(Why::Busy { free_in }));
         }
         Next::Later(job, wait)
-    }
-
-    /// Waits, unless stopped or revoked meanwhile; `Err` says why not to go on.
-    async fn wait(&self, job: &Job<D>, wait: Duration) -> Result<(), Why> {
-        if wait.is_zero() && !self.stop.is_on() && job.delivery.is_current() {
-            return Ok(());
-        }
-        let until = tokio::time::Instant::now() + wait;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.on() => return Err(Why::Stopped),
-                () = tokio::time::sleep_until(until.min(tokio::time::Instant::now() + LOOK_UP)) => {}
-            }
-            if !job.delivery.is_current() {
-                return Err(Why::NotCurrent);
-            }
-            if tokio::time::Instant::now() >= until {
-                return Ok(());
-            }
-        }
     }
 
     fn start(&self, ticket: Ticket<D>) -> Step<'_, D> {
@@ -174,78 +185,116 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             return Step::Other(back.boxed());
         }
         if let Some(reason) = ticket.job.condemned.clone() {
-            return Step::Other(self.bury_now(ticket, reason.into()).boxed());
+            return Step::Over(self.condemn(ticket, reason, false));
         }
-        if ticket.lease.attempt > self.settings.attempts {
-            let reason = format!(
-                "{} attempts ended without a word: it may be what kills the worker",
-                self.settings.attempts
-            );
-            return Step::Other(self.bury_now(ticket, reason).boxed());
+        let (attempts, vanished) = (self.settings.attempts, ticket.lease.previous == Previous::Vanished);
+        if ticket.lease.attempt > attempts {
+            let reason = match vanished {
+                true => format!("{attempts} attempts ended without a word: it may be what kills the worker"),
+                false => format!("failed {attempts} times; its burial was interrupted before"),
+            };
+            return Step::Over(self.condemn(ticket, reason, vanished));
         }
         // An inbox has no unknown outcome: what did not commit did not happen.
-        if ticket.lease.previous == Previous::Vanished && self.meters.class != Class::Inbox {
-            return Step::Other(self.after_unknown(ticket).boxed());
+        if vanished && self.meters.class != Class::Inbox {
+            return self.after_unknown(ticket);
         }
         Step::Run(ticket)
     }
 
     fn run_one(&self, ticket: Ticket<D>) -> impl Future<Output = Next<D>> + Send {
-        self.work(smallvec![ticket]).map(sole)
+        let hold = self.hold(std::slice::from_ref(&ticket));
+        self.work(smallvec![ticket], hold).map(sole)
     }
 
-    async fn after_unknown(&self, ticket: Ticket<D>) -> Next<D> {
-        let probe = match &self.settings.on_unknown {
-            OnUnknown::RunAgain => return self.run_one(ticket).await,
-            OnUnknown::Park => {
-                return self.bury_now(ticket, "outcome unknown: its worker vanished".into()).await;
-            }
-            OnUnknown::Ask(probe) => probe,
-        };
-        let cx = Context::new(ticket.lease().clone(), self.abort.token().clone())
-            .with_window(self.settings.window);
-        let answer = match probe.probe(&cx).await {
-            Found::NotHappened => return self.run_one(ticket).await,
-            Found::Happened => Ok(Effect::from(())),
-            Found::CannotTell => Err(Failure::permanent("outcome unknown: the probe cannot tell")),
-        };
+    fn after_unknown(&self, ticket: Ticket<D>) -> Step<'_, D> {
+        match &self.settings.on_unknown {
+            OnUnknown::RunAgain => Step::Run(ticket),
+            OnUnknown::Park => Step::Over(self.condemn(ticket, "outcome unknown: its worker vanished", true)),
+            OnUnknown::Ask(probe) => Step::Other(self.probed(ticket, probe.as_ref()).boxed()),
+        }
+    }
+
+    /// Asks whether the effect happened, under the limits of a handler.
+    async fn probed(&self, ticket: Ticket<D>, probe: &dyn Probe) -> Next<D> {
         let hold = self.hold(std::slice::from_ref(&ticket));
+        ticket.job.delivery.note(Stage::Running);
+        let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+        let asked = AssertUnwindSafe(probe.probe(&cx)).catch_unwind();
+        let found = tokio::select! {
+            biased;
+            found = asked => found.map_err(|_| "the probe panicked"),
+            why = self.cut_short(1, &hold) => Err(why),
+        };
+        let answer = match found {
+            Ok(Found::NotHappened) => return sole(self.work(smallvec![ticket], hold).await),
+            Ok(Found::Happened) => Ok(Effect::from(())),
+            Ok(Found::CannotTell) => {
+                return self.leave_to_bury(ticket, "outcome unknown: the probe cannot tell", true, &hold);
+            }
+            Err(why) => {
+                hold.cancel();
+                tracing::warn!(target: "ackonce", scope = self.scope.name(), "asking the probe: {why}");
+                Err(Failure::Cancelled(why.into()))
+            }
+        };
         let mut group = smallvec![ticket];
         sole(self.conclude(&mut group, Handled { answers: smallvec![answer], hold }).await)
     }
 
-    /// Runs a message that may have killed its worker, with no other such message beside it.
-    async fn alone(&self, job: Job<D>) -> Next<D> {
-        let _permit = tokio::select! {
-            biased;
-            () = self.stop.on() => return Next::Stop(job.unsettled(Why::Stopped)),
-            permit = self.quarantine.acquire() => permit,
+    /// Runs a message that may have killed its worker, with no other such message beside it. It waits for its turn
+    /// without a slot, and is claimed once it has both.
+    async fn alone(&self, job: Job<D>, held: &mut Held) -> Next<D> {
+        let turn = match self.unless_unwanted(&job, self.quarantine.acquire()).await {
+            Ok(turn) => turn,
+            Err(why) => return Next::Stop(job.unsettled(why)),
         };
-        match sole(self.claim(smallvec![job]).await) {
-            Admission::Run(ticket) => match self.start(ticket) {
-                Step::Over(next) => next,
-                Step::Run(ticket) => self.run_one(ticket).await,
-                Step::Other(step) => step.await,
-            },
-            Admission::Duplicate(receipt) => Next::Settled(receipt),
-            Admission::Refused(unsettled) => Next::Stop(unsettled),
-            Admission::Busy(job, free_in) => Next::Later(job, free_in.min(BUSY_MAX)),
-            Admission::Mismatch(job) => self.mismatch(job),
-            Admission::Suspect(job) => Next::Later(job, Duration::ZERO),
-        }
+        let slot = match self.slot(&job).await {
+            Ok(slot) => slot,
+            Err(why) => return Next::Stop(job.unsettled(why)),
+        };
+        let next = match self.step(sole(self.claim(smallvec![job]).await), held) {
+            Step::Over(next) => next,
+            Step::Run(ticket) => self.run_one(ticket).await,
+            Step::Other(step) => step.await,
+        };
+        drop((turn, slot));
+        self.slot_freed.notify_one();
+        next
     }
 
-    fn mismatch(&self, job: Job<D>) -> Next<D> {
+    pub(crate) fn mismatch(&self, job: Job<D>) -> Next<D> {
         match self.settings.on_mismatch {
             OnMismatch::Fail => {
                 let error = mismatch_error(&job);
                 Next::Stop(job.unsettled(Why::Fatal(error)))
             }
             OnMismatch::HandBack => Next::Stop(job.unsettled(Why::Mismatch)),
-            OnMismatch::Bury => match self.beside(job) {
-                Ok(job) => Next::Later(job, Duration::ZERO),
-                Err(job) => Next::Stop(job.unsettled(Why::Fatal(contract_broken()))),
-            },
+            OnMismatch::Bury => self.beside_the_first(job),
+        }
+    }
+}
+
+impl<D: Delivery, H: Send + Sync> Inner<D, H> {
+    /// Waits, unless stopped or revoked meanwhile; `Err` says why not to go on.
+    pub(crate) async fn unless_unwanted<T>(
+        &self,
+        job: &Job<D>,
+        ready: impl Future<Output = T>,
+    ) -> Result<T, Why> {
+        let mut ready = pin!(ready);
+        loop {
+            let done = tokio::select! {
+                biased;
+                () = self.stop.on() => return Err(Why::Stopped),
+                done = &mut ready => Some(done),
+                () = tokio::time::sleep(LOOK_UP) => None,
+            };
+            match done {
+                _ if !job.delivery.is_current() => return Err(Why::NotCurrent),
+                Some(done) => return Ok(done),
+                None => {}
+            }
         }
     }
 }

@@ -1,18 +1,17 @@
 //! From tickets to answers: one group of claims, run under a heartbeat. `run` makes groups of one,
 //! `run_batch` of a whole chunk.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use smallvec::smallvec;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::handler::no_answer;
 use crate::heartbeat::Hold;
-use crate::observe::decide;
+use crate::observe::{decide, panic_text};
 use crate::{
     Answer, Class, Context, Delivery, Failure, Handler, Item, Settle, Settled, Settlement, Stage, Ticket,
 };
@@ -20,8 +19,8 @@ use crate::{
 use super::conclude::Next;
 use super::{Group, Inner, each};
 
-/// What a handler has answered for a group, which is held by the heartbeat until it is settled: a burial, or a store
-/// that does not answer, may take its time.
+/// What a handler has answered for a group, which is held by the heartbeat until it is settled: a store that does not
+/// answer may take its time.
 pub(crate) struct Handled {
     pub(crate) answers: Group<Answer>,
     pub(crate) hold: Hold,
@@ -46,9 +45,13 @@ impl<D: Delivery, H> Inner<D, H> {
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// Runs one group of claims and settles it. One answer per ticket, in order.
-    pub(crate) fn work(&self, mut group: Group<Ticket<D>>) -> impl Future<Output = Group<Next<D>>> + Send {
+    pub(crate) fn work(
+        &self,
+        mut group: Group<Ticket<D>>,
+        hold: Hold,
+    ) -> impl Future<Output = Group<Next<D>>> + Send {
         async move {
-            let handled = match self.handle(&mut group).await {
+            let handled = match self.handle(&mut group, hold).await {
                 Worked::Handled(handled) => handled,
                 Worked::Over(next) => return next,
             };
@@ -57,8 +60,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     }
 
     /// Runs one group of claims. It is taken out of `group` if it is over after that.
-    pub(crate) async fn handle(&self, group: &mut Group<Ticket<D>>) -> Worked<D> {
-        let hold = self.hold(group);
+    pub(crate) async fn handle(&self, group: &mut Group<Ticket<D>>, hold: Hold) -> Worked<D> {
         if self.meters.class == Class::AtMostOnce {
             return Worked::Over(Box::pin(self.record_then_run(std::mem::take(group), &hold)).await);
         }
@@ -111,7 +113,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     }
 
     /// Ready, with the reason, once a handler may not go on.
-    async fn cut_short(&self, messages: usize, hold: &Hold) -> &'static str {
+    pub(super) async fn cut_short(&self, messages: usize, hold: &Hold) -> &'static str {
         tokio::select! {
             biased;
             () = hold.lost() => {
@@ -159,12 +161,4 @@ fn complete(mut answers: Group<Answer>, expected: usize) -> Group<Answer> {
         answers.push(no_answer());
     }
     answers
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+pub mod consumption;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use ackonce::{
     Backoff, ClaimRequest, Claimed, Deduplicator, Delivery, Description, Error, ErrorKind, Job, MemoryStore,
-    Result, Scope, Settings, Settled, Settlement,
+    Result, Scope, Settings, Settle, Settled, Settlement, Stage,
 };
 use async_trait::async_trait;
 
@@ -32,6 +34,10 @@ pub struct Scripted {
     pub settles: Arc<Mutex<VecDeque<Fault>>>,
     /// While set, every settle fails.
     pub settles_down: Arc<AtomicBool>,
+    /// The longest outcome it keeps, if there is a limit.
+    pub longest: Option<usize>,
+    /// IDs that it cannot claim.
+    pub unclaimable: Vec<u64>,
 }
 
 fn error(kind: ErrorKind) -> Error {
@@ -51,10 +57,24 @@ async fn apply<T>(fault: Option<Fault>, call: impl Future<Output = Result<T>>) -
 #[async_trait]
 impl Deduplicator for Scripted {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let keys: Vec<_> = self.unclaimable.iter().map(|n| scope().key(n.to_string()).unwrap()).collect();
+        if requests.iter().any(|request| keys.contains(&request.key)) {
+            return Err(error(ErrorKind::Invalid));
+        }
         let fault = self.claims.lock().unwrap().pop_front();
         apply(fault, self.store.claim(requests)).await
     }
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let too_long = |s: &Settlement| match &s.action {
+            Settle::Complete { outcome: Some(outcome), .. } => {
+                self.longest.is_some_and(|n| outcome.len() > n)
+            }
+            Settle::Bury { reason, .. } => self.longest.is_some_and(|n| reason.len() > n),
+            _ => false,
+        };
+        if settlements.iter().any(too_long) {
+            return Err(error(ErrorKind::Invalid));
+        }
         let fault = match self.settles_down.load(Ordering::SeqCst) {
             true => Some(Fault::ErrorBefore),
             false => self.settles.lock().unwrap().pop_front(),
@@ -70,6 +90,8 @@ impl Deduplicator for Scripted {
 pub struct Number {
     pub n: u64,
     pub current: Arc<AtomicBool>,
+    /// What it was told, in order.
+    pub stages: Arc<Mutex<Vec<Stage>>>,
 }
 
 impl Delivery for Number {
@@ -80,6 +102,9 @@ impl Delivery for Number {
     fn is_current(&self) -> bool {
         self.current.load(Ordering::SeqCst)
     }
+    fn note(&self, stage: Stage) {
+        self.stages.lock().unwrap().push(stage);
+    }
 }
 
 pub fn scope() -> Scope {
@@ -87,7 +112,7 @@ pub fn scope() -> Scope {
 }
 
 pub fn delivery(n: u64) -> Number {
-    Number { n, current: Arc::new(AtomicBool::new(true)) }
+    Number { n, current: Arc::new(AtomicBool::new(true)), stages: Arc::default() }
 }
 
 pub fn job(n: u64) -> Job<Number> {

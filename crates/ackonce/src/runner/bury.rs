@@ -1,0 +1,211 @@
+//! Burials: the dead-letter place first, then the record. They hold no handler slot, and leave their batch.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+
+use crate::heartbeat::Hold;
+use crate::observe::{decide, panic_text};
+use crate::ticket::Why;
+use crate::{
+    Attempt, Burial, BuryError, Delivery, Error, ErrorKind, Job, Letter, Settle, Settled, Settlement, Stage,
+    Ticket,
+};
+
+use super::Inner;
+use super::conclude::Next;
+use super::process::sole;
+
+/// The longest reason that is recorded and put on a dead letter, in bytes: brokers limit headers, stores limit values.
+const MAX_REASON: usize = 4096;
+
+/// A claimed message on its way to the dead-letter place.
+pub(crate) struct Burying<D> {
+    ticket: Ticket<D>,
+    reason: String,
+    /// Whether its effect may have happened: then nobody may run it as if it had not, should the burial be interrupted.
+    uncertain: bool,
+    /// Keeps the claim, for as long as the place is away.
+    hold: Hold,
+}
+
+impl<D: Delivery, H: Send + Sync> Inner<D, H> {
+    /// The next step of a message that is buried and not run: its claim alone condemns it.
+    pub(crate) fn condemn(&self, ticket: Ticket<D>, reason: impl Into<String>, uncertain: bool) -> Next<D> {
+        let hold = self.hold(std::slice::from_ref(&ticket));
+        Next::Bury(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
+    }
+
+    /// The next step of a message whose run ended with a burial. It leaves the group that `hold` keeps.
+    pub(crate) fn leave_to_bury(
+        &self,
+        ticket: Ticket<D>,
+        reason: impl Into<String>,
+        uncertain: bool,
+        hold: &Hold,
+    ) -> Next<D> {
+        let hold = hold.part(ticket.lease.clone());
+        Next::Bury(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
+    }
+
+    /// The letter, then the record. A crash in between repeats both.
+    pub(crate) async fn bury(&self, burying: Box<Burying<D>>) -> Next<D> {
+        let Burying { ticket, reason, uncertain, hold } = *burying;
+        ticket.job.delivery.note(Stage::Burying);
+        let mut burial = Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt };
+        let letter = match self.put_away(&ticket, &burial).await {
+            Ok(letter) => letter,
+            Err(why) => return self.interrupted(ticket, uncertain, why).await,
+        };
+        if let Some(part) = self.fell_back(&ticket, &letter) {
+            burial.reason = cut(format!("{}; {part}", burial.reason));
+        }
+        let action = Settle::Bury { window: self.settings.window, reason: burial.reason };
+        let settlement = Settlement::new(&ticket.lease, action);
+        let answer = sole(self.settle(std::slice::from_ref(&settlement)).await);
+        if matches!(answer, Ok(Settled::Yes)) {
+            self.meters.letters_reduced.add(u64::from(matches!(letter, Ok(Letter::Reduced(_)))));
+            self.meters.buried_without_letter.add(u64::from(letter.is_err()));
+        }
+        self.after(ticket, settlement.action, answer, &hold)
+    }
+
+    /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.
+    async fn put_away(&self, ticket: &Ticket<D>, burial: &Burial) -> Result<Result<Letter, BuryError>, Why> {
+        let (job, mut failures) = (&ticket.job, 0);
+        loop {
+            if !job.delivery.is_current() {
+                return Err(Why::NotCurrent);
+            }
+            let asked = AssertUnwindSafe(self.graveyard.bury(&job.delivery, burial)).catch_unwind();
+            let answer = tokio::select! {
+                biased;
+                () = self.abort.on() => return Err(Why::Stopped),
+                answer = asked => answer.unwrap_or_else(|panic| {
+                    Err(format!("the dead-letter place panicked: {}", panic_text(panic.as_ref())).into())
+                }),
+            };
+            let error = match answer {
+                Err(BuryError::Retry(error)) => error,
+                answered => return Ok(answered),
+            };
+            failures += 1;
+            self.letters_away.warn(|more| {
+                tracing::warn!(target: "ackonce", %error, failures, more, scope = job.key.scope().name(),
+                    id = %job.key.id().escape_ascii(), place = job.delivery.place(),
+                    "the dead letter was not confirmed, trying again; its message holds back its own lane only");
+            });
+            let wait = self.settings.backoff.after(failures);
+            self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
+        }
+    }
+
+    /// Says so where the letter is not whole; the words for the record.
+    fn fell_back(&self, ticket: &Ticket<D>, letter: &Result<Letter, BuryError>) -> Option<String> {
+        let (key, place) = (&ticket.job.key, ticket.job.delivery.place());
+        match letter {
+            Ok(Letter::Whole) => None,
+            Ok(Letter::Reduced(left_out)) => {
+                decide!(
+                    warn,
+                    self.meters,
+                    "letter-reduced",
+                    key,
+                    Some(&ticket.lease),
+                    place,
+                    left_out,
+                    "the dead-letter place does not take the whole message"
+                );
+                Some(format!("its dead letter is reduced: {left_out}"))
+            }
+            Err(BuryError::Never(error) | BuryError::Retry(error)) => {
+                decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, %error,
+                    "the dead-letter place will never take this message: the store's record is all that is left of it");
+                Some(format!("it has no dead letter, for the place will never take it: {error}"))
+            }
+        }
+    }
+
+    /// The runner stopped, or the delivery was taken back, before the letter was confirmed.
+    async fn interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> Next<D> {
+        // Released, the next claim would run it; what may have happened is left to the lease, to be found as vanished.
+        if !uncertain {
+            let release = Settlement::new(&ticket.lease, self.release(Attempt::Counts));
+            self.settle(std::slice::from_ref(&release)).await;
+        }
+        Next::Stop(ticket.job.unsettled(why))
+    }
+
+    /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
+    pub(crate) fn beside_the_first(&self, job: Job<D>) -> Next<D> {
+        let Some(fingerprint) = job.fingerprint else {
+            let message = "the store reports a mismatch for a claim that carried no fingerprint";
+            return Next::Stop(job.unsettled(Why::Fatal(Error::new(ErrorKind::Protocol, message))));
+        };
+        let mut id = fingerprint.0.to_vec();
+        id.extend_from_slice(job.key.id());
+        let reason = "the same message ID came before with another payload";
+        self.beside(job, "mismatch", id, reason.into())
+    }
+
+    /// The burial of a delivery that the store can never claim under its own key.
+    pub(crate) fn unclaimable(&self, job: Job<D>, error: Error) -> Next<D> {
+        if job.condemned.is_some() {
+            // Nor under a key of ours: it is not the message that the store refuses.
+            return Next::Stop(job.unsettled(Why::Fatal(error)));
+        }
+        decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), %error);
+        let id = job.key.digest().to_vec();
+        self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {error}"))
+    }
+
+    /// Claims it again to be buried, under a key that can meet no message's.
+    fn beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> Next<D> {
+        match job.key.scope().beside(purpose).with_max_id_len(id.len()).key(id) {
+            Ok(key) => {
+                let job = Job { key, ..job }.renewed().condemned(cut(reason));
+                Next::Later(job, std::time::Duration::ZERO)
+            }
+            Err(error) => {
+                let error = Error::new(ErrorKind::Protocol, error.to_string());
+                Next::Stop(job.unsettled(Why::Fatal(error)))
+            }
+        }
+    }
+}
+
+/// The beginning of a reason that is too long.
+fn cut(mut reason: String) -> String {
+    const MARK: &str = " … (cut)";
+    if reason.len() > MAX_REASON {
+        let end = (0..=MAX_REASON - MARK.len()).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+        reason.truncate(end);
+        reason.push_str(MARK);
+    }
+    reason
+}
+
+/// The errors of a trip that belong to single requests.
+pub(crate) fn is_refused(answer: &Result<Settled, Why>) -> Option<&Error> {
+    match answer {
+        Err(Why::Fatal(error)) if error.kind() == ErrorKind::Invalid => Some(error),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        for text in ["x", "é", "€", "😀"] {
+            for more in 0..4 {
+                let cut = cut("x".repeat(more) + &text.repeat(MAX_REASON + 1));
+                assert!((MAX_REASON - 4..=MAX_REASON).contains(&cut.len()), "{}", cut.len());
+                assert!(cut.ends_with("(cut)"));
+            }
+        }
+        assert_eq!(cut("short".into()), "short");
+    }
+}
