@@ -138,8 +138,9 @@ impl Poller {
         }
     }
 
-    /// Seeks back to the first message that was handed back, of each partition, after a back-off. What was read after
-    /// it is read again, and found in the store.
+    /// Seeks each partition with a message that was handed back to its first unsettled message, after a back-off: the
+    /// books of all that still runs are closed, so nothing of it may be committed past. What took effect is found in
+    /// the store.
     pub(crate) fn seek_back_to_returned(&mut self) {
         let now = Instant::now();
         for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
@@ -148,33 +149,30 @@ impl Poller {
             }
             let (offset, resumed) = {
                 let tracker = lane.assignment.tracker();
-                (tracker.first_abandoned(), tracker.resume())
+                (tracker.oldest().map(|(offset, ..)| offset), tracker.resume())
             };
             let Some(offset) = offset else { continue };
             lane.returns = if resumed == lane.returned_from { lane.returns.saturating_add(1) } else { 1 };
             lane.returned_from = resumed;
             let wait = self.intake.backoff.after(lane.returns);
-            lane.restart();
+            lane.restart(offset);
             lane.wait_until = Some(now + wait);
             let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
             tracing::info!(target: "ackonce", topic, partition, offset, wait_ms = wait.as_millis(),
                 "a message was handed back: the partition is read again from it");
-            if let Err(error) = self.consumer.seek(topic, partition, Offset::Offset(offset), Duration::ZERO) {
-                // An assignment that is on its way out, most likely; its next owner reads from the commit.
-                tracing::warn!(target: "ackonce", topic, partition, offset, %error, "the partition was not sought");
-            }
         }
+        self.lanes.iter_mut().for_each(|lane| lane.seek(&self.consumer));
     }
 
     /// A topic that was created again has other records under known offsets: all of it is read from its beginning.
     pub(crate) fn topic_changed(&mut self, topic: &str) {
         self.recreated.insert(topic.to_owned(), Instant::now());
         for lane in self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked) {
-            lane.forget();
             lane.renew();
+            lane.read_from(Offset::Beginning);
+            lane.seek(&self.consumer);
             let partition = lane.assignment.id.1;
-            let seek = self.consumer.seek(topic, partition, Offset::Beginning, Duration::ZERO);
-            tracing::warn!(target: "ackonce", topic, partition, ?seek, "the topic was created again: the partition is \
+            tracing::warn!(target: "ackonce", topic, partition, "the topic was created again: the partition is \
                 read from its beginning, and messages that took effect are found in the store");
         }
         self.health.recreated();
