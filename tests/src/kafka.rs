@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ackonce_kafka::ClientConfig;
-use ackonce_kafka::rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use ackonce_kafka::rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use ackonce_kafka::rdkafka::client::DefaultClientContext;
 use ackonce_kafka::rdkafka::consumer::{BaseConsumer, Consumer};
 use ackonce_kafka::rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
@@ -92,10 +92,39 @@ impl Kafka {
         if let Some(Mock(mock)) = &self.mock {
             return mock.create_topic(topic, partitions, 1).unwrap();
         }
+        self.create_with(topic, partitions, &[]).await;
+    }
+
+    /// Creates a topic with settings of its own.
+    pub async fn create_with(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         for result in self.admin().create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
             result.unwrap();
         }
+    }
+
+    /// Makes it a topic of so many partitions.
+    pub async fn add_partitions(&self, topic: &str, partitions: usize) {
+        let more = NewPartitions::new(topic, partitions);
+        for result in self.admin().create_partitions(&[more], &AdminOptions::new()).await.unwrap() {
+            result.unwrap();
+        }
+    }
+
+    /// The end of a partition's log.
+    pub fn end(&self, topic: &str, partition: i32) -> i64 {
+        let consumer: BaseConsumer = self.config().create().unwrap();
+        consumer.fetch_watermarks(topic, partition, WAIT).unwrap().1
+    }
+
+    /// `pause`, `resume`, `stop`, `kill` or `start`, done by `scripts/servers`.
+    pub fn control(&self, what: &str) {
+        let servers = std::env::var_os("ACKONCE_SERVERS").expect("started by scripts/servers");
+        assert!(
+            std::process::Command::new(servers).args([what, "kafka"]).status().unwrap().success(),
+            "{what}"
+        );
     }
 
     /// Deletes a topic and waits until the broker has forgotten it.
@@ -151,7 +180,7 @@ pub type Record<'a> = (i32, &'a str, Option<&'a str>, &'a str);
 /// Publishes records, each confirmed.
 pub fn publish<'a>(brokers: &str, topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("linger.ms", "5");
+    config.set("bootstrap.servers", brokers).set("linger.ms", "5").set("message.max.bytes", "50000000");
     let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
     for (partition, key, id, payload) in records {
         let mut record = BaseRecord::to(topic).partition(partition).key(key).payload(payload);

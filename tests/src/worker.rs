@@ -25,8 +25,14 @@ pub struct Plan {
     pub order: &'static str,
     /// Settings::attempts.
     pub attempts: u32,
-    /// `range` (eager) or `cooperative-sticky`.
+    /// `range` (eager) or `cooperative-sticky`; empty for `group.protocol=consumer`.
     pub assignor: &'static str,
+    /// `group.instance.id`, if any.
+    pub instance: Option<String>,
+    /// Retry topics and their delays in milliseconds.
+    pub retry_topics: Vec<(String, u64)>,
+    /// Between two commits.
+    pub commit_interval_ms: u64,
     /// The dead-letter topic, if any.
     pub dead_letters: Option<String>,
     /// Handlers at once.
@@ -56,6 +62,9 @@ impl Plan {
             order: "key",
             attempts: 3,
             assignor: "range",
+            instance: None,
+            retry_topics: Vec::new(),
+            commit_interval_ms: 200,
             dead_letters: None,
             concurrency: 16,
         }
@@ -67,6 +76,7 @@ impl Plan {
             "brokers": self.brokers, "topic": self.topic, "group": self.group, "db": self.db,
             "effects": self.effects, "order": self.order, "attempts": self.attempts,
             "assignor": self.assignor, "dead_letters": self.dead_letters, "concurrency": self.concurrency,
+            "instance": self.instance, "retry_topics": self.retry_topics, "commit_interval": self.commit_interval_ms,
         });
         Worker::start(Command::new(binary("e2e-worker")).arg(json.to_string()))
     }

@@ -253,6 +253,10 @@ pub(crate) fn done(
         })
         .collect();
     for of_one in marks.chunk_by(|(a, ..), (b, ..)| Arc::ptr_eq(a, b)) {
+        // First: nothing that comes after a message handed back may start before it.
+        if of_one.iter().any(|(.., status)| *status == Status::Abandoned) {
+            of_one[0].0.end();
+        }
         of_one[0].0.mark_all(of_one.iter().map(|(_, offset, status)| (*offset, *status)));
     }
     // The deliveries go first: a revocation counts those whose handlers run.

@@ -66,6 +66,10 @@ impl Poller {
     }
 
     pub(crate) fn committed(&mut self, answers: Vec<(PartitionId, i64, KafkaResult<()>)>) {
+        // A round in which nothing had moved is answered, too.
+        if answers.is_empty() {
+            return;
+        }
         self.health.committed(answers.iter().all(|(_, _, answer)| answer.is_ok()));
         for (id, next, answer) in answers {
             match answer {
@@ -106,7 +110,11 @@ impl Poller {
     /// without this, the commit would stay before them.
     fn skip_what_is_never_delivered(&mut self) {
         let idle = |lane: &Lane| {
-            lane.empty && !lane.revoked && lane.due().is_none() && lane.assignment.load().ahead == 0
+            lane.empty
+                && !lane.revoked
+                && !lane.is_sought()
+                && lane.due().is_none()
+                && lane.assignment.load().ahead == 0
         };
         if self.last_position.elapsed() < POSITIONS || !self.lanes.iter().any(idle) {
             return;

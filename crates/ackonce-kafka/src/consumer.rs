@@ -155,7 +155,8 @@ impl KafkaConsumer {
 
     /// Sends buried messages to this topic, by an idempotent producer with this consumer's connection settings,
     /// confirmed before the offset moves. The topic has to exist, and the subscription must not read it. A letter that
-    /// is too large for it goes without its headers, then without its payload, whose digest and place it names.
+    /// is too large for it goes without the larger of payload and headers, then without both; digest and place of the
+    /// payload stand in for it.
     #[must_use]
     pub fn with_dead_letters(mut self, topic: impl Into<String>) -> Self {
         self.dead_letters = Some(topic.into());

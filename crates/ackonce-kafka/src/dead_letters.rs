@@ -16,21 +16,25 @@ pub(crate) struct DeadLetters {
     pub(crate) publisher: Publisher,
 }
 
-/// The parts of a message that a letter holds, the largest first.
-const LETTERS: [(Option<&str>, bool, bool); 3] = [
-    (None, true, true),
-    (Some("the headers"), true, false),
-    (Some("the payload and the headers"), false, false),
-];
+/// The letters that are tried, one after another: the part that is missing, then whether payload and headers are there.
+/// What is larger goes first.
+fn letters(message: &Message) -> [(Option<&'static str>, bool, bool); 3] {
+    let payload = message.payload().len();
+    let second = match payload > message.size().saturating_sub(payload) {
+        true => (Some("the payload"), false, true),
+        false => (Some("the headers"), true, false),
+    };
+    [(None, true, true), second, (Some("the payload and the headers"), false, false)]
+}
 
 #[async_trait]
 impl Graveyard<KafkaDelivery> for DeadLetters {
-    /// A letter that the topic will never take is tried again without its headers, then without its payload, whose
-    /// digest and place it names instead.
+    /// A letter that the topic will never take is tried again without the larger of payload and headers, then without
+    /// both. It names digest and place of a payload that is missing.
     async fn bury(&self, delivery: &KafkaDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let message = &delivery.message;
         let mut refused = None;
-        for (missing, with_payload, with_headers) in LETTERS {
+        for (missing, with_payload, with_headers) in letters(message) {
             let mut headers = match with_headers {
                 true => copied(message, &burial.key, &burial.reason, burial.attempts),
                 false => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::Offset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use crate::assignment::{Assignment, KafkaDelivery};
@@ -25,6 +26,21 @@ const LIMIT_AGAIN: Duration = Duration::from_millis(50);
 /// The longest wait of a head on the clock's word: a message due in a year waits, but its clock is looked at again.
 const HEAD: Duration = Duration::from_secs(60);
 
+/// How often a seek is repeated that was not seen to take effect. After that, the records between its target and the
+/// last one read are taken to be gone.
+const SEEKS: u32 = 3;
+
+/// A seek that was not yet seen to take effect: the driver applies it later, and what it has prefetched may come first.
+#[derive(Debug)]
+struct Sought {
+    to: Offset,
+    /// The last offset read before it. A record past that was prefetched before the seek.
+    read: i64,
+    tries: u32,
+    /// It has to be made, or made again.
+    open: bool,
+}
+
 /// One assigned partition.
 pub(crate) struct Lane {
     pub(crate) assignment: Arc<Assignment>,
@@ -40,9 +56,6 @@ pub(crate) struct Lane {
     refill_at: usize,
     /// Not read before this moment: a seek back, or a head that is not due.
     pub(crate) wait_until: Option<Instant>,
-    /// The offset to read from. Nothing is read before the driver has confirmed it: records after it would be taken for
-    /// the first ones, and the commit would pass those before.
-    pub(crate) seek_to: Option<Offset>,
     /// The head of a retry topic's partition that is not due.
     head: Option<Message>,
     /// Its records come from a retry topic of this consumer.
@@ -50,6 +63,9 @@ pub(crate) struct Lane {
     /// Seeks back without progress between them.
     pub(crate) returns: u32,
     pub(crate) returned_from: Option<i64>,
+    /// The last offset that came out of the queue.
+    read: Option<i64>,
+    sought: Option<Sought>,
     /// Taken from the partition and not yet booked.
     pub(crate) taken: VecDeque<Message>,
     /// It was revoked: nothing more is read.
@@ -82,11 +98,12 @@ impl Lane {
             limit_since: Instant::now(),
             refill_at: 0,
             wait_until: None,
-            seek_to: None,
             head: None,
             hop,
             returns: 0,
             returned_from: None,
+            read: None,
+            sought: None,
             taken: VecDeque::new(),
             revoked: false,
             by_hand: false,
@@ -96,7 +113,10 @@ impl Lane {
 
     /// Whether there may be something to read.
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
-        if self.revoked || self.seek_to.is_some() || self.wait_until.is_some_and(|until| until > now) {
+        if self.revoked
+            || self.sought.as_ref().is_some_and(|sought| sought.open)
+            || self.wait_until.is_some_and(|until| until > now)
+        {
             return false;
         }
         self.wait_until = None;
@@ -149,10 +169,60 @@ impl Lane {
         self.empty = polled.is_none();
         match polled {
             None => Ok(None),
-            Some(Ok(record)) if self.hop => Ok(Some(Message::of_hop(record.detach()))),
-            Some(Ok(record)) => Ok(Some(Message::new(record.detach()))),
+            Some(Ok(record)) => {
+                let record = record.detach();
+                if self.is_stale(rdkafka::Message::offset(&record), now) {
+                    return Ok(None);
+                }
+                Ok(Some(if self.hop { Message::of_hop(record) } else { Message::new(record) }))
+            }
             Some(Err(error)) => Err(error),
         }
+    }
+
+    /// Whether the record was prefetched before the last seek. Running it could move the commit past the record that was
+    /// sought: the queue is emptied and the seek made again.
+    fn is_stale(&mut self, offset: i64, now: Instant) -> bool {
+        if let Some(sought) = &mut self.sought
+            && offset > sought.read
+            && sought.tries < SEEKS
+        {
+            (sought.tries, sought.open) = (sought.tries + 1, true);
+            self.wait_until = Some(now + LOOK_AGAIN);
+            self.drain_queue();
+            return true;
+        }
+        (self.sought, self.read) = (None, Some(offset));
+        false
+    }
+
+    /// Has the partition read again from `to`, once [`seek`](Self::seek) has told the driver.
+    pub(crate) fn read_from(&mut self, to: Offset) {
+        self.forget();
+        let read = match to {
+            Offset::Offset(_) => self.read.unwrap_or(i64::MAX),
+            _ => i64::MAX,
+        };
+        self.sought = Some(Sought { to, read, tries: 0, open: true });
+    }
+
+    /// Tells the driver of a seek that it was not told of. Until a record has come, its position says nothing.
+    pub(crate) fn seek(&mut self, consumer: &BaseConsumer<Group>) {
+        let Some(sought) = self.sought.as_mut().filter(|sought| sought.open && !self.revoked) else { return };
+        let (topic, partition) = (&*self.assignment.id.0, self.assignment.id.1);
+        match consumer.seek(topic, partition, sought.to, Duration::ZERO) {
+            Ok(()) => sought.open = false,
+            // An assignment that is on its way out, most likely; its next owner reads from the commit.
+            Err(error) => {
+                tracing::debug!(target: "ackonce", topic, partition, to = ?sought.to, %error, "not sought, trying again");
+                let again = Instant::now() + LOOK_AGAIN;
+                self.wait_until = Some(self.wait_until.map_or(again, |until| until.max(again)));
+            }
+        }
+    }
+
+    pub(crate) fn is_sought(&self) -> bool {
+        self.sought.is_some()
     }
 
     /// Books the records taken since the last time.
@@ -167,10 +237,10 @@ impl Lane {
         booked
     }
 
-    /// A new assignment after a seek back: the old one's deliveries are not current any more.
-    pub(crate) fn restart(&mut self) {
+    /// A new assignment that reads from `offset` again: the old one's deliveries are not current any more.
+    pub(crate) fn restart(&mut self, offset: i64) {
         self.assignment = self.assignment.restarted();
-        self.forget();
+        self.read_from(Offset::Offset(offset));
     }
 
     /// A new assignment of a partition whose records are others now.
@@ -189,6 +259,10 @@ impl Lane {
     /// Reads the rest of a revoked partition's queue, whose records would stay in memory.
     pub(crate) fn drain(&mut self) {
         self.forget();
+        self.drain_queue();
+    }
+
+    fn drain_queue(&mut self) {
         // Bounded by the driver's own limit on prefetched records, and some.
         let mut left = 200_000;
         while left > 0 && self.queue.poll(Duration::ZERO).is_some() {

@@ -174,13 +174,15 @@ impl Poller {
             }
             self.act_on_events();
         }
-        if self.trouble.is_none()
-            && let Some((code, text)) = self.consumer.client().fatal_error()
-        {
-            let error = KafkaError::MessageConsumptionFatal(code);
-            let why = format!("the Kafka client cannot go on: {text}");
+        if let Some((code, text)) = self.consumer.client().fatal_error() {
+            // Its partitions belong to others, or will: nothing more of them is started here. The error itself may
+            // have come out of `poll` before.
             self.lanes.iter().for_each(|lane| lane.assignment.end());
-            self.end(Error::new(ErrorKind::Unavailable, why).with_source(error));
+            if self.trouble.is_none() {
+                let error = KafkaError::MessageConsumptionFatal(code);
+                let why = format!("the Kafka client cannot go on: {text}");
+                self.end(Error::new(ErrorKind::Unavailable, why).with_source(error));
+            }
         }
     }
 
@@ -230,9 +232,8 @@ impl Poller {
                 return Taken::Nothing;
             }
         };
+        self.seek_back_to_returned();
         let now = Instant::now();
-        self.return_handed_back(now);
-        self.seek(now);
         self.read(now);
         let mut chunk = Vec::new();
         let mut refused = None;

@@ -50,6 +50,8 @@ impl Publisher {
         config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
         // The topic's own limit decides: the driver's default is below that of brokers and of other producers.
         config.set("message.max.bytes", "1000000000");
+        // One record in a request: a broker refuses a request as a whole, and what is refused here is cut or given up.
+        config.set("batch.num.messages", "1");
         Ok(Self(config.create()?))
     }
 

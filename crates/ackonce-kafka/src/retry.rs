@@ -133,6 +133,9 @@ impl Retrier {
     }
 
     fn end(&self, failed: &Failed, status: Status) {
+        if status == Status::Abandoned {
+            failed.assignment.end();
+        }
         failed.assignment.mark(failed.message.offset(), status);
         failed.assignment.ended();
     }

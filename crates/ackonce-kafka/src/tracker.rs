@@ -179,12 +179,6 @@ impl PartitionTracker {
         let (offset, status) = self.entries.front()?;
         Some((*offset, *status, self.first_since?))
     }
-
-    /// The lowest offset that was handed back.
-    #[must_use]
-    pub fn first_abandoned(&self) -> Option<i64> {
-        self.entries.iter().find(|(_, status)| *status == Status::Abandoned).map(|(offset, _)| *offset)
-    }
 }
 
 #[cfg(test)]
@@ -220,7 +214,7 @@ mod tests {
         let mut tracker = delivered(&[0, 1]);
         let now = Instant::now();
         assert!(tracker.mark(0, Status::Abandoned, now) && tracker.mark(1, Status::Settled, now));
-        assert_eq!((tracker.to_store(), tracker.open(), tracker.first_abandoned()), (None, 0, Some(0)));
+        assert_eq!((tracker.to_store(), tracker.open(), tracker.oldest().map(|o| o.0)), (None, 0, Some(0)));
         assert!(!tracker.mark(0, Status::Settled, now), "its end is recorded");
         let again = tracker.restarted();
         assert_eq!((again.ahead(), again.last_delivered()), (0, None));

@@ -28,6 +28,7 @@ impl Waker {
             let waited = self.changed.wait_timeout_while(guard, most, |()| !self.set.load(Ordering::Acquire));
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
-        self.set.store(false, Ordering::Release);
+        // A swap, not a store: the waiter has to see all that came before a wake-up that found the flag set.
+        self.set.swap(false, Ordering::AcqRel);
     }
 }

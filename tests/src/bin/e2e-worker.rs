@@ -1,5 +1,5 @@
-//! The consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`, or
-//! `hold:PATH`, which waits while that file exists.
+//! The consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`,
+//! `fail-until:ATTEMPT`, or `hold:PATH`, which waits while that file exists.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Backoff, Context, Failure, IdSource, MessageIds, Scope, Settings};
-use ackonce_kafka::{ClientConfig, KafkaConsumer, Message, Order};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, Message, Order, RetryTopic};
 use ackonce_sqlite::SqliteStore;
 use anyhow::Context as _;
 
@@ -23,9 +23,17 @@ async fn main() -> anyhow::Result<()> {
     config
         .set("bootstrap.servers", text("brokers"))
         .set("group.id", text("group"))
-        .set("session.timeout.ms", "2000")
-        .set("heartbeat.interval.ms", "300")
-        .set("partition.assignment.strategy", text("assignor"));
+        .set("topic.metadata.refresh.interval.ms", "1000");
+    match &*text("assignor") {
+        "" => config.set("group.protocol", "consumer"),
+        assignor => config
+            .set("session.timeout.ms", "2000")
+            .set("heartbeat.interval.ms", "300")
+            .set("partition.assignment.strategy", assignor),
+    };
+    if let Some(instance) = plan["instance"].as_str() {
+        config.set("group.instance.id", instance);
+    }
     let store = Arc::new(SqliteStore::open(text("db"))?);
     let number = |name: &str| plan[name].as_u64().unwrap_or(1);
     let settings = Settings::default()
@@ -43,6 +51,13 @@ async fn main() -> anyhow::Result<()> {
     if let Some(topic) = plan["dead_letters"].as_str() {
         consumer = consumer.with_dead_letters(topic);
     }
+    consumer = consumer.with_commit_interval(Duration::from_millis(number("commit_interval")));
+    let topics = plan["retry_topics"].as_array().into_iter().flatten();
+    let topics = topics.map(|topic| {
+        let delay = Duration::from_millis(topic[1].as_u64().unwrap_or_default());
+        RetryTopic::new(topic[0].as_str().unwrap_or_default(), delay)
+    });
+    consumer = consumer.with_retry_topics(topics.collect::<Vec<_>>());
     let effects = text("effects");
     let handler = move |cx: Context, message: Message| {
         let effects = effects.clone();
@@ -58,6 +73,11 @@ async fn obey(cx: &Context, message: &Message, effects: &Path) -> Result<(), Fai
         while Path::new(file).exists() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+    if let Some(attempt) = order.strip_prefix("fail-until:")
+        && cx.attempt() < attempt.parse()?
+    {
+        return Err("not yet".into());
     }
     match order.as_str() {
         "abort" => std::process::abort(),

@@ -1,6 +1,4 @@
-//! The consumer loop on a real Kafka: kills, poison, rebalances, re-created topics, dead letters.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
+//! Whole worker processes: kills, poison, re-created topics; batches, and a loop of one's own.
 use std::collections::HashSet;
 
 use ackonce_kafka::headers;
@@ -130,41 +128,6 @@ async fn messages_of_a_re_created_topic_all_run() {
     }
 }
 
-#[tokio::test]
-async fn a_message_without_an_id_is_buried_and_not_lost() {
-    use ackonce::{Context, Failure, MemoryStore, Scope};
-    use ackonce_kafka::{KafkaConsumer, Message};
-    let kafka = Kafka::get();
-    let (topic, dead) = (kafka.name("anonymous"), kafka.name("anonymous-dead"));
-    kafka.create(&topic, 1).await;
-    kafka.create(&dead, 1).await;
-    let long = "x".repeat(1025);
-    kafka.publish(
-        &topic,
-        [
-            (0, "a", None, "no id"),
-            (0, "b", Some(""), "empty"),
-            (0, "c", Some(&*long), "long"),
-            (0, "d", Some("m"), "good"),
-        ],
-    );
-    let shutdown = ackonce::CancellationToken::new();
-    let group = format!("{topic}-group");
-    let scope = Scope::new(group.clone()).unwrap();
-    let consumer =
-        KafkaConsumer::new(kafka.group(&group), &[&topic], &scope, std::sync::Arc::new(MemoryStore::new()))
-            .with_dead_letters(&dead)
-            .with_shutdown(shutdown.clone());
-    let running = tokio::spawn(consumer.run(|_: Context, m: Message| async move {
-        if m.payload() == b"good" { Ok(()) } else { Err(Failure::from("must not run")) }
-    }));
-    until("all are settled", || kafka.committed(&group, &topic, 0) == Some(4)).await;
-    shutdown.cancel();
-    let counts = running.await.unwrap().unwrap();
-    assert_eq!((counts.run, counts.buried), (1, 3));
-    assert_eq!(kafka.read(&dead).len(), 3);
-}
-
 /// A whole chunk per handler call and one transaction, with the effect in the store's own file.
 #[tokio::test]
 async fn batches_into_the_inbox_take_effect_once() {
@@ -240,42 +203,4 @@ async fn a_loop_of_ones_own_acknowledges_receipts() {
     }
     assert_eq!(ran, 10);
     assert_eq!(kafka.committed(&group, &topic, 0), Some(20));
-}
-
-/// Members come and go, some killed, some stopped: under both protocols nothing is lost, and what a live
-/// worker finished does not run again.
-async fn rebalances(assignor: &'static str) {
-    let kafka = Kafka::get();
-    let dir = tempfile::tempdir().unwrap();
-    let topic = kafka.name("rebalance");
-    kafka.create(&topic, 6).await;
-    let plan = Plan { assignor, order: "partition", ..Plan::new(&kafka, &topic, dir.path()) };
-    let all = ids(0..3000);
-    let batch = |from: usize| {
-        let some = &all[from..from + 500];
-        kafka.publish(&topic, some.iter().zip(0..).map(|(id, n)| (n % 6, "k", Some(id.as_str()), "ok")));
-    };
-    let mut workers = vec![plan.start()];
-    for round in 0..6 {
-        batch(round * 500);
-        workers.push(plan.start());
-        until("half of the round is done", || plan.effects().len() >= round * 500 + 250).await;
-        let mut gone = workers.remove(0);
-        assert!(gone.terminate(), "a graceful leave");
-    }
-    until("all ran", || plan.ids().into_iter().collect::<HashSet<_>>().len() == 3000).await;
-    let committed = || (0..6).filter_map(|p| kafka.committed(&plan.group, &topic, p)).sum::<i64>();
-    until("all is committed", || committed() == 3000).await;
-    assert_eq!(plan.effects().len(), 3000, "nobody died: nothing is doubled");
-    assert!(workers.pop().unwrap().terminate());
-}
-
-#[tokio::test]
-async fn eager_rebalances_lose_and_double_nothing() {
-    rebalances("range").await;
-}
-
-#[tokio::test]
-async fn cooperative_rebalances_lose_and_double_nothing() {
-    rebalances("cooperative-sticky").await;
 }
