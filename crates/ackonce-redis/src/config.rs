@@ -11,8 +11,10 @@ use crate::RedisStore;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unsafe {
     /// Do not work with it: [`Config`](ackonce::ErrorKind::Config) or
-    /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start, and within
-    /// [`with_check_interval`](RedisConfig::with_check_interval) when the setting changes later.
+    /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start connecting fails. When the
+    /// setting changes later, that is noticed within [`with_check_interval`](RedisConfig::with_check_interval): claims
+    /// and settlements then answer the error as one that is [safe](ackonce::Repeat::Safe) to repeat, so that consumers
+    /// wait, and they are carried out again once the setting is set back.
     #[default]
     Refuse,
     /// Work with it, and list it in [`describe`](ackonce::Deduplicator::describe).
@@ -113,11 +115,11 @@ impl RedisConfig {
         self
     }
 
-    /// How often the server's settings and role are looked at again (default 30 s), when something is asked of
-    /// it. They are looked at on every new connection anyway.
+    /// How often the server's settings and role are looked at again (default 30 s, at most 45 s), when something is
+    /// asked of it. They are looked at on every new connection anyway.
     #[must_use]
     pub fn with_check_interval(mut self, interval: Duration) -> Self {
-        self.check_interval = interval;
+        self.check_interval = interval.min(Duration::from_secs(45));
         self
     }
 

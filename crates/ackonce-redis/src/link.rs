@@ -3,10 +3,11 @@
 //! The driver's own `ConnectionManager` would reconnect by itself, to whatever answers then: after a failover
 //! that may be a replica, or a server that evicts. Here every new connection is checked before its first trip.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ackonce::{Error, Result};
+use ackonce::{Error, ErrorKind, Repeat, Result};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -19,13 +20,24 @@ use crate::names::{Secret, Secrets, secret_key};
 use crate::reply::misread;
 use crate::script::Call;
 
+/// The longest that a refusal of the server's settings stands without another look.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// One store's connection.
 pub(crate) struct Link {
     pub(crate) address: Address,
     pub(crate) config: RedisConfig,
     pub(crate) secrets: Secrets,
     state: AsyncMutex<State>,
-    weaknesses: Mutex<Vec<String>>,
+    found: Mutex<Option<Found>>,
+    /// Whether a trip was ever answered.
+    worked: AtomicBool,
+}
+
+/// What was found when the server was last looked at.
+struct Found {
+    weaknesses: Vec<String>,
+    wasteful: Vec<String>,
 }
 
 #[derive(Default)]
@@ -33,15 +45,20 @@ struct State {
     open: Option<Open>,
     /// Of the connections made so far, so that the one that broke is given up and not its successor.
     number: u64,
-    /// The last attempt to connect that failed, for those who waited for it.
+    /// The last attempt to connect, or to look at the server, that failed, for those who waited for it.
     failed: Option<(Instant, Error)>,
+    /// Whether a server was ever good enough: what worked will work again, so that its refusals are waited for.
+    started: bool,
+    /// Whether it was said that the server's settings are refused.
+    said: bool,
 }
 
 #[derive(Clone)]
 struct Open {
     connection: Connection,
     number: u64,
-    checked: Instant,
+    /// When the server was last looked at and found good.
+    checked: Option<Instant>,
 }
 
 impl Link {
@@ -51,13 +68,15 @@ impl Link {
             config,
             secrets: Secrets::default(),
             state: AsyncMutex::default(),
-            weaknesses: Mutex::default(),
+            found: Mutex::default(),
+            worked: AtomicBool::new(false),
         }
     }
 
     /// What was found to weaken the promise when the server was last looked at.
     pub(crate) fn weaknesses(&self) -> Vec<String> {
-        self.weaknesses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
     }
 
     /// Connects if need be, and looks at the server if that is due.
@@ -70,12 +89,17 @@ impl Link {
         let mut open = self.open().await?;
         let answer = open.connection.send(&calls, self.config.replicas).await;
         match answer {
-            Ok(replies) => Ok(replies),
+            Ok(replies) => {
+                self.worked.store(true, Ordering::Relaxed);
+                Ok(replies)
+            }
             Err(trouble) => {
                 if trouble.is_broken {
                     self.give_up(open.number).await;
                 }
-                Err(trouble.error)
+                // A right that was taken away will be given back.
+                let waits = trouble.error.kind() == ErrorKind::Config && self.worked.load(Ordering::Relaxed);
+                Err(if waits { trouble.error.with_repeat(Repeat::Unknown) } else { trouble.error })
             }
         }
     }
@@ -83,34 +107,65 @@ impl Link {
     async fn open(&self) -> Result<Open> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
-        // Everybody waits here while one connects; its failure is theirs, they need not fail one by one.
-        if let Some((at, error)) = &state.failed
-            && *at >= asked
-        {
-            return Err(error.clone());
+        // Everybody waits here while one connects; its failure is theirs, they need not fail one by one. Nor is a
+        // server whose settings are refused looked at for each of them.
+        if let Some((at, error)) = &state.failed {
+            let stands = state.open.is_some() && at.elapsed() < REFUSAL.min(self.config.check_interval);
+            if *at >= asked || stands {
+                return Err(error.clone());
+            }
         }
-        let ready = self.ready(&mut state).await;
-        if let Err(error) = &ready {
-            state.open = None;
-            state.failed = Some((Instant::now(), error.clone()));
+        match self.ready(&mut state).await {
+            Ok(open) => {
+                state.failed = None;
+                state.started = true;
+                if std::mem::take(&mut state.said) {
+                    tracing::info!(target: "ackonce", store = self.address.name, "the server is accepted again");
+                }
+                Ok(open)
+            }
+            Err(error) => {
+                let error = self.while_running(&mut state, error);
+                state.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
-        ready
+    }
+
+    /// A setting that turned bad is somebody's to set back, a password somebody's to change: nothing was asked of the
+    /// server meanwhile, and a consumer that ran yesterday waits for it instead of ending.
+    fn while_running(&self, state: &mut State, error: Error) -> Error {
+        if !state.started || error.kind() != ErrorKind::Config {
+            return error;
+        }
+        if !std::mem::replace(&mut state.said, true) {
+            tracing::error!(target: "ackonce", store = self.address.name, %error,
+                "the server is refused: nothing is claimed or settled until it is set right");
+        }
+        error.with_repeat(Repeat::Safe)
     }
 
     async fn ready(&self, state: &mut State) -> Result<Open> {
-        let open = match state.open.take() {
-            Some(open) if open.checked.elapsed() < self.config.check_interval => open,
-            Some(mut open) => {
-                self.check(&mut open.connection).await?;
-                Open { checked: Instant::now(), ..open }
-            }
+        let mut open = match state.open.take() {
+            Some(open) => open,
             None => {
-                let mut connection = Connection::open(&self.address, &self.config).await?;
-                self.check(&mut connection).await?;
+                let connection = Connection::open(&self.address, &self.config).await?;
                 state.number += 1;
-                Open { connection, number: state.number, checked: Instant::now() }
+                Open { connection, number: state.number, checked: None }
             }
         };
+        if open.checked.is_none_or(|at| at.elapsed() >= self.config.check_interval) {
+            open.checked = None;
+            if let Err(error) = self.check(&mut open.connection).await {
+                // Settings are looked at again on the same connection. Any other trouble may be over on a new one:
+                // a name may lead to the new primary by then.
+                if error.kind() == ErrorKind::Config {
+                    state.open = Some(open);
+                }
+                return Err(error);
+            }
+            open.checked = Some(Instant::now());
+        }
         Ok(state.open.insert(open).clone())
     }
 
@@ -128,20 +183,34 @@ impl Link {
             replicas: self.config.replicas,
             is_cluster: self.address.is_cluster,
         };
-        let mut weaknesses = Vec::new();
+        let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
         for server in self.servers(connection).await.map_err(connecting)? {
             for weakness in server.judge(rules)? {
                 if !weaknesses.contains(&weakness) {
                     weaknesses.push(weakness);
                 }
             }
-            if let Some(limit) = server.wasteful() {
-                tracing::warn!(target: "ackonce", store = self.address.name, "{} of {}", limit, server.name);
-            }
+            wasteful.extend(server.wasteful().map(|limit| format!("{limit} of {}", server.name)));
         }
-        *self.weaknesses.lock().unwrap_or_else(PoisonError::into_inner) = weaknesses;
+        self.say_news(Found { weaknesses, wasteful });
         self.secrets.set_current(self.secret(connection).await?);
         Ok(())
+    }
+
+    /// Each look finds the same; what is new is said. Weaknesses at start are printed by the consumer.
+    fn say_news(&self, found: Found) {
+        let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = &self.address.name;
+        let known = last.as_ref();
+        for limit in found.wasteful.iter().filter(|l| known.is_none_or(|known| !known.wasteful.contains(l))) {
+            tracing::warn!(target: "ackonce", store, "{limit}");
+        }
+        for weakness in
+            found.weaknesses.iter().filter(|w| known.is_some_and(|known| !known.weaknesses.contains(w)))
+        {
+            tracing::warn!(target: "ackonce", store, "weakened since it was last looked at: {weakness}");
+        }
+        *last = Some(found);
     }
 
     async fn servers(&self, connection: &mut Connection) -> RedisResult<Vec<Server>> {

@@ -67,8 +67,9 @@ async fn an_evicting_server_is_refused_or_listed() {
 
     server.set("maxmemory", "100mb").await;
     server.set("maxmemory-policy", "allkeys-lru").await;
-    assert_eq!(error(strict.claim_one(request(2)).await), (K::Config, R::Never));
-    assert_eq!(error(strict.settle_one(done(&lease)).await), (K::Config, R::Never));
+    // What worked will work again: a consumer waits for it, and does not end.
+    assert_eq!(error(strict.claim_one(request(2)).await), (K::Config, R::Safe));
+    assert_eq!(error(strict.settle_one(done(&lease)).await), (K::Config, R::Safe));
     assert_eq!(error(server.config().connect().await), (K::Config, R::Never));
     acquire(&lenient, request(2)).await;
     let weaknesses = lenient.describe().weaknesses;
@@ -78,6 +79,73 @@ async fn an_evicting_server_is_refused_or_listed() {
     complete(&strict, &lease).await;
     acquire(&lenient, request(3)).await;
     assert_eq!(lenient.describe().weaknesses, Vec::<String>::new());
+}
+
+/// With a connection that lives on, and a consumer that runs.
+#[tokio::test]
+async fn an_evicting_policy_that_appears_at_run_time_is_waited_out() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().with_check_interval(Duration::from_millis(300)).connect().await.unwrap();
+    let connections = server.info("total_connections_received").await;
+    server.set("maxmemory", "100mb").await;
+    server.set("maxmemory-policy", "volatile-lru").await;
+    let mut n = 0;
+    until("it is noticed", async || {
+        n += 1;
+        store.claim_one(request(n)).await.is_err_and(|e| (e.kind(), e.repeat()) == (K::Config, R::Safe))
+    })
+    .await;
+    for _ in 0..50 {
+        assert_eq!(error(store.claim_one(request(n)).await), (K::Config, R::Safe));
+    }
+    let now: u64 = server.info("total_connections_received").await.parse().unwrap();
+    let tests_own = now - connections.parse::<u64>().unwrap();
+    assert_eq!(tests_own, 3, "two settings and this question; the store's connection lives on");
+    server.set("maxmemory-policy", "noeviction").await;
+    until("it works again", async || store.claim_one(request(n)).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_password_that_changes_at_run_time_is_waited_for() {
+    let mut server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    server.crash_and_start(&["--requirepass", "other"]);
+    server.wait_until_up().await;
+    until("it is noticed", async || {
+        store.settle_one(done(&lease)).await.is_err_and(|e| (e.kind(), e.repeat()) == (K::Config, R::Safe))
+    })
+    .await;
+    server.crash();
+    server.wait_until_up().await;
+    until("it works again", async || store.settle_one(done(&lease)).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_at_run_time_is_waited_for() {
+    let server = or_return!(Server::start(&[]).await);
+    server.say::<()>("ACL SETUSER app on >pw ~* +@all").await.unwrap();
+    let url = format!("redis://app:pw@127.0.0.1:{}", server.port);
+    let store = RedisConfig::new(url).connect().await.unwrap();
+    let lease = acquire(&store, request(1)).await;
+    server.say::<()>("ACL SETUSER app -hset -hsetnx").await.unwrap();
+    // A script may have got as far as that: the same settlement is safe to repeat.
+    assert_eq!(error(store.settle_one(done(&lease)).await), (K::Config, R::Unknown));
+    server.say::<()>("ACL SETUSER app +@all").await.unwrap();
+    complete(&store, &lease).await;
+}
+
+#[tokio::test]
+async fn persistence_that_is_switched_off_at_run_time_is_listed() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = watchful(server.config()).connect().await.unwrap();
+    assert_eq!(store.describe().weaknesses, Vec::<String>::new());
+    server.set("appendfsync", "no").await;
+    acquire(&store, request(1)).await;
+    assert!(store.describe().weaknesses[0].contains("appendfsync no"), "{:?}", store.describe());
+    server.set("appendonly", "no").await;
+    acquire(&store, request(2)).await;
+    assert!(store.describe().weaknesses[0].contains("appendonly no"), "{:?}", store.describe());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::vec;
 
 use async_trait::async_trait;
@@ -26,10 +27,14 @@ const MAX_TRIP: usize = 2000;
 const A_TRIP: usize = 100;
 /// Trips of each kind under way at once, beside those of calls that travel alone.
 const IN_FLIGHT: usize = 4;
+/// A trip that takes longer is given up, its outcome unknown: a store that never answers would keep it, and all that
+/// wait for a place, for ever. Stores have time-outs of their own, which are shorter.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A store in front of a store, that turns concurrent calls into batches.
 ///
-/// Of a caller that stops waiting the outcome is unknown, as after a lost reply.
+/// Of a caller that stops waiting the outcome is unknown, as after a lost reply. A call that is not answered within a
+/// minute ends with [`ErrorKind::Timeout`].
 pub struct Coalesce {
     store: Arc<dyn Deduplicator>,
     claims: Pump<ClaimRequest, Claimed>,
@@ -107,7 +112,7 @@ impl Coalesce {
     /// Starts coalescing calls to `store`, on two tasks of the current tokio runtime that end with it.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime; a call, on a runtime without time.
     #[must_use]
     pub fn new(store: Arc<dyn Deduplicator>) -> Self {
         let to = store.clone();
@@ -194,20 +199,25 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
             }
             let answers = {
                 let mut trip = pin!(trip(requests));
+                // Most stores that are waited for are not waited for here, and those in memory never.
+                let mut late = None;
                 poll_fn(|cx| {
                     let answers = trip.as_mut().poll(cx);
-                    if answers.is_pending() {
-                        self.waits.store(true, Ordering::Relaxed);
+                    if answers.is_ready() {
+                        return answers;
                     }
-                    answers
+                    self.waits.store(true, Ordering::Relaxed);
+                    let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST)));
+                    late.as_mut().poll(cx).map(|()| Err(no_answer()))
                 })
                 .await
             };
             match checked(answers, requests.len()) {
                 Ok(answers) => Ok(Answers::All(answers)),
-                Err(error) => Box::pin(apart(requests.len(), error, |part| trip(&requests[part])))
-                    .await
-                    .map(Answers::Apart),
+                Err(error) => {
+                    let again = |part| limited(trip(&requests[part]));
+                    Box::pin(apart(requests.len(), error, again)).await.map(Answers::Apart)
+                }
             }
         }
     }
@@ -265,9 +275,10 @@ where
     Fut: Future<Output = Result<Vec<A>>>,
 {
     let len = batch.len();
-    let answers = match checked(trip(batch.clone(), 0..len).await, len) {
+    let trip = |part| limited(trip(batch.clone(), part));
+    let answers = match checked(trip(0..len).await, len) {
         Ok(answers) => Ok(Answers::All(answers)),
-        Err(error) => apart(len, error, |part| trip(batch.clone(), part)).await.map(Answers::Apart),
+        Err(error) => apart(len, error, trip).await.map(Answers::Apart),
     };
     // A caller that went away has an unknown outcome; nobody is left to tell.
     match answers {
@@ -289,6 +300,14 @@ where
             }
         }
     }
+}
+
+async fn limited<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
+    tokio::time::timeout(LONGEST, trip).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "the store did not answer within a minute")
 }
 
 /// After a trip of `len` requests that failed with `error`: one request that cannot be carried out (an outcome over
@@ -339,7 +358,6 @@ fn checked<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use futures_util::future::join_all;
 
@@ -419,6 +437,32 @@ mod tests {
         for of in [&requests[..], &requests[1..]] {
             let error = store.claim_unboxed(of).await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
+    }
+
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl Deduplicator for Silent {
+        async fn claim(&self, _: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+            std::future::pending().await
+        }
+        async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>> {
+            std::future::pending().await
+        }
+        fn describe(&self) -> Description {
+            Description { name: "silent".into(), weaknesses: Vec::new() }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_keeps_nobody_for_ever() {
+        let store = Coalesce::new(Arc::new(Silent));
+        let calls = (0..50).map(|n| store.claim_one(request(&n.to_string())));
+        for answer in join_all(calls).await {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::Timeout);
         }
     }
 

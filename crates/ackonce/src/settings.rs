@@ -246,7 +246,8 @@ impl fmt::Debug for OnUnknown {
     }
 }
 
-/// What to do at start when a broker or a store cannot be used yet.
+/// What to do at start when a broker or a store cannot be used yet; for a store, see
+/// [`connect_at_start`](crate::connect_at_start).
 ///
 /// A consumer that waits says so once and asks again with a back-off of up to ten seconds. Once it has started it
 /// always waits: what worked will work again.

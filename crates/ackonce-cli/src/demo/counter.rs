@@ -51,16 +51,18 @@ impl CounterFn for FileCounter {
 /// Keeps those of Ackonce's own counters that the demo reports.
 #[derive(Debug)]
 pub(crate) struct FileRecorder {
-    counters: [(&'static str, Arc<FileCounter>); 3],
+    counters: [(&'static str, Arc<FileCounter>); 4],
 }
 
 impl FileRecorder {
     pub(crate) fn new(files: &ArmFiles) -> io::Result<Self> {
         let open = |name| FileCounter::open(&files.counter(name)).map(Arc::new);
+        let suppressed = open(SUPPRESSED)?;
         Ok(Self {
             counters: [
                 ("ackonce_delivered_total", open(DELIVERED)?),
-                ("ackonce_duplicate_total", open(SUPPRESSED)?),
+                ("ackonce_duplicate_total", suppressed.clone()),
+                ("ackonce_duplicate_of_buried_total", suppressed),
                 ("ackonce_buried_total", open(BURIED)?),
             ],
         })

@@ -1,6 +1,7 @@
 //! Burials: the dead-letter place first, then the record. They hold no handler slot, and leave their batch.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -18,6 +19,10 @@ use super::process::sole;
 
 /// The longest reason that is recorded and put on a dead letter, in bytes: brokers limit headers, stores limit values.
 const MAX_REASON: usize = 4096;
+
+/// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
+/// driver tries by itself, so that letters do not pile up in it.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// A claimed message on its way to the dead-letter place.
 pub(crate) struct Burying<D> {
@@ -84,6 +89,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 answer = asked => answer.unwrap_or_else(|panic| {
                     Err(format!("the dead-letter place panicked: {}", panic_text(panic.as_ref())).into())
                 }),
+                () = tokio::time::sleep(LONGEST) => Err("no answer within ten minutes".into()),
             };
             let error = match answer {
                 Err(BuryError::Retry(error)) => error,
@@ -164,7 +170,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         match job.key.scope().beside(purpose).with_max_id_len(id.len()).key(id) {
             Ok(key) => {
                 let job = Job { key, ..job }.renewed().condemned(cut(reason));
-                Next::Later(job, std::time::Duration::ZERO)
+                Next::Later(job, Duration::ZERO)
             }
             Err(error) => {
                 let error = Error::new(ErrorKind::Protocol, error.to_string());

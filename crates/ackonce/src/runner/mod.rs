@@ -9,6 +9,8 @@ mod admit;
 mod bury;
 mod conclude;
 mod dispatch;
+#[cfg(test)]
+mod liveness;
 mod process;
 mod work;
 

@@ -283,6 +283,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         ready: impl Future<Output = T>,
     ) -> Result<T, Why> {
         let mut ready = pin!(ready);
+        if !job.delivery.is_current() {
+            return Err(Why::NotCurrent);
+        }
         loop {
             let done = tokio::select! {
                 biased;
