@@ -1,7 +1,7 @@
 //! A real Kafka, or loudly the mock cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce_kafka::ClientConfig;
 use ackonce_kafka::rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -115,7 +115,15 @@ impl Kafka {
     /// The end of a partition's log.
     pub fn end(&self, topic: &str, partition: i32) -> i64 {
         let consumer: BaseConsumer = self.config().create().unwrap();
-        consumer.fetch_watermarks(topic, partition, WAIT).unwrap().1
+        // After a start of the broker a partition has no leader for a while.
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match consumer.fetch_watermarks(topic, partition, WAIT) {
+                Ok((_, end)) => return end,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// `pause`, `resume`, `stop`, `kill` or `start`, done by `scripts/servers`.

@@ -212,6 +212,10 @@ impl Delivery for KafkaDelivery {
         self.assignment.is_live()
     }
 
+    fn place(&self) -> String {
+        format!("{:?}", self.message)
+    }
+
     fn note(&self, stage: Stage) {
         let (to, status) = match stage {
             Stage::Claiming => (CLAIMING, Status::InFlight),

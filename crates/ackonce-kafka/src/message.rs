@@ -164,6 +164,10 @@ impl Delivery for Message {
     fn message(&self) -> Self {
         self.clone()
     }
+
+    fn place(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 impl Identify for Message {

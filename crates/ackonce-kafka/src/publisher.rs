@@ -1,13 +1,17 @@
 //! Publishes copies of messages, to the dead-letter topic and to retry topics, and waits for their confirmation.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ackonce::Key;
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
+use crate::quiet::Quiet;
 use crate::{Message, headers};
 
 /// How long one record may take to be confirmed before it is tried again.
@@ -41,7 +45,29 @@ const CONSUMER_ONLY: [&str; 20] = [
 
 /// An idempotent producer with a consumer's connection settings.
 #[derive(Clone)]
-pub(crate) struct Publisher(FutureProducer);
+pub(crate) struct Publisher(Arc<Shared>);
+
+struct Shared {
+    config: ClientConfig,
+    producer: Mutex<FutureProducer<Hushed>>,
+}
+
+/// The driver of a producer says twice a second that its brokers are away: the consumer beside it has said so.
+#[derive(Debug, Default)]
+struct Hushed(Mutex<Quiet>);
+
+impl ClientContext for Hushed {
+    fn log(&self, _: RDKafkaLogLevel, fac: &str, line: &str) {
+        tracing::debug!(target: "librdkafka", fac, "{line}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let key = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
+        if let Some(unsaid) = self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(&key) {
+            tracing::warn!(target: "ackonce", %error, reason, unsaid, "the producer of dead letters and retries");
+        }
+    }
+}
 
 impl Publisher {
     pub(crate) fn connect(consumer: &ClientConfig) -> KafkaResult<Self> {
@@ -52,7 +78,24 @@ impl Publisher {
         config.set("message.max.bytes", "1000000000");
         // One record in a request: a broker refuses a request as a whole, and what is refused here is cut or given up.
         config.set("batch.num.messages", "1");
-        Ok(Self(config.create()?))
+        let producer = Mutex::new(config.create_with_context(Hushed::default())?);
+        Ok(Self(Arc::new(Shared { config, producer })))
+    }
+
+    fn producer(&self) -> MutexGuard<'_, FutureProducer<Hushed>> {
+        self.0.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A producer after a fatal error takes nothing more: the next record gets a new one.
+    fn renew(&self, failed: &FutureProducer<Hushed>) {
+        let Some((code, reason)) = failed.client().fatal_error() else { return };
+        let mut producer = self.producer();
+        if producer.client().fatal_error().is_some()
+            && let Ok(new) = self.0.config.create_with_context(Hushed::default())
+        {
+            tracing::warn!(target: "ackonce", %code, reason, "the producer cannot go on; a new one takes its place");
+            *producer = new;
+        }
     }
 
     pub(crate) async fn send(
@@ -70,7 +113,12 @@ impl Publisher {
             timestamp: None,
             headers: Some(headers),
         };
-        self.0.send(record, CONFIRM).await.map(drop).map_err(|(error, _)| error)
+        let producer = self.producer().clone();
+        let sent = producer.send(record, CONFIRM).await.map(drop).map_err(|(error, _)| error);
+        if sent.is_err() {
+            self.renew(&producer);
+        }
+        sent
     }
 }
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+
+use crate::probe::Probe;
 
 /// How long the brokers may take to answer.
 const ASK: Duration = Duration::from_secs(10);
 
 /// Asks the brokers in the background, and warns where the window is shorter than `retention.ms`.
 pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration) {
-    let admin: AdminClient<DefaultClientContext> = match config.create() {
+    let admin: AdminClient<Probe> = match config.create_with_context(Probe::default()) {
         Ok(admin) => admin,
         Err(error) => return tracing::warn!(target: "ackonce", %error, "retention.ms could not be asked"),
     };

@@ -14,30 +14,28 @@ use tokio::task::JoinHandle;
 
 /// One run of a handler.
 #[derive(Debug, Clone)]
-pub struct Ran {
-    pub id: String,
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-    pub attempt: u32,
-    pub key: String,
-    pub origin: (String, i32, i64),
-    pub at: Instant,
+pub(crate) struct Ran {
+    pub(crate) id: String,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) attempt: u32,
+    pub(crate) key: String,
+    pub(crate) origin: (String, i32, i64),
+    pub(crate) at: Instant,
 }
 
 /// The runs, in the order of their beginnings.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<Ran>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<Ran>>>);
 
 impl Log {
-    pub fn add(&self, cx: &Context, message: &Message) -> String {
+    pub(crate) fn add(&self, cx: &Context, message: &Message) -> String {
         let id = String::from_utf8_lossy(cx.key().id()).into_owned();
         let (topic, partition, offset) = message.origin();
         self.0.lock().unwrap().push(Ran {
             id: id.clone(),
             topic: message.topic().into(),
             partition: message.partition(),
-            offset: message.offset(),
             attempt: cx.attempt(),
             key: cx.idempotency_key("step"),
             origin: (topic.into(), partition, offset),
@@ -46,99 +44,99 @@ impl Log {
         id
     }
 
-    pub fn all(&self) -> Vec<Ran> {
+    pub(crate) fn all(&self) -> Vec<Ran> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
 
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.0.lock().unwrap().iter().map(|ran| ran.id.clone()).collect()
     }
 
-    pub fn of(&self, id: &str) -> Vec<Ran> {
+    pub(crate) fn of(&self, id: &str) -> Vec<Ran> {
         self.all().into_iter().filter(|ran| ran.id == id).collect()
     }
 
-    pub fn of_partition(&self, partition: i32) -> usize {
+    pub(crate) fn of_partition(&self, partition: i32) -> usize {
         self.0.lock().unwrap().iter().filter(|ran| ran.partition == partition).count()
     }
 }
 
 /// A topic of one test, and its group.
 #[derive(Debug)]
-pub struct Topic {
-    pub kafka: Kafka,
-    pub name: String,
-    pub group: String,
+pub(crate) struct Topic {
+    pub(crate) kafka: Kafka,
+    pub(crate) name: String,
+    pub(crate) group: String,
     partitions: i32,
 }
 
 impl Topic {
     /// On the real Kafka; `None`, said loudly, where there is none.
-    pub async fn new(stem: &str, partitions: i32) -> Option<Self> {
+    pub(crate) async fn new(stem: &str, partitions: i32) -> Option<Self> {
         Self::with(stem, partitions, &[]).await
     }
 
-    pub async fn with(stem: &str, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) async fn with(stem: &str, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
         let topic = Self::unmade(stem, partitions)?;
         topic.kafka.create_with(&topic.name, partitions, settings).await;
         Some(topic)
     }
 
     /// One that does not exist yet.
-    pub fn unmade(stem: &str, partitions: i32) -> Option<Self> {
+    pub(crate) fn unmade(stem: &str, partitions: i32) -> Option<Self> {
         let kafka = Kafka::real()?;
         let name = kafka.name(stem);
         Some(Self { kafka, group: format!("{name}-group"), name, partitions })
     }
 
     /// Another topic beside it.
-    pub async fn beside(&self, stem: &str) -> String {
+    pub(crate) async fn beside(&self, stem: &str) -> String {
         let name = format!("{}-{stem}", self.name);
         self.kafka.create(&name, 1).await;
         name
     }
 
-    pub fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         self.kafka.group(&self.group)
     }
 
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         Scope::new(self.group.clone()).unwrap()
     }
 
-    pub fn consumer(&self) -> KafkaConsumer {
+    pub(crate) fn consumer(&self) -> KafkaConsumer {
         self.consumer_with(Arc::new(MemoryStore::new()))
     }
 
-    pub fn consumer_with(&self, store: Arc<dyn Deduplicator>) -> KafkaConsumer {
+    pub(crate) fn consumer_with(&self, store: Arc<dyn Deduplicator>) -> KafkaConsumer {
         self.consumer_of(self.config(), store)
     }
 
-    pub fn consumer_of(&self, config: ClientConfig, store: Arc<dyn Deduplicator>) -> KafkaConsumer {
+    pub(crate) fn consumer_of(&self, config: ClientConfig, store: Arc<dyn Deduplicator>) -> KafkaConsumer {
         KafkaConsumer::new(config, &[&self.name], &self.scope(), store).with_settings(settings())
     }
 
     /// `p0-3`, … in partition 0, each its own key.
-    pub fn fill(&self, partition: i32, numbers: std::ops::Range<u32>) {
+    pub(crate) fn fill(&self, partition: i32, numbers: std::ops::Range<u32>) {
         let ids: Vec<_> = numbers.map(|n| format!("p{partition}-{n}")).collect();
         let records = ids.iter().map(|id| (partition, id.as_str(), Some(id.as_str()), "ok"));
         self.kafka.publish(&self.name, records);
     }
 
-    pub fn fill_all(&self, each: u32) {
+    pub(crate) fn fill_all(&self, each: u32) {
         (0..self.partitions).for_each(|partition| self.fill(partition, 0..each));
     }
 
-    pub fn committed(&self, partition: i32) -> i64 {
+    pub(crate) fn committed(&self, partition: i32) -> i64 {
         self.kafka.committed(&self.group, &self.name, partition).unwrap_or(0)
     }
 
     /// Waits until all of the partition is committed.
-    pub async fn until_committed(&self, partition: i32) {
+    pub(crate) async fn until_committed(&self, partition: i32) {
         let end = self.kafka.end(&self.name, partition);
         until(&format!("{}/{partition} is committed to {end}", self.name), || {
             self.committed(partition) == end
@@ -146,14 +144,14 @@ impl Topic {
         .await;
     }
 
-    pub async fn until_all_committed(&self) {
+    pub(crate) async fn until_all_committed(&self) {
         for partition in 0..self.partitions {
             self.until_committed(partition).await;
         }
     }
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings::default()
         .with_lease(Duration::from_secs(3))
         .with_drain(Duration::from_secs(5))
@@ -161,21 +159,21 @@ pub fn settings() -> Settings {
 }
 
 /// A running consumer.
-pub struct Running {
+pub(crate) struct Running {
     shutdown: CancellationToken,
-    pub task: JoinHandle<Result<Counts>>,
-    pub health: Health,
+    pub(crate) task: JoinHandle<Result<Counts>>,
+    pub(crate) health: Health,
 }
 
 impl Running {
-    pub fn start<H: Handler<Message>>(consumer: KafkaConsumer, handler: H) -> Self {
+    pub(crate) fn start<H: Handler<Message>>(consumer: KafkaConsumer, handler: H) -> Self {
         let (shutdown, health) = (CancellationToken::new(), consumer.health());
         let task = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
         Self { shutdown, task, health }
     }
 
     /// One whose handler notes each message and succeeds.
-    pub fn logging(consumer: KafkaConsumer) -> (Self, Log) {
+    pub(crate) fn logging(consumer: KafkaConsumer) -> (Self, Log) {
         let log = Log::default();
         let handler = {
             let log = log.clone();
@@ -188,45 +186,45 @@ impl Running {
     }
 
     /// Shuts it down in good order.
-    pub async fn stop(self) -> Counts {
+    pub(crate) async fn stop(self) -> Counts {
         self.shutdown.cancel();
         self.ended().await.unwrap()
     }
 
     /// Its own end.
-    pub async fn ended(self) -> Result<Counts> {
+    pub(crate) async fn ended(self) -> Result<Counts> {
         tokio::time::timeout(Duration::from_secs(60), self.task).await.expect("run() returns").unwrap()
     }
 
-    pub async fn until_assigned(&self, partitions: usize) {
+    pub(crate) async fn until_assigned(&self, partitions: usize) {
         until("its partitions are assigned", || self.health.report().partitions.len() == partitions).await;
     }
 }
 
 /// Something that handlers wait for.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<tokio::sync::watch::Sender<bool>>);
+pub(crate) struct Gate(Arc<tokio::sync::watch::Sender<bool>>);
 
 impl Gate {
-    pub fn shut() -> Self {
+    pub(crate) fn shut() -> Self {
         Self(Arc::new(tokio::sync::watch::channel(false).0))
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.0.send_replace(true);
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         *self.0.borrow()
     }
 
-    pub async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         self.0.subscribe().wait_for(|open| *open).await.unwrap();
     }
 }
 
 /// Claims a message for somebody else.
-pub async fn claim_by_hand(store: &dyn Deduplicator, topic: &Topic, id: &str, lease: Duration) -> Lease {
+pub(crate) async fn claim_by_hand(store: &dyn Deduplicator, topic: &Topic, id: &str, lease: Duration) -> Lease {
     let request = ClaimRequest {
         key: topic.scope().key(id.to_owned()).unwrap(),
         token: Token::random(),

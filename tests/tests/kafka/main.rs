@@ -7,6 +7,7 @@
 )]
 
 mod burials;
+mod chaos;
 mod hand_back;
 mod inside;
 mod limits;

@@ -70,7 +70,7 @@ async fn a_failing_message_moves_on_and_nothing_waits_behind_it() {
     assert!(others.iter().filter(|ran| ran.at < runs[1].at).count() > 150, "the others ran meanwhile");
     assert_eq!(running.health.report().moved, 2);
     let counts = running.stop().await;
-    assert_eq!((counts.run, counts.buried), (200, 0));
+    assert_eq!((counts.run, counts.buried), (202, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,6 +146,21 @@ async fn a_kill_between_the_move_and_the_commit_doubles_nothing() {
     let mut ids = plan.ids();
     ids.sort();
     assert_eq!(ids, ["m0", "m1", "m2"], "each took effect once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_no_retry_topic_takes_is_retried_where_it_is() {
+    let Some(topic) = Topic::new("no-hop", 2).await else { return };
+    let (retry, dead) = (format!("{}-retry", topic.name), topic.beside("dead").await);
+    topic.kafka.create_with(&retry, 1, &[("max.message.bytes", "100")]).await;
+    topic.fill_all(50);
+    let consumer = topic.consumer().with_retry_topics([(retry, Duration::from_secs(1))]);
+    let (running, log, _) = failing(consumer.with_dead_letters(&dead), 100);
+    topic.until_all_committed().await;
+    assert_eq!(log.of("p0-5").len(), 5, "its attempts");
+    assert_eq!(topic.kafka.end(&dead, 0), 1);
+    assert_eq!(log.len(), 99 + 5, "nothing else ran again");
+    running.stop().await;
 }
 
 /// A partition of a retry topic whose head waits is given up and taken over like any other.

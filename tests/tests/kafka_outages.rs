@@ -1,0 +1,202 @@
+//! The consumer on a real Kafka that is killed, frozen and started again; alone on it, one test after another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should panic"
+)]
+
+#[path = "kafka/inside.rs"]
+#[allow(dead_code, reason = "shared with the tests that need no outage")]
+mod inside;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ackonce::{Context, Failure, OnFailure};
+use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_tests::until;
+
+use inside::{Gate, Log, Running, Topic, settings};
+
+/// There is one broker to take down.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Lines of WARN and above.
+static LINES: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+impl Write for Counting {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        LINES.fetch_add(1, Ordering::SeqCst);
+        if std::env::var_os("ACKONCE_SHOW_LINES").is_some() {
+            std::io::stderr().write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn count_lines() {
+    let _ = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Counting).with_env_filter("warn").try_init();
+}
+
+/// With all that talks to the broker: dead letters and retry topics.
+async fn equipped(topic: &Topic) -> KafkaConsumer {
+    let (dead, retry) = (topic.beside("dead").await, topic.beside("retry").await);
+    topic
+        .consumer()
+        .with_dead_letters(dead)
+        .with_retry_topics([(retry, Duration::from_secs(1))])
+        .with_settings(settings().with_drain(Duration::from_secs(1)))
+}
+
+/// Every fifth message fails once, every seventh for good.
+fn mixed(log: &Log) -> impl Fn(Context, Message) -> std::future::Ready<Result<(), Failure>> + Send + Sync + use<> {
+    let log = log.clone();
+    move |cx, message| {
+        let id = log.add(&cx, &message);
+        let number: u32 = id.split_once('-').unwrap().1.parse().unwrap();
+        std::future::ready(match () {
+            () if number % 7 == 3 => Err(Failure::permanent("poison")),
+            () if number % 5 == 2 && cx.attempt() == 1 => Err(Failure::from("once more")),
+            () => Ok(()),
+        })
+    }
+}
+
+/// The broker goes; messages in every stage are about; the shutdown is bounded all the same.
+async fn shutdown_while(outage: &str, end: &str) {
+    let _alone = ALONE.lock().await;
+    let Some(topic) = Topic::new("shutdown", 4).await else { return };
+    topic.fill_all(2000);
+    let log = Log::default();
+    let running = Running::start(equipped(&topic).await, mixed(&log));
+    until("some ran", || log.len() > 500).await;
+    topic.kafka.control(outage);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    running.stop().await;
+    let took = began.elapsed();
+    topic.kafka.control(end);
+    // The drain of 1 s, and 5 s; the rest is the machine's.
+    assert!(took < Duration::from_secs(12), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_under_a_frozen_broker_is_bounded() {
+    shutdown_while("pause", "resume").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_under_a_killed_broker_is_bounded() {
+    shutdown_while("kill", "start").await;
+}
+
+/// Away for longer than the session lasts, in the middle of everything.
+async fn outlives(outage: &str, end: &str) {
+    let _alone = ALONE.lock().await;
+    let Some(topic) = Topic::new("outlived", 4).await else { return };
+    topic.fill_all(500);
+    let log = Log::default();
+    let running = Running::start(equipped(&topic).await, mixed(&log));
+    until("some ran", || log.len() > 200).await;
+    topic.kafka.control(outage);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    topic.kafka.control(end);
+    topic.fill(0, 500..600);
+    topic.until_all_committed().await;
+    let retry = format!("{}-retry", topic.name);
+    let end = topic.kafka.end(&retry, 0);
+    let moved = || topic.kafka.committed(&topic.group, &retry, 0) == Some(end);
+    until("what was moved has ended", || moved() && topic.kafka.end(&retry, 0) == end).await;
+    let mut ids = log.ids();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2100, "nothing is lost");
+    let report = running.health.report();
+    assert!(report.connected && report.partitions.len() == 5, "{report}");
+    assert!(running.health.is_live() && running.health.is_ready());
+    let counts = running.stop().await;
+    assert_eq!(counts.buried, 299, "each once: {counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_broker_is_outlived() {
+    outlives("pause", "resume").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_is_outlived() {
+    outlives("kill", "start").await;
+}
+
+/// What was prefetched is not run past a message that was handed back, though the driver cannot seek without a broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_handed_back_while_the_broker_is_away_is_never_committed_past() {
+    let _alone = ALONE.lock().await;
+    for order in [Order::Partition, Order::Unordered] {
+        let Some(topic) = Topic::new("back-away", 1).await else { return };
+        // More than a chunk, so that the driver holds some that were not read.
+        topic.fill(0, 0..2000);
+        let (gate, log) = (Gate::shut(), Log::default());
+        let (passed, ran) = (gate.clone(), log.clone());
+        let handler = move |cx: Context, message: Message| {
+            let id = ran.add(&cx, &message);
+            let gate = passed.clone();
+            async move {
+                if id == "p0-0" && cx.attempt() < 3 {
+                    gate.passed().await;
+                    return Err(Failure::from("once more"));
+                }
+                Ok(())
+            }
+        };
+        let settings = settings().with_on_failure(OnFailure::HandBack);
+        let running = Running::start(topic.consumer().with_order(order).with_settings(settings), handler);
+        until("it runs", || log.len() > 0).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        topic.kafka.control("kill");
+        let begun = log.len();
+        gate.open();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        if order == Order::Partition {
+            assert_eq!((begun, log.len()), (1, 1), "nothing behind it begins");
+        }
+        let report = running.health.report();
+        assert!(report.partitions.iter().all(|p| p.oldest.is_some() || p.lag != Some(0)), "{report}");
+        topic.kafka.control("start");
+        topic.until_committed(0).await;
+        let mut ids = log.ids();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 2000);
+        assert_eq!(log.of("p0-0").len(), 3);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_at_the_start_is_waited_for_and_said_once() {
+    let _alone = ALONE.lock().await;
+    let Some(topic) = Topic::new("away", 2).await else { return };
+    topic.fill_all(100);
+    let consumer = equipped(&topic).await;
+    topic.kafka.control("stop");
+    count_lines();
+    let before = LINES.load(Ordering::SeqCst);
+    let log = Log::default();
+    let running = Running::start(consumer, mixed(&log));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let lines = LINES.load(Ordering::SeqCst) - before;
+    assert!(running.health.is_live() && !running.health.is_ready());
+    topic.kafka.control("start");
+    topic.until_all_committed().await;
+    running.stop().await;
+    assert!((1..30).contains(&lines), "{lines} lines in 6 s");
+}
