@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,15 +21,17 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Asks the API at `address` (`host:port`), as the user of `uri`.
-    ///
     /// # Errors
     /// It does not answer, or says no.
-    pub(crate) async fn ask(address: &str, uri: &AMQPUri, queue: &str) -> Result<Self, String> {
-        let path = format!("/api/queues/{}/{}", encoded(&uri.vhost), encoded(queue));
-        let version = get(address, uri, "/api/overview").await?;
+    pub(crate) async fn ask(api: &Api<'_>, queue: &str) -> Result<Self, String> {
+        let path = format!("/api/queues/{}/{}", encoded(&api.uri.vhost), encoded(queue));
+        let version = api.get("/api/overview").await?;
         let version = version["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned();
-        Ok(Self { version, queue: get(address, uri, &path).await? })
+        Ok(Self { version, queue: api.get(&path).await? })
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.kind() == "stream"
     }
 
     /// How often a message may come back before the queue drops or dead-letters it. `None` where nothing is limited.
@@ -100,29 +103,92 @@ impl Facts {
     }
 }
 
-/// One question, in the oldest HTTP, whose answers are not cut into chunks.
-async fn get(address: &str, uri: &AMQPUri, path: &str) -> Result<Value, String> {
-    let user = &uri.authority.userinfo;
-    let login = base64(format!("{}:{}", user.username, user.password).as_bytes());
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {login}\r\n\r\n");
-    let asking = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = match tokio::time::timeout(ASK, asking).await {
-        Ok(answer) => answer.map_err(|e| format!("{address}: {e}"))?,
-        Err(_) => return Err(format!("{address} did not answer within {ASK:?}")),
-    };
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        return Err(format!("{address}{path}: {status}"));
+/// The API at `address` (`host:port`), as the user of `uri`.
+#[derive(Debug)]
+pub(crate) struct Api<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) uri: &'a AMQPUri,
+}
+
+impl Api<'_> {
+    /// Whether an exchange leads to a queue under a routing key, or under that of some message which that queue
+    /// could have. Bindings between exchanges are not followed.
+    ///
+    /// # Errors
+    /// It does not answer, or says no.
+    pub(crate) async fn leads_to(
+        &self,
+        exchange: &ShortString,
+        key: Option<&ShortString>,
+        queue: &str,
+    ) -> Result<bool, String> {
+        let path = format!("/api/exchanges/{}/{}", encoded(&self.uri.vhost), encoded(exchange.as_str()));
+        let kind = self.get(&path).await?;
+        let kind = kind["type"].as_str().unwrap_or_default();
+        let bindings = self.get(&format!("{path}/bindings/source")).await?;
+        let to_queue = |binding: &&Value| {
+            binding["destination_type"] == "queue" && binding["destination"].as_str() == Some(queue)
+        };
+        let mut bindings = bindings.as_array().into_iter().flatten().filter(to_queue);
+        Ok(bindings.any(|binding| {
+            let pattern = binding["routing_key"].as_str().unwrap_or_default();
+            match (kind, key) {
+                ("direct", Some(key)) => pattern == key.as_str(),
+                ("topic", Some(key)) => matches(pattern, key.as_str()),
+                // By headers it cannot be told.
+                ("headers", _) => false,
+                _ => true,
+            }
+        }))
     }
-    serde_json::from_str(body).map_err(|e| format!("{address}{path}: {e}"))
+
+    /// One question, in the oldest HTTP, whose answers are not cut into chunks.
+    async fn get(&self, path: &str) -> Result<Value, String> {
+        let (address, user) = (self.address, &self.uri.authority.userinfo);
+        let login = base64(format!("{}:{}", user.username, user.password).as_bytes());
+        let request =
+            format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {login}\r\n\r\n");
+        let asking = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.take(LONGEST).read_to_end(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = match tokio::time::timeout(ASK, asking).await {
+            Ok(answer) => answer.map_err(|e| format!("{address}: {e}"))?,
+            Err(_) => return Err(format!("{address} did not answer within {ASK:?}")),
+        };
+        let text = String::from_utf8_lossy(&answer);
+        let (head, body) =
+            text.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
+        let status = head.lines().next().unwrap_or_default();
+        if status.split(' ').nth(1) != Some("200") {
+            return Err(format!("{address}{path}: {status}"));
+        }
+        serde_json::from_str(body).map_err(|e| format!("{address}{path}: {e}"))
+    }
+}
+
+/// Whether a topic exchange's binding takes a routing key: `*` is one word, `#` any number.
+fn matches(pattern: &str, key: &str) -> bool {
+    fn words(pattern: &[&str], key: &[&str]) -> bool {
+        match (pattern.split_first(), key.split_first()) {
+            (None, None) => true,
+            (Some((&"#", rest)), _) => {
+                words(rest, key) || key.split_first().is_some_and(|(_, key)| words(pattern, key))
+            }
+            (Some((word, rest)), Some((other, others))) if *word == "*" || word == other => {
+                words(rest, others)
+            }
+            _ => false,
+        }
+    }
+    let split = |text: &str| -> Vec<String> { text.split('.').map(str::to_owned).collect() };
+    let (pattern, key) = (split(pattern), split(key));
+    let (pattern, key): (Vec<&str>, Vec<&str>) =
+        (pattern.iter().map(String::as_str).collect(), key.iter().map(String::as_str).collect());
+    words(&pattern, &key)
 }
 
 /// RFC 3986: everything but unreserved characters is escaped.
@@ -228,7 +294,8 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let serving = tokio::spawn(serve(listener, [overview, second]));
-            let answer = Facts::ask(&address, &uri, "q q").await;
+            let api = Api { address: &address, uri: &uri };
+            let answer = Facts::ask(&api, "q q").await;
             let asked = serving.await.unwrap();
             assert!(asked[1].starts_with("GET /api/queues/%2F/q%20q HTTP/1.0\r\n"), "{asked:?}");
             assert!(asked[1].contains("Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"), "{asked:?}");
@@ -239,7 +306,24 @@ mod tests {
                 Err(why) => assert!(why.contains("401") && second == no, "{why}"),
             }
         }
-        assert!(Facts::ask("127.0.0.1:1", &uri, "q").await.unwrap_err().contains("127.0.0.1:1"));
+        let nobody = Api { address: "127.0.0.1:1", uri: &uri };
+        assert!(Facts::ask(&nobody, "q").await.unwrap_err().contains("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn a_topic_binding_takes_what_the_broker_says_it_takes() {
+        for (pattern, key, takes) in [
+            ("order.*", "order.new", true),
+            ("order.*", "order.new.eu", false),
+            ("#", "anything.at.all", true),
+            ("order.#", "order", true),
+            ("#.eu", "order.new.eu", true),
+            ("#.eu", "order.new.us", false),
+            ("*", "", true),
+            ("a", "b", false),
+        ] {
+            assert_eq!(matches(pattern, key), takes, "{pattern} {key}");
+        }
     }
 
     #[test]
