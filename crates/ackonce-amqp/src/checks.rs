@@ -9,7 +9,7 @@ use lapin::{Connection, ExchangeKind};
 
 use crate::connect::Trouble;
 use crate::delays::Delays;
-use crate::{AmqpConsumer, Order};
+use crate::{AmqpConsumer, OnMissing, Order};
 
 /// How long the broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(30);
@@ -50,6 +50,10 @@ pub(crate) fn settings(consumer: &AmqpConsumer) -> Result<()> {
             );
         }
         _ => {}
+    }
+    if consumer.dead_letters.is_none() && consumer.on_missing == Some(OnMissing::Bury) {
+        tracing::warn!(target: "ackonce", queue = consumer.queue,
+            "OnMissing::Bury without AmqpConsumer::with_dead_letters: the payload of a message without an ID is given up");
     }
     handed_back(consumer)
 }

@@ -122,9 +122,13 @@ impl Api<'_> {
         key: Option<&ShortString>,
         queue: &str,
     ) -> Result<bool, String> {
-        let path = format!("/api/exchanges/{}/{}", encoded(&self.uri.vhost), encoded(exchange.as_str()));
-        let kind = self.get(&path).await?;
-        let kind = kind["type"].as_str().unwrap_or_default();
+        let all = format!("/api/exchanges/{}", encoded(&self.uri.vhost));
+        let path = format!("{all}/{}", encoded(exchange.as_str()));
+        // From the list: of one exchange the API tells nothing where statistics are off.
+        let kinds = self.get(&format!("{all}?columns=name,type")).await?;
+        let mut kinds = kinds.as_array().into_iter().flatten();
+        let kind = kinds.find(|one| one["name"].as_str() == Some(exchange.as_str()));
+        let kind = kind.and_then(|one| one["type"].as_str()).unwrap_or_default().to_owned();
         let bindings = self.get(&format!("{path}/bindings/source")).await?;
         let to_queue = |binding: &&Value| {
             binding["destination_type"] == "queue" && binding["destination"].as_str() == Some(queue)
@@ -132,7 +136,7 @@ impl Api<'_> {
         let mut bindings = bindings.as_array().into_iter().flatten().filter(to_queue);
         Ok(bindings.any(|binding| {
             let pattern = binding["routing_key"].as_str().unwrap_or_default();
-            match (kind, key) {
+            match (kind.as_str(), key) {
                 ("direct", Some(key)) => pattern == key.as_str(),
                 ("topic", Some(key)) => matches(pattern, key.as_str()),
                 // By headers it cannot be told.

@@ -4,7 +4,7 @@
 //! to whichever confirmation completes next, so each copy carries a number ([`headers::LETTER`]) and returns are matched
 //! by it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,7 +123,7 @@ impl Line {
                 }
             },
         };
-        let mut waiting = HashMap::new();
+        let mut waiting = BTreeMap::new();
         let room = size::room(open.connection.configuration().frame_max());
         for mut one in batch {
             self.number += 1;
@@ -165,7 +165,7 @@ fn number(properties: &BasicProperties) -> Option<u64> {
 }
 
 /// Publishes all of these and waits for the broker's answers.
-async fn under_way(open: &Open, waiting: &HashMap<u64, Waiting>) -> Batch {
+async fn under_way(open: &Open, waiting: &BTreeMap<u64, Waiting>) -> Batch {
     let mut outcome = Batch::new(waiting.len());
     let mut under_way: FuturesUnordered<_> =
         waiting.iter().map(|(number, one)| publish(open, *number, &one.post)).collect();

@@ -37,12 +37,13 @@ pub(crate) struct Ended {
     pub(crate) error: OnceLock<Error>,
 }
 
-/// Says that the consumer has ended, however it does.
-struct Ending(Health);
+/// Says that the consumer has ended, in whichever way that happens.
+struct Ending(Health, String);
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.is_now(State::Ended, None);
+        watch::Gauges::of(&self.1).set(&self.0.report());
     }
 }
 
@@ -52,7 +53,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     feed: Feed,
 ) -> Result<Counts> {
     let health = consumer.health();
-    let _ending = Ending(health.clone());
+    let _ending = Ending(health.clone(), consumer.scope.name().to_owned());
     checks::settings(&consumer)?;
     let names = consumer.names()?;
     health.is_now(State::Starting, None);

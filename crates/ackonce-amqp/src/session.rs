@@ -259,8 +259,10 @@ impl Session {
                 is charged with that");
             return Ok(After::AtOnce);
         }
-        let todo = "It is the head of the queue: move it away by hand, for instance with the management API \
-                    (POST /api/queues/VHOST/QUEUE/get with ackmode ack_requeue_false), and start again";
+        let todo = "Move it away by hand before the consumer starts again, since each start charges the messages \
+                    prefetched beside it once: it is the head of a classic queue, and on a quorum queue the one with \
+                    the highest x-delivery-count (management API: POST /api/queues/VHOST/QUEUE/get with ackmode \
+                    ack_requeue_false)";
         Err(Error::new(ErrorKind::Protocol, format!("queue {queue:?}: {what} ({trouble}). {todo}")))
     }
 }

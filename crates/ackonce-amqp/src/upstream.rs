@@ -3,6 +3,8 @@
 //! It is not the one that consumes: a broker that is short of memory or disk stops reading from those that publish,
 //! and acks that share their connection would wait, too.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ impl Upstream {
     pub(crate) async fn confirming(&self) -> Result<Open, Trouble> {
         let open = self.channel().await?;
         let confirming = open.channel.confirm_select(ConfirmSelectOptions::default());
-        tokio::time::timeout(OPEN, confirming).await.map_err(|_| Trouble::Slow(OPEN))??;
+        unless_blocked(&open.connection, confirming).await??;
         Ok(open)
     }
 
@@ -62,9 +64,8 @@ impl Upstream {
             }
         };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.status().clone());
-        // A connection that does not answer is not kept.
-        let opening = tokio::time::timeout(OPEN, connection.create_channel()).await;
-        let channel = opening.map_err(|_| Trouble::Slow(OPEN))??;
+        // A connection that does not answer is not kept, unless it says why.
+        let channel = unless_blocked(&connection, connection.create_channel()).await??;
         *slot = Some(connection.clone());
         Ok(Open { channel, connection })
     }
@@ -78,6 +79,19 @@ impl Upstream {
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
             self.source.close(&connection).await;
+        }
+    }
+}
+
+/// Waits for an answer, for so long as the connection is blocked and [`OPEN`] after that.
+async fn unless_blocked<T>(connection: &Connection, answer: impl Future<Output = T>) -> Result<T, Trouble> {
+    let mut answer = pin!(answer);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(OPEN, &mut answer).await {
+            return Ok(answer);
+        }
+        if !connection.status().blocked() {
+            return Err(Trouble::Slow(OPEN));
         }
     }
 }

@@ -2,33 +2,55 @@
 
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{Gauge, gauge};
 
-use crate::Health;
+use crate::{Health, Report};
 
 /// How often the gauges are set, and from which age on, and how often, the oldest message is named in the log.
 const GAUGES: Duration = Duration::from_secs(1);
 const OLD: Duration = Duration::from_secs(60);
 
+/// The gauges of one scope.
+pub(crate) struct Gauges {
+    in_flight: Gauge,
+    oldest: Gauge,
+    live: Gauge,
+    ready: Gauge,
+    blocked: Gauge,
+}
+
+impl Gauges {
+    pub(crate) fn of(scope: &str) -> Self {
+        let named = |name: &'static str| gauge!(name, "scope" => scope.to_owned());
+        Self {
+            in_flight: named("ackonce_amqp_in_flight"),
+            oldest: named("ackonce_amqp_oldest_seconds"),
+            live: named("ackonce_amqp_live"),
+            ready: named("ackonce_amqp_ready"),
+            blocked: named("ackonce_amqp_blocked"),
+        }
+    }
+
+    pub(crate) fn set(&self, report: &Report) {
+        let truth = |yes| if yes { 1.0 } else { 0.0 };
+        self.in_flight.set(f64::from(u32::try_from(report.in_flight).unwrap_or(u32::MAX)));
+        self.oldest.set(report.oldest.as_ref().map_or(0.0, |oldest| oldest.age.as_secs_f64()));
+        self.live.set(truth(report.stuck.is_none()));
+        self.ready.set(truth(report.is_ready));
+        self.blocked.set(truth(report.blocked));
+    }
+}
+
 /// Until it is dropped.
 pub(crate) async fn watch(health: Health, scope: String) {
-    let named = |name: &'static str| gauge!(name, "scope" => scope.clone());
-    let in_flight = named("ackonce_amqp_in_flight");
-    let oldest_age = named("ackonce_amqp_oldest_seconds");
-    let (live, ready) = (named("ackonce_amqp_live"), named("ackonce_amqp_ready"));
-    let blocked = named("ackonce_amqp_blocked");
+    let gauges = Gauges::of(&scope);
     let mut every = tokio::time::interval(GAUGES);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_until = tokio::time::Instant::now();
     loop {
         every.tick().await;
         let report = health.report();
-        let truth = |yes| if yes { 1.0 } else { 0.0 };
-        in_flight.set(f64::from(u32::try_from(report.in_flight).unwrap_or(u32::MAX)));
-        oldest_age.set(report.oldest.as_ref().map_or(0.0, |oldest| oldest.age.as_secs_f64()));
-        live.set(truth(report.stuck.is_none()));
-        ready.set(truth(report.is_ready));
-        blocked.set(truth(report.blocked));
+        gauges.set(&report);
         let now = tokio::time::Instant::now();
         let Some(oldest) = report.oldest.filter(|oldest| oldest.age >= OLD && now >= quiet_until) else {
             continue;
