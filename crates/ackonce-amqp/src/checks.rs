@@ -113,8 +113,8 @@ pub(crate) fn circle(exchange: &ShortString, queue: &ShortString) -> Error {
 }
 
 /// Asks the broker whether an existing queue is a stream, by declaring it as one: for any other type it refuses, naming
-/// the argument, and changes nothing. False if that cannot be told.
-pub(crate) async fn is_stream(connection: &Connection, queue: &ShortString) -> bool {
+/// the argument, and changes nothing. `None` if that cannot be told, for want of the right to configure it for instance.
+pub(crate) async fn is_stream(connection: &Connection, queue: &ShortString) -> Option<bool> {
     let asking = async {
         let channel = connection.create_channel().await?;
         let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
@@ -126,14 +126,14 @@ pub(crate) async fn is_stream(connection: &Connection, queue: &ShortString) -> b
         channel.close(200, "OK".into()).await
     };
     match tokio::time::timeout(ASK, asking).await {
-        Ok(Ok(())) => true,
-        // Of the right type, with other arguments.
+        Ok(Ok(())) => Some(true),
         Ok(Err(error)) => {
             let text = error.to_string();
-            text.contains("inequivalent arg")
-                && !["x-queue-type", "durable"].iter().any(|arg| text.contains(arg))
+            let other = ["x-queue-type", "'durable'"].iter().any(|argument| text.contains(argument));
+            // Of the right type, with other arguments, if it is not that one.
+            text.contains("inequivalent arg").then_some(!other)
         }
-        Err(_) => false,
+        Err(_) => None,
     }
 }
 

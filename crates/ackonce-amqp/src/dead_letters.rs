@@ -1,15 +1,21 @@
 //! The dead-letter exchange: body, properties and headers as they came, and why they ended here. If the broker does not
 //! take the whole message, its letter is made smaller until it does.
 
+use std::time::Duration;
+
 use ackonce::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use lapin::types::{AMQPValue, ShortString};
 
 use crate::delivery::AmqpDelivery;
 use crate::letter::{self, Form};
+use crate::outage::Seldom;
 use crate::publisher::{Post, Publisher};
 use crate::refusal::Refusal;
 use crate::{Message, Tally, headers};
+
+/// How often a reduced letter is named in the log.
+const REDUCED: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
@@ -19,6 +25,7 @@ pub(crate) struct DeadLetters {
     pub(crate) routing_key: Option<ShortString>,
     pub(crate) queue: ShortString,
     pub(crate) tally: Tally,
+    pub(crate) reduced: Seldom,
 }
 
 #[async_trait]
@@ -73,8 +80,10 @@ impl DeadLetters {
     fn sent(&self, form: Form, message: &Message, tag: u64) -> Letter {
         let Some(lacks) = form.lacks() else { return Letter::Whole };
         self.tally.buried_reduced(1);
-        tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = tag, ?message, lacks,
-            "the dead-letter place does not take the whole message; a reduced letter is there");
+        if let Some(others) = self.reduced.say(REDUCED) {
+            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
+                "the dead-letter place does not take the whole message; a reduced letter is there");
+        }
         Letter::Reduced(lacks.to_owned())
     }
 }

@@ -181,6 +181,7 @@ impl AmqpConsumer {
                 routing_key: key.clone(),
                 queue: names.queue.clone(),
                 tally: self.tally(),
+                reduced: Seldom::default(),
             }),
         }
     }

@@ -167,8 +167,13 @@ impl Taking<'_> {
         }
         let Some(connection) = self.connection else { return false };
         let is_stream = checks::is_stream(connection, &self.intake.queue).await;
-        *self.no_stream = !is_stream;
-        is_stream
+        if is_stream.is_none() {
+            tracing::warn!(target: "ackonce", queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
+                the broker does not tell whether the queue is a stream; if it is one, messages that are published while \
+                no consumer runs are passed over");
+        }
+        *self.no_stream = is_stream != Some(true);
+        is_stream == Some(true)
     }
 
     /// Asks for no more deliveries. What has arrived unread goes back when the channel ends.
