@@ -30,6 +30,9 @@ const LEFT_BEHIND: Duration = Duration::from_secs(1);
 /// How long the broker may take for all goodbyes together. With [`LEFT_BEHIND`] it is 5 s.
 const GOODBYE: Duration = Duration::from_secs(4);
 
+/// How much of that the delay queues may take.
+const DELAYING: Duration = Duration::from_millis(1500);
+
 /// Why the session has ended, told before its goodbye.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
@@ -109,8 +112,8 @@ pub(crate) async fn consume<H: Handler<Message>>(
     stop.cancel();
     let goodbye = async {
         if let Some(delaying) = &mut delaying {
-            // It ends with what is under way.
-            let _ = (&mut delaying.0).await;
+            // It ends with the copies under way. A broker that takes none for now may still take acks.
+            let _ = tokio::time::timeout(DELAYING, &mut delaying.0).await;
         }
         finish.cancel();
         let session = (&mut session.0).await;
