@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod acks;
+mod api;
 mod checks;
 mod connect;
 mod consumer;

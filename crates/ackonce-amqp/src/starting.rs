@@ -7,10 +7,11 @@ use lapin::Connection;
 use lapin::types::ShortString;
 
 use crate::AmqpConsumer;
+use crate::api::Api;
 use crate::checks::{self, Topology};
 use crate::connect::Source;
 use crate::delays::name;
-use crate::management::{Api, Facts};
+use crate::management::Facts;
 use crate::outage::Outage;
 use crate::report::State;
 
