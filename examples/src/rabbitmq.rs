@@ -10,7 +10,7 @@ use ackonce_amqp::lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError}
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable, ShortString};
 use ackonce_amqp::lapin::uri::AMQPUri;
 use ackonce_amqp::lapin::{self, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
-use ackonce_amqp::{AmqpConsumer, Connecting};
+use ackonce_amqp::AmqpConsumer;
 use ackonce_cli::stores::connect_at_start;
 use anyhow::{Context as _, Result};
 
@@ -84,16 +84,7 @@ impl Servers {
     /// A consumer of a queue of theirs.
     #[must_use]
     pub fn consumer(&self, queue: &str, scope: &Scope, store: Arc<dyn Deduplicator>) -> AmqpConsumer {
-        // PENDING(F): once AmqpConsumer takes several URLs, this is one call for one URL and for many.
-        if let [url] = self.urls.as_slice() {
-            return AmqpConsumer::new(url, queue, scope, store);
-        }
-        let servers = self.clone();
-        let connect = move || -> Connecting {
-            let servers = servers.clone();
-            Box::pin(async move { servers.connect().await })
-        };
-        AmqpConsumer::connecting(connect, queue, scope, store)
+        AmqpConsumer::new_any(self.urls.iter().map(String::as_str), queue, scope, store)
     }
 
     /// Declares the queue, and the dead-letter exchange with a queue of its name, but nothing that is there, of

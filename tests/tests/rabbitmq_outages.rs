@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ackonce::{Backoff, CancellationToken, Class, Context, Failure, MemoryStore, Scope, Settings};
-use ackonce_amqp::{AmqpConsumer, Message};
+use ackonce::{Backoff, CancellationToken, Class, Context, Failure, MemoryStore, OnStart, Scope, Settings};
+use ackonce_amqp::{AmqpConsumer, Delays, Message, State, headers};
 use ackonce_tests::acceptance::{Scale, accept, scaled};
+use ackonce_tests::amqp::interposer::Interposer;
 use ackonce_tests::amqp::{Kind, Queues, Rabbit};
 use ackonce_tests::until;
 
@@ -102,4 +103,217 @@ async fn publish(rabbit: &Rabbit, queue: &str, n: &mut u64) {
     let ids: Vec<_> = (*n..*n + 200).map(|n| format!("m{n}")).collect();
     rabbit.connect().await.publish_all(queue, ids.iter().map(|id| (id.as_str(), "ok"))).await;
     *n += 200;
+}
+
+/// The consumer of the tests below.
+fn consumer(url: &str, queue: &str, shutdown: &CancellationToken) -> AmqpConsumer {
+    let settings =
+        Settings::default().with_lease(Duration::from_millis(1500)).with_drain(Duration::from_secs(1));
+    AmqpConsumer::new(url, queue, &Scope::new(queue).unwrap(), Arc::new(MemoryStore::new()))
+        .with_settings(settings)
+        .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_millis(500) })
+        .with_shutdown(shutdown.clone())
+}
+
+async fn handle(_: Context, message: Message) -> Result<(), Failure> {
+    match message.payload() {
+        b"hold" => std::future::pending().await,
+        b"poison" => Err(Failure::permanent("told to fail")),
+        _ => Ok(()),
+    }
+}
+
+/// `drain` plus five seconds, and something for a loaded machine.
+const BOUND: Duration = Duration::from_secs(1 + 5 + 4);
+
+/// It took as long as the broker was away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_is_bounded_whatever_the_broker_does() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    for outage in ["none", "pause", "kill"] {
+        let (queue, dead) =
+            (rabbit.queue("bounded", Kind::Quorum).await, rabbit.queue("dead", Kind::Classic).await);
+        let shutdown = CancellationToken::new();
+        let waits = Delays::new([Duration::from_secs(60)]).create();
+        let consumer =
+            consumer(rabbit.url(), &queue, &shutdown).with_dead_letters_to("", &dead).with_delays(waits);
+        let health = consumer.health();
+        let running = tokio::spawn(consumer.run(handle));
+        until("it consumes", || health.is_ready()).await;
+        let admin = rabbit.connect().await;
+        admin.publish_all(&queue, [("m0", "hold"), ("m1", "poison"), ("m2", "ok")]).await;
+        until("two are settled", || health.report().counts.acked == 2).await;
+        if outage != "none" {
+            rabbit.control(outage);
+        }
+        let start = Instant::now();
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
+        let took = start.elapsed();
+        if outage != "none" {
+            rabbit.control(if outage == "pause" { "resume" } else { "start" });
+        }
+        eprintln!("outage {outage}: shut down after {took:?}");
+        assert!(took < BOUND, "{outage}: {took:?}");
+        rabbit.until_messages(&queue, 1, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_seen_in_health_and_the_consumer_stays_live() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    // Not a quorum queue: one that was declared a moment before a kill -9 never gets a leader again.
+    let queue = rabbit.queue("away", Kind::Classic).await;
+    let shutdown = CancellationToken::new();
+    let consumer = consumer(rabbit.url(), &queue, &shutdown);
+    let health = consumer.health();
+    let running = tokio::spawn(consumer.run(handle));
+    until("it consumes", || health.is_ready()).await;
+    rabbit.control("kill");
+    until("it is seen", || !health.is_ready()).await;
+    let report = health.report();
+    assert!(health.is_live() && report.trouble.is_some() && report.state == State::Away, "{report}");
+    rabbit.control("start");
+    until("it consumes again", || health.is_ready()).await;
+    assert_eq!(health.report().counts.reconnects, 1);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_at_run_time_are_said_and_outlived() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("rotated", Kind::Quorum).await;
+    rabbit.ctl(&["add_user", "rotated", "first"]);
+    rabbit.ctl(&["set_permissions", "rotated", ".*", ".*", ".*"]);
+    let shutdown = CancellationToken::new();
+    let url = rabbit.url().replace("guest:guest", "rotated:first");
+    let consumer = consumer(&url, &queue, &shutdown);
+    let health = consumer.health();
+    let running = tokio::spawn(consumer.run(handle));
+    until("it consumes", || health.is_ready()).await;
+    rabbit.ctl(&["change_password", "rotated", "second"]);
+    rabbit.ctl(&["close_all_connections", "rotated"]);
+    until("it is refused", || health.report().counts.refused >= 2).await;
+    assert!(health.is_live() && !health.is_ready());
+    assert!(health.report().trouble.unwrap().contains("ACCESS_REFUSED"), "{}", health.report());
+    rabbit.ctl(&["change_password", "rotated", "first"]);
+    until("it consumes again", || health.is_ready()).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    rabbit.ctl(&["delete_user", "rotated"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_hosts_are_tried_in_turn_at_start_and_after_a_loss() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("hosts", Kind::Quorum).await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Interposer::start(rabbit.url()).await;
+    let (first, second) = (proxy.url(), rabbit.url().to_owned());
+    let away = format!("amqp://guest:guest@{nobody}/%2f");
+    let refusing = rabbit.url().replace("guest:guest", "guest:wrong");
+    let shutdown = CancellationToken::new();
+    let urls = [away.as_str(), refusing.as_str(), first.as_str(), second.as_str()];
+    let scope = Scope::new(queue.clone()).unwrap();
+    let consumer = AmqpConsumer::new_any(urls, &queue, &scope, Arc::new(MemoryStore::new()))
+        .with_shutdown(shutdown.clone());
+    let (health, tally) = (consumer.health(), consumer.tally());
+    let running = tokio::spawn(consumer.run(handle));
+    until("it consumes by the third", || health.is_ready()).await;
+    proxy.cut();
+    until("it consumes by the last", || tally.counts().channels == 2).await;
+    rabbit.connect().await.publish(&queue, Some("m0"), b"ok").await;
+    until("it ran", || tally.counts().acked == 1).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_or_ends_as_its_setting_says() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("start", Kind::Quorum).await;
+    let wrong = rabbit.url().replace("guest:guest", "guest:wrong");
+    let away = "amqp://guest:guest@127.0.0.1:1/%2f";
+    for (on_start, url, ends) in [
+        (OnStart::Wait, wrong.as_str(), false),
+        (OnStart::Wait, away, false),
+        (OnStart::EndIfRefused, wrong.as_str(), true),
+        (OnStart::EndIfRefused, away, false),
+        (OnStart::End, wrong.as_str(), true),
+        (OnStart::End, away, true),
+    ] {
+        let shutdown = CancellationToken::new();
+        let consumer =
+            consumer(url, &queue, &shutdown).with_settings(Settings::default().with_on_start(on_start));
+        let health = consumer.health();
+        let running = tokio::spawn(consumer.run(handle));
+        match ends {
+            true => assert!(running.await.unwrap().is_err(), "{on_start:?} {url}"),
+            false => {
+                until("it has been tried", || health.report().trouble.is_some()).await;
+                assert!(health.is_live() && !health.is_ready());
+                shutdown.cancel();
+                running.await.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+/// A broker that is short of memory does not read: nothing is taken for lost, and no channel is replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn burials_wait_while_the_broker_is_short_of_memory() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let (queue, dead) =
+        (rabbit.queue("alarm", Kind::Classic).await, rabbit.queue("dead", Kind::Classic).await);
+    let shutdown = CancellationToken::new();
+    let consumer = consumer(rabbit.url(), &queue, &shutdown).with_dead_letters_to("", &dead);
+    let health = consumer.health();
+    let admin = rabbit.connect().await;
+    let ids: Vec<_> = (0..20).map(|n| format!("m{n}")).collect();
+    admin.publish_all(&queue, ids.iter().map(|id| (id.as_str(), "poison"))).await;
+    rabbit.ctl(&["set_vm_memory_high_watermark", "0.000001"]);
+    let running = tokio::spawn(consumer.run(handle));
+    until("it is blocked", || health.report().blocked).await;
+    assert!(health.is_live());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rabbit.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+    until("all are buried", || health.report().counts.acked == 20).await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    rabbit.connect().await.until_ready(&dead, 20).await;
+}
+
+/// The broker closes the channel for a message that is larger than it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_is_too_large_is_buried_without_its_payload() {
+    let _alone = ALONE.lock().await;
+    let Some(rabbit) = Rabbit::real() else { return };
+    let (queue, dead) =
+        (rabbit.queue("large", Kind::Quorum).await, rabbit.queue("dead", Kind::Classic).await);
+    let shutdown = CancellationToken::new();
+    let consumer = consumer(rabbit.url(), &queue, &shutdown).with_dead_letters_to("", &dead);
+    let health = consumer.health();
+    let admin = rabbit.connect().await;
+    admin.publish(&queue, None, &[7; 300_000]).await;
+    let ids: Vec<_> = (0..20).map(|n| format!("m{n}")).collect();
+    admin.publish_all(&queue, ids.iter().map(|id| (id.as_str(), "poison"))).await;
+    rabbit.ctl(&["eval", "application:set_env(rabbit, max_message_size, 100000), persistent_term:put(max_message_size, 100000)."]);
+    let running = tokio::spawn(consumer.run(handle));
+    until("all are buried", || health.report().counts.acked == 21).await;
+    rabbit.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728), persistent_term:put(max_message_size, 134217728)."]);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(health.report().counts.buried_reduced, 1);
+    let letters = admin.take(&dead).await;
+    let digests = letters.iter().filter_map(|letter| {
+        letter.properties.headers().as_ref().unwrap().inner().get(headers::PAYLOAD_SHA256)
+    });
+    assert_eq!((letters.len(), digests.count()), (21, 1));
 }

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::time::Instant;
 
-use crate::delivery::Generation;
+use crate::generation::Generation;
 use crate::tracker::{Frame, Reach};
 
 /// How long frames may wait to be written to the socket. Longer, and the connection is as good as lost.
@@ -18,7 +18,7 @@ const WRITE: Duration = Duration::from_secs(30);
 /// unacknowledged meanwhile comes again, and its record is found.
 const LINGER: Duration = Duration::from_millis(5);
 /// How long the broker may take to close a channel.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(3);
 
 /// Acknowledges what gets settled on one channel until that is gone, or all is closed after its last delivery,
 /// or `finish` says that nobody works on anything any more.

@@ -2,29 +2,139 @@
 
 use std::time::Duration;
 
-use ackonce::{Error, ErrorKind, IdSource, MessageIds, OnMismatch, Result, Settings};
+use ackonce::{Error, ErrorKind, IdSource, OnFailure, OnMismatch, Result};
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ExchangeKind};
 
 use crate::connect::Trouble;
 use crate::delays::Delays;
+use crate::{AmqpConsumer, OnMissing, Order};
 
 /// How long the broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(30);
 
 /// Refuses settings that cannot work with a broker.
-pub(crate) fn settings(settings: &Settings, ids: &MessageIds) -> Result<()> {
+///
+/// # Errors
+/// [`ErrorKind::Config`], naming the setting.
+pub(crate) fn settings(consumer: &AmqpConsumer) -> Result<()> {
+    consumer.settings.check()?;
+    consumer.source.check()?;
     let refuse = |text: &str| Err(Error::new(ErrorKind::Config, text));
-    if ids.sources().contains(&IdSource::Coordinates) {
+    if consumer.ids.sources().contains(&IdSource::Coordinates) {
         return refuse(
             "IdSource::Coordinates: a queue has none; a delivery tag counts deliveries, not messages",
         );
     }
-    if settings.on_mismatch == OnMismatch::HandBack {
+    if consumer.settings.on_mismatch == OnMismatch::HandBack {
         return refuse("OnMismatch::HandBack: the broker would deliver the message again, for ever");
     }
+    if consumer.delays.is_some() && consumer.order != Order::Unordered {
+        return refuse(
+            "AmqpConsumer::with_order with AmqpConsumer::with_delays: a delayed message comes back behind those that \
+             were published since, so no order can be kept; leave one of the two out",
+        );
+    }
+    match &consumer.dead_letters {
+        Some((exchange, None)) if exchange.is_empty() => {
+            return refuse(
+                "AmqpConsumer::with_dead_letters: the default exchange takes no dead letters without a routing key, they \
+                 would come back; name a queue with AmqpConsumer::with_dead_letters_to(\"\", \"QUEUE\")",
+            );
+        }
+        Some((exchange, Some(key))) if exchange.is_empty() && *key == consumer.queue => {
+            return refuse(
+                "AmqpConsumer::with_dead_letters_to: the dead letters would go to the queue that is consumed, and come \
+                 back from there; name another queue",
+            );
+        }
+        _ => {}
+    }
+    if consumer.dead_letters.is_none() && consumer.on_missing == Some(OnMissing::Bury) {
+        tracing::warn!(target: "ackonce", queue = consumer.queue,
+            "OnMissing::Bury without AmqpConsumer::with_dead_letters: the payload of a message without an ID is given up");
+    }
+    handed_back(consumer)
+}
+
+/// A message that is handed back is delivered again at once, and a quorum queue with a delivery limit soon drops it.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for a setting that hands messages back where there are no delay queues.
+pub(crate) fn handed_back(consumer: &AmqpConsumer) -> Result<()> {
+    if consumer.delays.is_some() {
+        return Ok(());
+    }
+    let (settings, max_age) = (&consumer.settings, consumer.max_age());
+    let refuse = |setting: &str, keep: &str| {
+        let text = format!(
+            "{setting}: a message that is handed back to RabbitMQ is delivered again at once, and each time counts \
+             against the delivery limit of a quorum queue, which then drops it; give AmqpConsumer::with_delays, so that \
+             it waits in a queue instead, or {keep}"
+        );
+        Err(Error::new(ErrorKind::Config, text))
+    };
+    let longer = format!(
+        "leave it at its default; {} s or more, 5/6 of AmqpConsumer::with_consumer_timeout, is the same",
+        max_age.as_secs()
+    );
+    if settings.on_failure == OnFailure::HandBack {
+        return refuse("Settings::on_failure is OnFailure::HandBack", "use OnFailure::Retry");
+    }
+    if settings.hold < max_age {
+        return refuse(&format!("Settings::hold is {:?}", settings.hold), &longer);
+    }
+    if settings.patience < max_age {
+        return refuse(&format!("Settings::patience is {:?}", settings.patience), &longer);
+    }
     Ok(())
+}
+
+/// A stream keeps no track of what its consumers have read.
+pub(crate) fn stream(queue: &ShortString) -> Error {
+    let text = format!(
+        "{:?} is a stream: it does not keep what was acknowledged, so messages published while no consumer runs would be \
+         passed over. Consume a quorum or classic queue that is bound to the same exchange",
+        queue.as_str()
+    );
+    Error::new(ErrorKind::Config, text)
+}
+
+/// A dead letter that is consumed again is no dead letter.
+pub(crate) fn circle(exchange: &ShortString, queue: &ShortString) -> Error {
+    let text = format!(
+        "AmqpConsumer::with_dead_letters: the exchange {:?} leads back to the queue {:?} that is consumed; bind a queue \
+         of its own to an exchange of its own, or choose a routing key with AmqpConsumer::with_dead_letters_to",
+        exchange.as_str(),
+        queue.as_str()
+    );
+    Error::new(ErrorKind::Config, text)
+}
+
+/// Asks the broker whether an existing queue is a stream, by declaring it as one: for any other type it refuses, naming
+/// the argument, and changes nothing. `None` if that cannot be told, for want of the right to configure it for instance.
+pub(crate) async fn is_stream(connection: &Connection, queue: &ShortString) -> Option<bool> {
+    let asking = async {
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.clone(), passive, FieldTable::default()).await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.clone(), durable, arguments).await?;
+        channel.close(200, "OK".into()).await
+    };
+    match tokio::time::timeout(ASK, asking).await {
+        Ok(Ok(())) => Some(true),
+        Ok(Err(error)) => {
+            let text = error.to_string();
+            let other = ["x-queue-type", "'durable'"].iter().any(|argument| text.contains(argument));
+            // Of the right type, with other arguments, if it is not that one.
+            text.contains("inequivalent arg").then_some(!other)
+        }
+        Err(_) => None,
+    }
 }
 
 /// Warns of handlers that may run until the broker has lost patience.
@@ -53,11 +163,6 @@ impl Topology<'_> {
             None => {}
             Some((exchange, Some(key))) if exchange.as_str().is_empty() => {
                 self.queue_is_there(connection, key).await?;
-            }
-            Some((exchange, None)) if exchange.as_str().is_empty() => {
-                let why =
-                    "the default exchange takes no dead letters without a routing key: they would come back";
-                return Err(Error::new(ErrorKind::Config, why));
             }
             Some((exchange, _)) => {
                 let what = format!("the dead-letter exchange {exchange:?} cannot be used");
@@ -100,7 +205,7 @@ impl Topology<'_> {
         };
         match tokio::time::timeout(ASK, asking).await {
             Ok(answer) => answer.map_err(|e| Trouble::Amqp(e).error(what)),
-            Err(_) => Err(Trouble::Slow.error(what)),
+            Err(_) => Err(Trouble::Slow(ASK).error(what)),
         }
     }
 }

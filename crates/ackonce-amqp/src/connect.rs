@@ -8,25 +8,23 @@ use std::time::Duration;
 
 use ackonce::{Error, ErrorKind};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How long a connection may take from the first packet to `connection.open-ok`.
+use crate::hosts::Hosts;
+
+/// How long a connection may take from the first packet to `connection.open-ok`, where there is no other host.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long the broker may take to say goodbye.
-const CLOSE: Duration = Duration::from_secs(5);
-/// In seconds, unless the URL says otherwise; a dead peer is noticed after twice that. RabbitMQ's own 60 lets a
-/// dead link pass unnoticed for minutes; under 5 a loaded machine is taken for a dead one.
-const HEARTBEAT: u16 = 20;
+/// The same where there is another host to try.
+const CONNECT_ONE_OF_SEVERAL: Duration = Duration::from_secs(10);
 
 /// A connection on its way.
 pub type Connecting = Pin<Box<dyn Future<Output = lapin::Result<Connection>> + Send>>;
 
-/// Where connections come from. Cloning is cheap.
+/// Where connections come from. Cloning is cheap; clones share the host that is tried next.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Url(Result<Arc<AMQPUri>, String>),
+    Urls(Result<Arc<Hosts>, String>),
     Given(Arc<Connection>),
     Made(Arc<dyn Fn() -> Connecting + Send + Sync>),
 }
@@ -35,8 +33,8 @@ impl fmt::Debug for Source {
     /// Never the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(Ok(uri)) => write!(f, "{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost),
-            Self::Url(Err(why)) => write!(f, "unusable URL: {why}"),
+            Self::Urls(Ok(hosts)) => fmt::Display::fmt(hosts, f),
+            Self::Urls(Err(why)) => write!(f, "unusable URL: {why}"),
             Self::Given(_) => f.write_str("a given connection"),
             Self::Made(_) => f.write_str("a connector"),
         }
@@ -44,36 +42,56 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    pub(crate) fn url(url: &str) -> Self {
-        Self::Url(url.parse().and_then(|mut uri: AMQPUri| {
-            // Without one, lapin would speak plaintext to a TLS port, password and all.
-            if uri.scheme == AMQPScheme::AMQPS && !cfg!(feature = "tls") {
-                return Err("amqps:// needs ackonce-amqp with its feature `tls`".to_owned());
-            }
-            uri.query.heartbeat.get_or_insert(HEARTBEAT);
-            Ok(Arc::new(uri))
-        }))
+    pub(crate) fn urls<'a>(urls: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::Urls(Hosts::parse(urls).map(Arc::new))
     }
 
-    /// A connection: a new one, but where one was given.
+    /// # Errors
+    /// [`ErrorKind::Config`]: a URL that cannot be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Urls(Err(why)) => {
+                Err(Error::new(ErrorKind::Config, format!("the RabbitMQ URL cannot be used: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A connection: a new one unless one was given. Each host is tried once, beginning with the one after the last
+    /// failure.
     ///
     /// # Errors
-    /// What lapin or the URL says; [`hopeless`] tells whether to try again.
+    /// The answer of the last host that may be different next time; of the first one if all refuse.
     pub(crate) async fn connect(&self, name: &str) -> Result<Arc<Connection>, Trouble> {
-        let connecting: Connecting = match self {
+        let hosts = match self {
             Self::Given(connection) => return Ok(connection.clone()),
-            Self::Made(make) => make(),
-            Self::Url(Err(why)) => return Err(Trouble::Url(why.clone())),
-            Self::Url(Ok(uri)) => {
-                let properties = ConnectionProperties::default().with_connection_name(name.into());
-                Box::pin(Connection::connect_uri(AMQPUri::clone(uri), properties))
-            }
+            Self::Made(make) => return open(make(), CONNECT).await,
+            Self::Urls(Err(why)) => return Err(Trouble::Url(why.clone())),
+            Self::Urls(Ok(hosts)) => hosts,
         };
-        // Left behind rather than cut off when it takes too long: once open, it is dropped and closed.
-        match tokio::time::timeout(CONNECT, io()?.spawn(connecting)).await {
-            Ok(Ok(connection)) => Ok(Arc::new(connection?)),
-            Ok(Err(_)) => Err(Trouble::Thread("connecting panicked".into())),
-            Err(_) => Err(Trouble::Slow),
+        let limit = if hosts.count() > 1 { CONNECT_ONE_OF_SEVERAL } else { CONNECT };
+        let mut worst: Option<Trouble> = None;
+        for _ in 0..hosts.count() {
+            let uri = hosts.current();
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            match open(Box::pin(Connection::connect_uri(uri.clone(), properties)), limit).await {
+                Ok(connection) => return Ok(connection),
+                Err(trouble) => {
+                    tracing::debug!(target: "ackonce", host = %uri.authority.host, %trouble, "a host cannot be used");
+                    hosts.failed(uri);
+                    if worst.as_ref().is_none_or(|_| !trouble.hopeless()) {
+                        worst = Some(trouble);
+                    }
+                }
+            }
+        }
+        Err(worst.unwrap_or(Trouble::Slow(limit)))
+    }
+
+    /// Connects to another host the next time, if there is one.
+    pub(crate) fn lost(&self) {
+        if let Self::Urls(Ok(hosts)) = self {
+            hosts.failed(hosts.current());
         }
     }
 
@@ -88,8 +106,17 @@ impl Source {
     /// Says goodbye, unless it is the user's own.
     pub(crate) async fn close(&self, connection: &Connection) {
         if !matches!(self, Self::Given(_)) && connection.status().connected() {
-            let _ = tokio::time::timeout(CLOSE, connection.close(200, "OK".into())).await;
+            let _ = connection.close(200, "OK".into()).await;
         }
+    }
+}
+
+/// Left behind rather than cut off when it takes too long: once open, it is dropped and closed.
+async fn open(connecting: Connecting, limit: Duration) -> Result<Arc<Connection>, Trouble> {
+    match tokio::time::timeout(limit, io()?.spawn(connecting)).await {
+        Ok(Ok(connection)) => Ok(Arc::new(connection?)),
+        Ok(Err(_)) => Err(Trouble::Thread("connecting panicked".into())),
+        Err(_) => Err(Trouble::Slow(limit)),
     }
 }
 
@@ -98,7 +125,7 @@ impl Source {
 pub(crate) enum Trouble {
     Url(String),
     Thread(String),
-    Slow,
+    Slow(Duration),
     Amqp(lapin::Error),
 }
 
@@ -113,7 +140,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Url(why) => write!(f, "the URL cannot be used: {why}"),
             Self::Thread(why) => f.write_str(why),
-            Self::Slow => write!(f, "the broker did not answer within {CONNECT:?}"),
+            Self::Slow(limit) => write!(f, "the broker did not answer within {limit:?}"),
             Self::Amqp(error) => error.fmt(f),
         }
     }
@@ -122,8 +149,7 @@ impl fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 impl Trouble {
-    /// Whether it will be the same until somebody changes something: what a consumer that is just starting
-    /// should say instead of trying again.
+    /// Whether the broker answered and refused: the answer stays the same until somebody changes something.
     pub(crate) fn hopeless(&self) -> bool {
         use lapin::ErrorKind as K;
         let Self::Amqp(error) = self else { return matches!(self, Self::Url(_)) };
@@ -144,7 +170,7 @@ impl Trouble {
 
     pub(crate) fn error(self, what: &str) -> Error {
         let kind = if self.hopeless() { ErrorKind::Config } else { ErrorKind::Unavailable };
-        Error::new(kind, what).with_source(self)
+        Error::new(kind, format!("{what}: {self}")).with_source(self)
     }
 }
 
@@ -162,32 +188,4 @@ fn io() -> Result<Handle, Trouble> {
     let handle = runtime.handle().clone();
     *io = Some(runtime);
     Ok(handle)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_gets_a_heartbeat_and_keeps_its_own() {
-        let heartbeat = |url| match Source::url(url) {
-            Source::Url(Ok(uri)) => uri.query.heartbeat,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(heartbeat("amqp://localhost/%2f"), Some(HEARTBEAT));
-        assert_eq!(heartbeat("amqp://localhost/%2f?heartbeat=5"), Some(5));
-    }
-
-    #[test]
-    fn a_url_that_asks_for_tls_gets_it_or_is_refused() {
-        let usable = matches!(Source::url("amqps://u:secret@h/%2f"), Source::Url(Ok(_)));
-        assert_eq!(usable, cfg!(feature = "tls"), "never plaintext");
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        assert_eq!(format!("{:?}", Source::url("amqp://u:secret@h:1/%2f")), "h:1//");
-        let broken = format!("{:?}", Source::url("http://u:secret@h"));
-        assert!(!broken.contains("secret"), "{broken}");
-    }
 }

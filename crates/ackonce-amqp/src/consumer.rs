@@ -11,7 +11,7 @@ use lapin::types::FieldTable;
 
 use crate::connect::{Connecting, Source};
 use crate::delays::Delays;
-use crate::{MESSAGE_ID, Message, Tally};
+use crate::{Health, MESSAGE_ID, Message, Tally};
 
 /// A RabbitMQ consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
@@ -47,7 +47,7 @@ pub struct AmqpConsumer {
     pub(crate) store: Arc<dyn Deduplicator>,
     pub(crate) settings: Settings,
     pub(crate) ids: MessageIds,
-    pub(crate) on_missing: OnMissing,
+    pub(crate) on_missing: Option<OnMissing>,
     pub(crate) fingerprints: bool,
     pub(crate) order: Order,
     pub(crate) prefetch: Option<u16>,
@@ -59,7 +59,7 @@ pub struct AmqpConsumer {
     pub(crate) delivery_limit: u32,
     pub(crate) management: Option<String>,
     pub(crate) arguments: FieldTable,
-    pub(crate) tally: Tally,
+    pub(crate) health: Health,
 }
 
 /// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
@@ -79,14 +79,15 @@ pub enum Order {
     Header(String),
 }
 
-/// What to do with a message that has no usable ID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What to do with a message that has no usable ID. The default is [`Bury`](Self::Bury) with a dead-letter place
+/// and [`Stop`](Self::Stop) without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
-    /// Bury it, with the reason. The default. Each delivery is a record of its own: without an ID, nobody can
-    /// tell whether two of them are one message.
-    #[default]
+    /// Bury it, with the reason. Each delivery is a record of its own: without an ID, nobody can tell whether two of
+    /// them are one message. Without a dead-letter place its payload is given up.
     Bury,
-    /// End the consumer with an error; the message is not acknowledged.
+    /// End the consumer with an error that names queue, delivery tag and the missing ID. The message stays in the
+    /// queue; those that were delivered beside it run, within [`Settings::drain`].
     Stop,
 }
 
@@ -96,9 +97,24 @@ impl AmqpConsumer {
     /// buried message is kept as a record with its reason) and default [`Settings`].
     ///
     /// Unless the URL has `heartbeat=SECONDS`, that is 20: a dead link is noticed after twice as long.
+    ///
+    /// It may name several hosts of one cluster, `amqp://user:password@a:5672,b:5672/vhost`: they are tried in turn, at
+    /// start and after each loss.
     #[must_use]
     pub fn new(url: &str, queue: &str, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
-        Self::of(Source::url(url), queue, scope, store)
+        Self::of(Source::urls([url]), queue, scope, store)
+    }
+
+    /// The same with several URLs, each with its own user and vhost. They are tried in turn, at start and after each
+    /// loss; if all refuse, the first one's answer is the error. At least one, or [`run`](Self::run) refuses.
+    #[must_use]
+    pub fn new_any<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        queue: &str,
+        scope: &Scope,
+        store: Arc<dyn Deduplicator>,
+    ) -> Self {
+        Self::of(Source::urls(urls), queue, scope, store)
     }
 
     /// The same on a connection of yours. It opens channels there, and new ones when they are lost; when the
@@ -128,7 +144,7 @@ impl AmqpConsumer {
             store,
             settings: Settings::default(),
             ids: MessageIds::first_of([IdSource::Header(MESSAGE_ID.into())]),
-            on_missing: OnMissing::default(),
+            on_missing: None,
             fingerprints: true,
             order: Order::default(),
             prefetch: None,
@@ -140,7 +156,7 @@ impl AmqpConsumer {
             delivery_limit: 20,
             management: None,
             arguments: FieldTable::default(),
-            tally: Tally::new(scope.name()),
+            health: Health::new(queue, Tally::new(scope.name())),
         }
     }
 
@@ -152,10 +168,10 @@ impl AmqpConsumer {
         self
     }
 
-    /// What to do without one.
+    /// What to do without one. Default: [`OnMissing::Bury`] with a dead-letter place, else [`OnMissing::Stop`].
     #[must_use]
     pub fn with_on_missing(mut self, on_missing: OnMissing) -> Self {
-        self.on_missing = on_missing;
+        self.on_missing = Some(on_missing);
         self
     }
 
@@ -191,8 +207,14 @@ impl AmqpConsumer {
         self
     }
 
-    /// Sends buried messages to this exchange under their own routing key, on a connection of its own, mandatory
-    /// and confirmed before the original is acknowledged. While it leads to no queue, nothing is acknowledged.
+    /// Sends buried messages to this exchange under their own routing key, or under the queue's name if that leads to
+    /// no queue, on a connection of its own, mandatory and confirmed before the original is acknowledged. While neither
+    /// leads to a queue, nothing is acknowledged.
+    ///
+    /// A message that the broker does not take as a letter, because headers do not fit into a frame or it is too
+    /// large, is buried with less: without its longest headers, without all of them, without its payload, whose SHA-256
+    /// stands for it ([`headers::REDUCED`](crate::headers::REDUCED)). If not even that is taken, the store's record
+    /// alone has the reason. [`AmqpCounts`](crate::AmqpCounts) counts both.
     #[must_use]
     pub fn with_dead_letters(mut self, exchange: &str) -> Self {
         let key = self.dead_letters.take().and_then(|(_, key)| key);
@@ -200,7 +222,8 @@ impl AmqpConsumer {
         self
     }
 
-    /// The same under this routing key. With the default exchange (`""`) it is the name of a queue.
+    /// The same under this routing key alone. With the default exchange (`""`) it is the name of a queue, which must not
+    /// be the one that is consumed.
     #[must_use]
     pub fn with_dead_letters_to(mut self, exchange: &str, routing_key: &str) -> Self {
         self.dead_letters = Some((exchange.to_owned(), Some(routing_key.to_owned())));
@@ -208,9 +231,14 @@ impl AmqpConsumer {
     }
 
     /// Lets failed messages wait in queues of the broker instead of in hand, for waits that are long against
-    /// their number: an hour, not a second. Every attempt after the first comes by a delay queue, behind what was
-    /// published since: not with an [`Order`]. The copy has the body, properties and headers of the original, but
-    /// for those of [`headers`](crate::headers); attempts are counted by message ID, and go on.
+    /// their number: an hour, not a second. Every attempt after the first comes by a delay queue, behind messages that
+    /// were published since, so this is refused together with an [`Order`]. The copy has the body, properties and headers
+    /// of the original, but for those of [`headers`](crate::headers); attempts are counted by message ID, and go on.
+    ///
+    /// Everything else that is handed back goes the same way: a message that another worker holds for longer than
+    /// [`Settings::hold`], one whose store does not answer for [`Settings::patience`], one that waits until near the
+    /// consumer time-out. Each delay counts as a step to the next wait. A message that no delay queue takes waits in
+    /// hand, for at most the longest back-off of [`Settings::backoff`], and is run again.
     #[must_use]
     pub fn with_delays(mut self, delays: Delays) -> Self {
         self.delays = Some(delays);
@@ -225,8 +253,8 @@ impl AmqpConsumer {
         self
     }
 
-    /// The wait between attempts to get a lost connection, channel or queue back; default 100 ms to 10 s. It
-    /// never gives up.
+    /// The wait between attempts to get a lost connection, channel or queue back; default 100 ms to 10 s. Once it
+    /// has started it never gives up; [`Settings::on_start`] says what it does before.
     #[must_use]
     pub fn with_reconnect(mut self, backoff: Backoff) -> Self {
         self.reconnect = backoff;
@@ -235,7 +263,8 @@ impl AmqpConsumer {
 
     /// The broker's `consumer_timeout`; default 30 minutes, as RabbitMQ's. A delivery that is neither settled nor
     /// running after 5/6 of it is given back, for after all of it the broker closes the channel with everything on
-    /// it. [`Duration::MAX`] where it is off. Over AMQP it cannot be asked for.
+    /// it: to a delay queue with [`with_delays`](Self::with_delays), else by nack, with a warning, since a quorum queue
+    /// counts that. [`Duration::MAX`] where it is off. Over AMQP it cannot be asked for.
     #[must_use]
     pub fn with_consumer_timeout(mut self, timeout: Duration) -> Self {
         self.consumer_timeout = timeout;
@@ -251,9 +280,10 @@ impl AmqpConsumer {
     }
 
     /// Asks RabbitMQ's management API at `host:port` (usually 15672, plain HTTP) at start, as the user of the URL: for
-    /// the queue's type, its delivery limit, its consumer time-out, and whatever lets the broker drop messages, above
-    /// all a delivery limit without a dead-letter exchange. Each of these is a warning. Without it, what cannot be
-    /// known is said instead. Only for [`new`](Self::new), whose URL has a user.
+    /// the queue's type, its delivery limit, its consumer time-out, and all that lets the broker drop messages, above
+    /// all a delivery limit without a dead-letter exchange. Each of these is a warning. A stream is refused, and a
+    /// dead-letter exchange that leads back to the queue. Without it, the consumer says what it cannot know. Only for
+    /// [`new`](Self::new) and [`new_any`](Self::new_any), whose URLs have users.
     #[must_use]
     pub fn with_management(mut self, address: &str) -> Self {
         self.management = Some(address.to_owned());
@@ -270,14 +300,25 @@ impl AmqpConsumer {
     /// Follows what it tells, and expects of, the broker.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally.clone()
+        self.health.tally().clone()
+    }
+
+    /// Follows whether it makes progress, and what it waits for: for probes and for people.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
     ///
+    /// Dropping its future leaves the queue at once; messages in hand are delivered again. A shutdown takes at most
+    /// [`Settings::drain`] and 5 seconds, whatever the broker does.
+    ///
     /// # Errors
-    /// What ended it before: settings, a store or a queue that cannot work; at start also a broker that refuses.
-    /// A broker that is away is waited for.
+    /// What ended it before: [`ErrorKind::Config`](ackonce::ErrorKind::Config) for settings, a store or a queue that
+    /// cannot work, and for a broker that refuses or is away as [`Settings::on_start`] says (missing queues and exchanges
+    /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
+    /// this client cannot read.
     pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
         crate::run::consume(self, handler, ackonce::Feed::Each).await
     }

@@ -1,12 +1,21 @@
-//! The dead-letter exchange: body, properties and headers as they came, and why they ended here.
+//! The dead-letter exchange: body, properties and headers as they came, and why they ended here. If the broker does not
+//! take the whole message, its letter is made smaller until it does.
+
+use std::time::Duration;
 
 use ackonce::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
-use lapin::types::{AMQPValue, LongString, ShortString};
+use lapin::types::{AMQPValue, ShortString};
 
 use crate::delivery::AmqpDelivery;
-use crate::republish::{Publisher, Purpose, copied, reason};
-use crate::{Message, headers};
+use crate::letter::{self, Form};
+use crate::outage::Seldom;
+use crate::publisher::{Post, Publisher};
+use crate::refusal::Refusal;
+use crate::{Message, Tally, headers};
+
+/// How often a reduced letter is named in the log.
+const REDUCED: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
@@ -15,39 +24,76 @@ pub(crate) struct DeadLetters {
     /// That of each message, unless one was chosen.
     pub(crate) routing_key: Option<ShortString>,
     pub(crate) queue: ShortString,
+    pub(crate) tally: Tally,
+    pub(crate) reduced: Seldom,
 }
 
 #[async_trait]
 impl Graveyard<AmqpDelivery> for DeadLetters {
     async fn bury(&self, delivery: &AmqpDelivery, burial: &Burial) -> Result<Letter, BuryError> {
-        let message = &delivery.message;
-        let mut extra = origin(message, &self.queue);
-        extra.extend([
-            (headers::ERROR, reason(&burial.reason)),
-            (headers::ATTEMPTS, AMQPValue::LongLongInt(burial.attempts.into())),
-            (headers::SCOPE, text(burial.key.scope().name())),
-            (headers::MESSAGE_ID, text(burial.key.id().to_vec())),
-        ]);
-        let key = match &self.routing_key {
-            Some(key) => key.clone(),
-            None => ShortString::try_new(message.routing_key())?,
-        };
-        self.publisher
-            .publish(&self.exchange, &key, message.payload(), copied(message, Purpose::DeadLetter, extra))
-            .await?;
-        Ok(Letter::Whole)
+        let (message, tag) = (delivery.message(), delivery.tag());
+        let mut form = Form::Whole;
+        loop {
+            let refusal = match self.send(message, burial, form).await {
+                Ok(()) => return Ok(self.sent(form, message, tag)),
+                Err(refusal) => refusal,
+            };
+            form = match (form.smaller(&refusal), refusal) {
+                (Some(smaller), _) => smaller,
+                (None, refusal @ (Refusal::TooLong { .. } | Refusal::Message(_))) => {
+                    self.tally.buried_without_letter(1);
+                    return Err(BuryError::Never(refusal.into()));
+                }
+                (None, refusal) => return Err(BuryError::Retry(refusal.into())),
+            };
+        }
     }
 }
 
-/// Where a message came from.
-pub(crate) fn origin(message: &Message, queue: &ShortString) -> Vec<(&'static str, AMQPValue)> {
-    vec![
-        (headers::EXCHANGE, text(message.exchange())),
-        (headers::ROUTING_KEY, text(message.routing_key())),
-        (headers::QUEUE, text(queue.as_str())),
-    ]
+impl DeadLetters {
+    /// Under each routing key that may lead to a queue, until one does.
+    async fn send(&self, message: &Message, burial: &Burial, form: Form) -> Result<(), Refusal> {
+        let properties = letter::properties(message, &self.queue, burial, form);
+        let mut answer = Err(Refusal::Nowhere("there is no routing key".to_owned()));
+        for routing_key in self.routing_keys(message) {
+            let payload = form.has_payload().then(|| message.clone());
+            let (exchange, properties) = (self.exchange.clone(), properties.clone());
+            answer = self.publisher.publish(Post { exchange, routing_key, properties, payload }).await;
+            if !matches!(answer, Err(Refusal::Nowhere(_))) {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// The configured one alone; else the message's first one, its last one, and the queue's name.
+    fn routing_keys(&self, message: &Message) -> Vec<ShortString> {
+        if let Some(key) = &self.routing_key {
+            return vec![key.clone()];
+        }
+        let first = ShortString::try_new(message.routing_key()).ok();
+        let mut keys: Vec<_> = first.into_iter().chain([self.queue.clone()]).collect();
+        keys.dedup();
+        keys
+    }
+
+    fn sent(&self, form: Form, message: &Message, tag: u64) -> Letter {
+        let Some(lacks) = form.lacks() else { return Letter::Whole };
+        self.tally.buried_reduced(1);
+        if let Some(others) = self.reduced.say(REDUCED) {
+            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
+                "the dead-letter place does not take the whole message; a reduced letter is there");
+        }
+        Letter::Reduced(lacks.to_owned())
+    }
 }
 
-pub(crate) fn text(value: impl Into<LongString>) -> AMQPValue {
-    AMQPValue::LongString(value.into())
+/// The headers of a letter that say why it is there.
+pub(crate) fn why(burial: &Burial, reason: AMQPValue) -> crate::copies::Extra {
+    vec![
+        (headers::ERROR, reason),
+        (headers::ATTEMPTS, AMQPValue::LongLongInt(burial.attempts.into())),
+        (headers::SCOPE, crate::copies::text(burial.key.scope().name())),
+        (headers::MESSAGE_ID, crate::copies::text(burial.key.id().to_vec())),
+    ]
 }

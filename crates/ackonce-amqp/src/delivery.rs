@@ -1,69 +1,129 @@
 //! One channel's deliveries and their books. A delivery carries its channel, so that a tag never crosses to
 //! another.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{CancellationToken, Delivery, Receipt, Unsettled, Why};
-use lapin::{Acker, Channel};
-use tokio::sync::Notify;
+use ackonce::{Delivery, Receipt, Stage, Unsettled, Why};
+use lapin::Acker;
 
-use crate::tracker::{AckTracker, Frame, Reach};
-use crate::{Message, Tally};
+use crate::Message;
+use crate::generation::Generation;
+use crate::health::Waits;
 
-/// One channel with one consumer, from `basic.consume` to its end.
-#[derive(Debug)]
-pub(crate) struct Generation {
-    pub(crate) channel: Channel,
-    pub(crate) tally: Tally,
-    /// How long a delivery may wait before it is given back; the broker's time-out is not far then.
-    pub(crate) max_age: Duration,
-    /// How many settled deliveries are worth a frame at once: so few that the broker has most of the prefetch to
-    /// send on.
-    pub(crate) enough: usize,
-    /// Told whenever a delivery is closed, or the channel is to end.
-    pub(crate) wake: Notify,
-    /// Cancelled when the channel is of no use any more.
-    pub(crate) dead: CancellationToken,
-    live: AtomicBool,
-    /// The consumer is cancelled: no more deliveries.
-    ending: AtomicBool,
-    tracker: Mutex<AckTracker>,
-}
-
-/// One delivery on one channel.
+/// One delivery on one channel. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct AmqpDelivery {
-    pub(crate) message: Message,
-    tag: u64,
-    acker: Acker,
-    since: Instant,
+    hand: Arc<Hand>,
     generation: Arc<Generation>,
+}
+
+/// What is in hand, and what it waits for.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    pub(crate) message: Message,
+    pub(crate) tag: u64,
+    pub(crate) since: Instant,
+    acker: Acker,
+    waits: AtomicU8,
+    /// When that was noted, in milliseconds since it came.
+    noted: AtomicU64,
+}
+
+impl Hand {
+    /// What it waits for, and for how long.
+    pub(crate) fn waits(&self) -> (Waits, Duration) {
+        let waits = Waits::of(self.waits.load(Ordering::Relaxed));
+        let noted = Duration::from_millis(self.noted.load(Ordering::Relaxed));
+        (waits, self.since.elapsed().saturating_sub(noted))
+    }
+
+    fn note(&self, waits: Waits) {
+        let at = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.waits.store(waits as u8, Ordering::Relaxed);
+        self.noted.store(at, Ordering::Relaxed);
+    }
+}
+
+/// A delivery that the runner handed back.
+pub(crate) struct HandedBack {
+    pub(crate) delivery: AmqpDelivery,
+    pub(crate) reason: String,
+    /// Which attempt failed, if one did.
+    pub(crate) attempt: Option<u32>,
 }
 
 impl Delivery for AmqpDelivery {
     type Message = Message;
 
     fn message(&self) -> Message {
-        self.message.clone()
+        self.hand.message.clone()
     }
 
     /// False once its channel is gone, and when it has waited so long that the broker is about to close that.
     fn is_current(&self) -> bool {
-        self.generation.is_live() && !self.acker.poisoned() && self.since.elapsed() < self.generation.max_age
+        self.generation.is_live() && !self.hand.acker.poisoned() && !self.is_aged()
+    }
+
+    fn note(&self, stage: Stage) {
+        self.hand.note(stage.into());
+        self.generation.health.progressed();
     }
 }
 
 impl AmqpDelivery {
-    /// Books that its message is settled, here or elsewhere.
-    pub(crate) fn settled(&self) {
-        self.generation.settled(std::iter::once(self.tag));
+    pub(crate) fn new(mut delivery: lapin::message::Delivery, generation: Arc<Generation>) -> Self {
+        let message = Message::take(&mut delivery);
+        let hand = Hand {
+            message,
+            tag: delivery.delivery_tag,
+            since: Instant::now(),
+            acker: delivery.acker,
+            waits: AtomicU8::new(Waits::Turn as u8),
+            noted: AtomicU64::new(0),
+        };
+        Self { hand: Arc::new(hand), generation }
     }
 
-    /// Gives it back to the broker, if its channel is still there.
-    pub(crate) fn give_back(&self) {
-        self.generation.close(|tracker| tracker.returned(self.tag));
+    pub(crate) fn hand(&self) -> &Arc<Hand> {
+        &self.hand
+    }
+
+    pub(crate) fn message(&self) -> &Message {
+        &self.hand.message
+    }
+
+    pub(crate) fn tag(&self) -> u64 {
+        self.hand.tag
+    }
+
+    /// Whether it has waited so long that the broker is about to close its channel.
+    pub(crate) fn is_aged(&self) -> bool {
+        self.hand.since.elapsed() >= self.generation.max_age
+    }
+
+    /// Books that its message is settled, here or elsewhere.
+    pub(crate) fn settled(&self) {
+        self.generation.settled(std::iter::once(self.tag()));
+    }
+
+    pub(crate) fn delaying(&self) {
+        self.hand.note(Waits::Delaying);
+        self.generation.health.progressed();
+    }
+
+    /// Gives it back to the broker, if its channel is still there. A quorum queue counts that.
+    pub(crate) fn give_back(&self, why: &str) {
+        if !self.generation.returned(self.tag()) {
+            return;
+        }
+        if let Some(others) = self.generation.health.given_back() {
+            tracing::warn!(target: "ackonce", queue = %self.generation.queue, delivery_tag = self.tag(),
+                message = ?self.message(), why, others, held_s = self.hand.since.elapsed().as_secs(),
+                "given back to the broker, because its consumer time-out is near: a quorum queue counts that against its \
+                delivery limit (AmqpConsumer::with_delays sends it to a delay queue instead)");
+        }
     }
 
     /// Whether its channel is there.
@@ -72,128 +132,34 @@ impl AmqpDelivery {
     }
 }
 
-impl Generation {
-    pub(crate) fn new(channel: Channel, tally: Tally, max_age: Duration, prefetch: u16) -> Self {
-        Self {
-            channel,
-            tally,
-            max_age,
-            enough: usize::from(prefetch / 8).max(1),
-            wake: Notify::new(),
-            dead: CancellationToken::new(),
-            live: AtomicBool::new(true),
-            ending: AtomicBool::new(false),
-            tracker: Mutex::new(AckTracker::new()),
-        }
-    }
-
-    /// Books a delivery. `None` if the channel is gone, or its tags do not grow.
-    pub(crate) fn deliver(self: &Arc<Self>, mut delivery: lapin::message::Delivery) -> Option<AmqpDelivery> {
-        let tag = delivery.delivery_tag;
-        if !self.is_live() || !self.books().delivered(tag) {
-            return None;
-        }
-        let message = Message::take(&mut delivery);
-        let (acker, since) = (delivery.acker, Instant::now());
-        Some(AmqpDelivery { message, tag, acker, since, generation: self.clone() })
-    }
-
-    pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
-    }
-
-    /// The channel is gone, and its tags mean nothing any more.
-    pub(crate) fn kill(&self) {
-        self.live.store(false, Ordering::Release);
-        self.dead.cancel();
-        self.wake.notify_one();
-    }
-
-    /// No more deliveries come; those in hand may still be closed.
-    pub(crate) fn no_more(&self) {
-        self.ending.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-
-    /// Whether nothing is left to do on this channel.
-    pub(crate) fn is_over(&self) -> bool {
-        !self.is_live() || self.ending.load(Ordering::Acquire) && self.books().open() == 0
-    }
-
-    /// What to tell the broker, how many messages that closes, and how many wait beyond a gap.
-    pub(crate) fn take(&self, reach: Reach) -> (Vec<Frame>, usize, usize) {
-        let mut tracker = self.books();
-        let before = tracker.waiting();
-        let frames = tracker.take(reach);
-        (frames, before - tracker.waiting(), tracker.waiting())
-    }
-
-    /// Whether so many wait that the broker is to be told at once.
-    pub(crate) fn enough(&self) -> Option<Reach> {
-        (self.waiting() >= self.enough).then_some(Reach::Run)
-    }
-
-    /// How many are closed here, and the broker has not been told.
-    pub(crate) fn waiting(&self) -> usize {
-        self.books().waiting()
-    }
-
-    /// Books that the messages of these tags are settled: under one lock, and the broker is told of them together.
-    fn settled(&self, tags: impl ExactSizeIterator<Item = u64>) {
-        let count = tags.len();
-        let mut closed = 0;
-        self.close(|tracker| {
-            closed = tags.filter(|tag| tracker.settled(*tag)).count();
-            closed > 0
-        });
-        if closed < count {
-            // The broker delivers them again, and their records are found.
-            self.tally.redeliveries_expected(count - closed);
-        }
-    }
-
-    fn close(&self, book: impl FnOnce(&mut AckTracker) -> bool) -> bool {
-        let booked = self.is_live() && book(&mut self.books());
-        if booked {
-            self.wake.notify_one();
-        }
-        booked
-    }
-
-    /// Held for a few steps, never across an await.
-    fn books(&self) -> MutexGuard<'_, AckTracker> {
-        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Books the ends of deliveries. Gives one to `failed` if its handler failed and somebody there can let it wait.
+/// Books the ends of deliveries. What was handed back goes to `delay`, which answers whether it is taken care of.
 pub(crate) fn done(
     ended: Vec<Result<Receipt<AmqpDelivery>, Unsettled<AmqpDelivery>>>,
-    failed: impl Fn(&AmqpDelivery, &str, u32) -> bool,
+    delay: impl Fn(HandedBack) -> bool,
 ) {
     let mut settled = Vec::with_capacity(ended.len());
     for outcome in ended {
         match outcome {
             Ok(receipt) => settled.push(receipt.redeem()),
-            Err(unsettled) => not_settled(&unsettled, &failed),
+            Err(unsettled) => not_settled(&unsettled, &delay),
         }
     }
     for of_one in settled.chunk_by(|a, b| Arc::ptr_eq(&a.generation, &b.generation)) {
-        of_one[0].generation.settled(of_one.iter().map(|delivery| delivery.tag));
+        of_one[0].generation.settled(of_one.iter().map(AmqpDelivery::tag));
     }
 }
 
-fn not_settled(unsettled: &Unsettled<AmqpDelivery>, failed: impl Fn(&AmqpDelivery, &str, u32) -> bool) {
+fn not_settled(unsettled: &Unsettled<AmqpDelivery>, delay: impl Fn(HandedBack) -> bool) {
     let delivery = unsettled.delivery();
-    match unsettled.why() {
+    let (reason, attempt) = match unsettled.why() {
         // It goes back with its channel, which ends now.
-        Why::Stopped | Why::Fatal(_) => {}
-        Why::Failed { reason, attempt, .. } if failed(delivery, reason, *attempt) => {}
-        // Unless it waited for too long, its channel is gone and it has gone back already.
-        Why::NotCurrent if !delivery.is_live() => {}
-        why => {
-            tracing::info!(target: "ackonce", message = ?delivery.message, ?why, "given back to the broker");
-            delivery.give_back();
-        }
+        Why::Stopped | Why::Fatal(_) => return,
+        // It has gone back already.
+        _ if !delivery.is_live() => return,
+        Why::Failed { reason, attempt, .. } => (reason.clone(), Some(*attempt)),
+        _ => (unsettled.to_string(), None),
+    };
+    if !delay(HandedBack { delivery: delivery.clone(), reason: reason.clone(), attempt }) {
+        delivery.give_back(&reason);
     }
 }

@@ -21,6 +21,10 @@ pub const USER_ID: &str = "ackonce-user-id";
 pub const EXPIRATION: &str = "ackonce-expiration";
 /// The original's header `CC`: on a copy, it would send that to more queues.
 pub const CC: &str = "ackonce-cc";
+/// The original's header `BCC`, for the same reason.
+pub const BCC: &str = "ackonce-bcc";
+/// The original's property `reply_to` where it is `amq.rabbitmq.reply-to`: the broker takes that from a caller alone.
+pub const REPLY_TO: &str = "ackonce-reply-to";
 /// The original's header `x-death`, on a message that waits in a delay queue: with it the broker could take
 /// its way back for a circle and drop it.
 pub const X_DEATH: &str = "ackonce-x-death";
@@ -28,3 +32,16 @@ pub const X_DEATH: &str = "ackonce-x-death";
 pub const DELAYED_EXCHANGE: &str = "ackonce-delayed-exchange";
 /// Routing key of a message that came by a delay queue.
 pub const DELAYED_ROUTING_KEY: &str = "ackonce-delayed-routing-key";
+/// How many delay queues a message has come by, this one included; it chooses the next wait.
+pub const DELAYS: &str = "ackonce-delays";
+/// A number that tells copies under way from each other: the broker returns one that leads nowhere with it.
+pub const LETTER: &str = "ackonce-letter";
+/// What a dead letter lacks, because its place does not take the whole message.
+pub const REDUCED: &str = "ackonce-reduced";
+/// SHA-256 of the original's body, in hexadecimal, on a dead letter without it.
+pub const PAYLOAD_SHA256: &str = "ackonce-payload-sha256";
+/// Length of the original's body in bytes, on a dead letter without it.
+pub const PAYLOAD_LENGTH: &str = "ackonce-payload-length";
+
+/// What all of these begin with. A copy carries none of the original's but those that a delay queue's copy keeps.
+pub(crate) const PREFIX: &str = "ackonce-";

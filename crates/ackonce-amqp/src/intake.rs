@@ -1,35 +1,44 @@
 //! From a delivery to a job: identity, lane and fingerprint.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
-use ackonce::{Error, ErrorKind, Fingerprint, Job, Laned, MessageIds, Scope, Token};
+use ackonce::{Error, ErrorKind, Fingerprint, Job, Key, Laned, MessageIds, Scope, Token};
+use lapin::types::ShortString;
 
 use crate::delivery::AmqpDelivery;
-use crate::{Message, OnMissing, Order};
+use crate::outage::Seldom;
+use crate::{Message, OnMissing, Order, headers};
+
+/// How often the same warning is repeated, at most.
+const WARN: Duration = Duration::from_secs(10);
 
 /// What must be known of the consumer to make a job of a delivery.
 #[derive(Debug)]
 pub(crate) struct Intake {
+    pub(crate) queue: ShortString,
     pub(crate) scope: Scope,
     pub(crate) ids: MessageIds,
     pub(crate) on_missing: OnMissing,
     pub(crate) fingerprints: bool,
     pub(crate) order: Order,
     pub(crate) delivery_limit: u32,
+    pub(crate) near_limit: Seldom,
+    pub(crate) came_back: Seldom,
 }
 
 impl Intake {
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a message without a usable ID under [`OnMissing::Stop`]: the consumer must end.
     pub(crate) fn admit(&self, delivery: AmqpDelivery) -> Result<Laned<AmqpDelivery>, Error> {
-        let message = delivery.message.clone();
-        self.look_at_count(&message);
+        let message = delivery.message().clone();
+        self.look_at_count(&delivery);
         let key = self.ids.find(&message).map_err(|e| e.to_string());
         let key = key.and_then(|id| self.scope.key(id).map_err(|e| e.to_string()));
         let job = match (key, self.on_missing) {
             (Ok(key), _) => Job::new(key, delivery),
-            (Err(why), OnMissing::Stop) => {
-                return Err(Error::new(ErrorKind::Invalid, format!("{message:?}: {why} (OnMissing::Stop)")));
-            }
-            (Err(why), OnMissing::Bury) => self.unidentified(delivery)?.condemned(why),
+            (Err(why), OnMissing::Stop) => return Err(self.missing(&delivery, &why)),
+            (Err(why), OnMissing::Bury) => Job::new(self.unidentified(&delivery)?, delivery).condemned(why),
         };
         let job = match self.fingerprints {
             true => job.with_fingerprint(Fingerprint::of(message.payload())),
@@ -38,22 +47,51 @@ impl Intake {
         Ok(Laned { lane: self.order.lane(&message), job })
     }
 
-    /// A record of its own for each delivery, beside the scope's IDs: two messages without an ID that look the
-    /// same are still two, and each is to be buried.
-    fn unidentified(&self, delivery: AmqpDelivery) -> Result<Job<AmqpDelivery>, Error> {
-        let id = Token::random().0.to_vec();
-        let scope = self.scope.beside("unidentified").with_max_id_len(id.len());
-        let key = scope.key(id).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
-        Ok(Job::new(key, delivery))
+    fn missing(&self, delivery: &AmqpDelivery, why: &str) -> Error {
+        let (queue, tag, message) = (&self.queue, delivery.tag(), delivery.message());
+        Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "queue {:?}, delivery tag {tag}, published as {message:?}: {why}. The message stays in the queue \
+                 (OnMissing::Stop). Either say where its ID is (AmqpConsumer::with_ids), or have such messages buried \
+                 (AmqpConsumer::with_dead_letters; with_on_missing(OnMissing::Bury) alone gives up their payload)",
+                queue.as_str()
+            ),
+        )
     }
 
-    /// A quorum queue drops what comes back too often, with or without a dead-letter exchange to drop it to.
-    fn look_at_count(&self, message: &Message) {
+    /// A record of its own for each delivery, beside the scope's IDs: two messages without an ID that look the
+    /// same are still two, and each is to be buried. A letter of ours that came back keeps its identity, so that it is
+    /// found as buried.
+    fn unidentified(&self, delivery: &AmqpDelivery) -> Result<Key, Error> {
+        let scope = self.scope.beside("unidentified");
+        let message = delivery.message();
+        let known = (message.text(headers::SCOPE) == Some(scope.name()))
+            .then(|| message.header(headers::MESSAGE_ID))
+            .flatten()
+            .filter(|id| id.len() == Token::random().0.len());
+        if known.is_some()
+            && let Some(others) = self.came_back.say(WARN)
+        {
+            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = delivery.tag(), others,
+                "a dead letter without a message ID came back to the queue that it was taken from: it is not buried again \
+                (does the dead-letter exchange lead to this queue?)");
+        }
+        let id = known.map_or_else(|| Token::random().0.to_vec(), <[u8]>::to_vec);
+        let key = scope.with_max_id_len(id.len()).key(id);
+        key.map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))
+    }
+
+    /// A quorum queue drops a message that comes back too often, with or without a dead-letter exchange to drop it to.
+    fn look_at_count(&self, delivery: &AmqpDelivery) {
+        let message = delivery.message();
         if let Some(count) = message.delivery_count()
             && count > 0
             && count >= u64::from(self.delivery_limit / 2)
+            && let Some(others) = self.near_limit.say(WARN)
         {
-            tracing::warn!(target: "ackonce", ?message, count, limit = self.delivery_limit, scope = self.scope.name(),
+            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = delivery.tag(), ?message, count,
+                limit = self.delivery_limit, others, scope = self.scope.name(),
                 "a quorum queue has had this message back so often that it may soon drop or dead-letter it \
                 (x-delivery-limit)");
         }

@@ -1,27 +1,46 @@
 #![doc = include_str!("../README.md")]
 
 mod acks;
+mod api;
 mod checks;
 mod connect;
 mod consumer;
+mod copies;
 mod dead_letters;
+mod delayer;
 mod delays;
 mod delivery;
+mod generation;
+mod guard;
 pub mod headers;
+mod health;
+mod hosts;
 mod incoming;
 mod intake;
+mod letter;
 mod management;
 mod message;
-mod republish;
+mod outage;
+mod publisher;
+mod refusal;
+mod report;
+mod returns;
 mod run;
 mod session;
+mod size;
+mod starting;
+mod taking;
 mod tally;
 pub mod tracker;
+mod upstream;
+mod watch;
 
 pub use connect::Connecting;
 pub use consumer::{AmqpConsumer, OnMissing, Order};
 pub use delays::Delays;
+pub use health::{Health, Waits};
 pub use incoming::{Acked, Incoming, ack, give_back};
 pub use lapin;
 pub use message::{MESSAGE_ID, Message};
+pub use report::{Oldest, Report, State};
 pub use tally::{AmqpCounts, Tally};

@@ -3,14 +3,9 @@
 
 use std::time::Duration;
 
-use lapin::uri::AMQPUri;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-/// How long the API may take for one answer, and how long that may be in bytes.
-const ASK: Duration = Duration::from_secs(10);
-const LONGEST: u64 = 4 << 20;
+use crate::api::{Api, encoded};
 
 /// What the API says of a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
 #[derive(Debug)]
@@ -20,15 +15,17 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Asks the API at `address` (`host:port`), as the user of `uri`.
-    ///
     /// # Errors
     /// It does not answer, or says no.
-    pub(crate) async fn ask(address: &str, uri: &AMQPUri, queue: &str) -> Result<Self, String> {
-        let path = format!("/api/queues/{}/{}", encoded(&uri.vhost), encoded(queue));
-        let version = get(address, uri, "/api/overview").await?;
+    pub(crate) async fn ask(api: &Api<'_>, queue: &str) -> Result<Self, String> {
+        let path = format!("/api/queues/{}/{}", encoded(&api.uri.vhost), encoded(queue));
+        let version = api.get("/api/overview").await?;
         let version = version["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned();
-        Ok(Self { version, queue: get(address, uri, &path).await? })
+        Ok(Self { version, queue: api.get(&path).await? })
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.kind() == "stream"
     }
 
     /// How often a message may come back before the queue drops or dead-letters it. `None` where nothing is limited.
@@ -100,63 +97,11 @@ impl Facts {
     }
 }
 
-/// One question, in the oldest HTTP, whose answers are not cut into chunks.
-async fn get(address: &str, uri: &AMQPUri, path: &str) -> Result<Value, String> {
-    let user = &uri.authority.userinfo;
-    let login = base64(format!("{}:{}", user.username, user.password).as_bytes());
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {login}\r\n\r\n");
-    let asking = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = match tokio::time::timeout(ASK, asking).await {
-        Ok(answer) => answer.map_err(|e| format!("{address}: {e}"))?,
-        Err(_) => return Err(format!("{address} did not answer within {ASK:?}")),
-    };
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        return Err(format!("{address}{path}: {status}"));
-    }
-    serde_json::from_str(body).map_err(|e| format!("{address}{path}: {e}"))
-}
-
-/// RFC 3986: everything but unreserved characters is escaped.
-fn encoded(text: &str) -> String {
-    let mut path = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let group =
-            three.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for n in 0..4 {
-            match n <= three.len() {
-                true => text.push(LETTERS[(group >> (18 - 6 * n) & 63) as usize].into()),
-                false => text.push('='),
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use lapin::uri::AMQPUri;
     use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -228,7 +173,8 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let serving = tokio::spawn(serve(listener, [overview, second]));
-            let answer = Facts::ask(&address, &uri, "q q").await;
+            let api = Api { address: &address, uri: &uri };
+            let answer = Facts::ask(&api, "q q").await;
             let asked = serving.await.unwrap();
             assert!(asked[1].starts_with("GET /api/queues/%2F/q%20q HTTP/1.0\r\n"), "{asked:?}");
             assert!(asked[1].contains("Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"), "{asked:?}");
@@ -239,15 +185,7 @@ mod tests {
                 Err(why) => assert!(why.contains("401") && second == no, "{why}"),
             }
         }
-        assert!(Facts::ask("127.0.0.1:1", &uri, "q").await.unwrap_err().contains("127.0.0.1:1"));
-    }
-
-    #[test]
-    fn names_and_passwords_are_encoded() {
-        assert_eq!(encoded("/a b%ä-_.~"), "%2Fa%20b%25%C3%A4-_.~");
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
+        let nobody = Api { address: "127.0.0.1:1", uri: &uri };
+        assert!(Facts::ask(&nobody, "q").await.unwrap_err().contains("127.0.0.1:1"));
     }
 }

@@ -14,6 +14,9 @@ use crate::headers;
 /// instead of a header of that name.
 pub const MESSAGE_ID: &str = "amqp:message-id";
 
+/// The longest short string of AMQP, in bytes: exchanges, routing keys, queues.
+pub(crate) const SHORT: usize = 255;
+
 /// An AMQP message. Cloning is cheap.
 #[derive(Clone)]
 pub struct Message(Arc<Inner>);
@@ -24,6 +27,8 @@ struct Inner {
     redelivered: bool,
     properties: BasicProperties,
     payload: Vec<u8>,
+    /// Whether it came back from a delay queue of ours.
+    delayed: bool,
     /// Headers that are numbers, as text; made when the first of them is asked for.
     numbers: OnceLock<BTreeMap<ShortString, String>>,
 }
@@ -31,11 +36,15 @@ struct Inner {
 impl Message {
     /// Takes what a delivery carries, and leaves it its tag and its acker.
     pub(crate) fn take(delivery: &mut lapin::message::Delivery) -> Self {
+        let (exchange, routing_key) =
+            (std::mem::take(&mut delivery.exchange), std::mem::take(&mut delivery.routing_key));
+        let properties = std::mem::take(&mut delivery.properties);
         Self(Arc::new(Inner {
-            exchange: std::mem::take(&mut delivery.exchange),
-            routing_key: std::mem::take(&mut delivery.routing_key),
+            delayed: exchange.as_str().is_empty() && expired_in_delay_queue_of(&routing_key, &properties),
+            exchange,
+            routing_key,
             redelivered: delivery.redelivered,
-            properties: std::mem::take(&mut delivery.properties),
+            properties,
             payload: std::mem::take(&mut delivery.data),
             numbers: OnceLock::new(),
         }))
@@ -45,13 +54,33 @@ impl Message {
     /// ([`AmqpConsumer::with_delays`](crate::AmqpConsumer::with_delays)) still shows its first one.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        self.text(headers::DELAYED_EXCHANGE).unwrap_or(self.0.exchange.as_str())
+        self.first(headers::DELAYED_EXCHANGE).unwrap_or(self.0.exchange.as_str())
     }
 
     /// The routing key it was published with; as [`exchange`](Self::exchange), the first one.
     #[must_use]
     pub fn routing_key(&self) -> &str {
-        self.text(headers::DELAYED_ROUTING_KEY).unwrap_or(self.0.routing_key.as_str())
+        self.first(headers::DELAYED_ROUTING_KEY).unwrap_or(self.0.routing_key.as_str())
+    }
+
+    /// Whether it came by a delay queue: its own exchange is the default one, and the broker says that it expired in
+    /// `<routing key>.delay.<milliseconds>`. Only with the right to publish to the default exchange, and so to this
+    /// queue under any name, can somebody forge that.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.0.delayed
+    }
+
+    /// How many delay queues it has come by since it was published.
+    pub(crate) fn hops(&self) -> u32 {
+        let hops = self.0.delayed.then(|| self.value(headers::DELAYS)).flatten();
+        hops.and_then(number).and_then(|hops| hops.parse().ok()).unwrap_or(0)
+    }
+
+    /// A property of its first publishing that a delay queue's copy keeps as a header: where it may be believed and
+    /// fits.
+    fn first(&self, name: &str) -> Option<&str> {
+        let kept = self.0.delayed.then(|| self.text(name)).flatten();
+        kept.filter(|text| text.len() <= SHORT)
     }
 
     /// Whether the broker may have delivered it before. It does not count: messages before it in the queue of
@@ -92,11 +121,12 @@ impl Message {
         self.value(name).and_then(bytes)
     }
 
-    fn text(&self, name: &str) -> Option<&str> {
+    /// A header that is UTF-8.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.header(name).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    fn value(&self, name: &str) -> Option<&AMQPValue> {
+    pub(crate) fn value(&self, name: &str) -> Option<&AMQPValue> {
         self.0.properties.headers().as_ref()?.inner().get(name)
     }
 
@@ -115,6 +145,20 @@ impl Message {
         let all = self.0.properties.headers().iter().flat_map(|table| table.inner());
         all.filter_map(|(name, value)| Some((name.clone(), number(value)?))).collect()
     }
+}
+
+/// Whether the broker's newest `x-death` entry names a delay queue of this queue.
+fn expired_in_delay_queue_of(queue: &ShortString, properties: &BasicProperties) -> bool {
+    let headers = properties.headers().as_ref().map(|table| table.inner());
+    let Some(AMQPValue::FieldArray(deaths)) = headers.and_then(|headers| headers.get("x-death")) else {
+        return false;
+    };
+    let Some(AMQPValue::FieldTable(newest)) = deaths.as_slice().first() else { return false };
+    let text = |name| newest.inner().get(name).and_then(bytes);
+    let place = text("queue").and_then(|name| name.strip_prefix(queue.as_str().as_bytes()));
+    let wait = place.and_then(|rest| rest.strip_prefix(b".delay."));
+    text("reason") == Some(b"expired".as_slice())
+        && wait.is_some_and(|wait| !wait.is_empty() && wait.iter().all(u8::is_ascii_digit))
 }
 
 fn bytes(value: &AMQPValue) -> Option<&[u8]> {
@@ -191,6 +235,48 @@ mod tests {
 
     fn find(source: &str, message: &Message) -> Result<Vec<u8>, IdError> {
         MessageIds::first_of([IdSource::Header(source.into())]).find(message).map(|id| id.to_vec())
+    }
+
+    fn delivered(exchange: &str, key: &str, died_in: &str, table: &[(&str, AMQPValue)]) -> Message {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let mut death = FieldTable::default();
+        death.insert("queue".into(), text(died_in));
+        death.insert("reason".into(), text("expired"));
+        let mut headers = FieldTable::default();
+        headers.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(death)].into()));
+        for (name, value) in table {
+            headers.insert((*name).into(), value.clone());
+        }
+        let mut delivery = lapin::message::Delivery::mock(1, exchange.into(), key.into(), false, Vec::new());
+        delivery.properties = BasicProperties::default().with_headers(headers);
+        Message::take(&mut delivery)
+    }
+
+    #[test]
+    fn a_strangers_delay_headers_count_only_on_what_came_by_a_delay_queue() {
+        let long = "k".repeat(300);
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let table = [
+            (headers::DELAYED_EXCHANGE, text("first")),
+            (headers::DELAYED_ROUTING_KEY, text("order.new")),
+            (headers::DELAYS, AMQPValue::LongLongInt(3)),
+        ];
+        let shown = |m: &Message| (m.exchange().to_owned(), m.routing_key().to_owned(), m.hops());
+        let ours = delivered("", "q", "q.delay.500", &table);
+        assert_eq!(shown(&ours), ("first".to_owned(), "order.new".to_owned(), 3));
+        for (exchange, key, died_in) in [
+            ("orders", "q", "q.delay.500"),
+            ("", "q", "other.delay.500"),
+            ("", "q", "q.delay."),
+            ("", "q", "q.delay.5x"),
+            ("", "q", "q"),
+            ("", "q", ""),
+        ] {
+            let forged = delivered(exchange, key, died_in, &table);
+            assert_eq!(shown(&forged), (exchange.to_owned(), key.to_owned(), 0), "{died_in}");
+        }
+        let unfit = delivered("", "q", "q.delay.500", &[(headers::DELAYED_ROUTING_KEY, text(&long))]);
+        assert_eq!(shown(&unfit), (String::new(), "q".to_owned(), 0));
     }
 
     #[test]

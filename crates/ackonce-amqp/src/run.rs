@@ -1,35 +1,53 @@
 //! The life of a consumer: checks, the first connection, the session beside the runner, the end.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{
     CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, OnFailure, RecordOnly, Result,
     Runner,
 };
-use lapin::Connection;
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
 
-use crate::checks::{self, Topology};
-use crate::connect::Source;
 use crate::dead_letters::DeadLetters;
-use crate::delays::{Delayer, Failed, name};
-use crate::delivery::{self, AmqpDelivery};
+use crate::delayer::Delayer;
+use crate::delivery::{self, AmqpDelivery, HandedBack};
+use crate::guard::Guard;
 use crate::intake::Intake;
-use crate::management::Facts;
-use crate::republish::Publisher;
-use crate::session::{Plan, Session};
-use crate::{AmqpConsumer, Message};
+use crate::outage::Seldom;
+use crate::publisher::Publisher;
+use crate::report::State;
+use crate::session::{Chunks, Plan, Session};
+use crate::starting::Names;
+use crate::upstream::Upstream;
+use crate::{AmqpConsumer, Health, Message, OnMissing, checks, watch};
 
 /// How often it is looked whether the runner has stopped by itself.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// How much later than [`ackonce::Settings::drain`] the runner is left behind, with the handlers that it cannot cancel.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// How long the broker may take for all goodbyes together. With [`LEFT_BEHIND`] it is 5 s.
+const GOODBYE: Duration = Duration::from_secs(4);
 
-/// The names a consumer needs, short enough for AMQP.
-struct Names {
-    queue: ShortString,
-    dead_letters: Option<(ShortString, Option<ShortString>)>,
+/// How much of that the delay queues may take.
+const DELAYING: Duration = Duration::from_millis(1500);
+
+/// Why the session has ended, told before its goodbye.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) token: CancellationToken,
+    pub(crate) error: OnceLock<Error>,
+}
+
+/// Says that the consumer has ended, in whichever way that happens.
+struct Ending(Health, String);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.is_now(State::Ended, None);
+        watch::Gauges::of(&self.1).set(&self.0.report());
+    }
 }
 
 pub(crate) async fn consume<H: Handler<Message>>(
@@ -37,238 +55,181 @@ pub(crate) async fn consume<H: Handler<Message>>(
     handler: H,
     feed: Feed,
 ) -> Result<Counts> {
+    let health = consumer.health();
+    let _ending = Ending(health.clone(), consumer.scope.name().to_owned());
+    checks::settings(&consumer)?;
+    let names = consumer.names()?;
+    health.is_now(State::Starting, None);
+    health.backs_off(consumer.settings.backoff.max);
+    let Some(connection) = consumer.first_connection(&names).await? else { return Ok(Counts::default()) };
+    consumer.look_at_queue(&names).await?;
+    // The consumer time-out may be known only now.
+    checks::handed_back(&consumer)?;
+    let max_age = consumer.max_age();
+    consumer.settings.hold = consumer.settings.hold.min(max_age);
     if consumer.delays.is_some() {
         consumer.settings.on_failure = OnFailure::HandBack;
     }
-    let names = consumer.names()?;
-    checks::settings(&consumer.settings, &consumer.ids)?;
-    consumer.look_at_queue().await?;
-    // Well before the broker would close the channel.
-    let max_age = consumer.consumer_timeout / 6 * 5;
-    consumer.settings.hold = consumer.settings.hold.min(max_age);
     let scope = consumer.scope.name().to_owned();
     checks::run_limit(consumer.settings.run_limit, consumer.consumer_timeout, &scope);
-    let settings = consumer.settings.clone();
-    let runner = Runner::with(
-        consumer.store.clone(),
-        &consumer.scope,
-        handler,
-        settings.clone(),
-        consumer.graveyard(&names),
-    )?;
+    let upstream = Arc::new(Upstream::new(consumer.source.clone(), format!("ackonce {scope} publishing")));
+    health.publishes_on(&upstream);
+    let (settings, store) = (consumer.settings.clone(), consumer.store.clone());
+    let graveyard = consumer.graveyard(&names, &upstream);
+    let runner = Runner::with(store, &consumer.scope, handler, settings.clone(), graveyard)?;
     runner.announce();
-    let Some(connection) = consumer.first_connection(&names).await? else { return Ok(runner.counts()) };
-    let (stop, finish) = (CancellationToken::new(), CancellationToken::new());
-    let _stopping = Guard(stop_on(consumer.shutdown.clone(), stop.clone(), runner.clone()));
-    let (failed, delaying) = match consumer.delayer(&names) {
-        Some(delayer) => {
-            let (failed, receiver) = mpsc::unbounded_channel();
-            (Some(failed), Some(tokio::spawn(delayer.run(receiver, stop.clone()))))
+
+    let (stop, finish, ended) =
+        (CancellationToken::new(), CancellationToken::new(), Arc::new(Ended::default()));
+    let stopping = Stopping { stop: stop.clone(), runner: runner.clone(), health: health.clone() };
+    let _stopping = Guard::spawn(stopping.on(consumer.shutdown.clone(), ended.clone(), settings.drain));
+    let _watching = Guard::spawn(watch::watch(health.clone(), scope.clone()));
+    let (chunks, input) = mpsc::channel(1);
+    let (delays, tally, backoff) = (consumer.delays.clone(), consumer.tally(), settings.backoff);
+    let plan = consumer.plan(&names, feed, max_age);
+    let (handed_back, mut delaying) = match delays {
+        Some(delays) => {
+            let (sender, receiver) = mpsc::unbounded_channel::<HandedBack>();
+            let (intake, again) = (plan.intake.clone(), Chunks::downgrade(&chunks));
+            let delayer = Delayer::new(delays, upstream.clone(), backoff.max, intake, again, tally.clone());
+            (Some(sender), Some(Guard::spawn(Arc::new(delayer).run(receiver, stop.clone()))))
         }
         None => (None, None),
     };
-    let tally = consumer.tally();
-    let session = Session {
-        plan: consumer.plan(names, feed, max_age),
-        connection: Some(connection),
-        stop,
-        finish: finish.clone(),
-        acks: JoinSet::new(),
+    let session = Session::new(plan, connection, stop.clone(), finish.clone());
+    let mut session = Guard::spawn(session.run(chunks, ended.clone()));
+    let report = move |over| {
+        delivery::done(over, |one| handed_back.as_ref().is_some_and(|delays| delays.send(one).is_ok()));
     };
-    let (chunks, input) = mpsc::channel(1);
-    let mut session = Guard(tokio::spawn(session.run(chunks)));
-    let report = move |ended| {
-        delivery::done(ended, |delivery, reason, attempt| {
-            failed.as_ref().is_some_and(|failed| {
-                let (delivery, reason) = (delivery.clone(), reason.to_owned());
-                failed.send(Failed { delivery, reason, attempt }).is_ok()
-            })
-        });
+    let ran = tokio::select! {
+        ran = runner.consume(input, feed, report) => ran,
+        () = left_behind(&stop, settings.drain) => {
+            tracing::warn!(target: "ackonce", scope, "handlers did not end when they were cancelled; they are left behind");
+            Ok(())
+        }
     };
-    let ended = runner.consume(input, feed, report).await;
     runner.stop();
-    if let Some(delaying) = delaying {
-        // It ends with the last of what failed: `failed` went with the runner.
-        let mut delaying = Guard(delaying);
-        let _ = (&mut delaying.0).await;
-    }
-    finish.cancel();
-    let broken = || Err(Error::new(ErrorKind::Protocol, "the reconnect loop panicked"));
-    let session = (&mut session.0).await.unwrap_or_else(|_| broken());
+    stop.cancel();
+    let goodbye = async {
+        if let Some(delaying) = &mut delaying {
+            // It ends with the copies under way. A broker that takes none for now may still take acks.
+            let _ = tokio::time::timeout(DELAYING, &mut delaying.0).await;
+        }
+        finish.cancel();
+        let session = (&mut session.0).await;
+        upstream.close().await;
+        session
+    };
+    let session = match tokio::time::timeout(GOODBYE, goodbye).await {
+        Ok(Ok(session)) => session,
+        Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "the reconnect loop panicked")),
+        Err(_) => {
+            tracing::warn!(target: "ackonce", scope, "the broker did not answer the goodbye in time; what was not \
+                acknowledged comes again, and its record is found");
+            ended.error.get().map_or(Ok(()), |error| Err(error.clone()))
+        }
+    };
     tracing::info!(target: "ackonce", scope, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
-    ended.and(session).map(|()| runner.counts())
+    ran.and(session).map(|()| runner.counts())
 }
 
-/// Stops both when either has stopped, or is to.
-fn stop_on<H: Handler<Message>>(
-    shutdown: CancellationToken,
+/// Returns when the runner should have ended for long.
+async fn left_behind(stop: &CancellationToken, drain: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(drain.saturating_add(LEFT_BEHIND)).await;
+}
+
+/// Stops both the session and the runner when either has stopped, or is to.
+struct Stopping<H> {
     stop: CancellationToken,
     runner: Runner<AmqpDelivery, H>,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        while !runner.is_stopped() {
+    health: Health,
+}
+
+impl<H: Handler<Message>> Stopping<H> {
+    async fn on(self, shutdown: CancellationToken, ended: Arc<Ended>, drain: Duration) {
+        while !self.runner.is_stopped() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = stop.cancelled() => break,
+                () = self.stop.cancelled() => break,
+                () = ended.token.cancelled() => {
+                    // What was taken in before it may finish; what would wait goes back.
+                    let working = async {
+                        while self.health.is_working() && !self.runner.is_stopped() {
+                            tokio::time::sleep(LOOK_UP).await;
+                        }
+                    };
+                    tokio::select! {
+                        () = shutdown.cancelled() => {}
+                        _ = tokio::time::timeout(drain, working) => {}
+                    }
+                    break;
+                }
                 () = tokio::time::sleep(LOOK_UP) => {}
             }
         }
-        stop.cancel();
-        runner.stop();
-    })
-}
-
-/// Whoever drops the consumer's future ends its tasks.
-struct Guard<T>(JoinHandle<T>);
-
-impl<T> Drop for Guard<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+        self.health.is_now(State::Stopping, None);
+        self.stop.cancel();
+        self.runner.stop();
     }
 }
 
 impl AmqpConsumer {
-    fn names(&self) -> Result<Names> {
-        let short = |what: &str, text: &str| {
-            ShortString::try_new(text)
-                .map_err(|e| Error::new(ErrorKind::Config, format!("the name of the {what}")).with_source(e))
-        };
-        let queue = short("queue", &self.queue)?;
-        if let Some(delays) = &self.delays {
-            delays.check().map_err(|why| Error::new(ErrorKind::Config, why))?;
-            for wait in &delays.waits {
-                let named = name(&queue, *wait);
-                named
-                    .map_err(|e| Error::new(ErrorKind::Config, "the name of a delay queue").with_source(e))?;
-            }
-        }
-        let dead_letters = match &self.dead_letters {
-            None => None,
-            Some((exchange, key)) => {
-                let key = key.as_deref().map(|key| short("dead letters' routing key", key)).transpose()?;
-                Some((short("dead-letter exchange", exchange)?, key))
-            }
-        };
-        Ok(Names { queue, dead_letters })
-    }
-
-    fn graveyard(&self, names: &Names) -> Arc<dyn Graveyard<AmqpDelivery>> {
+    fn graveyard(&self, names: &Names, upstream: &Arc<Upstream>) -> Arc<dyn Graveyard<AmqpDelivery>> {
         match &names.dead_letters {
             None => Arc::new(RecordOnly),
             Some((exchange, key)) => Arc::new(DeadLetters {
-                publisher: self.publisher("dead letters"),
+                publisher: Publisher::start(upstream.clone()),
                 exchange: exchange.clone(),
                 routing_key: key.clone(),
                 queue: names.queue.clone(),
+                tally: self.tally(),
+                reduced: Seldom::default(),
             }),
         }
     }
 
-    fn delayer(&self, names: &Names) -> Option<Arc<Delayer>> {
-        self.delays.clone().map(|delays| {
-            Arc::new(Delayer {
-                delays,
-                publisher: self.publisher("delays"),
-                queue: names.queue.clone(),
-                backoff: self.settings.backoff,
-                tally: self.tally.clone(),
-            })
-        })
+    /// How long a delivery may wait: well before the broker would close the channel.
+    pub(crate) fn max_age(&self) -> Duration {
+        self.consumer_timeout / 6 * 5
     }
 
-    fn publisher(&self, what: &str) -> Publisher {
-        Publisher::new(self.source.clone(), format!("ackonce {} {what}", self.scope.name()))
-    }
-
-    fn connection_name(&self) -> String {
+    pub(crate) fn connection_name(&self) -> String {
         format!("ackonce {}", self.scope.name())
     }
 
-    /// Says what the queue may lose, or what cannot be known of it.
-    async fn look_at_queue(&mut self) -> Result<()> {
-        let (scope, queue) = (self.scope.name(), self.queue.as_str());
-        let Some(address) = &self.management else {
-            tracing::info!(target: "ackonce", scope, queue, "not known over AMQP: the queue's type, its delivery limit, \
-                its dead-letter exchange, its consumer time-out (AmqpConsumer::with_management asks for them)");
-            return Ok(());
-        };
-        let Source::Url(Ok(uri)) = &self.source else {
-            return Err(Error::new(ErrorKind::Config, "with_management needs the user of a URL"));
-        };
-        match Facts::ask(address, uri, queue).await {
-            Ok(facts) => {
-                for weakness in facts.weaknesses() {
-                    tracing::warn!(target: "ackonce", scope, queue, "weakened: {weakness}");
-                }
-                // A queue without a limit warns of none.
-                self.delivery_limit = facts.delivery_limit().unwrap_or(u32::MAX);
-                self.consumer_timeout = facts.consumer_timeout().unwrap_or(self.consumer_timeout);
-            }
-            Err(why) => {
-                tracing::warn!(target: "ackonce", scope, queue, why, "the management API could not be asked");
-            }
-        }
-        Ok(())
+    /// Without a dead-letter place a message without an ID is not buried: its payload would exist nowhere else.
+    pub(crate) fn on_missing(&self) -> OnMissing {
+        let default = if self.dead_letters.is_some() { OnMissing::Bury } else { OnMissing::Stop };
+        self.on_missing.unwrap_or(default)
     }
 
-    /// Waits for a broker that is away; a broker that refuses is an error. `None` if shut down first.
-    async fn first_connection(&self, names: &Names) -> Result<Option<Arc<Connection>>> {
-        let dead_letters = names.dead_letters.as_ref().map(|(exchange, key)| (exchange, key.as_ref()));
-        let topology = Topology { queue: &names.queue, dead_letters, delays: self.delays.as_ref() };
-        let mut failures = 0;
-        loop {
-            let attempt = async {
-                let what = format!("RabbitMQ cannot be used at {:?}", self.source);
-                let connection = self
-                    .source
-                    .connect(&self.connection_name())
-                    .await
-                    .map_err(|trouble| trouble.error(&what))?;
-                topology.check(&connection).await.map(|()| connection)
-            };
-            let error = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return Ok(None),
-                connected = attempt => match connected {
-                    Ok(connection) => return Ok(Some(connection)),
-                    Err(error) => error,
-                },
-            };
-            if error.kind() == ErrorKind::Config || self.source.is_lost() {
-                return Err(error);
-            }
-            failures += 1;
-            tracing::warn!(target: "ackonce", %error, failures, "RabbitMQ does not answer yet; trying again");
-            tokio::select! {
-                () = self.shutdown.cancelled() => return Ok(None),
-                () = tokio::time::sleep(self.reconnect.after(failures)) => {}
-            }
-        }
-    }
-
-    fn plan(self, names: Names, feed: Feed, max_age: Duration) -> Plan {
+    fn plan(self, names: &Names, feed: Feed, max_age: Duration) -> Plan {
         let several = match feed {
             Feed::Each => self.settings.concurrency.saturating_mul(4),
             Feed::Batches => self.settings.chunk.saturating_mul(2),
         };
+        let queue: ShortString = names.queue.clone();
         Plan {
             name: self.connection_name(),
-            source: self.source,
-            queue: names.queue,
             prefetch: self.prefetch.unwrap_or(u16::try_from(several).unwrap_or(u16::MAX)),
             chunk: self.settings.chunk,
-            arguments: self.arguments,
             max_age,
             reconnect: self.reconnect,
-            tally: self.tally,
-            intake: Intake {
+            health: self.health(),
+            intake: Arc::new(Intake {
+                queue,
+                on_missing: self.on_missing(),
                 scope: self.scope,
                 ids: self.ids,
-                on_missing: self.on_missing,
                 fingerprints: self.fingerprints,
                 order: self.order,
                 delivery_limit: self.delivery_limit,
-            },
+                near_limit: Seldom::default(),
+                came_back: Seldom::default(),
+            }),
+            source: self.source,
+            arguments: self.arguments,
         }
     }
 }

@@ -7,26 +7,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Laned, Result};
-use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, Consumer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Tally;
+use crate::Health;
 use crate::acks::acknowledge;
 use crate::connect::{Source, Trouble};
-use crate::delivery::{AmqpDelivery, Generation};
+use crate::delivery::AmqpDelivery;
+use crate::generation::Generation;
 use crate::intake::Intake;
+use crate::outage::Outage;
+use crate::report::State;
+use crate::run::Ended;
+use crate::taking::{End, Loss, Taking};
 
-/// How long the broker may take to open a channel with a consumer, or to cancel one.
+/// How long the broker may take to open a channel with a consumer.
 const OPEN: Duration = Duration::from_secs(30);
-const CANCEL: Duration = Duration::from_secs(5);
-/// How often an intake that waits for room looks after its channel.
-const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long all channels may take to end.
-const END: Duration = Duration::from_secs(15);
+/// How many connections in a row may be lost by messages that cannot be read. The first loss may charge the whole
+/// prefetch, those after it one message.
+const UNREADABLE: u32 = 2;
 
 /// What must be known to consume.
 #[derive(Debug)]
@@ -34,58 +36,66 @@ pub(crate) struct Plan {
     pub(crate) source: Source,
     /// Of the connection, as operators see it.
     pub(crate) name: String,
-    pub(crate) queue: ShortString,
     pub(crate) prefetch: u16,
     pub(crate) chunk: usize,
     pub(crate) arguments: FieldTable,
     pub(crate) max_age: Duration,
     pub(crate) reconnect: Backoff,
-    pub(crate) intake: Intake,
-    pub(crate) tally: Tally,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) health: Health,
 }
+
+pub(crate) type Chunks = mpsc::Sender<Vec<Laned<AmqpDelivery>>>;
 
 pub(crate) struct Session {
-    pub(crate) plan: Plan,
-    pub(crate) connection: Option<Arc<Connection>>,
+    plan: Plan,
+    connection: Option<Arc<Connection>>,
     /// Cancelled when no more deliveries are wanted.
-    pub(crate) stop: CancellationToken,
+    stop: CancellationToken,
     /// Cancelled when nothing is in work any more.
-    pub(crate) finish: CancellationToken,
-    pub(crate) acks: JoinSet<()>,
+    finish: CancellationToken,
+    acks: JoinSet<()>,
+    outage: Outage,
+    channels: u64,
+    /// Connections lost in a row by a message that cannot be read.
+    unreadable: u32,
+    /// Whether the queue is known not to be a stream.
+    no_stream: bool,
 }
-
-/// Why a channel gives no more deliveries.
-enum End {
-    Stopped,
-    /// By the broker, and the channel stands.
-    Cancelled,
-    Lost(String),
-    Fatal(Error),
-}
-
-type Chunks = mpsc::Sender<Vec<Laned<AmqpDelivery>>>;
 
 impl Session {
-    /// Consumes until `stop`, then waits for `finish`, tells the broker what was settled, and says goodbye.
+    pub(crate) fn new(
+        plan: Plan,
+        connection: Arc<Connection>,
+        stop: CancellationToken,
+        finish: CancellationToken,
+    ) -> Self {
+        let (outage, acks) = (Outage::default(), JoinSet::new());
+        let connection = Some(connection);
+        Self { plan, connection, stop, finish, acks, outage, channels: 0, unreadable: 0, no_stream: false }
+    }
+
+    /// Consumes until `stop`, then waits for `finish`, tells the broker of all that was settled, and says goodbye.
     ///
     /// # Errors
-    /// What no reconnecting mends.
-    pub(crate) async fn run(mut self, chunks: Chunks) -> Result<()> {
-        let ended = self.consume(&chunks).await;
-        self.stop.cancel();
-        drop(chunks);
-        self.finish.cancelled().await;
-        let all = async { while self.acks.join_next().await.is_some() {} };
-        if tokio::time::timeout(END, all).await.is_err() {
-            tracing::warn!(target: "ackonce", "channels did not end in time; what was not acknowledged comes again");
+    /// A trouble that no reconnecting mends. It is told by `ended` as soon as it is known.
+    pub(crate) async fn run(mut self, chunks: Chunks, ended: Arc<Ended>) -> Result<()> {
+        let outcome = self.consume(chunks).await;
+        if let Err(error) = &outcome {
+            tracing::error!(target: "ackonce", queue = %self.plan.intake.queue, %error, "the consumer ends");
+            self.plan.health.is_now(State::Stopping, Some(error.to_string()));
+            let _ = ended.error.set(error.clone());
         }
+        ended.token.cancel();
+        self.finish.cancelled().await;
+        while self.acks.join_next().await.is_some() {}
         if let Some(connection) = self.connection.take() {
             self.plan.source.close(&connection).await;
         }
-        ended
+        outcome
     }
 
-    async fn consume(&mut self, chunks: &Chunks) -> Result<()> {
+    async fn consume(&mut self, chunks: Chunks) -> Result<()> {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
             let stop = self.stop.clone();
@@ -96,152 +106,170 @@ impl Session {
             };
             let trouble = match opened {
                 Ok((generation, consumer)) => {
-                    let (since, acked) = (Instant::now(), self.plan.tally.counts().acked);
-                    let end = self.take_in(&generation, consumer, chunks).await;
+                    let (since, acked) = (Instant::now(), self.plan.health.tally().counts().acked);
+                    let end = self.take_in(&generation, consumer, &chunks).await;
                     // It worked: the next trouble is a new one.
-                    if self.plan.tally.counts().acked > acked || since.elapsed() > self.plan.reconnect.max {
+                    let acked = self.plan.health.tally().counts().acked > acked;
+                    if acked || since.elapsed() > self.plan.reconnect.max {
                         failures = 0;
                     }
-                    match self.ended(&generation, end).await? {
-                        Some(trouble) => trouble,
-                        None => return Ok(()),
+                    match self.ended(&generation, end)? {
+                        After::Stop => return Ok(()),
+                        After::AtOnce => continue,
+                        After::Trouble(trouble) => trouble,
                     }
                 }
-                Err(trouble) => trouble.to_string(),
+                Err(trouble) => {
+                    self.plan.health.tally().refused(usize::from(trouble.hopeless()));
+                    trouble.to_string()
+                }
             };
             if self.plan.source.is_lost() {
                 let why = "the connection was lost, and it is not this consumer's to replace";
                 return Err(Error::new(ErrorKind::Unavailable, format!("{why}: {trouble}")));
             }
             failures += 1;
-            let wait = self.plan.reconnect.after(failures);
-            tracing::warn!(target: "ackonce", queue = %self.plan.queue, trouble, failures, wait_ms = wait.as_millis(),
-                "not consuming; trying again");
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+            self.away(trouble, self.plan.reconnect.after(failures)).await;
         }
         Ok(())
     }
 
+    /// Says so, at times, and waits.
+    async fn away(&self, trouble: String, wait: Duration) {
+        let queue = self.plan.intake.queue.as_str();
+        match self.outage.failed() {
+            Some(failures) => {
+                tracing::warn!(target: "ackonce", queue, trouble, failures, wait_ms = wait.as_millis(),
+                    "not consuming; trying again, with a back-off")
+            }
+            None => tracing::debug!(target: "ackonce", queue, trouble, "not consuming"),
+        }
+        self.plan.health.is_now(State::Away, Some(trouble));
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
     /// A channel with a consumer, on the present connection if that stands.
     async fn open(&mut self) -> std::result::Result<(Arc<Generation>, Consumer), Trouble> {
+        self.plan.health.turned();
         let connection = match self.connection.take().filter(|c| c.status().connected()) {
             Some(connection) => connection,
             None => self.plan.source.connect(&self.plan.name).await?,
         };
+        self.plan.health.turned();
         let plan = &self.plan;
+        // One at a time after a message that could not be read: the next loss charges that message alone.
+        let prefetch = if self.unreadable > 0 { 1 } else { plan.prefetch };
         let opening = async {
             let channel = connection.create_channel().await?;
-            // Before there is a consumer: lapin keeps whatever comes, however much that is.
-            channel.basic_qos(plan.prefetch, BasicQosOptions { global: false }).await?;
-            let (queue, tag) = (plan.queue.clone(), ShortString::default());
+            // Before there is a consumer: lapin keeps all that comes, however much that is.
+            channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
+            let (queue, tag) = (plan.intake.queue.clone(), ShortString::default());
             let options = BasicConsumeOptions::default();
             let consumer = channel.basic_consume(queue, tag, options, plan.arguments.clone()).await?;
             Ok((channel, consumer))
         };
         // A connection that does not answer is not kept.
-        let opened = tokio::time::timeout(OPEN, opening).await.map_err(|_| Trouble::Slow)?;
+        let opened = tokio::time::timeout(OPEN, opening).await.map_err(|_| Trouble::Slow(OPEN))?;
         self.connection = Some(connection);
         let (channel, consumer) = opened.map_err(Trouble::Amqp)?;
-        plan.tally.channels(1);
-        tracing::info!(target: "ackonce", queue = %plan.queue, prefetch = plan.prefetch, "consuming");
-        let generation = Generation::new(channel, plan.tally.clone(), plan.max_age, plan.prefetch);
-        let generation = Arc::new(generation);
-        self.acks.spawn(acknowledge(generation.clone(), self.finish.clone()));
+        let (queue, health) = (plan.intake.queue.clone(), plan.health.clone());
+        let generation = Arc::new(Generation::new(channel, queue, health, plan.max_age, prefetch));
+        self.opened(&generation, prefetch);
         Ok((generation, consumer))
     }
 
-    /// Hands on what is delivered, whatever has arrived at once, until the channel gives no more.
-    async fn take_in(&self, generation: &Arc<Generation>, mut consumer: Consumer, chunks: &Chunks) -> End {
-        loop {
-            let first = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return self.cancel(generation, &consumer).await,
-                () = generation.dead.cancelled() => return End::Lost("acks cannot be sent".into()),
-                next = consumer.next() => next,
-            };
-            let room = loop {
-                tokio::select! {
-                    biased;
-                    room = chunks.reserve() => break room,
-                    () = self.stop.cancelled() => return self.cancel(generation, &consumer).await,
-                    // What waits here is worth nothing without its channel, and a new one is opened the sooner.
-                    () = tokio::time::sleep(LOOK_UP) => if !generation.channel.status().connected() {
-                        return End::Lost("the channel was closed".into());
-                    },
-                }
-            };
-            let Ok(room) = room else { return self.cancel(generation, &consumer).await };
-            let mut chunk = Vec::new();
-            let mut next = Some(first);
-            let mut end = None;
-            while let Some(arrived) = next {
-                end = self.admit(generation, arrived, &mut chunk);
-                let more = end.is_none() && chunk.len() < self.plan.chunk;
-                next = if more { consumer.next().now_or_never() } else { None };
+    fn opened(&mut self, generation: &Arc<Generation>, prefetch: u16) {
+        let (queue, tally) = (self.plan.intake.queue.as_str(), self.plan.health.tally());
+        tally.channels(1);
+        tally.reconnects(usize::from(self.channels > 0));
+        match (self.channels, self.outage.over()) {
+            (_, Some(away)) => {
+                tracing::info!(target: "ackonce", queue, prefetch, away_ms = away.as_millis(), "consuming again")
             }
-            if !chunk.is_empty() {
-                room.send(chunk);
-            }
-            if let Some(end) = end {
-                return end;
-            }
+            (0, None) => tracing::info!(target: "ackonce", queue, prefetch, "consuming"),
+            (_, None) => tracing::debug!(target: "ackonce", queue, prefetch, "consuming again"),
         }
+        self.channels += 1;
+        self.plan.health.consumes_on(generation);
+        self.acks.spawn(acknowledge(generation.clone(), self.finish.clone()));
     }
 
-    fn admit(
-        &self,
-        generation: &Arc<Generation>,
-        arrived: Option<lapin::Result<lapin::message::Delivery>>,
-        chunk: &mut Vec<Laned<AmqpDelivery>>,
-    ) -> Option<End> {
-        match arrived {
-            Some(Ok(delivery)) => match generation.deliver(delivery) {
-                Some(delivery) => match self.plan.intake.admit(delivery) {
-                    Ok(laned) => chunk.push(laned),
-                    Err(error) => return Some(End::Fatal(error)),
-                },
-                None => return Some(End::Lost("the channel is gone".into())),
-            },
-            Some(Err(error)) => return Some(End::Lost(error.to_string())),
-            // The broker cancels a consumer without an error: its queue was deleted, or its leader moved.
-            None if generation.channel.status().connected() => return Some(End::Cancelled),
-            None => return Some(End::Lost("the channel was closed".into())),
-        }
-        None
+    async fn take_in(&mut self, generation: &Arc<Generation>, consumer: Consumer, chunks: &Chunks) -> End {
+        let taking = Taking {
+            generation,
+            connection: self.connection.as_ref(),
+            intake: &self.plan.intake,
+            health: &self.plan.health,
+            stop: &self.stop,
+            chunk: self.plan.chunk,
+            // So many can be read: the one that could not is gone, or somebody else's.
+            enough: (self.unreadable > 0).then_some(usize::from(self.plan.prefetch)),
+            no_stream: &mut self.no_stream,
+        };
+        taking.run(consumer, chunks).await
     }
 
-    /// Asks for no more deliveries. What has arrived unread goes back when the channel ends.
-    async fn cancel(&self, generation: &Generation, consumer: &Consumer) -> End {
-        let cancel = generation.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        match tokio::time::timeout(CANCEL, cancel).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(target: "ackonce", %error, "the channel was gone before the stop")
-            }
-            Err(_) => tracing::warn!(target: "ackonce", "the broker did not answer a cancel in time"),
-        }
-        End::Stopped
-    }
-
-    /// What to do after it: try again because of some trouble, or not.
-    async fn ended(&self, generation: &Generation, end: End) -> Result<Option<String>> {
+    /// What to do after it.
+    fn ended(&mut self, generation: &Generation, end: End) -> Result<After> {
+        let tally = self.plan.health.tally();
         match end {
-            End::Stopped => Ok(None),
-            End::Fatal(error) => Err(error),
+            End::Stopped => Ok(After::Stop),
+            End::Fatal(error) => {
+                // What was taken in before it may finish.
+                generation.no_more();
+                Err(error)
+            }
+            End::Enough => {
+                generation.no_more();
+                self.unreadable = 0;
+                Ok(After::AtOnce)
+            }
             End::Cancelled => {
                 // The channel stands: what is in hand may finish there. If its queue is gone it is in no other.
                 generation.no_more();
-                self.plan.tally.cancelled(1);
-                Ok(Some("the broker cancelled the consumer (is the queue still there?)".into()))
+                tally.cancelled(1);
+                Ok(After::Trouble("the broker cancelled the consumer (is the queue still there?)".into()))
             }
-            End::Lost(trouble) => {
+            End::Lost(loss) => {
                 generation.kill();
-                self.plan.tally.lost(1);
-                Ok(Some(trouble))
+                tally.lost(1);
+                if self.connection.as_ref().is_none_or(|connection| !connection.status().connected()) {
+                    self.plan.source.lost();
+                }
+                match loss {
+                    Loss::Other(trouble) => Ok(After::Trouble(trouble)),
+                    Loss::Unreadable(trouble) => self.unreadable(&trouble),
+                }
             }
         }
     }
+
+    /// A message that this client cannot read took the connection with it, and will again.
+    fn unreadable(&mut self, trouble: &str) -> Result<After> {
+        self.plan.health.tally().unreadable(1);
+        self.unreadable += 1;
+        let queue = self.plan.intake.queue.as_str();
+        let what = "a message in the queue cannot be read by this client (a property or a routing key that is not \
+                    UTF-8, or headers longer than a frame), and each delivery of it costs the connection";
+        if self.unreadable < UNREADABLE {
+            tracing::error!(target: "ackonce", queue, trouble, "{what}; going on with a prefetch of 1, so that it alone \
+                is charged with that");
+            return Ok(After::AtOnce);
+        }
+        let todo = "Move it away by hand before the consumer starts again, since each start charges the messages \
+                    prefetched beside it once: it is the head of a classic queue, and on a quorum queue the one with \
+                    the highest x-delivery-count (management API: POST /api/queues/VHOST/QUEUE/get with ackmode \
+                    ack_requeue_false)";
+        Err(Error::new(ErrorKind::Protocol, format!("queue {queue:?}: {what} ({trouble}). {todo}")))
+    }
+}
+
+/// What the loop does next.
+enum After {
+    Stop,
+    AtOnce,
+    Trouble(String),
 }

@@ -11,6 +11,11 @@ use metrics::{Counter, counter};
 pub struct AmqpCounts {
     /// Channels consumed on, the first included; `ackonce_amqp_channels_total`.
     pub channels: u64,
+    /// Channels opened after the first one was; `ackonce_amqp_reconnects_total`.
+    pub reconnects: u64,
+    /// Connections, channels or consumers that the broker refused, by credentials or rights for instance;
+    /// `ackonce_amqp_refused_total`.
+    pub refused: u64,
     /// Connections and channels that were lost; `ackonce_amqp_lost_total`.
     pub lost: u64,
     /// Consumers that the broker cancelled: a deleted queue, a moved leader; `ackonce_amqp_cancelled_total`.
@@ -21,11 +26,22 @@ pub struct AmqpCounts {
     pub ack_frames: u64,
     /// Messages given back to the broker; `ackonce_amqp_returned_total`.
     pub returned: u64,
+    /// Of those, messages that had waited until near the broker's consumer time-out: a quorum queue counts each
+    /// against its delivery limit; `ackonce_amqp_given_back_total`.
+    pub given_back: u64,
     /// Settled messages whose ack did not, or not for certain, go out: the broker delivers them again, and
     /// their record is found; `ackonce_amqp_redeliveries_expected_total`.
     pub redeliveries_expected: u64,
-    /// Failed messages sent to a delay queue; `ackonce_amqp_delayed_total`.
+    /// Messages sent to a delay queue; `ackonce_amqp_delayed_total`.
     pub delayed: u64,
+    /// Dead letters that lack headers or the payload, because their place does not take the whole message;
+    /// `ackonce_amqp_buried_reduced_total`.
+    pub buried_reduced: u64,
+    /// Burials whose letter the dead-letter place will never take, not even without payload: only the store's record
+    /// has their reason; `ackonce_amqp_buried_without_letter_total`.
+    pub buried_without_letter: u64,
+    /// Times that a message which this client cannot read cost the connection; `ackonce_amqp_unreadable_total`.
+    pub unreadable: u64,
 }
 
 macro_rules! tally {
@@ -55,13 +71,19 @@ macro_rules! tally {
 }
 tally! {
     channels "ackonce_amqp_channels_total"
+    reconnects "ackonce_amqp_reconnects_total"
+    refused "ackonce_amqp_refused_total"
     lost "ackonce_amqp_lost_total"
     cancelled "ackonce_amqp_cancelled_total"
     acked "ackonce_amqp_acked_total"
     ack_frames "ackonce_amqp_ack_frames_total"
     returned "ackonce_amqp_returned_total"
     redeliveries_expected "ackonce_amqp_redeliveries_expected_total"
+    given_back "ackonce_amqp_given_back_total"
     delayed "ackonce_amqp_delayed_total"
+    buried_reduced "ackonce_amqp_buried_reduced_total"
+    buried_without_letter "ackonce_amqp_buried_without_letter_total"
+    unreadable "ackonce_amqp_unreadable_total"
 }
 
 /// Follows the [`AmqpCounts`] of a running consumer. Cloning is cheap.

@@ -75,9 +75,9 @@ async fn consume(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// PENDING(F): from `consumer.health()`, once AmqpConsumer has it; until then a consumer that has not ended is live.
-fn health(_: &AmqpConsumer) -> impl Fn() -> Health + Send + Sync + 'static {
-    || Health { live: true, ready: true, report: "the consumer runs".into() }
+fn health(consumer: &AmqpConsumer) -> impl Fn() -> Health + Send + Sync + 'static {
+    let health = consumer.health();
+    move || Health { live: health.is_live(), ready: health.is_ready(), report: health.report().to_string() }
 }
 
 /// The shared flags, but for `--id`: AMQP has a property for that.

@@ -27,6 +27,9 @@ struct State {
     to_client: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// Channel and tag of the latest consumer.
     consumer: Option<(u16, Vec<u8>)>,
+    /// What is written over in frames for the broker, and with which bytes.
+    written_over: Option<(Vec<u8>, Vec<u8>)>,
+    passing: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Interposer {
@@ -55,6 +58,12 @@ impl Interposer {
         self.uri.to_string()
     }
 
+    /// Ends all connections, and takes no more.
+    pub fn cut(self) {
+        let mut state = self.state.lock().unwrap();
+        state.passing.drain(..).for_each(|passing| passing.abort());
+    }
+
     /// Acknowledges a tag on the consumer's channel behind its back.
     pub fn foreign_ack(&self, tag: u64) {
         let state = self.state.lock().unwrap();
@@ -63,6 +72,16 @@ impl Interposer {
         ack.extend(tag.to_be_bytes());
         ack.push(0);
         state.to_broker.as_ref().unwrap().send(frame(channel, &ack)).unwrap();
+    }
+
+    /// Writes other bytes over these, where they are in a frame for the broker: a client's library may refuse to send
+    /// them.
+    ///
+    /// # Panics
+    /// The two are not of one length.
+    pub fn write_over(&self, bytes: &[u8], with: &[u8]) {
+        assert_eq!(bytes.len(), with.len());
+        self.state.lock().unwrap().written_over = Some((bytes.to_vec(), with.to_vec()));
     }
 
     /// Tells the client that the broker has cancelled its consumer. The broker knows nothing of it.
@@ -99,12 +118,18 @@ fn connect(client: TcpStream, broker: TcpStream, state: &Arc<Mutex<State>>) {
     let mut now = state.lock().unwrap();
     now.to_broker = Some(to_broker_tx.clone());
     now.to_client = Some(to_client_tx.clone());
-    tokio::spawn(write(to_broker_rx, to_broker));
-    tokio::spawn(write(to_client_rx, to_client));
+    now.passing.push(tokio::spawn(write(to_broker_rx, to_broker)));
+    now.passing.push(tokio::spawn(write(to_client_rx, to_client)));
     // A client begins with eight bytes that are no frame.
-    tokio::spawn(pass(from_client, to_broker_tx, 8, |_| {}));
+    let shared = state.clone();
+    let from_client = tokio::spawn(pass(from_client, to_broker_tx, 8, move |frame| {
+        let Some((bytes, with)) = shared.lock().unwrap().written_over.clone() else { return };
+        if let Some(at) = frame.windows(bytes.len()).position(|window| window == bytes) {
+            frame[at..at + with.len()].copy_from_slice(&with);
+        }
+    }));
     let state = state.clone();
-    tokio::spawn(pass(from_broker, to_client_tx, 0, move |frame| {
+    let from_broker = tokio::spawn(pass(from_broker, to_client_tx, 0, move |frame| {
         // basic.consume-ok
         if frame[0] == METHOD && frame[7..11] == [0, 60, 0, 21] {
             let channel = u16::from_be_bytes([frame[1], frame[2]]);
@@ -112,13 +137,14 @@ fn connect(client: TcpStream, broker: TcpStream, state: &Arc<Mutex<State>>) {
             state.lock().unwrap().consumer = Some((channel, tag));
         }
     }));
+    now.passing.extend([from_client, from_broker]);
 }
 
 async fn pass(
     mut from: OwnedReadHalf,
     to: mpsc::UnboundedSender<Vec<u8>>,
     greeting: usize,
-    look: impl Fn(&[u8]) + Send,
+    look: impl Fn(&mut [u8]) + Send,
 ) {
     let mut bytes = vec![0; greeting];
     if from.read_exact(&mut bytes).await.is_err() || to.send(bytes).is_err() {
@@ -134,7 +160,7 @@ async fn pass(
         if from.read_exact(&mut frame[7..]).await.is_err() {
             return;
         }
-        look(&frame);
+        look(&mut frame);
         if to.send(frame).is_err() {
             return;
         }

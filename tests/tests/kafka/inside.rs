@@ -224,7 +224,12 @@ impl Gate {
 }
 
 /// Claims a message for somebody else.
-pub(crate) async fn claim_by_hand(store: &dyn Deduplicator, topic: &Topic, id: &str, lease: Duration) -> Lease {
+pub(crate) async fn claim_by_hand(
+    store: &dyn Deduplicator,
+    topic: &Topic,
+    id: &str,
+    lease: Duration,
+) -> Lease {
     let request = ClaimRequest {
         key: topic.scope().key(id.to_owned()).unwrap(),
         token: Token::random(),

@@ -11,7 +11,7 @@ use ackonce_tests::until;
 
 use crate::inside::{Inside, consumer, ids, memory, told};
 
-fn header(letter: &Delivery, name: &str) -> Option<String> {
+pub(crate) fn header(letter: &Delivery, name: &str) -> Option<String> {
     match letter.properties.headers().as_ref()?.inner().get(name)? {
         AMQPValue::LongString(text) => Some(text.to_string()),
         AMQPValue::LongLongInt(n) => Some(n.to_string()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ackonce::{
     Backoff, CancellationToken, Context, Counts, Deduplicator, Failure, MemoryStore, Result, Scope, Settings,
 };
-use ackonce_amqp::{AmqpConsumer, AmqpCounts, Message, Tally};
+use ackonce_amqp::{AmqpConsumer, AmqpCounts, Health, Message, Tally};
 use ackonce_tests::amqp::Rabbit;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ pub(crate) struct Inside {
     pub(crate) seen: Arc<Mutex<Vec<String>>>,
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) health: Health,
     tally: Tally,
     running: JoinHandle<Result<Counts>>,
 }
@@ -49,7 +50,7 @@ impl Inside {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let gate = Arc::new(Semaphore::new(0));
         let shutdown = CancellationToken::new();
-        let tally = consumer.tally();
+        let (tally, health) = (consumer.tally(), consumer.health());
         let (noted, held) = (seen.clone(), gate.clone());
         let handler = move |_: Context, message: Message| {
             let (noted, held) = (noted.clone(), held.clone());
@@ -64,7 +65,7 @@ impl Inside {
             }
         };
         let running = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
-        Self { seen, gate, shutdown, tally, running }
+        Self { seen, gate, shutdown, health, tally, running }
     }
 
     pub(crate) fn counts(&self) -> AmqpCounts {
@@ -94,6 +95,12 @@ impl Inside {
     pub(crate) async fn stop(self) -> Result<Counts> {
         self.shutdown.cancel();
         self.running.await.unwrap()
+    }
+
+    /// Drops the consumer's future.
+    pub(crate) async fn dropped(self) {
+        self.running.abort();
+        assert!(self.running.await.is_err_and(|error| error.is_cancelled()));
     }
 
     /// Waits for it to end by itself.

@@ -9,8 +9,13 @@
 mod acks;
 mod burials;
 mod delays;
+mod handed_back;
+mod health;
+mod hostile;
 mod inside;
+mod missing;
 mod outages;
 mod processes;
 mod starts;
 mod tls;
+mod unreadable;

@@ -1,10 +1,11 @@
 //! What a consumer says when it cannot begin.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ackonce::{ErrorKind, IdSource, MessageIds, OnMismatch, Scope};
 use ackonce_amqp::lapin::{Connection, ConnectionProperties};
-use ackonce_amqp::{AmqpConsumer, OnMissing};
+use ackonce_amqp::{AmqpConsumer, Delays, OnMissing, Order};
 use ackonce_tests::amqp::{Kind, Rabbit};
 
 use crate::inside::{Inside, consumer, ids, memory, settings, told};
@@ -26,6 +27,8 @@ async fn what_cannot_work_is_said_at_once() {
         at(rabbit.url(), &queue).with_dead_letters_to("", &rabbit.name("missing")),
         at(rabbit.url(), &queue).with_ids(coordinates),
         at(rabbit.url(), &queue).with_settings(settings().with_on_mismatch(OnMismatch::HandBack)),
+        at(rabbit.url(), &queue).with_dead_letters_to("", &queue),
+        at(rabbit.url(), &queue).with_order(Order::Queue).with_delays(Delays::new([Duration::from_secs(1)])),
         at(rabbit.url(), &queue).with_settings(settings().with_attempts(0)),
     ];
     for (n, consumer) in refused.into_iter().enumerate() {

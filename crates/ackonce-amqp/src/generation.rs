@@ -1,0 +1,166 @@
+//! One channel with one consumer, and which of its deliveries are in hand.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use ackonce::CancellationToken;
+use lapin::Channel;
+use lapin::types::ShortString;
+use tokio::sync::Notify;
+
+use crate::Tally;
+use crate::delivery::{AmqpDelivery, Hand};
+use crate::health::Health;
+use crate::tracker::{AckTracker, Frame, Reach};
+
+/// One channel with one consumer, from `basic.consume` to its end.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) channel: Channel,
+    pub(crate) queue: ShortString,
+    pub(crate) tally: Tally,
+    pub(crate) health: Health,
+    /// How long a delivery may wait before it is given back; the broker's time-out is not far then.
+    pub(crate) max_age: Duration,
+    /// How many settled deliveries are worth a frame at once: so few that the broker has most of the prefetch to
+    /// send on.
+    pub(crate) enough: usize,
+    /// Told whenever a delivery is closed, or the channel is to end.
+    pub(crate) wake: Notify,
+    /// Cancelled when the channel is of no use any more.
+    pub(crate) dead: CancellationToken,
+    live: AtomicBool,
+    /// The consumer is cancelled: no more deliveries.
+    ending: AtomicBool,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    tracker: AckTracker,
+    /// What is in hand. What nobody holds any more is not.
+    hands: BTreeMap<u64, Weak<Hand>>,
+}
+
+impl Generation {
+    pub(crate) fn new(
+        channel: Channel,
+        queue: ShortString,
+        health: Health,
+        max_age: Duration,
+        prefetch: u16,
+    ) -> Self {
+        Self {
+            channel,
+            queue,
+            tally: health.tally().clone(),
+            health,
+            max_age,
+            enough: usize::from(prefetch / 8).max(1),
+            wake: Notify::new(),
+            dead: CancellationToken::new(),
+            live: AtomicBool::new(true),
+            ending: AtomicBool::new(false),
+            books: Mutex::default(),
+        }
+    }
+
+    /// Books a delivery. `None` if the channel is gone, or its tags do not grow.
+    pub(crate) fn deliver(self: &Arc<Self>, delivery: lapin::message::Delivery) -> Option<AmqpDelivery> {
+        let tag = delivery.delivery_tag;
+        if !self.is_live() || !self.books().tracker.delivered(tag) {
+            return None;
+        }
+        let delivery = AmqpDelivery::new(delivery, self.clone());
+        self.books().hands.insert(tag, Arc::downgrade(delivery.hand()));
+        Some(delivery)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// The channel is gone, and its tags mean nothing any more.
+    pub(crate) fn kill(&self) {
+        self.live.store(false, Ordering::Release);
+        self.dead.cancel();
+        self.wake.notify_one();
+    }
+
+    /// No more deliveries come; those in hand may still be closed.
+    pub(crate) fn no_more(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether nothing is left to do on this channel.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.is_live() || self.ending.load(Ordering::Acquire) && self.books().tracker.open() == 0
+    }
+
+    /// What to tell the broker, how many messages that closes, and how many wait beyond a gap.
+    pub(crate) fn take(&self, reach: Reach) -> (Vec<Frame>, usize, usize) {
+        let tracker = &mut self.books().tracker;
+        let before = tracker.waiting();
+        let frames = tracker.take(reach);
+        (frames, before - tracker.waiting(), tracker.waiting())
+    }
+
+    /// Whether so many wait that the broker is to be told at once.
+    pub(crate) fn enough(&self) -> Option<Reach> {
+        (self.waiting() >= self.enough).then_some(Reach::Run)
+    }
+
+    /// How many are closed here, and the broker has not been told.
+    pub(crate) fn waiting(&self) -> usize {
+        self.books().tracker.waiting()
+    }
+
+    /// What somebody still works on, or waits with.
+    pub(crate) fn in_hand(&self) -> Vec<Arc<Hand>> {
+        self.books().hands.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Books that the messages of these tags are settled: under one lock, and the broker is told of them together.
+    pub(crate) fn settled(&self, tags: impl ExactSizeIterator<Item = u64>) {
+        let count = tags.len();
+        let mut closed = 0;
+        self.close(|books| {
+            closed = tags
+                .filter(|tag| {
+                    books.hands.remove(tag);
+                    books.tracker.settled(*tag)
+                })
+                .count();
+            closed > 0
+        });
+        if closed < count {
+            // The broker delivers them again, and their records are found.
+            self.tally.redeliveries_expected(count - closed);
+        }
+    }
+
+    /// Books that the message of this tag goes back to the broker. False if its channel is gone.
+    pub(crate) fn returned(&self, tag: u64) -> bool {
+        self.close(|books| {
+            books.hands.remove(&tag);
+            books.tracker.returned(tag)
+        })
+    }
+
+    fn close(&self, book: impl FnOnce(&mut Books) -> bool) -> bool {
+        let booked = self.is_live() && book(&mut self.books());
+        if booked {
+            self.health.progressed();
+            self.wake.notify_one();
+        }
+        booked
+    }
+
+    /// Held for a few steps, never across an await.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,294 @@
+//! Whether a consumer makes progress, and what it waits for.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::Tally;
+use crate::delivery::Hand;
+use crate::generation::Generation;
+use crate::outage::Seldom;
+use crate::report::{Oldest, Report, State};
+use crate::upstream::Upstream;
+
+/// How long the consumer's loop may take for one turn. Its longest step is a connection attempt to each of several
+/// hosts, which are bounded by less.
+const TURN: Duration = Duration::from_secs(3 * 60);
+/// How long messages may be in hand without any progress of any of them.
+const STALL: Duration = Duration::from_secs(2 * 60);
+/// How long the store may leave a claim unanswered before the consumer is not ready.
+const STORE: Duration = Duration::from_secs(10);
+/// How often messages that are given back are named in the log.
+const GIVEN_BACK: Duration = Duration::from_secs(10);
+
+/// Follows a consumer: for probes of an orchestrator, and for people. Cloning is cheap; it may be asked before the
+/// consumer runs and after it has ended.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    queue: String,
+    tally: Tally,
+    start: Instant,
+    /// When the loop last turned, and when a delivery last changed, in milliseconds since `start`.
+    turned: AtomicU64,
+    progressed: AtomicU64,
+    /// The longest back-off, in milliseconds.
+    backoff: AtomicU64,
+    given_back: Seldom,
+    now: Mutex<Now>,
+}
+
+/// What it is doing.
+struct Now {
+    state: State,
+    since: Instant,
+    trouble: Option<String>,
+    generations: Vec<Weak<Generation>>,
+    upstream: Weak<Upstream>,
+}
+
+/// What a delivery in hand waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Waits {
+    /// For a free handler, or for the message before it in its order.
+    Turn,
+    /// For the store to answer its claim.
+    Store,
+    /// For its handler, which runs.
+    Handler,
+    /// For somebody else who holds the same message.
+    Busy,
+    /// For its next attempt, after a back-off.
+    Retry,
+    /// For the dead-letter place.
+    Burial,
+    /// For a delay queue to take it, or in hand because none does.
+    Delaying,
+}
+
+impl Waits {
+    pub(crate) fn of(number: u8) -> Self {
+        let all =
+            [Self::Turn, Self::Store, Self::Handler, Self::Busy, Self::Retry, Self::Burial, Self::Delaying];
+        all.into_iter().find(|waits| *waits as u8 == number).unwrap_or(Self::Turn)
+    }
+}
+
+impl From<ackonce::Stage> for Waits {
+    fn from(stage: ackonce::Stage) -> Self {
+        use ackonce::Stage;
+        match stage {
+            Stage::Claiming => Self::Store,
+            Stage::Running => Self::Handler,
+            Stage::Busy => Self::Busy,
+            Stage::Retrying => Self::Retry,
+            Stage::Burying => Self::Burial,
+        }
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Turn => "waits for its turn",
+            Self::Store => "waits for the store",
+            Self::Handler => "its handler runs",
+            Self::Busy => "another worker holds the message",
+            Self::Retry => "waits for its next attempt",
+            Self::Burial => "waits for the dead-letter place",
+            Self::Delaying => "waits for a delay queue",
+        })
+    }
+}
+
+impl Health {
+    pub(crate) fn new(queue: &str, tally: Tally) -> Self {
+        let start = Instant::now();
+        let now = Now {
+            state: State::NotStarted,
+            since: start,
+            trouble: None,
+            generations: Vec::new(),
+            upstream: Weak::new(),
+        };
+        Self(Arc::new(Inner {
+            queue: queue.to_owned(),
+            tally,
+            start,
+            turned: AtomicU64::new(0),
+            progressed: AtomicU64::new(0),
+            backoff: AtomicU64::new(0),
+            given_back: Seldom::default(),
+            now: Mutex::new(now),
+        }))
+    }
+
+    /// Whether the consumer makes progress, or waits for something that is bound to come. For a liveness probe: a
+    /// process that is not live should be restarted.
+    ///
+    /// A consumer that has not started is live, one that has ended is not. A running one is live while its loop turns
+    /// (at least every three minutes), and while no delivery in hand waits without a reason: each either runs, waits
+    /// for a due time (a back-off, another worker's lease), for its turn behind one that does, or for the store, the
+    /// dead-letter place or a delay queue, which are not mended by a restart. So a broker that is away, a store that is
+    /// away and a handler that runs for long are live.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.report().stuck.is_none()
+    }
+
+    /// Whether messages are handled now. For a readiness probe or an alarm.
+    ///
+    /// False before the first connection and after the end, while the broker is away or refuses, while the consumer
+    /// shuts down, while the store has left a claim unanswered for ten seconds, and whenever it is not
+    /// [live](Self::is_live).
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.report().is_ready
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let (state, since, trouble, hands, blocked) = {
+            let now = self.now();
+            let hands: Vec<_> =
+                now.generations.iter().filter_map(Weak::upgrade).flat_map(|g| g.in_hand()).collect();
+            let blocked = now.upstream.upgrade().is_some_and(|upstream| upstream.is_blocked());
+            (now.state, now.since, now.trouble.clone(), hands, blocked)
+        };
+        let stuck = self.stuck(state, &hands);
+        let store_answers =
+            !hands.iter().any(|hand| matches!(hand.waits(), (Waits::Store, for_long) if for_long > STORE));
+        Report {
+            queue: self.0.queue.clone(),
+            state,
+            since: since.elapsed(),
+            trouble,
+            in_flight: hands.len(),
+            oldest: hands.iter().min_by_key(|hand| hand.since).map(|hand| Oldest::of(hand)),
+            blocked,
+            is_ready: state == State::Consuming && store_answers && stuck.is_none(),
+            stuck,
+            counts: self.0.tally.counts(),
+        }
+    }
+
+    fn stuck(&self, state: State, hands: &[Arc<Hand>]) -> Option<String> {
+        match state {
+            State::NotStarted => return None,
+            State::Ended => return Some("the consumer has ended".to_owned()),
+            _ => {}
+        }
+        let turned = self.since(&self.0.turned);
+        if state != State::Stopping && turned > TURN {
+            return Some(format!("the consumer's loop has not turned for {} s", turned.as_secs()));
+        }
+        let limit = STALL + 2 * Duration::from_millis(self.0.backoff.load(Ordering::Relaxed));
+        let idle = self.since(&self.0.progressed);
+        let stalls = |hand: &Arc<Hand>| match hand.waits() {
+            (Waits::Turn, _) => true,
+            // The time it waits for is long over.
+            (Waits::Busy | Waits::Retry, for_long) => for_long > limit,
+            _ => false,
+        };
+        let stalled = !hands.is_empty() && idle > limit && hands.iter().all(stalls);
+        stalled.then(|| {
+            format!(
+                "{} messages are in hand, and nothing has happened to them for {} s",
+                hands.len(),
+                idle.as_secs()
+            )
+        })
+    }
+
+    fn since(&self, stamp: &AtomicU64) -> Duration {
+        self.0.start.elapsed().saturating_sub(Duration::from_millis(stamp.load(Ordering::Relaxed)))
+    }
+
+    fn stamp(&self, stamp: &AtomicU64) {
+        let now = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        stamp.store(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
+    pub(crate) fn turned(&self) {
+        self.stamp(&self.0.turned);
+    }
+
+    pub(crate) fn progressed(&self) {
+        self.stamp(&self.0.progressed);
+    }
+
+    /// A wait between attempts may take so long.
+    pub(crate) fn backs_off(&self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).min(24 * 3600 * 1000);
+        self.0.backoff.store(longest, Ordering::Relaxed);
+    }
+
+    /// Whether anything in hand is on its way to being settled, and does not wait for a time or for somebody else.
+    pub(crate) fn is_working(&self) -> bool {
+        let generations: Vec<_> = self.now().generations.iter().filter_map(Weak::upgrade).collect();
+        let works = |waits| matches!(waits, Waits::Turn | Waits::Store | Waits::Handler | Waits::Burial);
+        generations.iter().any(|generation| {
+            generation.is_live() && generation.in_hand().iter().any(|hand| works(hand.waits().0))
+        })
+    }
+
+    /// One delivery was given back near the consumer time-out. Answers how many others were since the last log line,
+    /// if it is time for one.
+    pub(crate) fn given_back(&self) -> Option<u64> {
+        self.0.tally.given_back(1);
+        self.0.given_back.say(GIVEN_BACK)
+    }
+
+    /// It does something else now. A trouble stays until there is another one, or it consumes again.
+    pub(crate) fn is_now(&self, state: State, trouble: Option<String>) {
+        self.turned();
+        let mut now = self.now();
+        // Nothing comes after the end, and after a stop only that.
+        if now.state == State::Ended || (now.state == State::Stopping && state != State::Ended) {
+            return;
+        }
+        if now.state != state {
+            (now.state, now.since) = (state, Instant::now());
+        }
+        match (state, trouble) {
+            (State::Consuming, _) => now.trouble = None,
+            (_, Some(trouble)) => now.trouble = Some(trouble),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn consumes_on(&self, generation: &Arc<Generation>) {
+        let mut now = self.now();
+        now.generations.retain(|generation| generation.strong_count() > 0);
+        now.generations.push(Arc::downgrade(generation));
+        drop(now);
+        self.is_now(State::Consuming, None);
+    }
+
+    pub(crate) fn publishes_on(&self, upstream: &Arc<Upstream>) {
+        self.now().upstream = Arc::downgrade(upstream);
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report().fmt(f)
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+//! What a consumer says of itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::AmqpCounts;
+use crate::delivery::Hand;
+use crate::health::Waits;
+
+/// What a consumer says of itself. [`Display`](fmt::Display) writes it as short lines of text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The queue.
+    pub queue: String,
+    /// What the consumer is doing.
+    pub state: State,
+    /// For how long.
+    pub since: Duration,
+    /// Why it is not consuming.
+    pub trouble: Option<String>,
+    /// Messages delivered and not settled.
+    pub in_flight: usize,
+    /// The oldest of them.
+    pub oldest: Option<Oldest>,
+    /// Whether the broker takes no dead letters and delayed messages for now, because it is short of memory or disk.
+    pub blocked: bool,
+    /// As [`Health::is_ready`](crate::Health::is_ready).
+    pub is_ready: bool,
+    /// Why it is not [live](crate::Health::is_live); `None` if it is.
+    pub stuck: Option<String>,
+    /// What it has told the broker so far: reconnects, messages given back and delayed, reduced burials.
+    pub counts: AmqpCounts,
+}
+
+/// What a consumer is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// It has not been run.
+    NotStarted,
+    /// It waits for its first connection.
+    Starting,
+    /// It consumes.
+    Consuming,
+    /// Its connection, channel or queue is gone; it tries to get that back.
+    Away,
+    /// It finishes what is in hand.
+    Stopping,
+    /// It has ended.
+    Ended,
+}
+
+/// The delivery that has been in hand for longest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Oldest {
+    /// Its delivery tag, on its channel.
+    pub delivery_tag: u64,
+    /// Its property `message_id`, with everything but printable ASCII escaped.
+    pub message_id: Option<String>,
+    /// How long it has been in hand.
+    pub age: Duration,
+    /// What it waits for.
+    pub waits: Waits,
+    /// For how long.
+    pub waiting: Duration,
+}
+
+impl Oldest {
+    pub(crate) fn of(hand: &Hand) -> Self {
+        let (waits, waiting) = hand.waits();
+        Self {
+            delivery_tag: hand.tag,
+            message_id: hand.message.message_id().map(|id| id.escape_default().to_string()),
+            age: hand.since.elapsed(),
+            waits,
+            waiting,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotStarted => "not started",
+            Self::Starting => "starting",
+            Self::Consuming => "consuming",
+            Self::Away => "not consuming, trying again",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes = |yes| if yes { "yes" } else { "no" };
+        writeln!(f, "queue {}: {} for {} s", self.queue, self.state, self.since.as_secs())?;
+        writeln!(f, "live: {}, ready: {}", yes(self.stuck.is_none()), yes(self.is_ready))?;
+        if let Some(stuck) = &self.stuck {
+            writeln!(f, "not live: {stuck}")?;
+        }
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "trouble: {trouble}")?;
+        }
+        writeln!(f, "in flight: {}", self.in_flight)?;
+        if let Some(oldest) = &self.oldest {
+            writeln!(f, "oldest: {oldest}")?;
+        }
+        if self.blocked {
+            writeln!(f, "the broker is short of memory or disk: dead letters and delayed messages wait")?;
+        }
+        let AmqpCounts { acked, reconnects, returned, delayed, .. } = self.counts;
+        writeln!(f, "acked {acked}, reconnects {reconnects}, returned {returned}, delayed {delayed}")?;
+        let AmqpCounts { buried_reduced, buried_without_letter, refused, .. } = self.counts;
+        write!(f, "reduced letters {buried_reduced}, burials without a letter {buried_without_letter}, ")?;
+        writeln!(f, "refused connections {refused}")
+    }
+}
+
+impl fmt::Display for Oldest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivery tag {}", self.delivery_tag)?;
+        if let Some(id) = &self.message_id {
+            write!(f, ", message ID {id}")?;
+        }
+        let (age, waiting) = (self.age.as_secs(), self.waiting.as_secs());
+        write!(f, ", in hand for {age} s; {} for {waiting} s", self.waits)
+    }
+}

@@ -1,0 +1,78 @@
+//! Messages that lapin cannot read.
+
+use ackonce::ErrorKind;
+use ackonce_amqp::lapin::BasicProperties;
+use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
+use ackonce_tests::amqp::interposer::Interposer;
+use ackonce_tests::amqp::{Kind, Rabbit};
+
+use crate::inside::{Inside, ids, told};
+
+/// Reads or publishes the ID as other clients do: bytes that are not UTF-8.
+async fn publish_latin_1(rabbit: &Rabbit, queue: &str) {
+    let proxy = Interposer::start(rabbit.url()).await;
+    proxy.write_over(b"caf?-poison", b"caf\xe9-poison");
+    Rabbit::at(proxy.url()).connect().await.publish(queue, Some("caf?-poison"), b"ok").await;
+}
+
+/// The queue went round for ever, and a delivery limit dropped the messages that were prefetched beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_ends_the_consumer_and_costs_no_other_message() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    for kind in [Kind::Classic, Kind::Quorum] {
+        let queue = rabbit.name("latin-1");
+        let admin = rabbit.connect().await;
+        let limit = [("x-delivery-limit", AMQPValue::LongInt(3))];
+        admin.declare(&queue, kind, if kind == Kind::Quorum { &limit } else { &[] }).await;
+        let all = ids(0..60);
+        admin.publish_all(&queue, told(&all[..20], &[])).await;
+        publish_latin_1(&rabbit, &queue).await;
+        admin.publish_all(&queue, told(&all[20..], &[])).await;
+        let inside = Inside::start(&rabbit, &queue);
+        let (seen, health) = (inside.seen.clone(), inside.health.clone());
+        let error = inside.ended().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+        assert!(error.to_string().contains(&queue) && error.to_string().contains("by hand"), "{error}");
+        assert_eq!(health.report().counts.unreadable, 2, "{kind:?}");
+        let mut ran = seen.lock().unwrap().clone();
+        assert!(ids(0..20).iter().all(|id| ran.contains(id)), "{kind:?}: those before it ran: {ran:?}");
+        if kind == Kind::Classic {
+            // An operator takes the head away, and the rest runs.
+            take_head(&rabbit, &queue).await;
+        } else {
+            // It alone is charged twice in each run: the limit of the queue takes it before any other message.
+            let again = Inside::start(&rabbit, &queue);
+            let seen = again.seen.clone();
+            assert_eq!(again.ended().await.unwrap_err().kind(), ErrorKind::Protocol);
+            ran.extend(seen.lock().unwrap().clone());
+        }
+        let again = Inside::start(&rabbit, &queue);
+        rabbit.until_empty(&queue).await;
+        ran.extend(again.seen());
+        ran.sort();
+        ran.dedup();
+        assert_eq!(ran.len(), 60, "{kind:?}: none is lost");
+        again.stop().await.unwrap();
+    }
+}
+
+async fn take_head(rabbit: &Rabbit, queue: &str) {
+    let url = format!("http://{}/api/queues/%2F/{queue}/get", rabbit.management());
+    let body = r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"base64"}"#;
+    let asking = reqwest::Client::new().post(url).basic_auth("guest", Some("guest")).body(body).send();
+    let taken: serde_json::Value = asking.await.unwrap().json().await.unwrap();
+    assert!(taken[0]["properties"]["message_id"].as_str().unwrap().ends_with("-poison"), "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_longer_than_a_frame_end_the_consumer() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("long", Kind::Quorum).await;
+    let mut table = FieldTable::default();
+    // The broker takes it, and adds a header of its own to the second delivery.
+    table.insert("long".into(), AMQPValue::LongString("x".repeat(131_038).into()));
+    let properties = BasicProperties::default().with_headers(table);
+    rabbit.connect().await.publish_with(&queue, b"", properties).await;
+    let error = Inside::start(&rabbit, &queue).ended().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Protocol | ErrorKind::Invalid), "{error}");
+}
