@@ -16,7 +16,7 @@ const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 const KEPT: [&str; 6] =
     [headers::CC, headers::BCC, headers::X_DEATH, headers::USER_ID, headers::EXPIRATION, headers::REPLY_TO];
 
-/// What a copy is for.
+/// The purpose of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     DeadLetter,
@@ -85,7 +85,7 @@ fn renamed(message: &Message, purpose: Purpose, name: &ShortString) -> Option<Sh
     }
 }
 
-/// Where a message came from.
+/// The origin of a message.
 pub(crate) fn origin(message: &Message, queue: &ShortString) -> Extra {
     vec![
         (headers::EXCHANGE, text(message.exchange())),

@@ -14,7 +14,7 @@ use crate::publisher::{Post, Publisher};
 use crate::refusal::Refusal;
 use crate::{Message, Tally, headers};
 
-/// How often a reduced letter is named in the log.
+/// The interval at which reduced letters are named in the log.
 const REDUCED: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]

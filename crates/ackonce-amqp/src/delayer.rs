@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::{Tally, headers};
 
-/// How long the broker may take to declare a queue.
+/// The time limit for declaring a queue.
 const DECLARE: Duration = Duration::from_secs(30);
 
 /// One delay queue.
@@ -64,7 +64,7 @@ impl Delayer {
         Self { delays, queue, lines, upstream, in_hand, intake, again, tally }
     }
 
-    /// Until `handed_back` closes or `stop`. After that nothing more is sent: what is left goes back with its channel.
+    /// Until `handed_back` closes or `stop`. After that nothing more is sent: the rest goes back with its channel.
     pub(crate) async fn run(
         self: Arc<Self>,
         mut handed_back: mpsc::UnboundedReceiver<HandedBack>,

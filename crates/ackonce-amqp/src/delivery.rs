@@ -19,7 +19,7 @@ pub(crate) struct AmqpDelivery {
     generation: Arc<Generation>,
 }
 
-/// What is in hand, and what it waits for.
+/// A message in hand, and the step that it waits for.
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(crate) message: Message,
@@ -27,12 +27,12 @@ pub(crate) struct Hand {
     pub(crate) since: Instant,
     acker: Acker,
     waits: AtomicU8,
-    /// When that was noted, in milliseconds since it came.
+    /// The time of that note, in milliseconds since it came.
     noted: AtomicU64,
 }
 
 impl Hand {
-    /// What it waits for, and for how long.
+    /// The step that it waits for, and the time since.
     pub(crate) fn waits(&self) -> (Waits, Duration) {
         let waits = Waits::of(self.waits.load(Ordering::Relaxed));
         let noted = Duration::from_millis(self.noted.load(Ordering::Relaxed));
@@ -50,7 +50,7 @@ impl Hand {
 pub(crate) struct HandedBack {
     pub(crate) delivery: AmqpDelivery,
     pub(crate) reason: String,
-    /// Which attempt failed, if one did.
+    /// The attempt that failed, if one did.
     pub(crate) attempt: Option<u32>,
 }
 
@@ -98,7 +98,7 @@ impl AmqpDelivery {
         self.hand.tag
     }
 
-    /// Whether it has waited so long that the broker is about to close its channel.
+    /// True once it has waited so long that the broker is about to close its channel.
     pub(crate) fn is_aged(&self) -> bool {
         self.hand.since.elapsed() >= self.generation.max_age
     }
@@ -132,7 +132,7 @@ impl AmqpDelivery {
     }
 }
 
-/// Books the ends of deliveries. What was handed back goes to `delay`, which answers whether it is taken care of.
+/// Books the ends of deliveries. Those that were handed back go to `delay`, which answers true if it takes them.
 pub(crate) fn done(
     ended: Vec<Result<Receipt<AmqpDelivery>, Unsettled<AmqpDelivery>>>,
     delay: impl Fn(HandedBack) -> bool,

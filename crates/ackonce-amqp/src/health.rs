@@ -1,4 +1,4 @@
-//! Whether a consumer makes progress, and what it waits for.
+//! The progress of a consumer, and the reasons for its waits.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use crate::outage::Seldom;
 use crate::report::{Oldest, Report, State};
 use crate::upstream::Upstream;
 
-/// How long the consumer's loop may take for one turn. Its longest step is a connection attempt to each of several
+/// The time limit for one turn of the consumer's loop. Its longest step is a connection attempt to each of several
 /// hosts, which are bounded by less.
 const TURN: Duration = Duration::from_secs(3 * 60);
-/// How long messages may be in hand without any progress of any of them.
+/// The longest time without progress of any message in hand.
 const STALL: Duration = Duration::from_secs(2 * 60);
-/// How long the store may leave a claim unanswered before the consumer is not ready.
+/// The time after which an unanswered claim makes the consumer not ready.
 const STORE: Duration = Duration::from_secs(10);
-/// How often messages that are given back are named in the log.
+/// The interval at which messages that are given back are named in the log.
 const GIVEN_BACK: Duration = Duration::from_secs(10);
 
 /// Follows a consumer: for probes of an orchestrator, and for people. Cloning is cheap; it may be asked before the
@@ -40,7 +40,7 @@ struct Inner {
     now: Mutex<Now>,
 }
 
-/// What it is doing.
+/// The present state.
 struct Now {
     state: State,
     since: Instant,
@@ -49,7 +49,7 @@ struct Now {
     upstream: Weak<Upstream>,
 }
 
-/// What a delivery in hand waits for.
+/// The step that a delivery in hand waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -127,7 +127,7 @@ impl Health {
         }))
     }
 
-    /// Whether the consumer makes progress, or waits for something that is bound to come. For a liveness probe: a
+    /// True while the consumer makes progress, or waits for something that is bound to come. For a liveness probe: a
     /// process that is not live should be restarted.
     ///
     /// A consumer that has not started is live, one that has ended is not. A running one is live while its loop turns
@@ -140,7 +140,7 @@ impl Health {
         self.report().stuck.is_none()
     }
 
-    /// Whether messages are handled now. For a readiness probe or an alarm.
+    /// True while messages are handled. For a readiness probe or an alarm.
     ///
     /// False before the first connection and after the end, while the broker is away or refuses, while the consumer
     /// shuts down, while the store has left a claim unanswered for ten seconds, and whenever it is not
@@ -150,7 +150,7 @@ impl Health {
         self.report().is_ready
     }
 
-    /// All of it.
+    /// The whole report.
     #[must_use]
     pub fn report(&self) -> Report {
         let (state, since, trouble, hands, blocked) = {
@@ -232,7 +232,7 @@ impl Health {
         self.0.backoff.store(longest, Ordering::Relaxed);
     }
 
-    /// Whether anything in hand is on its way to being settled, and does not wait for a time or for somebody else.
+    /// True while a message in hand is on its way to being settled, and does not wait for a time or another worker.
     pub(crate) fn is_working(&self) -> bool {
         let generations: Vec<_> = self.now().generations.iter().filter_map(Weak::upgrade).collect();
         let works = |waits| matches!(waits, Waits::Turn | Waits::Store | Waits::Handler | Waits::Burial);

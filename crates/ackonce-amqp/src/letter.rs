@@ -1,4 +1,4 @@
-//! What a dead letter holds: the whole message where its place takes that, else less and less of it.
+//! The contents of a dead letter: the whole message where its place takes that, else less and less of it.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::dead_letters::why;
 use crate::refusal::Refusal;
 use crate::{Message, headers, size};
 
-/// How much of the message a letter holds.
+/// The part of the message that a letter holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Whole,
@@ -43,7 +43,7 @@ impl Form {
         self != Self::NoPayload
     }
 
-    /// What a letter of this form lacks.
+    /// The part that a letter of this form lacks.
     pub(crate) fn lacks(self) -> Option<&'static str> {
         match self {
             Self::Whole => None,

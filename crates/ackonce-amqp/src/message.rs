@@ -147,7 +147,7 @@ impl Message {
     }
 }
 
-/// Whether the broker's newest `x-death` entry names a delay queue of this queue.
+/// True if the broker's newest `x-death` entry names a delay queue of this queue.
 fn expired_in_delay_queue_of(queue: &ShortString, properties: &BasicProperties) -> bool {
     let headers = properties.headers().as_ref().map(|table| table.inner());
     let Some(AMQPValue::FieldArray(deaths)) = headers.and_then(|headers| headers.get("x-death")) else {

@@ -1,4 +1,4 @@
-//! How often a trouble that lasts is said: once when it begins, then ever less often, and once when it is over.
+//! Rate limits for the log: an outage is named when it begins, then ever less often, and when it is over.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

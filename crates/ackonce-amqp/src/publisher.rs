@@ -21,9 +21,9 @@ use crate::returns::Batch;
 use crate::upstream::{Open, Upstream};
 use crate::{Message, headers, size};
 
-/// How long the broker may take to confirm copies while it is not [blocked](Upstream::is_blocked).
+/// The time limit for confirmations; it does not run while the broker is [blocked](Upstream::is_blocked).
 const CONFIRM: Duration = Duration::from_secs(30);
-/// How often it is looked whether it is.
+/// The interval at which that is checked.
 const LOOK_UP: Duration = Duration::from_millis(250);
 /// The most copies under way on one channel, and after how many bytes no more are added.
 const MOST: usize = 64;

@@ -37,7 +37,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Whether the broker closed a channel, or the connection, because of a published message.
+/// True if the broker closed a channel, or the connection, because of a published message.
 pub(crate) fn is_about_the_message(error: &lapin::Error) -> bool {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return false };
     matches!(

@@ -1,4 +1,4 @@
-//! What a consumer says of itself.
+//! The report of a consumer on itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,33 +7,33 @@ use crate::AmqpCounts;
 use crate::delivery::Hand;
 use crate::health::Waits;
 
-/// What a consumer says of itself. [`Display`](fmt::Display) writes it as short lines of text.
+/// The report of a consumer on itself. [`Display`](fmt::Display) writes it as short lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// The queue.
     pub queue: String,
-    /// What the consumer is doing.
+    /// The state of the consumer.
     pub state: State,
-    /// For how long.
+    /// The time since it entered that state.
     pub since: Duration,
-    /// Why it is not consuming.
+    /// The reason why it is not consuming.
     pub trouble: Option<String>,
     /// Messages delivered and not settled.
     pub in_flight: usize,
     /// The oldest of them.
     pub oldest: Option<Oldest>,
-    /// Whether the broker takes no dead letters and delayed messages for now, because it is short of memory or disk.
+    /// True while the broker, short of memory or disk, takes no dead letters and delayed messages.
     pub blocked: bool,
     /// As [`Health::is_ready`](crate::Health::is_ready).
     pub is_ready: bool,
-    /// Why it is not [live](crate::Health::is_live); `None` if it is.
+    /// The reason why it is not [live](crate::Health::is_live); `None` if it is.
     pub stuck: Option<String>,
-    /// What it has told the broker so far: reconnects, messages given back and delayed, reduced burials.
+    /// Counts so far: reconnects, messages given back and delayed, reduced burials.
     pub counts: AmqpCounts,
 }
 
-/// What a consumer is doing.
+/// The state of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -45,7 +45,7 @@ pub enum State {
     Consuming,
     /// Its connection, channel or queue is gone; it tries to get that back.
     Away,
-    /// It finishes what is in hand.
+    /// It finishes the messages in hand.
     Stopping,
     /// It has ended.
     Ended,
@@ -59,11 +59,11 @@ pub struct Oldest {
     pub delivery_tag: u64,
     /// Its property `message_id`, with everything but printable ASCII escaped.
     pub message_id: Option<String>,
-    /// How long it has been in hand.
+    /// The time since it was delivered.
     pub age: Duration,
-    /// What it waits for.
+    /// The step that it waits for.
     pub waits: Waits,
-    /// For how long.
+    /// The time since it began to wait for that.
     pub waiting: Duration,
 }
 

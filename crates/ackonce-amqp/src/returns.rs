@@ -32,12 +32,12 @@ impl Batch {
         Self { size, confirmed, failed, returned, unknown: None }
     }
 
-    /// Whether an answer is missing.
+    /// True while an answer is missing.
     pub(crate) fn is_open(&self) -> bool {
         self.confirmed.len() + self.failed.len() < self.size
     }
 
-    /// Whether the broker has confirmed all.
+    /// True once the broker has confirmed all.
     pub(crate) fn is_complete(&self) -> bool {
         self.confirmed.len() == self.size
     }
@@ -57,7 +57,7 @@ impl Batch {
         }
     }
 
-    /// What became of a copy: `Ok` only if a queue has it.
+    /// The fate of a copy: `Ok` only if a queue has it.
     pub(crate) fn of(&self, number: u64) -> Result<(), Refusal> {
         if let Some(why) = self.returned.get(&number).or(self.unknown.as_ref()) {
             return Err(Refusal::Nowhere(why.clone()));

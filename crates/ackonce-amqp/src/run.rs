@@ -23,14 +23,14 @@ use crate::starting::Names;
 use crate::upstream::Upstream;
 use crate::{AmqpConsumer, Health, Message, OnMissing, checks, watch};
 
-/// How often it is looked whether the runner has stopped by itself.
+/// The interval at which a runner that has stopped by itself is noticed.
 const LOOK_UP: Duration = Duration::from_millis(100);
-/// How much later than [`ackonce::Settings::drain`] the runner is left behind, with the handlers that it cannot cancel.
+/// The time after [`ackonce::Settings::drain`] at which the runner is left behind, with handlers that it cannot cancel.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
-/// How long the broker may take for all goodbyes together. With [`LEFT_BEHIND`] it is 5 s.
+/// The time limit for all goodbyes together. With [`LEFT_BEHIND`] it is 5 s.
 const GOODBYE: Duration = Duration::from_secs(4);
 
-/// How much of that the delay queues may take.
+/// The part of it that the delay queues may take.
 const DELAYING: Duration = Duration::from_millis(1500);
 
 /// Why the session has ended, told before its goodbye.
@@ -153,7 +153,7 @@ impl<H: Handler<Message>> Stopping<H> {
                 () = shutdown.cancelled() => break,
                 () = self.stop.cancelled() => break,
                 () = ended.token.cancelled() => {
-                    // What was taken in before it may finish; what would wait goes back.
+                    // Messages taken in before may finish; those that would wait go back.
                     let working = async {
                         while self.health.is_working() && !self.runner.is_stopped() {
                             tokio::time::sleep(LOOK_UP).await;
@@ -189,7 +189,7 @@ impl AmqpConsumer {
         }
     }
 
-    /// How long a delivery may wait: well before the broker would close the channel.
+    /// The longest wait of a delivery: it ends well before the broker would close the channel.
     pub(crate) fn max_age(&self) -> Duration {
         self.consumer_timeout / 6 * 5
     }

@@ -24,13 +24,13 @@ use crate::report::State;
 use crate::run::Ended;
 use crate::taking::{End, Loss, Taking};
 
-/// How long the broker may take to open a channel with a consumer.
+/// The time limit for a channel with a consumer.
 const OPEN: Duration = Duration::from_secs(30);
-/// How many connections in a row may be lost by messages that cannot be read. The first loss may charge the whole
+/// The number of connections in a row, lost by messages that cannot be read, that ends the consumer. The first loss may charge the whole
 /// prefetch, those after it one message.
 const UNREADABLE: u32 = 2;
 
-/// What must be known to consume.
+/// The settings of a session.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) source: Source,
@@ -59,7 +59,7 @@ pub(crate) struct Session {
     channels: u64,
     /// Connections lost in a row by a message that cannot be read.
     unreadable: u32,
-    /// Whether the queue is known not to be a stream.
+    /// True once the queue is known not to be a stream.
     no_stream: bool,
 }
 
@@ -212,13 +212,13 @@ impl Session {
         taking.run(consumer, chunks).await
     }
 
-    /// What to do after it.
+    /// The next step after a channel's end.
     fn ended(&mut self, generation: &Generation, end: End) -> Result<After> {
         let tally = self.plan.health.tally();
         match end {
             End::Stopped => Ok(After::Stop),
             End::Fatal(error) => {
-                // What was taken in before it may finish.
+                // Messages taken in before may finish.
                 generation.no_more();
                 Err(error)
             }
@@ -228,7 +228,7 @@ impl Session {
                 Ok(After::AtOnce)
             }
             End::Cancelled => {
-                // The channel stands: what is in hand may finish there. If its queue is gone it is in no other.
+                // The channel stands: messages in hand may finish there. If its queue is gone it is in no other.
                 generation.no_more();
                 tally.cancelled(1);
                 Ok(After::Trouble("the broker cancelled the consumer (is the queue still there?)".into()))
@@ -267,7 +267,7 @@ impl Session {
     }
 }
 
-/// What the loop does next.
+/// The next step of the loop.
 enum After {
     Stop,
     AtOnce,

@@ -1,4 +1,4 @@
-//! How long a content header is on the wire: it must fit into one frame, or the broker closes the connection.
+//! The length of a content header on the wire: it must fit into one frame, or the broker closes the connection.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 const FIXED: usize = 2 + 2 + 8 + 2;
 /// Type, channel, length and end of a frame.
 const FRAME: usize = 1 + 2 + 4 + 1;
-/// What a broker adds on the way, at most: `x-death` with its queue, exchange and routing key, and `x-delivery-count`.
+/// The room for headers that a broker adds on the way: `x-death` with its queue, exchange and routing key, and `x-delivery-count`.
 /// A message that fits on its way in must fit on its way out as well, or no client of this frame size can read it.
 const ADDED: usize = 2048;
 

@@ -99,7 +99,7 @@ impl AmqpConsumer {
         topology.check(&connection).await.map(|()| connection)
     }
 
-    /// Says what the queue may lose, or what cannot be known of it.
+    /// Names in the log everything that lets the queue lose messages, or that cannot be known of it.
     pub(crate) async fn look_at_queue(&mut self, names: &Names) -> Result<()> {
         let (scope, queue) = (self.scope.name(), self.queue.as_str());
         let Some(address) = &self.management else {

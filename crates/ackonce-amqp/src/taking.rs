@@ -17,11 +17,11 @@ use crate::intake::Intake;
 use crate::session::Chunks;
 use crate::{Health, checks};
 
-/// How long a cancel may take to be written. Its answer is not waited for.
+/// The time limit for writing a cancel. Its answer is not waited for.
 const CANCEL: Duration = Duration::from_secs(1);
-/// How often an intake that waits looks after its channel.
+/// The interval at which a waiting intake looks at its channel.
 const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long the reason of a lost connection may take to arrive.
+/// The time limit for the reason of a lost connection to arrive.
 const REASON: Duration = Duration::from_millis(500);
 /// The header that each delivery of a stream has.
 const STREAM_OFFSET: &str = "x-stream-offset";
@@ -38,7 +38,7 @@ pub(crate) enum End {
     Fatal(Error),
 }
 
-/// How a channel was lost.
+/// The cause of a channel's loss.
 #[derive(Debug)]
 pub(crate) enum Loss {
     /// By a message that the client cannot read.
@@ -70,13 +70,13 @@ pub(crate) struct Taking<'a> {
     pub(crate) stop: &'a CancellationToken,
     /// The most deliveries handed on together.
     pub(crate) chunk: usize,
-    /// How many deliveries are wanted, if not all.
+    /// The number of deliveries wanted, if not all.
     pub(crate) enough: Option<usize>,
     pub(crate) no_stream: &'a mut bool,
 }
 
 impl Taking<'_> {
-    /// Hands on what is delivered, as much as has arrived at once.
+    /// Hands deliveries on, all that have arrived together at once.
     pub(crate) async fn run(mut self, mut consumer: Consumer, chunks: &Chunks) -> End {
         let mut taken = 0;
         loop {
@@ -93,7 +93,7 @@ impl Taking<'_> {
                     biased;
                     room = chunks.reserve() => break room,
                     () = self.stop.cancelled() => return self.cancel(&consumer, End::Stopped).await,
-                    // What waits here is worth nothing without its channel, and a new one is opened the sooner.
+                    // Deliveries that wait here are worth nothing without their channel, and a new one is opened the sooner.
                     () = tokio::time::sleep(LOOK_UP) => {
                         self.health.turned();
                         if !self.generation.channel.status().connected() {
@@ -123,7 +123,7 @@ impl Taking<'_> {
         }
     }
 
-    /// What has arrived, as jobs. A delivery that ends the consumer does not keep its neighbours from running.
+    /// All deliveries that have arrived, as jobs. A delivery that ends the consumer does not keep its neighbours from running.
     fn gather(
         &self,
         consumer: &mut Consumer,
@@ -156,7 +156,7 @@ impl Taking<'_> {
         }
     }
 
-    /// Whether these come from a stream. Any publisher may set that header, so the broker is asked, once.
+    /// True if these come from a stream. Any publisher may set that header, so the broker is asked, once.
     async fn is_stream(&mut self, chunk: &[Laned<AmqpDelivery>]) -> bool {
         let says_so = |laned: &Laned<AmqpDelivery>| {
             let value = laned.job.delivery().message().value(STREAM_OFFSET);
@@ -176,7 +176,7 @@ impl Taking<'_> {
         is_stream == Some(true)
     }
 
-    /// Asks for no more deliveries. What has arrived unread goes back when the channel ends.
+    /// Asks for no more deliveries. Those that have arrived unread go back when the channel ends.
     async fn cancel(&self, consumer: &Consumer, end: End) -> End {
         let channel = &self.generation.channel;
         // Without an answer: the broker keeps the order, and nothing here depends on when it comes.

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::connect::{Source, Trouble};
 
-/// How long the broker may take to open a channel.
+/// The time limit for opening a channel.
 const OPEN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Upstream {
         Ok(Open { channel, connection })
     }
 
-    /// Whether the broker takes nothing for now, because it is short of memory or disk.
+    /// True while the broker takes nothing, because it is short of memory or disk.
     pub(crate) fn is_blocked(&self) -> bool {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.as_ref().is_some_and(|status| status.connected() && status.blocked())

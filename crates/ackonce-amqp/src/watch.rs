@@ -6,7 +6,7 @@ use metrics::{Gauge, gauge};
 
 use crate::{Health, Report};
 
-/// How often the gauges are set, and from which age on, and how often, the oldest message is named in the log.
+/// The interval of the gauges; the age from which on the oldest message is named in the log, and the interval of that.
 const GAUGES: Duration = Duration::from_secs(1);
 const OLD: Duration = Duration::from_secs(60);
 
