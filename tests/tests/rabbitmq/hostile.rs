@@ -219,25 +219,26 @@ async fn letters_that_lead_nowhere_are_told_from_those_beside_them() {
     let admin = rabbit.connect().await;
     let source = exchange(&rabbit, &admin, ExchangeKind::Topic, &[(&queue, "#")]).await;
     let dlx = exchange(&rabbit, &admin, ExchangeKind::Direct, &[(&dead, "good")]).await;
-    for n in 0..200 {
+    // A hundred lead nowhere: more than there are handlers.
+    for n in 0..500 {
         let key = if n % 5 == 0 { "bad" } else { "good" };
         let properties = BasicProperties::default().with_message_id(format!("{key}{n}").into());
         publish_to(&admin, &source, key, properties).await;
     }
     let inside = Inside::run(consumer(rabbit.url(), &queue, memory()).with_dead_letters(&dlx));
-    inside.until_acked(160).await;
+    inside.until_acked(400).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(inside.counts().acked, 160, "those that lead nowhere are not acknowledged");
-    admin.until_ready(&dead, 160).await;
+    assert_eq!(inside.counts().acked, 400, "those that lead nowhere are not acknowledged");
+    admin.until_ready(&dead, 400).await;
     // The queue's name is tried after the message's own routing key.
     bind(&admin, &dlx, &dead, &queue).await;
-    inside.until_acked(200).await;
+    inside.until_acked(500).await;
     inside.stop().await.unwrap();
     let mut ids: Vec<_> =
         admin.take(&dead).await.iter().map(|letter| header(letter, headers::MESSAGE_ID).unwrap()).collect();
     ids.sort();
     ids.dedup();
-    assert_eq!(ids.len(), 200);
+    assert_eq!(ids.len(), 500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
