@@ -129,7 +129,10 @@ impl Kafka {
     /// `pause`, `resume`, `stop`, `kill` or `start`, done by `scripts/servers`.
     pub fn control(&self, what: &str) {
         let servers = std::env::var_os("ACKONCE_SERVERS").expect("started by scripts/servers");
-        assert!(std::process::Command::new(servers).args([what, "kafka"]).status().unwrap().success(), "{what}");
+        assert!(
+            std::process::Command::new(servers).args([what, "kafka"]).status().unwrap().success(),
+            "{what}"
+        );
     }
 
     /// Deletes a topic and waits until the broker has forgotten it.

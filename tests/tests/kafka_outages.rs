@@ -43,7 +43,11 @@ impl Write for Counting {
 }
 
 fn count_lines() {
-    let _ = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Counting).with_env_filter("warn").try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(|| Counting)
+        .with_env_filter("warn")
+        .try_init();
 }
 
 /// With all that talks to the broker: dead letters and retry topics.
@@ -57,7 +61,9 @@ async fn equipped(topic: &Topic) -> KafkaConsumer {
 }
 
 /// Every fifth message fails once, every seventh for good.
-fn mixed(log: &Log) -> impl Fn(Context, Message) -> std::future::Ready<Result<(), Failure>> + Send + Sync + use<> {
+fn mixed(
+    log: &Log,
+) -> impl Fn(Context, Message) -> std::future::Ready<Result<(), Failure>> + Send + Sync + use<> {
     let log = log.clone();
     move |cx, message| {
         let id = log.add(&cx, &message);

@@ -110,7 +110,11 @@ impl Poller {
     /// without this, the commit would stay before them.
     fn skip_what_is_never_delivered(&mut self) {
         let idle = |lane: &Lane| {
-            lane.empty && !lane.revoked && !lane.is_sought() && lane.due().is_none() && lane.assignment.load().ahead == 0
+            lane.empty
+                && !lane.revoked
+                && !lane.is_sought()
+                && lane.due().is_none()
+                && lane.assignment.load().ahead == 0
         };
         if self.last_position.elapsed() < POSITIONS || !self.lanes.iter().any(idle) {
             return;

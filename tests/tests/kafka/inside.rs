@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ackonce::{
-    Backoff, CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Failure, Handler, Lease,
-    MemoryStore, Result, Scope, Settings, Token,
+    Backoff, CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Failure, Handler,
+    Lease, MemoryStore, Result, Scope, Settings, Token,
 };
 use ackonce_kafka::{ClientConfig, Health, KafkaConsumer, Message};
 use ackonce_tests::kafka::Kafka;
@@ -100,8 +100,11 @@ impl Topic {
         name
     }
 
+    /// A seek waits for the fetch that is under way: a short one.
     pub(crate) fn config(&self) -> ClientConfig {
-        self.kafka.group(&self.group)
+        let mut config = self.kafka.group(&self.group);
+        config.set("fetch.wait.max.ms", "50");
+        config
     }
 
     pub(crate) fn scope(&self) -> Scope {
@@ -138,8 +141,10 @@ impl Topic {
     /// Waits until all of the partition is committed.
     pub(crate) async fn until_committed(&self, partition: i32) {
         let end = self.kafka.end(&self.name, partition);
-        until(&format!("{}/{partition} is committed to {end}", self.name), || self.committed(partition) == end)
-            .await;
+        until(&format!("{}/{partition} is committed to {end}", self.name), || {
+            self.committed(partition) == end
+        })
+        .await;
     }
 
     pub(crate) async fn until_all_committed(&self) {
@@ -222,7 +227,12 @@ impl Gate {
 }
 
 /// Claims a message for somebody else.
-pub(crate) async fn claim_by_hand(store: &dyn Deduplicator, topic: &Topic, id: &str, lease: Duration) -> Lease {
+pub(crate) async fn claim_by_hand(
+    store: &dyn Deduplicator,
+    topic: &Topic,
+    id: &str,
+    lease: Duration,
+) -> Lease {
     let request = ClaimRequest {
         key: topic.scope().key(id.to_owned()).unwrap(),
         token: Token::random(),
