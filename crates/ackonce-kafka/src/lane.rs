@@ -13,6 +13,7 @@ use rdkafka::error::KafkaError;
 
 use crate::assignment::{Assignment, KafkaDelivery};
 use crate::budget::Limit;
+use crate::digest::Digests;
 use crate::group::Group;
 use crate::waker::Waker;
 use crate::{Message, headers};
@@ -56,6 +57,15 @@ pub(crate) struct Lane {
     pub(crate) revoked: bool,
     /// Its offsets went back, and the driver commits none below the last: they are committed by hand.
     pub(crate) by_hand: bool,
+    /// The driver's stored offset is one of the old records.
+    pub(crate) unstore: bool,
+    /// The newest record, until the next store makes its digest.
+    pub(crate) newest: Option<Message>,
+    pub(crate) digests: Digests,
+    /// Since when the broker has a commit of these records.
+    pub(crate) confirmed_since: Option<Instant>,
+    /// Until then the commit waits for the comparison of the last one's digest.
+    pub(crate) comparing_until: Option<Instant>,
     pub(crate) watch: crate::health::Watch,
 }
 
@@ -90,6 +100,11 @@ impl Lane {
             taken: VecDeque::new(),
             revoked: false,
             by_hand: false,
+            unstore: false,
+            newest: None,
+            digests: Digests::default(),
+            confirmed_since: None,
+            comparing_until: None,
             watch: crate::health::Watch::default(),
         }
     }
@@ -164,6 +179,9 @@ impl Lane {
             self.renew();
             booked.extend(self.assignment.deliver(&mut self.taken, now));
         }
+        if let Some(newest) = booked.last() {
+            self.newest = Some(newest.message.clone());
+        }
         booked
     }
 
@@ -176,6 +194,11 @@ impl Lane {
     /// A new assignment of a partition whose records are others now.
     pub(crate) fn renew(&mut self) {
         self.by_hand = true;
+        self.unstore = true;
+        self.newest = None;
+        self.digests = Digests::default();
+        self.confirmed_since = None;
+        self.comparing_until = None;
         self.assignment = self.assignment.renewed();
     }
 

@@ -12,9 +12,6 @@ use crate::lane::Lane;
 use crate::poll::Poller;
 use crate::tracker::PartitionId;
 
-/// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
-const RECREATED: Duration = Duration::from_secs(120);
-
 /// How long the driver may take to answer a seek.
 const SEEK: Duration = Duration::from_millis(500);
 
@@ -71,22 +68,7 @@ impl Poller {
         {
             tracing::debug!(target: "ackonce", %error, "partitions not resumed");
         }
-    }
-
-    /// The assignment, with partitions of topics that were just created again read from their beginnings: their
-    /// commits may be those of the old topic.
-    fn beginning_of_recreated(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
-        self.recreated.retain(|_, when| when.elapsed() < RECREATED);
-        let mut list = list.clone();
-        for lane in &mut self.lanes {
-            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
-            if self.recreated.contains_key(topic)
-                && list.set_partition_offset(topic, partition, Offset::Beginning).is_ok()
-            {
-                lane.by_hand = true;
-            }
-        }
-        list
+        self.compare_assigned(list);
     }
 
     fn revoked(&mut self, list: TopicPartitionList) {
@@ -163,19 +145,6 @@ impl Poller {
             tracing::info!(target: "ackonce", topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,
                 wait_ms = wait.as_millis(), "a message was handed back: the partition is read again from it");
         }
-    }
-
-    /// A topic that was created again has other records under known offsets: all of it is read from its beginning.
-    pub(crate) fn topic_changed(&mut self, topic: &str) {
-        self.recreated.insert(topic.to_owned(), Instant::now());
-        for lane in self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked) {
-            lane.forget();
-            lane.renew();
-            lane.seek_to = Some(Offset::Beginning);
-            tracing::warn!(target: "ackonce", topic, partition = lane.assignment.id.1, "the topic was created again: the \
-                partition is read from its beginning, and messages that took effect are found in the store");
-        }
-        self.health.recreated();
     }
 
     /// Moves the driver to where partitions are read next. The driver answers at once, without a broker; one that is
