@@ -30,7 +30,7 @@ const COMPARE: Duration = Duration::from_secs(5);
 
 /// The signs that are looked for. For tests, which try each alone.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Signs {
     pub driver_line: bool,
