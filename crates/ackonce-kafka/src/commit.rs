@@ -56,7 +56,7 @@ impl Poller {
         for element in list.elements() {
             let id = (element.topic().into(), element.partition());
             match (&answer, element.offset()) {
-                (Ok(()), Offset::Offset(next)) => self.confirmed(&id, next),
+                (Ok(()), Offset::Offset(next)) => self.taken(&id, next, false),
                 (Ok(()), _) => {}
                 (Err(error), _) => self.refused(&id, error),
             }
@@ -68,16 +68,17 @@ impl Poller {
         for (id, next, answer) in answers {
             match answer {
                 Ok(()) if self.lane(&id).is_some_and(|lane| lane.is_foreign(next)) => {}
-                Ok(()) => self.confirmed(&id, next),
+                Ok(()) => self.taken(&id, next, true),
                 Err(error) => self.refused(&id, &error),
             }
         }
     }
 
-    fn confirmed(&mut self, id: &PartitionId, next: i64) {
+    /// The commit is on its way, or `confirmed`.
+    fn taken(&mut self, id: &PartitionId, next: i64, confirmed: bool) {
         if let Some(lane) = self.lane(id) {
             lane.watch.confirmed();
-            lane.confirmed_since.get_or_insert_with(Instant::now);
+            lane.confirmed |= confirmed;
             lane.assignment.tracker().committed(next);
             self.quiet.over(&key(id));
         }
@@ -168,12 +169,16 @@ impl Lane {
         foreign
     }
 
-    /// The commit that the broker has now. One past all that was settled is of an old record.
-    pub(crate) fn found_commit(&mut self, next: i64) {
+    /// The commit that the broker has now. Where it has none, ours got lost; one past all that was settled is of an old
+    /// record.
+    pub(crate) fn found_commit(&mut self, next: Option<i64>) {
         let mut tracker = self.assignment.tracker();
-        if tracker.resume().is_some_and(|resume| resume < next) {
-            self.by_hand = true;
-            tracker.overwritten();
+        match next {
+            Some(next) if tracker.resume().is_none_or(|resume| next <= resume) => self.confirmed = true,
+            Some(_) | None => {
+                self.by_hand = true;
+                tracker.overwritten();
+            }
         }
     }
 }

@@ -11,9 +11,9 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::assignment::Assignment;
 use crate::digest::RecordDigest;
 use crate::errors::is_refusal;
+use crate::lane::Lane;
 use crate::probe::Probe;
 use crate::publisher::connection;
 use crate::quiet::Quiet;
@@ -26,20 +26,24 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Questions that wait; more are not taken, and asked again by their next turn.
 const WAITING: usize = 64;
 
-/// A partition under one assignment: an answer that comes after its end counts for nothing.
+/// A partition with the records that it has now: an answer that comes after their end counts for nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) id: PartitionId,
-    pub(crate) assignment: Weak<Assignment>,
+    incarnation: Weak<()>,
 }
 
 impl Place {
-    pub(crate) fn of(assignment: &Arc<Assignment>) -> Self {
-        Self { id: assignment.id.clone(), assignment: Arc::downgrade(assignment) }
+    pub(crate) fn of(lane: &Lane) -> Self {
+        Self { id: lane.assignment.id.clone(), incarnation: Arc::downgrade(&lane.incarnation) }
+    }
+
+    pub(crate) fn is_of(&self, lane: &Lane) -> bool {
+        std::ptr::eq(self.incarnation.as_ptr(), Arc::as_ptr(&lane.incarnation))
     }
 
     fn is_live(&self) -> bool {
-        self.assignment.upgrade().is_some_and(|assignment| assignment.is_live())
+        self.incarnation.strong_count() > 0
     }
 }
 

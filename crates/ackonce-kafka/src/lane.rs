@@ -57,13 +57,15 @@ pub(crate) struct Lane {
     pub(crate) revoked: bool,
     /// Its offsets went back, and the driver commits none below the last: they are committed by hand.
     pub(crate) by_hand: bool,
+    /// Another one once the partition's records are others.
+    pub(crate) incarnation: Arc<()>,
     /// The driver's stored offset is one of the old records.
     pub(crate) unstore: bool,
     /// The newest record, until the next store makes its digest.
     pub(crate) newest: Option<Message>,
     pub(crate) digests: Digests,
-    /// Since when the broker has a commit of these records.
-    pub(crate) confirmed_since: Option<Instant>,
+    /// The broker has, or had, a commit of these records.
+    pub(crate) confirmed: bool,
     /// Until then the commit waits for the comparison of the last one's digest.
     pub(crate) comparing_until: Option<Instant>,
     pub(crate) watch: crate::health::Watch,
@@ -100,10 +102,11 @@ impl Lane {
             taken: VecDeque::new(),
             revoked: false,
             by_hand: false,
+            incarnation: Arc::new(()),
             unstore: false,
             newest: None,
             digests: Digests::default(),
-            confirmed_since: None,
+            confirmed: false,
             comparing_until: None,
             watch: crate::health::Watch::default(),
         }
@@ -194,10 +197,11 @@ impl Lane {
     /// A new assignment of a partition whose records are others now.
     pub(crate) fn renew(&mut self) {
         self.by_hand = true;
+        self.incarnation = Arc::new(());
         self.unstore = true;
         self.newest = None;
         self.digests = Digests::default();
-        self.confirmed_since = None;
+        self.confirmed = false;
         self.comparing_until = None;
         self.assignment = self.assignment.renewed();
     }

@@ -19,12 +19,8 @@ use crate::waker::Waker;
 
 /// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
 const RECREATED: Duration = Duration::from_secs(120);
-/// Signs of one topic within this time are of one event.
-const ONE_EVENT: Duration = Duration::from_secs(10);
 /// The least time between two looks at the commits, however many errors ask for one.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A commit is missed only this long after it was confirmed: one by hand counts as confirmed when it is sent.
-const CONFIRMED: Duration = Duration::from_secs(5);
 /// The longest that a partition's first commit waits for the comparison: it would overwrite the digest.
 const COMPARE: Duration = Duration::from_secs(5);
 
@@ -109,15 +105,12 @@ impl Poller {
     pub(crate) fn look_for_recreated(&mut self) {
         let now = Instant::now();
         for (place, answer) in self.recreated.inquiry.answers() {
-            self.answered(&place, &answer, now);
+            self.answered(&place, &answer);
         }
         if self.recreated.asks_commits(now) {
-            let old = |lane: &&Lane| {
-                !lane.revoked
-                    && lane.confirmed_since.is_some_and(|since| now.duration_since(since) >= CONFIRMED)
-            };
-            let places: Vec<_> =
-                self.lanes.iter().filter(old).map(|lane| Place::of(&lane.assignment)).collect();
+            // The answer to a commit by hand is not reported.
+            let lanes = self.lanes.iter().filter(|lane| !lane.revoked && (lane.confirmed || lane.by_hand));
+            let places: Vec<_> = lanes.map(Place::of).collect();
             if !places.is_empty() {
                 self.recreated.inquiry.ask(Question::Commits(places));
             }
@@ -125,7 +118,7 @@ impl Poller {
         if self.recreated.asks_records(now) {
             let lanes = self.lanes.iter_mut().filter(|lane| !lane.revoked);
             let records: Vec<_> = lanes
-                .filter_map(|lane| Some((Place::of(&lane.assignment), lane.digests.next_to_compare()?)))
+                .filter_map(|lane| lane.digests.next_to_compare().map(|digest| (Place::of(lane), digest)))
                 .collect();
             if !records.is_empty() {
                 self.recreated.inquiry.ask(Question::Records(records));
@@ -142,7 +135,7 @@ impl Poller {
         let known = |lane: &Lane| list.find_partition(&lane.assignment.id.0, lane.assignment.id.1).is_some();
         // Those read from their beginning need no comparison.
         let lanes = || self.lanes.iter().filter(|lane| !lane.by_hand && known(lane));
-        let places: Vec<_> = lanes().map(|lane| Place::of(&lane.assignment)).collect();
+        let places: Vec<_> = lanes().map(Place::of).collect();
         if places.is_empty() || !self.recreated.inquiry.ask(Question::Assigned(places)) {
             return;
         }
@@ -175,41 +168,42 @@ impl Poller {
         }
         let lanes = self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked);
         lanes.for_each(Lane::begin_again);
-        self.noticed(&topic.into(), None, "its ID is another one");
+        self.recreated.topics.insert(topic.into(), Instant::now());
+        self.noticed(topic, None, "its ID is another one");
     }
 
-    fn answered(&mut self, place: &Place, answer: &Answer, now: Instant) {
-        let Some(assignment) = place.assignment.upgrade() else { return };
-        let same = |lane: &&mut Lane| Arc::ptr_eq(&lane.assignment, &assignment) && !lane.revoked;
-        let Some(lane) = self.lanes.iter_mut().find(same) else { return };
+    fn answered(&mut self, place: &Place, answer: &Answer) {
+        let Some(lane) = self.lanes.iter_mut().find(|lane| place.is_of(lane) && !lane.revoked) else {
+            return;
+        };
+        let topic = place.id.0.clone();
         let sign = match *answer {
             Answer::Compared { committed, digest } => {
                 lane.comparing_until = None;
                 lane.digests.compared(digest);
                 if let Some(committed) = committed {
                     lane.assignment.tracker().committed(committed);
-                    lane.confirmed_since.get_or_insert(now);
+                    lane.confirmed = true;
                 }
                 return;
             }
-            Answer::Committed(Some(committed)) => return lane.found_commit(committed),
-            Answer::Committed(None) if lane.confirmed_since.is_none() => return,
-            Answer::Committed(None) => "its committed offset is gone",
+            Answer::Committed(None) if lane.confirmed => {
+                self.recreated.topics.insert(topic.clone(), Instant::now());
+                "its committed offset is gone"
+            }
+            Answer::Committed(committed) => return lane.found_commit(committed),
+            // An election of a replica that was behind changes one partition: each is compared by itself.
             Answer::Changed(sign) => sign,
         };
         lane.begin_again();
-        self.noticed(&place.id.0, Some(place.id.1), sign);
+        self.noticed(&topic, Some(place.id.1), sign);
     }
 
-    fn noticed(&mut self, topic: &Arc<str>, partition: Option<i32>, sign: &'static str) {
-        let now = Instant::now();
-        let before = self.recreated.topics.insert(topic.clone(), now);
-        if before.is_none_or(|before| now.duration_since(before) >= ONE_EVENT) {
-            self.health.recreated();
-        }
-        if let Some(unsaid) = self.quiet.ask(&format!("recreated {topic} {sign}")) {
-            tracing::warn!(target: "ackonce", topic = &**topic, partition, sign, unsaid, "the topic was deleted and created \
-                again: it is read from its beginning, and messages that took effect are found in the store");
-        }
+    fn noticed(&mut self, topic: &str, partition: Option<i32>, sign: &'static str) {
+        // Signs of all partitions come together, and a second sign of the same event may follow.
+        let Some(unsaid) = self.quiet.ask(&format!("recreated {topic}")) else { return };
+        self.health.recreated();
+        tracing::warn!(target: "ackonce", topic, partition, sign, unsaid, "the topic was deleted or created again: it is \
+            read from its beginning, and messages that took effect are found in the store");
     }
 }
