@@ -36,6 +36,8 @@ struct Cli {
 enum What {
     /// A Kafka topic: the bare loop, loops by hand, Ackonce one at a time and in batches, on each store.
     Kafka(kafka::Options),
+    /// Partitions of a Kafka topic side by side: lanes, keys, slow handlers, one stuck message.
+    Lanes(kafka::lanes::Options),
     /// A RabbitMQ queue: bare consumers, loops by hand, Ackonce one at a time and in batches, on each store.
     Rabbitmq(rabbitmq::Options),
     /// What a message waits for at a hundred messages a second, on each store and through Kafka.
@@ -62,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     }
     match cli.what {
         What::Kafka(options) => kafka::run(&options),
+        What::Lanes(options) => kafka::lanes::run(&options),
         What::Rabbitmq(options) => rabbitmq::run(&options),
         What::Latency(options) => latency::run(&options),
         What::Memory(options) => memory::run(&options),

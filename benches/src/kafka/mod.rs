@@ -1,6 +1,7 @@
 //! A Kafka topic read by a bare loop, by loops as one writes them by hand, and through Ackonce.
 
 mod by_hand;
+pub(crate) mod lanes;
 mod store_alone;
 pub(crate) mod topic;
 mod wrapped;

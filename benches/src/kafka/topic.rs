@@ -29,6 +29,14 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn fill(brokers: Option<&str>, messages: usize) -> anyhow::Result<Self> {
+        Self::fill_partitions(brokers, PARTITIONS, messages)
+    }
+
+    pub(crate) fn fill_partitions(
+        brokers: Option<&str>,
+        partitions: i32,
+        messages: usize,
+    ) -> anyhow::Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!("ackonce-bench-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let (brokers, in_process) = match brokers {
@@ -38,18 +46,19 @@ impl Topic {
                 (cluster.bootstrap_servers(), Some(cluster))
             }
         };
-        let topic = Self { name, messages, brokers, groups: AtomicUsize::new(0), _in_process: in_process };
-        topic.create()?;
+        let groups = AtomicUsize::new(0);
+        let topic = Self { name, messages, brokers, groups, _in_process: in_process };
+        topic.create(partitions)?;
         topic.publish(0..messages, || messages)?;
         Ok(topic)
     }
 
-    fn create(&self) -> anyhow::Result<()> {
+    fn create(&self, partitions: i32) -> anyhow::Result<()> {
         if let Some(cluster) = &self._in_process {
-            return cluster.create_topic(&self.name, PARTITIONS, 1).context("creating the topic");
+            return cluster.create_topic(&self.name, partitions, 1).context("creating the topic");
         }
         let admin: AdminClient<DefaultClientContext> = self.config("admin").create()?;
-        let new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(1));
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
         let answers = admin.create_topics([&new], &AdminOptions::new());
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(answers)?;
         Ok(())

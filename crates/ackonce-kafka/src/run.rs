@@ -18,7 +18,8 @@ use crate::budget::Limits;
 use crate::dead_letters::DeadLetters;
 use crate::group::Group;
 use crate::poll::{Control, Intake, Poller};
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, connection};
+use crate::recreated::Recreated;
 use crate::retry::{Ladder, Retrier, ladder};
 use crate::start::{self, Needs};
 use crate::{Health, KafkaConsumer, Message, OnMissing, Order, Phase, checks, retention, retry};
@@ -64,9 +65,11 @@ async fn run<H: Handler<Message>>(
 ) -> Result<Counts> {
     let (control, health) = (Arc::new(Control::default()), consumer.health.clone());
     let _leaving = Leave(control.clone());
-    retention::check(&prepared.config, &consumer.topics, consumer.settings.window);
+    retention::check(&connection(&prepared.config), &consumer.topics, consumer.settings.window);
     let (chunks, input) = mpsc::channel(1);
-    let polled = start_polling(&consumer, &prepared, control.clone(), chunks)?;
+    let stopping = runner.clone();
+    let stopped = Box::new(move || stopping.is_stopped());
+    let polled = start_polling(&consumer, &prepared, control.clone(), stopped, chunks)?;
     health.phase(Phase::Consuming);
     let _stopping = Guard(tokio::spawn(stop_on(
         consumer.shutdown.clone(),
@@ -218,6 +221,7 @@ fn start_polling(
     consumer: &KafkaConsumer,
     prepared: &Prepared,
     control: Arc<Control>,
+    stopped: Box<dyn Fn() -> bool + Send>,
     chunks: mpsc::Sender<Vec<ackonce::Laned<KafkaDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
     let group = Group::new(consumer.config.get("debug").is_some());
@@ -235,7 +239,9 @@ fn start_polling(
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.iter().map(|(topic, _)| topic.clone()).collect(),
     };
-    let poller = Poller::new(Arc::new(client), intake, control, chunks, consumer.health.clone());
+    let recreated = Recreated::new(consumer.signs, &prepared.config, control.wake.clone());
+    let (client, health) = (Arc::new(client), consumer.health.clone());
+    let poller = Poller::new(client, intake, control, stopped, chunks, health, recreated);
     let (done, polled) = oneshot::channel();
     std::thread::Builder::new()
         .name("ackonce-kafka".into())

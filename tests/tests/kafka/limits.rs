@@ -30,7 +30,7 @@ async fn partitions_with_a_backlog_advance_together() {
     let mut counts = [0_i32; 4];
     for ran in log.all() {
         counts[usize::try_from(ran.partition).unwrap()] += 1;
-        if counts.iter().any(|count| *count == 1000) {
+        if counts.contains(&1000) {
             break;
         }
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
