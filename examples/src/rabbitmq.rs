@@ -5,12 +5,12 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use ackonce::{CancellationToken, Deduplicator, Error, OnStart, Scope};
+use ackonce_amqp::AmqpConsumer;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use ackonce_amqp::lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable, ShortString};
 use ackonce_amqp::lapin::uri::AMQPUri;
 use ackonce_amqp::lapin::{self, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
-use ackonce_amqp::AmqpConsumer;
 use ackonce_cli::stores::connect_at_start;
 use anyhow::{Context as _, Result};
 

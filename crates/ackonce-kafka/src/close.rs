@@ -8,6 +8,8 @@ use crate::poll::Poller;
 
 /// How long the group may take to take the partitions back and to answer the last commit.
 const LEAVE: Duration = Duration::from_secs(2);
+/// How much of it goes to comparisons of partitions that were just assigned.
+const COMPARED: Duration = Duration::from_millis(500);
 /// How long the driver may take to end its threads. After it, they end by themselves.
 const DESTROY: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
@@ -19,6 +21,13 @@ const STEP: Duration = Duration::from_millis(5);
 /// found in the store.
 pub(crate) fn close(mut poller: Poller) {
     let until = Instant::now() + LEAVE;
+    // A commit that waits for a comparison can still be made.
+    let compared = Instant::now() + COMPARED;
+    while poller.lanes.iter().any(|lane| lane.is_comparing(Instant::now())) && Instant::now() < compared {
+        let _ = poller.consumer.poll(STEP);
+        poller.act_on_events();
+        poller.look_for_recreated();
+    }
     poller.store_offsets_now();
     poller.consumer.unsubscribe();
     let assigned = |poller: &Poller| poller.consumer.assignment().is_ok_and(|list| list.count() > 0);

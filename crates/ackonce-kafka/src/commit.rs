@@ -7,6 +7,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::digest::RecordDigest;
 use crate::errors::is_over;
 use crate::lane::Lane;
 use crate::poll::Poller;
@@ -28,14 +29,11 @@ impl Poller {
         self.last_store = Instant::now();
         let (mut list, mut by_hand) = (TopicPartitionList::new(), TopicPartitionList::new());
         for lane in &mut self.lanes {
-            let mut tracker = lane.assignment.tracker();
-            let Some(next) = tracker.to_store() else { continue };
-            let to = if lane.by_hand { &mut by_hand } else { &mut list };
-            let (topic, partition) = (&lane.assignment.id.0, lane.assignment.id.1);
-            // The only error is an offset that no broker gives: a negative one.
-            if to.add_partition_offset(topic, partition, Offset::Offset(next)).is_ok() {
-                tracker.stored(next);
-                lane.watch.stored(self.last_store);
+            let Some((offset, digest)) = lane.next_to_store(self.last_store) else { continue };
+            let digest = digest.filter(|_| self.recreated.digests);
+            add(&mut list, &lane.assignment.id, offset, digest);
+            if lane.by_hand && offset != Offset::Invalid {
+                add(&mut by_hand, &lane.assignment.id, offset, digest);
             }
         }
         if list.count() > 0 {
@@ -51,14 +49,14 @@ impl Poller {
         }
     }
 
-    /// For partitions whose offsets went back: the driver's own commits never do. Their answer is not reported; should
-    /// one get lost, the next commit covers it, or its messages are found in the store.
+    /// For partitions whose offsets went back: the driver's own commits never do, until this one has arrived. Its answer
+    /// is not reported; should it get lost, the next commit covers it, or its messages are found in the store.
     fn commit_by_hand(&mut self, list: &TopicPartitionList) {
         let answer = self.consumer.commit(list, CommitMode::Async);
         for element in list.elements() {
             let id = (element.topic().into(), element.partition());
             match (&answer, element.offset()) {
-                (Ok(()), Offset::Offset(next)) => self.confirmed(&id, next),
+                (Ok(()), Offset::Offset(next)) => self.taken(&id, next, false),
                 (Ok(()), _) => {}
                 (Err(error), _) => self.refused(&id, error),
             }
@@ -73,15 +71,18 @@ impl Poller {
         self.health.committed(answers.iter().all(|(_, _, answer)| answer.is_ok()));
         for (id, next, answer) in answers {
             match answer {
-                Ok(()) => self.confirmed(&id, next),
+                Ok(()) if self.lane(&id).is_some_and(|lane| lane.is_foreign(next)) => {}
+                Ok(()) => self.taken(&id, next, true),
                 Err(error) => self.refused(&id, &error),
             }
         }
     }
 
-    fn confirmed(&mut self, id: &PartitionId, next: i64) {
+    /// The commit is on its way, or `confirmed`.
+    fn taken(&mut self, id: &PartitionId, next: i64, confirmed: bool) {
         if let Some(lane) = self.lane(id) {
             lane.watch.confirmed();
+            lane.confirmed |= confirmed;
             lane.assignment.tracker().committed(next);
             self.quiet.over(&key(id));
         }
@@ -90,6 +91,11 @@ impl Poller {
     /// The records are settled in the store: at worst the messages are redelivered and found there.
     fn refused(&mut self, id: &PartitionId, error: &KafkaError) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition => self.recreated.suspected(),
+            RDKafkaErrorCode::OffsetMetadataTooLarge => self.recreated.digests = false,
+            _ => {}
+        }
         let Some(lane) = self.lane(id) else { return };
         if is_over(code) || matches!(error, KafkaError::StoreOffset(_)) && lane.revoked {
             // The partition belongs to others: the driver revokes it, and its next owner reads from the last commit.
@@ -129,6 +135,69 @@ impl Poller {
                 lane.assignment.tracker().skip_to(position);
             }
         }
+    }
+}
+
+impl Lane {
+    /// The offset to give to the driver, if it has moved, and the digest of a record before it.
+    fn next_to_store(&mut self, now: Instant) -> Option<(Offset, Option<RecordDigest>)> {
+        if let Some(newest) = self.newest.take() {
+            self.digests.delivered(&newest);
+        }
+        let mut tracker = self.assignment.tracker();
+        match tracker.to_store() {
+            Some(next) if !self.is_comparing(now) => {
+                self.unstore = false;
+                tracker.stored(next);
+                self.watch.stored(now);
+                Some((Offset::Offset(next), self.digests.before(next)))
+            }
+            // The driver would commit the offset of an old record, now or at the end of the assignment.
+            _ => std::mem::take(&mut self.unstore).then_some((Offset::Invalid, None)),
+        }
+    }
+
+    /// Whether the broker's answer is to a commit of an old record, which reached it after the topic was created again.
+    /// The driver repeats commits that the broker refuses while a topic is missing.
+    fn is_foreign(&mut self, next: i64) -> bool {
+        let mut tracker = self.assignment.tracker();
+        let foreign = match tracker.last_stored() {
+            Some(stored) if stored == next => {
+                // The driver knows the new offsets by now, and commits them by itself.
+                self.by_hand = false;
+                false
+            }
+            Some(stored) => stored < next,
+            None => self.by_hand,
+        };
+        if foreign {
+            self.by_hand = true;
+            tracker.overwritten();
+        }
+        foreign
+    }
+
+    /// The commit that the broker has now. Where it has none, ours got lost; one past all that was settled is of an old
+    /// record.
+    pub(crate) fn found_commit(&mut self, next: Option<i64>) {
+        let mut tracker = self.assignment.tracker();
+        match next {
+            Some(next) if tracker.resume().is_none_or(|resume| next <= resume) => self.confirmed = true,
+            Some(_) | None => {
+                self.by_hand = true;
+                tracker.overwritten();
+            }
+        }
+    }
+}
+
+fn add(list: &mut TopicPartitionList, id: &PartitionId, offset: Offset, digest: Option<RecordDigest>) {
+    let mut element = list.add_partition(&id.0, id.1);
+    // The only error is an offset that no broker gives: a negative one. The element then holds none.
+    if element.set_offset(offset).is_ok()
+        && let Some(digest) = digest
+    {
+        element.set_metadata(digest.to_string());
     }
 }
 

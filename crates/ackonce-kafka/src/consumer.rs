@@ -8,7 +8,7 @@ use ackonce::{
 };
 use rdkafka::ClientConfig;
 
-use crate::{Health, Message, RetryTopic};
+use crate::{Health, Message, RetryTopic, Signs};
 
 /// A Kafka consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
@@ -65,6 +65,7 @@ pub struct KafkaConsumer {
     pub(crate) max_bytes: usize,
     pub(crate) max_ahead: usize,
     pub(crate) health: Health,
+    pub(crate) signs: Signs,
 }
 
 /// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
@@ -114,6 +115,7 @@ impl KafkaConsumer {
             max_bytes: 64 << 20,
             max_ahead: 10_000,
             health: Health::new(scope.name()),
+            signs: Signs::default(),
         }
     }
 
@@ -229,6 +231,14 @@ impl KafkaConsumer {
     #[must_use]
     pub fn with_max_ahead(mut self, messages: usize) -> Self {
         self.max_ahead = messages.max(1);
+        self
+    }
+
+    /// The signs by which a topic that was created again is noticed; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_signs(mut self, signs: Signs) -> Self {
+        self.signs = signs;
         self
     }
 

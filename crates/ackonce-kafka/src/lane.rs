@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::Offset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use crate::assignment::{Assignment, KafkaDelivery};
 use crate::budget::Limit;
+use crate::digest::Digests;
 use crate::group::Group;
 use crate::waker::Waker;
 use crate::{Message, headers};
@@ -30,15 +30,14 @@ const HEAD: Duration = Duration::from_secs(60);
 /// last one read are taken to be gone.
 const SEEKS: u32 = 3;
 
-/// A seek that was not yet seen to take effect: the driver applies it later, and what it has prefetched may come first.
+/// A seek that was not yet seen to take effect. The driver's thread for the broker throws away what was prefetched, and
+/// not while it has no connection: such records may come first.
 #[derive(Debug)]
 struct Sought {
     to: Offset,
     /// The last offset read before it. A record past that was prefetched before the seek.
     read: i64,
     tries: u32,
-    /// It has to be made, or made again.
-    open: bool,
 }
 
 /// One assigned partition.
@@ -56,6 +55,9 @@ pub(crate) struct Lane {
     refill_at: usize,
     /// Not read before this moment: a seek back, or a head that is not due.
     pub(crate) wait_until: Option<Instant>,
+    /// The offset to read from. Nothing is read before the driver has confirmed it: records after it would be taken for
+    /// the first ones, and the commit would pass those before.
+    pub(crate) seek_to: Option<Offset>,
     /// The head of a retry topic's partition that is not due.
     head: Option<Message>,
     /// Its records come from a retry topic of this consumer.
@@ -72,6 +74,17 @@ pub(crate) struct Lane {
     pub(crate) revoked: bool,
     /// Its offsets went back, and the driver commits none below the last: they are committed by hand.
     pub(crate) by_hand: bool,
+    /// Another one once the partition's records are others.
+    pub(crate) incarnation: Arc<()>,
+    /// The driver's stored offset is one of the old records.
+    pub(crate) unstore: bool,
+    /// The newest record, until the next store makes its digest.
+    pub(crate) newest: Option<Message>,
+    pub(crate) digests: Digests,
+    /// The broker has, or had, a commit of these records.
+    pub(crate) confirmed: bool,
+    /// Until then the commit waits for the comparison of the last one's digest.
+    pub(crate) comparing_until: Option<Instant>,
     pub(crate) watch: crate::health::Watch,
 }
 
@@ -98,6 +111,7 @@ impl Lane {
             limit_since: Instant::now(),
             refill_at: 0,
             wait_until: None,
+            seek_to: None,
             head: None,
             hop,
             returns: 0,
@@ -107,16 +121,19 @@ impl Lane {
             taken: VecDeque::new(),
             revoked: false,
             by_hand: false,
+            incarnation: Arc::new(()),
+            unstore: false,
+            newest: None,
+            digests: Digests::default(),
+            confirmed: false,
+            comparing_until: None,
             watch: crate::health::Watch::default(),
         }
     }
 
     /// Whether there may be something to read.
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
-        if self.revoked
-            || self.sought.as_ref().is_some_and(|sought| sought.open)
-            || self.wait_until.is_some_and(|until| until > now)
-        {
+        if self.revoked || self.seek_to.is_some() || self.wait_until.is_some_and(|until| until > now) {
             return false;
         }
         self.wait_until = None;
@@ -187,7 +204,8 @@ impl Lane {
             && offset > sought.read
             && sought.tries < SEEKS
         {
-            (sought.tries, sought.open) = (sought.tries + 1, true);
+            sought.tries += 1;
+            self.seek_to = Some(sought.to);
             self.wait_until = Some(now + LOOK_AGAIN);
             self.drain_queue();
             return true;
@@ -196,31 +214,18 @@ impl Lane {
         false
     }
 
-    /// Has the partition read again from `to`, once [`seek`](Self::seek) has told the driver.
+    /// Has the partition read again from `to`, once the driver was told.
     pub(crate) fn read_from(&mut self, to: Offset) {
         self.forget();
+        self.seek_to = Some(to);
         let read = match to {
             Offset::Offset(_) => self.read.unwrap_or(i64::MAX),
             _ => i64::MAX,
         };
-        self.sought = Some(Sought { to, read, tries: 0, open: true });
+        self.sought = Some(Sought { to, read, tries: 0 });
     }
 
-    /// Tells the driver of a seek that it was not told of. Until a record has come, its position says nothing.
-    pub(crate) fn seek(&mut self, consumer: &BaseConsumer<Group>) {
-        let Some(sought) = self.sought.as_mut().filter(|sought| sought.open && !self.revoked) else { return };
-        let (topic, partition) = (&*self.assignment.id.0, self.assignment.id.1);
-        match consumer.seek(topic, partition, sought.to, Duration::ZERO) {
-            Ok(()) => sought.open = false,
-            // An assignment that is on its way out, most likely; its next owner reads from the commit.
-            Err(error) => {
-                tracing::debug!(target: "ackonce", topic, partition, to = ?sought.to, %error, "not sought, trying again");
-                let again = Instant::now() + LOOK_AGAIN;
-                self.wait_until = Some(self.wait_until.map_or(again, |until| until.max(again)));
-            }
-        }
-    }
-
+    /// Whether no record has come since a seek: until then the driver's position says nothing.
     pub(crate) fn is_sought(&self) -> bool {
         self.sought.is_some()
     }
@@ -234,6 +239,9 @@ impl Lane {
             self.renew();
             booked.extend(self.assignment.deliver(&mut self.taken, now));
         }
+        if let Some(newest) = booked.last() {
+            self.newest = Some(newest.message.clone());
+        }
         booked
     }
 
@@ -246,6 +254,12 @@ impl Lane {
     /// A new assignment of a partition whose records are others now.
     pub(crate) fn renew(&mut self) {
         self.by_hand = true;
+        self.incarnation = Arc::new(());
+        self.unstore = true;
+        self.newest = None;
+        self.digests = Digests::default();
+        self.confirmed = false;
+        self.comparing_until = None;
         self.assignment = self.assignment.renewed();
     }
 

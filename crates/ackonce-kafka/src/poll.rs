@@ -3,7 +3,6 @@
 //! It never waits for a handler, a commit or a broker. Each turn serves the group's events, reads from every partition
 //! that has records and room, hands one chunk on, and stores the offsets that have moved.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use crate::health::Health;
 use crate::lane::Lane;
 use crate::quiet::Quiet;
 use crate::rebalance::Revocation;
+use crate::recreated::Recreated;
 use crate::tracker::PartitionId;
 use crate::waker::Waker;
 
@@ -92,8 +92,7 @@ pub(crate) struct Poller {
     pub(crate) cursor: usize,
     pub(crate) revocation: Option<Revocation>,
     pub(crate) quiet: Quiet,
-    /// Topics that were created again, and when.
-    pub(crate) recreated: HashMap<String, Instant>,
+    pub(crate) recreated: Recreated,
     /// Ends the consumer once what is in hand has ended.
     pub(crate) trouble: Option<Error>,
     pub(crate) last_store: Instant,
@@ -108,6 +107,7 @@ impl Poller {
         stopped: Box<dyn Fn() -> bool + Send>,
         chunks: mpsc::Sender<Vec<Laned<KafkaDelivery>>>,
         health: Health,
+        recreated: Recreated,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -121,7 +121,7 @@ impl Poller {
             cursor: 0,
             revocation: None,
             quiet: Quiet::default(),
-            recreated: HashMap::new(),
+            recreated,
             trouble: None,
             last_store: now,
             last_position: now,
@@ -140,6 +140,7 @@ impl Poller {
             }
             self.serve();
             self.revoke_if_drained();
+            self.look_for_recreated();
             let taken = self.take_turn();
             self.store_offsets();
             self.health.turn(&mut self.lanes, self.consumer.context());
@@ -213,6 +214,9 @@ impl Poller {
             Meaning::Trouble => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                 self.health.heard(code);
+                if code == RDKafkaErrorCode::UnknownTopicOrPartition {
+                    self.recreated.suspected();
+                }
                 if let Some(unsaid) = self.quiet.ask(&format!("{code:?}{place}")) {
                     let reason = self.consumer.context().reason();
                     tracing::warn!(target: "ackonce", %error, reason, partition = place, unsaid, "Kafka");
@@ -232,8 +236,9 @@ impl Poller {
                 return Taken::Nothing;
             }
         };
-        self.seek_back_to_returned();
         let now = Instant::now();
+        self.return_handed_back(now);
+        self.seek(now);
         self.read(now);
         let mut chunk = Vec::new();
         let mut refused = None;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::assignment::Assignment;
 use crate::group::{Event, assign, unassign};
@@ -12,8 +12,8 @@ use crate::lane::Lane;
 use crate::poll::Poller;
 use crate::tracker::PartitionId;
 
-/// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
-const RECREATED: Duration = Duration::from_secs(120);
+/// How long the driver may take to answer a seek.
+const SEEK: Duration = Duration::from_millis(500);
 
 /// A revocation that has not been answered.
 #[derive(Debug)]
@@ -68,22 +68,7 @@ impl Poller {
         {
             tracing::debug!(target: "ackonce", %error, "partitions not resumed");
         }
-    }
-
-    /// The assignment, with partitions of topics that were just created again read from their beginnings: their
-    /// commits may be those of the old topic.
-    fn beginning_of_recreated(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
-        self.recreated.retain(|_, when| when.elapsed() < RECREATED);
-        let mut list = list.clone();
-        for lane in &mut self.lanes {
-            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
-            if self.recreated.contains_key(topic)
-                && list.set_partition_offset(topic, partition, Offset::Beginning).is_ok()
-            {
-                lane.by_hand = true;
-            }
-        }
-        list
+        self.compare_assigned(list);
     }
 
     fn revoked(&mut self, list: TopicPartitionList) {
@@ -139,11 +124,10 @@ impl Poller {
         }
     }
 
-    /// Seeks each partition with a message that was handed back to its first unsettled message, after a back-off: the
-    /// books of all that still runs are closed, so nothing of it may be committed past. What took effect is found in
-    /// the store.
-    pub(crate) fn seek_back_to_returned(&mut self) {
-        let now = Instant::now();
+    /// Each partition with a message that was handed back is read again from its first unsettled message, after a
+    /// back-off: the books of all that still runs are closed, so nothing of it may be committed past. What took effect
+    /// is found in the store.
+    pub(crate) fn return_handed_back(&mut self, now: Instant) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {
             if !lane.assignment.take_handed_back() {
                 continue;
@@ -158,25 +142,29 @@ impl Poller {
             let wait = self.intake.backoff.after(lane.returns);
             lane.restart(offset);
             lane.wait_until = Some(now + wait);
-            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
-            tracing::info!(target: "ackonce", topic, partition, offset, wait_ms = wait.as_millis(),
-                "a message was handed back: the partition is read again from it");
+            tracing::info!(target: "ackonce", topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,
+                wait_ms = wait.as_millis(), "a message was handed back: the partition is read again from it");
         }
-        self.lanes.iter_mut().for_each(|lane| lane.seek(&self.consumer));
     }
 
-    /// A topic that was created again has other records under known offsets: all of it is read from its beginning.
-    pub(crate) fn topic_changed(&mut self, topic: &str) {
-        self.recreated.insert(topic.to_owned(), Instant::now());
-        for lane in self.lanes.iter_mut().filter(|lane| &*lane.assignment.id.0 == topic && !lane.revoked) {
-            lane.renew();
-            lane.read_from(Offset::Beginning);
-            lane.seek(&self.consumer);
-            let partition = lane.assignment.id.1;
-            tracing::warn!(target: "ackonce", topic, partition, "the topic was created again: the partition is \
-                read from its beginning, and messages that took effect are found in the store");
+    /// Moves the driver to where partitions are read next. The driver answers at once, without a broker; one that is
+    /// in the middle of a rebalance refuses, and is asked again.
+    pub(crate) fn seek(&mut self, now: Instant) {
+        let due = |lane: &&mut Lane| !lane.revoked && lane.wait_until.is_none_or(|until| until <= now);
+        for lane in self.lanes.iter_mut().filter(due) {
+            let Some(to) = lane.seek_to else { continue };
+            let (topic, partition) = (&*lane.assignment.id.0, lane.assignment.id.1);
+            match self.consumer.seek(topic, partition, to, SEEK) {
+                Ok(()) => lane.seek_to = None,
+                Err(error) => {
+                    lane.wait_until = Some(now + SEEK);
+                    if let Some(unsaid) = self.quiet.ask(&format!("seek {topic}/{partition}")) {
+                        tracing::warn!(target: "ackonce", topic, partition, ?to, %error, unsaid,
+                            "the partition was not sought; trying again");
+                    }
+                }
+            }
         }
-        self.health.recreated();
     }
 }
 

@@ -23,7 +23,8 @@ pub struct Report {
     pub commits: u64,
     /// Commits that failed for at least one; `ackonce_kafka_commits_failed_total`.
     pub commits_failed: u64,
-    /// Topics found deleted and created again; `ackonce_kafka_topics_recreated_total`.
+    /// Topics found deleted or created again, each at most once a minute;
+    /// `ackonce_kafka_topics_recreated_total`.
     pub topics_recreated: u64,
     /// Failed messages moved to a retry topic; `ackonce_kafka_moved_to_retry_total`.
     pub moved: u64,

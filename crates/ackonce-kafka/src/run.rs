@@ -19,6 +19,7 @@ use crate::dead_letters::DeadLetters;
 use crate::group::Group;
 use crate::poll::{Control, Intake, Poller};
 use crate::publisher::{Publisher, connection};
+use crate::recreated::Recreated;
 use crate::retry::{Ladder, Retrier, ladder};
 use crate::start::{self, Needs};
 use crate::{Health, KafkaConsumer, Message, OnMissing, Order, Phase, checks, retention, retry};
@@ -238,7 +239,9 @@ fn start_polling(
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.iter().map(|(topic, _)| topic.clone()).collect(),
     };
-    let poller = Poller::new(Arc::new(client), intake, control, stopped, chunks, consumer.health.clone());
+    let recreated = Recreated::new(consumer.signs, &prepared.config, control.wake.clone());
+    let (client, health) = (Arc::new(client), consumer.health.clone());
+    let poller = Poller::new(client, intake, control, stopped, chunks, health, recreated);
     let (done, polled) = oneshot::channel();
     std::thread::Builder::new()
         .name("ackonce-kafka".into())

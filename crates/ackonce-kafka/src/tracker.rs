@@ -143,6 +143,16 @@ impl PartitionTracker {
         self.stored = self.committed;
     }
 
+    /// The broker has a commit that is not of these records: the offset is offered to the driver again.
+    pub(crate) fn overwritten(&mut self) {
+        self.stored = None;
+    }
+
+    /// The last offset that was given to the driver.
+    pub(crate) fn last_stored(&self) -> Option<i64> {
+        self.stored
+    }
+
     /// The next offset to read after a restart of the process, as the broker knows it.
     #[must_use]
     pub fn last_committed(&self) -> Option<i64> {

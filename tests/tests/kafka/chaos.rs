@@ -73,8 +73,8 @@ async fn chaos(order: Order, path: Path, assignor: &str) {
                 .with_settings(settings)
                 .with_retry_topics([(retry.clone(), Duration::from_millis(300))]),
         };
-        // A seek waits for the fetch that is under way, for up to fetch.wait.max.ms.
-        let one_in = if path == Path::HandBack { 40 } else { 6 };
+        // Each seek waits for the fetch that is under way.
+        let one_in = if path == Path::HandBack { 20 } else { 6 };
         Running::start(consumer, handler(&seen, one_in))
     };
     let succeeded = || seen.lock().unwrap().succeeded.len();

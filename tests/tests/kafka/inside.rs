@@ -100,8 +100,11 @@ impl Topic {
         name
     }
 
+    /// A seek waits for the fetch that is under way: a short one.
     pub(crate) fn config(&self) -> ClientConfig {
-        self.kafka.group(&self.group)
+        let mut config = self.kafka.group(&self.group);
+        config.set("fetch.wait.max.ms", "50");
+        config
     }
 
     pub(crate) fn scope(&self) -> Scope {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ackonce::{Context, Failure};
 use ackonce_kafka::{Message, Order};
 use ackonce_tests::until;
+use futures_util::future::join_all;
 
 use crate::inside::{Gate, Log, Running, Topic};
 
@@ -39,25 +40,27 @@ async fn partitions_with_a_backlog_advance_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_handlers_run_than_messages_may_be_in_flight() {
-    for (order, partitions) in [(Order::Unordered, 4), (Order::Key, 1), (Order::Unordered, 8)] {
-        let Some(topic) = Topic::new("five", partitions).await else { return };
-        topic.fill_all(60);
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (running_now, highest) = (now.clone(), most.clone());
-        let handler = move |_: Context, _: Message| {
-            let (now, most) = (running_now.clone(), highest.clone());
-            async move {
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                now.fetch_sub(1, Ordering::SeqCst);
-                Ok::<(), Failure>(())
-            }
-        };
-        let running = Running::start(topic.consumer().with_order(order).with_max_in_flight(5), handler);
-        topic.until_all_committed().await;
-        running.stop().await;
-        assert!((2..=5).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
-    }
+    join_all([(Order::Unordered, 4), (Order::Key, 1), (Order::Unordered, 8)].map(five_at_once)).await;
+}
+
+async fn five_at_once((order, partitions): (Order, i32)) {
+    let Some(topic) = Topic::new("five", partitions).await else { return };
+    topic.fill_all(60);
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running_now, highest) = (now.clone(), most.clone());
+    let handler = move |_: Context, _: Message| {
+        let (now, most) = (running_now.clone(), highest.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok::<(), Failure>(())
+        }
+    };
+    let running = Running::start(topic.consumer().with_order(order).with_max_in_flight(5), handler);
+    topic.until_all_committed().await;
+    running.stop().await;
+    assert!((2..=5).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use ackonce_kafka::KafkaConsumer;
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 use ackonce_tests::worker::Plan;
+use futures_util::future::join_all;
 
 use crate::inside::{Running, Topic, settings};
 
@@ -78,21 +79,23 @@ async fn rebalances_under_kip_848_lose_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_added_are_read() {
-    for strategy in ["range", "cooperative-sticky"] {
-        let Some(topic) = Topic::new("growing", 1).await else { return };
-        topic.fill(0, 0..50);
-        let mut config = topic.config();
-        config.set("partition.assignment.strategy", strategy);
-        let (running, log) = Running::logging(topic.consumer_of(config, Arc::new(MemoryStore::new())));
-        topic.until_committed(0).await;
-        topic.kafka.add_partitions(&topic.name, 3).await;
-        (0..3).for_each(|partition| topic.fill(partition, 50..100));
-        for partition in 0..3 {
-            topic.until_committed(partition).await;
-        }
-        assert_eq!(log.len(), 200);
-        running.stop().await;
+    join_all(["range", "cooperative-sticky"].map(partitions_added)).await;
+}
+
+async fn partitions_added(strategy: &str) {
+    let Some(topic) = Topic::new("growing", 1).await else { return };
+    topic.fill(0, 0..50);
+    let mut config = topic.config();
+    config.set("partition.assignment.strategy", strategy);
+    let (running, log) = Running::logging(topic.consumer_of(config, Arc::new(MemoryStore::new())));
+    topic.until_committed(0).await;
+    topic.kafka.add_partitions(&topic.name, 3).await;
+    (0..3).for_each(|partition| topic.fill(partition, 50..100));
+    for partition in 0..3 {
+        topic.until_committed(partition).await;
     }
+    assert_eq!(log.len(), 200);
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use ackonce::{ErrorKind, MemoryStore, OnStart};
 use ackonce_kafka::{KafkaConsumer, Order, Phase};
 use ackonce_testkit::FaultyStore;
 use ackonce_tests::until;
+use futures_util::future::join_all;
 
 use crate::inside::{Running, Topic, settings};
 
@@ -63,22 +64,24 @@ async fn a_consumer_that_waits_at_start_can_be_shut_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_for_a_while_delays_and_loses_nothing() {
-    for order in [Order::Partition, Order::Key, Order::Unordered] {
-        let Some(topic) = Topic::new("store-away", 4).await else { return };
-        topic.fill_all(300);
-        let store = Arc::new(FaultyStore::scripted(Arc::new(MemoryStore::new()), [None]));
-        let (running, log) = Running::logging(topic.consumer_with(store.clone()).with_order(order));
-        until("some ran", || log.len() >= 100).await;
-        store.pause();
-        let before = store.injected().while_paused;
-        until("the store was missed", || store.injected().while_paused > before + 10).await;
-        topic.fill(0, 300..400);
-        store.resume();
-        topic.until_all_committed().await;
-        let mut ids = log.ids();
-        ids.sort();
-        ids.dedup();
-        assert_eq!(ids.len(), 1300);
-        running.stop().await;
-    }
+    join_all([Order::Partition, Order::Key, Order::Unordered].map(store_away)).await;
+}
+
+async fn store_away(order: Order) {
+    let Some(topic) = Topic::new("store-away", 4).await else { return };
+    topic.fill_all(300);
+    let store = Arc::new(FaultyStore::scripted(Arc::new(MemoryStore::new()), [None]));
+    let (running, log) = Running::logging(topic.consumer_with(store.clone()).with_order(order));
+    until("some ran", || log.len() >= 100).await;
+    store.pause();
+    let before = store.injected().while_paused;
+    until("the store was missed", || store.injected().while_paused > before + 10).await;
+    topic.fill(0, 300..400);
+    store.resume();
+    topic.until_all_committed().await;
+    let mut ids = log.ids();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 1300);
+    running.stop().await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ackonce::{Attempt, Context, Deduplicator, Failure, MemoryStore, Settle, Settlement};
 use ackonce_kafka::{KafkaConsumer, Message, Order};
 use ackonce_tests::until;
+use futures_util::future::join_all;
 
 use crate::inside::{Gate, Log, Running, Topic, claim_by_hand};
 
@@ -69,20 +70,22 @@ async fn a_stuck_key_stops_neither_the_other_keys_of_its_partition_nor_other_par
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_runs_ahead_of_its_stuck_message_as_far_as_it_may_and_waits_alone() {
-    for order in [Order::Key, Order::Unordered] {
-        let Some(topic) = Topic::new("ahead", 4).await else { return };
-        topic.fill_all(3000);
-        let gate = Gate::shut();
-        let (running, log) = down(topic.consumer().with_order(order).with_max_ahead(1000), &gate);
-        others_go_on(&topic).await;
-        until("as many ran as may", || log.of_partition(0) == 999).await;
-        let of_first = || running.health.report().partitions.into_iter().find(|p| p.partition == 0).unwrap();
-        until("it says why it waits", || of_first().held == Some("too far ahead")).await;
-        assert_eq!((of_first().ahead, log.of_partition(0)), (1000, 999));
-        assert_eq!(of_first().oldest.map(|oldest| oldest.offset), Some(0));
-        gate.open();
-        all_end(&topic, running, &log).await;
-    }
+    join_all([Order::Key, Order::Unordered].map(runs_ahead)).await;
+}
+
+async fn runs_ahead(order: Order) {
+    let Some(topic) = Topic::new("ahead", 4).await else { return };
+    topic.fill_all(3000);
+    let gate = Gate::shut();
+    let (running, log) = down(topic.consumer().with_order(order).with_max_ahead(1000), &gate);
+    others_go_on(&topic).await;
+    until("as many ran as may", || log.of_partition(0) == 999).await;
+    let of_first = || running.health.report().partitions.into_iter().find(|p| p.partition == 0).unwrap();
+    until("it says why it waits", || of_first().held == Some("too far ahead")).await;
+    assert_eq!((of_first().ahead, log.of_partition(0)), (1000, 999));
+    assert_eq!(of_first().oldest.map(|oldest| oldest.offset), Some(0));
+    gate.open();
+    all_end(&topic, running, &log).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
