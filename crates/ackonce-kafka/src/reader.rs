@@ -42,6 +42,8 @@ impl Reader {
             ("queued.max.messages.kbytes", "1024"),
             ("fetch.message.max.bytes", "65536"),
             ("fetch.wait.max.ms", "10"),
+            // Its default of a second would pass between two partitions.
+            ("fetch.queue.backoff.ms", "0"),
         ] {
             config.set(name, value);
         }
