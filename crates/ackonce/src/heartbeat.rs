@@ -57,8 +57,11 @@ struct Shared {
     lease: Duration,
     window: Duration,
     held: Mutex<Held>,
-    /// Wakes the thread when there is something to hold, or to end.
+    /// Wakes the thread while it holds nothing. Not while it waits for something else: at a trickle each message is the
+    /// first to be held.
     wake: Notify,
+    /// Wakes it to end.
+    end: Notify,
 }
 
 #[derive(Default)]
@@ -124,7 +127,13 @@ impl Heartbeat {
         window: Duration,
         spawn: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared { lease, window, held: Mutex::default(), wake: Notify::new() });
+        let shared = Arc::new(Shared {
+            lease,
+            window,
+            held: Mutex::default(),
+            wake: Notify::new(),
+            end: Notify::new(),
+        });
         spawn(Box::pin(beat_for_good(shared.clone(), store)))?;
         Ok(Self { shared })
     }
@@ -176,6 +185,7 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.shared.lock().ended = true;
         self.shared.wake.notify_one();
+        self.shared.end.notify_one();
     }
 }
 
@@ -308,9 +318,7 @@ async fn watched<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T
     loop {
         tokio::select! {
             biased;
-            () = shared.wake.notified() => if shared.lock().ended {
-                return None;
-            },
+            () = shared.end.notified() => return None,
             done = &mut other => return Some(done),
             () = tokio::time::sleep(shared.tick()) => {
                 shared.due(Instant::now());
@@ -463,8 +471,13 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_late_is_not_taken_for_another_groups() {
-        let shared =
-            Arc::new(Shared { lease: LEASE, window: LEASE, held: Mutex::default(), wake: Notify::new() });
+        let shared = Arc::new(Shared {
+            lease: LEASE,
+            window: LEASE,
+            held: Mutex::default(),
+            wake: Notify::new(),
+            end: Notify::new(),
+        });
         let heartbeat = Heartbeat { shared: shared.clone() };
         let began = Instant::now();
         drop(heartbeat.hold(grants(), began));
