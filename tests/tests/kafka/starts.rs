@@ -75,8 +75,8 @@ async fn store_away(order: Order) {
     until("some ran", || log.len() >= 100).await;
     store.pause();
     let before = store.injected().while_paused;
-    until("the store was missed", || store.injected().while_paused > before + 10).await;
     topic.fill(0, 300..400);
+    until("the store was missed", || store.injected().while_paused > before + 10).await;
     store.resume();
     topic.until_all_committed().await;
     let mut ids = log.ids();
