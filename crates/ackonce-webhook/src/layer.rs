@@ -64,7 +64,7 @@ where
     type Service = WebhookService;
 
     fn layer(&self, service: S) -> WebhookService {
-        WebhookService::new(self.0.clone(), Arc::new(OfService(service)))
+        WebhookService::new(self.0.clone(), Arc::new(OfService { service, keep: self.0.keep }))
     }
 }
 

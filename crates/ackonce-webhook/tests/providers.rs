@@ -200,7 +200,7 @@ fn twilio_forms_by_token_else_by_what_is_signed() {
         (token.event(&twilio).id().as_ref(), token.event(&twilio).id_bound()),
         (&b"tok"[..], IdBound::Unsigned)
     );
-    let signed = twilio.with_identity(Identity::Signed);
+    let signed = twilio.clone().with_identity(Identity::Signed);
     assert_eq!(token.event(&signed).id(), bare.event(&signed).id());
     assert_eq!(bare.event(&twilio).id(), bare.event(&signed).id());
     assert_eq!(bare.event(&twilio).id_bound(), IdBound::Signed);
