@@ -38,7 +38,8 @@ pub enum IdBound {
 }
 
 impl Event {
-    /// An event with that ID and payload, for providers of your own.
+    /// An event with that ID and payload, for providers of your own. Its ID counts as signed; where the signature does
+    /// not cover it, say so with [`bound`](Self::bound), or a changed body under a known ID is a duplicate.
     pub fn new(id: impl Into<Bytes>, payload: Bytes) -> Self {
         Self(Arc::new(Inner {
             id: id.into(),

@@ -205,7 +205,7 @@ async fn uploads(webhook: Webhook, count: usize, announced: bool, run: Duration)
 fn uploaded(budget: usize) -> Webhook {
     let github = GitHub::new([SECRET]).unwrap();
     Webhook::new(github, &scope("s"), Arc::new(MemoryStore::new()))
-        .with_limits(Limits { max_len: 1 << 20, timeout: Duration::from_secs(600) })
+        .with_limits(Limits { timeout: Duration::from_secs(600), ..Limits::default() })
         .with_body_budget(budget)
 }
 

@@ -23,8 +23,9 @@ use super::option;
 /// ([`IdSource::Joined`]), and the body always does, if a repeat has the same one ([`IdSource::Payload`]).
 ///
 /// Zoom's events have no ID, `uuid` is the meeting's, and `event_ts` is a time that two participants may share; so the body
-/// it is, with these terms: Zoom asks for the token's MAC before it accepts an address and every 72 hours, waits 3 seconds,
-/// and repeats a failed delivery after 5, 30 and 90 minutes, of which it does not say whether it is signed anew.
+/// it is. Zoom asks for the MAC of a token before it accepts an address and every 72 hours, waits 3 seconds for an answer, and
+/// repeats a failed delivery after 5, then 30, then 90 minutes; it does not say whether that is signed anew, so the
+/// tolerance covers all of it (<https://developers.zoom.us/docs/api/webhooks/>).
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +40,7 @@ use super::option;
 ///         ("encryptedToken", Reply::mac(Place::json("/payload/plainToken"))),
 ///     ]))?
 ///     .with_kind(IdSource::Json("/event".into()))
-///     .with_tolerance(Duration::from_secs(2 * 3600))
+///     .with_tolerance(Duration::from_secs(3 * 3600))
 ///     .with_retries(Duration::from_secs(3 * 3600))
 ///     .with_answer_within(Duration::from_secs(3));
 /// # Ok::<(), ackonce_webhook::ConfigError>(())
