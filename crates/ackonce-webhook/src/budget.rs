@@ -6,10 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ackonce::BoxError;
-use ackonce_http::body::{BodyError, Limits, collect};
+use ackonce_http::body::{BodyError, Limits, check_length, collect};
 use ackonce_http::problem::Problem;
 use bytes::{Buf, Bytes};
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
@@ -47,11 +48,19 @@ impl Budget {
 
     /// Reads a body, whole, once there is room for it. Its part of the budget is that of its announced length, and taken
     /// when more of it has come than is not counted: two halves of bodies can then never wait for each other.
-    pub(crate) async fn collect<B>(&self, body: B, limits: Limits) -> Result<(Bytes, Room), Problem>
+    pub(crate) async fn collect<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        limits: Limits,
+    ) -> Result<(Bytes, Room), Problem>
     where
         B: Body<Data: Buf, Error: Into<BoxError>>,
     {
-        let announced = body.size_hint().upper().and_then(|len| usize::try_from(len).ok());
+        // Wrappers around a body do not always pass its length on.
+        check_length(headers, limits).map_err(|error| error.problem())?;
+        let header = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
+        let announced = body.size_hint().upper().or(header).and_then(|len| usize::try_from(len).ok());
         let len = announced.unwrap_or(usize::MAX).min(limits.max_len);
         let held = Arc::new(Mutex::new(None));
         let counted = Counted {

@@ -51,7 +51,7 @@ impl Endpoint {
         B: Body<Data: Buf, Error: Into<ackonce::BoxError>>,
     {
         let (parts, body) = request.into_parts();
-        let (body, room) = match self.budget.collect(body, self.limits).await {
+        let (body, room) = match self.budget.collect(&parts.headers, body, self.limits).await {
             Ok(body) => body,
             Err(refused) => {
                 self.meters.refused_for(refused.error());

@@ -138,6 +138,15 @@ async fn a_push_of_github_over_a_mebibyte_is_taken() {
     assert_eq!(send(&service, &Signed::github(SECRET, "d4", "more than ten")).await.status(), 413);
 }
 
+/// Who says how long a body is.
+#[derive(Clone, Copy, PartialEq)]
+enum Length {
+    Body,
+    /// The header alone: a layer before has wrapped the body.
+    Header,
+    Nobody,
+}
+
 /// A body in frames, which notes how many of its bytes are held until it is dropped with its request.
 struct Upload {
     frames: VecDeque<Bytes>,
@@ -169,7 +178,7 @@ impl Body for Upload {
 }
 
 /// Sends that many uploads of a MiB at once; how many were run, refused with 503, and the most bytes that were held.
-async fn uploads(webhook: Webhook, count: usize, announced: bool, run: Duration) -> (usize, usize, usize) {
+async fn uploads(webhook: Webhook, count: usize, length: Length, run: Duration) -> (usize, usize, usize) {
     let held = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let given_back = held.clone();
@@ -189,9 +198,13 @@ async fn uploads(webhook: Webhook, count: usize, announced: bool, run: Duration)
         let signed = Signed::github(SECRET, &format!("d{n}"), &body);
         let chunk = |at: usize| signed.body.slice(at << 13..(at + 1) << 13);
         let frames = (0..128).map(chunk).collect();
-        let upload = Upload { frames, announced, held: held.clone(), most: most.clone() };
+        let upload =
+            Upload { frames, announced: length == Length::Body, held: held.clone(), most: most.clone() };
         let mut request = Request::post("/");
         *request.headers_mut().unwrap() = signed.headers.clone();
+        if length == Length::Header {
+            request = request.header("content-length", signed.body.len());
+        }
         let request = request.body(upload).unwrap();
         let service = service.clone();
         tokio::spawn(async move { service.oneshot(request).await.unwrap().status() })
@@ -211,9 +224,9 @@ fn uploaded(budget: usize) -> Webhook {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_hundred_uploads_take_what_the_budget_says() {
-    for announced in [true, false] {
+    for length in [Length::Body, Length::Header, Length::Nobody] {
         let webhook = uploaded(8 << 20).with_settings(|s| s.with_patience(Duration::from_secs(300)));
-        let (run, refused, most) = uploads(webhook, 400, announced, Duration::from_millis(1)).await;
+        let (run, refused, most) = uploads(webhook, 400, length, Duration::from_millis(1)).await;
         assert_eq!((run, refused), (400, 0), "each has its turn");
         // Besides the budget, each may have had three frames of 8 KiB.
         let bound = (8 << 20) + 400 * 3 * (8 << 10);
@@ -223,10 +236,14 @@ async fn four_hundred_uploads_take_what_the_budget_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_without_room_is_503_and_small_ones_pass() {
-    let webhook = uploaded(2 << 20).with_settings(|s| s.with_patience(Duration::from_secs(1)));
     let runs = Arc::new(AtomicU32::new(0));
-    let (run, refused, _) = uploads(webhook, 10, true, Duration::from_secs(100)).await;
-    assert_eq!((run, refused), (2, 8), "two fill it for longer than the others wait");
+    for (length, at_once) in [(Length::Body, 4), (Length::Header, 4), (Length::Nobody, 1)] {
+        let webhook = uploaded(4 << 20)
+            .with_limits(Limits { max_len: 4 << 20, ..Limits::default() })
+            .with_settings(|s| s.with_patience(Duration::from_secs(1)));
+        let (run, refused, _) = uploads(webhook, 10, length, Duration::from_secs(100)).await;
+        assert_eq!((run, refused), (at_once, 10 - at_once), "they fill it for longer than the others wait");
+    }
 
     // Strangers who send half of a large body, and no more.
     let service =

@@ -264,6 +264,9 @@ fn standard_webhooks_of_svix_are_read_by_the_standard_preset() {
         "{}",
     );
     assert_eq!(mixed.verify(&standard).unwrap_err().status(), 401, "one family, never a mixture");
+    assert_eq!(signed.event(&standard).id_bound(), IdBound::Signed);
+    let dotted = Signed::standard("msg.1", &NOW.to_string(), "{}").event(&standard);
+    assert_eq!(dotted.id_bound(), IdBound::Unsigned, "it could be cut at the dot");
 }
 
 #[test]
