@@ -46,6 +46,61 @@ fn each_event_has_one_line_and_strangers_none() {
     assert_eq!(ids, ["d1", "evt_1"]);
 }
 
+fn github(address: &str, delivery: &str, content_type: &str, body: &str) -> Option<u16> {
+    let signature = format!("sha256={}", hex::encode(hmac_sha256(b"s3cret", &[body.as_bytes()])));
+    let headers = [
+        ("x-hub-signature-256", signature.as_str()),
+        ("x-github-delivery", delivery),
+        ("content-type", content_type),
+    ];
+    post(address, "/webhooks/github", &headers, body)
+}
+
+#[test]
+fn a_push_of_two_mebibytes_and_a_form_are_a_line_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let (process, address) = serve(directory.path(), &["--github-secret", "s3cret"]);
+    let push = format!(r#"{{"zen":"{}"}}"#, "x".repeat(2 << 20));
+    let form = "payload=%7B%22zen%22%3A%22x%22%7D";
+    for _ in 0..2 {
+        assert_eq!(github(&address, "large", "application/json", &push), Some(200));
+        assert_eq!(github(&address, "form", "application/x-www-form-urlencoded", form), Some(200));
+    }
+    process.end();
+    let mut ids: Vec<_> = ledger(directory.path()).into_iter().map(|line| line.id).collect();
+    ids.sort();
+    assert_eq!(ids, ["form", "large"]);
+}
+
+#[test]
+fn an_id_that_two_providers_gave_is_two_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let args = ["--github-secret", "s3cret", "--scope", "hooks"];
+    let (process, address) = serve(directory.path(), &args);
+    for _ in 0..2 {
+        assert_eq!(stripe(&address, "evt_1"), Some(200));
+        assert_eq!(github(&address, "evt_1", "application/json", "{}"), Some(200));
+    }
+    process.end();
+    assert_eq!(ledger(directory.path()).len(), 2);
+}
+
+#[test]
+fn a_secret_with_a_newline_ends_it_at_start_and_names_the_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    for flag in ["--secret", "--github-secret", "--standard-secret"] {
+        let output = std::process::Command::new(PROGRAM)
+            .args(["--listen", "127.0.0.1:0", flag, "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\n"])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("{flag}: secret 0: it has white space")), "{said}");
+        assert!(!said.contains("C2FV"), "{said}");
+    }
+}
+
 #[test]
 fn a_panic_and_a_failure_are_5xx_and_the_redelivery_runs() {
     let directory = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ use http::Response;
 use http::request::Parts;
 
 use crate::Event;
+use crate::budget::Room;
 use crate::layer::WebhookBody;
 use crate::run::Run;
 
@@ -19,6 +20,8 @@ pub struct Arrival {
     pub(crate) request: Arc<Parts>,
     run: Arc<dyn Run>,
     reply: Arc<Mutex<Option<Response<WebhookBody>>>>,
+    /// The memory that the request's body takes, given back with the last of its events.
+    _room: Arc<Room>,
 }
 
 impl std::fmt::Debug for Arrival {
@@ -28,8 +31,8 @@ impl std::fmt::Debug for Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn new(event: Event, request: Arc<Parts>, run: Arc<dyn Run>) -> Self {
-        Self { event, request, run, reply: Arc::default() }
+    pub(crate) fn new(event: Event, request: Arc<Parts>, run: Arc<dyn Run>, room: Arc<Room>) -> Self {
+        Self { event, request, run, reply: Arc::default(), _room: room }
     }
 
     /// The event.

@@ -91,6 +91,8 @@ impl<F> Background<F> {
             return Err(Failure::infrastructure("all places in the background are taken"));
         };
         let key = cx.key().clone();
+        // Accounts stand behind it, beside the scope: too many for a label.
+        let scope = key.scope().name().split('\u{1}').next().unwrap_or_default().to_owned();
         let work = AssertUnwindSafe((self.work)(cx, message)).catch_unwind();
         self.tasks.spawn(async move {
             let failed = match work.await {
@@ -99,9 +101,8 @@ impl<F> Background<F> {
                 Err(_) => Some("it panicked".to_owned()),
             };
             if let Some(error) = failed {
-                metrics::counter!("ackonce_background_failed_total", "scope" => key.scope().name().to_owned())
-                    .increment(1);
-                tracing::error!(target: "ackonce", decision = "lost", scope = key.scope().name(),
+                metrics::counter!("ackonce_background_failed_total", "scope" => scope.clone()).increment(1);
+                tracing::error!(target: "ackonce", decision = "lost", scope,
                     id = %key.id().escape_ascii(), error, "what was handed over failed");
             }
             drop(room);

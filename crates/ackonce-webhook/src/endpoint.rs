@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ackonce::{Fingerprint, Job, Key, KeyError, Receipt, Scope, SettledAs, Why};
-use ackonce_http::body::{Limits, collect};
+use ackonce::{Fingerprint, Job, Key, Receipt, Scope, SettledAs, Why};
+use ackonce_http::body::Limits;
 use ackonce_http::edge::{self, Edge};
 use ackonce_http::problem::Problem;
 use bytes::{Buf, Bytes};
@@ -14,14 +14,15 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
 
+use crate::answer::{Keep, whole};
 use crate::arrival::{Arrival, Calls};
+use crate::budget::{Budget, Room};
 use crate::layer::WebhookBody;
 use crate::meters::Meters;
 use crate::run::Run;
 use crate::webhook::Fingerprints;
-use crate::{Event, IdBound, Incoming, Provider, Refused, Terms, Verified};
+use crate::{Event, Filing, IdBound, Incoming, Provider, Refused, Terms, Verified};
 
 /// How a delivery came to be settled, for whoever reads the provider's log: `run`, `duplicate` or `buried`.
 const SETTLED: HeaderName = HeaderName::from_static("ackonce-settled");
@@ -32,7 +33,10 @@ pub(crate) struct Endpoint {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) terms: Terms,
     pub(crate) scope: Scope,
+    pub(crate) filing: Filing,
     pub(crate) limits: Limits,
+    pub(crate) budget: Budget,
+    pub(crate) keep: Keep,
     pub(crate) fingerprints: Fingerprints,
     pub(crate) edge: Edge<Arrival, Calls>,
     pub(crate) meters: Meters,
@@ -47,15 +51,18 @@ impl Endpoint {
         B: Body<Data: Buf, Error: Into<ackonce::BoxError>>,
     {
         let (parts, body) = request.into_parts();
-        let body = match collect(body, self.limits).await {
+        let (body, room) = match self.budget.collect(&parts.headers, body, self.limits).await {
             Ok(body) => body,
-            Err(error) => return problem(error.problem()),
+            Err(refused) => {
+                self.meters.refused_for(refused.error());
+                return problem(refused);
+            }
         };
         let incoming =
             Incoming { headers: &parts.headers, body: &body, uri: &parts.uri, now: SystemTime::now() };
         match self.provider.verify(&incoming).and_then(|verified| self.keyed(verified)) {
             Ok(Keyed::Handshake(answer)) => answer.map(whole),
-            Ok(Keyed::Events(events)) => self.settle(events, parts, &run).await,
+            Ok(Keyed::Events(events)) => self.settle(events, (parts, room), &run).await,
             Err(refused) => {
                 self.meters.refused(&refused);
                 problem(refusal(&refused))
@@ -71,8 +78,9 @@ impl Endpoint {
         };
         let (mut keyed, mut seen) = (Vec::with_capacity(events.len()), HashSet::new());
         for event in events {
-            let key =
-                key(&self.scope, &event).map_err(|error| Refused::malformed("ID", error.to_string()))?;
+            let scope = self.filing.scope(&self.scope, self.provider.name(), event.scope());
+            let key = scope.and_then(|scope| scope.key(event.id().clone()));
+            let key = key.map_err(|error| Refused::malformed("ID", error.to_string()))?;
             if seen.insert(key.clone()) {
                 keyed.push((key, event));
             }
@@ -83,14 +91,14 @@ impl Endpoint {
     async fn settle(
         &self,
         events: Vec<(Key, Event)>,
-        parts: Parts,
+        (parts, room): (Parts, Room),
         run: &Arc<dyn Run>,
     ) -> Response<WebhookBody> {
-        let parts = Arc::new(parts);
+        let (parts, room) = (Arc::new(parts), Arc::new(room));
         let deliveries = events.into_iter().map(|(key, event)| {
             self.meters.verified(event.secret());
             let fingerprint = self.fingerprint(&event);
-            let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone()));
+            let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone(), room.clone()));
             self.edge.process(match fingerprint {
                 Some(fingerprint) => job.with_fingerprint(fingerprint),
                 None => job,
@@ -114,7 +122,11 @@ impl Endpoint {
         let mut how = None;
         for outcome in outcomes {
             match outcome {
-                Ok(receipt) => how = Some((receipt.how(), receipt.redeem().take_reply())),
+                Ok(receipt) => {
+                    // What was recorded is what every repeat is told, so it comes before the answer of a lost claim.
+                    let kept = self.keep.kept(receipt.record());
+                    how = Some((receipt.how(), kept.or(receipt.redeem().take_reply())));
+                }
                 Err(refused) => return unsettled(&refused),
             }
         }
@@ -138,19 +150,6 @@ impl Endpoint {
 enum Keyed {
     Handshake(Response<Bytes>),
     Events(Vec<(Key, Event)>),
-}
-
-/// The endpoint's scope, and behind it what the provider's ID is unique within, escaped so that no two can meet.
-fn key(scope: &Scope, event: &Event) -> Result<Key, KeyError> {
-    if event.scope().is_empty() {
-        return scope.key(event.id().clone());
-    }
-    let mut name = scope.name().to_owned();
-    for part in event.scope() {
-        name.push('/');
-        name.extend(form_urlencoded::byte_serialize(part.as_bytes()));
-    }
-    Scope::new(name)?.key(event.id().clone())
 }
 
 /// The service's own words where it has failed, else the runner's.
@@ -183,8 +182,4 @@ fn plain(text: &'static str) -> Response<WebhookBody> {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     response
-}
-
-fn whole(body: Bytes) -> WebhookBody {
-    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }

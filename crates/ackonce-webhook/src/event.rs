@@ -1,5 +1,6 @@
 //! A verified event.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,6 +24,7 @@ struct Inner {
     timestamp: Option<SystemTime>,
     secret: usize,
     bound: IdBound,
+    in_form: bool,
     payload: Bytes,
 }
 
@@ -36,7 +38,8 @@ pub enum IdBound {
 }
 
 impl Event {
-    /// An event with that ID and payload, for providers of your own.
+    /// An event with that ID and payload, for providers of your own. Its ID counts as signed; where the signature does
+    /// not cover it, say so with [`bound`](Self::bound), or a changed body under a known ID is a duplicate.
     pub fn new(id: impl Into<Bytes>, payload: Bytes) -> Self {
         Self(Arc::new(Inner {
             id: id.into(),
@@ -45,6 +48,7 @@ impl Event {
             timestamp: None,
             secret: 0,
             bound: IdBound::Signed,
+            in_form: false,
             payload,
         }))
     }
@@ -82,6 +86,11 @@ impl Event {
     #[must_use]
     pub fn bound(self, bound: IdBound) -> Self {
         self.with(|event| event.bound = bound)
+    }
+
+    /// The same, whose JSON is the field `payload` of a form.
+    pub(crate) fn in_form(self, in_form: bool) -> Self {
+        self.with(|event| event.in_form = in_form)
     }
 
     pub(crate) fn proved(self, proof: &Proof) -> Self {
@@ -131,12 +140,25 @@ impl Event {
         &self.0.payload
     }
 
-    /// The payload read as JSON.
+    /// The payload read as JSON; of a form whose field `payload` is JSON (a GitHub hook of that content type, Slack's
+    /// buttons and modals), that field.
     ///
     /// # Errors
     /// It is not JSON, or not of that shape.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.0.payload)
+        match self.0.in_form.then(|| form_field(&self.0.payload, "payload")).flatten() {
+            Some(json) => serde_json::from_str(&json),
+            None => serde_json::from_slice(&self.0.payload),
+        }
+    }
+}
+
+/// The one value of a form's field; `None` where it is missing or there twice.
+pub(crate) fn form_field<'f>(form: &'f [u8], name: &str) -> Option<Cow<'f, str>> {
+    let mut values = form_urlencoded::parse(form).filter(|(field, _)| field == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
     }
 }
 

@@ -28,7 +28,8 @@ pub type WebhookBody = UnsyncBoxBody<Bytes, BoxError>;
 /// The service is called with the request as it came, its body whole, with the extensions [`Event`](crate::Event) and
 /// [`ackonce::Context`]. Its answer decides: 2xx, the effect happened and is recorded; 429, 502, 503 and 504, something
 /// else is down; [`Permanent`](crate::Permanent), it is buried and answered 2xx; anything else, it failed. What failed is
-/// answered as the service did, and the provider's next delivery runs.
+/// answered as the service did, and the provider's next delivery runs. Where the answer is the effect, it is kept
+/// and a repeat gets it again ([`Webhook::with_kept_answer`]).
 #[derive(Debug, Clone)]
 pub struct WebhookLayer(Arc<Endpoint>);
 
@@ -64,7 +65,7 @@ where
     type Service = WebhookService;
 
     fn layer(&self, service: S) -> WebhookService {
-        WebhookService::new(self.0.clone(), Arc::new(OfService(service)))
+        WebhookService::new(self.0.clone(), Arc::new(OfService { service, keep: self.0.keep }))
     }
 }
 

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod arrival;
 mod background;
+mod budget;
 mod endpoint;
 mod error;
 mod event;
+mod filing;
+mod handshake;
 mod layer;
 mod mac;
 mod meters;
@@ -20,6 +24,8 @@ pub use arrival::Arrival;
 pub use background::Background;
 pub use error::{ConfigError, Refused};
 pub use event::{Event, IdBound};
+pub use filing::Filing;
+pub use handshake::{Handshake, Place, Reply};
 pub use layer::{WebhookBody, WebhookLayer, WebhookService};
 pub use mac::{Algorithm, Encoding};
 pub use provider::{Incoming, Provider, Terms, Verified};

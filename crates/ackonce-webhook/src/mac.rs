@@ -24,13 +24,13 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// How signatures are written. One way each: what is not canonical is not a signature.
+/// How signatures are written. A length or a character that is not of the encoding is no signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// Lower-case hexadecimal.
+    /// Hexadecimal, of either case: gateways and hand-written senders use both, and the bytes are the same.
     Hex,
-    /// Upper-case hexadecimal.
+    /// Hexadecimal in upper case only.
     HexUpper,
     /// Base64 of the standard alphabet, padded (RFC 4648, section 4).
     Base64,
@@ -39,10 +39,25 @@ pub enum Encoding {
 impl Encoding {
     pub(crate) fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
-            Self::Hex if text.bytes().any(|b| b.is_ascii_uppercase()) => None,
             Self::HexUpper if text.bytes().any(|b| b.is_ascii_lowercase()) => None,
             Self::Hex | Self::HexUpper => hex::decode(text).ok(),
             Self::Base64 => STANDARD.decode(text).ok(),
+        }
+    }
+
+    pub(crate) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => hex::encode(bytes),
+            Self::HexUpper => hex::encode_upper(bytes),
+            Self::Base64 => STANDARD.encode(bytes),
+        }
+    }
+
+    /// Whether a character may be in a signature.
+    pub(crate) fn has(self, character: char) -> bool {
+        match self {
+            Self::Hex | Self::HexUpper => character.is_ascii_hexdigit(),
+            Self::Base64 => character.is_ascii_alphanumeric() || "+/=".contains(character),
         }
     }
 }
@@ -87,6 +102,15 @@ impl Key {
         }
     }
 
+    /// What this key makes of a text; `None` for a public key, which makes nothing.
+    pub(crate) fn sign(&self, text: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Sha256(mac) => Some(mac.clone().chain_update(text).finalize().into_bytes().to_vec()),
+            Self::Sha1(mac) => Some(mac.clone().chain_update(text).finalize().into_bytes().to_vec()),
+            Self::Ed25519(_) => None,
+        }
+    }
+
     /// Whether one of the signatures is that of the message, whose parts follow each other without a gap. A
     /// signature of another length is a wrong one.
     pub(crate) fn accepts(&self, message: &[&[u8]], candidates: &[Candidate]) -> bool {
@@ -98,12 +122,17 @@ impl Key {
             Self::Ed25519(key) => {
                 let message = message.concat();
                 signatures
+                    .take(MOST_ED25519)
                     .filter_map(|signature| Signature::from_slice(signature).ok())
                     .any(|signature| key.verify_strict(&message, &signature).is_ok())
             }
         }
     }
 }
+
+/// The most Ed25519 signatures looked at in one request: each costs a verification. Those of HMAC cost a comparison,
+/// and the server's limit on headers is their limit.
+const MOST_ED25519: usize = 32;
 
 /// What may be a signature.
 #[derive(Debug)]

@@ -18,11 +18,15 @@ impl Meters {
 
     /// `ackonce_webhook_refused_total`, by reason, and a log line. What is refused is a stranger's text: it is not logged.
     pub(crate) fn refused(&self, refused: &Refused) {
+        self.refused_for(refused.as_str());
+    }
+
+    /// The same for a body that could not be had, by the name of its problem: a provider may never send it again.
+    pub(crate) fn refused_for(&self, reason: &'static str) {
         let (scope, provider) = (self.scope.clone(), self.provider.clone());
-        counter!("ackonce_webhook_refused_total", "scope" => scope, "provider" => provider, "reason" => refused.as_str())
+        counter!("ackonce_webhook_refused_total", "scope" => scope, "provider" => provider, "reason" => reason)
             .increment(1);
-        tracing::info!(target: "ackonce", decision = "refused", scope = self.scope, provider = self.provider,
-            reason = refused.as_str());
+        tracing::info!(target: "ackonce", decision = "refused", scope = self.scope, provider = self.provider, reason);
     }
 
     /// `ackonce_webhook_verified_total`, by secret: the old one of a rotation may go once it counts no more.

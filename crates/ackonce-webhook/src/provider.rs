@@ -13,11 +13,20 @@ use crate::{Event, Refused};
 ///
 /// Implement it for a provider that is not here and that [`Custom`](crate::Custom) cannot describe.
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
-    /// The word used in logs and metrics.
+    /// The word used in logs and metrics, and a part of what records are filed under
+    /// ([`Filing`](crate::Filing)): with another name, events that were seen are new.
     fn name(&self) -> &str;
 
     /// What the provider does, as far as settings depend on it.
     fn terms(&self) -> Terms;
+
+    /// Whether it can work as it is set up; asked once, when an endpoint is built.
+    ///
+    /// # Errors
+    /// [`ConfigError`](crate::ConfigError) names the setting that would refuse every request.
+    fn check(&self) -> Result<(), crate::ConfigError> {
+        Ok(())
+    }
 
     /// Verifies the request on its raw bytes, then says which events it brings. Pure: no clock, no I/O.
     ///
@@ -62,13 +71,33 @@ pub struct Terms {
     pub answer_within: Duration,
     /// The body of a 2xx, where the provider looks at it.
     pub accepted: Option<&'static str>,
+    /// The most bytes of a body that the provider sends; default 1 MiB. A longer one is answered 413, and a provider
+    /// that does not come again has lost it.
+    pub max_body: usize,
+    /// The most bytes of an answer's body that are kept and given to a repeat, where the answer is what the provider
+    /// wants (TwiML, the reply to a command); default 0, for those who look at the status alone.
+    pub kept_answer: usize,
 }
 
 impl Terms {
     /// Terms without a timestamp and with no wish for a body.
     #[must_use]
     pub fn new(retries: Duration, answer_within: Duration) -> Self {
-        Self { retries, tolerance: None, answer_within, accepted: None }
+        Self { retries, tolerance: None, answer_within, accepted: None, max_body: MIB, kept_answer: 0 }
+    }
+
+    /// The same with another [`max_body`](Self::max_body).
+    #[must_use]
+    pub fn with_max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self
+    }
+
+    /// The same with another [`kept_answer`](Self::kept_answer).
+    #[must_use]
+    pub fn with_kept_answer(mut self, bytes: usize) -> Self {
+        self.kept_answer = bytes;
+        self
     }
 
     /// The same with another [`tolerance`](Self::tolerance).
@@ -86,6 +115,8 @@ impl Terms {
     }
 }
 
+pub(crate) const KIB: usize = 1024;
+pub(crate) const MIB: usize = 1024 * KIB;
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -13,6 +13,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
+use crate::answer::Keep;
 use crate::arrival::Arrival;
 use crate::{Event, endpoint};
 
@@ -57,7 +58,10 @@ impl<H: Handler<Event>> Run for OfHandler<H> {
 pub struct Permanent(pub String);
 
 /// A service, called with a request whose body is the event's payload.
-pub(crate) struct OfService<S>(pub(crate) S);
+pub(crate) struct OfService<S> {
+    pub(crate) service: S,
+    pub(crate) keep: Keep,
+}
 
 #[async_trait]
 impl<S, B> Run for OfService<S>
@@ -69,15 +73,24 @@ where
     B::Error: Into<BoxError>,
 {
     async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
-        let mut service = self.0.clone();
+        let mut service = self.service.clone();
         poll_fn(|task| service.poll_ready(task)).await.map_err(|error| Failure::Retry(error.into()))?;
         let response = service.call(request(cx, &arrival)).await.map_err(|e| Failure::Retry(e.into()))?;
         if let Some(Permanent(reason)) = response.extensions().get() {
             return Err(Failure::permanent(reason.clone()));
         }
-        let status = response.status();
-        arrival.reply(response.map(|body| body.map_err(Into::into).boxed_unsync()));
-        judge(status)
+        let judged = judge(response.status());
+        let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+        if judged.is_err() {
+            arrival.reply(response);
+            return judged;
+        }
+        // The service says that the effect happened, and then its answer, which may be the effect, breaks off.
+        let kept = self.keep.keep(response).await;
+        let (response, kept) =
+            kept.map_err(|error| Failure::unknown(format!("its answer broke off: {error}")))?;
+        arrival.reply(response);
+        Ok(Effect::done(kept))
     }
 }
 

@@ -8,9 +8,6 @@ use crate::mac::{Algorithm, Candidate, Encoding, Key};
 use crate::template::{Part, Template};
 use crate::{Incoming, Refused};
 
-/// The most signatures looked at in one request: each costs a comparison.
-pub(crate) const MOST_SIGNATURES: usize = 8;
-
 /// How a provider signs.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheme {
@@ -123,18 +120,60 @@ impl Scheme {
                 item.strip_prefix(mark.as_str()).map(|text| (*algorithm, self.encoding.decode(text)))
             })
         };
-        let found: Vec<_> = items.iter().filter_map(signature).take(MOST_SIGNATURES + 1).collect();
-        match found.len() {
-            0 => Err(Refused::Unsigned(format!("signature in {}", self.header).into())),
-            1..=MOST_SIGNATURES => Ok(found
-                .into_iter()
-                .filter_map(|(algorithm, bytes)| bytes.map(|bytes| Candidate { algorithm, bytes }))
-                .collect()),
-            _ => {
-                let why = format!("more than {MOST_SIGNATURES} signatures");
-                Err(Refused::malformed(self.header.to_string(), why))
+        let found: Vec<_> = items.iter().filter_map(signature).collect();
+        if found.is_empty() {
+            return Err(Refused::Unsigned(format!("signature in {}", self.header).into()));
+        }
+        let decoded = |(algorithm, bytes): (_, Option<_>)| bytes.map(|bytes| Candidate { algorithm, bytes });
+        Ok(found.into_iter().filter_map(decoded).collect())
+    }
+
+    /// Whether the signature covers the value of this header of a verified request: its bytes, and where they begin and
+    /// end. Between two variable parts without a text, or with one that is in the value, too, whoever has seen a
+    /// request could move the boundary: the signed bytes stay the same.
+    pub(crate) fn vouches(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        let parts = &self.signed.0;
+        let body = parts.iter().position(|part| *part == Part::Body).unwrap_or(parts.len());
+        let last = parts.iter().rposition(|part| *part == Part::Body).map_or(0, |last| last + 1);
+        let from_the_start =
+            |value: &str, text: &str| format!("{value}{text}").find(text) == Some(value.len());
+        let from_the_end = |value: &str, text: &str| format!("{text}{value}").rfind(text) == Some(0);
+        self.delimited(headers, name, parts[..body].iter(), from_the_start)
+            || self.delimited(headers, name, parts[last..].iter().rev(), from_the_end)
+    }
+
+    /// Reads from one end of the signed text, as long as the text between two parts says where they meet.
+    fn delimited<'p>(
+        &self,
+        headers: &HeaderMap,
+        name: &HeaderName,
+        parts: impl Iterator<Item = &'p Part>,
+        meet: impl Fn(&str, &str) -> bool,
+    ) -> bool {
+        let mut parts = parts.peekable();
+        while let Some(part) = parts.next() {
+            let header = match (part, &self.timestamp) {
+                (Part::Text(_), _) => continue,
+                (Part::Header(header), _) | (Part::Timestamp, Some(Timestamp::Header(header))) => {
+                    Some(header)
+                }
+                _ => None,
+            };
+            let Some(Part::Text(text)) = parts.peek() else { return false };
+            match header {
+                Some(header) => match self::header(headers, header) {
+                    Ok(Some(value)) if meet(value, text) => {}
+                    _ => return false,
+                },
+                // Digits, as was checked.
+                None if text.bytes().any(|byte| !byte.is_ascii_digit()) => {}
+                None => return false,
+            }
+            if header == Some(name) {
+                return true;
             }
         }
+        false
     }
 
     fn within_tolerance(&self, text: &str, now: SystemTime) -> Result<SystemTime, Refused> {

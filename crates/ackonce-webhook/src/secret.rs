@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::Digest;
+
 use crate::ConfigError;
 
 /// A secret as the provider shows it, or a public key in the same form. Its `Debug` shows nothing of it.
@@ -11,6 +13,33 @@ pub struct Secret(Vec<u8>);
 impl Secret {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Why it cannot be a secret as the provider shows it. Bytes that are no text may be anything.
+    fn fault(&self) -> Option<&'static str> {
+        const BYTE_ORDER_MARK: char = '\u{feff}';
+        if self.0.trim_ascii().is_empty() {
+            return Some("it is empty");
+        }
+        let text = self.text()?;
+        let blank = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
+        if text.starts_with(blank) || text.ends_with(blank) {
+            return Some("it has white space at an end, such as the newline of a file; give it without");
+        }
+        if text.contains(char::is_control) {
+            return Some(
+                "it has a control character, such as a line break between two secrets; give each by itself",
+            );
+        }
+        let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        (quoted('"') || quoted('\'')).then_some("it is in quotes; give it without")
+    }
+
+    /// Whether it is this, in a time that does not tell how much of it.
+    pub(crate) fn is(&self, value: &[u8]) -> bool {
+        let digest = |bytes: &[u8]| sha2::Sha256::digest(bytes);
+        let (mine, other) = (digest(&self.0), digest(value));
+        mine.iter().zip(other).fold(0, |differ, (mine, other)| differ | (mine ^ other)) == 0
     }
 
     /// The text of a secret that is one, such as base64.
@@ -43,7 +72,8 @@ impl From<Vec<u8>> for Secret {
     }
 }
 
-/// At least one secret, none of them empty: with an empty one, everybody could sign.
+/// At least one secret, and none that nobody signs with: with an empty one everybody could sign, and one that was pasted
+/// or read from a file with more around it would refuse every request.
 pub(crate) fn checked(
     secrets: impl IntoIterator<Item = impl Into<Secret>>,
 ) -> Result<Vec<Secret>, ConfigError> {
@@ -51,8 +81,9 @@ pub(crate) fn checked(
     if secrets.is_empty() {
         return Err(ConfigError::NoSecret);
     }
-    match secrets.iter().position(|secret| secret.0.trim_ascii().is_empty()) {
-        Some(index) => Err(ConfigError::Secret { index, why: "it is empty".into() }),
+    let fault = secrets.iter().enumerate().find_map(|(index, secret)| Some((index, secret.fault()?)));
+    match fault {
+        Some((index, why)) => Err(ConfigError::Secret { index, why: why.into() }),
         None => Ok(secrets),
     }
 }

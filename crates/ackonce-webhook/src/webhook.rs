@@ -9,12 +9,15 @@ use ackonce::{
 use ackonce_http::body::Limits;
 use ackonce_http::edge::Edge;
 
+use crate::answer::Keep;
 use crate::arrival::{Arrival, Calls};
+use crate::budget::Budget;
 use crate::endpoint::Endpoint;
 use crate::layer::{WebhookLayer, WebhookService};
 use crate::meters::Meters;
+use crate::provider::MIB;
 use crate::run::OfHandler;
-use crate::{ConfigError, Event, Provider, Terms};
+use crate::{ConfigError, Event, Filing, Provider, Terms};
 
 /// An endpoint for one provider's webhooks, before it is built: [`layer`](Self::layer) puts it in front of a tower
 /// service, [`handle`](Self::handle) makes it a service of a handler of any [`Class`].
@@ -37,7 +40,10 @@ pub struct Webhook {
     scope: Scope,
     store: Arc<dyn Deduplicator>,
     settings: Settings,
+    filing: Filing,
     limits: Limits,
+    body_budget: Option<usize>,
+    kept_answer: usize,
     fingerprints: Fingerprints,
     graveyard: Arc<dyn Graveyard<Arrival>>,
 }
@@ -68,7 +74,7 @@ impl std::fmt::Debug for Webhook {
 
 impl Webhook {
     /// Webhooks of this provider, remembered in this store. The scope is who must not act twice:
-    /// `billing/stripe`; accounts and hooks of the provider go behind it.
+    /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`Filing`]).
     ///
     /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
     /// delivery that somebody else holds is answered at once (`hold` 0), a store that does not answer after a third of
@@ -93,7 +99,10 @@ impl Webhook {
             scope: scope.clone(),
             store,
             settings,
-            limits: Limits::default(),
+            filing: Filing::default(),
+            limits: Limits { max_len: terms.max_body, ..Limits::default() },
+            body_budget: None,
+            kept_answer: terms.kept_answer,
             fingerprints: Fingerprints::default(),
             graveyard: Arc::new(RecordOnly),
         }
@@ -105,9 +114,33 @@ impl Webhook {
         self
     }
 
-    /// The same with other bounds of a request's body; default 1 MiB, arrived within 30 s.
+    /// The same with other bounds of a request's body; default what the provider sends ([`Terms::max_body`]), arrived
+    /// within 30 s.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same with another budget in bytes for the bodies of all requests at once, from their arrival until their
+    /// events are settled; default 64 MiB, or the longest body if that is more. The first 16 KiB of each body are
+    /// not counted: a server holds as much for each connection anyway. A body that finds no room waits for as long as
+    /// [`Settings::patience`], and its request is then answered 503 with `Retry-After`.
+    pub fn with_body_budget(mut self, bytes: usize) -> Self {
+        self.body_budget = Some(bytes);
+        self
+    }
+
+    /// The same with another limit in bytes on what is kept of a service's answer and given to a repeat; 0 keeps
+    /// nothing, and a repeat gets an empty 200. Default [`Terms::kept_answer`]: 64 KiB for providers to whom the answer
+    /// is the effect, 0 for others. A longer answer, or one that takes longer than the provider waits, is not kept.
+    pub fn with_kept_answer(mut self, bytes: usize) -> Self {
+        self.kept_answer = bytes;
+        self
+    }
+
+    /// The same, filing records otherwise; for endpoints whose records were made by a version up to 0.1.
+    pub fn with_filing(mut self, filing: Filing) -> Self {
+        self.filing = filing;
         self
     }
 
@@ -151,21 +184,47 @@ impl Webhook {
     }
 
     fn build(self, class: Class) -> Result<Endpoint, ConfigError> {
-        check(&self.settings, &self.provider.terms())?;
+        let terms = self.provider.terms();
+        self.provider.check()?;
+        check(&self.settings, &terms)?;
+        let budget = self.budget()?;
+        self.filing.scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
+            ConfigError::setting("Provider::name", format!("it is too long to file records under: {error}"))
+        })?;
         let most = self.settings.concurrency;
+        let keep =
+            Keep { max: self.kept_answer, patience: terms.answer_within, window: self.settings.window };
         let runner = Runner::with(self.store, &self.scope, Calls(class), self.settings, self.graveyard)?;
         runner.announce();
         Ok(Endpoint {
             meters: Meters::new(self.scope.name(), self.provider.name()),
-            terms: self.provider.terms(),
+            terms,
             provider: self.provider,
             scope: self.scope,
+            filing: self.filing,
             limits: self.limits,
+            budget,
+            keep,
             fingerprints: self.fingerprints,
             edge: Edge::new(runner, most),
         })
     }
 }
+
+impl Webhook {
+    fn budget(&self) -> Result<Budget, ConfigError> {
+        let longest = self.limits.max_len;
+        let bytes = self.body_budget.unwrap_or(longest.max(DEFAULT_BUDGET));
+        if bytes < longest {
+            let why = format!("it is {bytes} bytes, and one body may have {longest} (Webhook::with_limits)");
+            return Err(ConfigError::setting("Webhook::with_body_budget", why));
+        }
+        Ok(Budget::new(bytes, self.settings.patience))
+    }
+}
+
+/// The memory for the bodies of one endpoint, where its longest body does not need more.
+const DEFAULT_BUDGET: usize = 64 * MIB;
 
 /// The shortest window that keeps the promise, and why.
 fn least_window(terms: &Terms) -> (Duration, &'static str) {

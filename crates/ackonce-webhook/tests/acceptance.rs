@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::{Context, Failure, Inspect, MemoryStore, OnMismatch, Query, Scope, State};
+use ackonce::{Context, Failure, Inspect, Key, MemoryStore, OnMismatch, Query, Scope, State};
 use ackonce_testkit::FaultyStore;
 use ackonce_webhook::{
-    Adyen, Background, Event, Fingerprints, GitHub, Permanent, Provider, Slack, StandardWebhooks, Stripe,
-    Webhook,
+    Adyen, Background, Event, Filing, Fingerprints, GitHub, Permanent, Provider, Slack, StandardWebhooks,
+    Stripe, Webhook,
 };
 use axum::routing::post;
 use axum::{Extension, Router};
@@ -28,6 +28,11 @@ const SECRET: &str = "whsec_test";
 
 fn scope() -> Scope {
     Scope::new("test/webhooks").unwrap()
+}
+
+/// What Stripe's events are filed under.
+fn filed(id: &str) -> Key {
+    Filing::Beside.scope(&scope(), "stripe", [""; 0]).unwrap().key(id.to_owned()).unwrap()
 }
 
 fn webhook(provider: impl Provider, store: &MemoryStore) -> Webhook {
@@ -113,7 +118,7 @@ async fn a_failure_and_a_panic_are_5xx_and_the_redelivery_runs() {
     }
     assert_eq!(runs.load(Ordering::SeqCst), 4);
     assert_eq!(records(&store).await, [State::Done]);
-    let record = store.get(&scope().key("evt_1").unwrap()).await.unwrap().unwrap();
+    let record = store.get(&filed("evt_1")).await.unwrap().unwrap();
     assert_eq!(record.attempt, 3, "502 says that something else is down, and is not charged");
 }
 
@@ -132,7 +137,7 @@ async fn what_will_never_succeed_is_buried_and_answered_2xx() {
     assert_eq!(answers.each_ref().map(|answer| answer.status().as_u16()), [200, 200]);
     assert_eq!(answers.each_ref().map(settled), ["buried", "duplicate"]);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
-    let record = store.get(&scope().key("evt_1").unwrap()).await.unwrap().unwrap();
+    let record = store.get(&filed("evt_1")).await.unwrap().unwrap();
     assert_eq!(record.reason.as_deref(), Some("no such account"));
 }
 
@@ -261,7 +266,8 @@ async fn accounts_and_hooks_are_scopes_of_their_own() {
         assert_eq!(server.post("/w", &signed).await.status(), 200);
     }
     assert_eq!(runs.load(Ordering::SeqCst), 5);
-    let key = Scope::new("test/webhooks/acct_1").unwrap().key("evt_1").unwrap();
+    let account = Filing::Beside.scope(&scope(), "stripe", ["acct_1"]).unwrap();
+    let key = account.key("evt_1").unwrap();
     assert!(store.get(&key).await.unwrap().is_some(), "an operator can find it");
 }
 
@@ -347,7 +353,7 @@ async fn a_hand_over_is_answered_before_the_work_and_refused_without_room() {
 async fn claim_of_a_dead_worker(store: &MemoryStore, id: &str, lease: Duration) {
     use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, Token};
     let request = ClaimRequest {
-        key: scope().key(id.to_owned()).unwrap(),
+        key: filed(id),
         token: Token::random(),
         lease,
         window: Duration::from_secs(3600),

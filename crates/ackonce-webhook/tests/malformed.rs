@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use ackonce::{Context, Failure, IdSource, MemoryStore, MessageIds, Scope};
 use ackonce_webhook::{
-    Adyen, Algorithm, Custom, Event, GitHub, Paddle, Shopify, Slack, Square, StandardWebhooks, Stripe, Svix,
-    Twilio, Webhook, WebhookService,
+    Adyen, Algorithm, Custom, Event, GitHub, Handshake, Paddle, Place, Shopify, Slack, Square,
+    StandardWebhooks, Stripe, Svix, Twilio, Webhook, WebhookService,
 };
 use bytes::Bytes;
 use common::{STANDARD_KEY, Signed, now};
@@ -49,13 +49,16 @@ fn services(store: &MemoryStore) -> Vec<WebhookService> {
 fn custom() -> Custom {
     let ids = MessageIds::first_of([IdSource::Header("webhook-id".into()), IdSource::Json("/id".into())]);
     let custom = Custom::new("custom", "signature", [SECRET], Algorithm::HmacSha256, ids).unwrap();
-    custom.with_separator(',').with_signed("{header:webhook-id}.{timestamp:t=}.{body}").unwrap()
+    let custom = custom.with_separator(',').with_signed("{header:webhook-id}.{timestamp:t=}.{body}").unwrap();
+    let signed = Handshake::signed(Place::json("/type"), "url_verification").echo(Place::json("/challenge"));
+    let token = Handshake::with_token(Place::query("token"), SECRET).echo(Place::query("challenge"));
+    custom.with_handshake(signed).unwrap().with_handshake(token).unwrap()
 }
 
 static NAMES: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
     let names = "stripe-signature webhook-id webhook-timestamp webhook-signature svix-id svix-timestamp svix-signature \
         x-hub-signature-256 x-github-delivery x-github-hook-id x-github-event x-shopify-hmac-sha256 x-shopify-webhook-id \
-        x-shopify-event-id x-shopify-topic x-slack-signature x-slack-request-timestamp x-square-hmacsha256-signature \
+        x-shopify-event-id x-shopify-topic shopify-hmac-sha256 shopify-webhook-id shopify-event-id shopify-topic x-slack-signature x-slack-request-timestamp x-square-hmacsha256-signature \
         paddle-signature x-twilio-signature i-twilio-idempotency-token signature content-type content-length";
     names.split_whitespace().map(|name| name.parse().unwrap()).collect()
 });
@@ -94,6 +97,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         Just("[".repeat(1000)),
         Just(r#"{"a":"#.repeat(1000)),
         Just("trigger_id=1&%ff=%zz&=&&a".to_owned()),
+        "payload=(%7B|%22|%ff|trigger_id|%3A|[a-z]){0,8}",
+        Just(r#"{"type":"app_rate_limited"}"#.to_owned()),
         r#"\{"(id|event_id|type|data|notificationItems)":("\PC{0,5}"|[0-9]{1,30}|null|\[\]|\{\})\}"#,
     ];
     prop_oneof![json.prop_map(String::into_bytes), vec(any::<u8>(), 0..300)]

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
+use sha2::Digest;
 
 type Headers<'a> = &'a [(&'static str, &'a str)];
 
@@ -206,7 +207,9 @@ fn twilio() {
     let headers = [("x-twilio-signature", "L/OH5YylLD5NRKLltdqwSvS0BnU=")];
     let verify = |uri: &str, body: &str| verify(&twilio, 0, uri, &headers, body.as_bytes());
     let events = verify("/behind/a/proxy?foo=1&bar=2", body).unwrap();
-    assert_eq!(events[0].id(), "CA1234567890ABCDE");
+    let all = "https://example.com/myapp.php?foo=1&bar=2CallSidCA1234567890ABCDECaller+14158675310Digits1234\
+        From+14158675310To+18005551212";
+    assert_eq!(events[0].id(), &hex::encode(sha2::Sha256::digest(all)), "without a token, what is signed");
     assert_eq!(verify("/?foo=1", body).unwrap_err(), Refused::Signature);
     assert_eq!(verify("/?foo=1&bar=2", &body.replace("Digits=1234", "Digits=1")), Err(Refused::Signature));
 }

@@ -17,6 +17,10 @@ pub enum IdSource {
     Json(String),
     /// SHA-256 of the payload: two messages with equal payloads are one.
     Payload,
+    /// Several places whose values together are the ID, for events that no single field tells apart: an object, what
+    /// happened to it and when. Present only where all of them are. The values are joined with `:`, those in them
+    /// escaped, so that no two lists of values make one ID.
+    Joined(Vec<IdSource>),
     /// The broker's coordinates, such as topic, partition and offset, bound to what was found there. It
     /// recognises a redelivery, never a message published twice.
     Coordinates,
@@ -97,6 +101,7 @@ impl IdSource {
             Self::Key => "key".into(),
             Self::Json(pointer) => format!("payload {pointer:?}"),
             Self::Payload => "payload".into(),
+            Self::Joined(sources) => sources.iter().map(Self::name).collect::<Vec<_>>().join(" with "),
             Self::Coordinates => "coordinates".into(),
         }
     }
@@ -118,9 +123,31 @@ impl IdSource {
             Self::Key => Ok(message.key().map(Bytes::copy_from_slice)),
             Self::Json(pointer) => json(message.payload(), pointer),
             Self::Payload => Ok(Some(Bytes::copy_from_slice(&Sha256::digest(message.payload())))),
+            Self::Joined(sources) => joined(sources, message),
             Self::Coordinates => Ok(message.coordinates().map(Bytes::from)),
         }
     }
+}
+
+fn joined(sources: &[IdSource], message: &impl Identify) -> Result<Option<Bytes>, Cow<'static, str>> {
+    let mut id = Vec::new();
+    for (n, source) in sources.iter().enumerate() {
+        let part = source.read(message).map_err(|why| format!("{}: {why}", source.name()))?;
+        let Some(part) = part else { return Ok(None) };
+        if part.is_empty() {
+            return Err(format!("{} is empty", source.name()).into());
+        }
+        if n > 0 {
+            id.push(b':');
+        }
+        for byte in part {
+            if matches!(byte, b':' | b'\\') {
+                id.push(b'\\');
+            }
+            id.push(byte);
+        }
+    }
+    Ok((!id.is_empty()).then(|| id.into()))
 }
 
 fn json(payload: &[u8], pointer: &str) -> Result<Option<Bytes>, Cow<'static, str>> {
@@ -206,6 +233,26 @@ mod tests {
         for absent in [r#"{"a":{}}"#, r#"{"a":{"id":null}}"#, "[]"] {
             assert!(matches!(find(absent), Err(IdError::Missing(_))), "{absent}");
         }
+    }
+
+    #[test]
+    fn an_id_of_several_places_needs_them_all_and_keeps_them_apart() {
+        let joined = IdSource::Joined(vec![IdSource::Json("/a".into()), header("b")]);
+        let find = |ids: &MessageIds, a: &str, b: Option<&[u8]>| {
+            let headers = b.map(|b| ("b", b.to_vec())).into_iter().collect();
+            ids.find(&Parts { headers, payload: format!(r#"{{"a":{a}}}"#).into(), ..Parts::default() })
+        };
+        let ids = MessageIds::first_of([joined.clone()]);
+        assert_eq!(find(&ids, "7", Some(b"x")).unwrap(), "7:x");
+        assert_ne!(find(&ids, r#""p:q""#, Some(b"r")).unwrap(), find(&ids, r#""p""#, Some(b"q:r")).unwrap());
+        assert_ne!(find(&ids, r#""p\\""#, Some(b"q")).unwrap(), find(&ids, r#""p""#, Some(b"\\q")).unwrap());
+        let missing = find(&ids, "7", None).unwrap_err();
+        assert_eq!(missing.to_string(), "no message ID: none of payload \"/a\" with header \"b\" is present");
+        assert!(matches!(find(&ids, "7", Some(b"")), Err(IdError::Malformed { .. })));
+        assert!(matches!(find(&ids, "[]", Some(b"x")), Err(IdError::Malformed { .. })));
+        let ids = MessageIds::first_of([joined, IdSource::Json("/a".into())]);
+        assert_eq!(find(&ids, "7", None).unwrap(), "7", "the next source, as with any other that is absent");
+        assert!(MessageIds::first_of([IdSource::Joined(vec![])]).find(&Parts::default()).is_err());
     }
 
     proptest! {

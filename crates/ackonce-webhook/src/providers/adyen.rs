@@ -11,12 +11,14 @@ use crate::scheme::Proof;
 use crate::secret::checked;
 use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
 
-use super::{parse, present};
+use super::{digest, parse, present};
 
 /// Adyen's standard webhooks: each item of a request carries its own signature, is verified by itself and takes
 /// effect once by itself. A request with one forged item is refused whole.
 ///
-/// The message ID is `eventCode:pspReference:success`. Requests come again for up to 30 days. The answer to a settled
+/// The message ID is `eventCode:pspReference:success`. What is signed are eight values with colons between them, so values
+/// with colons (the `pspReference` of a report is a file's name, with times in it) may be read in more than one way; then
+/// it is SHA-256 of what is signed, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
 /// request is `[accepted]`.
 #[derive(Debug, Clone)]
 pub struct Adyen {
@@ -36,23 +38,28 @@ impl Adyen {
     fn item(&self, request: &Incoming<'_>, raw: &RawValue) -> Result<Event, Refused> {
         let text = raw.get();
         let item: Item = parse(text.as_bytes())?;
-        let proof = self.proof(&item)?;
-        // With a colon in them, the signed text could be read in two ways.
+        let signed = item.signed();
+        let proof = self.proof(&item, &signed)?;
+        let ambiguous = item.has_other_readings(&signed);
+        // From the right, the signed text has but one reading: no value of these has a colon.
         let plain = |value: Option<String>, name: &'static str| match present(value, name)? {
             value if value.contains(':') => Err(Refused::malformed(name, "it has a colon")),
             value => Ok(value),
         };
         let code = plain(item.event_code, "eventCode")?;
-        let reference = plain(item.psp_reference, "pspReference")?;
         let success = plain(Some(item.success.text().to_owned()), "success")?;
+        let id = match ambiguous {
+            true => digest(&[signed.as_bytes()]),
+            false => format!("{code}:{}:{success}", present(item.psp_reference, "pspReference")?),
+        };
         let payload = request.body.slice_ref(text.as_bytes());
-        Ok(Event::new(format!("{code}:{reference}:{success}"), payload).of_kind(code).proved(&proof))
+        Ok(Event::new(id, payload).of_kind(code).proved(&proof))
     }
 
-    fn proof(&self, item: &Item) -> Result<Proof, Refused> {
+    fn proof(&self, item: &Item, signed: &str) -> Result<Proof, Refused> {
         let text = item.additional_data.as_ref().and_then(|data| data.hmac_signature.as_deref());
         let text = text.ok_or(Refused::Unsigned("additionalData.hmacSignature".into()))?;
-        let secret = signer(&self.keys, &[item.signed().as_bytes()], text)?;
+        let secret = signer(&self.keys, &[signed.as_bytes()], text)?;
         Ok(Proof { timestamp: None, secret })
     }
 }
@@ -129,6 +136,26 @@ impl Item {
             Some(self.success.text()),
         ];
         fields.map(Option::unwrap_or_default).join(":")
+    }
+
+    /// Whether what is signed could be another item. Whoever has seen a request may send it with its values cut
+    /// elsewhere, and the signature is still right. Only readings that Adyen could have sent count: a merchant account is
+    /// always there, neither it nor `originalReference` has a colon, and none begins or ends a `pspReference`.
+    fn has_other_readings(&self, signed: &str) -> bool {
+        let values: Vec<&str> = signed.split(':').collect();
+        if values.len() <= 8 {
+            return false;
+        }
+        let (front, end) = values.split_at(values.len() - 4);
+        let currency = self.amount.as_ref().and_then(|amount| amount.currency.as_deref());
+        let from_the_right = end[1] == currency.unwrap_or_default();
+        // `pspReference` is the first n of them, then come `originalReference`, the account, and the rest.
+        let readings = (1..=front.len() - 3)
+            .filter(|n| !front[0].is_empty() && !front[n - 1].is_empty() && !front[n + 1].is_empty());
+        let this = self.psp_reference.as_deref().map_or(0, |reference| reference.split(':').count());
+        let account = self.merchant_account_code.as_deref();
+        let is_one = readings.clone().any(|n| n == this && Some(front[n + 1]) == account);
+        !(from_the_right && is_one && readings.count() == 1)
     }
 }
 

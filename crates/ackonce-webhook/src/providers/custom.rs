@@ -2,28 +2,58 @@
 
 use std::time::Duration;
 
-use ackonce::MessageIds;
+use ackonce::{IdError, IdSource, MessageIds};
+use bytes::Bytes;
 use http::HeaderName;
 
 use crate::mac::{Algorithm, Encoding, as_is, base64, keys};
 use crate::provider::DAY;
-use crate::scheme::Scheme;
+use crate::scheme::{Scheme, Timestamp};
 use crate::secret::checked;
 use crate::template::Template;
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::{ConfigError, Event, Handshake, IdBound, Incoming, Provider, Refused, Secret, Terms, Verified};
 
 use super::option;
 
-/// A provider that signs with a header, described: which header, what is signed, how, and what identifies an event.
+/// A provider that signs with a header, described: which header, what is signed, how, what identifies an event, and which
+/// questions it asks about the endpoint.
+///
+/// An ID is that of the *event*. The ID of what the event is about (a meeting, an order) makes one of all that happens to it:
+/// the first runs, the others are duplicates. Where no field tells two events apart, several together may
+/// ([`IdSource::Joined`]), and the body always does, if a repeat has the same one ([`IdSource::Payload`]).
+///
+/// Zoom's events have no ID, `uuid` is the meeting's, and `event_ts` is a time that two participants may share; so the body
+/// it is. Zoom asks for the MAC of a token before it accepts an address and every 72 hours, waits 3 seconds for an answer, and
+/// repeats a failed delivery after 5, then 30, then 90 minutes; it does not say whether that is signed anew, so the
+/// tolerance covers all of it (<https://developers.zoom.us/docs/api/webhooks/>).
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{IdSource, MessageIds};
+/// use ackonce_webhook::{Algorithm, Custom, Handshake, Place, Reply};
+/// let ids = MessageIds::first_of([IdSource::Payload]);
+/// let zoom = Custom::new("zoom", "x-zm-signature", ["secret token"], Algorithm::HmacSha256, ids)?
+///     .with_prefix("v0=")
+///     .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")?
+///     .with_handshake(Handshake::signed(Place::json("/event"), "endpoint.url_validation").json([
+///         ("plainToken", Reply::echo(Place::json("/payload/plainToken"))),
+///         ("encryptedToken", Reply::mac(Place::json("/payload/plainToken"))),
+///     ]))?
+///     .with_kind(IdSource::Json("/event".into()))
+///     .with_tolerance(Duration::from_secs(3 * 3600))
+///     .with_retries(Duration::from_secs(3 * 3600))
+///     .with_answer_within(Duration::from_secs(3));
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
+///
+/// Linear, whose deliveries have an ID beside the signature; of a request whose ID is not signed, a changed body under the
+/// same ID is noticed ([`IdBound`](crate::IdBound)):
 ///
 /// ```
 /// use ackonce::{IdSource, MessageIds};
 /// use ackonce_webhook::{Algorithm, Custom};
-/// // Zoom
-/// let ids = MessageIds::first_of([IdSource::Json("/payload/object/uuid".into())]);
-/// let zoom = Custom::new("zoom", "x-zm-signature", ["secret token"], Algorithm::HmacSha256, ids)?
-///     .with_prefix("v0=")
-///     .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")?;
+/// let ids = MessageIds::first_of([IdSource::Header("linear-delivery".into())]);
+/// let linear = Custom::new("linear", "linear-signature", ["secret"], Algorithm::HmacSha256, ids)?;
 /// # Ok::<(), ackonce_webhook::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -31,12 +61,13 @@ pub struct Custom {
     name: String,
     scheme: Scheme,
     ids: MessageIds,
-    retries: Duration,
-    answer_within: Duration,
+    kind: Option<MessageIds>,
+    handshakes: Vec<Handshake>,
+    terms: Terms,
 }
 
 impl Custom {
-    /// A provider of that name, which writes lower-case hexadecimal signatures of the body into that header. The
+    /// A provider of that name, which writes hexadecimal signatures of the body into that header. The
     /// secrets are taken as they are; public keys (Ed25519) are in hexadecimal or base64.
     ///
     /// # Errors
@@ -57,7 +88,8 @@ impl Custom {
         };
         let keys = keys(algorithm, &checked(secrets)?, decode)?;
         let scheme = Scheme::new(header, "", Encoding::Hex, keys);
-        Ok(Self { name: name.into(), scheme, ids, retries: 3 * DAY, answer_within: Duration::from_secs(10) })
+        let terms = Terms::new(3 * DAY, Duration::from_secs(10));
+        Ok(Self { name: name.into(), scheme, ids, kind: None, handshakes: Vec::new(), terms })
     }
 
     option!(tolerance);
@@ -76,7 +108,7 @@ impl Custom {
         self
     }
 
-    /// The same with another encoding; default lower-case hexadecimal.
+    /// The same with another encoding; default hexadecimal.
     #[must_use]
     pub fn with_encoding(mut self, encoding: Encoding) -> Self {
         self.scheme.encoding = encoding;
@@ -85,27 +117,110 @@ impl Custom {
 
     /// The same with what is signed: text, `{body}`, and headers as `{header:NAME}`; default `{body}`. An address that is
     /// signed is text. A time of signing, `{timestamp:NAME}` for a header or `{timestamp:t=}` for an item of the
-    /// signature header, is in seconds since the Unix epoch and held against the tolerance.
+    /// signature header, is in seconds since the Unix epoch and held against the tolerance. An item needs
+    /// [`with_separator`](Self::with_separator) first.
     ///
     /// # Errors
-    /// [`ConfigError`]: an unknown or open brace, or no `{body}`.
+    /// [`ConfigError`]: an unknown or open brace, no `{body}`, or an item of a header that is not a list.
     pub fn with_signed(mut self, pattern: &str) -> Result<Self, ConfigError> {
-        (self.scheme.signed, self.scheme.timestamp) = Template::parse(pattern)?;
+        let (signed, timestamp) = Template::parse(pattern)?;
+        if let (Some(Timestamp::Item(item)), None) = (&timestamp, self.scheme.separator) {
+            let why = format!(
+                "{pattern:?}: {item:?} is an item of a list, and the header is not one; give with_separator first"
+            );
+            return Err(ConfigError::setting("Custom::with_signed", why));
+        }
+        (self.scheme.signed, self.scheme.timestamp) = (signed, timestamp);
         Ok(self)
+    }
+
+    /// The same with a question about the endpoint that is answered and not recorded; several may be given, and the first
+    /// that is asked is answered.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: it would make signatures for strangers, a public key should make one, or its token is empty.
+    pub fn with_handshake(mut self, handshake: Handshake) -> Result<Self, ConfigError> {
+        handshake.check(&self.scheme.keys)?;
+        self.handshakes.push(handshake);
+        Ok(self)
+    }
+
+    /// The same with where the event's type is, for [`Event::kind`].
+    #[must_use]
+    pub fn with_kind(mut self, kind: IdSource) -> Self {
+        self.kind = Some(MessageIds::first_of([kind]));
+        self
+    }
+
+    /// The same with the most bytes of a body that the sender sends; default 1 MiB.
+    #[must_use]
+    pub fn with_max_body(mut self, bytes: usize) -> Self {
+        self.terms = self.terms.with_max_body(bytes);
+        self
+    }
+
+    /// The same for a sender that wants the answer's body: up to so many bytes of it are kept and given to a repeat.
+    #[must_use]
+    pub fn with_kept_answer(mut self, bytes: usize) -> Self {
+        self.terms = self.terms.with_kept_answer(bytes);
+        self
     }
 
     /// The same with how long the sender retries; default 3 days.
     #[must_use]
     pub fn with_retries(mut self, retries: Duration) -> Self {
-        self.retries = retries;
+        self.terms.retries = retries;
         self
     }
 
     /// The same with how long the sender waits for an answer; default 10 s.
     #[must_use]
     pub fn with_answer_within(mut self, answer_within: Duration) -> Self {
-        self.answer_within = answer_within;
+        self.terms.answer_within = answer_within;
         self
+    }
+
+    /// The first ID that is there, and whether the signature covers it.
+    fn id(&self, request: &Incoming<'_>) -> Result<(Bytes, IdBound), Refused> {
+        for source in self.ids.sources() {
+            match MessageIds::first_of([source.clone()]).find(request) {
+                Ok(id) => return Ok((id, self.bound(request, source))),
+                Err(IdError::Missing(_)) => {}
+                Err(malformed) => return Err(malformed.into()),
+            }
+        }
+        // It names all of them.
+        Err(self.ids.find(request).err().unwrap_or(IdError::Missing("no source".into())).into())
+    }
+
+    fn bound(&self, request: &Incoming<'_>, source: &IdSource) -> IdBound {
+        let signed = match source {
+            IdSource::Json(_) | IdSource::Payload => true,
+            IdSource::Header(name) => {
+                name.parse().is_ok_and(|name| self.scheme.vouches(request.headers, &name))
+            }
+            IdSource::Joined(sources) => {
+                sources.iter().all(|source| self.bound(request, source) == IdBound::Signed)
+            }
+            IdSource::Key | IdSource::Coordinates => false,
+        };
+        if signed { IdBound::Signed } else { IdBound::Unsigned }
+    }
+}
+
+/// Why no request can have a source.
+fn never_there(source: &IdSource) -> Option<String> {
+    match source {
+        IdSource::Key | IdSource::Coordinates => Some("a webhook has neither key nor coordinates".into()),
+        IdSource::Header(name) if name.parse::<HeaderName>().is_err() => {
+            Some(format!("{name:?} is no header's name"))
+        }
+        IdSource::Json(pointer) if !pointer.starts_with('/') => {
+            Some(format!("{pointer:?} is no JSON pointer; it begins with a slash"))
+        }
+        IdSource::Joined(sources) if sources.is_empty() => Some("IdSource::Joined joins nothing".into()),
+        IdSource::Joined(sources) => sources.iter().find_map(never_there),
+        IdSource::Header(_) | IdSource::Json(_) | IdSource::Payload => None,
     }
 }
 
@@ -120,12 +235,40 @@ impl Provider for Custom {
     }
 
     fn terms(&self) -> Terms {
-        Terms::new(self.retries, self.answer_within).with_tolerance(self.scheme.tolerance())
+        self.terms.clone().with_tolerance(self.scheme.tolerance())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if let Some(why) = self.ids.sources().iter().find_map(never_there) {
+            return Err(ConfigError::setting("Custom::new, ids", why));
+        }
+        if self.ids.sources().is_empty() {
+            return Err(ConfigError::setting("Custom::new, ids", "there is no source of an ID"));
+        }
+        let Scheme { separator, marks, encoding, .. } = &self.scheme;
+        let Some(separator) = separator else { return Ok(()) };
+        if encoding.has(*separator) || marks.iter().any(|(mark, _)| mark.contains(*separator)) {
+            let why = format!("{separator:?} is in the prefix or in signatures, which it would cut");
+            return Err(ConfigError::setting("Custom::with_separator", why));
+        }
+        Ok(())
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        if let Some(answer) = self.handshakes.iter().find_map(|handshake| handshake.before(request)) {
+            return answer.map(Verified::Handshake);
+        }
         let proof = self.scheme.verify(request)?;
-        let id = self.ids.find(request)?;
-        Ok(Verified::Events(vec![Event::new(id, request.body.clone()).proved(&proof)]))
+        let key = self.scheme.keys.get(proof.secret);
+        if let Some(answer) = self.handshakes.iter().find_map(|handshake| handshake.verified(request, key)) {
+            return answer.map(Verified::Handshake);
+        }
+        let (id, bound) = self.id(request)?;
+        let mut event = Event::new(id, request.body.clone()).bound(bound).proved(&proof);
+        let kind = self.kind.as_ref().and_then(|kind| kind.find(request).ok());
+        if let Some(kind) = kind.and_then(|kind| String::from_utf8(kind.into()).ok()) {
+            event = event.of_kind(kind);
+        }
+        Ok(Verified::Events(vec![event]))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::IdBound;
 use crate::mac::{Algorithm, Encoding, as_is, keys};
-use crate::provider::DAY;
+use crate::provider::{DAY, MIB};
 use crate::scheme::{Scheme, header};
 use crate::secret::checked;
 use crate::{ConfigError, Event, Identity, Incoming, Provider, Refused, Secret, Terms, Verified};
@@ -16,6 +16,10 @@ use super::{digest, name, option, present};
 /// The message ID is `X-GitHub-Delivery`, within the hook (`X-GitHub-Hook-ID`): two hooks on one event share the ID.
 /// A redelivery, by hand or by API for up to 3 days, reuses it: forget the record where it should run again. GitHub
 /// redelivers nothing by itself and signs no time; neither ID is covered by the signature ([`Identity`]).
+///
+/// Both content types of a hook are understood: [`Event::json`] reads the JSON of either. A body has up to 25 MiB: GitHub
+/// caps payloads at 25 MB (<https://docs.github.com/webhooks/webhook-events-and-payloads#payload-cap>) and sends what was
+/// refused never again. A hook of content type form writes the same payload longer; prefer JSON where events are large.
 #[derive(Debug, Clone)]
 pub struct GitHub {
     scheme: Scheme,
@@ -42,7 +46,7 @@ impl Provider for GitHub {
     }
 
     fn terms(&self) -> Terms {
-        Terms::new(3 * DAY, Duration::from_secs(10))
+        Terms::new(3 * DAY, Duration::from_secs(10)).with_max_body(25 * MIB)
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
@@ -62,6 +66,8 @@ impl Provider for GitHub {
         if let Some(kind) = read("x-github-event")? {
             event = event.of_kind(kind);
         }
-        Ok(Verified::Events(vec![event.proved(&proof)]))
+        // No JSON begins like that, and the content type is not signed.
+        let in_form = request.body.starts_with(b"payload=");
+        Ok(Verified::Events(vec![event.in_form(in_form).proved(&proof)]))
     }
 }

@@ -56,9 +56,11 @@ fn present(id: Option<String>, name: &str) -> Result<String, Refused> {
     id.filter(|id| !id.is_empty()).ok_or_else(|| Refused::Id(IdError::Missing(name.to_owned())))
 }
 
-/// A JSON body, of which only the fields of `T` are kept. A field twice is refused, whatever a later parser would take.
+/// A JSON body, of which only the fields of `T` are kept. A field twice is refused, whatever a later parser would take;
+/// so is one that is not UTF-8 anywhere, in fields that nobody here looks at included: no JSON is.
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| Refused::body(&error))
+    let text = std::str::from_utf8(body).map_err(|_| Refused::malformed("body", "it is not UTF-8"))?;
+    serde_json::from_str(text).map_err(|error| Refused::body(&error))
 }
 
 fn name(text: &'static str) -> HeaderName {

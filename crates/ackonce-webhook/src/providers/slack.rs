@@ -2,24 +2,34 @@
 
 use std::time::Duration;
 
+use ackonce::IdError;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde::Deserialize;
 
+use crate::event::form_field;
 use crate::mac::{Algorithm, Encoding, as_is, keys};
-use crate::provider::HOUR;
+use crate::provider::{HOUR, KIB};
 use crate::scheme::{Scheme, Timestamp};
 use crate::secret::checked;
 use crate::template::{Part, Template};
 use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
 
-use super::{name, option, parse, present};
+use super::{digest, name, option, parse, present};
 
 /// Slack: `X-Slack-Signature`.
 ///
-/// The message ID is the event's `event_id`; of a form (a slash command), its `trigger_id`. `X-Slack-Retry-Num` is a hint
-/// and no ID. The `url_verification` handshake is verified, answered and not recorded.
+/// The message ID is
+/// - of an event, its `event_id`;
+/// - of a slash command, its `trigger_id`; of buttons, modals and shortcuts, the `trigger_id` inside `payload`, which
+///   [`Event::json`] reads;
+/// - of what has none of these (`app_rate_limited`, a closed modal), SHA-256 of the body.
+///
+/// `X-Slack-Retry-Num` is a hint and no ID. Two questions about the endpoint are answered and not recorded:
+/// `url_verification`, once it is verified, and `ssl_check=1`, which Slack does not sign.
+///
+/// The answer to a command or a modal is what its user sees, so it is kept, up to 64 KiB, and a repeat is given it again.
 #[derive(Debug, Clone)]
 pub struct Slack {
     scheme: Scheme,
@@ -50,9 +60,54 @@ struct Body {
     event: Option<Inner>,
 }
 
+/// An event, or what is inside a form's `payload`.
 #[derive(Deserialize)]
 struct Inner {
     r#type: Option<String>,
+    trigger_id: Option<String>,
+}
+
+impl Slack {
+    /// Slack asks now and then whether a command's address is served by TLS, without a signature. What asks so is never
+    /// taken for anything else, whatever it says besides.
+    fn is_tls_check(request: &Incoming<'_>) -> bool {
+        let asked = match request.body.is_empty() {
+            true => request.uri.query().unwrap_or_default().as_bytes(),
+            false => request.body,
+        };
+        !is_json(asked) && form_field(asked, "ssl_check").as_deref() == Some("1")
+    }
+
+    fn form(request: &Incoming<'_>) -> Result<Event, Refused> {
+        let interaction = form_field(request.body, "payload");
+        let inner = interaction.as_deref().map(|json| parse::<Inner>(json.as_bytes())).transpose()?;
+        let in_form = inner.is_some();
+        let (id, kind) = match inner {
+            Some(inner) => (inner.trigger_id, inner.r#type),
+            None => {
+                let field = |name| form_field(request.body, name).map(|value| value.into_owned());
+                (field("trigger_id"), field("command"))
+            }
+        };
+        if id.is_none() && kind.is_none() {
+            return Err(IdError::Missing("form \"trigger_id\", \"payload\"".to_owned()).into());
+        }
+        Ok(identified(request, id, kind).in_form(in_form))
+    }
+}
+
+/// By its ID, else by its body, which a repeat has again; its time of signing is another each time.
+fn identified(request: &Incoming<'_>, id: Option<String>, kind: Option<String>) -> Event {
+    let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| digest(&[request.body]));
+    let event = Event::new(id, request.body.clone());
+    match kind {
+        Some(kind) => event.of_kind(kind),
+        None => event,
+    }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
 }
 
 impl Provider for Slack {
@@ -62,16 +117,18 @@ impl Provider for Slack {
 
     fn terms(&self) -> Terms {
         // Three retries: at once, after 1 minute, after 5.
-        Terms::new(HOUR, Duration::from_secs(3)).with_tolerance(self.scheme.tolerance())
+        Terms::new(HOUR, Duration::from_secs(3))
+            .with_tolerance(self.scheme.tolerance())
+            .with_kept_answer(64 * KIB)
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+        if Self::is_tls_check(request) {
+            return Ok(Verified::Handshake(Response::new(Bytes::new())));
+        }
         let proof = self.scheme.verify(request)?;
-        if request.body.first() != Some(&b'{') {
-            let mut fields = form_urlencoded::parse(request.body);
-            let id = fields.find(|(name, _)| name == "trigger_id").map(|(_, id)| id.into_owned());
-            let event = Event::new(present(id, "form \"trigger_id\"")?, request.body.clone());
-            return Ok(Verified::Events(vec![event.proved(&proof)]));
+        if !is_json(request.body) {
+            return Ok(Verified::Events(vec![Self::form(request)?.proved(&proof)]));
         }
         let body: Body = parse(request.body)?;
         if body.r#type.as_deref() == Some("url_verification") {
@@ -80,10 +137,16 @@ impl Provider for Slack {
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             return Ok(Verified::Handshake(answer));
         }
-        let mut event = Event::new(present(body.event_id, "body \"event_id\"")?, request.body.clone());
-        if let Some(kind) = body.event.and_then(|event| event.r#type) {
-            event = event.of_kind(kind);
-        }
+        let event = match body.r#type.as_deref() {
+            Some(kind) if kind != "event_callback" => {
+                let kind = kind.to_owned();
+                identified(request, body.event_id, Some(kind))
+            }
+            _ => {
+                let id = present(body.event_id, "body \"event_id\"")?;
+                identified(request, Some(id), body.event.and_then(|event| event.r#type))
+            }
+        };
         Ok(Verified::Events(vec![event.proved(&proof)]))
     }
 }

@@ -9,14 +9,15 @@ use crate::provider::DAY;
 use crate::scheme::{Scheme, Timestamp, header};
 use crate::secret::checked;
 use crate::template::{Part, Template};
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::{ConfigError, Event, IdBound, Incoming, Provider, Refused, Secret, Terms, Verified};
 
-use super::{name, option, present};
+use super::{name, present};
 
 /// Standard Webhooks: `webhook-id`, `webhook-timestamp` and `webhook-signature`, with `v1` (HMAC) and `v1a` (Ed25519)
-/// signatures.
+/// signatures. Many senders use Svix, whose headers are called `svix-id`, `svix-timestamp` and `svix-signature`; a
+/// request without `webhook-signature` is read under those names.
 ///
-/// The message ID is `webhook-id`, which is signed and the same for every attempt.
+/// The message ID is the header's, which is signed and the same for every attempt.
 ///
 /// ```
 /// use ackonce_webhook::StandardWebhooks;
@@ -28,9 +29,16 @@ use super::{name, option, present};
 /// ```
 #[derive(Debug, Clone)]
 pub struct StandardWebhooks {
+    /// Under the standard names and those of Svix, in the order in which they are looked for.
+    families: [Family; 2],
+    horizon: Duration,
+}
+
+/// One scheme under one set of names.
+#[derive(Debug, Clone)]
+struct Family {
     scheme: Scheme,
     id: HeaderName,
-    horizon: Duration,
 }
 
 impl StandardWebhooks {
@@ -41,10 +49,17 @@ impl StandardWebhooks {
     /// [`ConfigError`]: there is none, or one is of another form.
     pub fn new(secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Result<Self, ConfigError> {
         let keys = standard_keys(&checked(secrets)?)?;
-        Ok(Self::under("webhook-id", "webhook-timestamp", "webhook-signature", keys))
+        let standard = Family::under("webhook-id", "webhook-timestamp", "webhook-signature", keys.clone());
+        let svix = Family::under("svix-id", "svix-timestamp", "svix-signature", keys);
+        Ok(Self { families: [standard, svix], horizon: 4 * DAY })
     }
 
-    option!(tolerance);
+    /// The same with another tolerance: how far the timestamp may be off, either way; default 5 minutes.
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
+        self.families.iter_mut().for_each(|family| family.scheme.tolerance = tolerance);
+        self
+    }
 
     /// The same for a sender that retries longer than the 4 days after which the example of the specification
     /// and Svix have given up.
@@ -53,7 +68,9 @@ impl StandardWebhooks {
         self.horizon = horizon;
         self
     }
+}
 
+impl Family {
     fn under(id: &'static str, timestamp: &'static str, signature: &'static str, keys: Vec<Key>) -> Self {
         let mut scheme = Scheme::new(name(signature), "v1,", Encoding::Base64, keys);
         scheme.separator = Some(' ');
@@ -61,7 +78,7 @@ impl StandardWebhooks {
         scheme.timestamp = Some(Timestamp::Header(name(timestamp)));
         let dot = || Part::Text(".".into());
         scheme.signed = Template(vec![Part::Header(name(id)), dot(), Part::Timestamp, dot(), Part::Body]);
-        Self { scheme, id: name(id), horizon: 4 * DAY }
+        Self { scheme, id: name(id) }
     }
 }
 
@@ -93,24 +110,30 @@ impl Provider for StandardWebhooks {
     }
 
     fn terms(&self) -> Terms {
-        Terms::new(self.horizon, Duration::from_secs(15)).with_tolerance(self.scheme.tolerance())
+        let tolerance = self.families[0].scheme.tolerance();
+        Terms::new(self.horizon, Duration::from_secs(15)).with_tolerance(tolerance)
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
-        let proof = self.scheme.verify(request)?;
-        let id = header(request.headers, &self.id)?.map(str::to_owned);
-        let id = present(id, self.id.as_str())?;
-        Ok(Verified::Events(vec![Event::new(id, request.body.clone()).proved(&proof)]))
+        // One family or the other, never a mixture. Svix itself sends both, with the same values.
+        let [first, second] = &self.families;
+        let signed = |family: &Family| request.headers.contains_key(&family.scheme.header);
+        let family = if !signed(first) && signed(second) { second } else { first };
+        let proof = family.scheme.verify(request)?;
+        let id = header(request.headers, &family.id)?.map(str::to_owned);
+        let id = present(id, family.id.as_str())?;
+        // An ID with a dot in it could be cut at the dot, into another ID, time and body of the same bytes.
+        let bound = match family.scheme.vouches(request.headers, &family.id) {
+            true => IdBound::Signed,
+            false => IdBound::Unsigned,
+        };
+        Ok(Verified::Events(vec![Event::new(id, request.body.clone()).bound(bound).proved(&proof)]))
     }
 }
 
-/// Svix: Standard Webhooks whose headers are called `svix-id`, `svix-timestamp` and `svix-signature`. A request
-/// without `svix-signature` is read under the standard names.
+/// Svix: [`StandardWebhooks`] that looks for the names of Svix first, under a name of its own in logs and records.
 #[derive(Debug, Clone)]
-pub struct Svix {
-    own: StandardWebhooks,
-    standard: StandardWebhooks,
-}
+pub struct Svix(StandardWebhooks);
 
 impl Svix {
     /// With these secrets, as for [`StandardWebhooks::new`].
@@ -118,17 +141,15 @@ impl Svix {
     /// # Errors
     /// As there.
     pub fn new(secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Result<Self, ConfigError> {
-        let keys = standard_keys(&checked(secrets)?)?;
-        Ok(Self {
-            own: StandardWebhooks::under("svix-id", "svix-timestamp", "svix-signature", keys.clone()),
-            standard: StandardWebhooks::under("webhook-id", "webhook-timestamp", "webhook-signature", keys),
-        })
+        let mut standard = StandardWebhooks::new(secrets)?;
+        standard.families.reverse();
+        Ok(Self(standard))
     }
 
     /// The same with another tolerance: how far the timestamp may be off, either way; default 5 minutes.
     #[must_use]
     pub fn with_tolerance(self, tolerance: Duration) -> Self {
-        Self { own: self.own.with_tolerance(tolerance), standard: self.standard.with_tolerance(tolerance) }
+        Self(self.0.with_tolerance(tolerance))
     }
 }
 
@@ -138,14 +159,10 @@ impl Provider for Svix {
     }
 
     fn terms(&self) -> Terms {
-        self.own.terms()
+        self.0.terms()
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
-        // One family or the other, never a mixture.
-        match request.headers.contains_key(&self.own.scheme.header) {
-            true => self.own.verify(request),
-            false => self.standard.verify(request),
-        }
+        self.0.verify(request)
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ackonce::IdError;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,24 +10,29 @@ use sha2::{Digest, Sha256};
 
 use crate::event::IdBound;
 use crate::mac::{Algorithm, Encoding, Key, as_is, keys, signer};
-use crate::provider::DAY;
+use crate::provider::{DAY, KIB, MIB};
 use crate::scheme::{Proof, header};
 use crate::secret::checked;
 use crate::{ConfigError, Event, Identity, Incoming, Provider, Refused, Secret, Terms, Verified};
 
-use super::{digest, name, option, parse, present};
+use super::{digest, name, option, parse};
 
 const SIGNATURE: &str = "x-twilio-signature";
 
 /// Twilio: `X-Twilio-Signature` over the public address and the fields of the form; of JSON, over the address whose
 /// `bodySHA256` covers the body.
 ///
-/// The message ID of a form is `I-Twilio-Idempotency-Token`, which is not signed ([`Identity`]); without it, the
-/// `MessageSid` or `CallSid` with its status. JSON is CloudEvents of Event Streams, each by its `id`.
+/// The message ID is `I-Twilio-Idempotency-Token`, which is not signed ([`Identity`]); without it, SHA-256 of what is
+/// signed: a message or a call has many events, and no field tells them apart in all products. JSON in the form of
+/// CloudEvents (Event Streams) is an event each, by its `id`. The payload of a GET is its query.
+///
+/// The answer to a call or a message is TwiML, so it is kept, up to 64 KiB (Twilio's own limit for TwiML), and a repeat
+/// is given it again. A body has up to 4 MiB, that of a batch of Event Streams.
 #[derive(Debug, Clone)]
 pub struct Twilio {
     keys: Vec<Key>,
-    url: String,
+    /// The address in all the ways in which Twilio may have signed it; the first one is how it was given.
+    urls: Vec<String>,
     identity: Identity,
 }
 
@@ -39,8 +43,12 @@ impl Twilio {
     /// without its query: scheme, host, port if Twilio was given one, path. It is not taken from the request: who
     /// sends it chooses its `Host`, and proxies change it.
     ///
+    /// Twilio's products do not agree on whether the port is signed, and none signs `user:password@`; all spellings of
+    /// the one address are accepted.
+    ///
     /// # Errors
-    /// [`ConfigError`]: there is no token, one is empty, or the address has a query or fragment.
+    /// [`ConfigError`]: there is no token, one is empty or has white space at an end, or the address has a query or a
+    /// fragment, or is none.
     pub fn new(
         tokens: impl IntoIterator<Item = impl Into<Secret>>,
         url: impl Into<String>,
@@ -49,79 +57,130 @@ impl Twilio {
         if url.contains(['?', '#']) {
             return Err(ConfigError::setting("Twilio::new", "the address has a query or a fragment"));
         }
+        let urls = spellings(&url).ok_or_else(|| {
+            ConfigError::setting("Twilio::new", "the address does not begin with https://HOST or http://HOST")
+        })?;
         let keys = keys(Algorithm::HmacSha1, &checked(tokens)?, as_is)?;
-        Ok(Self { keys, url, identity: Identity::default() })
+        Ok(Self { keys, urls, identity: Identity::default() })
     }
 
     option!(identity);
 
-    fn proof(&self, request: &Incoming<'_>, signed: &[&[u8]]) -> Result<Proof, Refused> {
+    /// Whose token signed the address with this behind it.
+    fn proof(&self, request: &Incoming<'_>, query: &str, fields: &[&[u8]]) -> Result<Proof, Refused> {
         let text = header(request.headers, &name(SIGNATURE))?.ok_or(Refused::Unsigned(SIGNATURE.into()))?;
-        Ok(Proof { timestamp: None, secret: signer(&self.keys, signed, text)? })
+        let signer = |url: &String| {
+            let signed = [&[url.as_bytes(), query.as_bytes()][..], fields].concat();
+            signer(&self.keys, &signed, text).ok()
+        };
+        let secret = self.urls.iter().find_map(signer).ok_or(Refused::Signature)?;
+        Ok(Proof { timestamp: None, secret })
     }
 
-    fn form(&self, request: &Incoming<'_>, url: &str) -> Result<Vec<Event>, Refused> {
+    /// By the token, else by what is signed: the same bytes, in whichever spelling of the address they were signed.
+    fn event(
+        &self,
+        request: &Incoming<'_>,
+        payload: Bytes,
+        query: &str,
+        fields: &[&[u8]],
+    ) -> Result<Event, Refused> {
+        let token = header(request.headers, &name("i-twilio-idempotency-token"))?;
+        Ok(match (self.identity, token) {
+            (Identity::Header, Some(token)) if !token.is_empty() => {
+                Event::new(token.to_owned(), payload).bound(IdBound::Unsigned)
+            }
+            _ => {
+                let url = self.urls.first().map(String::as_bytes).unwrap_or_default();
+                let signed = [&[url, query.as_bytes()][..], fields].concat();
+                Event::new(digest(&signed), payload)
+            }
+        })
+    }
+
+    fn form(&self, request: &Incoming<'_>, query: &str) -> Result<Vec<Event>, Refused> {
         let mut fields = Fields::new();
         for (name, value) in form_urlencoded::parse(request.body) {
             fields.entry(name.into_owned()).or_default().insert(value.into_owned());
         }
-        let mut signed = vec![url.as_bytes()];
+        let mut signed: Vec<&[u8]> = Vec::new();
         for (name, values) in &fields {
             values.iter().for_each(|value| signed.extend([name.as_bytes(), value.as_bytes()]));
         }
-        let proof = self.proof(request, &signed)?;
-        let token = header(request.headers, &name("i-twilio-idempotency-token"))?;
-        let payload = request.body.clone();
-        let event = match (self.identity, token) {
-            (Identity::Signed, _) => Event::new(digest(&signed), payload),
-            (Identity::Header, Some(token)) if !token.is_empty() => {
-                Event::new(token.to_owned(), payload).bound(IdBound::Unsigned)
-            }
-            _ => Event::new(resource(&fields)?, payload),
+        let proof = self.proof(request, query, &signed)?;
+        let payload = match request.body.is_empty() {
+            true => Bytes::copy_from_slice(query.trim_start_matches('?').as_bytes()),
+            false => request.body.clone(),
         };
-        Ok(vec![event.proved(&proof)])
+        Ok(vec![self.event(request, payload, query, &signed)?.proved(&proof)])
     }
 
-    fn json(&self, request: &Incoming<'_>, url: &str, sha256: &str) -> Result<Vec<Event>, Refused> {
-        let proof = self.proof(request, &[url.as_bytes()])?;
+    fn json(&self, request: &Incoming<'_>, query: &str, sha256: &str) -> Result<Vec<Event>, Refused> {
+        let proof = self.proof(request, query, &[])?;
         // The signature covers this digest, and this digest the body. Neither is a secret.
         if Encoding::Hex.decode(sha256).as_deref() != Some(Sha256::digest(request.body).as_slice()) {
             return Err(Refused::Signature);
         }
-        let items: Vec<&RawValue> = match request.body.first() {
-            Some(b'[') => parse(request.body)?,
-            _ => vec![parse(request.body)?],
+        let is_batch = request.body.trim_ascii_start().first() == Some(&b'[');
+        let items: Vec<&RawValue> = match is_batch {
+            true => parse(request.body)?,
+            false => vec![parse(request.body)?],
         };
         let event = |item: &&RawValue| {
             let text = item.get();
-            let head: CloudEvent = parse(text.as_bytes())?;
             let payload: Bytes = request.body.slice_ref(text.as_bytes());
-            let event = Event::new(present(head.id, "CloudEvents \"id\"")?, payload).proved(&proof);
+            let head: CloudEvent = match text.starts_with('{') {
+                true => parse(text.as_bytes())?,
+                false => CloudEvent::default(),
+            };
+            let event = match head.id.filter(|id| !id.is_empty()) {
+                Some(id) => Event::new(id, payload),
+                // In a batch, one that has no ID must not keep its neighbours from theirs.
+                None if is_batch => Event::new(digest(&[text.as_bytes()]), payload),
+                None => self.event(request, payload, query, &[])?,
+            };
             Ok(match head.r#type {
-                Some(kind) => event.of_kind(kind),
-                None => event,
+                Some(kind) => event.of_kind(kind).proved(&proof),
+                None => event.proved(&proof),
             })
         };
         items.iter().map(event).collect()
     }
 }
 
-#[derive(Deserialize)]
+/// An address with and without its port, without `user:password@` and, should that be signed after all, with it.
+fn spellings(url: &str) -> Option<Vec<String>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let default_port = match scheme {
+        "https" => "443",
+        "http" => "80",
+        _ => return None,
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
+    // An address of IPv6 has colons in its brackets.
+    let port = host.rfind(':').filter(|colon| !host[*colon..].contains(']'));
+    let other = match port {
+        Some(colon) => host[..colon].to_owned(),
+        None => format!("{host}:{default_port}"),
+    };
+    if other.is_empty() || host.is_empty() {
+        return None;
+    }
+    let mut urls = Vec::new();
+    for user in [user.map(|user| format!("{user}@")), Some(String::new())].into_iter().flatten() {
+        urls.extend([host, &other].map(|host| format!("{scheme}://{user}{host}{path}")));
+    }
+    Some(urls)
+}
+
+#[derive(Default, Deserialize)]
 struct CloudEvent {
     id: Option<String>,
     r#type: Option<String>,
-}
-
-/// A resource and where it stands. Twilio's SIDs, states and numbers have no colon.
-fn resource(fields: &Fields) -> Result<String, Refused> {
-    let field = |name: &str| fields.get(name).filter(|values| values.len() == 1)?.first().cloned();
-    for (sid, status) in [("MessageSid", "MessageStatus"), ("CallSid", "CallStatus")] {
-        if let Some(sid) = field(sid).filter(|sid| !sid.is_empty()) {
-            let parts = [Some(sid), field(status), field("SequenceNumber")];
-            return Ok(parts.into_iter().flatten().collect::<Vec<_>>().join(":"));
-        }
-    }
-    Err(IdError::Missing("i-twilio-idempotency-token, MessageSid, CallSid".into()).into())
 }
 
 impl Provider for Twilio {
@@ -131,19 +190,16 @@ impl Provider for Twilio {
 
     fn terms(&self) -> Terms {
         // Retries are quick; a day leaves room for Event Streams, which go on for 4 hours.
-        Terms::new(DAY, Duration::from_secs(15))
+        Terms::new(DAY, Duration::from_secs(15)).with_max_body(4 * MIB).with_kept_answer(64 * KIB)
     }
 
     fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
         let query = request.uri.query();
-        let url = match query {
-            Some(query) => format!("{}?{query}", self.url),
-            None => self.url.clone(),
-        };
+        let behind = query.map(|query| format!("?{query}")).unwrap_or_default();
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let events = match pairs.find(|(name, _)| name == "bodySHA256") {
-            Some((_, sha256)) => self.json(request, &url, &sha256)?,
-            None => self.form(request, &url)?,
+            Some((_, sha256)) => self.json(request, &behind, &sha256)?,
+            None => self.form(request, &behind)?,
         };
         Ok(Verified::Events(events))
     }

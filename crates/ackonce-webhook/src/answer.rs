@@ -1,0 +1,110 @@
+//! An answer whose body is the effect: kept with the record, given again to a repeat.
+
+use std::time::Duration;
+
+use ackonce::{BoxError, Record};
+use ackonce_http::{Kept, StoredResponse};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+use tokio::time::{Instant, timeout_at};
+
+use crate::layer::WebhookBody;
+
+enum Gathered {
+    Whole(Bytes),
+    Passed(WebhookBody),
+}
+
+/// A body of which all is there.
+pub(crate) fn whole(body: Bytes) -> WebhookBody {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What says how to read a body; its length follows from it. What else a first answer had (cookies, rate limits, request
+/// IDs) was true of that one.
+fn content_headers(headers: &HeaderMap) -> HeaderMap {
+    let content = |name: &HeaderName| name.as_str().starts_with("content-") && name != CONTENT_LENGTH;
+    headers
+        .iter()
+        .filter(|(name, _)| content(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// What is kept of answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// The most bytes of a body; 0 keeps nothing.
+    pub(crate) max: usize,
+    /// How long an answer may take to be made once it has begun; a longer one is passed on and not kept.
+    pub(crate) patience: Duration,
+    /// How long it is kept.
+    pub(crate) window: Duration,
+}
+
+impl Keep {
+    /// The answer for the one who waits, and what to keep of it: nothing if it has no body, is too long or is made slowly.
+    ///
+    /// # Errors
+    /// The body broke off.
+    pub(crate) async fn keep(
+        self,
+        response: Response<WebhookBody>,
+    ) -> Result<(Response<WebhookBody>, Option<Bytes>), BoxError> {
+        if self.max == 0 || response.body().is_end_stream() {
+            return Ok((response, None));
+        }
+        let (head, body) = response.into_parts();
+        let (body, kept) = match self.gather(body).await? {
+            Gathered::Whole(body) if body.is_empty() => (whole(body), None),
+            Gathered::Whole(body) => {
+                let (status, headers) = (head.status, content_headers(&head.headers));
+                let kept = Kept::Whole(body.clone());
+                let stored = StoredResponse { status, headers, body: kept, window: self.window };
+                (whole(body), Some(stored.encode()))
+            }
+            Gathered::Passed(body) => {
+                tracing::warn!(target: "ackonce", max = self.max, within = ?self.patience,
+                    "an answer is too long or too slow to be kept; a repeat will get an empty one (Webhook::with_kept_answer)");
+                (body, None)
+            }
+        };
+        Ok((Response::from_parts(head, body), kept))
+    }
+
+    /// Reads a body within the bounds. What goes past them is passed on from where it was read.
+    async fn gather(self, mut body: WebhookBody) -> Result<Gathered, BoxError> {
+        let until = Instant::now() + self.patience;
+        let (mut read, mut len) = (Vec::new(), 0);
+        while let Ok(frame) = timeout_at(until, body.frame()).await {
+            let Some(frame) = frame.transpose()? else {
+                let data = read.into_iter().filter_map(|frame: Frame<Bytes>| frame.into_data().ok());
+                return Ok(Gathered::Whole(data.collect::<Vec<_>>().concat().into()));
+            };
+            // Trailers are passed on: they cannot be kept.
+            len += frame.data_ref().map_or(usize::MAX, Bytes::len).min(usize::MAX - len);
+            read.push(frame);
+            if len > self.max {
+                break;
+            }
+        }
+        let read = stream::iter(read.into_iter().map(Ok));
+        Ok(Gathered::Passed(StreamBody::new(read.chain(BodyStream::new(body))).boxed_unsync()))
+    }
+
+    /// The answer that the first delivery was given, if it was kept.
+    pub(crate) fn kept(self, record: Option<&Record>) -> Option<Response<WebhookBody>> {
+        // Handlers may keep outcomes of their own; those are no answers.
+        let outcome = record?.outcome.as_ref().filter(|_| self.max > 0)?;
+        let stored = StoredResponse::decode(outcome).ok()?;
+        let Kept::Whole(body) = stored.body else { return None };
+        let mut response = Response::new(whole(body));
+        *response.status_mut() = stored.status;
+        *response.headers_mut() = stored.headers;
+        Some(response)
+    }
+}
