@@ -175,10 +175,15 @@ impl<D> Refused<D> {
                 "overloaded",
                 "As many requests as can be are in progress",
             )
+            .with_detail("Nothing was done. Send the same request again after Retry-After.")
             .with_retry_after(SOON),
             Self::Unsettled(unsettled) => problem(unsettled.why()),
             Self::Broken => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something broke")
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The server failed midway")
+                    .with_detail(
+                        "The request may have taken effect. The same request can be sent again: it is answered 409 until \
+                         that is known.",
+                    )
             }
         }
     }
@@ -214,6 +219,9 @@ pub fn problem(why: &Why) -> Problem {
             "store_unavailable",
             "It cannot be told whether this was processed before",
         )
+        .with_detail(
+            "The store of the records does not answer. Send the same request again after Retry-After.",
+        )
         .with_retry_after(wait)
     };
     match why {
@@ -222,20 +230,26 @@ pub fn problem(why: &Why) -> Problem {
             "request_in_progress",
             "An earlier delivery of the same request is in progress",
         )
+        .with_detail(
+            "Send the same request again after Retry-After: it is then answered by the outcome of the first.",
+        )
         .with_retry_after(SOON),
         Why::Mismatch => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "payload_mismatch",
             "The same ID came before with another payload",
-        ),
+        )
+        .with_detail("A new operation needs a new ID; a retry has to send the same payload."),
         Why::Failed { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "Processing failed")
+                .with_detail("Send the same request again after Retry-After: it is then processed once more.")
                 .with_retry_after(SOON)
         }
         Why::NotRecorded(_) | Why::Unavailable(_) => unavailable(SOON),
         Why::Fatal(_) => unavailable(30 * SOON),
         Why::Stopped | Why::NotCurrent => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "This server is shutting down")
+                .with_detail("Nothing was done. Send the same request again after Retry-After.")
                 .with_retry_after(SOON)
         }
     }

@@ -7,7 +7,8 @@ use ackonce::Context;
 
 use crate::key::IdempotencyKey;
 
-/// What the inner service is told about the run it is in; an extension of the request. Cloning is cheap.
+/// What the inner service is told about the run it is in; an extension of the request, and with the feature `axum` an
+/// extractor. Cloning is cheap.
 ///
 /// ```
 /// use ackonce_http::Operation;
@@ -47,6 +48,12 @@ impl Operation {
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {
         &self.0.key
+    }
+
+    /// Which run of this operation this is, from 1. A second one may find the effect of the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.context.attempt()
     }
 
     /// The run: its attempt, its fence, whether it was cancelled.

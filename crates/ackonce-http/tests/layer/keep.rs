@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::MemoryStore;
-use ackonce_http::{Operation, Options, Policy};
+use ackonce_http::{Operation, Options, Policy, Streams};
 use axum::body::Body;
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -17,7 +17,7 @@ use crate::common::{Api, Gate, post};
 /// Whether a repeat of an answer of each status is a replay.
 async fn replayed(policy: Policy) -> Vec<u16> {
     let mut kept = Vec::new();
-    for status in [200, 201, 202, 302, 400, 402, 404, 409, 429, 500, 503] {
+    for status in [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429, 500, 503] {
         let api = Api::new(Options::default().with_policy(policy.clone()), move |_, _| async move {
             StatusCode::from_u16(status).unwrap()
         });
@@ -33,17 +33,29 @@ async fn replayed(policy: Policy) -> Vec<u16> {
 
 #[tokio::test]
 async fn success_keeps_2xx_so_that_a_500_is_not_stored_and_a_retry_runs_again() {
-    assert_eq!(replayed(Policy::success()).await, [200, 201, 202]);
+    let kept = replayed(Policy::success()).await;
+    assert_eq!(kept.iter().filter(|status| **status != 303).collect::<Vec<_>>(), [&200, &201, &202]);
+}
+
+#[tokio::test]
+async fn a_303_after_a_post_is_a_success_and_does_not_run_again() {
+    assert!(replayed(Policy::success()).await.contains(&303));
+    let api = Api::new(Options::default(), async |run: u32, _| {
+        (StatusCode::SEE_OTHER, [("location", format!("/payments/{run}"))])
+    });
+    let (first, second) = (api.post("k", "").await, api.post("k", "").await);
+    assert_eq!((first.is_replay(), second.is_replay()), (false, true));
+    assert_eq!(second.headers["location"], "/payments/1");
 }
 
 #[tokio::test]
 async fn not_5xx_keeps_all_but_5xx() {
-    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 400, 402, 404, 409, 429]);
+    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429]);
 }
 
 #[tokio::test]
 async fn all_keeps_everything() {
-    assert_eq!(replayed(Policy::all()).await.len(), 11);
+    assert_eq!(replayed(Policy::all()).await.len(), 13);
 }
 
 #[tokio::test]
@@ -261,4 +273,113 @@ async fn an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs() {
     });
     assert_eq!(api.post("k", "").await.status, 500);
     assert_eq!(api.post("k", "").await.body, "whole");
+}
+
+#[tokio::test]
+async fn a_4xx_can_be_mended_under_the_same_key() {
+    let api = Api::new(Options::default(), async |run: u32, request: Request<Body>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        match &body[..] {
+            b"declined" => (StatusCode::PAYMENT_REQUIRED, run.to_string()),
+            b"broken" => (StatusCode::BAD_REQUEST, run.to_string()),
+            _ => (StatusCode::CREATED, run.to_string()),
+        }
+    });
+    assert_eq!(api.post("k", "declined").await.status, 402);
+    assert_eq!(api.post("k", "broken").await.status, 400);
+    let mended = api.post("k", "mended").await;
+    assert_eq!((mended.status, &mended.body[..]), (201, &b"3"[..]));
+    // From now on the key belongs to what succeeded.
+    assert!(api.post("k", "mended").await.is_replay());
+    for other in ["declined", "broken", "another"] {
+        assert_eq!(api.post("k", other).await.refusal(), (422, "idempotency_key_reused".into()));
+    }
+    assert_eq!(api.runs.count(), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_mended_while_the_first_runs_or_after_it_ended_without_an_answer() {
+    let gate = Gate::default();
+    let handler = gate.clone();
+    let api = Api::new(Options::default(), move |run: u32, _: Request<Body>| {
+        let gate = handler.clone();
+        async move {
+            assert!(run > 1, "the first run");
+            gate.pass().await;
+            StatusCode::BAD_REQUEST
+        }
+    });
+    assert_eq!(api.post("k", "first").await.refusal(), (500, "handler_failed".into()));
+    assert_eq!(api.post("k", "mended").await.status, 422, "its effect may have happened");
+    let running = tokio::spawn(api.app.clone().oneshot(post("k").body(Body::from("first")).unwrap()));
+    gate.started.notified().await;
+    assert_eq!(api.post("k", "mended").await.status, 422);
+    gate.go.notify_one();
+    assert_eq!(running.await.unwrap().unwrap().status(), 400);
+    assert_eq!(
+        api.post("k", "mended").await.status,
+        422,
+        "that the second run failed says nothing of the first"
+    );
+}
+
+#[tokio::test]
+async fn the_first_client_of_an_answer_that_is_not_kept_is_told_by_a_header() {
+    let never = || stream::iter([Ok::<_, std::io::Error>("x")]).chain(stream::pending());
+    let streams = Api::new(Options::default(), move |_, _| {
+        let spoofed = [("idempotency-replay-unavailable", "of the handler")];
+        std::future::ready((spoofed, Body::from_stream(never())).into_response())
+    });
+    let too_large = Api::new(Options::default().with_max_response(3), async |_, _| "four");
+    let kept = Api::new(Options::default(), async |_, _| {
+        ([("idempotency-replay-unavailable", "of the handler")], "kept")
+    });
+    let not_kept = Api::new(Options::default(), move |_, _| {
+        std::future::ready((StatusCode::BAD_GATEWAY, Body::from_stream(never())).into_response())
+    });
+    for (api, told) in
+        [(streams, Some("streamed")), (too_large, Some("too-large")), (kept, None), (not_kept, None)]
+    {
+        let first = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
+        let told_by =
+            first.headers().get("idempotency-replay-unavailable").map(|v| v.to_str().unwrap().to_owned());
+        assert_eq!(told_by.as_deref(), told);
+    }
+}
+
+/// Two chunks, the second of which has to be waited for.
+fn in_two_chunks(content_type: &'static str) -> Response<Body> {
+    let chunks = stream::iter(["now ", "later"]).then(|text| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, std::io::Error>(text)
+    });
+    ([("content-type", content_type)], Body::from_stream(chunks)).into_response()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_unknown_length_can_be_held_back_and_kept() {
+    for (wait, content_type, is_kept) in
+        [(10, "application/json", true), (1, "application/json", false), (10, "text/event-stream", false)]
+    {
+        let options = Options::default().with_streams(Streams::Collect(Duration::from_secs(wait)));
+        let api = Api::new(options, move |_, _| std::future::ready(in_two_chunks(content_type)));
+        assert_eq!(api.post("k", "").await.body, "now later", "{wait} {content_type}");
+        let second = api.post("k", "").await;
+        match is_kept {
+            true => assert_eq!((second.is_replay(), &second.body[..]), (true, &b"now later"[..])),
+            false => assert_eq!(second.refusal(), (410, "response_not_kept".into())),
+        }
+        assert_eq!(api.runs.count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_kept_is_not_held_back() {
+    let options = Options::default().with_streams(Streams::Collect(Duration::from_secs(600)));
+    let api = Api::new(options, async |_, _| {
+        (StatusCode::BAD_GATEWAY, in_two_chunks("application/json")).into_response()
+    });
+    let since = tokio::time::Instant::now();
+    let first = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!((first.status().as_u16(), since.elapsed()), (502, Duration::ZERO));
 }

@@ -8,3 +8,4 @@ mod gate;
 mod keep;
 mod replay;
 mod trouble;
+mod upload;

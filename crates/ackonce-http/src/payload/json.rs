@@ -1,48 +1,17 @@
-//! When two payloads are the same.
+//! JSON in one form, whatever the order of members, the white space and the escapes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ackonce::Fingerprint;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// When the payloads of two requests with one key are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Payload {
-    /// If their bytes are. The default.
-    #[default]
-    Bytes,
-    /// If they are the same JSON, whatever the order of members and the white space. Numbers are compared as they
-    /// are written: `1.0` is not `1`, and none loses digits. What is not JSON, repeats a member or is nested
-    /// more than 64 deep is compared by its bytes.
-    CanonicalJson,
-}
-
-impl Payload {
-    /// The fingerprint of a query and a body; the method and the path are in the key already.
-    pub(crate) fn fingerprint(self, query: &str, body: &[u8]) -> Fingerprint {
-        let canonical = match self {
-            Self::Bytes => None,
-            Self::CanonicalJson => canonical(body),
-        };
-        let body = canonical.as_deref().unwrap_or(body);
-        if query.is_empty() {
-            return Fingerprint::of(body);
-        }
-        // Length-prefixed, so that no query and body can be taken for another pair.
-        let mut both = (query.len() as u64).to_be_bytes().to_vec();
-        both.extend_from_slice(query.as_bytes());
-        both.extend_from_slice(body);
-        Fingerprint::of(&both)
-    }
-}
-
 const DEPTH: u32 = 64;
 
-fn canonical(body: &[u8]) -> Option<Vec<u8>> {
+/// `None` for bytes that are not JSON, repeat a member or are nested too deep.
+pub(super) fn canonical(body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len());
     write(serde_json::from_slice(body).ok()?, DEPTH, &mut out)?;
     Some(out)
@@ -115,8 +84,8 @@ mod tests {
     use super::*;
 
     fn same(a: &str, b: &str) -> bool {
-        let print = |text: &str| Payload::CanonicalJson.fingerprint("", text.as_bytes());
-        print(a) == print(b)
+        let form = |text: &str| canonical(text.as_bytes()).unwrap_or_else(|| text.as_bytes().to_vec());
+        form(a) == form(b)
     }
 
     #[test]
@@ -136,29 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_compared_by_its_bytes() {
+    fn json_that_is_too_deep_is_compared_by_its_bytes() {
         let deep = |space: &str| format!("{}{space}{}", "[".repeat(100), "]".repeat(100));
         assert!(same(&deep(""), &deep("")));
         assert!(!same(&deep(""), &deep(" ")));
     }
 
-    #[test]
-    fn bytes_are_bytes_and_the_query_counts() {
-        let print = |query: &str, body: &str| Payload::Bytes.fingerprint(query, body.as_bytes());
-        assert_ne!(print("", "{}"), print("", "{ }"));
-        assert_ne!(print("a=1", "{}"), print("a=2", "{}"));
-        assert_ne!(print("a", "b{}"), print("ab", "{}"));
-        assert_eq!(print("", "{}"), Fingerprint::of(b"{}"));
-    }
-
     proptest! {
         #[test]
-        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            Payload::CanonicalJson.fingerprint("", &body);
-        }
-        #[test]
         fn no_json_like_body_panics(body in r#"[\[\]{}":,0-9ae\\u \.-]{0,80}"#) {
-            Payload::CanonicalJson.fingerprint("", body.as_bytes());
+            canonical(body.as_bytes());
         }
     }
 }
