@@ -194,13 +194,13 @@ async fn a_multipart_body_with_a_new_boundary_is_a_repeat() {
         let content_type = format!("multipart/form-data; boundary={boundary}");
         (content_type, format!("--{boundary}\r\n{head}{file}\r\n--{boundary}--\r\n"))
     };
+    fn request((content_type, body): &(String, String)) -> (&str, &str, &str) {
+        (content_type, "/payments", body)
+    }
     let (first, again, other) = (form("----aB1", "1;2"), form("----cD2", "1;2"), form("----eF3", "1;3"));
-    let request = |form: &'static (String, String)| (form.0.as_str(), "/payments", form.1.as_str());
-    let [first, again, other]: [&'static (String, String); 3] =
-        [first, again, other].map(|form| &*Box::leak(Box::new(form)));
-    assert!(is_repeat(Payload::default(), [request(first), request(again)]).await);
-    assert!(!is_repeat(Payload::default(), [request(first), request(other)]).await);
-    assert!(!is_repeat(Payload::Bytes, [request(first), request(again)]).await);
+    assert!(is_repeat(Payload::default(), [&first, &again].map(request)).await);
+    assert!(!is_repeat(Payload::default(), [&first, &other].map(request)).await);
+    assert!(!is_repeat(Payload::Bytes, [&first, &again].map(request)).await);
 }
 
 #[tokio::test]
