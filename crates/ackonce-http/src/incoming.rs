@@ -15,7 +15,7 @@ use crate::body::{
 pub(crate) struct Incoming {
     head: Parts,
     body: Bytes,
-    /// What the body takes of the budget.
+    /// The body's part of the budget.
     share: Option<Share>,
 }
 
@@ -50,7 +50,7 @@ impl Incoming {
         &self.body
     }
 
-    /// The request, and what its body takes of the budget.
+    /// The request, and its body's part of the budget.
     pub(crate) fn into_request<Q: From<Bytes>>(self) -> (Request<Q>, Option<Share>) {
         (Request::from_parts(self.head, self.body.into()), self.share)
     }

@@ -34,7 +34,7 @@ pub const MAX_KEY_LEN: usize = 255;
 #[derive(Clone)]
 pub struct IdempotencyKey {
     sent: HeaderValue,
-    /// What stood between quotes; a bare key is what was sent.
+    /// The text between quotes; a bare key is the value itself.
     quoted: Option<Bytes>,
 }
 
@@ -139,7 +139,7 @@ fn bare(value: &[u8]) -> Result<&[u8], KeyError> {
 }
 
 impl KeyError {
-    /// What to answer: 400.
+    /// The answer: 400.
     #[must_use]
     pub fn problem(self) -> Problem {
         let (error, title) = match self {

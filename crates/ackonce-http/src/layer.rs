@@ -64,7 +64,7 @@ impl IdempotencyLayer {
         Self::with(store, scope, principal, Options::default())
     }
 
-    /// A layer with everything chosen. What is promised on this store is logged, a line for each weakness.
+    /// A layer with everything chosen. The promise on this store is logged, with a line for each weakness.
     ///
     /// # Errors
     /// [`Config`](ackonce::ErrorKind::Config) for settings that cannot work,
@@ -93,20 +93,20 @@ impl IdempotencyLayer {
         Ok(Self { shared: Arc::new(Shared { edge, options, budget, principal, scope }) })
     }
 
-    /// Ends it in good order, once the server has stopped accepting: what runs gets
+    /// Ends it in good order, once the server has stopped accepting: running requests get
     /// [`Settings::drain`](ackonce::Settings::drain) to finish and be recorded, whether or not its client waits.
     /// Returns how many runs are left, which is none unless they block their thread.
     pub async fn drain(&self) -> usize {
         self.shared.edge.drain().await
     }
 
-    /// What was decided so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
+    /// The decisions so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.edge.runner().counts()
     }
 
-    /// What is promised on this store.
+    /// The promise on this store.
     #[must_use]
     pub fn guarantee(&self) -> Guarantee {
         self.shared.edge.runner().announce()

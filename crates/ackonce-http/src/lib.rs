@@ -17,6 +17,7 @@ mod outlive;
 mod payload;
 mod principal;
 pub mod problem;
+mod problems;
 mod record;
 mod response;
 mod run;

@@ -13,7 +13,7 @@ use crate::headers::{Cookies, Headers};
 use crate::payload::Payload;
 use crate::target::Target;
 
-/// How the layer behaves. Start from [`Options::default`] and change what you must.
+/// How the layer behaves. Start from [`Options::default`] and change only the fields you have to.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,13 +31,13 @@ pub struct Options {
     pub gate: Gate,
     /// Which answers are kept; default [`Policy::success`].
     pub policy: Policy,
-    /// What to do with a repeat while the first request is in flight; default [`InFlight::Conflict`].
+    /// The answer to a repeat while the first request is in flight; default [`InFlight::Conflict`].
     pub in_flight: InFlight,
     /// Which target a request is for; default [`Target::path`].
     pub target: Target,
     /// When two payloads are the same; default [`Payload::Canonical`].
     pub payload: Payload,
-    /// What a request's body may take; default 1 MiB in 30 s.
+    /// The limits on a request's body; default 1 MiB in 30 s.
     pub body: Limits,
     /// The most bytes that the bodies of all requests may take at once, from their arrival to the end of their run;
     /// default 64 MiB, and not under [`Limits::max_len`]. A body that finds no room is answered 503 `overloaded`.
@@ -45,7 +45,7 @@ pub struct Options {
     /// The longest answer that is kept, in bytes of body; default 1 MiB. A longer one is passed on, and its repeat is
     /// told that it cannot be replayed.
     pub max_response: usize,
-    /// What to do with an answer of unknown length that is not there at once; default [`Streams::PassOn`].
+    /// How an answer of unknown length is treated that is not there at once; default [`Streams::PassOn`].
     pub streams: Streams,
     /// Whether `Set-Cookie` is replayed; default not.
     pub cookies: Cookies,
@@ -54,7 +54,7 @@ pub struct Options {
     /// The most requests under way at once, waiting ones included; default 1024. More are answered 503.
     pub max_in_flight: usize,
     /// Lease (15 s), window (24 h from completion), run limit (15 min), drain (20 s), patience (2 s; how long a
-    /// store that does not answer holds a request up), attempts, and what to do when a process vanished midway.
+    /// store that does not answer holds a request up), attempts, and the treatment of a process that vanished midway.
     /// `hold`, `on_failure`, `on_mismatch` and `concurrency` follow from the rest. Start from [`Options::settings`].
     pub settings: Settings,
 }
@@ -152,7 +152,7 @@ pub enum Need {
     Required,
     /// With one it is guarded, without one it passes, within the same limits on its body.
     Optional,
-    /// It passes, whatever its headers.
+    /// It passes, with any headers.
     Untouched,
 }
 
@@ -205,7 +205,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// What to do with a repeat while the first request is in flight.
+/// The answer to a repeat while the first request is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InFlight {
     /// Answer 409 `request_in_progress` with `Retry-After` at once. The default.
@@ -215,8 +215,7 @@ pub enum InFlight {
     Wait(Duration),
 }
 
-/// What to do with an answer of unknown length of which something has to be waited for: a proxied one that comes in
-/// chunks, or one that is made while it is sent. One that is all there at once is kept either way, and
+/// How an answer of unknown length is treated that has to be waited for: a proxied one that comes in chunks, or one that is made while it is sent. One that is all there at once is kept either way, and
 /// server-sent events are passed on either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Streams {
@@ -232,8 +231,8 @@ pub enum Streams {
 /// same or a mended one. Only where an earlier run ended without an answer (a panic, a killed process) must it be the
 /// same, because that one may have had its effect.
 ///
-/// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, keeping everything is what
-/// Stripe does, for a 500 may have had its effect. Informational answers are never kept.
+/// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, and Stripe keeps everything, for a
+/// 500 may have had its effect. Informational answers are never kept.
 #[derive(Clone)]
 pub struct Policy {
     name: &'static str,
@@ -267,7 +266,7 @@ impl Policy {
         Self { name: "all", keeps: Arc::new(|_, _| true) }
     }
 
-    /// By the answer's status and headers: "all but 429 and what says `Cache-Control: no-store`", say.
+    /// By the answer's status and headers: "all but 429 and `Cache-Control: no-store`", say.
     #[must_use]
     pub fn by(keeps: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static) -> Self {
         Self { name: "custom", keeps: Arc::new(keeps) }

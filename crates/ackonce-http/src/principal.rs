@@ -44,7 +44,7 @@ enum Find {
     By(Arc<Extract>),
 }
 
-/// What to do with a request that has no principal.
+/// The answer to a request that has no principal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Anonymous {
     Refused,
@@ -58,7 +58,7 @@ impl Principal {
     #[must_use]
     pub fn subject<T, P>(name: impl Fn(&T) -> P + Send + Sync + 'static) -> Self
     where
-        T: Clone + Send + Sync + 'static,
+        T: Send + Sync + 'static,
         P: Into<Bytes>,
     {
         Self::by(move |parts| parts.extensions.get::<T>().map(&name))
@@ -109,7 +109,7 @@ impl Principal {
         Self { find: Find::SingleTenant, anonymous: Anonymous::Refused, challenge: None }
     }
 
-    /// Anonymous callers share one bucket, apart from all principals, instead of being refused. Whoever guesses
+    /// Anonymous callers share one bucket, apart from all principals, instead of being refused. A caller who guesses
     /// another's key gets its answer.
     #[must_use]
     pub fn or_anonymous(mut self) -> Self {

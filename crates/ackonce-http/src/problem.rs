@@ -44,7 +44,7 @@ impl Problem {
         Self { status, error, title, detail: None, retry_after: None, header: None }
     }
 
-    /// The same, with what the caller can do about it. It is shown to the caller: no internals, no secrets. Every problem
+    /// The same, with the way out for the caller. It is shown to the caller: no internals, no secrets. Every problem
     /// of the layer has one.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

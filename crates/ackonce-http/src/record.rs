@@ -27,8 +27,8 @@ pub const REPLAY_UNAVAILABLE: HeaderName = HeaderName::from_static("idempotency-
 const VERSION: u64 = 1;
 const MAGIC: &[u8] = b"{\"ackonce-http\":";
 
-/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). What else is known of a request is in
-/// the record beside it: its fingerprint, when it was claimed and when it expires. It completed `window` before
+/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). The record holds the rest:
+/// the request's fingerprint, when it was claimed and when it expires. It completed `window` before
 /// it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
@@ -111,7 +111,7 @@ impl StoredResponse {
         write(self.status, Written(&self.headers, |_: &HeaderName| true), &self.body, self.window)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Everything is checked again: a store may be older, newer or
+    /// Reads the bytes of [`encode`](Self::encode). Everything is checked again: a store may be older, newer or
     /// tampered with, and a header must not smuggle in another.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ fn write<F: Fn(&HeaderName) -> bool>(
     out.into()
 }
 
-// Writing numbers and text to memory cannot fail; what it wrote would not decode.
+// Writing numbers and text to memory cannot fail; a line that was cut short would not decode.
 fn number(out: &mut Vec<u8>, number: u64) {
     let _ = serde_json::to_writer(out, &number);
 }

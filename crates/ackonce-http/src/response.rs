@@ -31,7 +31,7 @@ pin_project! {
         Whole { #[pin] body: Full<Bytes> },
         /// Of a request that the layer has nothing to do with.
         Passed { #[pin] body: B },
-        /// Too long or too slow to be kept: what was read of it already, then the rest.
+        /// Too long or too slow to be kept: the part that was read already, then the rest.
         Resumed { read: VecDeque<Frame<Bytes>>, rest: Pin<Box<B>> },
     }
 }
@@ -105,7 +105,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     }
 }
 
-/// What became of an answer's body.
+/// The body of an answer, as far as it can be kept.
 pub(crate) enum Gathered<B> {
     Whole(Bytes),
     /// It is made while it is sent.
@@ -115,7 +115,7 @@ pub(crate) enum Gathered<B> {
 
 /// Reads a body of up to `max` bytes. One of unknown length is kept if it is all there, within `wait` where that is
 /// given; if any of it has to be waited for longer, it is a stream, and its client must not wait for the end of it.
-/// Server-sent events are a stream whatever they are, and so is a body with trailers.
+/// Server-sent events are always a stream, and so is a body with trailers.
 pub(crate) async fn gather<B>(
     headers: &HeaderMap,
     body: B,
@@ -138,7 +138,7 @@ where
         return Ok(Gathered::Streamed(ResponseBody::resumed(read, body)));
     }
     let mut len = 0;
-    // Made for what has to be waited for.
+    // Made only for an answer that has to be waited for.
     let mut over = None;
     loop {
         let frame = match hint.exact() {
@@ -284,7 +284,7 @@ mod tests {
         let (none, wait) = (HeaderMap::new(), Some(Duration::from_secs(5)));
         let Gathered::Whole(whole) = gather(&none, slow(2), 99, wait).await.unwrap() else { panic!() };
         assert_eq!(whole, "now later still");
-        // All of it has to come in time, and what has come by then goes on.
+        // All of it has to come in time; the part that has come by then goes on.
         let Gathered::Streamed(rest) = gather(&none, slow(3), 99, wait).await.unwrap() else { panic!() };
         assert_eq!(all(rest).await, "now later still");
         let Gathered::TooLarge(rest) = gather(&none, slow(2), 6, wait).await.unwrap() else { panic!() };

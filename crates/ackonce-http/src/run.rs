@@ -56,7 +56,7 @@ impl Handler<Arc<dyn Run>> for Calls {
         join_all(items.into_iter().map(|item| self.handle_one(item))).await
     }
 
-    // What `async_trait` makes of it would box the box.
+    // `async_trait` would box the box.
     fn handle_one<'a, 'b>(&'a self, item: Item<Arc<dyn Run>>) -> BoxFuture<'b, Answer>
     where
         'a: 'b,
@@ -86,7 +86,7 @@ pub(crate) struct Call<S, Q, B, E> {
     request: PhantomData<fn(Q)>,
 }
 
-/// What a run begins with.
+/// The start of a run.
 pub(crate) struct Start<S> {
     pub(crate) service: S,
     pub(crate) incoming: Incoming,
@@ -121,7 +121,7 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
     }
 }
 
-/// What a run gave, before it is decided what to keep.
+/// The result of a run, before it is decided whether to keep it.
 enum Gave<B, E> {
     Response(http::response::Parts, Gathered<B>),
     Error(E),
@@ -142,7 +142,7 @@ where
         let operation = Operation::new(key, cx);
         let (mut request, share) = incoming.into_request();
         request.extensions_mut().insert(operation.clone());
-        // Called and boxed here, so that the run need not hold the request as well as what the service makes of it.
+        // Called and boxed here, so that the run need not hold the request as well as the service's future.
         let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
         Box::pin(async move {
             // The body is in memory for as long as the service may hold it.
@@ -158,7 +158,7 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
     E: Send,
 {
-    /// Runs what the service has begun, unless it is cut short.
+    /// Waits for the service's answer, unless the run is cut short.
     async fn watch(
         &self,
         operation: &Operation,
@@ -207,7 +207,7 @@ where
     /// Ready, with the reason, once the run may not go on.
     async fn cut_short(&self, operation: &Operation) -> &'static str {
         let Shared { edge, options, .. } = self.shared();
-        // Not renewed for two thirds of the lease. Others may go on hoping; what must not run again is recorded.
+        // Not renewed for two thirds of the lease. Others may go on hoping; a marked run is recorded.
         let lapsing = async {
             operation.context().cancelled().await;
             while !operation.is_irreversible() {
@@ -221,7 +221,7 @@ where
         }
     }
 
-    /// What the client gets, and what is recorded.
+    /// The client's answer, and the record.
     fn decide(&self, gave: Gave<B, E>) -> (Ended<B, E>, Answer) {
         let (mut head, body) = match gave {
             Gave::Response(head, body) => (head, body),
@@ -232,7 +232,7 @@ where
                 return (Ended::Broke, Err(Failure::unknown(format!("its answer broke off: {error}"))));
             }
         };
-        // What they say is the layer's to say.
+        // Only the layer may set them.
         head.headers.remove(REPLAYED);
         head.headers.remove(REPLAY_UNAVAILABLE);
         let options = &self.shared.options;
@@ -259,7 +259,7 @@ where
     }
 }
 
-/// What a panic was thrown with.
+/// The value of a panic.
 type Panic = Box<dyn Any + Send>;
 
 fn text(panic: &(dyn Any + Send)) -> &str {

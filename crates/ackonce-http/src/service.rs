@@ -1,14 +1,14 @@
-//! The service: what passes, what is refused, what is guarded and how that is answered.
+//! The service: requests that pass, that are refused, and that are guarded, with their answers.
 
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ackonce::{BoxError, Job, Key, Receipt, State, Why};
+use ackonce::{BoxError, Job, Key, Receipt, State};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -20,7 +20,8 @@ use crate::key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError};
 use crate::layer::Shared;
 use crate::options::Need;
 use crate::problem::Problem;
-use crate::record::{REPLAY_UNAVAILABLE, REPLAYED, RecordError, StoredResponse};
+use crate::problems;
+use crate::record::{REPLAYED, StoredResponse};
 use crate::response::ResponseBody;
 use crate::run::{Call, Ended, Exchange, Start};
 
@@ -126,7 +127,7 @@ where
     service.call(request).await.map(|response| response.map(ResponseBody::passed))
 }
 
-/// What is done once there is a request to guard. Not an `async fn`, which would hold its arguments twice.
+/// The life of a guarded request. Not an `async fn`, which would hold its arguments twice.
 fn guard<S, Q, B>(
     call: Arc<Call<S, Q, B, S::Error>>,
     filed: Key,
@@ -166,7 +167,7 @@ impl Shared {
         ended: Option<Ended<B, E>>,
         settled: Result<Receipt<Exchange>, Refused<Exchange>>,
     ) -> Result<Response<ResponseBody<B>>, E> {
-        // A record is what every repeat is answered with, so it comes before the answer of a run that lost its claim.
+        // Every repeat is answered with the record, so it comes before the answer of a run that lost its claim.
         if let Ok(receipt) = &settled
             && receipt.record().is_some()
         {
@@ -178,7 +179,7 @@ impl Shared {
             (Some(Ended::Broke), _) => Ok(self.refuse(problems::broke())),
             (Some(Ended::Cancelled), _) => Ok(self.refuse(problems::cancelled())),
             (None, Ok(_)) => Ok(self.refuse(problems::outcome_unknown())),
-            (None, Err(refused)) => Ok(self.refuse(unsettled(&refused))),
+            (None, Err(refused)) => Ok(self.refuse(problems::unsettled(&refused))),
         }
     }
 
@@ -213,88 +214,7 @@ impl Shared {
     }
 }
 
-/// What was handed back, in the words of this layer.
-fn unsettled(refused: &Refused<Exchange>) -> Problem {
-    match refused.why() {
-        Some(Why::Mismatch) => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "This idempotency key was used with another query or body",
-        )
-        .with_detail("A new operation needs a new key; a retry has to send the same query and body."),
-        _ => refused.problem(),
-    }
-}
-
 fn echo<B>(mut response: Response<B>, key: &HeaderValue) -> Response<B> {
     response.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
     response
-}
-
-/// The problems that only this layer has.
-mod problems {
-    use std::time::Duration;
-
-    use super::{HeaderValue, Problem, REPLAY_UNAVAILABLE, RecordError, StatusCode};
-
-    const SOON: Duration = Duration::from_secs(1);
-
-    pub(super) fn broke() -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "The request failed midway")
-            .with_detail("Send the same request with the same key again after Retry-After.")
-            .with_retry_after(SOON)
-    }
-
-    pub(super) fn cancelled() -> Problem {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "run_cancelled",
-            "The request was cancelled before it was answered",
-        )
-        .with_detail(
-            "Send the same request with the same key again after Retry-After; it is 409 until it may run.",
-        )
-        .with_retry_after(SOON)
-    }
-
-    pub(super) fn outcome_unknown() -> Problem {
-        Problem::new(StatusCode::CONFLICT, "outcome_unknown", "It is not known what became of this request")
-            .with_detail(
-                "It does not run again. Look whether it took effect before you send it with a new key.",
-            )
-    }
-
-    pub(super) fn not_kept(status: StatusCode, why: HeaderValue) -> Problem {
-        Problem::new(
-            StatusCode::GONE,
-            "response_not_kept",
-            "This request was answered, and the answer was not kept",
-        )
-        .with_detail(format!(
-            "It was answered {} and does not run again. Ask for its result where the service shows it.",
-            status.as_u16()
-        ))
-        .with_header(REPLAY_UNAVAILABLE, why)
-    }
-
-    pub(super) fn unreadable(error: RecordError) -> Problem {
-        match error {
-            // Somebody is upgrading; a server of the newer version can answer.
-            RecordError::Newer(_) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "record_from_newer_version",
-                "The answer was recorded by a newer version of this server",
-            )
-            .with_detail(
-                "Send the same request again after Retry-After: a server of that version can answer it.",
-            )
-            .with_retry_after(SOON),
-            RecordError::Damaged(_) => Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "record_unreadable",
-                "This request was answered, and the recorded answer is damaged",
-            )
-            .with_detail("It does not run again. Look for its effect before you send it with a new key."),
-        }
-    }
 }

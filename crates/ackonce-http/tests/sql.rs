@@ -81,7 +81,6 @@ async fn request_status_headers_body_created_completed_and_expires_are_columns_i
         .with_names(Names::Keep);
     let store = Arc::new(config.connect().await.unwrap());
     answer(store.clone()).await;
-    mend(store).await;
 
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -109,6 +108,7 @@ async fn request_status_headers_body_created_completed_and_expires_are_columns_i
     assert!(row.get::<_, Option<i64>>("fingerprint").is_some());
     assert!(row.get::<_, bool>("in_order"));
     assert_eq!(row.get::<_, f64>("remembered"), WINDOW.as_secs_f64());
+    mend(store).await;
     client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
 }
 

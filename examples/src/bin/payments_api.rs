@@ -133,7 +133,7 @@ async fn answer(args: Args) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     examples::serve(listener, app, shutdown).await?;
-    // The server has ended; what runs without a client ends, too, and is recorded.
+    // The server has ended; runs without a client end, too, and are recorded.
     let left = idempotency.drain().await;
     eprintln!("{:?}, {left} left running", idempotency.counts());
     Ok(())
@@ -173,7 +173,7 @@ impl Bank {
 struct Account(String);
 
 /// Finds the account of a token. A real service checks the token, too; here it is the account's name, or the name, a dot
-/// and whatever changes when the token is renewed.
+/// and a part that changes when the token is renewed.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let mut sent = request.headers().get_all(header::AUTHORIZATION).iter();
     // Several credentials are nobody's.
@@ -198,7 +198,7 @@ fn refused(status: StatusCode, error: &str) -> Response {
     (status, Json(serde_json::json!({ "error": error }))).into_response()
 }
 
-/// The line of a run: its client's key, and what tells one run from another.
+/// The line of a run: its client's key, and the fields that tell one run from another.
 fn line(operation: Option<&Operation>) -> Entry {
     if let Some(operation) = operation {
         return Entry { id: operation.key().to_string(), ..Entry::now(operation.context(), "request") };

@@ -17,8 +17,7 @@ use super::{BodyError, Limits};
 /// that finds no room is refused with 503 and can be sent again; nothing waits while it holds a part of the budget.
 /// Cloning is cheap; clones share the budget.
 ///
-/// A server reads ahead of what it hands over, for each connection apart, and that is beside the budget: hyper up to 400 KiB,
-/// which `http1::Builder::max_buf_size` lowers.
+/// A server reads ahead on each connection, and those bytes are beside the budget: hyper up to 400 KiB, which `http1::Builder::max_buf_size` lowers.
 ///
 /// ```
 /// use ackonce_http::body::{BodyError, Budget, Limits};

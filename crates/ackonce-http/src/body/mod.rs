@@ -17,7 +17,7 @@ pub(crate) use rest::{drop_sent, waits_for_continue};
 
 use crate::problem::Problem;
 
-/// What a body may take.
+/// The limits on one body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The most bytes; default 1 MiB.
@@ -81,7 +81,7 @@ pub fn check_length(headers: &HeaderMap, limits: Limits) -> Result<(), BodyError
     }
 }
 
-/// What `Content-Length` says.
+/// The length by `Content-Length`.
 pub(crate) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }

@@ -17,7 +17,7 @@ pub struct Collected {
     pub bytes: Bytes,
     /// The headers behind it, if it had any.
     pub trailers: Option<HeaderMap>,
-    /// What it takes of its [`Budget`], until this is dropped.
+    /// Its part of its [`Budget`], until this is dropped.
     pub share: Share,
 }
 
@@ -66,7 +66,7 @@ where
         tokio::select! {
             biased;
             whole = whole => whole,
-            // A timer is made for what has to be waited for.
+            // A timer is made only for a body that has to be waited for.
             () = async { Box::pin(tokio::time::sleep(limits.timeout)).await } => Err(BodyError::TimedOut { after: limits.timeout }),
         }
     }

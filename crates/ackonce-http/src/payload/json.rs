@@ -1,4 +1,4 @@
-//! JSON in one form, whatever the order of members, the white space and the escapes.
+//! JSON in one form, for any order of members, white space and escapes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

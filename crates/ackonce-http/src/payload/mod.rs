@@ -29,7 +29,7 @@ pub enum Payload {
     /// Values of one name keep their order, and a body that is not strictly of its type is compared by its bytes.
     #[default]
     Canonical,
-    /// If they are the same JSON, whatever their `Content-Type`, the order of members and the white space. Numbers are
+    /// If they are the same JSON, under any `Content-Type`, in any order of members and with any white space. Numbers are
     /// compared as they are written: `1.0` is not `1`, and none loses digits. Bytes that are not JSON, repeat a member
     /// or are nested more than 64 deep are compared as they are. The query as in [`Canonical`](Self::Canonical).
     CanonicalJson,
@@ -44,8 +44,9 @@ pub type FingerprintOf = dyn Fn(&Parts, &[u8]) -> Fingerprint + Send + Sync;
 
 impl Payload {
     /// By a function of yours, for requests that carry something that changes with each attempt: a client's time stamp, a
-    /// compressed body, a signature. Only what it makes the fingerprint of is compared, the query included. Two
-    /// requests that it takes for the same are replayed to each other, so leave out what changes and nothing else.
+    /// compressed body, a signature. Only the parts that it makes the fingerprint of are compared, the query
+    /// included. Two requests that it takes for the same are replayed to each other, so leave out the changing part and
+    /// nothing else.
     ///
     /// ```
     /// use ackonce::Fingerprint;

@@ -1,4 +1,4 @@
-//! Bodies on their way in: how much of them is held, what the service sees, what becomes of the rest.
+//! Bodies on their way in: the memory that they take, the request that the service sees, the rest of a refused one.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -86,7 +86,7 @@ async fn a_budget_that_is_too_small_for_one_body_is_refused_by_its_name() {
     assert!(error.to_string().contains("body_budget") && error.to_string().contains("max_len"), "{error}");
 }
 
-/// What the service behind the layer sees of a request: head and trailers.
+/// Head and trailers of a request as the service behind the layer sees them.
 async fn seen(request: Request<Body>) -> (HeaderMap, Option<Trailers>) {
     let (told, seen) = tokio::sync::oneshot::channel();
     let told = Arc::new(std::sync::Mutex::new(Some(told)));
