@@ -28,9 +28,14 @@ const MAX_TARGET_LEN: usize = 512;
 /// use ackonce_http::{IdempotencyLayer, Principal};
 /// use axum::{Router, routing::post};
 ///
+/// /// The authentication layer, outside of this one, puts it among the request's extensions.
+/// #[derive(Clone)]
+/// struct Account(String);
+///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let principal = Principal::subject(|account: &Account| account.0.clone());
 /// let idempotency =
-///     IdempotencyLayer::new(Arc::new(MemoryStore::new()), &Scope::new("payments-api")?, Principal::bearer())?;
+///     IdempotencyLayer::new(Arc::new(MemoryStore::new()), &Scope::new("payments-api")?, principal)?;
 /// let app: Router = Router::new().route("/payments", post(async || "paid")).layer(idempotency.clone());
 /// // serve(app).await; then
 /// assert_eq!(idempotency.drain().await, 0);
