@@ -23,6 +23,9 @@ const CONNECTIONS: usize = 1024;
 const HEAD: Duration = Duration::from_secs(10);
 /// The longest gap within a request's body.
 const BODY_GAP: Duration = Duration::from_secs(10);
+/// The most that hyper reads ahead of a connection, and so the longest head. Its default of 400 KiB is not for a thousand
+/// connections that upload.
+const READ_AHEAD: usize = 64 << 10;
 /// How long open connections have to end after shutdown began.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -74,6 +77,7 @@ async fn connection(stream: TcpStream, app: Router, watcher: Watcher) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
+        .max_buf_size(READ_AHEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     if let Err(error) = watcher.watch(served).await {
         tracing::debug!(%error, "connection");

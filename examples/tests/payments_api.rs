@@ -143,6 +143,8 @@ fn test_cards_answer_as_they_should_and_only_successes_are_kept_by_default() {
             assert_eq!((answer.status, answer.is_replay()), (status, false), "{card}");
         }
     }
+    assert_eq!(api.pay("mended", "tok_chargeDeclined").status, 402);
+    assert_eq!(api.pay("mended", "tok_visa").status, 201, "another card under the same key");
     assert_eq!(api.ask(&request("GET", &location, None, "")).json(), paid);
     for _ in 0..2 {
         let answer = api.ask(&request("PATCH", &location, Some("amend"), r#"{"amount":5}"#));
@@ -274,7 +276,13 @@ fn an_export_arrives_line_by_line_and_its_repeat_does_not_run() {
     assert_eq!((repeat.status, &repeat.json()["error"]), (410, &"response_not_kept".into()));
     lines.find(|line| line == "{\"line\":10}").unwrap();
     assert_eq!(api.ask(&export).header("idempotency-replay-unavailable"), Some("streamed"));
-    assert_eq!(ledger(directory.path()).len(), 1);
+    let first = api.ask(&request("POST", "/exports", Some("another"), ""));
+    assert_eq!(
+        first.header("idempotency-replay-unavailable"),
+        Some("streamed"),
+        "its first client is told, too"
+    );
+    assert_eq!(ledger(directory.path()).len(), 2);
 }
 
 #[test]
@@ -299,6 +307,59 @@ fn the_limit_on_bodies_holds_for_chunked_ones_and_for_lengths_that_lie() {
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&rest));
     assert!(ledger(directory.path()).is_empty());
     assert_eq!(api.pay("k", "tok_visa").status, 201, "and the key is free");
+}
+
+#[test]
+fn a_broken_or_invalid_request_leaves_no_line_in_the_ledger_and_can_be_mended_under_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = Api::start(directory.path(), &[]);
+    let order = |amount: &str, currency: &str| {
+        format!(r#"{{"amount":{amount},"currency":"{currency}","customer":"cus_1","card":"tok_visa"}}"#)
+    };
+    let broken = [
+        String::new(),
+        "{\"amount\":".into(),
+        "[]".into(),
+        r#"{"amount":1999}"#.into(),
+        order("-1", "eur"),
+        order("\"1999\"", "eur"),
+        order("19.99", "eur"),
+        order("0", "eur"),
+        order("1999", ""),
+        order("1999", "euro"),
+    ];
+    for body in &broken {
+        let answer = api.ask(&request("POST", "/payments", Some("k"), body));
+        assert!((400..500).contains(&answer.status) && answer.status != 409, "{body}: {answer:?}");
+    }
+    for (method, path, body) in [
+        ("PATCH", "/payments/none", r#"{"amount":5}"#),
+        ("POST", "/simulate", r#"{"status":99}"#),
+        ("POST", "/nowhere", "{}"),
+    ] {
+        assert!((400..500).contains(&api.ask(&request(method, path, Some("k"), body)).status), "{path}");
+    }
+    assert_eq!(ledger(directory.path()), []);
+    assert_eq!(api.pay("k", "tok_visa").status, 201);
+    assert_eq!(ledger(directory.path()).len(), 1);
+}
+
+#[test]
+fn a_token_that_is_renewed_between_two_tries_does_not_charge_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let api = Api::start(directory.path(), &[]);
+    let pay = |token: &str| api.ask(&payment("k", "tok_visa").replace("Bearer sk_1", token));
+    let (first, renewed) = (pay("Bearer acct_1.x81j"), pay("bearer acct_1.p02k"));
+    assert_eq!((first.status, first.is_replay()), (201, false));
+    assert!(renewed.is_replay());
+    assert_eq!(renewed.body, first.body);
+    assert!(!pay("Bearer acct_2.x81j").is_replay(), "another account's");
+    for nobody in ["Basic acct_1", "Bearer ", "Bearer .x", "Bearer a\r\nauthorization: Bearer b"] {
+        let answer = pay(nobody);
+        assert_eq!((answer.status, &answer.json()["error"]), (401, &"anonymous_caller".into()), "{nobody:?}");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    assert_eq!(ledger(directory.path()).len(), 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Where requests meet the runner: a delivery outlives the connection that brought it.
 //!
-//! An HTTP server drops a request's future when its client hangs up. What has been claimed must not be dropped
-//! with it, so it becomes a task of its own then. Every delivery is counted: there is a limit to them, and all are waited
+//! An HTTP server drops a request's future when its client hangs up. A delivery that has been claimed must not be
+//! dropped with it, so it becomes a task of its own then. Every delivery is counted: there is a limit to them, and all are waited
 //! for at shutdown.
 
 use std::fmt;
@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use crate::outlive::Outlive;
 use crate::problem::Problem;
 
-/// How long what is left after [`Settings::drain`](ackonce::Settings::drain) has to say its last word, and
-/// then to end.
+/// How long the deliveries that are left after [`Settings::drain`](ackonce::Settings::drain) have to say their last word,
+/// and then to end.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Runs deliveries apart from the connections that brought them. Cloning is cheap; clones share everything.
@@ -79,7 +79,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     }
 
     /// Takes a delivery through its whole life ([`Runner::process`]). Dropping this future stops the waiting, not the
-    /// work: what has begun goes on in a task of its own.
+    /// work: a delivery that has begun goes on in a task of its own.
     ///
     /// A crash leaves a claim that lapses with its lease; the sender's next try then runs.
     ///
@@ -102,7 +102,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
                 drop(token);
                 settled
             };
-            // The runner catches the handler's panics; this is for what panics beside it.
+            // The runner catches the handler's panics; this is for a panic beside it.
             Outlive::new(AssertUnwindSafe(work).catch_unwind())
         });
         async move {
@@ -113,8 +113,8 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
         }
     }
 
-    /// Ends it in good order: nothing new starts, what waits is refused, what runs gets
-    /// [`Settings::drain`](ackonce::Settings::drain) to finish. What is left then is cancelled, its claims left
+    /// Ends it in good order: nothing new starts, waiting deliveries are refused, running ones get
+    /// [`Settings::drain`](ackonce::Settings::drain) to finish. The rest is cancelled, its claims left
     /// to their leases. Call it when the server has stopped accepting. Returns how many deliveries are still
     /// running two seconds after that: handlers that block their thread.
     pub async fn drain(&self) -> usize {
@@ -166,7 +166,7 @@ impl<D> Refused<D> {
         }
     }
 
-    /// What to answer. Never a 2xx; nothing a store says is shown.
+    /// The answer. Never a 2xx; nothing that a store says is shown.
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
@@ -175,10 +175,15 @@ impl<D> Refused<D> {
                 "overloaded",
                 "As many requests as can be are in progress",
             )
+            .with_detail("Nothing was done. Send the same request again after Retry-After.")
             .with_retry_after(SOON),
             Self::Unsettled(unsettled) => problem(unsettled.why()),
             Self::Broken => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something broke")
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The server failed midway")
+                    .with_detail(
+                        "The request may have taken effect. The same request can be sent again: it is answered 409 until \
+                         that is known.",
+                    )
             }
         }
     }
@@ -197,7 +202,7 @@ impl<D> fmt::Debug for Refused<D> {
 /// When to come again where nothing better is known.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What to answer a caller whose delivery was handed back:
+/// The answer to a caller whose delivery was handed back:
 ///
 /// | why | status | name | `Retry-After` |
 /// |---|---|---|---|
@@ -214,6 +219,9 @@ pub fn problem(why: &Why) -> Problem {
             "store_unavailable",
             "It cannot be told whether this was processed before",
         )
+        .with_detail(
+            "The store of the records does not answer. Send the same request again after Retry-After.",
+        )
         .with_retry_after(wait)
     };
     match why {
@@ -222,20 +230,26 @@ pub fn problem(why: &Why) -> Problem {
             "request_in_progress",
             "An earlier delivery of the same request is in progress",
         )
+        .with_detail(
+            "Send the same request again after Retry-After: it is then answered by the outcome of the first.",
+        )
         .with_retry_after(SOON),
         Why::Mismatch => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "payload_mismatch",
             "The same ID came before with another payload",
-        ),
+        )
+        .with_detail("A new operation needs a new ID; a retry has to send the same payload."),
         Why::Failed { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "Processing failed")
+                .with_detail("Send the same request again after Retry-After: it is then processed once more.")
                 .with_retry_after(SOON)
         }
         Why::NotRecorded(_) | Why::Unavailable(_) => unavailable(SOON),
         Why::Fatal(_) => unavailable(30 * SOON),
         Why::Stopped | Why::NotCurrent => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "This server is shutting down")
+                .with_detail("Nothing was done. Send the same request again after Retry-After.")
                 .with_retry_after(SOON)
         }
     }

@@ -1,4 +1,4 @@
-//! What a request's future is: the inner service's own, an answer that is there, or a guarded run.
+//! The future of a request: the inner service's own, an answer that is there, or a guarded run.
 
 use std::fmt;
 use std::future::Future;

@@ -18,7 +18,8 @@ pub const MAX_KEY_LEN: usize = 255;
 /// nearly every client writes it) are one key.
 ///
 /// The bare form is visible ASCII without `"`, `,`, `;` and `\`: two header lines that a proxy joined, or half
-/// of a quoted form, are refused rather than taken for a key.
+/// of a quoted form, are refused rather than taken for a key. Between quotes any printable ASCII is allowed, with `"` and
+/// `\` escaped by a `\`.
 ///
 /// ```
 /// use ackonce_http::IdempotencyKey;
@@ -33,7 +34,7 @@ pub const MAX_KEY_LEN: usize = 255;
 #[derive(Clone)]
 pub struct IdempotencyKey {
     sent: HeaderValue,
-    /// What stood between quotes; a bare key is what was sent.
+    /// The text between quotes; a bare key is the value itself.
     quoted: Option<Bytes>,
 }
 
@@ -138,7 +139,7 @@ fn bare(value: &[u8]) -> Result<&[u8], KeyError> {
 }
 
 impl KeyError {
-    /// What to answer: 400.
+    /// The answer: 400.
     #[must_use]
     pub fn problem(self) -> Problem {
         let (error, title) = match self {
@@ -153,9 +154,14 @@ impl KeyError {
                 "Send a key that is unique to this operation, a UUID for instance, and the same one when you retry it.",
             ),
             Self::Malformed => problem.with_detail(
-                "A key is 1 to 255 visible ASCII characters, or a quoted structured-field string of printable ones.",
+                "A key is 1 to 255 visible ASCII characters other than comma, semicolon, backslash and double quote; or it \
+                 stands between double quotes and is any printable ASCII, with a backslash before each double quote \
+                 and backslash. Send one key, without a space.",
             ),
-            _ => problem,
+            Self::TooLong => {
+                problem.with_detail("Send a shorter key that is unique to this operation, a UUID for instance.")
+            }
+            Self::Several => problem.with_detail("Send one Idempotency-Key header with one key."),
         }
     }
 }
@@ -226,6 +232,21 @@ mod tests {
         for value in bad {
             assert_eq!(read(&[value]), Err(KeyError::Malformed), "{}", value.escape_ascii());
         }
+    }
+
+    #[test]
+    fn the_answer_to_a_malformed_key_names_the_characters_that_are_refused() {
+        let problem =
+            serde_json::from_slice::<serde_json::Value>(&KeyError::Malformed.problem().to_json()).unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        for (character, name) in
+            [(",", "comma"), (";", "semicolon"), ("\\", "backslash"), ("\"", "double quote")]
+        {
+            assert!(read(&[format!("a{character}b").as_bytes()]).is_err(), "{character}");
+            assert!(detail.contains(name), "{detail}");
+        }
+        // And they are keys between quotes, as it says.
+        assert_eq!(read(&[br#""a,b;c\\d\"e""#]).unwrap(), r#"a,b;c\d"e"#);
     }
 
     #[test]

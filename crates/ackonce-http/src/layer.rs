@@ -3,18 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::{Counts, Deduplicator, Guarantee, Key, RecordOnly, Result, Runner, Scope};
+use ackonce::{Counts, Deduplicator, Error, ErrorKind, Guarantee, Key, RecordOnly, Result, Runner, Scope};
 use http::Method;
 use tower_layer::Layer;
 
+use crate::body::Budget;
 use crate::edge::Edge;
 use crate::options::Options;
 use crate::principal::{Bucket, Principal, digest};
 use crate::run::{Calls, Exchange};
 use crate::service::Idempotency;
 
-/// The longest path that is written out in a record's ID; of a longer one it has the digest.
-const MAX_PATH_LEN: usize = 512;
+/// The longest target that is written out in a record's ID; of a longer one it has the digest.
+const MAX_TARGET_LEN: usize = 512;
 
 /// Answers a repeated request as the first one was answered, without running it again.
 ///
@@ -27,16 +28,22 @@ const MAX_PATH_LEN: usize = 512;
 /// use ackonce_http::{IdempotencyLayer, Principal};
 /// use axum::{Router, routing::post};
 ///
+/// /// The authentication layer, outside of this one, puts it among the request's extensions.
+/// #[derive(Clone)]
+/// struct Account(String);
+///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let principal = Principal::subject(|account: &Account| account.0.clone());
 /// let idempotency =
-///     IdempotencyLayer::new(Arc::new(MemoryStore::new()), &Scope::new("payments-api")?, Principal::bearer())?;
+///     IdempotencyLayer::new(Arc::new(MemoryStore::new()), &Scope::new("payments-api")?, principal)?;
 /// let app: Router = Router::new().route("/payments", post(async || "paid")).layer(idempotency.clone());
 /// // serve(app).await; then
 /// assert_eq!(idempotency.drain().await, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 ///
-/// A layer inside of a nested router sees the rest of the path only. Two such layers on one store need two scopes.
+/// One layer in front of several services (behind two hosts, or in two nested routers) needs a [`Target`](crate::Target) that
+/// tells them apart, or they share keys.
 #[derive(Clone)]
 pub struct IdempotencyLayer {
     pub(crate) shared: Arc<Shared>,
@@ -45,6 +52,7 @@ pub struct IdempotencyLayer {
 pub(crate) struct Shared {
     pub(crate) edge: Edge<Exchange, Calls>,
     pub(crate) options: Options,
+    pub(crate) budget: Budget,
     principal: Principal,
     scope: Scope,
 }
@@ -61,7 +69,7 @@ impl IdempotencyLayer {
         Self::with(store, scope, principal, Options::default())
     }
 
-    /// A layer with everything chosen. What is promised on this store is logged, a line for each weakness.
+    /// A layer with everything chosen. The promise on this store is logged, with a line for each weakness.
     ///
     /// # Errors
     /// [`Config`](ackonce::ErrorKind::Config) for settings that cannot work,
@@ -75,34 +83,43 @@ impl IdempotencyLayer {
         principal: Principal,
         options: Options,
     ) -> Result<Self> {
-        let scope = scope.with_max_id_len(MAX_PATH_LEN + 1024);
+        if options.body.max_len > options.body_budget {
+            let text = format!(
+                "Options::body_budget is {}; one body may take {} (Options::body, Limits::max_len), so it has to be as much at least",
+                options.body_budget, options.body.max_len
+            );
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        let scope = scope.with_max_id_len(MAX_TARGET_LEN + 1024);
+        let budget = Budget::new(options.body_budget);
         let runner = Runner::with(store, &scope, Calls, options.runner_settings(), Arc::new(RecordOnly))?;
         runner.announce();
         let edge = Edge::new(runner, options.max_in_flight);
-        Ok(Self { shared: Arc::new(Shared { edge, options, principal, scope }) })
+        Ok(Self { shared: Arc::new(Shared { edge, options, budget, principal, scope }) })
     }
 
-    /// Ends it in good order, once the server has stopped accepting: what runs gets
+    /// Ends it in good order, once the server has stopped accepting: running requests get
     /// [`Settings::drain`](ackonce::Settings::drain) to finish and be recorded, whether or not its client waits.
     /// Returns how many runs are left, which is none unless they block their thread.
     pub async fn drain(&self) -> usize {
         self.shared.edge.drain().await
     }
 
-    /// What was decided so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
+    /// The decisions so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.edge.runner().counts()
     }
 
-    /// What is promised on this store.
+    /// The promise on this store.
     #[must_use]
     pub fn guarantee(&self) -> Guarantee {
         self.shared.edge.runner().announce()
     }
 
-    /// What a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::Inspect). `None` is
-    /// the caller of [`Principal::single_tenant`].
+    /// The key that a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::Inspect).
+    /// A principal of `None` is the caller of [`Principal::single_tenant`]. The target is the path, unless
+    /// [`Options::target`] says otherwise.
     ///
     /// # Errors
     /// [`KeyError`](ackonce::KeyError): it is longer than any request's.
@@ -110,11 +127,11 @@ impl IdempotencyLayer {
         &self,
         principal: Option<&[u8]>,
         method: &Method,
-        path: &str,
+        target: &str,
         key: &[u8],
     ) -> std::result::Result<Key, ackonce::KeyError> {
         let bucket = principal.map_or(Bucket::Single, Bucket::named);
-        self.shared.key(&bucket, method, path, key)
+        self.shared.key(&bucket, method, target, key)
     }
 }
 
@@ -128,19 +145,23 @@ impl Shared {
         &self,
         bucket: &Bucket,
         method: &Method,
-        path: &str,
+        target: &str,
         key: &[u8],
     ) -> std::result::Result<Key, ackonce::KeyError> {
-        let mut id =
-            Vec::with_capacity(method.as_str().len() + path.len() + bucket.as_bytes().len() + key.len() + 3);
+        const DIGEST: &str = "sha256:";
+        let mut id = Vec::with_capacity(
+            method.as_str().len() + target.len() + bucket.as_bytes().len() + key.len() + 3,
+        );
         id.extend_from_slice(method.as_str().as_bytes());
         id.push(b' ');
-        if path.len() <= MAX_PATH_LEN {
-            id.extend_from_slice(path.as_bytes());
+        let is_plain = target.len() <= MAX_TARGET_LEN
+            && !target.starts_with(DIGEST)
+            && !target.bytes().any(|b| b == b' ' || b.is_ascii_control());
+        if is_plain {
+            id.extend_from_slice(target.as_bytes());
         } else {
-            // No path begins like this.
-            id.extend_from_slice(b"sha256:");
-            id.extend_from_slice(&digest(path.as_bytes()));
+            id.extend_from_slice(DIGEST.as_bytes());
+            id.extend_from_slice(&digest(target.as_bytes()));
         }
         id.push(b' ');
         id.extend_from_slice(bucket.as_bytes());

@@ -4,7 +4,11 @@ pub mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod edge;
+#[cfg(feature = "axum")]
+mod extract;
 mod future;
+mod headers;
+mod incoming;
 mod key;
 mod layer;
 mod operation;
@@ -13,19 +17,25 @@ mod outlive;
 mod payload;
 mod principal;
 pub mod problem;
+mod problems;
 mod record;
 mod response;
 mod run;
 mod service;
 pub mod sql;
+mod target;
 
+#[cfg(feature = "axum")]
+pub use extract::NoOperation;
 pub use future::ResponseFuture;
+pub use headers::{Cookies, Headers};
 pub use key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError, MAX_KEY_LEN};
 pub use layer::IdempotencyLayer;
 pub use operation::Operation;
-pub use options::{Gate, InFlight, Need, Options, Policy};
-pub use payload::Payload;
+pub use options::{Gate, InFlight, Need, Options, Policy, Streams};
+pub use payload::{FingerprintOf, Payload};
 pub use principal::Principal;
-pub use record::{Cookies, Kept, REPLAYED, RecordError, StoredResponse};
+pub use record::{Kept, REPLAY_UNAVAILABLE, REPLAYED, RecordError, StoredResponse};
 pub use response::ResponseBody;
 pub use service::Idempotency;
+pub use target::Target;

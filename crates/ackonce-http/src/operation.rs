@@ -1,4 +1,4 @@
-//! What the inner service is told about the run it is in.
+//! The run as the inner service knows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use ackonce::Context;
 
 use crate::key::IdempotencyKey;
 
-/// What the inner service is told about the run it is in; an extension of the request. Cloning is cheap.
+/// The run that the inner service is in; an extension of the request, and with the feature `axum` an extractor. Cloning is cheap.
 ///
 /// ```
 /// use ackonce_http::Operation;
@@ -49,6 +49,12 @@ impl Operation {
         &self.0.key
     }
 
+    /// Which run of this operation this is, from 1. A second one may find the effect of the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.context.attempt()
+    }
+
     /// The run: its attempt, its fence, whether it was cancelled.
     #[must_use]
     pub fn context(&self) -> &Context {
@@ -62,12 +68,12 @@ impl Operation {
         self.0.context.idempotency_key(step)
     }
 
-    /// From here on the operation cannot be taken back, so it must not run again whatever becomes of this run: an
+    /// From here on the operation cannot be taken back, so it must not run again, however this run ends: an
     /// answer that is not kept, a panic, a run past its time or its lease is recorded as *outcome unknown*, and
     /// repeats are answered so (409 `outcome_unknown`) until somebody has looked.
     ///
-    /// The mark is in this process. A process that is killed leaves the claim to its lease; what then is
-    /// [`Settings::on_unknown`](ackonce::Settings::on_unknown), where `Park` is the strict choice.
+    /// The mark is in this process. A process that is killed leaves the claim to its lease; then
+    /// [`Settings::on_unknown`](ackonce::Settings::on_unknown) decides, where `Park` is the strict choice.
     pub fn mark_irreversible(&self) {
         self.0.irreversible.store(true, Ordering::Release);
     }

@@ -9,10 +9,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::body::Limits;
+use crate::headers::{Cookies, Headers};
 use crate::payload::Payload;
-use crate::record::Cookies;
+use crate::target::Target;
 
-/// How the layer behaves. Start from [`Options::default`] and change what you must.
+/// How the layer behaves. Start from [`Options::default`] and change only the fields you have to.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,21 +31,30 @@ pub struct Options {
     pub gate: Gate,
     /// Which answers are kept; default [`Policy::success`].
     pub policy: Policy,
-    /// What to do with a repeat while the first request is in flight; default [`InFlight::Conflict`].
+    /// The answer to a repeat while the first request is in flight; default [`InFlight::Conflict`].
     pub in_flight: InFlight,
-    /// When two payloads are the same; default their bytes.
+    /// Which target a request is for; default [`Target::path`].
+    pub target: Target,
+    /// When two payloads are the same; default [`Payload::Canonical`].
     pub payload: Payload,
-    /// What a request's body may take; default 1 MiB in 30 s.
+    /// The limits on a request's body; default 1 MiB in 30 s.
     pub body: Limits,
+    /// The most bytes that the bodies of all requests may take at once, from their arrival to the end of their run;
+    /// default 64 MiB, and not under [`Limits::max_len`]. A body that finds no room is answered 503 `overloaded`.
+    pub body_budget: usize,
     /// The longest answer that is kept, in bytes of body; default 1 MiB. A longer one is passed on, and its repeat is
     /// told that it cannot be replayed.
     pub max_response: usize,
+    /// How an answer of unknown length is treated that is not there at once; default [`Streams::PassOn`].
+    pub streams: Streams,
     /// Whether `Set-Cookie` is replayed; default not.
     pub cookies: Cookies,
+    /// Which other headers are replayed; default [`Headers::lasting`], all but request IDs, traces, timings and rate limits.
+    pub headers: Headers,
     /// The most requests under way at once, waiting ones included; default 1024. More are answered 503.
     pub max_in_flight: usize,
     /// Lease (15 s), window (24 h from completion), run limit (15 min), drain (20 s), patience (2 s; how long a
-    /// store that does not answer holds a request up), attempts, and what to do when a process vanished midway.
+    /// store that does not answer holds a request up), attempts, and the treatment of a process that vanished midway.
     /// `hold`, `on_failure`, `on_mismatch` and `concurrency` follow from the rest. Start from [`Options::settings`].
     pub settings: Settings,
 }
@@ -55,10 +65,14 @@ impl Default for Options {
             gate: Gate::default(),
             policy: Policy::success(),
             in_flight: InFlight::default(),
+            target: Target::default(),
             payload: Payload::default(),
             body: Limits::default(),
+            body_budget: 64 << 20,
             max_response: 1 << 20,
+            streams: Streams::default(),
             cookies: Cookies::default(),
+            headers: Headers::default(),
             max_in_flight: 1024,
             settings: Self::settings(),
         }
@@ -81,10 +95,14 @@ impl Options {
         with_gate gate Gate;
         with_policy policy Policy;
         with_in_flight in_flight InFlight;
+        with_target target Target;
         with_payload payload Payload;
         with_body body Limits;
+        with_body_budget body_budget usize;
         with_max_response max_response usize;
+        with_streams streams Streams;
         with_cookies cookies Cookies;
+        with_headers headers Headers;
         with_max_in_flight max_in_flight usize;
         with_settings settings Settings;
     }
@@ -132,9 +150,9 @@ impl Options {
 pub enum Need {
     /// Without one it is answered 400 `missing_idempotency_key`.
     Required,
-    /// With one it is guarded, without one it passes.
+    /// With one it is guarded, without one it passes, within the same limits on its body.
     Optional,
-    /// It passes, whatever its headers.
+    /// It passes, with any headers.
     Untouched,
 }
 
@@ -187,20 +205,34 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// What to do with a repeat while the first request is in flight.
+/// The answer to a repeat while the first request is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InFlight {
     /// Answer 409 `request_in_progress` with `Retry-After` at once. The default.
     #[default]
     Conflict,
-    /// Wait this long at most, and replay; then as [`Conflict`](Self::Conflict).
+    /// Wait this long, and replay as soon as there is an answer; without one then as [`Conflict`](Self::Conflict).
     Wait(Duration),
 }
 
-/// Which answers are kept and replayed. What is not kept releases the key: a repeat runs again.
+/// How an answer of unknown length is treated that has to be waited for: a proxied one that comes in chunks, or one that is made while it is sent. One that is all there at once is kept either way, and
+/// server-sent events are passed on either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Streams {
+    /// Pass it on chunk by chunk. It cannot be replayed: a repeat is 410 `response_not_kept`. The default.
+    #[default]
+    PassOn,
+    /// Hold it back until all of it is there, and keep it. If that takes longer than this, or the answer is longer than
+    /// [`Options::max_response`], it is passed on from its first byte as with [`PassOn`](Self::PassOn).
+    Collect(Duration),
+}
+
+/// Which answers are kept and replayed. An answer that is not kept frees the key: the next request with it runs, be it the
+/// same or a mended one. Only where an earlier run ended without an answer (a panic, a killed process) must it be the
+/// same, because that one may have had its effect.
 ///
-/// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, keeping everything is what
-/// Stripe does, for a 500 may have had its effect. Informational answers are never kept.
+/// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, and Stripe keeps everything, for a
+/// 500 may have had its effect. Informational answers are never kept.
 #[derive(Clone)]
 pub struct Policy {
     name: &'static str,
@@ -210,10 +242,16 @@ pub struct Policy {
 type Keeps = dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync;
 
 impl Policy {
-    /// 2xx.
+    /// 2xx and 303 See Other, by which a `POST` says that it succeeded and where to look
+    /// ([RFC 9110, 15.4.4](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.4)).
+    ///
+    /// Not 301, 302, 307 and 308, which send the same request elsewhere. A framework that answers a form with 302 needs
+    /// a policy that [says so](Self::by).
     #[must_use]
     pub fn success() -> Self {
-        Self { name: "success", keeps: Arc::new(|status, _| status.is_success()) }
+        let keeps =
+            |status: StatusCode, _: &HeaderMap| status.is_success() || status == StatusCode::SEE_OTHER;
+        Self { name: "success", keeps: Arc::new(keeps) }
     }
 
     /// Everything but 5xx.
@@ -228,7 +266,7 @@ impl Policy {
         Self { name: "all", keeps: Arc::new(|_, _| true) }
     }
 
-    /// By the answer's status and headers: "all but 429 and what says `Cache-Control: no-store`", say.
+    /// By the answer's status and headers: "all but 429 and `Cache-Control: no-store`", say.
     #[must_use]
     pub fn by(keeps: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static) -> Self {
         Self { name: "custom", keeps: Arc::new(keeps) }

@@ -13,7 +13,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     work: Option<Pin<Box<F>>>,
-    /// Where to go on; known once there is something to go on with. A drop may happen anywhere.
+    /// Where to go on; known once the work has begun. A drop may happen anywhere.
     runtime: Option<Handle>,
 }
 
@@ -53,7 +53,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn drop(&mut self) {
-        // What was never polled has not begun. A runtime that shuts down drops what it is given, as it drops all else.
+        // Work that was never polled has not begun. A runtime that shuts down drops it, as it drops all else.
         if let (Some(work), Some(runtime)) = (self.work.take(), &self.runtime) {
             runtime.spawn(work);
         }

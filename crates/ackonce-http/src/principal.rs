@@ -16,22 +16,24 @@ use crate::problem::Problem;
 ///
 /// Records keep 128 bits of SHA-256 of the principal, never the principal: it may be a credential.
 ///
-/// Authenticate first: the layer does not check a credential, so it belongs behind what does.
+/// Authenticate first: the layer does not check a credential, so it belongs inside of the layer that does. Then name the
+/// *subject*, the account or the user that was found, rather than the credential: a client may renew its token between two
+/// tries of one operation, and the second try must find the record of the first.
 ///
 /// ```
 /// use ackonce_http::Principal;
-/// // The token of `Authorization: Bearer`.
-/// let by_token = Principal::bearer();
-/// // What an authentication layer outside of this one has put into the request.
+/// // The authentication layer, outside of this one, has put it among the request's extensions.
 /// #[derive(Clone)]
-/// struct User(u64);
-/// let by_user = Principal::by(|parts| parts.extensions.get::<User>().map(|user| user.0.to_string()));
+/// struct Account(u64);
+/// let by_account = Principal::subject(|account: &Account| account.0.to_string());
+/// // API keys that are not renewed within the window can stand for their account.
+/// let by_api_key = Principal::bearer();
 /// ```
 #[derive(Clone)]
 pub struct Principal {
     find: Find,
     anonymous: Anonymous,
-    challenge: Option<&'static str>,
+    challenge: Option<HeaderValue>,
 }
 
 type Extract = dyn Fn(&Parts) -> Option<Bucket> + Send + Sync;
@@ -42,7 +44,7 @@ enum Find {
     By(Arc<Extract>),
 }
 
-/// What to do with a request that has no principal.
+/// The answer to a request that has no principal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Anonymous {
     Refused,
@@ -50,10 +52,28 @@ enum Anonymous {
 }
 
 impl Principal {
-    /// The token of `Authorization: Bearer`. Without one the answer is a 401 with a challenge.
+    /// The subject that an authentication layer outside of this one has found and put among the request's extensions as a
+    /// `T`: an account, a user, a tenant. It must not change when a client renews its token. A request without a `T`,
+    /// or with an empty name, is an anonymous caller's.
+    #[must_use]
+    pub fn subject<T, P>(name: impl Fn(&T) -> P + Send + Sync + 'static) -> Self
+    where
+        T: Send + Sync + 'static,
+        P: Into<Bytes>,
+    {
+        Self::by(move |parts| parts.extensions.get::<T>().map(&name))
+    }
+
+    /// The token of `Authorization: Bearer`, for API keys that live longer than the window. Without one the answer is
+    /// a 401 with a challenge.
+    ///
+    /// **Not for tokens that are renewed** (OAuth 2 access tokens, JWTs with an expiry): a client whose answer was lost
+    /// and whose token was renewed before its next try is another caller then, and the operation runs a second time.
+    /// Use [`subject`](Self::subject) for those.
     #[must_use]
     pub fn bearer() -> Self {
-        Self { challenge: Some("Bearer"), ..Self::found(|parts| bearer(parts).and_then(Bucket::of)) }
+        Self::found(|parts| bearer(parts).and_then(Bucket::of))
+            .with_challenge(HeaderValue::from_static("Bearer"))
     }
 
     /// A header's value, of a header that something in front sets and clients cannot.
@@ -76,13 +96,20 @@ impl Principal {
         Self { find: Find::By(Arc::new(bucket)), anonymous: Anonymous::Refused, challenge: None }
     }
 
+    /// The same, answering 401 with this `WWW-Authenticate` challenge to an anonymous caller; without one it is 403.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: HeaderValue) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     /// All callers are one: for a service that serves one tenant, which may see all answers.
     #[must_use]
     pub fn single_tenant() -> Self {
         Self { find: Find::SingleTenant, anonymous: Anonymous::Refused, challenge: None }
     }
 
-    /// Anonymous callers share one bucket, apart from all principals, instead of being refused. Whoever guesses
+    /// Anonymous callers share one bucket, apart from all principals, instead of being refused. A caller who guesses
     /// another's key gets its answer.
     #[must_use]
     pub fn or_anonymous(mut self) -> Self {
@@ -102,10 +129,13 @@ impl Principal {
 
     fn refusal(&self) -> Problem {
         const TITLE: &str = "It cannot be told whose idempotency key this is";
-        match self.challenge {
-            Some(scheme) => Problem::new(StatusCode::UNAUTHORIZED, "anonymous_caller", TITLE)
-                .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(scheme)),
-            None => Problem::new(StatusCode::FORBIDDEN, "anonymous_caller", TITLE),
+        let problem = |status| {
+            Problem::new(status, "anonymous_caller", TITLE)
+                .with_detail("Keys belong to a caller. Send the request again with your credentials.")
+        };
+        match self.challenge.clone() {
+            Some(challenge) => problem(StatusCode::UNAUTHORIZED).with_header(WWW_AUTHENTICATE, challenge),
+            None => problem(StatusCode::FORBIDDEN),
         }
     }
 }
@@ -209,6 +239,25 @@ mod tests {
         assert_ne!(mine, bucket(&principal, &[("authorization", "Bearer sk_test_2")]).unwrap());
         assert_eq!(mine.len(), 32);
         assert!(!mine.contains("sk_test"));
+    }
+
+    #[test]
+    fn a_subject_is_one_bucket_whatever_its_token() {
+        #[derive(Clone)]
+        struct Account(&'static str);
+        let principal = Principal::subject(|account: &Account| account.0);
+        let of = |token: &str, account: Option<Account>| {
+            let mut request = Request::post("/").header("authorization", token).body(()).unwrap();
+            if let Some(account) = account {
+                request.extensions_mut().insert(account);
+            }
+            principal.bucket(&request.into_parts().0).map_err(|problem| problem.status().as_u16())
+        };
+        let mine = of("Bearer jwt-1", Some(Account("acct_1")));
+        assert_eq!(mine, of("Bearer jwt-2", Some(Account("acct_1"))));
+        assert_ne!(mine, of("Bearer jwt-1", Some(Account("acct_2"))));
+        assert_eq!(of("Bearer jwt-1", None), Err(403));
+        assert_eq!(of("Bearer jwt-1", Some(Account(""))), Err(403));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// One refusal: a status, a name for programs, a sentence for people.
+/// One refusal: a status, a name for programs, a sentence for people, and the way out of it.
 ///
 /// Its body is `{"type","error","title","status","detail","retryable"}`: `error` is the name and `type` is
 /// `urn:ackonce:problem:` before it. `retryable` says whether the same request may succeed later; then there
@@ -44,7 +44,8 @@ impl Problem {
         Self { status, error, title, detail: None, retry_after: None, header: None }
     }
 
-    /// The same, with a sentence on this occurrence. It is shown to the caller: no internals, no secrets.
+    /// The same, with the way out for the caller. It is shown to the caller: no internals, no secrets. Every problem
+    /// of the layer has one.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());

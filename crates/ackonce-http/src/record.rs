@@ -12,21 +12,23 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
+use crate::headers::{Cookies, Headers, kept};
+
 /// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// `Idempotency-Replay-Unavailable`, which is `streamed` or `too-large` on an answer that will not be replayed, on the
+/// first one and on the 410 of each repeat.
+pub const REPLAY_UNAVAILABLE: HeaderName = HeaderName::from_static("idempotency-replay-unavailable");
 
 const VERSION: u64 = 1;
 const MAGIC: &[u8] = b"{\"ackonce-http\":";
 
-/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). What else is known of a request is in
-/// the record beside it: its fingerprint, when it was claimed and when it expires. It completed `window` before
+/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). The record holds the rest:
+/// the request's fingerprint, when it was claimed and when it expires. It completed `window` before
 /// it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
@@ -91,6 +93,17 @@ enum Missing {
     TooLarge,
 }
 
+impl Kept {
+    /// The body to replay, or the value of [`REPLAY_UNAVAILABLE`].
+    pub(crate) fn whole(&self) -> Result<&Bytes, HeaderValue> {
+        match self {
+            Self::Whole(body) => Ok(body),
+            Self::Streamed => Err(HeaderValue::from_static("streamed")),
+            Self::TooLarge => Err(HeaderValue::from_static("too-large")),
+        }
+    }
+}
+
 impl StoredResponse {
     /// The record's bytes.
     #[must_use]
@@ -98,7 +111,7 @@ impl StoredResponse {
         write(self.status, Written(&self.headers, |_: &HeaderName| true), &self.body, self.window)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Everything is checked again: a store may be older, newer or
+    /// Reads the bytes of [`encode`](Self::encode). Everything is checked again: a store may be older, newer or
     /// tampered with, and a header must not smuggle in another.
     ///
     /// # Errors
@@ -137,9 +150,15 @@ impl StoredResponse {
 }
 
 /// The record of an answer that is to be kept.
-pub(crate) fn encode(head: &Parts, body: &Kept, cookies: Cookies, window: Duration) -> Bytes {
+pub(crate) fn encode(
+    head: &Parts,
+    body: &Kept,
+    cookies: Cookies,
+    headers: &Headers,
+    window: Duration,
+) -> Bytes {
     let empty = matches!(body, Kept::Whole(bytes) if bytes.is_empty());
-    write(head.status, Written(&head.headers, kept(&head.headers, cookies, empty)), body, window)
+    write(head.status, Written(&head.headers, kept(&head.headers, cookies, headers, empty)), body, window)
 }
 
 /// The line is put together here, for it is written at every request: a serializer looks at each character for one to
@@ -180,7 +199,7 @@ fn write<F: Fn(&HeaderName) -> bool>(
     out.into()
 }
 
-// Writing numbers and text to memory cannot fail; what it wrote would not decode.
+// Writing numbers and text to memory cannot fail; a line that was cut short would not decode.
 fn number(out: &mut Vec<u8>, number: u64) {
     let _ = serde_json::to_writer(out, &number);
 }
@@ -215,40 +234,6 @@ fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::from_lowercase(name.as_bytes()).ok()?;
     let value: Option<Vec<u8>> = value.chars().map(|c| u8::try_from(c).ok()).collect();
     Some((name, HeaderValue::from_bytes(&value?).ok()?))
-}
-
-/// Which headers are kept: all but those of the connection, `Date`, what the layer adds itself, and cookies
-/// unless asked for.
-fn kept(headers: &HeaderMap, cookies: Cookies, body_is_empty: bool) -> impl Fn(&HeaderName) -> bool {
-    let named: Vec<&str> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(',').map(str::trim))
-        .collect();
-    move |name| match *name {
-        CONNECTION | PROXY_AUTHENTICATE | TE | TRAILER | TRANSFER_ENCODING | UPGRADE | DATE => false,
-        // It follows from the body; but a 304 and an answer to HEAD tell the length of one that is not there.
-        CONTENT_LENGTH => body_is_empty,
-        SET_COOKIE => cookies == Cookies::Kept,
-        _ => {
-            let name = name.as_str();
-            !OURS.contains(&name) && !named.iter().any(|hop| hop.eq_ignore_ascii_case(name))
-        }
-    }
-}
-
-/// Hop-by-hop headers without a constant of their own, and those that the layer adds itself.
-const OURS: [&str; 4] = ["keep-alive", "proxy-connection", "idempotency-key", "idempotent-replayed"];
-
-/// Whether `Set-Cookie` is kept and replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cookies {
-    /// No: a cookie belongs to the session it was set in. The default.
-    #[default]
-    Dropped,
-    /// Yes.
-    Kept,
 }
 
 #[cfg(test)]
@@ -314,36 +299,6 @@ mod tests {
         ] {
             assert!(matches!(StoredResponse::decode(&bad), Err(RecordError::Damaged(_))), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn headers_of_the_connection_the_date_and_cookies_are_not_kept() {
-        let mut headers = HeaderMap::new();
-        let all = [
-            ("connection", "close, X-Hop"),
-            ("x-hop", "1"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("date", "now"),
-            ("set-cookie", "a=1; Expires=Wed, 21 Oct"),
-            ("set-cookie", "b=2"),
-            ("content-length", "5"),
-            ("idempotent-replayed", "true"),
-            ("idempotency-key", "k"),
-            ("upgrade", "h2c"),
-            ("etag", "\"e\""),
-        ];
-        for (name, value) in all {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        let names = |cookies, empty| {
-            Written(&headers, kept(&headers, cookies, empty))
-                .iter()
-                .map(|(n, _)| n.to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names(Cookies::Dropped, false), ["etag"]);
-        assert_eq!(names(Cookies::Kept, true), ["set-cookie", "set-cookie", "content-length", "etag"]);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ackonce::BoxError;
 use bytes::Bytes;
@@ -30,7 +31,7 @@ pin_project! {
         Whole { #[pin] body: Full<Bytes> },
         /// Of a request that the layer has nothing to do with.
         Passed { #[pin] body: B },
-        /// Too long or too slow to be kept: what was read of it already, then the rest.
+        /// Too long or too slow to be kept: the part that was read already, then the rest.
         Resumed { read: VecDeque<Frame<Bytes>>, rest: Pin<Box<B>> },
     }
 }
@@ -104,7 +105,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     }
 }
 
-/// What became of an answer's body.
+/// The body of an answer, as far as it can be kept.
 pub(crate) enum Gathered<B> {
     Whole(Bytes),
     /// It is made while it is sent.
@@ -112,10 +113,15 @@ pub(crate) enum Gathered<B> {
     TooLarge(ResponseBody<B>),
 }
 
-/// Reads a body of up to `max` bytes. One of unknown length is kept if it is all there; if any of it has to be
-/// waited for, it is a stream, and its client must not wait for the end of it. Server-sent events are a stream
-/// whatever they are, and so is a body with trailers.
-pub(crate) async fn gather<B>(headers: &HeaderMap, body: B, max: usize) -> Result<Gathered<B>, BoxError>
+/// Reads a body of up to `max` bytes. One of unknown length is kept if it is all there, within `wait` where that is
+/// given; if any of it has to be waited for longer, it is a stream, and its client must not wait for the end of it.
+/// Server-sent events are always a stream, and so is a body with trailers.
+pub(crate) async fn gather<B>(
+    headers: &HeaderMap,
+    body: B,
+    max: usize,
+    wait: Option<Duration>,
+) -> Result<Gathered<B>, BoxError>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
@@ -132,15 +138,25 @@ where
         return Ok(Gathered::Streamed(ResponseBody::resumed(read, body)));
     }
     let mut len = 0;
+    // Made only for an answer that has to be waited for.
+    let mut over = None;
     loop {
         let frame = match hint.exact() {
-            Some(_) => body.frame().await,
-            None => match body.frame().now_or_never() {
-                Some(frame) => frame,
-                None => return Ok(Gathered::Streamed(ResponseBody::resumed(read, body))),
+            Some(_) => next(&mut body).await,
+            None => match (next(&mut body).now_or_never(), wait) {
+                (Some(frame), _) => frame,
+                (None, None) => return Ok(Gathered::Streamed(ResponseBody::resumed(read, body))),
+                (None, Some(wait)) => {
+                    let over = over.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+                    tokio::select! {
+                        biased;
+                        frame = next(&mut body) => frame,
+                        () = over => return Ok(Gathered::Streamed(ResponseBody::resumed(read, body))),
+                    }
+                }
             },
         };
-        let Some(frame) = frame.transpose().map_err(Into::into)? else {
+        let Some(frame) = frame.transpose()? else {
             return Ok(Gathered::Whole(join(read)));
         };
         let data = frame.data_ref().map(|data| data.len() as u64);
@@ -157,6 +173,13 @@ where
             return Ok(Gathered::TooLarge(ResponseBody::resumed(read, body)));
         }
     }
+}
+
+async fn next<B>(body: &mut Pin<Box<B>>) -> Option<Result<Frame<Bytes>, BoxError>>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    body.frame().await.map(|frame| frame.map_err(Into::into))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -200,7 +223,7 @@ mod tests {
     async fn a_body_of_unknown_length_that_is_all_there_is_kept() {
         let body = StreamBody::new(stream::iter(chunks(&["a", "bc", "d"])));
         assert!(
-            matches!(gather(&HeaderMap::new(), body, 4).await.unwrap(), Gathered::Whole(all) if all == "abcd")
+            matches!(gather(&HeaderMap::new(), body, 4, None).await.unwrap(), Gathered::Whole(all) if all == "abcd")
         );
     }
 
@@ -211,15 +234,21 @@ mod tests {
             Ok(Frame::data(Bytes::from_static(b"later")))
         });
         let body = StreamBody::new(stream::iter(chunks(&["now "])).chain(late));
-        let Gathered::Streamed(rest) = gather(&HeaderMap::new(), body, 99).await.unwrap() else { panic!() };
+        let Gathered::Streamed(rest) = gather(&HeaderMap::new(), body, 99, None).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(rest.size_hint().lower(), 4);
         assert_eq!(all(rest).await, "now later");
 
         let body = StreamBody::new(stream::iter(chunks(&["abc", "def", "g"])));
-        let Gathered::TooLarge(rest) = gather(&HeaderMap::new(), body, 5).await.unwrap() else { panic!() };
+        let Gathered::TooLarge(rest) = gather(&HeaderMap::new(), body, 5, None).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(all(rest).await, "abcdefg");
         let body = Full::new(Bytes::from_static(b"abcdef"));
-        let Gathered::TooLarge(rest) = gather(&HeaderMap::new(), body, 5).await.unwrap() else { panic!() };
+        let Gathered::TooLarge(rest) = gather(&HeaderMap::new(), body, 5, None).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(rest.size_hint().exact(), Some(6));
         assert_eq!(all(rest).await, "abcdef");
     }
@@ -231,13 +260,34 @@ mod tests {
             HeaderValue::from_static("Text/Event-Stream;charset=utf-8"),
         )]);
         let body = StreamBody::new(stream::iter(chunks(&["data: 1\n\n"])));
-        assert!(matches!(gather(&events, body, 99).await.unwrap(), Gathered::Streamed(_)));
+        assert!(matches!(gather(&events, body, 99, None).await.unwrap(), Gathered::Streamed(_)));
 
         let mut with_trailers = chunks(&["a"]);
         with_trailers.push(Ok(Frame::trailers(HeaderMap::new())));
         let body = StreamBody::new(stream::iter(with_trailers));
-        let Gathered::Streamed(rest) = gather(&HeaderMap::new(), body, 99).await.unwrap() else { panic!() };
+        let Gathered::Streamed(rest) = gather(&HeaderMap::new(), body, 99, None).await.unwrap() else {
+            panic!()
+        };
         let collected = rest.collect().await.unwrap();
         assert!(collected.trailers().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_unknown_length_that_comes_in_time_can_be_waited_for() {
+        let slow = |pause: u64| {
+            let late = stream::iter(["later", " still"]).then(move |text| async move {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes())))
+            });
+            StreamBody::new(stream::iter(chunks(&["now "])).chain(late))
+        };
+        let (none, wait) = (HeaderMap::new(), Some(Duration::from_secs(5)));
+        let Gathered::Whole(whole) = gather(&none, slow(2), 99, wait).await.unwrap() else { panic!() };
+        assert_eq!(whole, "now later still");
+        // All of it has to come in time; the part that has come by then goes on.
+        let Gathered::Streamed(rest) = gather(&none, slow(3), 99, wait).await.unwrap() else { panic!() };
+        assert_eq!(all(rest).await, "now later still");
+        let Gathered::TooLarge(rest) = gather(&none, slow(2), 6, wait).await.unwrap() else { panic!() };
+        assert_eq!(all(rest).await, "now later still");
     }
 }

@@ -1,6 +1,7 @@
 //! One request as the runner sees it: a delivery whose handler calls the inner service.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,10 +15,13 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use crate::body::Collected;
+use crate::incoming::Incoming;
 use crate::key::IdempotencyKey;
 use crate::layer::Shared;
 use crate::operation::Operation;
-use crate::record::{Kept, encode};
+use crate::options::Streams;
+use crate::record::{Kept, REPLAY_UNAVAILABLE, REPLAYED, encode};
 use crate::response::{Gathered, ResponseBody, gather};
 
 /// How often a run that may lose its lease looks whether it was marked.
@@ -52,7 +56,7 @@ impl Handler<Arc<dyn Run>> for Calls {
         join_all(items.into_iter().map(|item| self.handle_one(item))).await
     }
 
-    // What `async_trait` makes of it would box the box.
+    // `async_trait` would box the box.
     fn handle_one<'a, 'b>(&'a self, item: Item<Arc<dyn Run>>) -> BoxFuture<'b, Answer>
     where
         'a: 'b,
@@ -77,14 +81,15 @@ pub(crate) enum Ended<B, E> {
 /// may send it again.
 pub(crate) struct Call<S, Q, B, E> {
     shared: Arc<Shared>,
-    start: Mutex<Option<Start<S, Q>>>,
+    start: Mutex<Option<Start<S>>>,
     ended: Mutex<Option<Ended<B, E>>>,
+    request: PhantomData<fn(Q)>,
 }
 
-/// What a run begins with.
-pub(crate) struct Start<S, Q> {
+/// The start of a run.
+pub(crate) struct Start<S> {
     pub(crate) service: S,
-    pub(crate) request: Request<Q>,
+    pub(crate) incoming: Incoming,
     pub(crate) key: IdempotencyKey,
 }
 
@@ -94,23 +99,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S, Q, B, E> Call<S, Q, B, E> {
-    pub(crate) fn new(shared: Arc<Shared>, start: Start<S, Q>) -> Self {
-        Self { shared, start: Mutex::new(Some(start)), ended: Mutex::new(None) }
+    pub(crate) fn new(shared: Arc<Shared>, start: Start<S>) -> Self {
+        Self { shared, start: Mutex::new(Some(start)), ended: Mutex::new(None), request: PhantomData }
     }
 
-    /// Gives the request its body, which has arrived; the fingerprint of both.
-    pub(crate) fn complete(&self, body: Bytes) -> Fingerprint
-    where
-        Q: From<Bytes>,
-    {
+    /// Gives the request its body, which has arrived; the fingerprint of both. `None` once it has run.
+    pub(crate) fn complete(&self, body: Collected) -> Option<Fingerprint> {
         let mut start = lock(&self.start);
-        let request = start.as_mut().map(|start| &mut start.request);
-        let query = request.as_ref().and_then(|request| request.uri().query()).unwrap_or_default();
-        let fingerprint = self.shared.options.payload.fingerprint(query, &body);
-        if let Some(request) = request {
-            *request.body_mut() = body.into();
-        }
-        fingerprint
+        let incoming = &mut start.as_mut()?.incoming;
+        incoming.complete(body);
+        Some(self.shared.options.payload.fingerprint(incoming.head(), incoming.body()))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -123,7 +121,7 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
     }
 }
 
-/// What a run gave, before it is decided what to keep.
+/// The result of a run, before it is decided whether to keep it.
 enum Gave<B, E> {
     Response(http::response::Parts, Gathered<B>),
     Error(E),
@@ -134,29 +132,33 @@ impl<S, Q, B> Run for Call<S, Q, B, S::Error>
 where
     S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
     S::Error: Send + 'static,
-    Q: Send + 'static,
+    Q: From<Bytes> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer> {
-        let Some(Start { mut service, mut request, key }) = lock(&self.start).take() else {
+        let Some(Start { mut service, incoming, key }) = lock(&self.start).take() else {
             return ready(Err(Failure::infrastructure("this arrival of the request has run"))).boxed();
         };
         let operation = Operation::new(key, cx);
+        let (mut request, share) = incoming.into_request();
         request.extensions_mut().insert(operation.clone());
-        // Called and boxed here, so that the run need not hold the request as well as what the service makes of it.
+        // Called and boxed here, so that the run need not hold the request as well as the service's future.
         let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
-        Box::pin(async move { self.watch(&operation, answering).await })
+        Box::pin(async move {
+            // The body is in memory for as long as the service may hold it.
+            let _share = share;
+            self.watch(&operation, answering).await
+        })
     }
 }
 
 impl<S, Q, B, E> Call<S, Q, B, E>
 where
     S: Send,
-    Q: Send,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send,
     E: Send,
 {
-    /// Runs what the service has begun, unless it is cut short.
+    /// Waits for the service's answer, unless the run is cut short.
     async fn watch(
         &self,
         operation: &Operation,
@@ -191,7 +193,12 @@ where
             Ok(response) => response.into_parts(),
             Err(error) => return Ok(Gave::Error(error)),
         };
-        match gather(&head.headers, body, self.shared.options.max_response).await {
+        let options = &self.shared.options;
+        let wait = match options.streams {
+            Streams::Collect(wait) if options.policy.keeps(head.status, &head.headers) => Some(wait),
+            _ => None,
+        };
+        match gather(&head.headers, body, options.max_response, wait).await {
             Ok(body) => Ok(Gave::Response(head, body)),
             Err(error) => Ok(Gave::BrokenBody(error)),
         }
@@ -200,7 +207,7 @@ where
     /// Ready, with the reason, once the run may not go on.
     async fn cut_short(&self, operation: &Operation) -> &'static str {
         let Shared { edge, options, .. } = self.shared();
-        // Not renewed for two thirds of the lease. Others may go on hoping; what must not run again is recorded.
+        // Not renewed for two thirds of the lease. Others may go on hoping; a marked run is recorded.
         let lapsing = async {
             operation.context().cancelled().await;
             while !operation.is_irreversible() {
@@ -214,9 +221,9 @@ where
         }
     }
 
-    /// What the client gets, and what is recorded.
+    /// The client's answer, and the record.
     fn decide(&self, gave: Gave<B, E>) -> (Ended<B, E>, Answer) {
-        let (head, body) = match gave {
+        let (mut head, body) = match gave {
             Gave::Response(head, body) => (head, body),
             Gave::Error(error) => {
                 return (Ended::Failed(error), Err(Failure::unknown("the inner service failed")));
@@ -225,6 +232,9 @@ where
                 return (Ended::Broke, Err(Failure::unknown(format!("its answer broke off: {error}"))));
             }
         };
+        // Only the layer may set them.
+        head.headers.remove(REPLAYED);
+        head.headers.remove(REPLAY_UNAVAILABLE);
         let options = &self.shared.options;
         let answer = if options.policy.keeps(head.status, &head.headers) {
             let kept = match &body {
@@ -232,7 +242,11 @@ where
                 Gathered::Streamed(_) => Kept::Streamed,
                 Gathered::TooLarge(_) => Kept::TooLarge,
             };
-            Ok(Effect::from(encode(&head, &kept, options.cookies, options.settings.window)))
+            let record = encode(&head, &kept, options.cookies, &options.headers, options.settings.window);
+            if let Err(why) = kept.whole() {
+                head.headers.insert(REPLAY_UNAVAILABLE, why);
+            }
+            Ok(Effect::from(record))
         } else {
             // Its own doing: the handler has ended and says that it did not succeed. It does not count as an attempt.
             Err(Failure::infrastructure(format!("it answered {}, which is not kept", head.status)))
@@ -245,7 +259,7 @@ where
     }
 }
 
-/// What a panic was thrown with.
+/// The value of a panic.
 type Panic = Box<dyn Any + Send>;
 
 fn text(panic: &(dyn Any + Send)) -> &str {

@@ -1,25 +1,27 @@
-//! The service: what passes, what is refused, what is guarded and how that is answered.
+//! The service: requests that pass, that are refused, and that are guarded, with their answers.
 
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ackonce::{BoxError, Job, Key, Receipt, State, Why};
+use ackonce::{BoxError, Job, Key, Receipt, State};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::body;
+use crate::body::{self, BodyError, Collected};
 use crate::edge::Refused;
 use crate::future::ResponseFuture;
+use crate::incoming::{self, Incoming};
 use crate::key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError};
 use crate::layer::Shared;
 use crate::options::Need;
 use crate::problem::Problem;
-use crate::record::{Kept, REPLAYED, RecordError, StoredResponse};
+use crate::problems;
+use crate::record::{REPLAYED, StoredResponse};
 use crate::response::ResponseBody;
 use crate::run::{Call, Ended, Exchange, Start};
 
@@ -64,49 +66,88 @@ where
             return ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)));
         }
         let key = match IdempotencyKey::from_headers(&head.headers) {
-            Err(KeyError::Missing) if need == Need::Optional => {
-                return ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)));
-            }
-            Err(error) => return ResponseFuture::refused(self.shared.refuse(error.problem())),
-            Ok(key) => key,
+            Err(KeyError::Missing) if need == Need::Optional => None,
+            Err(error) => return self.refuse(&head, body, error.problem()),
+            Ok(key) => Some(key),
         };
-        let filed = match self.shared.file(&head, &key) {
+        let filed = match key.as_ref().map(|key| self.shared.file(&head, key)).transpose() {
             Ok(filed) => filed,
-            Err(problem) => return ResponseFuture::refused(echo(self.shared.refuse(problem), key.sent())),
+            Err(problem) => return self.refuse(&head, body, problem),
         };
         if let Err(error) = body::check_length(&head.headers, self.shared.options.body) {
-            return ResponseFuture::refused(echo(self.shared.refuse(error.problem()), key.sent()));
+            return self.refuse(&head, body, error.problem());
         }
         // The one that was found ready goes; its clone stays and is asked anew.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
+        let collected = incoming::collect(&head, body, self.shared.options.body, &self.shared.budget);
+        let (Some(key), Some(filed)) = (key, filed) else {
+            return ResponseFuture::guarded(pass(service, self.shared.clone(), head, collected));
+        };
         let sent = key.sent().clone();
-        let request = Request::from_parts(head, Bytes::new().into());
-        let call = Arc::new(Call::new(self.shared.clone(), Start { service, request, key }));
-        ResponseFuture::guarded(guard(call, filed, body, sent))
+        let start = Start { service, incoming: Incoming::new(head), key };
+        let call = Arc::new(Call::new(self.shared.clone(), start));
+        ResponseFuture::guarded(guard(call, filed, collected, sent))
     }
 }
 
-/// What is done once there is a request to guard. Not an `async fn`, which would hold its arguments twice.
+impl<S> Idempotency<S> {
+    /// The answer to a request that is refused by its head. Its body is dropped beside the answer.
+    fn refuse<F, Q, B, E>(&self, head: &Parts, body: Q, problem: Problem) -> ResponseFuture<F, B, E>
+    where
+        Q: Body<Data: Send> + Send + 'static,
+    {
+        body::drop_rest(&head.headers, body, self.shared.options.body);
+        let response = self.shared.refuse(problem);
+        // Echoed where it is one.
+        ResponseFuture::refused(match IdempotencyKey::from_headers(&head.headers) {
+            Ok(key) => echo(response, key.sent()),
+            Err(_) => response,
+        })
+    }
+}
+
+/// A request without a key, on a route where it may be one: its body keeps to the same limits, and nothing is recorded.
+async fn pass<S, Q, B>(
+    mut service: S,
+    shared: Arc<Shared>,
+    head: Parts,
+    body: impl Future<Output = Result<Collected, BodyError>>,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    Q: From<Bytes>,
+{
+    let mut incoming = Incoming::new(head);
+    match body.await {
+        Ok(collected) => incoming.complete(collected),
+        Err(error) => return Ok(shared.refuse(error.problem())),
+    }
+    let (request, _share) = incoming.into_request();
+    service.call(request).await.map(|response| response.map(ResponseBody::passed))
+}
+
+/// The life of a guarded request. Not an `async fn`, which would hold its arguments twice.
 fn guard<S, Q, B>(
     call: Arc<Call<S, Q, B, S::Error>>,
     filed: Key,
-    body: Q,
+    body: impl Future<Output = Result<Collected, BodyError>> + Send,
     sent: HeaderValue,
 ) -> impl Future<Output = Result<Response<ResponseBody<B>>, S::Error>> + Send
 where
     S: Service<Request<Q>, Response = Response<B>, Future: Send> + Send + 'static,
     S::Error: Send + 'static,
-    Q: Body<Data: Send, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    Q: From<Bytes> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     // While the body is read, a client that hangs up leaves no trace.
-    body::collect(body, call.shared().options.body).then(move |body| async move {
-        let fingerprint = match body {
-            Ok(body) => call.complete(body),
+    body.then(move |body| async move {
+        let job = Job::new(filed, Exchange(call.clone()));
+        let job = match body.map(|body| call.complete(body)) {
+            Ok(Some(fingerprint)) => job.with_fingerprint(fingerprint),
+            Ok(None) => job,
             Err(error) => return Ok(echo(call.shared().refuse(error.problem()), &sent)),
         };
-        let job = Job::new(filed, Exchange(call.clone())).with_fingerprint(fingerprint);
         let settled = call.shared().edge.process(job).await;
         call.shared().answer(call.take(), settled).map(|response| echo(response, &sent))
     })
@@ -117,7 +158,7 @@ impl Shared {
     fn file(&self, head: &Parts, key: &IdempotencyKey) -> Result<Key, Problem> {
         let bucket = self.principal().bucket(head)?;
         // Only a method of hundreds of bytes could be refused here.
-        self.key(&bucket, &head.method, head.uri.path(), key.as_bytes())
+        self.key(&bucket, &head.method, &self.options.target.of(head), key.as_bytes())
             .map_err(|_| KeyError::Malformed.problem())
     }
 
@@ -126,22 +167,19 @@ impl Shared {
         ended: Option<Ended<B, E>>,
         settled: Result<Receipt<Exchange>, Refused<Exchange>>,
     ) -> Result<Response<ResponseBody<B>>, E> {
-        // A record is what every repeat is answered with, so it comes before the answer of a run that lost its claim.
+        // Every repeat is answered with the record, so it comes before the answer of a run that lost its claim.
         if let Ok(receipt) = &settled
             && receipt.record().is_some()
         {
             return Ok(self.replay(receipt));
         }
         match (ended, settled) {
-            (Some(Ended::Answered(mut response)), _) => {
-                response.headers_mut().remove(REPLAYED);
-                Ok(response)
-            }
+            (Some(Ended::Answered(response)), _) => Ok(response),
             (Some(Ended::Failed(error)), _) => Err(error),
             (Some(Ended::Broke), _) => Ok(self.refuse(problems::broke())),
             (Some(Ended::Cancelled), _) => Ok(self.refuse(problems::cancelled())),
             (None, Ok(_)) => Ok(self.refuse(problems::outcome_unknown())),
-            (None, Err(refused)) => Ok(self.refuse(unsettled(&refused))),
+            (None, Err(refused)) => Ok(self.refuse(problems::unsettled(&refused))),
         }
     }
 
@@ -156,10 +194,9 @@ impl Shared {
                 return self.refuse(problems::unreadable(error));
             }
         };
-        let body = match stored.body {
-            Kept::Whole(body) => body,
-            Kept::Streamed => return self.refuse(problems::not_kept(stored.status, "streamed")),
-            Kept::TooLarge => return self.refuse(problems::not_kept(stored.status, "too-large")),
+        let body = match stored.body.whole() {
+            Ok(body) => body.clone(),
+            Err(why) => return self.refuse(problems::not_kept(stored.status, why)),
         };
         let mut response = Response::new(body.into());
         *response.status_mut() = stored.status;
@@ -177,81 +214,7 @@ impl Shared {
     }
 }
 
-/// What was handed back, in the words of this layer.
-fn unsettled(refused: &Refused<Exchange>) -> Problem {
-    match refused.why() {
-        Some(Why::Mismatch) => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "This idempotency key was used with another request body",
-        )
-        .with_detail("A new operation needs a new key; a retry has to send the same bytes."),
-        _ => refused.problem(),
-    }
-}
-
 fn echo<B>(mut response: Response<B>, key: &HeaderValue) -> Response<B> {
     response.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
     response
-}
-
-/// The problems that only this layer has.
-mod problems {
-    use std::time::Duration;
-
-    use http::HeaderName;
-
-    use super::{HeaderValue, Problem, RecordError, StatusCode};
-
-    /// Says why a repeat is not answered as the first request was.
-    const UNAVAILABLE: HeaderName = HeaderName::from_static("idempotency-replay-unavailable");
-    const SOON: Duration = Duration::from_secs(1);
-
-    pub(super) fn broke() -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "The request failed midway")
-            .with_retry_after(SOON)
-    }
-
-    pub(super) fn cancelled() -> Problem {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "run_cancelled",
-            "The request was cancelled before it was answered",
-        )
-        .with_retry_after(SOON)
-    }
-
-    pub(super) fn outcome_unknown() -> Problem {
-        Problem::new(StatusCode::CONFLICT, "outcome_unknown", "It is not known what became of this request")
-            .with_detail(
-                "It does not run again. Look whether it took effect before you send it with a new key.",
-            )
-    }
-
-    pub(super) fn not_kept(status: StatusCode, why: &'static str) -> Problem {
-        Problem::new(
-            StatusCode::GONE,
-            "response_not_kept",
-            "This request was answered, and the answer was not kept",
-        )
-        .with_detail(format!("It was answered {} and does not run again.", status.as_u16()))
-        .with_header(UNAVAILABLE, HeaderValue::from_static(why))
-    }
-
-    pub(super) fn unreadable(error: RecordError) -> Problem {
-        match error {
-            // Somebody is upgrading; a server of the newer version can answer.
-            RecordError::Newer(_) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "record_from_newer_version",
-                "The answer was recorded by a newer version of this server",
-            )
-            .with_retry_after(SOON),
-            RecordError::Damaged(_) => Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "record_unreadable",
-                "This request was answered, and the recorded answer is damaged",
-            ),
-        }
-    }
 }

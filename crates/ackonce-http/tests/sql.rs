@@ -80,7 +80,7 @@ async fn request_status_headers_body_created_completed_and_expires_are_columns_i
         .with_tables(Tables::CreateMissing)
         .with_names(Names::Keep);
     let store = Arc::new(config.connect().await.unwrap());
-    answer(store).await;
+    answer(store.clone()).await;
 
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -108,7 +108,32 @@ async fn request_status_headers_body_created_completed_and_expires_are_columns_i
     assert!(row.get::<_, Option<i64>>("fingerprint").is_some());
     assert!(row.get::<_, bool>("in_order"));
     assert_eq!(row.get::<_, f64>("remembered"), WINDOW.as_secs_f64());
+    mend(store).await;
     client.batch_execute(&format!("DROP SCHEMA \"{schema}\" CASCADE")).await.unwrap();
+}
+
+/// A request that was answered 4xx is mended under the same key.
+async fn mend(store: Arc<dyn Deduplicator>) {
+    let scope = Scope::new("mend").unwrap();
+    let layer = IdempotencyLayer::new(store, &scope, Principal::single_tenant()).unwrap();
+    let handler = post(async |body: String| {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if body == "broken" { StatusCode::BAD_REQUEST } else { StatusCode::CREATED }
+    });
+    let app = Router::new().route("/payments", handler).layer(layer);
+    for (body, status) in
+        [("broken", 400), ("broken", 400), ("mended", 201), ("mended", 201), ("broken", 422)]
+    {
+        let request =
+            Request::post("/payments").header("idempotency-key", "k").body(Body::from(body)).unwrap();
+        assert_eq!(app.clone().oneshot(request).await.unwrap().status().as_u16(), status, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_4xx_can_be_mended_under_the_same_key_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    mend(Arc::new(SqliteStore::open(directory.path().join("api.db")).unwrap())).await;
 }
 
 fn micros() -> i64 {

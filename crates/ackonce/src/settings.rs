@@ -207,7 +207,9 @@ pub enum OnFailure {
     /// Keep the delivery and run it again after the back-off.
     #[default]
     Retry,
-    /// Release the claim and hand the delivery back at once: whoever sent it will send it again.
+    /// Release the claim and hand the delivery back at once: its sender will send it again. After a failure that does
+    /// not count as an attempt ([`Failure::Infrastructure`](crate::Failure::Infrastructure)) the next payload under the same
+    /// ID may be another one, unless an earlier attempt counted or vanished.
     HandBack,
 }
 

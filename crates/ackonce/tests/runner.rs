@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{
-    AtMostOnce, Burial, BuryError, Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Fingerprint,
-    Found, Graveyard, Handler, Letter, OnFailure, OnMismatch, OnUnknown, Previous, Probe, RecordOnly, Runner,
-    Settings, SettledAs, State, Why,
+    AtMostOnce, Backoff, Burial, BuryError, Claimed, Context, Deduplicator, DeduplicatorExt, Failure,
+    Fingerprint, Found, Graveyard, Handler, Letter, OnFailure, OnMismatch, OnUnknown, Previous, Probe,
+    RecordOnly, Runner, Settings, SettledAs, State, Why,
 };
 use async_trait::async_trait;
 use common::{Fault, Number, Scripted, claim_request, job, scope, settings};
@@ -353,4 +353,76 @@ async fn a_store_that_hangs_uses_up_patience_too() {
     store.settles.lock().unwrap().push_back(Fault::Never);
     assert!(matches!(runner.process(job(2)).await.unwrap_err().why(), Why::NotRecorded(_)));
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_the_holder_lasts_as_long_as_the_hold() {
+    let store = Scripted::default();
+    store.claim(&[claim_request(1, Duration::from_secs(60))]).await.unwrap();
+    for hold in [1, 400, 3_000, 59_000].map(Duration::from_millis) {
+        let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
+        let runner = runner(&store, settings().with_backoff(backoff).with_hold(hold), counting(0).1);
+        let since = tokio::time::Instant::now();
+        assert!(matches!(runner.process(job(1)).await.unwrap_err().why(), Why::Busy { .. }));
+        assert!(since.elapsed() >= hold, "a hold of {hold:?} ended after {:?}", since.elapsed());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        store.claim(&[claim_request(1, Duration::from_secs(60))]).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_asked_until_patience_is_over() {
+    let store = Scripted::default();
+    store.claims.lock().unwrap().extend([Fault::ErrorBefore; 100]);
+    for patience in [1, 2_000, 30_000].map(Duration::from_millis) {
+        let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
+        let settings = settings().with_backoff(backoff).with_patience(patience);
+        let since = tokio::time::Instant::now();
+        let refused = runner(&store, settings, counting(0).1).process(job(1)).await.unwrap_err();
+        assert!(matches!(refused.why(), Why::Unavailable(_)));
+        assert!(since.elapsed() >= patience, "patience of {patience:?} ended after {:?}", since.elapsed());
+    }
+}
+
+/// A sender who was told that nothing happened may mend the payload; nobody else may.
+#[tokio::test]
+async fn a_payload_may_be_mended_after_a_failure_that_went_back_uncounted() {
+    let told = || settings().with_on_failure(OnFailure::HandBack).with_on_mismatch(OnMismatch::HandBack);
+    let print = |text: &str| Fingerprint::of(text.as_bytes());
+    let failing = |first: fn() -> Failure| {
+        let runs = Runs::default();
+        move |_: Context, _: u64| {
+            let run = runs.fetch_add(1, Ordering::SeqCst);
+            async move { if run == 0 { Err(first()) } else { Ok(()) } }
+        }
+    };
+    let uncounted: fn() -> Failure = || Failure::infrastructure("nothing happened");
+    let counted: [fn() -> Failure; 2] = [|| Failure::from("failed"), || Failure::unknown("who knows")];
+
+    let store = Scripted::default();
+    let mendable = runner(&store, told(), failing(uncounted));
+    assert!(mendable.process(job(1).with_fingerprint(print("broken"))).await.is_err());
+    let mended = mendable.process(job(1).with_fingerprint(print("mended"))).await.unwrap();
+    assert_eq!(mended.how(), SettledAs::Run);
+    let other = mendable.process(job(1).with_fingerprint(print("broken"))).await.unwrap_err();
+    assert!(matches!(other.why(), Why::Mismatch), "it is the mended one that is done");
+
+    for failure in counted {
+        let store = Scripted::default();
+        let bound = runner(&store, told(), failing(failure));
+        assert!(bound.process(job(1).with_fingerprint(print("a"))).await.is_err());
+        let other = bound.process(job(1).with_fingerprint(print("b"))).await.unwrap_err();
+        assert!(matches!(other.why(), Why::Mismatch));
+    }
+
+    // An attempt before it vanished, so its effect may have happened.
+    let store = Scripted::default();
+    let vanished =
+        ackonce::ClaimRequest { fingerprint: Some(print("a")), ..claim_request(1, Duration::ZERO) };
+    store.claim(&[vanished]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let bound = runner(&store, told(), failing(uncounted));
+    assert!(bound.process(job(1).with_fingerprint(print("a"))).await.is_err());
+    let other = bound.process(job(1).with_fingerprint(print("b"))).await.unwrap_err();
+    assert!(matches!(other.why(), Why::Mismatch));
 }

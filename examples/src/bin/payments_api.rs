@@ -13,11 +13,11 @@ use ackonce_testkit::ledger::{Entry, Ledger};
 use anyhow::Context as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use clap::{ArgAction, Parser, ValueEnum};
 use examples::Flags;
 use futures_util::{StreamExt, stream};
@@ -90,10 +90,14 @@ impl Args {
             })
             .with_need(if self.required { Need::Required } else { Need::Optional })
             .with_body(Limits { max_len: self.max_body_bytes, ..Limits::default() })
+            .with_body_budget(BODIES.max(self.max_body_bytes))
             .with_max_response(self.max_body_bytes)
             .with_max_in_flight(flags.concurrency.into())
     }
 }
+
+/// How much memory the bodies of all requests may take, if one may not take more.
+const BODIES: usize = 64 << 20;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -112,22 +116,24 @@ async fn answer(args: Args) -> anyhow::Result<()> {
         payments: Arc::default(),
         slow: Duration::from_millis(args.flags.delay_ms),
     };
-    let idempotency =
-        IdempotencyLayer::with(store.deduplicator(), &scope, Principal::bearer(), args.options())?;
+    // The account, not its token, which a client may renew between two tries of one payment.
+    let principal = Principal::subject(|account: &Account| account.0.clone())
+        .with_challenge(HeaderValue::from_static("Bearer"));
+    let idempotency = IdempotencyLayer::with(store.deduplicator(), &scope, principal, args.options())?;
     let app = Router::new()
         .route("/payments", post(pay))
         .route("/payments/{id}", get(look).patch(amend))
         .route("/exports", post(export))
         .route("/simulate", post(simulate))
-        // Inside of the layer, so that a line is a run.
-        .layer(middleware::from_fn_with_state(bank.clone(), book))
         .layer(idempotency.clone())
+        // Outside of the layer, which files a request under its account.
+        .layer(middleware::from_fn(authenticate))
         .layer(DefaultBodyLimit::disable())
         .with_state(bank);
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     examples::serve(listener, app, shutdown).await?;
-    // The server has ended; what runs without a client ends, too, and is recorded.
+    // The server has ended; runs without a client end, too, and are recorded.
     let left = idempotency.drain().await;
     eprintln!("{:?}, {left} left running", idempotency.counts());
     Ok(())
@@ -152,20 +158,47 @@ impl Bank {
     fn payments(&self) -> std::sync::MutexGuard<'_, HashMap<String, Payment>> {
         self.payments.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Writes a line for a run that is going to have its effect: its request has been found valid.
+    fn book(&self, operation: Option<&Operation>) -> Result<(), Response> {
+        self.ledger.append(&line(operation)).map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        })
+    }
 }
 
-/// Writes a line for every run of a handler that may have an effect.
-async fn book(State(bank): State<Bank>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::POST | Method::PATCH)
-        && let Err(error) = bank.ledger.append(&line(request.extensions().get()))
-    {
-        tracing::error!(%error, "the ledger cannot be written");
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+/// Whose request it is.
+#[derive(Debug, Clone)]
+struct Account(String);
+
+/// Finds the account of a token. A real service checks the token, too; here it is the account's name, or the name, a dot
+/// and a part that changes when the token is renewed.
+async fn authenticate(mut request: Request, next: Next) -> Response {
+    let mut sent = request.headers().get_all(header::AUTHORIZATION).iter();
+    // Several credentials are nobody's.
+    let account = match (sent.next(), sent.next()) {
+        (Some(sole), None) => sole.to_str().ok().and_then(account),
+        _ => None,
+    };
+    if let Some(account) = account {
+        request.extensions_mut().insert(account);
     }
     next.run(request).await
 }
 
-/// The line of a run: its client's key, and what tells one run from another.
+fn account(credential: &str) -> Option<Account> {
+    let (scheme, token) = credential.split_once(' ')?;
+    let token = token.trim();
+    let name = token.rsplit_once('.').map_or(token, |(name, _)| name);
+    (scheme.eq_ignore_ascii_case("bearer") && !name.is_empty()).then(|| Account(name.to_owned()))
+}
+
+fn refused(status: StatusCode, error: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": error }))).into_response()
+}
+
+/// The line of a run: its client's key, and the fields that tell one run from another.
 fn line(operation: Option<&Operation>) -> Entry {
     if let Some(operation) = operation {
         return Entry { id: operation.key().to_string(), ..Entry::now(operation.context(), "request") };
@@ -179,27 +212,34 @@ fn line(operation: Option<&Operation>) -> Entry {
 struct Order {
     amount: u64,
     currency: String,
-    #[serde(rename = "customer")]
-    _customer: String,
+    customer: String,
     card: String,
+}
+
+impl Order {
+    fn is_valid(&self) -> bool {
+        let is_currency = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_alphabetic());
+        self.amount > 0 && is_currency && !self.customer.is_empty() && !self.card.is_empty()
+    }
 }
 
 async fn pay(
     State(bank): State<Bank>,
-    operation: Option<Extension<Operation>>,
+    operation: Option<Operation>,
     Json(order): Json<Order>,
-) -> Response {
-    let refused = |status: StatusCode, error: &str| {
-        (status, Json(serde_json::json!({ "error": error }))).into_response()
-    };
+) -> Result<Response, Response> {
+    if !order.is_valid() {
+        return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_order"));
+    }
+    bank.book(operation.as_ref())?;
     match order.card.as_str() {
-        "tok_chargeDeclined" => return refused(StatusCode::PAYMENT_REQUIRED, "card_declined"),
-        "tok_processing_error" => return refused(StatusCode::INTERNAL_SERVER_ERROR, "processing_error"),
+        "tok_chargeDeclined" => return Err(refused(StatusCode::PAYMENT_REQUIRED, "card_declined")),
+        "tok_processing_error" => return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "processing_error")),
         #[allow(clippy::panic, reason = "what this card is for")]
         "tok_panic" => panic!("the card is tok_panic"),
         "tok_slow" => tokio::time::sleep(bank.slow).await,
         "tok_visa" => {}
-        _ => return refused(StatusCode::PAYMENT_REQUIRED, "card_unknown"),
+        _ => return Err(refused(StatusCode::PAYMENT_REQUIRED, "card_unknown")),
     }
     // A second run of one operation, after a crash, makes the same payment and not another.
     let name = match operation {
@@ -213,8 +253,8 @@ async fn pay(
         status: "completed",
     };
     bank.payments().insert(payment.id.clone(), payment.clone());
-    (StatusCode::CREATED, [(header::LOCATION, format!("/payments/{}", payment.id))], Json(payment))
-        .into_response()
+    let location = [(header::LOCATION, format!("/payments/{}", payment.id))];
+    Ok((StatusCode::CREATED, location, Json(payment)).into_response())
 }
 
 async fn look(State(bank): State<Bank>, Path(id): Path<String>) -> Result<Json<Payment>, StatusCode> {
@@ -229,20 +269,26 @@ struct Amendment {
 async fn amend(
     State(bank): State<Bank>,
     Path(id): Path<String>,
+    operation: Option<Operation>,
     Json(amendment): Json<Amendment>,
-) -> Result<Json<Payment>, StatusCode> {
+) -> Result<Json<Payment>, Response> {
+    if amendment.amount == 0 {
+        return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_amount"));
+    }
     let mut payments = bank.payments();
-    let payment = payments.get_mut(&id).ok_or(StatusCode::NOT_FOUND)?;
+    let payment = payments.get_mut(&id).ok_or_else(|| StatusCode::NOT_FOUND.into_response())?;
+    bank.book(operation.as_ref())?;
     payment.amount = amendment.amount;
     Ok(Json(payment.clone()))
 }
 
-async fn export() -> Response {
+async fn export(State(bank): State<Bank>, operation: Option<Operation>) -> Result<Response, Response> {
+    bank.book(operation.as_ref())?;
     let lines = stream::iter(1..=10).then(|n| async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         Ok::<_, std::io::Error>(format!("{{\"line\":{n}}}\n"))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
 }
 
 /// An answer to be made: a bench for replays.
@@ -258,8 +304,12 @@ struct Script {
     hex: Option<String>,
 }
 
-async fn simulate(Json(script): Json<Script>) -> Result<Response, (StatusCode, String)> {
-    let bad = |error: String| (StatusCode::UNPROCESSABLE_ENTITY, error);
+async fn simulate(
+    State(bank): State<Bank>,
+    operation: Option<Operation>,
+    Json(script): Json<Script>,
+) -> Result<Response, Response> {
+    let bad = |error: String| (StatusCode::UNPROCESSABLE_ENTITY, error).into_response();
     let body = match (script.text, script.hex) {
         (Some(_), Some(_)) => return Err(bad("text or hex, not both".into())),
         (_, Some(hex)) => Bytes::from(hex::decode(hex).map_err(|e| bad(format!("hex: {e}")))?),
@@ -272,6 +322,7 @@ async fn simulate(Json(script): Json<Script>) -> Result<Response, (StatusCode, S
         let name = HeaderName::try_from(name).map_err(|e| bad(format!("headers: {e}")))?;
         response.headers_mut().append(name, header_value(&value).map_err(|e| bad(format!("headers: {e}")))?);
     }
+    bank.book(operation.as_ref())?;
     Ok(response)
 }
 

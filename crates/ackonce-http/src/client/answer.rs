@@ -1,4 +1,4 @@
-//! What an answer says about its operation.
+//! The meaning of an answer for its operation.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +7,12 @@ use http::{HeaderMap, StatusCode};
 
 use crate::record::REPLAYED;
 
-/// What an answer says about its operation, by status and headers.
+/// The meaning of an answer for its operation, by status and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// It was run for this request.
     Fresh,
-    /// It was run for an earlier one, and this is what that was answered. To send it again changes nothing, be it a
+    /// It was run for an earlier one, and this is the answer to that one. To send it again changes nothing, be it a
     /// success or a failure.
     Replayed,
     /// 409 with `Retry-After`: an earlier request is in progress; come again.
@@ -30,7 +30,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// What this answer says.
+    /// The meaning of this answer.
     ///
     /// ```
     /// use ackonce_http::client::Answer;

@@ -32,7 +32,7 @@ impl OperationKey {
         ((1..=MAX_KEY_LEN).contains(&key.len()) && key.bytes().all(plain)).then_some(Self(key))
     }
 
-    /// 122 random bits. What is recommended everywhere.
+    /// 122 random bits. The usual recommendation.
     #[must_use]
     pub fn uuid_v4() -> Self {
         Self(Uuid::new_v4().to_string())
@@ -44,11 +44,11 @@ impl OperationKey {
         Self(Uuid::now_v7().to_string())
     }
 
-    /// A digest of what the operation is: the same key even from a process that has forgotten the first attempt.
+    /// A digest of the operation's parameters: the same key even from a process that has forgotten the first attempt.
     ///
     /// **Beware.** Two real operations that look alike (the same amount to the same payee, twice a day) become one, and
-    /// one operation with a parameter that changes between attempts (a time stamp) becomes two. Put into `parts` what
-    /// tells operations apart, an order's number above all, and nothing else.
+    /// one operation with a parameter that changes between attempts (a time stamp) becomes two. Put into `parts` the
+    /// parameters that tell operations apart, an order's number above all, and nothing else.
     ///
     /// ```
     /// use ackonce_http::client::OperationKey;

@@ -19,7 +19,7 @@ use crate::key::IDEMPOTENCY_KEY;
 /// request's extensions, is never replaced. The answer carries the key as an extension.
 ///
 /// It retries by itself: connections that fail or break, time-outs, 409 with `Retry-After`, 408, 429 and 5xx, three times by
-/// default, after `Retry-After` or a back-off with jitter. It does not retry what was replayed (it would be replayed
+/// default, after `Retry-After` or a back-off with jitter. It does not retry a replay (it would be replayed
 /// again), 422, other 4xx, and bodies that are streams. Put it outside of any other retry, so that both keep its key.
 ///
 /// ```no_run

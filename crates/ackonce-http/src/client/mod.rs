@@ -1,4 +1,4 @@
-//! The other side: one key for each operation, whatever number of times it is sent.
+//! The other side: one key for each operation, however often it is sent.
 
 mod answer;
 mod key;

@@ -120,6 +120,7 @@ impl Answer {
         let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem["status"], self.status);
         assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()));
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "it says what to do");
         let name = problem["error"].as_str().unwrap().to_owned();
         assert_eq!(problem["type"], format!("urn:ackonce:problem:{name}"));
         assert_eq!(problem["retryable"], self.headers.contains_key("retry-after"));

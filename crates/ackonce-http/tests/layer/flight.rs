@@ -147,3 +147,17 @@ async fn more_requests_than_there_is_room_for_are_a_503() {
     gate.go.notify_one();
     assert_eq!(first.await.unwrap().status, 201);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_the_holder_lasts_as_long_as_it_is_set() {
+    for wait in [400, 2_000, 7_000].map(Duration::from_millis) {
+        let (api, gate) = gated(Options::default().with_in_flight(InFlight::Wait(wait)));
+        let first = connection(&api, "k", "{}");
+        gate.started.notified().await;
+        let since = tokio::time::Instant::now();
+        assert_eq!(api.post("k", "{}").await.refusal(), (409, "request_in_progress".into()));
+        assert!(since.elapsed() >= wait, "a wait of {wait:?} ended after {:?}", since.elapsed());
+        gate.go.notify_one();
+        assert_eq!(first.await.unwrap().status, 201);
+    }
+}

@@ -7,7 +7,7 @@ use ackonce::MemoryStore;
 use ackonce_http::{Operation, Options, Policy};
 use axum::body::Body;
 use axum::response::IntoResponse;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -17,7 +17,7 @@ use crate::common::{Api, Gate, post};
 /// Whether a repeat of an answer of each status is a replay.
 async fn replayed(policy: Policy) -> Vec<u16> {
     let mut kept = Vec::new();
-    for status in [200, 201, 202, 302, 400, 402, 404, 409, 429, 500, 503] {
+    for status in [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429, 500, 503] {
         let api = Api::new(Options::default().with_policy(policy.clone()), move |_, _| async move {
             StatusCode::from_u16(status).unwrap()
         });
@@ -33,17 +33,29 @@ async fn replayed(policy: Policy) -> Vec<u16> {
 
 #[tokio::test]
 async fn success_keeps_2xx_so_that_a_500_is_not_stored_and_a_retry_runs_again() {
-    assert_eq!(replayed(Policy::success()).await, [200, 201, 202]);
+    let kept = replayed(Policy::success()).await;
+    assert_eq!(kept.iter().filter(|status| **status != 303).collect::<Vec<_>>(), [&200, &201, &202]);
+}
+
+#[tokio::test]
+async fn a_303_after_a_post_is_a_success_and_does_not_run_again() {
+    assert!(replayed(Policy::success()).await.contains(&303));
+    let api = Api::new(Options::default(), async |run: u32, _| {
+        (StatusCode::SEE_OTHER, [("location", format!("/payments/{run}"))])
+    });
+    let (first, second) = (api.post("k", "").await, api.post("k", "").await);
+    assert_eq!((first.is_replay(), second.is_replay()), (false, true));
+    assert_eq!(second.headers["location"], "/payments/1");
 }
 
 #[tokio::test]
 async fn not_5xx_keeps_all_but_5xx() {
-    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 400, 402, 404, 409, 429]);
+    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429]);
 }
 
 #[tokio::test]
 async fn all_keeps_everything() {
-    assert_eq!(replayed(Policy::all()).await.len(), 11);
+    assert_eq!(replayed(Policy::all()).await.len(), 13);
 }
 
 #[tokio::test]
@@ -134,7 +146,7 @@ async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
         "done"
     });
     assert_eq!(api.post("k", "").await.refusal(), (503, "run_cancelled".into()));
-    // What was dropped midway may still act, so the claim is left to its lease.
+    // A run that was dropped midway may still act, so the claim is left to its lease.
     assert_eq!(api.post("k", "").await.status, 409);
     let answer = loop {
         let answer = api.post("k", "").await;
@@ -187,71 +199,6 @@ async fn the_mark_of_an_irreversible_operation_survives_the_end_of_a_drain() {
 }
 
 #[tokio::test]
-async fn an_oversize_answer_reaches_its_client_whole_and_leaves_a_tombstone() {
-    let big = "x".repeat(1000);
-    let body = big.clone();
-    let api = Api::new(Options::default().with_max_response(999), move |_, _| {
-        std::future::ready((StatusCode::CREATED, body.clone()))
-    });
-    let first = api.post("k", "").await;
-    assert_eq!((first.status, first.body), (201, big.into()));
-    let second = api.post("k", "").await;
-    assert_eq!(second.refusal(), (410, "response_not_kept".into()));
-    assert_eq!(second.headers["idempotency-replay-unavailable"], "too-large");
-    assert_eq!(api.runs.count(), 1, "never a silent second run");
-}
-
-#[tokio::test]
-async fn a_stream_reaches_its_client_chunk_by_chunk_and_leaves_a_tombstone() {
-    for content_type in ["text/event-stream", "application/x-ndjson"] {
-        let gate = Gate::default();
-        let go = gate.go.clone();
-        let api = Api::new(Options::default(), move |_, _| {
-            let go = go.clone();
-            let chunks = stream::iter(0..3).then(move |n| {
-                let go = go.clone();
-                async move {
-                    go.notified().await;
-                    Ok::<_, std::io::Error>(format!("data: {n}\n\n"))
-                }
-            });
-            async move { ([("content-type", content_type)], Body::from_stream(chunks)).into_response() }
-        });
-        // The head comes before the first chunk is made, and each chunk before the next.
-        let response = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(
-            api.post("k", "").await.refusal(),
-            (410, "response_not_kept".into()),
-            "also while it is sent"
-        );
-        let mut body = response.into_body();
-        for n in 0..3 {
-            gate.go.notify_one();
-            let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(chunk, format!("data: {n}\n\n"));
-        }
-        assert!(body.frame().await.is_none());
-        let second = api.post("k", "").await;
-        assert_eq!(second.headers["idempotency-replay-unavailable"], "streamed");
-        assert_eq!(api.runs.count(), 1, "never a silent second run");
-    }
-}
-
-#[tokio::test]
-async fn a_stream_of_a_status_that_is_not_kept_leaves_the_key_free() {
-    let api = Api::new(Options::default(), async |_, _| {
-        let never = stream::pending::<Result<&str, std::io::Error>>();
-        (StatusCode::SERVICE_UNAVAILABLE, Body::from_stream(stream::iter([Ok("x")]).chain(never)))
-            .into_response()
-    });
-    for run in 1..=2 {
-        let response = api.app.clone().oneshot(post("k").body(Body::empty()).unwrap()).await.unwrap();
-        assert_eq!(response.status(), 503);
-        assert_eq!(api.runs.count(), run);
-    }
-}
-
-#[tokio::test]
 async fn an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs() {
     let api = Api::new(Options::default(), async |run: u32, _| match run {
         1 => {
@@ -261,4 +208,52 @@ async fn an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs() {
     });
     assert_eq!(api.post("k", "").await.status, 500);
     assert_eq!(api.post("k", "").await.body, "whole");
+}
+
+#[tokio::test]
+async fn a_4xx_can_be_mended_under_the_same_key() {
+    let api = Api::new(Options::default(), async |run: u32, request: Request<Body>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        match &body[..] {
+            b"declined" => (StatusCode::PAYMENT_REQUIRED, run.to_string()),
+            b"broken" => (StatusCode::BAD_REQUEST, run.to_string()),
+            _ => (StatusCode::CREATED, run.to_string()),
+        }
+    });
+    assert_eq!(api.post("k", "declined").await.status, 402);
+    assert_eq!(api.post("k", "broken").await.status, 400);
+    let mended = api.post("k", "mended").await;
+    assert_eq!((mended.status, &mended.body[..]), (201, &b"3"[..]));
+    // From now on the key belongs to the request that succeeded.
+    assert!(api.post("k", "mended").await.is_replay());
+    for other in ["declined", "broken", "another"] {
+        assert_eq!(api.post("k", other).await.refusal(), (422, "idempotency_key_reused".into()));
+    }
+    assert_eq!(api.runs.count(), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_mended_while_the_first_runs_or_after_it_ended_without_an_answer() {
+    let gate = Gate::default();
+    let handler = gate.clone();
+    let api = Api::new(Options::default(), move |run: u32, _: Request<Body>| {
+        let gate = handler.clone();
+        async move {
+            assert!(run > 1, "the first run");
+            gate.pass().await;
+            StatusCode::BAD_REQUEST
+        }
+    });
+    assert_eq!(api.post("k", "first").await.refusal(), (500, "handler_failed".into()));
+    assert_eq!(api.post("k", "mended").await.status, 422, "its effect may have happened");
+    let running = tokio::spawn(api.app.clone().oneshot(post("k").body(Body::from("first")).unwrap()));
+    gate.started.notified().await;
+    assert_eq!(api.post("k", "mended").await.status, 422);
+    gate.go.notify_one();
+    assert_eq!(running.await.unwrap().unwrap().status(), 400);
+    assert_eq!(
+        api.post("k", "mended").await.status,
+        422,
+        "that the second run failed says nothing of the first"
+    );
 }

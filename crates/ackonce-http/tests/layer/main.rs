@@ -7,4 +7,8 @@ mod flight;
 mod gate;
 mod keep;
 mod replay;
+mod same;
+mod streams;
+mod target;
 mod trouble;
+mod upload;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Inspect, MemoryStore, Query, State};
-use ackonce_http::{Cookies, Gate, Need, Options, Payload, Policy, StoredResponse};
+use ackonce_http::{Cookies, Gate, Headers, Need, Options, Policy, StoredResponse};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -156,22 +156,22 @@ async fn an_answer_to_head_keeps_the_length_of_the_body_that_it_has_not() {
 }
 
 #[tokio::test]
-async fn another_body_under_the_same_key_is_a_422_and_the_first_answer_stays() {
-    let api = Api::numbering(Options::default());
-    api.post("k", r#"{"amount":1}"#).await;
-    assert_eq!(api.post("k", r#"{"amount":2}"#).await.refusal(), (422, "idempotency_key_reused".into()));
-    let other_query = post("k").uri("/payments?dry_run=1").body(Body::from(r#"{"amount":1}"#)).unwrap();
-    assert_eq!(api.send(other_query).await.status, 422, "the query is part of what is asked");
-    assert_eq!(api.post("k", r#"{"amount":1}"#).await.body, "1");
-    assert_eq!(api.layer.counts().mismatch, 2);
-}
-
-#[tokio::test]
-async fn canonical_json_is_one_payload_in_any_order_of_members() {
-    let api = Api::numbering(Options::default().with_payload(Payload::CanonicalJson));
-    api.post("k", r#"{"amount":1,"currency":"eur"}"#).await;
-    assert!(api.post("k", r#"{ "currency": "eur", "amount": 1 }"#).await.is_replay());
-    assert_eq!(api.post("k", r#"{ "currency": "eur", "amount": 2 }"#).await.status, 422);
+async fn request_ids_traces_and_rate_limits_are_of_their_own_answer() {
+    let names = ["x-request-id", "traceparent", "ratelimit-remaining", "x-ratelimit-reset", "server-timing"];
+    let respond = move || {
+        let response = names.iter().fold(Response::builder(), |response, name| response.header(*name, "1"));
+        response.header("location", "/payments/1").body(Body::from("paid")).unwrap()
+    };
+    let (first, second) = twice(&answering(Options::default(), respond)).await;
+    for name in names {
+        assert!(first.headers.contains_key(name) && !second.headers.contains_key(name), "{name}");
+    }
+    assert_eq!(second.headers["location"], "/payments/1");
+    let (_, all) = twice(&answering(Options::default().with_headers(Headers::all()), respond)).await;
+    assert!(names.iter().all(|name| all.headers.contains_key(*name)));
+    let some = Headers::by(|name| name == "traceparent");
+    let (_, some) = twice(&answering(Options::default().with_headers(some), respond)).await;
+    assert!(some.headers.contains_key("traceparent") && !some.headers.contains_key("location"));
 }
 
 #[tokio::test(start_paused = true)]

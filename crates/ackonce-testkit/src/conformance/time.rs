@@ -158,6 +158,10 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     bench.a.confirm(&lease, Settle::Complete { window: none, outcome: None }).await;
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
     is_a_first_attempt(&lease);
+    // No trail is left, and no payload to compare the next with.
+    bench.a.confirm(&lease, Settle::Release { attempt: Attempt::Refunded, window: none }).await;
+    let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
+    is_a_first_attempt(&lease);
     bench.a.confirm(&lease, Settle::Extend { lease: none, window: LONG }).await;
     assert_eq!(bench.b.acquire_at_last(|| bench.request("id")).await.attempt, 2);
 }

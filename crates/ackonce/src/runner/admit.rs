@@ -187,10 +187,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         self.store_away.warn(|more| {
             tracing::warn!(target: "ackonce", %error, failures, more, "the store does not answer; nothing is acknowledged");
         });
-        let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3);
-        if patience.spent().saturating_add(wait) > self.settings.patience {
+        // All of the patience is waited for, and the store is asked at its end.
+        let left = self.settings.patience.saturating_sub(patience.spent());
+        if left.is_zero() {
             return Trouble::End(Why::Unavailable(error));
         }
+        let wait = self.settings.backoff.after(failures).min(self.settings.lease / 3).min(left);
         tokio::select! {
             () = self.abort.on() => {}
             () = tokio::time::sleep(wait) => {}

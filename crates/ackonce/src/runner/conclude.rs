@@ -8,8 +8,8 @@ use crate::heartbeat::Hold;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Delivery, Error, Failure, Job, OnFailure, OnUnknown, Receipt, Repeat, Settle, Settled,
-    SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Delivery, Error, Failure, Job, Lease, OnFailure, OnUnknown, Previous, Receipt, Repeat,
+    Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::admit::{Patience, Trouble};
@@ -98,12 +98,25 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         for (ticket, verdict) in group.iter().zip(verdicts) {
             let action = match verdict {
                 Verdict::Settle(action) => action.take(),
-                Verdict::Release(attempt, _) => Some(self.release(*attempt)),
+                Verdict::Release(attempt, _) => Some(self.release_after(&ticket.lease, *attempt)),
                 _ => None,
             };
             settlements.extend(action.map(|action| Settlement::new(&ticket.lease, action)));
         }
         settlements
+    }
+
+    /// The release after a run. A failure that does not count and goes back to its sender leaves no trail, unless an
+    /// earlier attempt is known: the trail would hold nothing but the payload's fingerprint, and the sender may mend the
+    /// payload and send it again under the same ID.
+    fn release_after(&self, lease: &Lease, attempt: Attempt) -> Settle {
+        let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished;
+        match (self.settings.on_failure, attempt) {
+            (OnFailure::HandBack, Attempt::Refunded) if is_sole => {
+                Settle::Release { attempt, window: Duration::ZERO }
+            }
+            _ => self.release(attempt),
+        }
     }
 
     fn verdict(&self, ticket: &mut Ticket<D>, answer: Answer) -> Verdict {

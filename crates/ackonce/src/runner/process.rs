@@ -172,10 +172,11 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             // Its own token: the claim was not granted, and may yet be if this was a late copy.
             false => (job, pause.min(free_in.saturating_add(Duration::from_millis(1)))),
         };
-        if since.elapsed().saturating_add(wait) > self.settings.hold {
-            return Next::Stop(job.unsettled(Why::Busy { free_in }));
+        // All of the hold is waited for, and the store is asked at its end.
+        match self.settings.hold.saturating_sub(since.elapsed()) {
+            Duration::ZERO => Next::Stop(job.unsettled(Why::Busy { free_in })),
+            left => Next::Later(job, wait.min(left)),
         }
-        Next::Later(job, wait)
     }
 
     fn start(&self, ticket: Ticket<D>) -> Step<'_, D> {
