@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
 use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
 
 use crate::assignment::Assignment;
 use crate::group::{Event, assign, unassign};
