@@ -11,11 +11,13 @@
 mod inside;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Context, Failure, OnFailure};
+use ackonce::{Context, Failure, MemoryStore, OnFailure};
 use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 
 use inside::{Gate, Log, Running, Topic, settings};
@@ -50,6 +52,23 @@ fn count_lines() {
         .try_init();
 }
 
+/// An outage, ended at the latest with its test.
+struct Outage<'a>(&'a Kafka, &'static str);
+
+impl<'a> Outage<'a> {
+    /// `pause`, `stop` or `kill`.
+    fn begin(kafka: &'a Kafka, what: &str) -> Self {
+        kafka.control(what);
+        Self(kafka, if what == "pause" { "resume" } else { "start" })
+    }
+}
+
+impl Drop for Outage<'_> {
+    fn drop(&mut self) {
+        self.0.control(self.1);
+    }
+}
+
 /// With all that talks to the broker: dead letters and retry topics.
 async fn equipped(topic: &Topic) -> KafkaConsumer {
     let (dead, retry) = (topic.beside("dead").await, topic.beside("retry").await);
@@ -77,44 +96,44 @@ fn mixed(
 }
 
 /// The broker goes; messages in every stage are about; the shutdown is bounded all the same.
-async fn shutdown_while(outage: &str, end: &str) {
+async fn shutdown_while(what: &str) {
     let _alone = ALONE.lock().await;
     let Some(topic) = Topic::new("shutdown", 4).await else { return };
     topic.fill_all(2000);
     let log = Log::default();
     let running = Running::start(equipped(&topic).await, mixed(&log));
     until("some ran", || log.len() > 500).await;
-    topic.kafka.control(outage);
+    let outage = Outage::begin(&topic.kafka, what);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     running.stop().await;
     let took = began.elapsed();
-    topic.kafka.control(end);
+    drop(outage);
     // The drain of 1 s, and 5 s; the rest is the machine's.
     assert!(took < Duration::from_secs(12), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_under_a_frozen_broker_is_bounded() {
-    shutdown_while("pause", "resume").await;
+    shutdown_while("pause").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_under_a_killed_broker_is_bounded() {
-    shutdown_while("kill", "start").await;
+    shutdown_while("kill").await;
 }
 
 /// Away for longer than the session lasts, in the middle of everything.
-async fn outlives(outage: &str, end: &str) {
+async fn outlives(what: &str) {
     let _alone = ALONE.lock().await;
     let Some(topic) = Topic::new("outlived", 4).await else { return };
     topic.fill_all(500);
     let log = Log::default();
     let running = Running::start(equipped(&topic).await, mixed(&log));
     until("some ran", || log.len() > 200).await;
-    topic.kafka.control(outage);
+    let outage = Outage::begin(&topic.kafka, what);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    topic.kafka.control(end);
+    drop(outage);
     topic.fill(0, 500..600);
     topic.until_all_committed().await;
     let retry = format!("{}-retry", topic.name);
@@ -134,55 +153,73 @@ async fn outlives(outage: &str, end: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_broker_is_outlived() {
-    outlives("pause", "resume").await;
+    outlives("pause").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_broker_is_outlived() {
-    outlives("kill", "start").await;
+    outlives("kill").await;
 }
 
-/// What was prefetched is not run past a message that was handed back, though the driver cannot seek without a broker.
+/// A partition whose first message is handed back while the broker is away.
+async fn handed_back(order: Order) -> Option<(Topic, Running, Log, Gate)> {
+    let topic = Topic::new("back-away", 1).await?;
+    // More than a chunk, so that the driver holds some that were not read.
+    topic.fill(0, 0..2000);
+    let (gate, log) = (Gate::shut(), Log::default());
+    let (passed, ran) = (gate.clone(), log.clone());
+    let handler = move |cx: Context, message: Message| {
+        let id = ran.add(&cx, &message);
+        let gate = passed.clone();
+        async move {
+            if id == "p0-0" && cx.attempt() < 3 {
+                gate.passed().await;
+                return Err(Failure::from("once more"));
+            }
+            Ok(())
+        }
+    };
+    let settings = settings().with_on_failure(OnFailure::HandBack);
+    // The partition stays its own meanwhile.
+    let mut config = topic.config();
+    config.set("session.timeout.ms", "60000");
+    let consumer = topic.consumer_of(config, Arc::new(MemoryStore::new()));
+    let running = Running::start(consumer.with_order(order).with_settings(settings), handler);
+    until("it runs", || log.len() > 0).await;
+    Some((topic, running, log, gate))
+}
+
+/// The driver throws away what it has prefetched once it has a broker again: nothing of that runs before the message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_handed_back_while_the_broker_is_away_is_never_committed_past() {
     let _alone = ALONE.lock().await;
-    for order in [Order::Partition, Order::Unordered] {
-        let Some(topic) = Topic::new("back-away", 1).await else { return };
-        // More than a chunk, so that the driver holds some that were not read.
-        topic.fill(0, 0..2000);
-        let (gate, log) = (Gate::shut(), Log::default());
-        let (passed, ran) = (gate.clone(), log.clone());
-        let handler = move |cx: Context, message: Message| {
-            let id = ran.add(&cx, &message);
-            let gate = passed.clone();
-            async move {
-                if id == "p0-0" && cx.attempt() < 3 {
-                    gate.passed().await;
-                    return Err(Failure::from("once more"));
-                }
-                Ok(())
-            }
-        };
-        let settings = settings().with_on_failure(OnFailure::HandBack);
-        let running = Running::start(topic.consumer().with_order(order).with_settings(settings), handler);
-        until("it runs", || log.len() > 0).await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        topic.kafka.control("kill");
-        let begun = log.len();
-        gate.open();
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        if order == Order::Partition {
-            assert_eq!((begun, log.len()), (1, 1), "nothing behind it begins");
-        }
-        let report = running.health.report();
-        assert!(report.partitions.iter().all(|p| p.oldest.is_some() || p.lag != Some(0)), "{report}");
-        topic.kafka.control("start");
+    let Some((topic, in_order, log_in_order, gate_in_order)) = handed_back(Order::Partition).await else {
+        return;
+    };
+    let Some((other, unordered, log, gate)) = handed_back(Order::Unordered).await else { return };
+    until("as much is read as may be", || log.len() >= 1000).await;
+    let outage = Outage::begin(&topic.kafka, "kill");
+    gate_in_order.open();
+    gate.open();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(log_in_order.len(), 1, "nothing behind it begins");
+    for running in [&in_order, &unordered] {
+        let next = running
+            .health
+            .report()
+            .partitions
+            .into_iter()
+            .map(|p| (p.ahead, p.in_flight))
+            .collect::<Vec<_>>();
+        assert_eq!(next, [(0, 0)], "nothing is taken before it is read again");
+    }
+    drop(outage);
+    for (topic, running, log) in [(&topic, in_order, log_in_order), (&other, unordered, log)] {
         topic.until_committed(0).await;
         let mut ids = log.ids();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 2000);
-        assert_eq!(log.of("p0-0").len(), 3);
+        assert_eq!((ids.len(), log.of("p0-0").len()), (2000, 3));
         running.stop().await;
     }
 }
@@ -193,7 +230,7 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for_and_said_once() {
     let Some(topic) = Topic::new("away", 2).await else { return };
     topic.fill_all(100);
     let consumer = equipped(&topic).await;
-    topic.kafka.control("stop");
+    let outage = Outage::begin(&topic.kafka, "stop");
     count_lines();
     let before = LINES.load(Ordering::SeqCst);
     let log = Log::default();
@@ -201,7 +238,7 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for_and_said_once() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     let lines = LINES.load(Ordering::SeqCst) - before;
     assert!(running.health.is_live() && !running.health.is_ready());
-    topic.kafka.control("start");
+    drop(outage);
     topic.until_all_committed().await;
     running.stop().await;
     assert!((1..30).contains(&lines), "{lines} lines in 6 s");

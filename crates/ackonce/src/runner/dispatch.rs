@@ -90,8 +90,6 @@ where
     };
     let mut open = true;
     loop {
-        // First: who is told of a delivery that was handed back may want nothing after it to start.
-        dispatcher.hand_over();
         dispatcher.start();
         dispatcher.hand_over();
         if !open && dispatcher.tasks.is_empty() && dispatcher.ready.is_empty() {
