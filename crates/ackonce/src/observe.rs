@@ -5,7 +5,7 @@
 //! `scope` and `class`; install a recorder before the runner is made.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
 }
 
 impl Meters {
-    pub(crate) fn duplicate(&self, key: &Key, record: &Record) {
+    pub(crate) fn duplicate(&self, key: &Key, record: &Record, place: impl Fn() -> String) {
         if record.state == State::Buried {
             self.duplicate_of_buried.add(1);
             let reason = record.reason.as_deref().unwrap_or_default();
@@ -138,6 +138,7 @@ impl Meters {
                 None,
                 age_s = record.age.as_secs(),
                 reason,
+                place = place(),
                 "its effect did not happen; redrive the record to run it"
             );
             return;
@@ -153,7 +154,11 @@ impl Meters {
 
 /// A log line that may repeat is written once in ten seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<Quiet>);
+pub(crate) struct Throttle {
+    quiet: Mutex<Quiet>,
+    /// A line was written, and its end was not.
+    said: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Quiet {
@@ -166,7 +171,7 @@ impl Throttle {
 
     /// Writes the line, which is told how many like it were left out since the last one.
     pub(crate) fn warn(&self, write: impl FnOnce(u64)) {
-        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if quiet.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE) {
             quiet.left_out += 1;
@@ -175,7 +180,13 @@ impl Throttle {
         let left_out = std::mem::take(&mut quiet.left_out);
         quiet.last = Some(now);
         drop(quiet);
+        self.said.store(true, Ordering::Relaxed);
         write(left_out);
+    }
+
+    /// Whether the trouble was said since the last call: its end is worth a line, too.
+    pub(crate) fn over(&self) -> bool {
+        self.said.load(Ordering::Relaxed) && self.said.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -186,4 +197,19 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_trouble_is_said_once_and_only_if_the_trouble_was() {
+        let throttle = Throttle::default();
+        assert!(!throttle.over());
+        throttle.warn(|_| {});
+        assert!(throttle.over() && !throttle.over());
+        throttle.warn(|_| unreachable!("it was said a moment ago"));
+        assert!(!throttle.over());
+    }
 }
