@@ -66,6 +66,10 @@ impl Delivery for AmqpDelivery {
         self.generation.is_live() && !self.hand.acker.poisoned() && !self.is_aged()
     }
 
+    fn place(&self) -> String {
+        format!("queue {}, delivery tag {}", self.generation.queue, self.tag())
+    }
+
     fn note(&self, stage: Stage) {
         self.hand.note(stage.into());
         self.generation.health.progressed();

@@ -186,8 +186,9 @@ impl Session {
         tally.channels(1);
         tally.reconnects(usize::from(self.channels > 0));
         match (self.channels, self.outage.over()) {
+            // At the level of the line that it ends, so that all who saw that see this.
             (_, Some(away)) => {
-                tracing::info!(target: "ackonce", queue, prefetch, away_ms = away.as_millis(), "consuming again")
+                tracing::warn!(target: "ackonce", queue, prefetch, away_ms = away.as_millis(), "consuming again")
             }
             (0, None) => tracing::info!(target: "ackonce", queue, prefetch, "consuming"),
             (_, None) => tracing::debug!(target: "ackonce", queue, prefetch, "consuming again"),

@@ -58,7 +58,7 @@ impl AmqpConsumer {
                 connected = self.try_connect(names) => match connected {
                     Ok(connection) => {
                         if let Some(away) = outage.over() {
-                            tracing::info!(target: "ackonce", queue = self.queue, away_ms = away.as_millis(),
+                            tracing::warn!(target: "ackonce", queue = self.queue, away_ms = away.as_millis(),
                                 "RabbitMQ can be used now");
                         }
                         return Ok(Some(connection));

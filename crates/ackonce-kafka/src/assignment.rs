@@ -238,6 +238,8 @@ pub(crate) struct Failed {
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) reason: String,
     pub(crate) attempt: u32,
+    /// What the handler needs is away, which uses up no attempt.
+    pub(crate) infrastructure: bool,
 }
 
 /// Books the ends of deliveries. A failed one goes to `failed`, if that takes it; what else comes back unsettled is
@@ -280,7 +282,7 @@ fn settled(how: SettledAs) -> Status {
 
 fn not_settled(unsettled: &Unsettled<KafkaDelivery>, failed: &impl Fn(Failed) -> bool) -> Status {
     let delivery = unsettled.delivery();
-    if let Why::Failed { reason, attempt, .. } = unsettled.why()
+    if let Why::Failed { reason, attempt, infrastructure } = unsettled.why()
         && delivery.is_current()
     {
         let failed_one = Failed {
@@ -288,6 +290,7 @@ fn not_settled(unsettled: &Unsettled<KafkaDelivery>, failed: &impl Fn(Failed) ->
             assignment: delivery.assignment.clone(),
             reason: reason.clone(),
             attempt: *attempt,
+            infrastructure: *infrastructure,
         };
         if failed(failed_one) {
             return Status::Moving;

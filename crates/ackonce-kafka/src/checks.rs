@@ -32,6 +32,12 @@ pub(crate) fn config(user: &ClientConfig, commit_interval: Duration) -> Result<C
             ));
         }
     }
+    if user.get("statistics.interval.ms") == Some("0") {
+        return refuse(
+            "statistics.interval.ms=0: lag, and so the health of the consumer, is known from the driver's statistics; \
+            leave statistics.interval.ms out",
+        );
+    }
     let mut config = user.clone();
     for (name, value) in [
         ("auto.offset.reset", "earliest"),
@@ -91,11 +97,15 @@ pub(crate) fn subscription(
             ));
         }
     }
+    if let Some((name, _)) = ladder.iter().find(|(name, _)| topics.contains(name)) {
+        return refuse(format!(
+            "KafkaConsumer::with_retry_topics: {name} is consumed itself: its new messages would wait behind failed \
+            ones that are not due; give failed messages a topic of their own"
+        ));
+    }
     let mut all = topics.to_vec();
     for (name, _) in ladder {
-        if !all.contains(name) {
-            all.push(name.clone());
-        }
+        all.push(name.clone());
     }
     Ok(all)
 }
@@ -130,6 +140,8 @@ mod tests {
         assert!(subscription(&["^orders$".into()], &none, Some("orders-dead")).is_ok());
         let ladder = vec![("later".to_owned(), Duration::from_secs(1))];
         assert!(subscription(&["orders".into()], &ladder, Some("later")).is_err());
+        let error = subscription(&["later".into()], &ladder, None).unwrap_err();
+        assert!(error.to_string().contains("with_retry_topics"), "{error}");
         assert_eq!(subscription(&["orders".into()], &ladder, Some("dead")).unwrap(), ["orders", "later"]);
     }
 
@@ -140,6 +152,8 @@ mod tests {
             let error = config(base().set(name, "true"), interval).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
+        let error = config(base().set("statistics.interval.ms", "0"), interval).unwrap_err();
+        assert!(error.to_string().contains("statistics.interval.ms"), "{error}");
         assert!(config(&ClientConfig::new(), interval).unwrap_err().to_string().contains("group.id"));
         let hand_back = Settings::default().with_on_mismatch(OnMismatch::HandBack);
         assert!(settings(&hand_back).unwrap_err().to_string().contains("OnMismatch::HandBack"));

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -44,8 +46,10 @@ pub(crate) struct Group {
     reason: Mutex<String>,
     /// The end of each partition's log, by the last statistics.
     ends: Mutex<HashMap<PartitionId, i64>>,
-    /// Whether a broker was connected, by the last statistics.
+    /// Whether a broker was connected and had answered lately, by the last statistics.
     connected: Mutex<Option<bool>>,
+    /// How long a connected broker may say nothing.
+    silence: Duration,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,8 +57,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Group {
-    pub(crate) fn new(debug: bool) -> Self {
-        Self { debug, ..Self::default() }
+    pub(crate) fn new(config: &ClientConfig) -> Self {
+        let debug = config.get("debug").is_some();
+        Self { debug, silence: silence(config.get("heartbeat.interval.ms")), ..Self::default() }
     }
 
     pub(crate) fn take_events(&self) -> VecDeque<Event> {
@@ -81,6 +86,11 @@ impl Group {
         *lock(&self.connected)
     }
 
+    /// A frozen broker keeps its connections for the driver's socket.timeout.ms of a minute: its silence tells before.
+    fn is_heard(&self, idle_us: i64) -> bool {
+        u64::try_from(idle_us).is_ok_and(|us| Duration::from_micros(us) < self.silence)
+    }
+
     fn note(&self, event: Event) {
         lock(&self.events).push_back(event);
     }
@@ -88,6 +98,16 @@ impl Group {
     fn serve(&self) {
         self.served.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The least silence that is one: a member's heartbeats are answered every 3 s by default, and every 15 s at most under
+/// `group.protocol=consumer`.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Longer than three heartbeats of the user's own interval.
+fn silence(heartbeat_ms: Option<&str>) -> Duration {
+    let heartbeat = heartbeat_ms.and_then(|ms| ms.parse().ok()).map_or(Duration::ZERO, Duration::from_millis);
+    SILENCE.max(heartbeat * 3)
 }
 
 /// Takes over partitions, by the group's protocol.
@@ -135,7 +155,8 @@ impl ClientContext for Group {
 
     fn stats(&self, statistics: Statistics) {
         self.serve();
-        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        let up =
+            statistics.brokers.values().any(|broker| broker.state == "UP" && self.is_heard(broker.rxidle));
         *lock(&self.connected) = Some(up);
         let mut ends = lock(&self.ends);
         ends.clear();
@@ -190,6 +211,14 @@ impl ConsumerContext for Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connected_broker_that_says_nothing_is_away() {
+        let group = Group::new(&ClientConfig::new());
+        assert!(group.is_heard(3_000_000) && !group.is_heard(25_000_000));
+        assert!(!group.is_heard(-1), "it has never answered");
+        assert_eq!(silence(Some("60000")), Duration::from_secs(180));
+    }
 
     #[test]
     fn the_drivers_line_about_a_re_created_topic_names_it() {

@@ -38,6 +38,8 @@ struct State {
     report: Report,
     looked: Option<Instant>,
     stalled: bool,
+    /// It was said that no broker answers.
+    away: bool,
 }
 
 /// The observations of one partition, made by the poll thread.
@@ -174,6 +176,7 @@ impl Health {
             state.report.connected = connected;
         }
         let connected = state.report.connected;
+        self.say_away(&mut state);
         state.stalled = false;
         state.report.partitions.clear();
         for lane in lanes {
@@ -190,6 +193,23 @@ impl Health {
             self.say(lane, &report, now);
             self.publish(&report);
             state.report.partitions.push(report);
+        }
+    }
+
+    /// Says once that the brokers are away, and once that they are back.
+    fn say_away(&self, state: &mut State) {
+        let (connected, scope) = (state.report.connected, &self.0.scope);
+        // Before the first assignment the look at start says so.
+        if connected != state.away || state.report.rebalances == 0 {
+            return;
+        }
+        state.away = !connected;
+        match connected {
+            false => {
+                tracing::warn!(target: "ackonce", scope, "no broker of Kafka answers: nothing new is read and \
+                nothing is committed until one does")
+            }
+            true => tracing::warn!(target: "ackonce", scope, "Kafka answers again"),
         }
     }
 

@@ -27,6 +27,10 @@ impl ClientContext for Probe {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        // It names no cause, and the one before it does: "0/1 brokers are down" after a broker that never answers.
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            return;
+        }
         let mut cause = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_refusal(code) || cause.as_ref().is_none_or(|(known, _)| !is_refusal(*known)) {
             *cause = Some((code, reason.to_owned()));
@@ -35,3 +39,19 @@ impl ClientContext for Probe {
 }
 
 impl ConsumerContext for Probe {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_cause_and_the_number_of_brokers_is_none() {
+        let probe = Probe::default();
+        let say = |code, text| probe.error(KafkaError::Global(code), text);
+        say(RDKafkaErrorCode::AllBrokersDown, "0/1 brokers are down");
+        assert_eq!(probe.cause(), None);
+        say(RDKafkaErrorCode::Authentication, "refused");
+        say(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
+        assert_eq!(probe.cause(), Some((RDKafkaErrorCode::Authentication, "refused".to_owned())));
+    }
+}

@@ -19,6 +19,9 @@ use crate::{Message, headers};
 
 /// Messages that are published to retry topics at once.
 const AT_ONCE: usize = 256;
+/// The least wait after a failure that uses up no attempt: with a shorter delay, nothing would end a message's run from
+/// hop to hop. A partition of the retry topic waits as long at its head.
+const UNCOUNTED: Duration = Duration::from_secs(1);
 
 /// A topic that holds failed messages for a while.
 ///
@@ -145,7 +148,8 @@ impl Retrier {
         let hop = hop(message);
         let at = hop.min(self.ladder.len().saturating_sub(1));
         let Some((topic, delay)) = self.ladder.get(at) else { return Ok(()) };
-        let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + *delay;
+        let wait = if failed.infrastructure { UNCOUNTED.max(*delay) } else { *delay };
+        let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
         let Some(key) = self.admit.key(message) else { return Err(KafkaError::Canceled) };
         let copy = copied(message, &key, &failed.reason, failed.attempt);
         let copy = text(copy, headers::DUE, &due.as_millis().to_string());

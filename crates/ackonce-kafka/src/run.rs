@@ -224,7 +224,7 @@ fn start_polling(
     stopped: Box<dyn Fn() -> bool + Send>,
     chunks: mpsc::Sender<Vec<ackonce::Laned<KafkaDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
-    let group = Group::new(consumer.config.get("debug").is_some());
+    let group = Group::new(&consumer.config);
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
     let wake = control.wake.clone();
     client.set_nonempty_callback(move || wake.wake());

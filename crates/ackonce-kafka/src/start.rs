@@ -61,6 +61,11 @@ pub(crate) async fn wait(
                 Some(wrong) => wrong,
             },
         };
+        // The driver's texts about one trouble differ in their numbers.
+        let key = match &wrong {
+            Wrong::Away(_) => "away".to_owned(),
+            Wrong::Missing(text) | Wrong::Refused(text) | Wrong::Setting(text) => text.clone(),
+        };
         let (kind, ends, text) = match wrong {
             Wrong::Away(text) => (ErrorKind::Unavailable, policy == OnStart::End, text),
             Wrong::Missing(text) => (ErrorKind::Config, policy == OnStart::End, text),
@@ -72,7 +77,7 @@ pub(crate) async fn wait(
         }
         failures += 1;
         let wait = AGAIN.after(failures);
-        if quiet.ask(&text).is_some() {
+        if quiet.ask(&key).is_some() {
             tracing::warn!(target: "ackonce", "waiting: {text} (Settings::on_start)");
         }
         tokio::select! {
@@ -81,7 +86,8 @@ pub(crate) async fn wait(
         }
     }
     if failures > 0 {
-        tracing::info!(target: "ackonce", failures, "Kafka and the topics are there");
+        // At the level of the line that it ends, so that all who saw that see this.
+        tracing::warn!(target: "ackonce", failures, "Kafka and the topics are there");
     }
     Ok(true)
 }
@@ -123,6 +129,7 @@ fn ask(config: &ClientConfig, needs: &Needs) -> Result<Option<Wrong>> {
                     "{setting}: Kafka at {brokers} refuses topic {topic}: {code}"
                 ))));
             }
+            Ok(Some(RDKafkaErrorCode::InvalidTopic)) => return Ok(Some(invalid(setting, topic))),
             Ok(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
                 return Ok(Some(Wrong::Setting(format!(
                     "{setting}: topic {topic} does not exist at {brokers}; create it first"
@@ -152,6 +159,7 @@ fn sources(
                     "Kafka at {brokers} refuses to read topic {topic}: {code}"
                 )));
             }
+            Ok(Some(RDKafkaErrorCode::InvalidTopic)) => return Some(invalid("KafkaConsumer::new", topic)),
             Ok(Some(code)) => missing.push(format!("topic {topic} cannot be read at {brokers}: {code}")),
             Err(error) => return Some(away(error)),
         }
@@ -166,6 +174,14 @@ fn sources(
         tracing::warn!(target: "ackonce", "{text}; the driver looks again each topic.metadata.refresh.interval.ms");
     }
     None
+}
+
+/// No topic of that name can ever be created, so that no waiting helps.
+fn invalid(setting: &str, topic: &str) -> Wrong {
+    Wrong::Setting(format!(
+        "{setting}: {topic:?} is not the name of a topic: a name has 1 to 249 letters, digits, dots, hyphens and \
+        underscores, and is not . or .."
+    ))
 }
 
 /// `None` if the topic can be used, else the broker's code.

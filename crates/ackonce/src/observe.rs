@@ -5,7 +5,7 @@
 //! `scope` and `class`; install a recorder before the runner is made.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
 }
 
 impl Meters {
-    pub(crate) fn duplicate(&self, key: &Key, record: &Record) {
+    pub(crate) fn duplicate(&self, key: &Key, record: &Record, place: impl Fn() -> String) {
         if record.state == State::Buried {
             self.duplicate_of_buried.add(1);
             let reason = record.reason.as_deref().unwrap_or_default();
@@ -138,6 +138,7 @@ impl Meters {
                 None,
                 age_s = record.age.as_secs(),
                 reason,
+                place = place(),
                 "its effect did not happen; redrive the record to run it"
             );
             return;
@@ -153,21 +154,30 @@ impl Meters {
 
 /// A log line that may repeat is written once in ten seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<Quiet>);
+pub(crate) struct Throttle {
+    quiet: Mutex<Quiet>,
+    /// A line was written, and its end was not.
+    said: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct Quiet {
     last: Option<Instant>,
+    /// The last call, whether its line was written or not.
+    asked: Option<Instant>,
     left_out: u64,
 }
 
 impl Throttle {
     const PAUSE: Duration = Duration::from_secs(10);
+    /// A trouble is over when it has not been met for so long: a full store still answers some questions.
+    const OVER: Duration = Duration::from_secs(1);
 
     /// Writes the line, which is told how many like it were left out since the last one.
     pub(crate) fn warn(&self, write: impl FnOnce(u64)) {
-        let mut quiet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        quiet.asked = Some(now);
         if quiet.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE) {
             quiet.left_out += 1;
             return;
@@ -175,7 +185,20 @@ impl Throttle {
         let left_out = std::mem::take(&mut quiet.left_out);
         quiet.last = Some(now);
         drop(quiet);
+        self.said.store(true, Ordering::Relaxed);
         write(left_out);
+    }
+
+    /// Whether a trouble that was said is over: its end is worth a line, too, and only one.
+    pub(crate) fn over(&self) -> bool {
+        self.said.load(Ordering::Relaxed)
+            && self.is_over(Instant::now())
+            && self.said.swap(false, Ordering::Relaxed)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        quiet.asked.is_some_and(|asked| now.duration_since(asked) >= Self::OVER)
     }
 }
 
@@ -186,4 +209,22 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_trouble_is_said_once_and_only_if_the_trouble_was() {
+        let throttle = Throttle::default();
+        assert!(!throttle.over());
+        throttle.warn(|_| {});
+        let now = Instant::now();
+        assert!(!throttle.is_over(now), "it was met a moment ago");
+        assert!(throttle.is_over(now + Throttle::OVER));
+        throttle.quiet.lock().unwrap().asked = now.checked_sub(Throttle::OVER);
+        assert!(throttle.over() && !throttle.over());
+    }
 }

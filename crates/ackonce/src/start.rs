@@ -56,7 +56,7 @@ where
         let error = match answer {
             Ok(server) => {
                 if failures > 0 {
-                    tracing::info!(target: "ackonce", failures, waited_s, "{name} can be used now: starting");
+                    tracing::warn!(target: "ackonce", failures, waited_s, "{name} can be used now: starting");
                 }
                 return Ok(server);
             }

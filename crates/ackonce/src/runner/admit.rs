@@ -116,7 +116,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 Admission::Run(Ticket { job, lease, claimed })
             }
             Claimed::Done(record) => {
-                self.meters.duplicate(&job.key, &record);
+                self.meters.duplicate(&job.key, &record, || job.delivery.place());
                 Admission::Duplicate(job.duplicate(record))
             }
             Claimed::Busy { free_in } => {
@@ -126,7 +126,15 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             Claimed::Mismatch(record) => {
                 self.meters.mismatch.add(1);
-                decide!(warn, self.meters, "mismatch", job.key, None, state = record.state.as_str());
+                decide!(
+                    warn,
+                    self.meters,
+                    "mismatch",
+                    job.key,
+                    None,
+                    state = record.state.as_str(),
+                    place = job.delivery.place()
+                );
                 Admission::Mismatch(job)
             }
         }
@@ -170,7 +178,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         patience: &mut Patience,
     ) -> std::result::Result<T, Trouble> {
         match answer {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                // At the level of the line that it ends, so that all who saw that see this.
+                if self.store_away.over() {
+                    tracing::warn!(target: "ackonce", scope = self.scope.name(), "the store answers again");
+                }
+                Ok(answer)
+            }
             // Boxed, as all that is rare: a future is as large as the largest thing that it may wait for.
             Err(error) => Err(Box::pin(self.trouble(error, patience)).await),
         }

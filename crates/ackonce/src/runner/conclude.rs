@@ -244,13 +244,22 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return Next::Stop(job.unsettled(why));
         }
         if self.settings.on_failure == OnFailure::HandBack {
-            decide!(info, self.meters, "failed", job.key, Some(&lease), reason);
+            decide!(info, self.meters, "failed", job.key, Some(&lease), reason, place = job.delivery.place());
             let infrastructure = counted == Attempt::Refunded;
             return Next::Stop(job.unsettled(Why::Failed { reason, attempt: lease.attempt, infrastructure }));
         }
         self.meters.retried.add(1);
         job.delivery.note(Stage::Retrying);
-        decide!(info, self.meters, "retried", job.key, Some(&lease), reason, wait_ms = wait.as_millis());
+        decide!(
+            info,
+            self.meters,
+            "retried",
+            job.key,
+            Some(&lease),
+            reason,
+            wait_ms = wait.as_millis(),
+            place = job.delivery.place()
+        );
         Next::Later(job.renewed(), wait)
     }
 

@@ -92,7 +92,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
         };
         hold.cancel();
-        tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), "{why}");
+        let first = group.first().map(|ticket| ticket.job.delivery.place()).unwrap_or_default();
+        tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), first, "{why}");
         group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
     }
 
@@ -146,7 +147,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         let answers = if to_run.is_empty() { Group::new() } else { self.run(&to_run, hold).await };
         let mut ran = to_run.into_iter().zip(answers).map(|(ticket, answer)| {
             if let Err(failure) = answer {
-                decide!(warn, self.meters, "failed", ticket.job.key, Some(&ticket.lease), error = %failure);
+                decide!(warn, self.meters, "failed", ticket.job.key, Some(&ticket.lease), error = %failure,
+                    place = ticket.job.delivery.place());
             }
             Next::Settled(ticket.job.receipt(crate::SettledAs::Run))
         });
