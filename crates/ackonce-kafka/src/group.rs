@@ -110,6 +110,13 @@ fn silence(heartbeat_ms: Option<&str>) -> Duration {
     SILENCE.max(heartbeat * 3)
 }
 
+/// Whether a broker answers: `up` if one is connected, `heard` if it has said something lately. Only a `steady` member
+/// has heartbeats to be answered. One that joins may wait in silence for the other members, and one whose session ended
+/// in silence joins again: until the next answer, both are taken to be as they were.
+fn answers(up: bool, heard: bool, steady: bool, before: Option<bool>) -> bool {
+    heard || (up && !steady && before.unwrap_or(true))
+}
+
 /// Takes over partitions, by the group's protocol.
 pub(crate) fn assign(consumer: &BaseConsumer<Group>, list: &TopicPartitionList) -> KafkaResult<()> {
     match consumer.rebalance_protocol() {
@@ -155,9 +162,12 @@ impl ClientContext for Group {
 
     fn stats(&self, statistics: Statistics) {
         self.serve();
-        let up =
-            statistics.brokers.values().any(|broker| broker.state == "UP" && self.is_heard(broker.rxidle));
-        *lock(&self.connected) = Some(up);
+        let up: Vec<_> = statistics.brokers.values().filter(|broker| broker.state == "UP").collect();
+        let heard = up.iter().any(|broker| self.is_heard(broker.rxidle));
+        let steady = statistics.cgrp.as_ref().is_some_and(|group| group.join_state == "steady");
+        let mut connected = lock(&self.connected);
+        *connected = Some(answers(!up.is_empty(), heard, steady, *connected));
+        drop(connected);
         let mut ends = lock(&self.ends);
         ends.clear();
         for (name, topic) in statistics.topics {
@@ -218,6 +228,11 @@ mod tests {
         assert!(group.is_heard(3_000_000) && !group.is_heard(25_000_000));
         assert!(!group.is_heard(-1), "it has never answered");
         assert_eq!(silence(Some("60000")), Duration::from_secs(180));
+        assert!(answers(true, true, true, Some(false)), "it has said something");
+        assert!(!answers(true, false, true, Some(true)), "a heartbeat is not answered");
+        assert!(answers(true, false, false, Some(true)), "it waits for the other members");
+        assert!(!answers(true, false, false, Some(false)), "its session ended in silence");
+        assert!(!answers(false, false, false, Some(true)), "no connection");
     }
 
     #[test]
