@@ -4,6 +4,7 @@
 //! `ACKONCE_AMQP_MESSAGES`, `_KILLS` and `_OUTAGES` scale each of the acceptance runs.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -164,14 +165,14 @@ async fn a_shutdown_is_bounded_whatever_the_broker_does() {
 async fn an_outage_is_seen_in_health_and_the_consumer_stays_live() {
     let _alone = ALONE.lock().await;
     let Some(rabbit) = Rabbit::real() else { return };
-    // Not a quorum queue: one that was declared a moment before a kill -9 never gets a leader again.
+    // Stopped in order: a queue that was declared a moment before a kill -9 may be unknown after it, of either kind.
     let queue = rabbit.queue("away", Kind::Classic).await;
     let shutdown = CancellationToken::new();
     let consumer = consumer(rabbit.url(), &queue, &shutdown);
     let health = consumer.health();
     let running = tokio::spawn(consumer.run(handle));
     until("it consumes", || health.is_ready()).await;
-    rabbit.control("kill");
+    rabbit.control("stop");
     until("it is seen", || !health.is_ready()).await;
     let report = health.report();
     assert!(health.is_live() && report.trouble.is_some() && report.state == State::Away, "{report}");
@@ -312,8 +313,12 @@ async fn a_letter_that_is_too_large_is_buried_without_its_payload() {
     running.await.unwrap().unwrap();
     assert_eq!(health.report().counts.buried_reduced, 1);
     let letters = admin.take(&dead).await;
-    let digests = letters.iter().filter_map(|letter| {
-        letter.properties.headers().as_ref().unwrap().inner().get(headers::PAYLOAD_SHA256)
-    });
-    assert_eq!((letters.len(), digests.count()), (21, 1));
+    let table =
+        |letter: &ackonce_amqp::lapin::message::Delivery| letter.properties.headers().clone().unwrap();
+    let reduced = letters.iter().filter(|letter| table(letter).inner().contains_key(headers::PAYLOAD_SHA256));
+    assert_eq!(reduced.count(), 1);
+    // The closed channel leaves the letters beside it unconfirmed: they are sent again, and are two of one message.
+    let ids: HashSet<_> =
+        letters.iter().map(|letter| format!("{:?}", table(letter).inner()[headers::MESSAGE_ID])).collect();
+    assert_eq!(ids.len(), 21);
 }

@@ -200,8 +200,8 @@ impl AmqpConsumer {
     /// [`Settings::concurrency`] (256), or twice [`Settings::chunk`] (1000) with [`run_batch`](Self::run_batch).
     ///
     /// A message that waits for its next attempt, or for the dead-letter place, is one of them: as many such messages as
-    /// this stop the consumer. So many are in memory with their bodies, so many are delivered again after a crash, and so many does a
-    /// crash charge for, where a quorum queue counts.
+    /// this stop the consumer. So many are in memory with their bodies, so many are delivered again after a crash, and
+    /// so many does a crash charge for, where a quorum queue counts.
     #[must_use]
     pub fn with_prefetch(mut self, messages: u16) -> Self {
         self.prefetch = Some(messages.max(1));

@@ -76,7 +76,7 @@ async fn store_away(order: Order) {
     store.pause();
     let before = store.injected().while_paused;
     topic.fill(0, 300..400);
-    until("the store was missed", || store.injected().while_paused > before + 10).await;
+    until("the store was missed", || store.injected().while_paused > before + 2).await;
     store.resume();
     topic.until_all_committed().await;
     let mut ids = log.ids();
