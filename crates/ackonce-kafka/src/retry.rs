@@ -147,13 +147,13 @@ impl Retrier {
         let message = &failed.message;
         let hop = hop(message);
         let at = hop.min(self.ladder.len().saturating_sub(1));
-        let Some((topic, delay)) = self.ladder.get(at) else { return Ok(()) };
+        let Some((topic, delay)) = self.ladder.get(at) else { return Err(KafkaError::Canceled) };
         let wait = if failed.infrastructure { UNCOUNTED.max(*delay) } else { *delay };
         let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
         let Some(key) = self.admit.key(message) else { return Err(KafkaError::Canceled) };
         let copy = copied(message, &key, &failed.reason, failed.attempt);
         let copy = text(copy, headers::DUE, &due.as_millis().to_string());
-        let copy = text(copy, headers::HOP, &(hop + 1).to_string());
+        let copy = text(copy, headers::HOP, &hop.saturating_add(1).to_string());
         let payload = rdkafka::Message::payload(message.as_rdkafka());
         self.publisher.send(topic, message.key(), payload, copy).await
     }
@@ -164,7 +164,7 @@ fn hop(message: &Message) -> usize {
     message.hop_header(headers::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }
 
-/// Whether failures of this scope's messages may leave their partition: a scope's name fits into a header.
+/// Names the retry topics at start, and the order that they cost.
 pub(crate) fn announce(ladder: &Ladder, scope: &Scope) {
     if !ladder.is_empty() {
         let topics: Vec<_> = ladder.iter().map(|(name, delay)| format!("{name} ({delay:?})")).collect();
@@ -176,7 +176,22 @@ pub(crate) fn announce(ladder: &Ladder, scope: &Scope) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rdkafka::Timestamp;
+    use rdkafka::message::{OwnedHeaders, OwnedMessage};
+
     use super::*;
+
+    /// Any producer with the right to write to a retry topic chooses this header.
+    #[test]
+    fn a_hop_that_no_counter_holds_is_the_last_one_or_none() {
+        let with = |hop: &str| {
+            let headers = text(OwnedHeaders::new(), headers::HOP, hop);
+            let at = Timestamp::NotAvailable;
+            Message::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(headers)))
+        };
+        assert_eq!(hop(&with(&usize::MAX.to_string())).saturating_add(1), usize::MAX);
+        assert_eq!([hop(&with("-1")), hop(&with("99999999999999999999999"))], [0, 0]);
+    }
 
     #[test]
     fn a_topic_without_a_name_belongs_to_its_group() {
