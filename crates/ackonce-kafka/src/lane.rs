@@ -58,10 +58,10 @@ pub(crate) struct Lane {
     /// The offset to read from. Nothing is read before the driver has confirmed it: records after it would be taken for
     /// the first ones, and the commit would pass those before.
     pub(crate) seek_to: Option<Offset>,
-    /// The head of a retry topic's partition that is not due.
-    head: Option<Message>,
-    /// Its records come from a retry topic of this consumer.
-    hop: bool,
+    /// The head of a retry topic's partition that is not due, and since when it has been the head.
+    head: Option<(Message, Instant)>,
+    /// Its records come from a retry topic of this consumer, in which a message waits for this long at most.
+    hop: Option<Duration>,
     /// Seeks back without progress between them.
     pub(crate) returns: u32,
     pub(crate) returned_from: Option<i64>,
@@ -93,7 +93,7 @@ impl Lane {
         assignment: Arc<Assignment>,
         mut queue: PartitionQueue<Group>,
         wake: Arc<Waker>,
-        hop: bool,
+        hop: Option<Duration>,
     ) -> Self {
         let arrived = Arc::new(AtomicBool::new(true));
         let flag = arrived.clone();
@@ -161,17 +161,18 @@ impl Lane {
 
     /// The next record, if there is one and it is due.
     pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
-        let message = match self.head.take() {
+        let (message, since) = match self.head.take() {
             Some(head) => head,
             None => match self.poll(now)? {
-                Some(message) => message,
+                Some(message) => (message, now),
                 None => return Ok(None),
             },
         };
-        match self.hop.then(|| wait(&message)).flatten() {
+        let left = self.hop.map(|most| most.saturating_sub(now.saturating_duration_since(since)));
+        match left.and_then(|left| wait(&message, left)) {
             Some(wait) => {
                 self.wait_until = Some(now + wait.min(HEAD));
-                self.head = Some(message);
+                self.head = Some((message, since));
                 Ok(None)
             }
             None => Ok(Some(message)),
@@ -191,7 +192,7 @@ impl Lane {
                 if self.is_stale(rdkafka::Message::offset(&record), now) {
                     return Ok(None);
                 }
-                Ok(Some(if self.hop { Message::of_hop(record) } else { Message::new(record) }))
+                Ok(Some(if self.hop.is_some() { Message::of_hop(record) } else { Message::new(record) }))
             }
             Some(Err(error)) => Err(error),
         }
@@ -290,10 +291,33 @@ impl Lane {
     }
 }
 
-/// How long a record of a retry topic has to wait, by its own header and this host's clock.
-fn wait(message: &Message) -> Option<Duration> {
+/// How long a record of a retry topic has to wait, by its own header and this host's clock, and `left` at most: a clock
+/// that is ahead, or a producer that made the moment up, would hold the partition for as long as it says.
+fn wait(message: &Message, left: Duration) -> Option<Duration> {
     let due: u64 = message.hop_header(headers::DUE)?.parse().ok()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let wait = Duration::from_millis(due).checked_sub(now)?;
+    let wait = Duration::from_millis(due).checked_sub(now)?.min(left);
     (!wait.is_zero()).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Timestamp;
+    use rdkafka::message::{OwnedHeaders, OwnedMessage};
+
+    use super::*;
+    use crate::publisher::text;
+
+    #[test]
+    fn a_due_time_beyond_the_topics_delay_holds_its_partition_no_longer_than_that() {
+        let due = |ms: u64| {
+            let all = text(OwnedHeaders::new(), headers::DUE, &ms.to_string());
+            let at = Timestamp::NotAvailable;
+            Message::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(all)))
+        };
+        let minute = Duration::from_secs(60);
+        assert_eq!(wait(&due(u64::MAX), minute), Some(minute));
+        assert_eq!(wait(&due(u64::MAX), Duration::ZERO), None, "it has waited for the topic's delay");
+        assert_eq!(wait(&due(0), minute), None);
+    }
 }

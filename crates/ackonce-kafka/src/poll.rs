@@ -24,6 +24,7 @@ use crate::lane::Lane;
 use crate::quiet::Quiet;
 use crate::rebalance::Revocation;
 use crate::recreated::Recreated;
+use crate::retry::Ladder;
 use crate::tracker::PartitionId;
 use crate::waker::Waker;
 
@@ -44,7 +45,7 @@ pub(crate) struct Intake {
     /// Waits before a partition is read again from a message that was handed back.
     pub(crate) backoff: Backoff,
     /// Topics that hold messages until they are due.
-    pub(crate) retry_topics: Vec<String>,
+    pub(crate) retry_topics: Ladder,
 }
 
 /// The signals between the poll thread and the task that runs the consumer.

@@ -10,6 +10,7 @@ use crate::assignment::Assignment;
 use crate::group::{Event, assign, unassign};
 use crate::lane::Lane;
 use crate::poll::Poller;
+use crate::retry::longest_wait;
 use crate::tracker::PartitionId;
 
 /// How long the driver may take to answer a seek.
@@ -48,7 +49,7 @@ impl Poller {
                 tracing::error!(target: "ackonce", topic = &*id.0, partition = id.1, "the partition has no queue");
                 continue;
             };
-            let hop = self.intake.retry_topics.iter().any(|topic| **topic == *id.0);
+            let hop = longest_wait(&self.intake.retry_topics, &id.0);
             let assignment = Assignment::new(id.clone(), self.control.wake.clone());
             let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
             self.lanes.push(lane);

@@ -80,6 +80,11 @@ pub(crate) fn ladder(topics: &[RetryTopic], group: &str) -> Result<Ladder> {
     Ok(ladder)
 }
 
+/// The longest that a message waits in this retry topic; `None` for another topic.
+pub(crate) fn longest_wait(ladder: &Ladder, topic: &str) -> Option<Duration> {
+    ladder.iter().find(|(name, _)| name == topic).map(|(_, delay)| UNCOUNTED.max(*delay))
+}
+
 /// Publishes failed messages to their next retry topic.
 pub(crate) struct Retrier {
     pub(crate) ladder: Ladder,

@@ -237,7 +237,7 @@ fn start_polling(
         commit_interval: consumer.commit_interval,
         rebalance_drain: consumer.rebalance_drain,
         backoff: consumer.settings.backoff,
-        retry_topics: prepared.ladder.iter().map(|(topic, _)| topic.clone()).collect(),
+        retry_topics: prepared.ladder.clone(),
     };
     let recreated = Recreated::new(consumer.signs, &prepared.config, control.wake.clone());
     let (client, health) = (Arc::new(client), consumer.health.clone());
