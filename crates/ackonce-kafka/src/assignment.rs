@@ -53,7 +53,7 @@ impl Assignment {
         })
     }
 
-    /// The same partition after a seek back: what was delivered before it changes nothing any more.
+    /// The same partition after a seek back: earlier deliveries change nothing any more.
     pub(crate) fn restarted(&self) -> Arc<Self> {
         self.end();
         let tracker = self.tracker().restarted();
@@ -66,7 +66,7 @@ impl Assignment {
         Self::new(self.id.clone(), self.wake.clone())
     }
 
-    /// Stops what has not begun; what runs goes on under its lease.
+    /// Deliveries that have not begun are stopped; running handlers go on under their leases.
     pub(crate) fn end(&self) {
         self.live.store(false, Ordering::Release);
     }

@@ -39,7 +39,7 @@ pub(crate) struct Budget {
     limits: Limits,
     share: usize,
     share_bytes: usize,
-    /// What no partition uses and none is guaranteed.
+    /// The part that no partition uses and none is guaranteed.
     spare: isize,
     spare_bytes: isize,
 }

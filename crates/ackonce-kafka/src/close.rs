@@ -14,11 +14,11 @@ const COMPARED: Duration = Duration::from_millis(500);
 const DESTROY: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
 
-/// Commits what is settled, gives the partitions back, and ends the driver.
+/// Commits the settled offsets, gives the partitions back, and ends the driver.
 ///
 /// Each step has a deadline. A commit that a dead broker never answers would hold the driver's own closing for minutes,
-/// so that happens on a thread of its own, which ends when the driver does. What was not committed is redelivered and
-/// found in the store.
+/// so that happens on a thread of its own, which ends when the driver does. Messages after the last commit are redelivered
+/// and found in the store.
 pub(crate) fn close(mut poller: Poller) {
     let until = Instant::now() + LEAVE;
     // A commit that waits for a comparison can still be made.

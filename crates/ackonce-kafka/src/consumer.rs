@@ -80,7 +80,7 @@ pub enum Order {
     Unordered,
 }
 
-/// What to do with a message that has no usable ID.
+/// The treatment of a message that has no usable ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
     /// Bury it, with the reason. The default with a dead-letter topic. Without one, only the record and its reason are
@@ -119,7 +119,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Where IDs come from.
+    /// The places of message IDs.
     #[must_use]
     pub fn with_ids(mut self, ids: MessageIds) -> Self {
         self.ids = ids;
@@ -141,7 +141,7 @@ impl KafkaConsumer {
         self
     }
 
-    /// How the runner behaves.
+    /// The settings of the runner.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;

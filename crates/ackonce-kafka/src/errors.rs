@@ -3,7 +3,7 @@
 use ackonce::ErrorKind;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-/// What an error asks for.
+/// The reaction to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Nothing: it is an ordinary event.

@@ -18,7 +18,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::quiet::Quiet;
 use crate::tracker::PartitionId;
 
-/// What the group or the broker has told.
+/// News of the group or the broker.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Partitions are ours once [`assign`] is called.

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// The first sleep while the runner has no room; it doubles up to [`TICK`].
 const SHORT: Duration = Duration::from_millis(1);
 
-/// What is settled before the first poll.
+/// The settings of the poll thread.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) admit: Arc<Admit>,
@@ -56,7 +56,7 @@ pub(crate) struct Control {
     stopped: AtomicBool,
     /// Nothing is in work any more: leave the group.
     finished: AtomicBool,
-    /// The poll thread takes in nothing more, whoever decided it.
+    /// The poll thread takes in nothing more.
     pub(crate) closed: CancellationToken,
 }
 
@@ -188,7 +188,7 @@ impl Poller {
         }
     }
 
-    /// Stops the intake; what is in hand goes on.
+    /// Stops the intake; messages in hand go on.
     pub(crate) fn end(&mut self, error: Error) {
         tracing::error!(target: "ackonce", %error, "no more messages are taken in; the consumer ends");
         self.health.failed(&error);
@@ -307,7 +307,7 @@ impl Poller {
     }
 }
 
-/// What a turn came to.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
     Some,
