@@ -191,7 +191,7 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
     row
 }
 
-/// True if a row may be tended by hand at `now`: `None` if there is none, `Some(false)` while its lease lives.
+/// Says if a row may be changed by hand at `now`: `None` if there is none, `Some(false)` while its lease lives.
 #[must_use]
 pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
     let row = row.filter(|r| now < r.expires)?;

@@ -13,7 +13,7 @@ pub struct Record {
     pub state: State,
     /// The fence of its last claim.
     pub fence: u64,
-    /// The number of attempts were counted.
+    /// The number of attempts counted.
     pub attempt: u32,
     /// The payload's fingerprint, if the claim had one; a store may keep a prefix and pad it with zeros.
     pub fingerprint: Option<Fingerprint>,

@@ -238,7 +238,7 @@ impl Running {
         Self { world, id }
     }
 
-    /// The number of ended before this one, which is counted now.
+    /// The number of deliveries that ended before this one, which is counted now.
     fn ended(&self) -> u32 {
         let mut seen = self.world.seen();
         let runs = seen.by_id.entry(self.id).or_default();
