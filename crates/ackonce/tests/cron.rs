@@ -99,8 +99,15 @@ fn the_slots_do_not_depend_on_where_the_search_begins() {
         ("Asia/Kathmandu", "2026-05-01T00:00:00Z"),
         ("Pacific/Apia", "2011-12-30T06:00:00Z"),
     ];
-    let expressions =
-        ["30 2 * * *", "*/7 * * * *", "*/20 0-3 * * *", "0 */2 * * *", "15,45 1,2 * * *", "0 0 * * *", "20 10 2 * * *"];
+    let expressions = [
+        "30 2 * * *",
+        "*/7 * * * *",
+        "*/20 0-3 * * *",
+        "0 */2 * * *",
+        "15,45 1,2 * * *",
+        "0 0 * * *",
+        "20 10 2 * * *",
+    ];
     for (zone, from) in zones {
         for expression in expressions {
             let schedule = cron(expression, zone);
@@ -111,7 +118,11 @@ fn the_slots_do_not_depend_on_where_the_search_begins() {
                 while expected <= at {
                     expected = schedule.after(expected).unwrap();
                 }
-                assert_eq!(schedule.after(at), Some(expected), "{expression} in {zone} after {from} + {second} s");
+                assert_eq!(
+                    schedule.after(at),
+                    Some(expected),
+                    "{expression} in {zone} after {from} + {second} s"
+                );
             }
         }
     }
@@ -133,9 +144,21 @@ fn months_years_and_leap_days_are_those_of_the_calendar() {
     assert_eq!(after("@monthly", "America/New_York", "2026-03-01T05:00:00Z"), "2026-04-01T04:00:00Z");
     assert_eq!(after("30 59 23 31 12 * 2027", "UTC", "2026-01-01T00:00:00Z"), "2027-12-31T23:59:30Z");
     assert_eq!(after("0 9 * * MON#1", "UTC", "2026-12-31T00:00:00Z"), "2027-01-04T09:00:00Z");
-    assert_eq!(utc("0 0 13 * FRI", "2026-02-09T00:00:00Z", "2026-03-14T00:00:00Z").len(), 5, "either day will do");
-    assert_eq!(utc("0 0 13 * +FRI", "2026-02-09T00:00:00Z", "2026-03-14T00:00:00Z").len(), 2, "or both are asked for");
-    assert_eq!(cron("0 0 0 1 1 * 2020", "UTC").after(moment("2026-01-01T00:00:00Z")), None, "its years are over");
+    assert_eq!(
+        utc("0 0 13 * FRI", "2026-02-09T00:00:00Z", "2026-03-14T00:00:00Z").len(),
+        5,
+        "either day will do"
+    );
+    assert_eq!(
+        utc("0 0 13 * +FRI", "2026-02-09T00:00:00Z", "2026-03-14T00:00:00Z").len(),
+        2,
+        "or both are asked for"
+    );
+    assert_eq!(
+        cron("0 0 0 1 1 * 2020", "UTC").after(moment("2026-01-01T00:00:00Z")),
+        None,
+        "its years are over"
+    );
     assert_eq!(cron("0 0 0 1 1 * 2020", "Europe/Berlin").after(moment("2026-01-01T00:00:00Z")), None);
 }
 
@@ -177,14 +200,33 @@ fn expressions_are_refused_with_the_field_its_place_and_its_values() {
         let text = error.to_string();
         assert!(text.contains(place) && text.contains(fix), "{expression}: {text}");
     }
-    for fine in ["*/59 * * * *", "0 0 * * 7", "0 0 * * sun-sat", "0 0 * jan,jul *", "0 0 ? * MON", "0 0 LW * *", "0 8-18/2 * * 1-5"] {
+    for fine in [
+        "*/59 * * * *",
+        "0 0 * * 7",
+        "0 0 * * sun-sat",
+        "0 0 * jan,jul *",
+        "0 0 ? * MON",
+        "0 0 LW * *",
+        "0 8-18/2 * * 1-5",
+    ] {
         Schedule::cron(fine, "UTC").expect(fine);
     }
 }
 
 #[test]
 fn zones_are_those_of_the_database_alone() {
-    for zone in ["Europe/Berln", "", "localtime", "CEST+", "../../etc/passwd", "Europe", "+02:00", "\0", "Local", "Etc/Unknown"] {
+    for zone in [
+        "Europe/Berln",
+        "",
+        "localtime",
+        "CEST+",
+        "../../etc/passwd",
+        "Europe",
+        "+02:00",
+        "\0",
+        "Local",
+        "Etc/Unknown",
+    ] {
         let error = Schedule::cron("0 2 * * *", zone).expect_err(zone);
         assert!(error.kind() == ErrorKind::Config && error.to_string().contains("IANA"), "{zone}: {error}");
     }

@@ -125,7 +125,8 @@ async fn a_lone_host_runs_by_the_stores_clock_whatever_its_own_says() {
         let world = World::new().await;
         let began = world.now();
         let (epoch, start) = (world.epoch, world.start);
-        let clock = move || epoch + start.elapsed() + Duration::from_secs(ahead) - Duration::from_secs(behind);
+        let clock =
+            move || epoch + start.elapsed() + Duration::from_secs(ahead) - Duration::from_secs(behind);
         let host = world.host(world.job().with_clock(clock));
         minutes(10).await;
         let counts = host.stop().await;
@@ -155,7 +156,8 @@ async fn a_host_whose_clock_is_ahead_skips_no_slot() {
     let mut ran: Vec<_> = world.runs.lock().unwrap().iter().map(|(slot, _)| *slot).collect();
     ran.sort_unstable();
     let since = began.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let expected: Vec<_> = (1..=ran.len() as u64).map(|n| UNIX_EPOCH + Duration::from_secs(since + n)).collect();
+    let expected: Vec<_> =
+        (1..=ran.len() as u64).map(|n| UNIX_EPOCH + Duration::from_secs(since + n)).collect();
     assert_eq!(ran, expected, "each once, and none left out");
     assert!(ran.len() >= 22);
 }
@@ -238,7 +240,8 @@ async fn a_skipped_slot_is_done_not_buried_and_can_be_redriven() {
     let id = slot.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
     let key = World::scope().key(id.to_string()).unwrap();
     let record = world.store.get(&key).await.unwrap().unwrap();
-    assert_eq!((record.state, record.outcome.as_deref()), (State::Done, Some(&b"skipped"[..])));
+    assert_eq!(record.state, State::Done);
+    assert!(record.outcome.unwrap().starts_with(b"skipped"));
     let note = ackonce::Note { actor: "me".into(), reason: "it matters".into() };
     world.store.redrive(&key, &note).await.unwrap();
     let host = world.host(world.job().with_missed(Missed::Skip));

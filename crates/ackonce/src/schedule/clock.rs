@@ -52,8 +52,7 @@ impl StoreClock {
     pub(super) async fn ask<H: Handler<Slot>>(&mut self, runner: &Runner<Slot, H>) -> Result<SystemTime> {
         let token = Token::random();
         let key = self.scope.key(token.0.to_vec()).map_err(super::invalid)?;
-        let request =
-            ClaimRequest { key, token, lease: QUESTION, window: Duration::ZERO, fingerprint: None };
+        let request = ClaimRequest { key, token, lease: QUESTION, window: Duration::ZERO, fingerprint: None };
         let sent = Instant::now();
         let Some(Claimed::Acquired(lease)) = runner.ask(&[request]).await?.pop() else {
             return Err(Error::new(ErrorKind::Protocol, "the store knows a key that was drawn just now"));

@@ -68,7 +68,8 @@ impl Schedule {
 
 fn find(zone: &str) -> Result<TimeZone> {
     let refuse = |why: String| {
-        let why = format!("{why}: give the zone by a name of the IANA database, such as Europe/Berlin or UTC");
+        let why =
+            format!("{why}: give the zone by a name of the IANA database, such as Europe/Berlin or UTC");
         Error::new(ErrorKind::Config, why)
     };
     if NO_ZONES.iter().any(|name| zone.eq_ignore_ascii_case(name)) {

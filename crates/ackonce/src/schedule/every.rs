@@ -64,10 +64,8 @@ impl Every {
     pub(super) fn between(&self, after: SystemTime, until: SystemTime, most: u32) -> Vec<SystemTime> {
         let Some(last) = self.at(until) else { return Vec::new() };
         let back = |n: u32| last.checked_sub(self.length.checked_mul(n)?);
-        let mut starts: Vec<_> = (0..most)
-            .map_while(back)
-            .take_while(|start| *start > after && *start >= self.anchor)
-            .collect();
+        let mut starts: Vec<_> =
+            (0..most).map_while(back).take_while(|start| *start > after && *start >= self.anchor).collect();
         starts.reverse();
         starts
     }

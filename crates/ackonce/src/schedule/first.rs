@@ -21,19 +21,23 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    first: SystemTime,
-    /// How long the records of slots live.
+pub(super) struct Entry {
+    /// No slot before it counts.
+    pub(super) first: SystemTime,
+    /// How long the records of slots live, in whole seconds.
     window: Duration,
+    /// How long they lived before it was made longer, and when that was.
+    before: Duration,
+    longer_since: SystemTime,
     schedule: String,
 }
 
-/// The first slot of this schedule in this scope, by the store's clock.
+/// The record of this schedule in this scope that holds at that moment of the store's clock.
 pub(super) async fn first_slot<H: Handler<Slot>>(
     runner: &Runner<Slot, H>,
     schedule: &Schedule,
     now: SystemTime,
-) -> Result<SystemTime> {
+) -> Result<Entry> {
     let scope = runner.scope().beside("schedule");
     let window = runner.settings().window;
     let (mut number, mut last) = (1_u64, None::<Entry>);
@@ -56,11 +60,17 @@ pub(super) async fn first_slot<H: Handler<Slot>>(
                 tokio::time::sleep(free_in.clamp(Duration::from_millis(10), LOOK)).await;
                 continue;
             }
-            _ => return Err(Error::new(ErrorKind::Protocol, "the store did not answer a claim of a schedule")),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    "the store did not answer a claim of a schedule",
+                ));
+            }
         };
-        let Some(entry) = successor(last.as_ref(), &scope, schedule, window, now) else {
-            // What was claimed expires by itself.
-            return Ok(last.map_or(now, |last| last.first));
+        let entry = match successor(last.as_ref(), runner.scope(), schedule, window, now) {
+            Step::Add(entry) => entry,
+            // The claim expires by itself.
+            Step::Holds(entry) => return Ok(entry),
         };
         let outcome = Some(Bytes::from(entry.written()));
         let done = Settle::Complete { window: TEN_YEARS, outcome };
@@ -77,59 +87,81 @@ pub(super) fn shared_token(key: &Key) -> Token {
     Token(token)
 }
 
-/// The record to add, unless the last one holds for this schedule now.
+enum Step {
+    /// The last record counts.
+    Holds(Entry),
+    /// This one has to be added.
+    Add(Entry),
+}
+
 fn successor(
     last: Option<&Entry>,
     scope: &Scope,
     schedule: &Schedule,
     window: Duration,
     now: SystemTime,
-) -> Option<Entry> {
-    let next = schedule.after(now).unwrap_or(now);
-    let entry = |first| Entry { first, window: whole(window), schedule: schedule.to_string() };
-    let Some(last) = last else { return Some(entry(next)) };
+) -> Step {
+    let (next, window) = (schedule.after(now).unwrap_or(now), Duration::from_secs(window.as_secs()));
+    let (before, longer_since) = (Duration::ZERO, UNIX_EPOCH);
+    let anew = Entry { first: next, window, before, longer_since, schedule: schedule.to_string() };
+    let Some(last) = last else { return Step::Add(anew) };
     let scope = scope.name();
-    if last.schedule != schedule.to_string() {
-        tracing::warn!(target: "ackonce", scope, before = last.schedule, now = %schedule, first = %Utc(next),
+    if last.schedule != anew.schedule {
+        tracing::warn!(target: "ackonce", scope, before = last.schedule, now = anew.schedule, first = %Utc(next),
             "the schedule has changed: it begins with its next slot, and slots before that do not count as missed. \
              Hosts that still run the one before go on with it");
-        return Some(entry(next));
+        return Step::Add(anew);
     }
     if last.first > next {
         tracing::warn!(target: "ackonce", scope, recorded = %Utc(last.first), store_time = %Utc(now), first = %Utc(next),
             "the recorded first slot of this schedule lies in the future: it was recorded under a clock that was ahead. \
              The schedule begins with its next slot instead");
-        return Some(entry(next));
+        return Step::Add(anew);
     }
-    if last.window == whole(window) {
-        return None;
+    let same = Entry { window, ..last.clone() };
+    if last.window == window {
+        return Step::Holds(same);
     }
-    // What was recorded under the other window may be forgotten by now: it must not be taken for missed.
-    let known = now.checked_sub(last.window).and_then(|since| schedule.after(since)).unwrap_or(next);
-    Some(entry(last.first.max(known)))
-}
-
-fn whole(window: Duration) -> Duration {
-    Duration::from_secs(window.as_secs())
+    if window < last.window {
+        return Step::Add(same);
+    }
+    let before = match last.before.is_zero() {
+        true => last.window,
+        false => last.window.min(last.before),
+    };
+    Step::Add(Entry { first: last.since(now), before, longer_since: now, ..same })
 }
 
 impl Entry {
+    /// No slot before that moment counts: there was none, or its record may be forgotten and must not be taken for one
+    /// that was missed.
+    pub(super) fn since(&self, now: SystemTime) -> SystemTime {
+        let forgotten = now.checked_sub(self.before).unwrap_or(UNIX_EPOCH).min(self.longer_since);
+        self.first.max(forgotten)
+    }
+
     fn written(&self) -> String {
-        format!("{} {} {}", unix_millis(self.first), self.window.as_secs(), self.schedule)
+        let (first, since) = (unix_millis(self.first), unix_millis(self.longer_since));
+        let (window, before) = (self.window.as_secs(), self.before.as_secs());
+        format!("{first} {window} {before} {since} {}", self.schedule)
     }
 
     fn read(record: &Record) -> Result<Self> {
         let parse = |text: &str| {
-            let (first, rest) = text.split_once(' ')?;
-            let (window, schedule) = rest.split_once(' ')?;
+            let mut words = text.splitn(5, ' ');
+            let mut number = || words.next()?.parse::<u64>().ok();
+            let moment = |millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis));
             Some(Self {
-                first: UNIX_EPOCH.checked_add(Duration::from_millis(first.parse().ok()?))?,
-                window: Duration::from_secs(window.parse().ok()?),
-                schedule: schedule.to_owned(),
+                first: moment(number()?)?,
+                window: Duration::from_secs(number()?),
+                before: Duration::from_secs(number()?),
+                longer_since: moment(number()?)?,
+                schedule: words.next()?.to_owned(),
             })
         };
         let text = record.outcome.as_deref().and_then(|outcome| std::str::from_utf8(outcome).ok());
-        text.and_then(parse)
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the record of a schedule's first slot cannot be read"))
+        text.and_then(parse).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "the record of a schedule's first slot cannot be read")
+        })
     }
 }

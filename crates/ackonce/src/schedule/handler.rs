@@ -40,7 +40,9 @@ impl<H> SlotHandler<H> {
         let is_first = cx.attempt() == 1 && cx.previous() == Previous::None;
         let age = store_time(cx.fence()).duration_since(slot.start).unwrap_or_default();
         match is_first && age > self.window {
-            true => Err(Failure::permanent("by the store's clock this slot is older than its record would live")),
+            true => {
+                Err(Failure::permanent("by the store's clock this slot is older than its record would live"))
+            }
             false => Ok(()),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::{
-    CancellationToken, Counts, Deduplicator, Error, ErrorKind, Handler, OnFailure, RecordOnly, Result, Runner,
-    Scope, Settings,
+    CancellationToken, Counts, Deduplicator, Error, ErrorKind, Handler, OnFailure, RecordOnly, Result,
+    Runner, Scope, Settings,
 };
 
 use super::clock::{HostClock, StoreClock};
@@ -117,7 +117,9 @@ impl ScheduledJob {
         let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
         if self.look_back > MOST_BACK {
             let slots = self.look_back;
-            return refuse(format!("ScheduledJob::with_look_back: {slots} slots are over the most of {MOST_BACK}"));
+            return refuse(format!(
+                "ScheduledJob::with_look_back: {slots} slots are over the most of {MOST_BACK}"
+            ));
         }
         let mut settings = self.settings.clone();
         let least = self.least_window(self.look_back);
@@ -133,7 +135,9 @@ impl ScheduledJob {
             };
             return refuse(format!(
                 "Settings::window of {window:?} is too short for a look-back of {} slots ({}): set it to {}s at least{or_less}",
-                self.look_back, self.schedule, least.as_secs_f64().ceil()
+                self.look_back,
+                self.schedule,
+                least.as_secs_f64().ceil()
             ));
         }
         settings.check()?;

@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::observe::Throttle;
-use crate::{Error, ErrorKind, Handler, Job, Result, Runner, SettledAs, Why};
+use crate::{Error, ErrorKind, Handler, Job, Result, Runner, Why};
 
 use super::clock::StoreClock;
-use super::first::first_slot;
+use super::first::{Entry, first_slot};
 use super::job::ScheduledJob;
-use super::skip::{SKIPPED, skip};
+use super::skip::{is_skipped, skip};
 use super::slots::{Missed, Slot, Utc};
 
 pub(super) struct Run<'a, H> {
     job: &'a ScheduledJob,
     runner: Runner<Slot, H>,
     clock: StoreClock,
-    /// No slot before this one counts.
-    first: Option<SystemTime>,
+    /// Which slots count.
+    entry: Option<Entry>,
     /// The latest slot that was started here.
     last: Option<SystemTime>,
     runs: JoinSet<Result<()>>,
@@ -38,7 +38,7 @@ pub(super) struct Due {
 
 impl<'a, H: Handler<Slot>> Run<'a, H> {
     pub(super) fn new(job: &'a ScheduledJob, runner: Runner<Slot, H>, clock: StoreClock) -> Self {
-        Self { job, runner, clock, first: None, last: None, runs: JoinSet::new(), said: Arc::default() }
+        Self { job, runner, clock, entry: None, last: None, runs: JoinSet::new(), said: Arc::default() }
     }
 
     pub(super) async fn until_shutdown(mut self) -> Result<()> {
@@ -79,13 +79,13 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
     async fn start_due(&mut self) -> Result<Option<SystemTime>> {
         let now = self.clock.ask(&self.runner).await?;
         let next = self.job.schedule.after(now);
-        let first = match self.first {
-            Some(first) if next.is_none_or(|next| first <= next) => first,
+        let entry = match self.entry.take() {
+            Some(entry) if next.is_none_or(|next| entry.first <= next) => entry,
             // At start, and again if the store's clock was ahead then and has been set right.
             _ => first_slot(&self.runner, &self.job.schedule, now).await?,
         };
-        self.first = Some(first);
-        let Due { current, missed, skip: to_skip } = self.due(now, first);
+        let Due { current, missed, skip: to_skip } = self.due(now, entry.since(now));
+        self.entry = Some(entry);
         let (runner, said) = (self.runner.clone(), self.said.clone());
         if let Some(slot) = current {
             self.runs.spawn(run_current(runner.clone(), slot, said.clone()));
@@ -104,11 +104,11 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
 
     /// The slots that have begun since the last look. A clock that was set back has them looked at again, as far as the
     /// look-back goes; the records know better.
-    fn due(&mut self, now: SystemTime, first: SystemTime) -> Due {
+    fn due(&mut self, now: SystemTime, since: SystemTime) -> Due {
         let remembered = now.checked_sub(self.runner.settings().window).unwrap_or(SystemTime::UNIX_EPOCH);
-        let before_first = first.checked_sub(Duration::from_millis(1)).unwrap_or(first);
-        let seen = self.last.filter(|last| *last <= now);
-        let after = seen.unwrap_or(before_first).max(before_first).max(remembered);
+        let before = since.checked_sub(Duration::from_millis(1)).unwrap_or(since);
+        let seen = self.last.filter(|last| *last <= now).unwrap_or(before);
+        let after = seen.max(before).max(remembered);
         let mut slots = self.job.schedule.between(after, now, self.job.look_back.saturating_add(1));
         let Some(current) = slots.pop() else { return Due::default() };
         self.last = Some(current.start);
@@ -140,8 +140,7 @@ async fn run_current<H: Handler<Slot>>(
     said: Arc<Throttle>,
 ) -> Result<()> {
     let Some(receipt) = settle(&runner, slot).await? else { return Ok(()) };
-    let outcome = receipt.record().and_then(|record| record.outcome.as_deref());
-    if matches!(receipt.how(), SettledAs::Duplicate { .. }) && outcome == Some(SKIPPED) {
+    if receipt.record().is_some_and(is_skipped) {
         said.warn(|more| {
             tracing::warn!(target: "ackonce", scope = runner.scope().name(), slot = %Utc(slot.start), more,
                 "the current slot is recorded as skipped: another host has another policy for missed slots, or the \

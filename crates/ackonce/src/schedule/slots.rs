@@ -108,8 +108,8 @@ pub(super) fn unix_millis(moment: SystemTime) -> u64 {
 /// What to do with slots that nobody ran in time: every host was down, asleep or too late by half a slot.
 /// A slot that was begun is not missed; it runs again.
 ///
-/// A slot that is not run is *skipped*: it is recorded as done, with the outcome `skipped`, and counted in
-/// `ackonce_skipped_total`, once, whatever the number of hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
+/// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
+/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once, whatever the number of hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
 /// lets it run after all, when a host next looks back at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missed {
