@@ -17,8 +17,6 @@ const ASK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Clocks that run side by side do not drift apart by as much between two questions.
 const DRIFT: Duration = Duration::from_secs(1);
-/// The record of a question means nothing any more after this.
-const QUESTION: Duration = Duration::from_secs(1);
 
 pub(super) type HostClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -48,11 +46,12 @@ impl StoreClock {
         Self { scope: scope.beside("clock"), host, told: None }
     }
 
-    /// The store's time: the fence of a claim that nobody has made before. Its record is forgotten at once.
+    /// The store's time: the fence of a claim that nobody has made before. Its record has expired once it is written.
     pub(super) async fn ask<H: Handler<Slot>>(&mut self, runner: &Runner<Slot, H>) -> Result<SystemTime> {
         let token = Token::random();
         let key = self.scope.key(token.0.to_vec()).map_err(super::invalid)?;
-        let request = ClaimRequest { key, token, lease: QUESTION, window: Duration::ZERO, fingerprint: None };
+        let (lease, window) = (Duration::ZERO, Duration::ZERO);
+        let request = ClaimRequest { key, token, lease, window, fingerprint: None };
         let sent = Instant::now();
         let Some(Claimed::Acquired(lease)) = runner.ask(&[request]).await?.pop() else {
             return Err(Error::new(ErrorKind::Protocol, "the store knows a key that was drawn just now"));

@@ -16,8 +16,8 @@ use super::slots::{Schedule, Slot, Utc, unix_millis};
 
 /// As good as for ever, and far from the limits of a store's clock.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long a look for the end of the chain is held, if nothing is added to it.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long the claim of a record that is to be added is held.
+const ADDING: Duration = Duration::from_secs(1);
 
 /// A record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,25 +40,35 @@ pub(super) async fn first_slot<H: Handler<Slot>>(
 ) -> Result<Entry> {
     let scope = runner.scope().beside("schedule");
     let window = runner.settings().window;
-    let (mut number, mut last) = (1_u64, None::<Entry>);
-    let mut token = None;
+    let (mut number, mut last, mut add) = (1_u64, None::<Entry>, None::<Entry>);
+    let mut drawn = None;
     loop {
         let key = scope.key(number.to_string()).map_err(super::invalid)?;
-        let drawn = token.take().unwrap_or_else(|| shared_token(&key));
-        let request =
-            ClaimRequest { key, token: drawn, lease: LOOK, window: Duration::ZERO, fingerprint: None };
-        let lease = match runner.ask(&[request]).await?.pop() {
-            Some(Claimed::Done(record)) => {
+        let token = drawn.take().unwrap_or_else(|| shared_token(&key));
+        // Of a look alone nothing stays behind.
+        let lease = if add.is_some() { ADDING } else { Duration::ZERO };
+        let request = ClaimRequest { key, token, lease, window: Duration::ZERO, fingerprint: None };
+        match (runner.ask(&[request]).await?.pop(), add.take()) {
+            (Some(Claimed::Done(record)), _) => {
                 last = Some(Entry::read(&record)?);
                 number += 1;
-                continue;
             }
-            Some(Claimed::Acquired(lease)) => lease,
-            Some(Claimed::Busy { free_in }) => {
+            (Some(Claimed::Acquired(lease)), Some(entry)) => {
+                let outcome = Some(Bytes::from(entry.written()));
+                let done = Settle::Complete { window: TEN_YEARS, outcome };
+                // It is read back, as every other host reads it: another one may have been first.
+                runner.settle(&[Settlement::new(&lease, done)]).await?;
+            }
+            (Some(Claimed::Acquired(_)), None) => {
+                match successor(last.as_ref(), runner.scope(), schedule, window, now) {
+                    Step::Add(entry) => add = Some(entry),
+                    Step::Holds(entry) => return Ok(entry),
+                }
+            }
+            (Some(Claimed::Busy { free_in }), _) => {
                 // Somebody has redriven or released it by hand: the shared token may be refused for good.
-                token = Some(Token::random());
-                tokio::time::sleep(free_in.clamp(Duration::from_millis(10), LOOK)).await;
-                continue;
+                drawn = Some(Token::random());
+                tokio::time::sleep(free_in.clamp(Duration::from_millis(10), ADDING)).await;
             }
             _ => {
                 return Err(Error::new(
@@ -66,16 +76,7 @@ pub(super) async fn first_slot<H: Handler<Slot>>(
                     "the store did not answer a claim of a schedule",
                 ));
             }
-        };
-        let entry = match successor(last.as_ref(), runner.scope(), schedule, window, now) {
-            Step::Add(entry) => entry,
-            // The claim expires by itself.
-            Step::Holds(entry) => return Ok(entry),
-        };
-        let outcome = Some(Bytes::from(entry.written()));
-        let done = Settle::Complete { window: TEN_YEARS, outcome };
-        // Read back, as every other host reads it: another one may have been first.
-        runner.settle(&[Settlement::new(&lease, done)]).await?;
+        }
     }
 }
 
