@@ -1,5 +1,5 @@
 //! The scheduled job as its page runs it: several processes, one of them killed in the middle.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use ackonce::ErrorKind;
 use ackonce::schedule::Schedule;
 use jiff::{Timestamp, tz::TimeZone};
+use proptest::prelude::*;
 
 fn moment(utc: &str) -> SystemTime {
     utc.parse::<Timestamp>().unwrap().into()
@@ -234,4 +235,81 @@ fn zones_are_those_of_the_database_alone() {
         Schedule::cron("0 2 * * *", zone).expect(zone);
     }
     assert_eq!(cron("0  2 * * mon-fri", "europe/berlin").to_string(), "0 2 * * MON-FRI Europe/Berlin");
+}
+
+fn list(values: &[i8]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The documented meaning, minute for minute: a local time begins when it comes for the first time; those that are
+/// skipped begin together when it is their turn to have been.
+fn by_the_minute(
+    zone: &TimeZone,
+    from: Timestamp,
+    minutes: i64,
+    hours: &[i8],
+    of_hour: &[i8],
+    elapsed: bool,
+) -> Vec<Timestamp> {
+    let matches =
+        |local: jiff::civil::DateTime| hours.contains(&local.hour()) && of_hour.contains(&local.minute());
+    let local = |at: Timestamp| zone.to_datetime(at);
+    let minute = jiff::SignedDuration::from_mins(1);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut at = from - minute * 24 * 60;
+    let mut found = Vec::new();
+    while at < from + minute * i32::try_from(minutes).unwrap() {
+        let (now, before) = (local(at), local(at - minute));
+        let mut skipped = before + minute;
+        let mut begins = matches(now) && (elapsed || !seen.contains(&now));
+        while skipped < now {
+            begins |= !elapsed && matches(skipped);
+            skipped += minute;
+        }
+        seen.insert(now);
+        if begins && at > from {
+            found.push(at);
+        }
+        at += minute;
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+    #[test]
+    fn each_expression_means_the_same_as_a_walk_minute_by_minute(
+        place in 0_usize..8,
+        hours in prop::collection::btree_set(0_i8..5, 1..4),
+        of_hour in prop::collection::btree_set(0_i8..60, 1..4),
+        elapsed in any::<bool>(),
+    ) {
+        let (zone, from) = [
+            ("Europe/Berlin", "2026-03-28T12:00:00Z"),
+            ("Europe/Berlin", "2026-10-24T12:00:00Z"),
+            ("America/New_York", "2026-03-07T12:00:00Z"),
+            ("America/New_York", "2026-10-31T12:00:00Z"),
+            ("Australia/Lord_Howe", "2026-04-04T00:00:00Z"),
+            ("Australia/Lord_Howe", "2026-10-03T00:00:00Z"),
+            ("Atlantic/Azores", "2026-03-28T12:00:00Z"),
+            ("Africa/Cairo", "2026-10-29T12:00:00Z"),
+        ][place];
+        let hours: Vec<_> = if elapsed { (0..24).collect() } else { hours.into_iter().collect() };
+        let of_hour: Vec<_> = of_hour.into_iter().collect();
+        let expression = match elapsed {
+            true => format!("{} * * * *", list(&of_hour)),
+            false => format!("{} {} * * *", list(&of_hour), list(&hours)),
+        };
+        let from: Timestamp = from.parse().unwrap();
+        let schedule = cron(&expression, zone);
+        let mut found = Vec::new();
+        let mut at = SystemTime::from(from);
+        let end = from + jiff::SignedDuration::from_hours(36);
+        while let Some(next) = schedule.after(at).filter(|next| *next < SystemTime::from(end)) {
+            found.push(Timestamp::try_from(next).unwrap());
+            at = next;
+        }
+        let tz = TimeZone::get(zone).unwrap();
+        prop_assert_eq!(found, by_the_minute(&tz, from, 36 * 60, &hours, &of_hour, elapsed), "{} {}", expression, zone);
+    }
 }

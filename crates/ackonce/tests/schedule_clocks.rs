@@ -32,7 +32,7 @@ struct World {
     ahead: Arc<AtomicI64>,
     /// By how many milliseconds the hosts' clocks are.
     hosts_ahead: Arc<AtomicI64>,
-    /// How many milliseconds each answer takes.
+    /// The milliseconds that each answer takes.
     slow: Arc<AtomicU64>,
     claims: Arc<AtomicU64>,
     runs: Arc<Mutex<Vec<(u64, u64)>>>,
@@ -363,7 +363,7 @@ async fn a_longer_look_back_than_records_lived_runs_nothing_again() {
         world.host_for(job().with_look_back(100), MINUTE).await;
         assert_eq!(world.ran(), [minute * 60]);
     }
-    // The one thing that the longer window allows: what was missed while it held is caught up.
+    // The one thing that the longer window allows: slots that were missed while it held are caught up.
     tokio::time::sleep(20 * MINUTE).await;
     world.host_for(job().with_look_back(100), MINUTE).await;
     assert_eq!(world.ran(), (50..=70).map(|minute| 60 * minute).collect::<Vec<_>>());
@@ -447,4 +447,22 @@ async fn a_schedule_whose_slots_are_over_waits_quietly() {
     let other = World::new();
     other.host_for(other.job(coming), 2 * HOUR).await;
     assert_eq!(other.ran(), [63 * 60]);
+}
+
+/// 28 March and 31 October 2027 are the days on which Berlin's clocks change.
+#[tokio::test(start_paused = true)]
+async fn a_nightly_job_runs_once_on_the_days_on_which_clocks_change() {
+    for (hour_before, run) in [(1_806_192_000 - 3600, 1_806_195_600), (1_824_939_000 - 3600, 1_824_942_600)] {
+        let world = World::new();
+        world.set(Duration::from_secs(hour_before - START));
+        let job =
+            || world.job(Schedule::cron("30 2 * * *", "Europe/Berlin").unwrap()).with_missed(Missed::All);
+        // Restarts all through the night, two hosts at a time.
+        for _ in 0..12 {
+            let other = world.host(job());
+            world.host_for(job(), HOUR / 2).await;
+            other.stop().await;
+        }
+        assert_eq!(world.runs.lock().unwrap().iter().map(|(start, _)| *start).collect::<Vec<_>>(), [run]);
+    }
 }

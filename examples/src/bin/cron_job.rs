@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use examples::{Flags, Usage};
 
-/// Runs a job once per time slot, whatever the number of processes
+/// Runs a job once per time slot, on any number of processes
 #[derive(Debug, Parser)]
 struct Args {
     #[arg(long, value_name = "NAME", default_value = "report")]
@@ -29,10 +29,10 @@ struct Args {
     /// The time zone of the cron expression, by its IANA name
     #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "cron")]
     zone: String,
-    /// What to do with slots that nobody ran in time
+    /// The policy for slots that nobody ran in time
     #[arg(long, value_enum, default_value_t = Policy::Once)]
     missed: Policy,
-    /// How many slots back it looks for missed ones
+    /// The number of slots that it looks back for missed ones
     #[arg(long, value_name = "N", default_value_t = 10)]
     look_back: u32,
     #[command(flatten)]

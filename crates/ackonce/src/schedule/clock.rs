@@ -66,12 +66,14 @@ impl StoreClock {
     /// Says so if the store's clock was set. Neither of the host's clocks alone can tell: one is set, too, and the
     /// other stands still in a suspended machine.
     fn compare(&self, before: &Told, told: &Told, sent: Instant) {
-        let least = before.store + sent.saturating_duration_since(before.steady);
+        let later = |by: Duration| before.store.checked_add(by).unwrap_or(before.store);
+        let least = later(sent.saturating_duration_since(before.steady));
         let by_host = told.host.duration_since(before.host).unwrap_or_default();
-        let most = before.store + by_host.max(told.steady.saturating_duration_since(before.steady));
+        let most = later(by_host.max(told.steady.saturating_duration_since(before.steady)));
+        let apart = |from: SystemTime, to: SystemTime| to.duration_since(from).is_ok_and(|by| by > DRIFT);
         let (expected, how) = match () {
-            () if told.store + DRIFT < least => (least, "back: a slot that has run does not run again"),
-            () if told.store > most + DRIFT => (most, "forward: slots in between count as missed"),
+            () if apart(told.store, least) => (least, "back: a slot that has run does not run again"),
+            () if apart(most, told.store) => (most, "forward: slots in between count as missed"),
             () => return,
         };
         tracing::warn!(target: "ackonce", scope = self.scope.name(), store_time = %Utc(told.store),

@@ -128,7 +128,7 @@ impl Cron {
         }
     }
 
-    /// How long that many slots take from 1 January 2026 on, or as many as there are.
+    /// The time that this many slots take from 1 January 2026 on; fewer, if there are no more.
     pub(super) fn span(&self, slots: u32) -> Duration {
         let start = UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let (mut at, mut left) = (start, slots);

@@ -94,7 +94,7 @@ impl Expression {
         self.cron.find_next_occurrence(&since, true).ok()
     }
 
-    /// Whether it means a distance in time rather than local times of day.
+    /// True if it means a distance in time rather than local times of day.
     pub(super) fn goes_by_elapsed_time(&self) -> bool {
         self.any_hour
     }

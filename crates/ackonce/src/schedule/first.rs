@@ -16,7 +16,7 @@ use super::slots::{Schedule, Slot, Utc, unix_millis};
 
 /// As good as for ever, and far from the limits of a store's clock.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long the claim of a record that is to be added is held.
+/// The lease of a claim under which a record is added.
 const ADDING: Duration = Duration::from_secs(1);
 
 /// A record of the chain.
@@ -24,9 +24,9 @@ const ADDING: Duration = Duration::from_secs(1);
 pub(super) struct Entry {
     /// No slot before it counts.
     pub(super) first: SystemTime,
-    /// How long the records of slots live, in whole seconds.
+    /// The time that records of slots live, in whole seconds.
     window: Duration,
-    /// How long they lived before it was made longer, and when that was.
+    /// The time that they lived before it was made longer, and the moment of that change.
     before: Duration,
     longer_since: SystemTime,
     schedule: String,

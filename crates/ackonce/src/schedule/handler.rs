@@ -30,7 +30,7 @@ pub(super) fn store_time(fence: u64) -> SystemTime {
 #[derive(Debug)]
 pub(super) struct SlotHandler<H> {
     pub(super) handler: H,
-    /// How long a record lives.
+    /// The time that a record lives.
     pub(super) window: Duration,
 }
 

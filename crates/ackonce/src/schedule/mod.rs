@@ -41,14 +41,15 @@
 //! # What a crash does
 //!
 //! As for any message of the handler's [`Class`](crate::Class): a host that dies in the middle of a run leaves a claim;
-//! when its lease ends another host runs the slot, or the same one after its restart, whatever the policy for missed
+//! when its lease ends another host runs the slot, or the same one after its restart, under every policy for missed
 //! slots: that slot was begun, not missed. A host that dies while it skips missed slots leaves them to the next one.
 //!
 //! # A schedule that changes
 //!
 //! Another length, anchor, expression or zone in the same scope begins as a new job does: with its next slot, and nothing
-//! before that counts as missed. While hosts of both kinds run, each starts the slots of its own schedule; a moment that is
-//! a slot of both runs once.
+//! before that counts as missed; a warning says so. While hosts of both kinds run, each starts the slots of its own
+//! schedule; a moment that is a slot of both runs once. Two jobs that are to run side by side for good need scopes of their
+//! own: in one scope, each start of either is a change.
 
 mod clock;
 #[cfg(feature = "cron")]

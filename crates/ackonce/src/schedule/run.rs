@@ -18,7 +18,7 @@ pub(super) struct Run<'a, H> {
     job: &'a ScheduledJob,
     runner: Runner<Slot, H>,
     clock: StoreClock,
-    /// Which slots count.
+    /// Tells the slots that count.
     entry: Option<Entry>,
     /// The latest slot that was started here.
     last: Option<SystemTime>,
@@ -26,7 +26,7 @@ pub(super) struct Run<'a, H> {
     said: Arc<Throttle>,
 }
 
-/// What is to be done for the slots that have begun since the last look.
+/// The slots that have begun since the last look, by their treatment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
     /// It does not wait for those that were missed.
@@ -116,7 +116,7 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
     }
 }
 
-/// What the policy says of the current slot and of those before it.
+/// The policy, applied to the current slot and to those before it.
 fn plan(policy: Missed, current: Slot, before: Vec<Slot>, now: SystemTime) -> Due {
     let runs = policy != Missed::Skip || current.is_on_time(now);
     let mut due = Due { current: runs.then_some(current), ..Due::default() };

@@ -16,7 +16,7 @@ use super::slots::{Slot, Utc};
 /// The outcome of a slot that was not run begins with it; the token of the host that recorded it follows.
 const SKIPPED: &str = "skipped by ";
 
-/// Whether that is the record of a slot that was not run.
+/// True for the record of a slot that was not run.
 pub(super) fn is_skipped(record: &Record) -> bool {
     record.outcome.as_deref().is_some_and(|outcome| outcome.starts_with(SKIPPED.as_bytes()))
 }

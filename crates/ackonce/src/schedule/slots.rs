@@ -51,7 +51,7 @@ impl Schedule {
         self.after(start).and_then(|next| next.duration_since(start).ok()).unwrap_or(Duration::MAX)
     }
 
-    /// How long that many slots take, one after another. The same on every host and at any time.
+    /// The time that this many slots take, one after another. The same on every host and at any time.
     pub(super) fn span(&self, slots: u32) -> Duration {
         match &self.0 {
             Kind::Every(every) => every.length.saturating_mul(slots),
@@ -83,7 +83,7 @@ impl fmt::Display for Schedule {
 pub struct Slot {
     /// When it begins.
     pub start: SystemTime,
-    /// How long it is: until the next one begins, or [`Duration::MAX`] if it is the last.
+    /// Its length: until the next one begins, or [`Duration::MAX`] if it is the last.
     pub length: Duration,
 }
 
@@ -105,11 +105,11 @@ pub(super) fn unix_millis(moment: SystemTime) -> u64 {
     millis(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// What to do with slots that nobody ran in time: every host was down, asleep or too late by half a slot.
+/// The policy for slots that nobody ran in time: every host was down, asleep or too late by half a slot.
 /// A slot that was begun is not missed; it runs again.
 ///
 /// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
-/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once, whatever the number of hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
+/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once for all hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
 /// lets it run after all, when a host next looks back at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missed {
