@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::protocol::{self, Row};
 use ackonce::schedule::{Every, Missed, Schedule, ScheduledJob, Slot};
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Description, Failure, Result,
-    Scope, Settings, Settled, Settlement,
+    CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Description, Error, ErrorKind,
+    Failure, Result, Scope, Settings, Settled, Settlement,
 };
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
@@ -35,6 +35,7 @@ struct World {
     /// The milliseconds that each answer takes.
     slow: Arc<AtomicU64>,
     claims: Arc<AtomicU64>,
+    is_away: Arc<AtomicBool>,
     runs: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
@@ -62,6 +63,7 @@ impl World {
             hosts_ahead: Arc::default(),
             slow: Arc::default(),
             claims: Arc::default(),
+            is_away: Arc::default(),
             runs: Arc::default(),
         }
     }
@@ -116,14 +118,17 @@ impl World {
         &self,
         asked: &[Q],
         answer: impl Fn(&Q, u64, &mut HashMap<[u8; 32], Row>) -> A,
-    ) -> Vec<A> {
+    ) -> Result<Vec<A>> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "away"));
+        }
         let slow = Duration::from_millis(self.slow.load(Ordering::SeqCst));
         if !slow.is_zero() {
             tokio::time::sleep(slow).await;
         }
         let now = self.now();
         let mut rows = self.rows.lock().unwrap();
-        asked.iter().map(|q| answer(q, now, &mut rows)).collect()
+        Ok(asked.iter().map(|q| answer(q, now, &mut rows)).collect())
     }
 }
 
@@ -136,7 +141,7 @@ impl Deduplicator for World {
             rows.extend(row.map(|row| (*request.key.digest(), row)));
             answer
         });
-        Ok(answers.await)
+        answers.await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
@@ -145,7 +150,7 @@ impl Deduplicator for World {
             rows.extend(row.map(|row| (*settlement.key.digest(), row)));
             answer
         });
-        Ok(answers.await)
+        answers.await
     }
 
     fn describe(&self) -> Description {
@@ -465,4 +470,41 @@ async fn a_nightly_job_runs_once_on_the_days_on_which_clocks_change() {
         }
         assert_eq!(world.runs.lock().unwrap().iter().map(|(start, _)| *start).collect::<Vec<_>>(), [run]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_waited_for_and_its_slots_are_missed() {
+    for (policy, minutes_away, skipped, ran) in [
+        (Missed::Once, 5, 4, vec![60, 360, 420, 480]),
+        (Missed::All, 5, 0, (1..=8).map(|n| 60 * n).collect()),
+        (Missed::All, 20, 0, [1].into_iter().chain(11..=23).map(|n| 60 * n).collect()),
+    ] {
+        let (log, _guard) = Log::start();
+        let world = World::new();
+        world.is_away.store(true, Ordering::SeqCst);
+        let host = world.host(world.job(every(MINUTE)).with_missed(policy));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.is_away.store(false, Ordering::SeqCst);
+        tokio::time::sleep(MINUTE).await;
+        world.is_away.store(true, Ordering::SeqCst);
+        tokio::time::sleep(minutes_away * MINUTE).await;
+        world.is_away.store(false, Ordering::SeqCst);
+        // The back-off, and two more slots.
+        tokio::time::sleep(Duration::from_secs(89)).await;
+        let counts = host.stop().await;
+        let found = world.ran();
+        assert_eq!((counts.skipped, counts.buried), (skipped, 0), "{policy:?} {found:?}");
+        assert_eq!(found, ran, "{policy:?}");
+        assert_eq!(log.lines("have passed by").len(), usize::from(minutes_away > 10), "{policy:?}");
+        assert_eq!(log.lines("clock was set"), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_its_store_ends_when_it_is_told_to() {
+    let world = World::new();
+    world.is_away.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    world.host_for(world.job(every(MINUTE)), MINUTE).await;
+    assert!(began.elapsed() < 2 * MINUTE);
 }

@@ -27,12 +27,42 @@ pub(super) struct StoreClock {
     told: Option<Told>,
 }
 
-/// An answer of the store, and the host's clocks at that moment.
+/// An answer of the store. It was given between two moments of the host: a process may be stopped, and a store may be
+/// slow, on either way.
 #[derive(Clone, Copy)]
 struct Told {
     store: SystemTime,
-    host: SystemTime,
+    asked: Moment,
+    answered: Moment,
+}
+
+/// The host's clocks. One is set, and the other stands still in a suspended machine.
+#[derive(Clone, Copy)]
+struct Moment {
+    date: SystemTime,
     steady: Instant,
+}
+
+impl Moment {
+    fn steady_since(&self, earlier: &Self) -> Duration {
+        self.steady.saturating_duration_since(earlier.steady)
+    }
+
+    /// By the clock that saw more of it.
+    fn most_since(&self, earlier: &Self) -> Duration {
+        let by_date = self.date.duration_since(earlier.date).unwrap_or_default();
+        by_date.max(self.steady_since(earlier))
+    }
+
+    /// True if the clocks disagree on the time that has passed.
+    fn is_disturbed_since(&self, earlier: &Self) -> bool {
+        let steady = self.steady_since(earlier);
+        let apart = match self.date.duration_since(earlier.date) {
+            Ok(by_date) => by_date.abs_diff(steady),
+            Err(back) => back.duration().saturating_add(steady),
+        };
+        apart > DRIFT
+    }
 }
 
 impl fmt::Debug for StoreClock {
@@ -43,33 +73,35 @@ impl fmt::Debug for StoreClock {
 
 impl StoreClock {
     pub(super) fn new(scope: &Scope, host: HostClock) -> Self {
-        Self { scope: scope.beside("clock"), host, told: None }
+        Self { scope: scope.clone(), host, told: None }
     }
 
     /// The store's time: the fence of a claim that nobody has made before. Its record has expired once it is written.
     pub(super) async fn ask<H: Handler<Slot>>(&mut self, runner: &Runner<Slot, H>) -> Result<SystemTime> {
         let token = Token::random();
-        let key = self.scope.key(token.0.to_vec()).map_err(super::invalid)?;
+        let key = self.scope.beside("clock").key(token.0.to_vec()).map_err(super::invalid)?;
         let (lease, window) = (Duration::ZERO, Duration::ZERO);
         let request = ClaimRequest { key, token, lease, window, fingerprint: None };
-        let sent = Instant::now();
+        let asked = self.moment();
         let Some(Claimed::Acquired(lease)) = runner.ask(&[request]).await?.pop() else {
             return Err(Error::new(ErrorKind::Protocol, "the store knows a key that was drawn just now"));
         };
-        let told = Told { store: store_time(lease.fence), host: (self.host)(), steady: Instant::now() };
+        let told = Told { store: store_time(lease.fence), asked, answered: self.moment() };
         if let Some(before) = self.told.replace(told) {
-            self.compare(&before, &told, sent);
+            self.compare(&before, &told);
         }
         Ok(told.store)
     }
 
-    /// Says so if the store's clock was set. Neither of the host's clocks alone can tell: one is set, too, and the
-    /// other stands still in a suspended machine.
-    fn compare(&self, before: &Told, told: &Told, sent: Instant) {
+    fn moment(&self) -> Moment {
+        Moment { date: (self.host)(), steady: Instant::now() }
+    }
+
+    /// Says so if the store's clock was set: it is not where either of the host's clocks would have it.
+    fn compare(&self, before: &Told, told: &Told) {
         let later = |by: Duration| before.store.checked_add(by).unwrap_or(before.store);
-        let least = later(sent.saturating_duration_since(before.steady));
-        let by_host = told.host.duration_since(before.host).unwrap_or_default();
-        let most = later(by_host.max(told.steady.saturating_duration_since(before.steady)));
+        let least = later(told.asked.steady_since(&before.answered));
+        let most = later(told.answered.most_since(&before.asked));
         let apart = |from: SystemTime, to: SystemTime| to.duration_since(from).is_ok_and(|by| by > DRIFT);
         let (expected, how) = match () {
             () if apart(told.store, least) => (least, "back: a slot that has run does not run again"),
@@ -81,29 +113,20 @@ impl StoreClock {
     }
 
     /// Ready when the store should be asked again: it is that time, the last answer is old, or the host's clocks
-    /// disagree on how long ago it was.
+    /// disagree on the time that has passed since. Time counts from the question, so that an answer that came late makes
+    /// no slot late.
     pub(super) async fn wait_for(&self, next: Option<SystemTime>) {
         let Some(told) = self.told else { return };
         let until = next.and_then(|next| next.duration_since(told.store).ok()).unwrap_or(ASK_EVERY);
         loop {
-            let passed = told.steady.elapsed();
-            let left = until.min(ASK_EVERY).saturating_sub(passed);
+            let left = until.min(ASK_EVERY).saturating_sub(told.asked.steady.elapsed());
             if left.is_zero() {
                 return;
             }
             tokio::time::sleep(left.min(LOOK_EVERY)).await;
-            if self.is_disturbed(&told) {
+            if self.moment().is_disturbed_since(&told.asked) {
                 return;
             }
         }
-    }
-
-    fn is_disturbed(&self, told: &Told) -> bool {
-        let passed = told.steady.elapsed();
-        let apart = match (self.host)().duration_since(told.host) {
-            Ok(by_host) => by_host.abs_diff(passed),
-            Err(back) => back.duration().saturating_add(passed),
-        };
-        apart > DRIFT
     }
 }

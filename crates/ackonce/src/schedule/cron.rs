@@ -19,8 +19,8 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// More than any zone's offset has ever changed by.
 const TWO_DAYS: SignedDuration = SignedDuration::from_hours(48);
-/// Files of a system's database that stand for another zone on each host, or for none.
-const NO_ZONES: [&str; 5] = ["localtime", "local", "posixrules", "factory", "etc/unknown"];
+/// Files and folders of a system's database that stand for another zone on each host, for none, or for leap seconds.
+const NO_ZONES: [&str; 7] = ["localtime", "local", "posixrules", "factory", "etc/unknown", "posix", "right"];
 
 impl Schedule {
     /// Slots that begin at the local times of a time zone that a cron expression matches. Feature `cron`.
@@ -72,7 +72,8 @@ fn find(zone: &str) -> Result<TimeZone> {
             format!("{why}: give the zone by a name of the IANA database, such as Europe/Berlin or UTC");
         Error::new(ErrorKind::Config, why)
     };
-    if NO_ZONES.iter().any(|name| zone.eq_ignore_ascii_case(name)) {
+    let folder = zone.split('/').next().unwrap_or(zone);
+    if NO_ZONES.iter().any(|name| zone.eq_ignore_ascii_case(name) || folder.eq_ignore_ascii_case(name)) {
         return Err(refuse(format!("the time zone {zone:?} is not the same on every host")));
     }
     let found = TimeZone::get(zone);

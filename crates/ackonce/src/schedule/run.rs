@@ -23,7 +23,15 @@ pub(super) struct Run<'a, H> {
     /// The latest slot that was started here.
     last: Option<SystemTime>,
     runs: JoinSet<Result<()>>,
-    said: Arc<Throttle>,
+    said: Arc<Said>,
+}
+
+/// Lines that may repeat with each slot.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) skipped: Throttle,
+    found_skipped: Throttle,
+    passed_by: Throttle,
 }
 
 /// The slots that have begun since the last look, by their treatment.
@@ -82,7 +90,13 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
         let entry = match self.entry.take() {
             Some(entry) if next.is_none_or(|next| entry.first <= next) => entry,
             // At start, and again if the store's clock was ahead then and has been set right.
-            _ => first_slot(&self.runner, &self.job.schedule, now).await?,
+            _ => {
+                let entry = first_slot(&self.runner, &self.job.schedule, now).await?;
+                let next = next.map_or_else(|| "none".to_owned(), |next| Utc(next).to_string());
+                tracing::info!(target: "ackonce", scope = self.runner.scope().name(), schedule = %self.job.schedule,
+                    next, missed = ?self.job.missed, look_back = self.job.look_back, "the schedule starts");
+                entry
+            }
         };
         let Due { current, missed, skip: to_skip } = self.due(now, entry.since(now));
         self.entry = Some(entry);
@@ -95,7 +109,7 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
         }
         if !to_skip.is_empty() {
             self.runs.spawn(async move {
-                let begun = skip(&runner, &to_skip, &said).await?;
+                let begun = skip(&runner, &to_skip, &said.skipped).await?;
                 in_turn(runner, begun).await
             });
         }
@@ -109,10 +123,28 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
         let before = since.checked_sub(Duration::from_millis(1)).unwrap_or(since);
         let seen = self.last.filter(|last| *last <= now).unwrap_or(before);
         let after = seen.max(before).max(remembered);
-        let mut slots = self.job.schedule.between(after, now, self.job.look_back.saturating_add(1));
+        let most = self.job.look_back.saturating_add(1);
+        let mut slots = self.job.schedule.between(after, now, most.saturating_add(1));
+        if slots.len() > most as usize {
+            slots.remove(0);
+            // At a start they may well have run.
+            if self.last.is_some_and(|last| last == after) {
+                self.passed_by(slots.first());
+            }
+        }
         let Some(current) = slots.pop() else { return Due::default() };
         self.last = Some(current.start);
         plan(self.job.missed, current, slots, now)
+    }
+
+    fn passed_by(&self, oldest: Option<&Slot>) {
+        let (look_back, scope) = (self.job.look_back, self.runner.scope().name());
+        let (Some(after), Some(before)) = (self.last, oldest) else { return };
+        self.said.passed_by.warn(|more| {
+            tracing::warn!(target: "ackonce", scope, after = %Utc(after), before = %Utc(before.start), look_back, more,
+                "slots between these have passed by, more than ScheduledJob::with_look_back reaches over: unless another \
+                 host was there for them, they do not run");
+        });
     }
 }
 
@@ -134,14 +166,10 @@ fn ended(run: std::result::Result<Result<()>, JoinError>) -> Result<()> {
     run.unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "a slot panicked outside its handler")))
 }
 
-async fn run_current<H: Handler<Slot>>(
-    runner: Runner<Slot, H>,
-    slot: Slot,
-    said: Arc<Throttle>,
-) -> Result<()> {
+async fn run_current<H: Handler<Slot>>(runner: Runner<Slot, H>, slot: Slot, said: Arc<Said>) -> Result<()> {
     let Some(receipt) = settle(&runner, slot).await? else { return Ok(()) };
     if receipt.record().is_some_and(is_skipped) {
-        said.warn(|more| {
+        said.found_skipped.warn(|more| {
             tracing::warn!(target: "ackonce", scope = runner.scope().name(), slot = %Utc(slot.start), more,
                 "the current slot is recorded as skipped: another host has another policy for missed slots, or the \
                  store's clock was ahead. Redrive its record to have it run");

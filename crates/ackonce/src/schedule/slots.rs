@@ -105,7 +105,8 @@ pub(super) fn unix_millis(moment: SystemTime) -> u64 {
     millis(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// The policy for slots that nobody ran in time: every host was down, asleep or too late by half a slot.
+/// The policy for slots that nobody ran in time: every host was down, asleep or too late by half a slot, or
+/// the store was away.
 /// A slot that was begun is not missed; it runs again.
 ///
 /// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
