@@ -61,11 +61,14 @@ impl Admit {
 
     /// A letter of ours that left its payload out names the payload's digest: come back, it is the same message still.
     fn fingerprint(&self, message: &Message) -> Fingerprint {
-        let left_out = message.payload().is_empty() && self.known(message).is_some();
+        let left_out = message.is_tombstone() && self.known(message).is_some();
         let digest = left_out.then(|| message.header(headers::PAYLOAD_SHA256)).flatten();
         digest
             .and_then(|digest| u128::from_str_radix(std::str::from_utf8(digest.get(..32)?).ok()?, 16).ok())
-            .map_or_else(|| Fingerprint::of(message.payload()), |half| Fingerprint(half.to_be_bytes()))
+            .map_or_else(
+                || Fingerprint::of_payload(Identify::payload(message)),
+                |half| Fingerprint(half.to_be_bytes()),
+            )
     }
 
     /// A record of its own, beside the scope's IDs, so that a message without one is buried once.

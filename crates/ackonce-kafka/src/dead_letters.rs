@@ -44,7 +44,7 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
             if let Some(missing) = missing {
                 headers = text(headers, headers::REDUCED, missing);
             }
-            if !with_payload {
+            if !with_payload && !message.is_tombstone() {
                 headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
             }
             let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);

@@ -31,6 +31,12 @@ pub trait Graveyard<D>: Send + Sync {
     /// acknowledged. [`BuryError::Never`]: this message can never be put there; the runner records the burial in the
     /// store alone, with the reason, and counts it.
     async fn bury(&self, delivery: &D, burial: &Burial) -> Result<Letter, BuryError>;
+
+    /// Whether there is a place at all. Without one, nothing is buried for a failure that may pass; see
+    /// [`NoDeadLetters`]. True by default.
+    fn is_place(&self) -> bool {
+        true
+    }
 }
 
 /// How much of a message its dead letter holds.
@@ -67,7 +73,34 @@ impl fmt::Display for BuryError {
     }
 }
 
-/// No dead-letter place: the reason is kept in the store's record and in the log.
+/// No dead-letter place was chosen; the default. A message's payload would be given up with it, so it is not buried for
+/// a failure that may pass:
+///
+/// | event | answer |
+/// |---|---|
+/// | [`Failure::Retry`](crate::Failure::Retry) and unknown outcomes, [`Settings::attempts`](crate::Settings::attempts) used up | retried at the longest back-off for as long as it takes, with a warning and the count `past_attempts` |
+/// | [`Failure::Permanent`](crate::Failure::Permanent), [`OnUnknown::Park`](crate::OnUnknown::Park), a probe that cannot tell | buried, for the code says so: the record keeps the reason, the payload is given up; an error in the log, counted as `buried_without_letter` |
+/// | it may be a message that kills its process | run again alone, once per longest back-off |
+/// | the same ID with another payload, under [`OnMismatch::Bury`](crate::OnMismatch::Bury) | the consumer ends with an error |
+/// | a claim that the store can never take | the consumer ends with the store's error |
+///
+/// [`RecordOnly`] is for those who would rather give a message up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDeadLetters;
+
+#[async_trait]
+impl<D: Sync> Graveyard<D> for NoDeadLetters {
+    async fn bury(&self, _: &D, _: &Burial) -> Result<Letter, BuryError> {
+        Err(BuryError::Never("there is no dead-letter place".into()))
+    }
+
+    fn is_place(&self) -> bool {
+        false
+    }
+}
+
+/// Gives buried messages up: the reason is kept in the store's record and in the log, the payload nowhere. Chosen by
+/// those whose payloads exist elsewhere, or are not worth keeping.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RecordOnly;
 

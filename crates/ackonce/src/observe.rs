@@ -32,11 +32,14 @@ pub struct Counts {
     pub mismatch: u64,
     /// Runs to be repeated after a back-off; `ackonce_retried_total`.
     pub retried: u64,
+    /// Of those, the ones that had used up their attempts and had no dead-letter place to be buried in;
+    /// `ackonce_past_attempts_total`.
+    pub past_attempts: u64,
     /// Messages buried; `ackonce_buried_total`.
     pub buried: u64,
     /// Of those, the ones whose dead letter holds a part of the message only; `ackonce_letters_reduced_total`.
     pub letters_reduced: u64,
-    /// Of those, the ones that the dead-letter place will never take: the store's record is all that is left;
+    /// Of those, the ones that the dead-letter place will never take, or that have none: the store's record is all that is left;
     /// `ackonce_buried_without_letter_total`.
     pub buried_without_letter: u64,
     /// Leases lost while their handler ran; `ackonce_lease_lost_total`.
@@ -87,6 +90,7 @@ meters! {
     busy "ackonce_busy_total"
     mismatch "ackonce_mismatch_total"
     retried "ackonce_retried_total"
+    past_attempts "ackonce_past_attempts_total"
     duplicate_of_buried "ackonce_duplicate_of_buried_total"
     buried "ackonce_buried_total"
     letters_reduced "ackonce_letters_reduced_total"

@@ -64,6 +64,8 @@ pub struct Job<D> {
     pub(crate) condemned: Option<Box<str>>,
     /// How often in a row it has failed without an attempt that the store counts: what it needs is down, not it.
     pub(crate) failures: u32,
+    /// It may be what kills the worker, has no place to be buried in, and has waited before it runs again.
+    pub(crate) paced: bool,
     pub(crate) delivery: D,
 }
 
@@ -71,7 +73,15 @@ impl<D> Job<D> {
     /// A delivery of the message `key`.
     #[must_use]
     pub fn new(key: Key, delivery: D) -> Self {
-        Self { key, fingerprint: None, token: Token::random(), condemned: None, failures: 0, delivery }
+        Self {
+            key,
+            fingerprint: None,
+            token: Token::random(),
+            condemned: None,
+            failures: 0,
+            paced: false,
+            delivery,
+        }
     }
 
     /// The same, so that the same ID with another payload is noticed.

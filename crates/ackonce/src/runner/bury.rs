@@ -24,6 +24,9 @@ const MAX_REASON: usize = 4096;
 /// driver tries by itself, so that letters do not pile up in it.
 const LONGEST: Duration = Duration::from_secs(600);
 
+/// The longest wait before a dead-letter place that was away is asked again.
+const LETTER_AGAIN: Duration = Duration::from_secs(30);
+
 /// A claimed message on its way to the dead-letter place.
 pub(crate) struct Burying<D> {
     ticket: Ticket<D>,
@@ -101,7 +104,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     id = %job.key.id().escape_ascii(), place = job.delivery.place(),
                     "the dead letter was not confirmed, trying again; its message holds back its own lane only");
             });
-            let wait = self.settings.backoff.after(failures);
+            let wait = self.settings.backoff.after(failures).min(LETTER_AGAIN);
             self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
         }
     }
@@ -126,8 +129,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             Err(BuryError::Never(error) | BuryError::Retry(error)) => {
                 decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, %error,
-                    "the dead-letter place will never take this message: the store's record is all that is left of it");
-                Some(format!("it has no dead letter, for the place will never take it: {error}"))
+                    "no dead-letter place will ever have this message: the store's record is all that is left of it");
+                Some(format!("it has no dead letter: {error}"))
             }
         }
     }
@@ -156,8 +159,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// The burial of a delivery that the store can never claim under its own key.
     pub(crate) fn unclaimable(&self, job: Job<D>, error: Error) -> Next<D> {
-        if job.condemned.is_some() {
-            // Nor under a key of ours: it is not the message that the store refuses.
+        // Nor under a key of ours: it is not the message that the store refuses. Or its payload would be given up.
+        if job.condemned.is_some() || !self.buries {
             return Next::Stop(job.unsettled(Why::Fatal(error)));
         }
         decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), %error);
