@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, NoDeadLetters, OnFailure, RecordOnly, Result,
-    Runner,
+    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, NoDeadLetters, OnFailure,
+    RecordOnly, Result, Runner,
 };
 use lapin::types::ShortString;
 use tokio::sync::mpsc;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, NoDeadLetters, OnFailure, RecordOnly,
-    Result, Runner,
+    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, NoDeadLetters,
+    OnFailure, RecordOnly, Result, Runner,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, error::KafkaError};
