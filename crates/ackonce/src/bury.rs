@@ -1,10 +1,11 @@
 //! The dead-letter place: where a message that will never succeed goes once, with its reason.
 
 use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key};
+use crate::{BoxError, Key, Lease, Settle, Settlement, Token};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -15,6 +16,61 @@ pub struct Burial {
     pub reason: String,
     /// Attempts counted, the last one included; 0 for a message that never had one.
     pub attempts: u32,
+    /// To be written on a letter that holds the whole payload, as text: published again, it redrives its record.
+    pub proof: BurialProof,
+}
+
+/// The claim that has buried a message. A dead letter carries it, and proves by it that it is the letter of the record's
+/// last burial when it is published again: [`Job::as_letter`](crate::Job::as_letter). As text it is
+/// `<token>-<fence>-<round>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BurialProof {
+    token: Token,
+    fence: u64,
+    /// How often the message's letters had come back before: a letter that goes in circles comes ever more slowly.
+    pub(crate) round: u32,
+}
+
+impl BurialProof {
+    pub(crate) fn of(lease: &Lease, round: u32) -> Self {
+        Self { token: lease.token, fence: lease.fence, round }
+    }
+
+    /// The settlement that redrives the record of `key`, if this claim has buried it.
+    #[must_use]
+    pub fn redrive(&self, key: Key, window: std::time::Duration) -> Settlement {
+        Settlement { key, token: self.token, fence: self.fence, action: Settle::Redrive { window } }
+    }
+}
+
+impl fmt::Display for BurialProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}-{}-{}", u128::from_be_bytes(self.token.0), self.fence, self.round)
+    }
+}
+
+/// The text was not written by [`Display`](fmt::Display) of a [`BurialProof`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the proof of a burial")]
+pub struct NoProof;
+
+impl FromStr for BurialProof {
+    type Err = NoProof;
+
+    fn from_str(text: &str) -> Result<Self, NoProof> {
+        let mut parts = text.split('-');
+        let (Some(token), Some(fence), Some(round), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NoProof);
+        };
+        let token = u128::from_str_radix(token, 16).map_err(|_| NoProof)?;
+        Ok(Self {
+            token: Token(token.to_be_bytes()),
+            fence: fence.parse().map_err(|_| NoProof)?,
+            round: round.parse().map_err(|_| NoProof)?,
+        })
+    }
 }
 
 /// The dead-letter place of one adapter.

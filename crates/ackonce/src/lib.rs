@@ -27,7 +27,7 @@ mod store;
 mod switch;
 mod ticket;
 
-pub use bury::{Burial, BuryError, Graveyard, Letter, NoDeadLetters, RecordOnly};
+pub use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly};
 pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
 pub use class::Class;
 pub use coalesce::Coalesce;

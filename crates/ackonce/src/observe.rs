@@ -26,6 +26,9 @@ pub struct Counts {
     /// Deliveries found buried before, whose effect did not happen; `ackonce_duplicate_of_buried_total`. Redrive the
     /// record before its dead letter is sent again.
     pub duplicate_of_buried: u64,
+    /// Records of buried messages redriven by their dead letters, which were published again;
+    /// `ackonce_redriven_total`.
+    pub redriven: u64,
     /// Claims answered busy, repeats included; `ackonce_busy_total`.
     pub busy: u64,
     /// The same ID under another payload; `ackonce_mismatch_total`.
@@ -87,6 +90,7 @@ meters! {
     delivered "ackonce_delivered_total"
     run "ackonce_run_total"
     duplicate "ackonce_duplicate_total"
+    redriven "ackonce_redriven_total"
     busy "ackonce_busy_total"
     mismatch "ackonce_mismatch_total"
     retried "ackonce_retried_total"
@@ -143,7 +147,7 @@ impl Meters {
                 age_s = record.age.as_secs(),
                 reason,
                 place = place(),
-                "its effect did not happen; redrive the record to run it"
+                "its effect did not happen; publish its dead letter again or redrive the record to run it"
             );
             return;
         }

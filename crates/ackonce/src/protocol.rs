@@ -154,9 +154,9 @@ pub fn settle(row: Option<&Row>, settlement: &Settlement, now: u64) -> (Settled,
         Settle::Extend { .. } => State::Claimed,
         Settle::Redrive { window } if row.state == State::Buried => {
             let expires = now.saturating_add(micros(window));
-            // The claim that buried it is over: its token settles nothing any more.
-            let token = Token([0; 16]);
-            return (Settled::Yes, redriven(row, now).map(|row| Row { token, expires, ..row }));
+            // The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
+            let (token, fingerprint) = (Token([0; 16]), None);
+            return (Settled::Yes, redriven(row, now).map(|row| Row { token, fingerprint, expires, ..row }));
         }
         Settle::Redrive { .. } => return (Settled::Lost, None),
     };

@@ -29,14 +29,16 @@ WITH {clock}, asked AS MATERIALIZED (
                        WHEN 'f' THEN greatest((r_tally >> 2) - 1, 0) * 4 + greatest(r_tally & 3, 1)
                        WHEN 'q' THEN 1
                        WHEN 'e' THEN nullif(r_tally, 4) END,
-           r_fingerprint, detail
+           -- Nor is the payload of a redriven message known: it may have been mended.
+           CASE WHEN action <> 'q' THEN r_fingerprint END, detail
     FROM seen WHERE change
-    ON CONFLICT (key) DO UPDATE SET (stamp, expires, token, lease_ends, tally, detail) = (
+    ON CONFLICT (key) DO UPDATE SET (stamp, expires, token, lease_ends, tally, fingerprint, detail) = (
         SELECT CASE WHEN ours THEN excluded.stamp ELSE r.stamp END,
                CASE WHEN ours THEN excluded.expires ELSE r.expires END,
                CASE WHEN ours THEN excluded.token ELSE r.token END,
                CASE WHEN ours THEN excluded.lease_ends ELSE r.lease_ends END,
                CASE WHEN ours THEN excluded.tally ELSE r.tally END,
+               CASE WHEN ours THEN excluded.fingerprint ELSE r.fingerprint END,
                CASE WHEN ours THEN excluded.detail ELSE r.detail END
         FROM (SELECT {r.fence} = {excluded.fence}
                      AND CASE excluded.token WHEN '00000000-0000-0000-0000-000000000000'

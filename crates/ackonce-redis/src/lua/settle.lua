@@ -62,9 +62,9 @@ local function settle(root, field, held, action, body)
     local state = flags % 4
     if action == 'D' then
         if state ~= BURIED then return 'L' end
-        -- The claim that buried it is over: its token settles nothing any more.
+        -- The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
         row = pack(ROW, expires, 0, parse('>I7', row, 15), RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS, 0,
-            fence_of(row), string.rep('\0', 16)) .. print_of(row)
+            fence_of(row), string.rep('\0', 16))
         save(root, key, depth, meta, secret, field, row, expires, false)
         call('DEL', body_key(root, field))
         return 'Y'

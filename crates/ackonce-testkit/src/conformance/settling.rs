@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Previous, Settle, State};
+use ackonce::{ClaimRequest, Claimed, Fingerprint, Previous, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, extend, redrive, refund, release};
@@ -122,25 +122,30 @@ pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     assert_eq!(bench.b.acquire(&bench.request("id")).await.attempt, 2);
 }
 
-/// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew.
+/// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew, with whatever
+/// payload.
 pub async fn a_burial_is_redriven_by_its_own_claim(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    for _ in 0..2 {
+    let with =
+        |payload: &[u8]| ClaimRequest { fingerprint: Some(Fingerprint::of(payload)), ..bench.request("id") };
+    let payloads = [b"first".as_slice(), b"mended", b"mended again"];
+    for pair in payloads.windows(2) {
         // Attempts before the last one are forgotten with it.
-        let failed = bench.a.acquire(&bench.request("id")).await;
+        let failed = bench.a.acquire(&with(pair[0])).await;
         bench.a.confirm(&failed, release()).await;
-        let lease = bench.a.acquire(&bench.request("id")).await;
+        let lease = bench.a.acquire(&with(pair[0])).await;
         bench.a.confirm(&lease, bury()).await;
         bench.b.confirm(&lease, redrive()).await;
-        let again = bench.b.acquire(&bench.request("id")).await;
+        let again = bench.b.acquire(&with(pair[1])).await;
         assert_eq!((again.attempt, again.previous), (1, Previous::Released), "it begins anew");
         assert!(again.fence > lease.fence, "fences grow over a redrive");
         bench.b.confirm(&again, release()).await;
     }
-    let last = bench.a.acquire(&bench.request("id")).await;
+    let last = bench.a.acquire(&with(payloads[2])).await;
     bench.a.confirm(&last, complete()).await;
-    let record = bench.b.done(&bench.request("id")).await;
+    let record = bench.b.done(&with(payloads[2])).await;
     assert_eq!((record.state, record.reason), (State::Done, None), "the reason of the burial is gone");
+    bench.b.mismatch(&with(payloads[1])).await;
 }
 
 /// The letter of an earlier burial, and one of a message that took effect, redrive nothing.

@@ -15,7 +15,7 @@ use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
-    Settings, Settle, Settlement, Stage, Ticket, Unsettled,
+    Settings, Settle, Settlement, Stage, State, Ticket, Unsettled,
 };
 
 use super::{Group, Inner, each};
@@ -32,6 +32,8 @@ pub(crate) enum Admission<D> {
     Busy(Job<D>, Duration),
     /// The same ID with another payload.
     Mismatch(Job<D>),
+    /// A dead letter of a buried message, with the payload that was buried or a mended one.
+    Letter(Job<D>),
     /// The store can never take this claim.
     Invalid(Job<D>, Error),
     /// Not claimed, and not to be.
@@ -140,6 +142,11 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Claimed::Acquired(lease) => {
                 let lease = Arc::new(Grant::new(lease, Switch::default()));
                 Admission::Run(Ticket { job, lease, claimed })
+            }
+            Claimed::Done(record) | Claimed::Mismatch(record)
+                if record.state == State::Buried && job.is_letter() =>
+            {
+                Admission::Letter(job)
             }
             Claimed::Done(record) => {
                 self.meters.duplicate(&job.key, &record, || job.delivery.place());

@@ -27,6 +27,8 @@ pub(crate) enum Next<D> {
     Alone(Job<D>),
     /// It goes to the dead-letter place. Boxed, as all that is rare.
     Bury(Box<Burying<D>>),
+    /// It is a dead letter that has come back: its record is redriven, then it is claimed again.
+    Redrive(Job<D>),
     /// It goes back unsettled.
     Stop(Unsettled<D>),
 }

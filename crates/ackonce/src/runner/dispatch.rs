@@ -344,6 +344,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 Admission::Suspect(job, wait) => next.push(self.suspect(job, wait)),
                 Admission::Busy(job, free_in) => next.push(self.busy(job, free_in, &mut Held::default())),
                 Admission::Mismatch(job) => next.push(self.mismatch(job)),
+                Admission::Letter(job) => next.push(Next::Redrive(job)),
                 Admission::Invalid(job, error) => next.push(self.unclaimable(job, error)),
             }
         }

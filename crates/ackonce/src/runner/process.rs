@@ -100,6 +100,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         match next {
             Next::Alone(job) => self.alone(job, held).boxed(),
             Next::Bury(burying) => self.bury(burying).boxed(),
+            Next::Redrive(job) => self.redrive(job).boxed(),
             next => ready(next).boxed(),
         }
     }
@@ -147,6 +148,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             Admission::Refused(unsettled) => Step::Over(Next::Stop(unsettled)),
             Admission::Busy(job, free_in) => Step::Over(self.busy(job, free_in, held)),
             Admission::Mismatch(job) => Step::Over(self.mismatch(job)),
+            Admission::Letter(job) => Step::Over(Next::Redrive(job)),
             Admission::Invalid(job, error) => Step::Over(self.unclaimable(job, error)),
             Admission::Suspect(job, wait) => Step::Over(self.suspect(job, wait)),
             Admission::Run(ticket) => {
