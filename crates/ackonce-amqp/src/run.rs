@@ -229,6 +229,7 @@ impl AmqpConsumer {
                 delivery_limit: self.delivery_limit,
                 near_limit: Seldom::default(),
                 came_back: Seldom::default(),
+                dead_letters: names.dead_letters.clone(),
             }),
             source: self.source,
             arguments: self.arguments,

@@ -41,9 +41,10 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                     identified(OwnedHeaders::new(), message, &burial.key, &burial.reason, burial.attempts)
                 }
             };
-            if let Some(missing) = missing {
-                headers = text(headers, headers::REDUCED, missing);
-            }
+            headers = match missing {
+                Some(missing) => text(headers, headers::REDUCED, missing),
+                None => text(headers, headers::BURIAL, &burial.proof.to_string()),
+            };
             if !with_payload && !message.is_tombstone() {
                 headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
             }
