@@ -255,3 +255,22 @@ async fn a_type_that_says_infrastructure_uses_up_no_attempts() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_jobs_error_is_sorted_by_its_type() {
+    use ackonce::schedule::{Every, ScheduledJob, Slot};
+    let every = Every::new(Duration::from_secs(60)).unwrap();
+    let began = (std::time::SystemTime::now(), tokio::time::Instant::now());
+    let job = ScheduledJob::new(&scope(), every, Arc::new(MemoryStore::new()))
+        .with_settings(Settings::default().with_failure_kind(ChargeError::kind))
+        .with_clock(move || began.0 + began.1.elapsed());
+    let shutdown = job.shutdown();
+    let running = tokio::spawn(job.run(|_: Context, _: Slot| async {
+        charge("declined")?;
+        Ok(())
+    }));
+    tokio::time::sleep(Duration::from_secs(10 * 60)).await;
+    shutdown.cancel();
+    let counts = running.await.unwrap().unwrap();
+    assert!(counts.buried >= 9 && counts.run == counts.buried, "each slot once: {counts:?}");
+}
