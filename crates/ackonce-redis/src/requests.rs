@@ -120,15 +120,17 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
         Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
         Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
         Settle::Extend { .. } => (b'E', None),
+        Settle::Redrive { .. } => (b'D', None),
     }
 }
 
 /// An action's lease and window.
 fn spans_of(action: &Settle) -> (Duration, Duration) {
     match action {
-        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Release { window, .. } => {
-            (Duration::ZERO, *window)
-        }
+        Settle::Complete { window, .. }
+        | Settle::Bury { window, .. }
+        | Settle::Release { window, .. }
+        | Settle::Redrive { window } => (Duration::ZERO, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
 }

@@ -1,7 +1,8 @@
 -- Settlements. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string:
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease 7 | window 7, unless as before: parts 1]
 --   [| length 4 | outcome or reason: parts 2]
--- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
+-- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
+-- D redrive.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, V as of claims. Says what protocol::settle says.
 local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
@@ -59,6 +60,15 @@ local function settle(root, field, held, action, body)
     local flags = byte(row, 22)
     if sub(row, 27, 50) ~= held or flags >= TOKENLESS then return 'L' end
     local state = flags % 4
+    if action == 'D' then
+        if state ~= BURIED then return 'L' end
+        -- The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
+        row = pack(ROW, expires, 0, parse('>I7', row, 15), RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS, 0,
+            fence_of(row), string.rep('\0', 16))
+        save(root, key, depth, meta, secret, field, row, expires, false)
+        call('DEL', body_key(root, field))
+        return 'Y'
+    end
     if state ~= CLAIMED then return state == becomes and 'Y' or 'L' end
 
     local done = action == 'C' and settled and completed(row, held)

@@ -82,7 +82,7 @@ fn requests<H: Handler<Slot>>(runner: &Runner<Slot, H>, slots: &[Slot]) -> Resul
 fn action(window: Duration, skipped: Option<&Bytes>) -> Settle {
     match skipped {
         Some(outcome) => Settle::Complete { window, outcome: Some(outcome.clone()) },
-        None => Settle::Release { attempt: Attempt::Refunded, window },
+        None => Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO },
     }
 }
 
