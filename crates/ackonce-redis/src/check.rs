@@ -50,6 +50,11 @@ impl Server {
         self.config.as_ref()?.get(name).map(String::as_str)
     }
 
+    /// Whether it threw out keys of anybody since it was started.
+    pub(crate) fn has_evicted(&self) -> bool {
+        !matches!(self.info("evicted_keys"), "" | "0")
+    }
+
     /// What weakens the promise on this server.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod inspect;
 mod io;
 mod link;
 mod names;
+mod refusal;
 mod reply;
 mod requests;
 mod row;

@@ -11,14 +11,14 @@ use ackonce::{Error, ErrorKind, Repeat, Result};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::RedisConfig;
 use crate::address::Address;
 use crate::check::{Rules, SETTINGS, Server, parse_info};
 use crate::connection::Connection;
 use crate::error::connecting;
 use crate::names::{Secret, Secrets, secret_key};
 use crate::reply::misread;
-use crate::script::Call;
+use crate::script::{Call, Eviction};
+use crate::{RedisConfig, Unsafe};
 
 /// The longest that a refusal of the server's settings stands without another look.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -32,6 +32,10 @@ pub(crate) struct Link {
     found: Mutex<Option<Found>>,
     /// Whether a trip was ever answered.
     worked: AtomicBool,
+    /// Whether a server was seen to have evicted keys.
+    evicted: AtomicBool,
+    /// When it was last said that some keys cannot be read.
+    said_unreadable: Mutex<Option<Instant>>,
 }
 
 /// What was found when the server was last looked at.
@@ -70,6 +74,8 @@ impl Link {
             state: AsyncMutex::default(),
             found: Mutex::default(),
             worked: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            said_unreadable: Mutex::default(),
         }
     }
 
@@ -77,6 +83,15 @@ impl Link {
     pub(crate) fn weaknesses(&self) -> Vec<String> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
+    }
+
+    /// Whether some of the store's keys may have been evicted, as of the last look at the server.
+    pub(crate) fn eviction(&self) -> Eviction {
+        match self.config.unsafe_server {
+            Unsafe::Downgrade => Eviction::Allowed,
+            Unsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
+            Unsafe::Refuse => Eviction::Unseen,
+        }
     }
 
     /// Connects if need be, and looks at the server if that is due.
@@ -185,6 +200,7 @@ impl Link {
         };
         let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
         for server in self.servers(connection).await.map_err(connecting)? {
+            self.evicted.fetch_or(server.has_evicted(), Ordering::Relaxed);
             for weakness in server.judge(rules)? {
                 if !weaknesses.contains(&weakness) {
                     weaknesses.push(weakness);
@@ -211,6 +227,20 @@ impl Link {
             tracing::warn!(target: "ackonce", store, "weakened since it was last looked at: {weakness}");
         }
         *last = Some(found);
+    }
+
+    /// Names keys that a walk could not read; once a minute, since a sweep may meet them each time.
+    pub(crate) fn say_unreadable(&self, keys: &[String]) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut said = self.said_unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            *said = Some(Instant::now());
+            let (store, more) = (&self.address.name, keys.len().saturating_sub(8));
+            tracing::warn!(target: "ackonce", store, keys = ?&keys[..keys.len() - more], more,
+                "these keys hold something that cannot be read: it is damaged, or a newer version or another program wrote it");
+        }
     }
 
     async fn servers(&self, connection: &mut Connection) -> RedisResult<Vec<Server>> {
@@ -243,11 +273,20 @@ impl Link {
             }
             let found = connection.ask(&get).await.and_then(Value::extract_error).map_err(connecting)?;
             if let Value::BulkString(bytes) = found {
-                return bytes.try_into().map_err(|_| crate::row::corrupt(&format!("{name} is not a secret")));
+                return bytes.try_into().map_err(|_| not_a_secret(&name));
             }
         }
         Err(misread("the store's secret was written and is not there"))
     }
+}
+
+/// A version whose buckets have another form gives this key another form, so that older ones stop here.
+fn not_a_secret(name: &str) -> Error {
+    let message = format!(
+        "redis: the key {name} does not hold the secret of this store: a newer version wrote it, or another program; \
+         upgrade ackonce-redis, or choose another prefix (RedisConfig::with_prefix, `prefix=` in a URL)"
+    );
+    Error::new(ErrorKind::NewerSchema, message)
 }
 
 /// `None` where the server itself said no.

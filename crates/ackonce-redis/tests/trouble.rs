@@ -257,23 +257,6 @@ async fn too_few_replicas_leave_it_unknown() {
     assert!(matches!(store.claim_one(request(1)).await.unwrap(), Claimed::Done(_)));
 }
 
-#[tokio::test]
-async fn what_is_no_record_is_never_taken_for_one() {
-    let server = or_return!(Server::start(&[]).await);
-    let store = server.config().connect().await.unwrap();
-    acquire(&store, request(1)).await;
-    let bucket: Vec<String> = server.say("KEYS ackonce:{*").await.unwrap();
-    server.say::<()>(&format!("SET {} something", bucket[0])).await.unwrap();
-    assert_eq!(error(store.claim_one(request(1)).await), (K::Corrupt, R::Never));
-    server.say::<()>(&format!("DEL {}", bucket[0])).await.unwrap();
-    server.say::<()>(&format!("HSET {} whatever 1", bucket[0])).await.unwrap();
-    server
-        .say::<()>(&format!("EVAL redis.call('HSET',KEYS[1],'','\\9newer') 1 {}", bucket[0]))
-        .await
-        .unwrap();
-    assert_eq!(error(store.claim_one(request(1)).await), (K::NewerSchema, R::Never));
-}
-
 /// Somebody empties the database under running clients, and a newcomer makes another secret for the digests.
 #[tokio::test]
 async fn clients_from_before_and_after_a_flush_meet_in_the_same_records() {

@@ -25,7 +25,10 @@ local now = time[1] * 1000000 + time[2]
 local KNOWN = { [SETTLED] = true, [SETTLED + PRINT] = true, [FULL] = true, [FULL + PRINT] = true }
 
 local function is_known(row)
-    return KNOWN[#row]
+    local length = #row
+    if length < FULL then return KNOWN[length] end
+    local flags = KNOWN[length] and byte(row, 22)
+    return flags and flags < 2 * TOKENLESS and flags % BODY < PREVIOUS * (VANISHED + 1)
 end
 
 local function is_full(row)

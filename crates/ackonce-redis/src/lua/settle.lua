@@ -1,8 +1,9 @@
--- Settlements. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string:
+-- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease 7 | window 7, unless as before: parts 1]
 --   [| length 4 | outcome or reason: parts 2]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
--- The answers, after nonce 16 and now 7: Y yes | L lost | S, V as of claims. Says what protocol::settle says.
+-- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. Says what protocol::settle says. A row that
+-- cannot be read is not this holder's: lost.
 local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
@@ -98,6 +99,7 @@ for i = 1, #KEYS do
         spans(as_lease, as_window)
     end
     if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
-    answers[i + 2] = settle(KEYS[i], field, held, action, body)
+    local reply = answer(settle, KEYS[i], field, held, action, body)
+    answers[i + 2] = (reply == 'V' or reply == 'T') and 'L' or reply
 end
 return table.concat(answers)

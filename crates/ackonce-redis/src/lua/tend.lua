@@ -1,9 +1,10 @@
--- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, and all of them in one
--- string:
+-- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
+-- as of claims:
 --   field 15 | what to do 1: G get, F forget, R redrive
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
--- D record | Y the state before 1 | S, V, X as of claims. Says what protocol::tendable and redriven say.
-local secret = ARGV[2]
+-- D record | Y the state before 1 | S, V, T, E as of claims. Says what protocol::tendable and redriven say. A row that
+-- cannot be read can be forgotten, which removes it.
+local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 
 -- The row stays, expired, so that the next fence is above it.
 local function forgotten(row)
@@ -21,9 +22,15 @@ end
 
 local function tend(root, field, what)
     local key, depth, row, meta = find(root, field, secret)
+    if not key and row and what == 'F' then
+        call('HDEL', row, field)
+        return 'Y' .. char(BURIED)
+    end
     if not key then return depth end
     if not row or now >= expires_of(row) then return 'N' end
-    if what == 'G' then return record('D', root, field, row) end
+    if what == 'G' then
+        return record('D', root, field, row) or may_evict and 'N' or bare_record('D', row)
+    end
     local state = state_of(row)
     if state == CLAIMED and now < parse('>I7', row, 8) then return 'I' end
     if what == 'R' and state ~= DONE and state ~= BURIED then return 'N' end
@@ -37,6 +44,6 @@ local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
 for i = 1, #KEYS do
     local field, what
     field, what, at = parse('>c15c1', requests, at)
-    answers[i + 2] = tend(KEYS[i], field, what)
+    answers[i + 2] = answer(tend, KEYS[i], field, what)
 end
 return table.concat(answers)
