@@ -122,7 +122,7 @@ impl RedisStore {
                 continue;
             };
             let left = |end: u64| Duration::from_micros(end.saturating_sub(now));
-            let (expires_in, lease_ends_in) = (left(row.expires), left(row.lease_ends));
+            let (expires_in, free_in) = (left(row.expires), left(row.free_at));
             let state = row.state;
             let record = if row.has_body {
                 // It may have been forgotten or redriven since; then it is not of this page any more.
@@ -133,14 +133,14 @@ impl RedisStore {
             } else {
                 row.record(now, None)
             };
-            entries.push(entry(digest, record, expires_in, lease_ends_in));
+            entries.push(entry(digest, record, expires_in, free_in));
         }
         Ok(entries)
     }
 }
 
-fn entry(digest: Bytes, record: Record, expires_in: Duration, lease_ends_in: Duration) -> Entry {
-    Entry { digest, scope: None, id: None, record, expires_in, lease_ends_in }
+fn entry(digest: Bytes, record: Record, expires_in: Duration, free_in: Duration) -> Entry {
+    Entry { digest, scope: None, id: None, record, expires_in, free_in }
 }
 
 fn code(state: State) -> u8 {

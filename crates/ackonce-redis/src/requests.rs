@@ -142,12 +142,11 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
     }
 }
 
-/// An action's lease and window.
+/// An action's lease or back-off, and its window.
 fn spans_of(action: &Settle) -> (Duration, Duration) {
     match action {
-        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Release { window, .. } => {
-            (Duration::ZERO, *window)
-        }
+        Settle::Complete { window, .. } | Settle::Bury { window, .. } => (Duration::ZERO, *window),
+        Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
 }

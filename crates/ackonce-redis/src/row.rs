@@ -17,7 +17,8 @@ const BODY: u8 = 16;
 pub(crate) struct Row {
     pub(crate) state: State,
     pub(crate) expires: u64,
-    pub(crate) lease_ends: u64,
+    /// When the next claim may be granted; zero once it is done or buried.
+    pub(crate) free_at: u64,
     claimed: u64,
     attempt: u32,
     fence: u64,
@@ -39,20 +40,21 @@ impl Row {
     }
 
     fn full(reply: &mut Reply<'_>, has_print: bool) -> Result<Self> {
-        let (expires, lease_ends, claimed) = (reply.u56()?, reply.u56()?, reply.u56()?);
+        let (expires, free_at, claimed) = (reply.u56()?, reply.u56()?, reply.u56()?);
         let flags = reply.u8()?;
         let attempt = reply.u32()?;
         let fence = reply.u64()?;
         reply.bytes(16)?;
+        let state = match flags % 4 {
+            0 => State::Claimed,
+            1 => State::Released,
+            2 => State::Done,
+            _ => State::Buried,
+        };
         Ok(Self {
-            state: match flags % 4 {
-                0 => State::Claimed,
-                1 => State::Released,
-                2 => State::Done,
-                _ => State::Buried,
-            },
+            state,
             expires,
-            lease_ends,
+            free_at: if matches!(state, State::Claimed | State::Released) { free_at } else { 0 },
             claimed,
             attempt,
             fence,
@@ -69,7 +71,7 @@ impl Row {
         Ok(Self {
             state: State::Done,
             expires,
-            lease_ends: 0,
+            free_at: 0,
             claimed: fence,
             attempt: u32::try_from(packed >> 52).unwrap_or(u32::MAX),
             fence,

@@ -34,6 +34,11 @@ fn span(rng: &mut impl Rng) -> Duration {
     if rng.random_ratio(1, 6) { Duration::ZERO } else { HOUR }
 }
 
+/// Mostly none: a back-off of an hour is the end of a key, unless it is redriven.
+fn pause(rng: &mut impl Rng) -> Duration {
+    if rng.random_ratio(1, 6) { HOUR } else { Duration::ZERO }
+}
+
 fn print(rng: &mut impl Rng) -> Option<Fingerprint> {
     [None, None, Some("one"), Some("one"), Some("two")][rng.random_range(0..5)]
         .map(|p: &str| Fingerprint::of(p.as_bytes()))
@@ -45,8 +50,8 @@ fn action(rng: &mut impl Rng) -> Settle {
         0 | 1 => Settle::Complete { window, outcome: None },
         2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
         3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
-        4 => Settle::Release { attempt: Attempt::Counts, window },
-        5 => Settle::Release { attempt: Attempt::Refunded, window },
+        4 => Settle::Release { attempt: Attempt::Counts, window, not_before: pause(rng) },
+        5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: pause(rng) },
         _ => Settle::Extend { lease: span(rng), window },
     }
 }

@@ -59,7 +59,8 @@ local function claim(root, field, token, print)
             save(root, key, depth, meta, secret, field, row, was_to_expire, false)
             return pack('>c1I8I4B', 'A', fence, attempt, previous)
         end
-        if state == CLAIMED and now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
+        -- A lease, or the back-off of a failed attempt.
+        if now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
         if state == CLAIMED then previous = VANISHED end
         -- A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
         if state == RELEASED and same then return pack('>c1I7', 'B', 0) end

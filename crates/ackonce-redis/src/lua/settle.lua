@@ -1,5 +1,5 @@
 -- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
---   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease 7 | window 7, unless as before: parts 1]
+--   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
 --   [| length 4 | outcome or reason: parts 2]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. Says what protocol::settle says. A row that
@@ -8,7 +8,7 @@ local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
 
--- What settlements with the same lease and window have in common: when a lease ends and a record expires, and
+-- What settlements with the same lease or back-off and window have in common: when a record expires, and
 -- the settled form of that moment, where it has one.
 local lease, window, expires, settled_expires, settled
 
@@ -69,10 +69,11 @@ local function settle(root, field, held, action, body)
     end
     local ends, claimed, _, attempts = parse('>I7I7BI4', row, 8)
     local previous, as_expires = previous_of(flags), expires
-    if action == 'E' then
+    if becomes == CLAIMED or becomes == RELEASED then
         ends = min(now + lease, LAST)
         as_expires = min(ends + window, LAST)
-    elseif action == 'R' then
+    end
+    if action == 'R' then
         previous = HANDED_BACK
     elseif action == 'F' then
         attempts = max(attempts - 1, 0)

@@ -14,7 +14,11 @@ end
 
 local function redriven(row)
     local flags = RELEASED + PREVIOUS * HANDED_BACK
-    if is_full(row) then return sub(row, 1, 21) .. pack('>BI4', flags, 0) .. sub(row, 27) end
+    -- A back-off ends, and its attempts are kept.
+    if state_of(row) == RELEASED then return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15) end
+    if is_full(row) then
+        return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15, 21) .. pack('>BI4', flags, 0) .. sub(row, 27)
+    end
     local fence = fence_of(row)
     return pack(ROW, expires_of(row), 0, fence, flags + TOKENLESS, 0, fence, string.rep('\0', 16))
         .. print_of(row)
@@ -32,8 +36,9 @@ local function tend(root, field, what)
         return record('D', root, field, row) or may_evict and 'N' or bare_record('D', row)
     end
     local state = state_of(row)
-    if state == CLAIMED and now < parse('>I7', row, 8) then return 'I' end
-    if what == 'R' and state ~= DONE and state ~= BURIED then return 'N' end
+    local waits = (state == CLAIMED or state == RELEASED) and now < parse('>I7', row, 8)
+    if state == CLAIMED and waits then return 'I' end
+    if what == 'R' and (state == CLAIMED or state == RELEASED and not waits) then return 'N' end
     local new = what == 'F' and forgotten(row) or redriven(row)
     save(root, key, depth, meta, secret, field, new, expires_of(new), false)
     if has_body(row) then call('DEL', body_key(root, field)) end
