@@ -65,10 +65,10 @@ impl RedisConfig {
     ///
     /// | URL | what |
     /// |---|---|
-    /// | `redis://[user][:password@]host[:port][/database]` | one server; port 6379 and database 0 unless given |
+    /// | `redis://[[user]:password@]host[:port][/database]` | one server; port 6379 and database 0 unless given |
     /// | `rediss://…` | the same over TLS (feature `tls`) |
     /// | `redis+unix:///path[?db=2&user=…&pass=…]` | a Unix socket |
-    /// | `redis+cluster://[user][:password@]host[:port][,host[:port]…]` | Redis Cluster (feature `cluster`), found from any of the hosts |
+    /// | `redis+cluster://[[user]:password@]host[:port][,host[:port]…]` | Redis Cluster (feature `cluster`), found from any of the hosts |
     /// | `rediss+cluster://…` | the same over TLS |
     ///
     /// `valkey` stands for `redis` anywhere. User and password are percent-encoded.

@@ -38,6 +38,10 @@ impl Connection {
         open.await.map(Self::Server).map_err(connecting)
     }
 
+    pub(crate) fn is_cluster(&self) -> bool {
+        !matches!(self, Self::Server(_))
+    }
+
     /// Sends all calls at once, in order where it is one server, and returns their replies, in order.
     pub(crate) async fn send(
         &mut self,
@@ -170,9 +174,14 @@ pub(crate) fn enough(
         Some(Value::Int(n)) => Err(Trouble {
             error: Error::new(
                 ErrorKind::Unavailable,
-                format!("redis: {n} of {} replicas confirmed the change in time", replicas.count),
+                format!(
+                    "redis: {n} of {} replicas confirmed the change in {:?} (RedisConfig::with_replicas, `replicas=` and \
+                     `replicas_timeout_ms=` in a URL)",
+                    replicas.count, replicas.timeout
+                ),
             ),
             is_broken: false,
+            lacks_right: false,
         }),
         Some(Value::ServerError(e)) => Err(asking(e.into())),
         _ => Err(Trouble::untrusted(misread("WAIT was not answered with a number"))),

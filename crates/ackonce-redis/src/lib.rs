@@ -15,6 +15,7 @@ mod names;
 mod refusal;
 mod reply;
 mod requests;
+mod rights;
 mod row;
 mod script;
 mod store;

@@ -14,9 +14,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::address::Address;
 use crate::check::{Rules, SETTINGS, Server, parse_info};
 use crate::connection::Connection;
-use crate::error::connecting;
+use crate::error::{Trouble, connecting};
 use crate::names::{Secret, Secrets, secret_key};
 use crate::reply::misread;
+use crate::rights;
 use crate::script::{Call, Eviction};
 use crate::{RedisConfig, Unsafe};
 
@@ -63,6 +64,8 @@ struct Open {
     number: u64,
     /// When the server was last looked at and found good.
     checked: Option<Instant>,
+    /// Whether the user was found to have all rights.
+    has_rights: bool,
 }
 
 impl Link {
@@ -114,8 +117,20 @@ impl Link {
                 }
                 // A right that was taken away will be given back.
                 let waits = trouble.error.kind() == ErrorKind::Config && self.worked.load(Ordering::Relaxed);
-                Err(if waits { trouble.error.with_repeat(Repeat::Unknown) } else { trouble.error })
+                let error = self.with_rights(&open.connection, trouble).await;
+                Err(if waits { error.with_repeat(Repeat::Unknown) } else { error })
             }
+        }
+    }
+
+    /// The error of a trip; it names the rights that the user lacks if it is about them.
+    async fn with_rights(&self, connection: &Connection, trouble: Trouble) -> Error {
+        if !trouble.lacks_right {
+            return trouble.error;
+        }
+        match rights::refusal(&rights::missing(connection, &self.config).await) {
+            Some(named) => named.with_source(trouble.error),
+            None => trouble.error,
         }
     }
 
@@ -166,12 +181,12 @@ impl Link {
             None => {
                 let connection = Connection::open(&self.address, &self.config).await?;
                 state.number += 1;
-                Open { connection, number: state.number, checked: None }
+                Open { connection, number: state.number, checked: None, has_rights: false }
             }
         };
         if open.checked.is_none_or(|at| at.elapsed() >= self.config.check_interval) {
             open.checked = None;
-            if let Err(error) = self.check(&mut open.connection).await {
+            if let Err(error) = self.check(&mut open).await {
                 // Settings are looked at again on the same connection. Any other trouble may be over on a new one:
                 // a name may lead to the new primary by then.
                 if error.kind() == ErrorKind::Config {
@@ -191,8 +206,9 @@ impl Link {
         }
     }
 
-    /// Looks at settings and role, and takes up the store's secret.
-    async fn check(&self, connection: &mut Connection) -> Result<()> {
+    /// Looks at settings, role and rights, and takes up the store's secret.
+    async fn check(&self, open: &mut Open) -> Result<()> {
+        let connection = &mut open.connection;
         let rules = Rules {
             unsafe_server: self.config.unsafe_server,
             replicas: self.config.replicas,
@@ -209,6 +225,12 @@ impl Link {
             wasteful.extend(server.wasteful().map(|limit| format!("{limit} of {}", server.name)));
         }
         self.say_news(Found { weaknesses, wasteful });
+        if !open.has_rights {
+            if let Some(error) = rights::refusal(&rights::missing(connection, &self.config).await) {
+                return Err(error);
+            }
+            open.has_rights = true;
+        }
         self.secrets.set_current(self.secret(connection).await?);
         Ok(())
     }

@@ -260,20 +260,25 @@ local function bare_record(word, row)
     return word .. char(#row) .. row .. '\0\0\0\0'
 end
 
+local function is_wrong_type(text)
+    return string.find(text, 'WRONGTYPE', 1, true) ~= nil
+end
+
 -- A record for the client: the row, and the length of the text beside it plus one, 0 for none. Nil if its outcome is
 -- gone; a burial stands without its reason.
 local function record(word, root, field, row)
     if not has_body(row) then return bare_record(word, row) end
-    local body = call('GET', body_key(root, field))
-    if not body then must_not_be_elsewhere(root, body_key(root, field)) end
+    local body = redis.pcall('GET', body_key(root, field))
+    if type(body) == 'table' then
+        if not is_wrong_type(body.err) then error(body) end
+        body = nil
+    elseif not body then
+        must_not_be_elsewhere(root, body_key(root, field))
+    end
     if body and sub(body, 1, 8) == sub(row, 27, 34) then
         return word .. char(#row) .. row .. pack('>I4', #body - 7) .. sub(body, 9)
     end
     return state_of(row) == BURIED and bare_record(word, row) or nil
-end
-
-local function is_wrong_type(text)
-    return string.find(text, 'WRONGTYPE', 1, true) ~= nil
 end
 
 -- The answer to one request. A failure that is about its own record, a key of another type or a row that makes no sense
