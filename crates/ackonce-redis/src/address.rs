@@ -50,7 +50,7 @@ impl Address {
         {
             return Err(match query.split(['=', '&']).next() {
                 Some(name) if !query.contains('@') => {
-                    refused(format!("`{name}` is not an option of this URL"))
+                    refused(format!("`{name}` is not an option of this URL; RedisConfig has the settings"))
                 }
                 _ => refused("the URL has a `?` in its user or password; write %3F".into()),
             });
@@ -116,7 +116,10 @@ fn tls_is_there() -> Result<()> {
 /// What the store's keys may begin with: braces would move a cluster's hash tag.
 pub(crate) fn prefix(prefix: &str) -> Result<()> {
     if prefix.is_empty() || prefix.len() > 64 || prefix.contains(['{', '}']) {
-        return Err(refused(format!("the prefix {prefix:?} must have 1 to 64 bytes and no braces")));
+        let places = "RedisConfig::with_prefix, `prefix=` in a URL";
+        return Err(refused(format!(
+            "the prefix {prefix:?} ({places}) must have 1 to 64 bytes and no braces"
+        )));
     }
     Ok(())
 }

@@ -134,7 +134,8 @@ impl Server {
         match policy {
             Unsafe::Refuse => Err(refused(format!(
                 "{} has maxmemory-policy {evicts}, which throws records out to make room; set it to noeviction, \
-                 or use a server of its own",
+                 use a server of its own, or allow it (RedisConfig::with_unsafe(Unsafe::Downgrade), \
+                 `unsafe=downgrade` in a URL)",
                 self.name
             ))),
             Unsafe::Downgrade => {

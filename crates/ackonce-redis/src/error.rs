@@ -26,7 +26,12 @@ impl Trouble {
 /// Before anything was asked for: a repeat is safe.
 pub(crate) fn connecting(error: RedisError) -> Error {
     let (kind, advice) = match judge(&error) {
-        (ErrorKind::Timeout, advice) => (ErrorKind::Unavailable, advice),
+        (ErrorKind::Timeout, _) => (
+            ErrorKind::Unavailable,
+            "no answer came in time (RedisConfig::with_connect_timeout and with_response_timeout, \
+             `connect_timeout_ms=` and `response_timeout_ms=` in a URL)"
+                .into(),
+        ),
         // What a server answers to AUTH and SELECT.
         (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection".into()),
         judged => judged,

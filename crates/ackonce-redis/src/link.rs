@@ -165,7 +165,7 @@ impl Link {
     /// A setting that turned bad is somebody's to set back, a password somebody's to change: nothing was asked of the
     /// server meanwhile, and a consumer that ran yesterday waits for it instead of ending.
     fn while_running(&self, state: &mut State, error: Error) -> Error {
-        if !state.started || error.kind() != ErrorKind::Config {
+        if !state.started || !matches!(error.kind(), ErrorKind::Config | ErrorKind::NewerSchema) {
             return error;
         }
         if !std::mem::replace(&mut state.said, true) {
@@ -293,7 +293,10 @@ impl Link {
             if let Some(cmd) = cmd {
                 connection.ask(cmd).await.and_then(Value::extract_error).map_err(connecting)?;
             }
-            let found = connection.ask(&get).await.and_then(Value::extract_error).map_err(connecting)?;
+            let found = match connection.ask(&get).await.and_then(Value::extract_error) {
+                Err(error) if error.code() == Some("WRONGTYPE") => return Err(not_a_secret(&name)),
+                found => found.map_err(connecting)?,
+            };
             if let Value::BulkString(bytes) = found {
                 return bytes.try_into().map_err(|_| not_a_secret(&name));
             }

@@ -294,6 +294,27 @@ async fn a_row_that_cannot_be_read_costs_its_own_message_an_error() {
     }
 }
 
+/// That is the whole store, and not one message: nobody starts with it, and consumers wait until it is set right.
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_is_named() {
+    let server = or_return!(Server::start(&[]).await);
+    let config = server.config().with_check_interval(std::time::Duration::ZERO);
+    let store = config.clone().connect().await.unwrap();
+    let lease = acquire(&store, request_for(&key(1))).await;
+    let mut redis = server.beside().await.unwrap();
+    let secret: Vec<u8> = redis::cmd("GET").arg("ackonce:secret").query_async(&mut redis).await.unwrap();
+    for (command, value) in [("SET", "of a newer version"), ("RPUSH", "x")] {
+        delete(&mut redis, &["ackonce:secret".to_owned()]).await;
+        redis::cmd(command).arg("ackonce:secret").arg(value).query_async::<()>(&mut redis).await.unwrap();
+        let refused = config.clone().connect().await;
+        assert!(refused.as_ref().unwrap_err().to_string().contains("ackonce:secret"));
+        assert_eq!(error(refused), (K::NewerSchema, R::Never));
+        assert_eq!(error(store.settle_one(done(&lease)).await), (K::NewerSchema, R::Safe));
+    }
+    redis::cmd("SET").arg("ackonce:secret").arg(secret).query_async::<()>(&mut redis).await.unwrap();
+    complete(&store, &lease).await;
+}
+
 /// Strange rows and fields in a bucket that grows past its limit.
 #[tokio::test]
 async fn a_bucket_with_strange_rows_is_split_all_the_same() {
