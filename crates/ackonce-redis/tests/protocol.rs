@@ -10,7 +10,8 @@ use ackonce::{
     Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, MemoryStore, Note,
     Record, Settle, Settlement, Tended, Token,
 };
-use common::{HOUR, key};
+use ackonce_redis::{RedisStore, Unsafe};
+use common::{HOUR, Server, key};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -58,7 +59,7 @@ fn action(rng: &mut impl Rng) -> Settle {
 
 struct Pair {
     memory: MemoryStore,
-    redis: ackonce_redis::RedisStore,
+    redis: RedisStore,
     keys: Vec<Key>,
     rng: SmallRng,
     /// Of each key: the attempts made so far.
@@ -158,10 +159,14 @@ impl Pair {
 }
 
 async fn random_steps(keys: Vec<Key>) {
+    random_steps_on(or_return!(common::store().await), keys, async || {}).await;
+}
+
+/// `meanwhile` is done between any two steps.
+async fn random_steps_on(redis: RedisStore, keys: Vec<Key>, mut meanwhile: impl AsyncFnMut()) {
     let seed = std::env::var("ACKONCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("ACKONCE_TEST_SEED={seed}");
-    let redis = or_return!(common::store().await);
     let mut pair = Pair {
         memory: MemoryStore::new(),
         redis,
@@ -171,6 +176,7 @@ async fn random_steps(keys: Vec<Key>) {
         keys,
     };
     for step in 0..STEPS {
+        meanwhile().await;
         match pair.rng.random_range(0..20) {
             0 => pair.tend().await,
             1..9 => pair.claim().await,
@@ -196,3 +202,30 @@ async fn random_steps_are_answered_as_the_protocol_says() {
 async fn random_steps_in_a_crowd_are_answered_as_the_protocol_says() {
     random_steps(common::crowd(300)).await;
 }
+
+/// The same while a server evicts the buckets that have others below them: that costs no record.
+#[tokio::test]
+async fn random_steps_are_answered_as_the_protocol_says_while_parents_are_evicted() {
+    let server = or_return!(Server::start(&["--appendonly", "no"]).await);
+    let store = server.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let mut beside = server.beside().await.unwrap();
+    let mut evicted = 0;
+    random_steps_on(store, common::crowd(400), async || {
+        let mut evict = redis::cmd("EVAL");
+        evict.arg(EVICT_PARENTS).arg(0);
+        evicted += evict.query_async::<u32>(&mut beside).await.unwrap();
+    })
+    .await;
+    assert!(evicted > 100, "{evicted}");
+}
+
+/// Drops half of those buckets that have no entry but their own.
+const EVICT_PARENTS: &str = "
+    local dropped = 0
+    for _, key in ipairs(redis.call('KEYS', 'ackonce:{*')) do
+        if redis.call('TYPE', key).ok == 'hash' and redis.call('HLEN', key) == 1 and math.random(2) == 1 then
+            dropped = dropped + redis.call('DEL', key)
+        end
+    end
+    return dropped
+";

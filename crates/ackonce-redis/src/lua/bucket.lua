@@ -111,7 +111,7 @@ function find(root, field, secret)
         if row and not is_known(row) then return nil, 'V', key end
         local kind = byte(meta)
         -- A row that is there was filed with this secret.
-        if kind == LEAF then usual = min(depth, DEEPEST) end
+        if kind == LEAF then usual = depth < DEEPEST and depth or DEEPEST end
         if kind == LEAF and row then return key, depth, row, meta end
         if secret ~= '' and secret_of(meta) ~= secret then return nil, 'S' .. secret_of(meta) end
         if kind == LEAF then return key, depth, row, meta end
@@ -244,7 +244,7 @@ local function file_new(root, secret, field, row, expires)
     end
     local is_leaf = meta and #meta == META_LENGTH and byte(meta) == LEAF and secret_of(meta) == secret
     if not is_leaf or expires > deadline_of(meta) or expires < soonest_of(meta) then return false end
-    usual = min(depth, DEEPEST)
+    usual = depth < DEEPEST and depth or DEEPEST
     if call('HSETNX', key, field, row) == 0 then return false end
     grown(key, depth, meta, field)
     return true
@@ -281,17 +281,32 @@ local function record(word, root, field, row)
     return state_of(row) == BURIED and bare_record(word, row) or nil
 end
 
--- The answer to one request. A failure that is about its own record, a key of another type or a row that makes no sense
--- to this script, fails no other: T, or E text. Any other that a command answers, such as a right that is missing, is
--- the whole script's.
-local function answer(work, ...)
-    local is_done, reply = pcall(work, ...)
-    if is_done then return reply end
+-- The answer to a request that failed. A failure that is about its own record, a key of another type or a row that makes no
+-- sense to this script, fails no other. Any other that a command answers, such as a right that is missing, is the whole
+-- script's.
+local function refusal(failure, wrong_type)
     -- Redis's pcall gives the text alone, Lua's the table.
-    local text = type(reply) == 'table' and reply.err or tostring(reply)
-    if is_wrong_type(text) then return 'T' end
+    local text = type(failure) == 'table' and failure.err or tostring(failure)
+    if is_wrong_type(text) then return wrong_type end
     -- Lua's own errors begin with the place in the script.
     if not string.find(text, '^user_script:%d+:') then error({ err = text }) end
     text = sub(text, 1, 500)
     return pack('>c1I2', 'E', #text) .. text
+end
+
+-- The reply: work(root) answers each request, and `wrong_type` is the answer where a key is of another type. After a
+-- failure it goes on with the next request, so that those without one share a protected call.
+local function reply(work, wrong_type)
+    local answers, i, last = { ARGV[1], pack('>I7', now) }, 0, #KEYS
+    local function go_on()
+        while i < last do
+            i = i + 1
+            answers[i + 2] = work(KEYS[i])
+        end
+    end
+    while i < last do
+        local is_done, failure = pcall(go_on)
+        if not is_done then answers[i + 2] = refusal(failure, wrong_type) end
+    end
+    return table.concat(answers)
 end

@@ -75,8 +75,8 @@ local function claim(root, field, token, print)
     return pack('>c1I8I4B', 'A', fence, attempt, previous)
 end
 
-local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local requests, at = ARGV[3], 1
+return reply(function(root)
     local field, token, parts, lease, as_window
     field, token, parts, at = parse('>c15c16B', requests, at)
     if parts % 2 == 1 then
@@ -88,6 +88,5 @@ for i = 1, #KEYS do
         print = sub(requests, at, at + 7)
         at = at + 8
     end
-    answers[i + 2] = answer(claim, KEYS[i], field, token, print)
-end
-return table.concat(answers)
+    return claim(root, field, token, print)
+end, 'T')

@@ -37,7 +37,7 @@ local luck = 8
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
     local row = call('HGET', key, field)
-    if not row or not is_known(row) or not is_full(row) then return false end
+    if not row or #row ~= FULL and #row ~= FULL + PRINT then return false end
     local done = settled_expires <= expires_of(row) and completed(row, held)
     if done then call('HSET', key, field, done) end
     return done
@@ -91,8 +91,8 @@ local function settle(root, field, held, action, body)
     return 'Y'
 end
 
-local answers, settlements, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local settlements, at = ARGV[3], 1
+return reply(function(root)
     local field, held, action, parts, as_lease, as_window, body
     field, held, action, parts, at = parse('>c15c24c1B', settlements, at)
     if parts % 2 == 1 then
@@ -100,7 +100,6 @@ for i = 1, #KEYS do
         spans(as_lease, as_window)
     end
     if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
-    local reply = answer(settle, KEYS[i], field, held, action, body)
-    answers[i + 2] = (reply == 'V' or reply == 'T') and 'L' or reply
-end
-return table.concat(answers)
+    local answer = settle(root, field, held, action, body)
+    return answer == 'V' and 'L' or answer
+end, 'L')

@@ -45,10 +45,9 @@ local function tend(root, field, what)
     return 'Y' .. char(state)
 end
 
-local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local requests, at = ARGV[3], 1
+return reply(function(root)
     local field, what
     field, what, at = parse('>c15c1', requests, at)
-    answers[i + 2] = answer(tend, KEYS[i], field, what)
-end
-return table.concat(answers)
+    return tend(root, field, what)
+end, 'T')

@@ -93,17 +93,11 @@ local function sweep(root)
     return pack('>c1I4I4', 'W', dropped, seen)
 end
 
-local function with_bad(work, root, only)
-    bad = {}
-    local reply = { work(root, only), pack('>I2', #bad) }
-    for i = 1, #bad do reply[i + 2] = pack('>I2', #bad[i]) .. bad[i] end
-    return table.concat(reply)
-end
-
-local answers = { ARGV[1], pack('>I7', now) }
-local what = sub(ARGV[3], 1, 1)
+local what, only = sub(ARGV[3], 1, 1), sub(ARGV[3], 2)
 local work = what == 'L' and list or what == 'C' and count or sweep
-for i = 1, #KEYS do
-    answers[i + 2] = answer(with_bad, work, KEYS[i], sub(ARGV[3], 2))
-end
-return table.concat(answers)
+return reply(function(root)
+    bad = {}
+    local parts = { work(root, only), pack('>I2', #bad) }
+    for i = 1, #bad do parts[i + 2] = pack('>I2', #bad[i]) .. bad[i] end
+    return table.concat(parts)
+end, 'T')
