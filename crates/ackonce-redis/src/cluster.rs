@@ -15,7 +15,7 @@ use crate::script::Call;
 use crate::{RedisConfig, Replicas};
 
 /// How often the driver itself follows a redirection or tries another time, within the response time-out.
-/// Sending a script again is safe: what it does carries the attempt's token.
+/// Sending a script again is safe: its requests carry the attempt's token.
 const RETRIES: u32 = 3;
 
 pub(crate) async fn open(address: &Address, config: &RedisConfig) -> RedisResult<ClusterConnection> {

@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// One command to whoever is responsible for its key.
+    /// One command to the server that has its key.
     pub(crate) async fn ask(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Server(server) => server.req_packed_command(cmd).await,
@@ -192,7 +192,7 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
 }
 
-/// What one call was refused says nothing about the others.
+/// The refusal of one call says nothing about the others.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
         ackonce::Repeat::Safe if calls > 1 => {

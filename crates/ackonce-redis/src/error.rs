@@ -1,4 +1,4 @@
-//! What Redis's errors mean to a caller: that the store could not answer, never that something is a duplicate.
+//! The meaning of Redis's errors to a caller: that the store could not answer, never that something is a duplicate.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub(crate) fn connecting(error: RedisError) -> Error {
              `connect_timeout_ms=` and `response_timeout_ms=` in a URL)"
                 .into(),
         ),
-        // What a server answers to AUTH and SELECT.
+        // A server's answer to AUTH and SELECT.
         (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection".into()),
         judged => judged,
     };
@@ -43,7 +43,7 @@ pub(crate) fn connecting(error: RedisError) -> Error {
     Error::new(kind, format!("redis: connecting: {advice}")).with_repeat(repeat).with_source(error)
 }
 
-/// After a script was sent. What the server refuses before it runs is known not to be applied.
+/// After a script was sent. A request that the server refuses before it runs is known not to be applied.
 pub(crate) fn asking(error: RedisError) -> Trouble {
     let (kind, advice) = judge(&error);
     let is_refusal = matches!(

@@ -47,8 +47,9 @@ impl Inspect for RedisStore {
         Ok(Page { entries: self.entries(found).await?, next })
     }
 
-    /// Counts every record, some thousand per trip; one that cannot be read counts as buried. `bytes` is what Redis says the keys take (`MEMORY USAGE`),
-    /// without their places in its own tables: about three bytes less per record than its memory grows by.
+    /// Counts every record, some thousand per trip; one that cannot be read counts as buried. `bytes` is the memory of the
+    /// keys as Redis counts it (`MEMORY USAGE`), without their places in its own tables: about three bytes less per record
+    /// than its memory grows by.
     async fn stats(&self) -> Result<Stats> {
         let mut stats = Stats { bytes: Some(0), ..Stats::default() };
         let mut steps = Steps::from(0);
@@ -112,7 +113,7 @@ impl RedisStore {
         }
     }
 
-    /// Outcomes and reasons are fetched for what is on the page alone.
+    /// Outcomes and reasons are fetched for the records of the page alone.
     async fn entries(&self, found: Vec<(Listed, u64)>) -> Result<Vec<Entry>> {
         let mut entries = Vec::with_capacity(found.len());
         for (listed, now) in found {

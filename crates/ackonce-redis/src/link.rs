@@ -39,7 +39,7 @@ pub(crate) struct Link {
     said_unreadable: Mutex<Option<Instant>>,
 }
 
-/// What was found when the server was last looked at.
+/// The findings of the last look at the server.
 struct Found {
     weaknesses: Vec<String>,
     wasteful: Vec<String>,
@@ -52,7 +52,7 @@ struct State {
     number: u64,
     /// The last attempt to connect, or to look at the server, that failed, for those who waited for it.
     failed: Option<(Instant, Error)>,
-    /// Whether a server was ever good enough: what worked will work again, so that its refusals are waited for.
+    /// Whether a server was ever good enough: a server that worked will work again, so that its refusals are waited for.
     started: bool,
     /// Whether it was said that the server's settings are refused.
     said: bool,
@@ -82,7 +82,7 @@ impl Link {
         }
     }
 
-    /// What was found to weaken the promise when the server was last looked at.
+    /// The weaknesses that the last look at the server found.
     pub(crate) fn weaknesses(&self) -> Vec<String> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
@@ -235,7 +235,7 @@ impl Link {
         Ok(())
     }
 
-    /// Each look finds the same; what is new is said. Weaknesses at start are printed by the consumer.
+    /// Each look finds the same; only news are said. Weaknesses at start are printed by the consumer.
     fn say_news(&self, found: Found) {
         let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let store = &self.address.name;
@@ -280,7 +280,7 @@ impl Link {
         Ok(servers.collect())
     }
 
-    /// The secret of the store, made by whoever comes first.
+    /// The secret of the store, made by the first client.
     async fn secret(&self, connection: &mut Connection) -> Result<Secret> {
         let name = secret_key(&self.config.prefix);
         let fresh: Secret = rand::random();

@@ -7,7 +7,7 @@ use ackonce::{Error, ErrorKind, Record, Result, State};
 use crate::names::{Field, root};
 use crate::reply::Reply;
 
-/// Where a request's record is.
+/// The place of a request's record.
 pub(crate) struct Place<'p> {
     pub(crate) prefix: &'p str,
     pub(crate) tag: u16,

@@ -1,4 +1,4 @@
-//! What is asked of the scripts, and what they answer, byte for byte as `lua/*.lua` say.
+//! The requests to the scripts and their answers, byte for byte as `lua/*.lua` say.
 
 use std::time::Duration;
 
@@ -130,7 +130,7 @@ pub(crate) fn record(reply: &mut Reply<'_>) -> Result<(Row, Record)> {
     Ok((row, record))
 }
 
-/// The script's word for an action, and what is to be kept beside the row.
+/// The script's word for an action, and the text to keep beside the row.
 fn words(action: &Settle) -> (u8, Option<&[u8]>) {
     match action {
         Settle::Complete { outcome: None, .. } => (b'C', None),
@@ -224,7 +224,7 @@ pub(crate) enum At<'k> {
     Listed(u16, Field),
 }
 
-/// What was found.
+/// The answer to a look.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Record(Row, Record),

@@ -27,7 +27,7 @@ pub(crate) struct Listed {
     pub(crate) row: Option<Row>,
 }
 
-/// What a sweep did.
+/// The work of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Swept {
     pub(crate) dropped: u64,

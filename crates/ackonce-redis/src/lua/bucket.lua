@@ -1,7 +1,7 @@
 -- Buckets. Rows live in hashes small enough for Redis to keep as a listpack, without a pointer or a header
 -- per entry: the root of a tag (the first 14 bits of the key's digest) and, once that is full, its four
 -- children by the next two bits of the field, and so on. All of a tag is in one cluster slot. The entry with
--- the empty name says what a bucket is:
+-- the empty name describes the bucket:
 --   kind 1 | deadline 4, in seconds: when Redis may drop it whole | soonest 4, in seconds: about when the first of
 --   its rows expires | rows to tidy at 1 | secret 16
 local LEAF, SPLIT = 1, 2
@@ -40,12 +40,12 @@ local function must_not_be_elsewhere(root, key)
 end
 
 -- How deep the last leaf was, or DEEPEST. Most are as deep, so that is where to look first: a leaf lies under split
--- buckets alone, which one script makes together with it and which live as long. Where a server evicts, it may take
+-- buckets alone, which one script makes together with it and which live as long. A server that evicts may take
 -- those first, since they are hardly read; regrow() makes them again before anything else is put in their place. To
 -- look for that takes longer than to make a bucket, so it is done where the server may have evicted (ARGV[4]).
 local usual, DEEPEST, evicts = 0, 2, ARGV[4] ~= ''
 
--- What a leaf's key has after its root's, by depth and by the field's first byte, which says it for so many levels.
+-- The rest of a leaf's key after its root's, by depth and by the field's first byte, which says it for so many levels.
 local suffixes = { {}, {} }
 
 local function usual_place(root, field)
@@ -89,7 +89,7 @@ function regrow(key, depth)
 end
 
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
--- where there is none. Where that cannot be told: nil, the answer to give instead, and the bucket if it is the row
+-- where there is none. If that cannot be told: nil, the answer to give instead, and the bucket if it is the row
 -- alone that cannot be read. Without a secret, the field was listed.
 local find
 function find(root, field, secret)
@@ -170,7 +170,7 @@ local function split(key, depth, deadline, soonest, secret, live)
     call('HDEL', key, unpack(fields))
 end
 
--- Drops what has expired from a leaf, all of whose entries are given, and splits it if that leaves it
+-- Drops the expired rows of a leaf, all of whose entries are given, and splits it if that leaves it
 -- crowded. Returns how many rows were dropped, and how many there were.
 local function tidy(key, depth, deadline, secret, entries)
     local live, dead, rows, gone, soonest = {}, {}, 0, 0, LAST

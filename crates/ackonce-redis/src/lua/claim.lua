@@ -3,12 +3,12 @@
 --   field 15 | token 16 | parts 1 [| lease 7 | window 7, unless as before: parts 1] [| print 8: parts 2]
 -- The answers, after nonce 16 and now 7: A fence 8, attempt 4, previous 1 | B free in 7 | D or M record |
 -- S the bucket's other secret | V it cannot be read | X its outcome is missing | T a key is of another type |
--- E text of an error. Says what protocol::claim says. With leave to evict, a record without its outcome is not there.
+-- E text of an error. The same as protocol::claim. With leave to evict, a record without its outcome is not there.
 local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 local GRANTED = pack('>c1I8I4B', 'A', now, 1, NONE)
 
--- What claims with the same lease and window have in common: when they end and expire, and the row of a first
--- attempt up to its token.
+-- The common part of claims with the same lease and window: when they end and expire, and the row of a first attempt up
+-- to its token.
 local window, ends, expires, first
 
 local function spans(lease, as_window)

@@ -13,7 +13,7 @@ local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local ROW = '>I7I7I7BI4I8c16'
 local FULL, SETTLED, PRINT = 50, 13, 8
 local CLAIMED, RELEASED, DONE, BURIED = 0, 1, 2, 3 -- flags, bits 0 and 1
-local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, or what the next is told
+local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, as the next is told
 local NONE, HANDED_BACK, VANISHED = 0, 1, 2
 local BODY, TOKENLESS = 16, 32 -- it has an outcome or reason, beside it; its token is not known any more
 

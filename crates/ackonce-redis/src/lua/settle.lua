@@ -2,13 +2,13 @@
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
 --   [| length 4 | outcome or reason: parts 2]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
--- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. Says what protocol::settle says. A row that
+-- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
 -- cannot be read is not this holder's: lost.
 local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
 
--- What settlements with the same lease or back-off and window have in common: when a record expires, and
+-- The common part of settlements with the same lease or back-off and window: when a record expires, and
 -- the settled form of that moment, where it has one.
 local lease, window, expires, settled_expires, settled
 
@@ -77,7 +77,7 @@ local function settle(root, field, held, action, body)
         previous = HANDED_BACK
     elseif action == 'F' then
         attempts = max(attempts - 1, 0)
-        -- What a vanished attempt may have done is not undone by one that was handed back after it.
+        -- The effects of a vanished attempt are not undone by one that was handed back after it.
         if previous ~= VANISHED then previous = HANDED_BACK end
     end
     flags = becomes + PREVIOUS * previous

@@ -2,7 +2,7 @@
 -- as of claims:
 --   field 15 | what to do 1: G get, F forget, R redrive
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
--- D record | Y the state before 1 | S, V, T, E as of claims. Says what protocol::tendable and redriven say. A row that
+-- D record | Y the state before 1 | S, V, T, E as of claims. The same as protocol::tendable and redriven. A row that
 -- cannot be read can be forgotten, which removes it.
 local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 
