@@ -1,8 +1,9 @@
 //! Scheduled jobs: a run of job J for time slot T happens once, on however many hosts, across restarts.
 //!
 //! Time is cut into slots, by a fixed length ([`Every`]) or by a cron expression in a time zone (`Schedule::cron`, feature
-//! `cron`). A slot is a message: the job's scope and the slot's start in UTC are its key, and the claim protocol does the rest. Every host that runs the job asks for every slot; one of them
-//! gets it, and if that one dies, another takes it over when the lease ends.
+//! `cron`). A slot is a message: the job's scope and the slot's start in UTC are its key, and the claim protocol does the
+//! rest. Every host that runs the job asks for every slot; one of them gets it, and if that one dies, another takes it over
+//! when the lease ends.
 //!
 //! ```
 //! use std::sync::Arc;
