@@ -52,7 +52,7 @@ pub(crate) fn settings(consumer: &AmqpConsumer) -> Result<()> {
         _ => {}
     }
     if consumer.dead_letters.is_none() && consumer.on_missing == Some(OnMissing::Bury) {
-        tracing::warn!(target: "ackonce", queue = consumer.queue,
+        tracing::warn!(target: "ackonce", scope = consumer.scope.name(), queue = consumer.queue,
             "OnMissing::Bury without AmqpConsumer::with_dead_letters: the payload of a message without an ID is given up");
     }
     handed_back(consumer)

@@ -77,7 +77,7 @@ impl Source {
             match open(Box::pin(Connection::connect_uri(uri.clone(), properties)), limit).await {
                 Ok(connection) => return Ok(connection),
                 Err(trouble) => {
-                    tracing::debug!(target: "ackonce", host = %uri.authority.host, %trouble, "a host cannot be used");
+                    tracing::debug!(target: "ackonce", connection = name, host = %uri.authority.host, %trouble, "a host cannot be used");
                     hosts.failed(uri);
                     if worst.as_ref().is_none_or(|_| !trouble.hopeless()) {
                         worst = Some(trouble);

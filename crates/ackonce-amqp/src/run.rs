@@ -104,7 +104,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let ran = tokio::select! {
         ran = runner.consume(input, feed, report) => ran,
         () = left_behind(&stop, settings.drain) => {
-            tracing::warn!(target: "ackonce", scope, "handlers did not end when they were cancelled; they are left behind");
+            tracing::warn!(target: "ackonce", scope, queue = %names.queue, "handlers did not end when they were cancelled; they are left behind");
             Ok(())
         }
     };
@@ -124,12 +124,12 @@ pub(crate) async fn consume<H: Handler<Message>>(
         Ok(Ok(session)) => session,
         Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "the reconnect loop panicked")),
         Err(_) => {
-            tracing::warn!(target: "ackonce", scope, "the broker did not answer the goodbye in time; what was not \
+            tracing::warn!(target: "ackonce", scope, queue = %names.queue, "the broker did not answer the goodbye in time; what was not \
                 acknowledged comes again, and its record is found");
             ended.error.get().map_or(Ok(()), |error| Err(error.clone()))
         }
     };
-    tracing::info!(target: "ackonce", scope, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
+    tracing::info!(target: "ackonce", scope, queue = %names.queue, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
     ran.and(session).map(|()| runner.counts())
 }
 

@@ -45,7 +45,7 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                 headers = text(headers, headers::REDUCED, missing);
             }
             if !with_payload {
-                headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
+                headers = text(headers, headers::PAYLOAD_SHA256, &hex(&Sha256::digest(message.payload())));
             }
             let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);
             // Without its payload, the letter of a record with a huge key is sent without that, too.
@@ -77,9 +77,9 @@ impl DeadLetters {
     }
 }
 
-fn digest(message: &Message) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(message.payload()).iter().fold(String::new(), |mut text, byte| {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -16,6 +16,7 @@ mod health;
 mod inquiry;
 mod lane;
 mod message;
+mod meters;
 mod poll;
 mod probe;
 mod publisher;
@@ -34,6 +35,7 @@ mod waker;
 pub use consumer::{KafkaConsumer, OnMissing, Order};
 pub use health::Health;
 pub use message::Message;
+pub use meters::METRICS;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;

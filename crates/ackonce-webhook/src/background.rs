@@ -101,7 +101,7 @@ impl<F> Background<F> {
                 Err(_) => Some("it panicked".to_owned()),
             };
             if let Some(error) = failed {
-                metrics::counter!("ackonce_background_failed_total", "scope" => scope.clone()).increment(1);
+                crate::meters::background_failed(&scope);
                 tracing::error!(target: "ackonce", decision = "lost", scope,
                     id = %key.id().escape_ascii(), error, "what was handed over failed");
             }

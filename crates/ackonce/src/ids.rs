@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::key::hex;
+
 /// One place an ID can be read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdSource {
@@ -15,7 +17,7 @@ pub enum IdSource {
     Key,
     /// A string or whole number in the JSON payload, by RFC 6901 pointer: `/data/object/id`.
     Json(String),
-    /// SHA-256 of the payload: two messages with equal payloads are one.
+    /// SHA-256 of the payload, in hexadecimal digits: two messages with equal payloads are one.
     Payload,
     /// Several places whose values together are the ID, for events that no single field tells apart: an object, what
     /// happened to it and when. Present only where all of them are. The values are joined with `:`, those in them
@@ -34,7 +36,8 @@ pub trait Identify {
     fn key(&self) -> Option<&[u8]>;
     /// The payload; empty if there is none.
     fn payload(&self) -> &[u8];
-    /// Where the broker keeps it, bound to its incarnation; `None` where the broker has no such thing.
+    /// Where the broker keeps it, bound to its incarnation, best as text that can be shown; `None` where the broker has
+    /// no such thing.
     fn coordinates(&self) -> Option<Vec<u8>>;
 }
 
@@ -122,7 +125,7 @@ impl IdSource {
             }
             Self::Key => Ok(message.key().map(Bytes::copy_from_slice)),
             Self::Json(pointer) => json(message.payload(), pointer),
-            Self::Payload => Ok(Some(Bytes::copy_from_slice(&Sha256::digest(message.payload())))),
+            Self::Payload => Ok(Some(hex(&Sha256::digest(message.payload())).into())),
             Self::Joined(sources) => joined(sources, message),
             Self::Coordinates => Ok(message.coordinates().map(Bytes::from)),
         }

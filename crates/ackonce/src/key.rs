@@ -206,6 +206,11 @@ impl fmt::Debug for Key {
     }
 }
 
+/// An ID of our own as text: logs and dead letters show it.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -49,7 +49,11 @@ impl Metric {
 
     /// A histogram of durations, in seconds.
     #[must_use]
-    pub const fn durations(name: &'static str, labels: &'static [&'static str], meaning: &'static str) -> Self {
+    pub const fn durations(
+        name: &'static str,
+        labels: &'static [&'static str],
+        meaning: &'static str,
+    ) -> Self {
         Self { name, kind: Kind::Histogram, unit: Unit::Seconds, labels, meaning }
     }
 
@@ -71,19 +75,16 @@ impl Metric {
     }
 
     /// The counter with these values of [`labels`](Self::labels), in their order.
-    #[must_use]
     pub fn counter_of(&self, values: &[&str]) -> Counter {
         metrics::with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
     }
 
     /// The gauge with these values of [`labels`](Self::labels), in their order.
-    #[must_use]
     pub fn gauge_of(&self, values: &[&str]) -> Gauge {
         metrics::with_recorder(|recorder| recorder.register_gauge(&self.key(values), &METADATA))
     }
 
     /// The histogram with these values of [`labels`](Self::labels), in their order.
-    #[must_use]
     pub fn histogram_of(&self, values: &[&str]) -> Histogram {
         metrics::with_recorder(|recorder| recorder.register_histogram(&self.key(values), &METADATA))
     }
@@ -91,8 +92,7 @@ impl Metric {
     fn key(&self, values: &[&str]) -> Key {
         debug_assert_eq!(values.len(), self.labels.len(), "{}", self.name);
         let labels = self.labels.iter().zip(values);
-        let labels: Vec<_> =
-            labels.map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+        let labels: Vec<_> = labels.map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
         Key::from_parts(self.name, labels)
     }
 }

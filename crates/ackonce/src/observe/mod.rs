@@ -23,9 +23,13 @@ use crate::{Class, Key, Lease, Record, State};
 const BY_SCOPE: &[&str] = &["scope", "class"];
 
 const OLDEST_DUPLICATE: Metric =
-    Metric::gauge("ackonce_oldest_duplicate_seconds", BY_SCOPE, "Age of the oldest duplicate seen").in_seconds();
-const IN_FLIGHT: Metric =
-    Metric::gauge("ackonce_in_flight", BY_SCOPE, "Deliveries taken in and not over yet, waiting ones included");
+    Metric::gauge("ackonce_oldest_duplicate_seconds", BY_SCOPE, "Age of the oldest duplicate seen")
+        .in_seconds();
+const IN_FLIGHT: Metric = Metric::gauge(
+    "ackonce_in_flight",
+    BY_SCOPE,
+    "Deliveries taken in and not over yet, waiting ones included",
+);
 const RUNNING: Metric = Metric::gauge("ackonce_running", BY_SCOPE, "Messages that are with the handler now");
 const HANDLER_TIME: Metric =
     Metric::durations("ackonce_handler_seconds", BY_SCOPE, "Time of a handler's run; a batch is one run");

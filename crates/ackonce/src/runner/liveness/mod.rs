@@ -48,7 +48,8 @@ fn consumer(world: &Arc<World>) -> Consumer {
         drop(tokio::spawn(beating));
         Ok(())
     });
-    let runner = Runner::on(heartbeat.unwrap(), meters, servers.clone(), &world.scope, handler, settings, servers);
+    let runner =
+        Runner::on(heartbeat.unwrap(), meters, servers.clone(), &world.scope, handler, settings, servers);
     let feed = if world.plan.order == Order::Batches { Feed::Batches } else { Feed::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {
