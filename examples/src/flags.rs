@@ -133,7 +133,8 @@ impl Flags {
     /// # Errors
     /// The name is too long or cannot be shown.
     pub fn scope(&self, default: &str) -> Result<Scope> {
-        Scope::new(self.scope.as_deref().unwrap_or(default)).context("--scope")
+        let name = self.scope.as_deref().unwrap_or(default);
+        Ok(Scope::new(name).map_err(|why| Usage(format!("--scope: {why}")))?)
     }
 
     /// Where message IDs are.
@@ -177,6 +178,7 @@ impl Flags {
         if self.class == HandlerClass::Inbox && !self.store.has_inbox() {
             return Err(self.no_inbox().into());
         }
+        self.settings().check()?;
         let store = match self.store.open_at_start(self.on_start.into(), shutdown).await {
             Err(_) if shutdown.is_cancelled() => return Err(Stopped("the store").into()),
             answer => answer.with_context(|| format!("--store {}", self.store))?,
