@@ -94,8 +94,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_and_tells_each_cause_once() {
         let cause = std::io::Error::other("no route\n  to host");
-        let error =
-            ackonce::Error::new(ErrorKind::Unavailable, "redis: connecting").with_source(cause);
+        let error = ackonce::Error::new(ErrorKind::Unavailable, "redis: connecting").with_source(cause);
         let error = Error::new(error).context("--store redis://h");
         assert_eq!(one_line(&error).0, "--store redis://h: redis: connecting: no route to host");
     }

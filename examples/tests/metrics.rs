@@ -45,7 +45,10 @@ fn the_table_of_metrics_and_the_code_agree() {
             let columns = columns(metric);
             let row = rows.iter().find(|row| row.starts_with(&columns));
             let alert = row.map(|row| row[columns.len()..].trim_end_matches('|').trim());
-            assert!(alert.is_some_and(|alert| !alert.is_empty()), "{section} lacks: {columns}WHEN TO ALERT |");
+            assert!(
+                alert.is_some_and(|alert| !alert.is_empty()),
+                "{section} lacks: {columns}WHEN TO ALERT |"
+            );
         }
         assert_eq!(rows.len(), metrics.len(), "{section} has a row without a metric, or one twice");
     }
@@ -80,7 +83,8 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let (directories, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
     let is_source = |path: &PathBuf| {
-        path.extension().is_some_and(|end| end == "rs") && path.components().any(|part| part.as_os_str() == "src")
+        path.extension().is_some_and(|end| end == "rs")
+            && path.components().any(|part| part.as_os_str() == "src")
     };
     let below = directories.iter().flat_map(|directory| sources(directory));
     below.chain(files.into_iter().filter(is_source)).collect()
@@ -116,7 +120,11 @@ fn an_exporter_shows_descriptions_times_and_messages_in_flight_by_a_scope_that_c
     });
     let text = exported.render();
     for metric in METRICS {
-        assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.meaning)), "{}: {text}", metric.name);
+        assert!(
+            text.contains(&format!("# HELP {} {}\n", metric.name, metric.meaning)),
+            "{}: {text}",
+            metric.name
+        );
     }
     let labels = r#"scope="billing/~of ours",class="leased""#;
     for line in [
