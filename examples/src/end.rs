@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ackonce::ErrorKind;
 use ackonce_cli::{flags_named, tell};
+use ackonce_webhook::ConfigError;
 use anyhow::{Context as _, Error, Result};
 
 /// Flags that are wrong together, or that only the example can judge: one line, and exit code 2 as for all others.
@@ -69,8 +70,8 @@ pub fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
         Err(error) => {
             let (line, flags) = one_line(&error);
             eprintln!("error: {line}");
-            let is_setting =
-                error.downcast_ref::<ackonce::Error>().is_some_and(|e| e.kind() == ErrorKind::Config);
+            let ours = error.downcast_ref::<ackonce::Error>();
+            let is_setting = error.is::<ConfigError>() || ours.is_some_and(|e| e.kind() == ErrorKind::Config);
             let is_usage = error.is::<Usage>() || is_setting && flags;
             ExitCode::from(if is_usage { WRONG_FLAGS } else { FAILED })
         }

@@ -39,7 +39,7 @@ fn end(program: &str, args: &[&str]) -> (Option<i32>, Vec<String>) {
 
 #[test]
 fn wrong_flags_are_2_and_name_the_flag() {
-    let cases: [(&str, &[&str], &str); 28] = [
+    let cases: [(&str, &[&str], &str); 29] = [
         (KAFKA, &["--on", "order-1"], "--on"),
         (
             KAFKA,
@@ -71,6 +71,7 @@ fn wrong_flags_are_2_and_name_the_flag() {
         (STRIPE, &[], "--secret"),
         (PAYMENTS, &["--class", "inbox"], "--class is of another example"),
         (PAYMENTS, &["--policy", "some"], "--policy"),
+        (STRIPE, &["--secret", "x", "--window-s", "60"], "Settings::window is --window-s"),
         (KAFKA, &["--scope", "a/~b"], "--scope"),
         (KAFKA, &["--lease-ms", "0"], "Settings::lease is --lease-ms"),
         (RABBITMQ, &["--lease-ms", "0"], "Settings::lease is --lease-ms"),
@@ -88,10 +89,11 @@ fn wrong_flags_are_2_and_name_the_flag() {
 
 #[test]
 fn flags_that_cannot_be_honoured_are_refused_before_anything_is_promised() {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 5] = [
         (KAFKA, &["--store", "redis://localhost", "--class", "inbox"]),
         (STRIPE, &["--store", "memory:", "--class", "inbox", "--secret", "x"]),
         (KAFKA, &["--lease-ms", "0"]),
+        (STRIPE, &["--secret", " white space"]),
         (PAYMENTS, &["--scope", "a/~b"]),
     ];
     for (program, args) in cases {

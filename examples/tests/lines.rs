@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use ackonce::schedule::{Every, ScheduledJob};
 use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Error, ErrorKind, Failure, Job,
-    MemoryStore, Result, Runner, Scope, Settings, Settled, Settlement,
+    CancellationToken, ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Error, ErrorKind,
+    Failure, Job, MemoryStore, Result, Runner, Scope, Settings, Settled, Settlement,
 };
 use ackonce_amqp::AmqpConsumer;
 use ackonce_kafka::{ClientConfig, KafkaConsumer};
 use async_trait::async_trait;
+use rdkafka::mocking::MockCluster;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -119,10 +120,26 @@ async fn a_kafka_consumer(name: &'static str, away: &str) {
     let _ = tokio::time::timeout(Duration::from_secs(13), consumer.run(handle)).await;
 }
 
+/// On a broker that answers: assigned, and ended by its shutdown.
+async fn a_member(name: &'static str, brokers: &str) {
+    let scope = Scope::new(name).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", name);
+    let shutdown = CancellationToken::new();
+    let consumer = KafkaConsumer::new(config, &["orders"], &scope, Arc::new(MemoryStore::new()))
+        .with_shutdown(shutdown.clone());
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        shutdown.cancel();
+    };
+    let (ended, ()) = tokio::join!(consumer.run(handle), end);
+    ended.unwrap();
+}
+
 async fn an_amqp_consumer(name: &'static str, away: &str) {
     let scope = Scope::new(name).unwrap();
     let consumer =
-        AmqpConsumer::new(format!("amqp://{away}/%2f"), "orders", &scope, Arc::new(MemoryStore::new()));
+        AmqpConsumer::new(&format!("amqp://{away}/%2f"), "orders", &scope, Arc::new(MemoryStore::new()));
     run(consumer.run(handle)).await;
 }
 
@@ -132,6 +149,9 @@ async fn two_of_a_kind_in_one_process_are_told_apart() {
     tracing_subscriber::registry().with(lines.clone()).init();
     // Where nobody listens.
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let broker = MockCluster::new(1).unwrap();
+    broker.create_topic("orders", 2, 1).unwrap();
+    let brokers = broker.bootstrap_servers();
     tokio::join!(
         a_runner("runner/a"),
         a_runner("runner/b"),
@@ -139,6 +159,8 @@ async fn two_of_a_kind_in_one_process_are_told_apart() {
         a_job("job/b"),
         a_kafka_consumer("kafka/a", &away),
         a_kafka_consumer("kafka/b", &away),
+        a_member("member/a", &brokers),
+        a_member("member/b", &brokers),
         an_amqp_consumer("amqp/a", &away),
         an_amqp_consumer("amqp/b", &away),
     );
@@ -146,13 +168,20 @@ async fn two_of_a_kind_in_one_process_are_told_apart() {
     let nobodys: Vec<_> = lines.iter().filter(|(scope, _)| scope.is_none()).collect();
     assert!(nobodys.is_empty(), "{nobodys:?}");
     let scopes: BTreeSet<_> = lines.iter().filter_map(|(scope, _)| scope.as_deref()).collect();
-    for kind in ["runner", "job", "kafka", "amqp"] {
+    for kind in ["runner", "job", "kafka", "member", "amqp"] {
         for one in ["a", "b"] {
             assert!(scopes.contains(&*format!("{kind}/{one}")), "{kind}/{one} says nothing: {lines:?}");
         }
     }
     assert!(lines.iter().all(|(_, line)| !line.contains(char::is_control)), "{lines:?}");
-    for says in ["the store does not answer", "heartbeat", "waiting: Kafka", "RabbitMQ cannot be used yet"] {
+    for says in [
+        "the store does not answer",
+        "heartbeat",
+        "waiting: Kafka",
+        "RabbitMQ cannot be used yet",
+        " assigned",
+        "revoked",
+    ] {
         let of: BTreeSet<_> =
             lines.iter().filter(|(_, line)| line.contains(says)).map(|(scope, _)| scope).collect();
         assert_eq!(of.len(), 2, "{says}: {of:?}");
@@ -174,8 +203,8 @@ fn every_line_in_the_source_of_a_consumer_has_its_scope() {
     let (mut lines, mut without) = (0, Vec::new());
     for name in ["ackonce", "ackonce-kafka", "ackonce-amqp", "ackonce-webhook", "ackonce-http"] {
         for file in sources(&crates.join(name).join("src")) {
-            // A client of an API is no consumer, and the connection's name has the scope.
-            if file.ends_with("client/middleware.rs") || file.ends_with("amqp/src/connect.rs") {
+            // A client of an API is no consumer.
+            if file.ends_with("client/middleware.rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();

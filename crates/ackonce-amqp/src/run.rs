@@ -72,7 +72,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     }
     let scope = consumer.scope.name().to_owned();
     checks::run_limit(consumer.settings.run_limit, consumer.consumer_timeout, &scope);
-    let upstream = Arc::new(Upstream::new(consumer.source.clone(), format!("ackonce {scope} publishing")));
+    let upstream = Arc::new(Upstream::new(consumer.source.clone(), scope.clone()));
     health.publishes_on(&upstream);
     let (settings, store) = (consumer.settings.clone(), consumer.store.clone());
     let graveyard = consumer.graveyard(&names, &upstream);

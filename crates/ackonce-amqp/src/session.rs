@@ -156,7 +156,7 @@ impl Session {
         self.plan.health.turned();
         let connection = match self.connection.take().filter(|c| c.status().connected()) {
             Some(connection) => connection,
-            None => self.plan.source.connect(&self.plan.name).await?,
+            None => self.plan.source.connect(&self.plan.name, self.plan.intake.scope.name()).await?,
         };
         self.plan.health.turned();
         let plan = &self.plan;

@@ -93,7 +93,7 @@ impl AmqpConsumer {
         let dead_letters = names.dead_letters.as_ref().map(|(exchange, key)| (exchange, key.as_ref()));
         let topology = Topology { queue: &names.queue, dead_letters, delays: self.delays.as_ref() };
         let what = format!("RabbitMQ cannot be used at {:?}", self.source);
-        let connected = self.source.connect(&self.connection_name()).await;
+        let connected = self.source.connect(&self.connection_name(), self.scope.name()).await;
         let connection = connected.map_err(|trouble| trouble.error(&what))?;
         self.health.turned();
         topology.check(&connection).await.map(|()| connection)
