@@ -179,8 +179,8 @@ async fn two_of_a_kind_in_one_process_are_told_apart() {
         "heartbeat",
         "waiting: Kafka",
         "RabbitMQ cannot be used yet",
-        " assigned",
-        "revoked",
+        "message=assigned",
+        "message=revoked",
     ] {
         let of: BTreeSet<_> =
             lines.iter().filter(|(_, line)| line.contains(says)).map(|(scope, _)| scope).collect();

@@ -216,7 +216,7 @@ mod tests {
     fn coordinates_tell_a_re_created_topic_apart() {
         let of = |m: Message| m.coordinates().unwrap();
         assert_eq!(of(record("a", 0, 1)), of(record("a", 0, 1)), "a redelivery");
-        assert!(of(record("a", 0, 1)).starts_with(b"a/0@1 "), "logs and letters show it");
+        assert!(of(record("a", 0, 1)).starts_with(b"t/0@0 1 "), "logs and letters show it");
         assert!(of(record("a", 0, 1)).is_ascii());
         assert_ne!(of(record("a", 0, 1)), of(record("a", 0, 2)));
         assert_ne!(of(record("a", 0, 1)), of(record("b", 0, 1)));
