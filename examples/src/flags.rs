@@ -134,7 +134,8 @@ impl Flags {
     /// # Errors
     /// The name is too long or cannot be shown.
     pub fn scope(&self, default: &str) -> Result<Scope> {
-        Scope::new(self.scope.as_deref().unwrap_or(default)).context("--scope")
+        let name = self.scope.as_deref().unwrap_or(default);
+        Ok(Scope::new(name).map_err(|why| Usage(format!("--scope: {why}")))?)
     }
 
     /// The sources of message IDs.
@@ -178,6 +179,7 @@ impl Flags {
         if self.class == HandlerClass::Inbox && !self.store.has_inbox() {
             return Err(self.no_inbox().into());
         }
+        self.settings().check()?;
         let store = match self.store.open_at_start(self.on_start.into(), shutdown).await {
             Err(_) if shutdown.is_cancelled() => return Err(Stopped("the store").into()),
             answer => answer.with_context(|| format!("--store {}", self.store))?,

@@ -22,7 +22,7 @@ fn nowhere() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-/// Its exit code, and the lines of its stderr that are not about the store.
+/// Its exit code, and the lines of its stderr that do not tell what is promised on the store.
 fn end(program: &str, args: &[&str]) -> (Option<i32>, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new(program)
@@ -39,7 +39,7 @@ fn end(program: &str, args: &[&str]) -> (Option<i32>, Vec<String>) {
 
 #[test]
 fn wrong_flags_are_2_and_name_the_flag() {
-    let cases: [(&str, &[&str], &str); 23] = [
+    let cases: [(&str, &[&str], &str); 29] = [
         (KAFKA, &["--on", "order-1"], "--on"),
         (
             KAFKA,
@@ -71,12 +71,37 @@ fn wrong_flags_are_2_and_name_the_flag() {
         (STRIPE, &[], "--secret"),
         (PAYMENTS, &["--class", "inbox"], "--class is of another example"),
         (PAYMENTS, &["--policy", "some"], "--policy"),
+        (STRIPE, &["--secret", "x", "--window-s", "60"], "Settings::window is --window-s"),
+        (KAFKA, &["--scope", "a/~b"], "--scope"),
+        (KAFKA, &["--lease-ms", "0"], "Settings::lease is --lease-ms"),
+        (RABBITMQ, &["--lease-ms", "0"], "Settings::lease is --lease-ms"),
+        (PAYMENTS, &["--window-s", "0"], "Settings::window is --window-s"),
+        (KAFKA, &["--dead-letter", "orders"], "KafkaConsumer::with_dead_letters is --dead-letter"),
     ];
     for (program, args, says) in cases {
         let (code, lines) = end(program, args);
         let text = lines.join("\n");
         assert_eq!(code, Some(2), "{args:?}: {text}");
         assert!(text.contains(says) && !text.contains("s3cret"), "{args:?}: {text}");
+        assert!(!text.contains("stack backtrace"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn flags_that_cannot_be_honoured_are_refused_before_anything_is_promised() {
+    let cases: [(&str, &[&str]); 5] = [
+        (KAFKA, &["--store", "redis://localhost", "--class", "inbox"]),
+        (STRIPE, &["--store", "memory:", "--class", "inbox", "--secret", "x"]),
+        (KAFKA, &["--lease-ms", "0"]),
+        (STRIPE, &["--secret", " white space"]),
+        (PAYMENTS, &["--scope", "a/~b"]),
+    ];
+    for (program, args) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let output = Command::new(program).args(args).current_dir(directory.path()).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && !text.contains("lost: never"), "{args:?}: {text}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "{args:?}");
     }
 }
 

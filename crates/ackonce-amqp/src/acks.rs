@@ -87,7 +87,7 @@ async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
     if messages > returns {
         // They are settled in the store: the broker delivers them again, and their records are found.
         generation.tally.redeliveries_expected(messages - returns);
-        tracing::warn!(target: "ackonce", trouble, messages = messages - returns,
+        tracing::warn!(target: "ackonce", scope = generation.tally.scope(), queue = %generation.queue, trouble, messages = messages - returns,
             "acks did not go out; the messages will be delivered again");
     }
     Err(())
@@ -114,7 +114,12 @@ async fn end(generation: &Generation) {
     };
     match tokio::time::timeout(CLOSE, ending).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(target: "ackonce", %error, "the channel was gone before its end"),
-        Err(_) => tracing::warn!(target: "ackonce", "the broker did not close the channel in time"),
+        Ok(Err(error)) => {
+            tracing::debug!(target: "ackonce", scope = generation.tally.scope(), %error, "the channel was gone before its end")
+        }
+        Err(_) => {
+            tracing::warn!(target: "ackonce", scope = generation.tally.scope(), queue = %generation.queue,
+            "the broker did not close the channel in time")
+        }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn settings(consumer: &AmqpConsumer) -> Result<()> {
         _ => {}
     }
     if consumer.dead_letters.is_none() && consumer.on_missing == Some(OnMissing::Bury) {
-        tracing::warn!(target: "ackonce", queue = consumer.queue,
+        tracing::warn!(target: "ackonce", scope = consumer.scope.name(), queue = consumer.queue,
             "OnMissing::Bury without AmqpConsumer::with_dead_letters: the payload of a message without an ID is given up");
     }
     handed_back(consumer)
@@ -165,7 +165,7 @@ impl Topology<'_> {
                 self.queue_is_there(connection, key).await?;
             }
             Some((exchange, _)) => {
-                let what = format!("the dead-letter exchange {exchange:?} cannot be used");
+                let what = format!("the dead-letter exchange {:?} cannot be used", exchange.as_str());
                 self.ask(connection, &what, async |channel| {
                     // The kind is not looked at.
                     let passive =
@@ -185,7 +185,7 @@ impl Topology<'_> {
 
     async fn queue_is_there(&self, connection: &Connection, queue: &ShortString) -> Result<()> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.ask(connection, &format!("the queue {queue:?} cannot be used"), async |channel| {
+        self.ask(connection, &format!("the queue {:?} cannot be used", queue.as_str()), async |channel| {
             channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.map(drop)
         })
         .await

@@ -62,7 +62,7 @@ impl Source {
     ///
     /// # Errors
     /// The answer of the last host that may be different next time; of the first one if all refuse.
-    pub(crate) async fn connect(&self, name: &str) -> Result<Arc<Connection>, Trouble> {
+    pub(crate) async fn connect(&self, name: &str, scope: &str) -> Result<Arc<Connection>, Trouble> {
         let hosts = match self {
             Self::Given(connection) => return Ok(connection.clone()),
             Self::Made(make) => return open(make(), CONNECT).await,
@@ -77,7 +77,7 @@ impl Source {
             match open(Box::pin(Connection::connect_uri(uri.clone(), properties)), limit).await {
                 Ok(connection) => return Ok(connection),
                 Err(trouble) => {
-                    tracing::debug!(target: "ackonce", host = %uri.authority.host, %trouble, "a host cannot be used");
+                    tracing::debug!(target: "ackonce", scope, host = %uri.authority.host, %trouble, "a host cannot be used");
                     hosts.failed(uri);
                     if worst.as_ref().is_none_or(|_| !trouble.hopeless()) {
                         worst = Some(trouble);

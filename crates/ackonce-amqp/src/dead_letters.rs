@@ -81,7 +81,7 @@ impl DeadLetters {
         let Some(lacks) = form.lacks() else { return Letter::Whole };
         self.tally.buried_reduced(1);
         if let Some(others) = self.reduced.say(REDUCED) {
-            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
+            tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
                 "the dead-letter place does not take the whole message; a reduced letter is there");
         }
         Letter::Reduced(lacks.to_owned())

@@ -127,13 +127,13 @@ impl Delayer {
         match &answer {
             Ok(()) => {
                 if let Some(away) = line.outage.over() {
-                    tracing::info!(target: "ackonce", queue = %line.queue, away_ms = away.as_millis(),
+                    tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue, away_ms = away.as_millis(),
                         "the delay queue takes messages again");
                 }
             }
             Err(why) => {
                 if let Some(failures) = line.outage.failed() {
-                    tracing::warn!(target: "ackonce", queue = %line.queue, %why, failures,
+                    tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue, %why, failures,
                         delivery_tag = one.delivery.tag(), "a delay queue does not take a message; another one does, \
                         or the message waits in hand");
                 }
@@ -151,7 +151,7 @@ impl Delayer {
         };
         let declared = matches!(tokio::time::timeout(DECLARE, declaring).await, Ok(Some(())));
         if declared {
-            tracing::warn!(target: "ackonce", queue = %line.queue,
+            tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue,
                 "the delay queue was gone, with all that waited in it; it is declared again");
         }
         declared

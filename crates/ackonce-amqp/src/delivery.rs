@@ -127,7 +127,7 @@ impl AmqpDelivery {
             return;
         }
         if let Some(others) = self.generation.health.given_back() {
-            tracing::warn!(target: "ackonce", queue = %self.generation.queue, delivery_tag = self.tag(),
+            tracing::warn!(target: "ackonce", scope = self.generation.tally.scope(), queue = %self.generation.queue, delivery_tag = self.tag(),
                 message = ?self.message(), why, others, held_s = self.hand.since.elapsed().as_secs(),
                 "given back to the broker, because its consumer time-out is near: a quorum queue counts that against its \
                 delivery limit (AmqpConsumer::with_delays sends it to a delay queue instead)");

@@ -109,15 +109,17 @@ impl Intake {
         let known = (message.text(headers::SCOPE) == Some(scope.name()))
             .then(|| message.header(headers::MESSAGE_ID))
             .flatten()
-            .filter(|id| id.len() == Token::random().0.len());
+            .filter(|id| id.len() == 2 * Token::random().0.len());
         if known.is_some()
             && let Some(others) = self.came_back.say(WARN)
         {
-            tracing::warn!(target: "ackonce", queue = %self.queue, delivery_tag = delivery.tag(), others,
+            tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = %self.queue, delivery_tag = delivery.tag(), others,
                 "a dead letter without a message ID came back to the queue that it was taken from: it is not buried again \
                 (does the dead-letter exchange lead to this queue?)");
         }
-        let id = known.map_or_else(|| Token::random().0.to_vec(), <[u8]>::to_vec);
+        // Hexadecimal digits: logs and letters show it.
+        let random = || format!("{:032x}", u128::from_be_bytes(Token::random().0)).into_bytes();
+        let id = known.map_or_else(random, <[u8]>::to_vec);
         let key = scope.with_max_id_len(id.len()).key(id);
         key.map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))
     }

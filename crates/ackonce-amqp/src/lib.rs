@@ -43,4 +43,4 @@ pub use incoming::{Acked, Incoming, ack, give_back};
 pub use lapin;
 pub use message::{MESSAGE_ID, Message};
 pub use report::{Oldest, Report, State};
-pub use tally::{AmqpCounts, Tally};
+pub use tally::{AmqpCounts, METRICS, Tally};

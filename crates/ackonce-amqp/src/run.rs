@@ -72,7 +72,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     }
     let scope = consumer.scope.name().to_owned();
     checks::run_limit(consumer.settings.run_limit, consumer.consumer_timeout, &scope);
-    let upstream = Arc::new(Upstream::new(consumer.source.clone(), format!("ackonce {scope} publishing")));
+    let upstream = Arc::new(Upstream::new(consumer.source.clone(), scope.clone()));
     health.publishes_on(&upstream);
     let (settings, store) = (consumer.settings.clone(), consumer.store.clone());
     let graveyard = consumer.graveyard(&names, &upstream);
@@ -104,7 +104,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let ran = tokio::select! {
         ran = runner.consume(input, feed, report) => ran,
         () = left_behind(&stop, settings.drain) => {
-            tracing::warn!(target: "ackonce", scope, "handlers did not end when they were cancelled; they are left behind");
+            tracing::warn!(target: "ackonce", scope, queue = %names.queue, "handlers did not end when they were cancelled; they are left behind");
             Ok(())
         }
     };
@@ -124,12 +124,12 @@ pub(crate) async fn consume<H: Handler<Message>>(
         Ok(Ok(session)) => session,
         Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "the reconnect loop panicked")),
         Err(_) => {
-            tracing::warn!(target: "ackonce", scope, "the broker did not answer the goodbye in time; what was not \
+            tracing::warn!(target: "ackonce", scope, queue = %names.queue, "the broker did not answer the goodbye in time; what was not \
                 acknowledged comes again, and its record is found");
             ended.error.get().map_or(Ok(()), |error| Err(error.clone()))
         }
     };
-    tracing::info!(target: "ackonce", scope, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
+    tracing::info!(target: "ackonce", scope, queue = %names.queue, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
     ran.and(session).map(|()| runner.counts())
 }
 

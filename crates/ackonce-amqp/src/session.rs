@@ -83,7 +83,7 @@ impl Session {
     pub(crate) async fn run(mut self, chunks: Chunks, ended: Arc<Ended>) -> Result<()> {
         let outcome = self.consume(chunks).await;
         if let Err(error) = &outcome {
-            tracing::error!(target: "ackonce", queue = %self.plan.intake.queue, %error, "the consumer ends");
+            tracing::error!(target: "ackonce", scope = self.plan.intake.scope.name(), queue = %self.plan.intake.queue, %error, "the consumer ends");
             self.plan.health.is_now(State::Stopping, Some(error.to_string()));
             let _ = ended.error.set(error.clone());
         }
@@ -137,13 +137,13 @@ impl Session {
 
     /// Says so, at times, and waits.
     async fn away(&self, trouble: String, wait: Duration) {
-        let queue = self.plan.intake.queue.as_str();
+        let (scope, queue) = (self.plan.intake.scope.name(), self.plan.intake.queue.as_str());
         match self.outage.failed() {
             Some(failures) => {
-                tracing::warn!(target: "ackonce", queue, trouble, failures, wait_ms = wait.as_millis(),
+                tracing::warn!(target: "ackonce", scope, queue, trouble, failures, wait_ms = wait.as_millis(),
                     "not consuming; trying again, with a back-off")
             }
-            None => tracing::debug!(target: "ackonce", queue, trouble, "not consuming"),
+            None => tracing::debug!(target: "ackonce", scope, queue, trouble, "not consuming"),
         }
         self.plan.health.is_now(State::Away, Some(trouble));
         tokio::select! {
@@ -157,7 +157,7 @@ impl Session {
         self.plan.health.turned();
         let connection = match self.connection.take().filter(|c| c.status().connected()) {
             Some(connection) => connection,
-            None => self.plan.source.connect(&self.plan.name).await?,
+            None => self.plan.source.connect(&self.plan.name, self.plan.intake.scope.name()).await?,
         };
         self.plan.health.turned();
         let plan = &self.plan;
@@ -185,15 +185,16 @@ impl Session {
 
     fn opened(&mut self, generation: &Arc<Generation>, prefetch: u16) {
         let (queue, tally) = (self.plan.intake.queue.as_str(), self.plan.health.tally());
+        let scope = tally.scope();
         tally.channels(1);
         tally.reconnects(usize::from(self.channels > 0));
         match (self.channels, self.outage.over()) {
             // At the level of the line that it ends, so that all who saw that see this.
             (_, Some(away)) => {
-                tracing::warn!(target: "ackonce", queue, prefetch, away_ms = away.as_millis(), "consuming again")
+                tracing::warn!(target: "ackonce", scope, queue, prefetch, away_ms = away.as_millis(), "consuming again")
             }
-            (0, None) => tracing::info!(target: "ackonce", queue, prefetch, "consuming"),
-            (_, None) => tracing::debug!(target: "ackonce", queue, prefetch, "consuming again"),
+            (0, None) => tracing::info!(target: "ackonce", scope, queue, prefetch, "consuming"),
+            (_, None) => tracing::debug!(target: "ackonce", scope, queue, prefetch, "consuming again"),
         }
         self.channels += 1;
         self.plan.health.consumes_on(generation);
@@ -254,11 +255,11 @@ impl Session {
     fn unreadable(&mut self, trouble: &str) -> Result<After> {
         self.plan.health.tally().unreadable(1);
         self.unreadable += 1;
-        let queue = self.plan.intake.queue.as_str();
+        let (scope, queue) = (self.plan.intake.scope.name(), self.plan.intake.queue.as_str());
         let what = "a message in the queue cannot be read by this client (a property or a routing key that is not \
                     UTF-8, or headers longer than a frame), and each delivery of it costs the connection";
         if self.unreadable < UNREADABLE {
-            tracing::error!(target: "ackonce", queue, trouble, "{what}; going on with a prefetch of 1, so that it alone \
+            tracing::error!(target: "ackonce", scope, queue, trouble, "{what}; going on with a prefetch of 1, so that it alone \
                 is charged with that");
             return Ok(After::AtOnce);
         }

@@ -58,7 +58,7 @@ impl AmqpConsumer {
                 connected = self.try_connect(names) => match connected {
                     Ok(connection) => {
                         if let Some(away) = outage.over() {
-                            tracing::warn!(target: "ackonce", queue = self.queue, away_ms = away.as_millis(),
+                            tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = self.queue, away_ms = away.as_millis(),
                                 "RabbitMQ can be used now");
                         }
                         return Ok(Some(connection));
@@ -78,7 +78,7 @@ impl AmqpConsumer {
             }
             failures += 1;
             if let Some(failures) = outage.failed() {
-                tracing::warn!(target: "ackonce", queue = self.queue, %error, failures,
+                tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = self.queue, %error, failures,
                     "RabbitMQ cannot be used yet; trying again, with a back-off (Settings::on_start)");
             }
             self.health.is_now(State::Starting, Some(error.to_string()));
@@ -93,7 +93,7 @@ impl AmqpConsumer {
         let dead_letters = names.dead_letters.as_ref().map(|(exchange, key)| (exchange, key.as_ref()));
         let topology = Topology { queue: &names.queue, dead_letters, delays: self.delays.as_ref() };
         let what = format!("RabbitMQ cannot be used at {:?}", self.source);
-        let connected = self.source.connect(&self.connection_name()).await;
+        let connected = self.source.connect(&self.connection_name(), self.scope.name()).await;
         let connection = connected.map_err(|trouble| trouble.error(&what))?;
         self.health.turned();
         topology.check(&connection).await.map(|()| connection)

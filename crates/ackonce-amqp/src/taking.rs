@@ -168,7 +168,7 @@ impl Taking<'_> {
         let Some(connection) = self.connection else { return false };
         let is_stream = checks::is_stream(connection, &self.intake.queue).await;
         if is_stream.is_none() {
-            tracing::warn!(target: "ackonce", queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
+            tracing::warn!(target: "ackonce", scope = self.intake.scope.name(), queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
                 the broker does not tell whether the queue is a stream; if it is one, messages that are published while \
                 no consumer runs are passed over");
         }
@@ -178,15 +178,15 @@ impl Taking<'_> {
 
     /// Asks for no more deliveries. Those that have arrived unread go back when the channel ends.
     async fn cancel(&self, consumer: &Consumer, end: End) -> End {
-        let channel = &self.generation.channel;
+        let (channel, scope) = (&self.generation.channel, self.intake.scope.name());
         // Without an answer: the broker keeps the order, and nothing here depends on when it comes.
         let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions { nowait: true });
         match tokio::time::timeout(CANCEL, cancel).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(target: "ackonce", %error, "the channel was gone before the stop")
+                tracing::debug!(target: "ackonce", scope, %error, "the channel was gone before the stop")
             }
-            Err(_) => tracing::debug!(target: "ackonce", "a cancel could not be written in time"),
+            Err(_) => tracing::debug!(target: "ackonce", scope, "a cancel could not be written in time"),
         }
         end
     }

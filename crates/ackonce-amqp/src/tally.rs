@@ -3,56 +3,49 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, counter};
+use ackonce::metric::Metric;
+use metrics::Counter;
 
-/// The counts of an [`AmqpConsumer`](crate::AmqpConsumer): acks, returns, and deliveries expected to come again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AmqpCounts {
-    /// Channels consumed on, the first included; `ackonce_amqp_channels_total`.
-    pub channels: u64,
-    /// Channels opened after the first one was; `ackonce_amqp_reconnects_total`.
-    pub reconnects: u64,
-    /// Connections, channels or consumers that the broker refused, by credentials or rights for instance;
-    /// `ackonce_amqp_refused_total`.
-    pub refused: u64,
-    /// Connections and channels that were lost; `ackonce_amqp_lost_total`.
-    pub lost: u64,
-    /// Consumers that the broker cancelled: a deleted queue, a moved leader; `ackonce_amqp_cancelled_total`.
-    pub cancelled: u64,
-    /// Messages acknowledged; `ackonce_amqp_acked_total`.
-    pub acked: u64,
-    /// Frames that took; `ackonce_amqp_ack_frames_total`.
-    pub ack_frames: u64,
-    /// Messages given back to the broker; `ackonce_amqp_returned_total`.
-    pub returned: u64,
-    /// Of those, messages that had waited until near the broker's consumer time-out: a quorum queue counts each
-    /// against its delivery limit; `ackonce_amqp_given_back_total`.
-    pub given_back: u64,
-    /// Settled messages whose ack did not, or not for certain, go out: the broker delivers them again, and
-    /// their record is found; `ackonce_amqp_redeliveries_expected_total`.
-    pub redeliveries_expected: u64,
-    /// Messages sent to a delay queue; `ackonce_amqp_delayed_total`.
-    pub delayed: u64,
-    /// Dead letters that lack headers or the payload, because their place does not take the whole message;
-    /// `ackonce_amqp_buried_reduced_total`.
-    pub buried_reduced: u64,
-    /// Burials whose letter the dead-letter place will never take, not even without payload: only the store's record
-    /// has their reason; `ackonce_amqp_buried_without_letter_total`.
-    pub buried_without_letter: u64,
-    /// Times that a message which this client cannot read cost the connection; `ackonce_amqp_unreadable_total`.
-    pub unreadable: u64,
-}
+use crate::watch::{BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};
+
+pub(crate) const BY_SCOPE: &[&str] = &["scope"];
 
 macro_rules! tally {
-    ($($field:ident $name:literal)*) => {
-        struct Meters { $($field: (AtomicU64, Counter),)* }
+    ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
+        /// The counts of an [`AmqpConsumer`](crate::AmqpConsumer): acks, returns, and deliveries expected to come again.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct AmqpCounts {
+            $(
+                #[doc = concat!($meaning, "; `", $name, "`.")]
+                $(#[doc = $more])*
+                pub $field: u64,
+            )*
+        }
+
+        /// The metrics of an AMQP consumer, beside those of its runner.
+        pub const METRICS: &[Metric] = &[
+            $(Metric::counter($name, BY_SCOPE, $meaning),)*
+            IN_FLIGHT, OLDEST, LIVE, READY, BLOCKED,
+        ];
+
+        struct Meters { scope: String, $($field: (AtomicU64, Counter),)* }
 
         impl Tally {
             pub(crate) fn new(scope: &str) -> Self {
+                METRICS.iter().for_each(Metric::describe);
+                let counter = |name, meaning| {
+                    (AtomicU64::new(0), Metric::counter(name, BY_SCOPE, meaning).counter_of(&[scope]))
+                };
                 Self(Arc::new(Meters {
-                    $($field: (AtomicU64::new(0), counter!($name, "scope" => scope.to_owned())),)*
+                    scope: scope.to_owned(),
+                    $($field: counter($name, $meaning),)*
                 }))
+            }
+
+            /// The scope's name, for log lines.
+            pub(crate) fn scope(&self) -> &str {
+                &self.0.scope
             }
 
             /// The counts by now.
@@ -70,20 +63,30 @@ macro_rules! tally {
     };
 }
 tally! {
-    channels "ackonce_amqp_channels_total"
-    reconnects "ackonce_amqp_reconnects_total"
+    channels "ackonce_amqp_channels_total" "Channels consumed on, the first included"
+    reconnects "ackonce_amqp_reconnects_total" "Channels opened after the first one was"
     refused "ackonce_amqp_refused_total"
-    lost "ackonce_amqp_lost_total"
+        "Connections, channels or consumers that the broker refused, by credentials or rights for instance"
+    lost "ackonce_amqp_lost_total" "Connections and channels that were lost"
     cancelled "ackonce_amqp_cancelled_total"
-    acked "ackonce_amqp_acked_total"
-    ack_frames "ackonce_amqp_ack_frames_total"
-    returned "ackonce_amqp_returned_total"
-    redeliveries_expected "ackonce_amqp_redeliveries_expected_total"
+        "Consumers that the broker cancelled: a deleted queue, a moved leader"
+    acked "ackonce_amqp_acked_total" "Messages acknowledged"
+    ack_frames "ackonce_amqp_ack_frames_total" "Frames that the acknowledgements took"
+    returned "ackonce_amqp_returned_total" "Messages given back to the broker"
+    /// A quorum queue counts each against its delivery limit.
     given_back "ackonce_amqp_given_back_total"
-    delayed "ackonce_amqp_delayed_total"
+        "Messages given back because they had waited until near the consumer time-out"
+    /// The broker delivers them again, and their record is found.
+    redeliveries_expected "ackonce_amqp_redeliveries_expected_total"
+        "Settled messages whose ack did not, or not for certain, go out"
+    delayed "ackonce_amqp_delayed_total" "Messages sent to a delay queue"
     buried_reduced "ackonce_amqp_buried_reduced_total"
+        "Dead letters that lack headers or the payload, for their place does not take the whole message"
+    /// Only the store's record has their reason.
     buried_without_letter "ackonce_amqp_buried_without_letter_total"
+        "Burials whose letter the dead-letter place will never take, not even without payload"
     unreadable "ackonce_amqp_unreadable_total"
+        "Times that a message which this client cannot read cost the connection"
 }
 
 /// Follows the [`AmqpCounts`] of a running consumer. Cloning is cheap.

@@ -20,7 +20,7 @@ const OPEN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Upstream {
     source: Source,
-    name: String,
+    scope: String,
     connection: Mutex<Option<Arc<Connection>>>,
     status: Lock<Option<ConnectionStatus>>,
 }
@@ -39,8 +39,8 @@ impl Open {
 }
 
 impl Upstream {
-    pub(crate) fn new(source: Source, name: String) -> Self {
-        Self { source, name, connection: Mutex::default(), status: Lock::default() }
+    pub(crate) fn new(source: Source, scope: String) -> Self {
+        Self { source, scope, connection: Mutex::default(), status: Lock::default() }
     }
 
     /// A channel with publisher confirms, on the one connection.
@@ -60,7 +60,7 @@ impl Upstream {
                 if lost.is_some() {
                     self.source.lost();
                 }
-                self.source.connect(&self.name).await?
+                self.source.connect(&format!("ackonce {} publishing", self.scope), &self.scope).await?
             }
         };
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.status().clone());

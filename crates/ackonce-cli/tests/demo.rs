@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 fn ackonce(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ackonce")).args(args).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ackonce"));
+    command.args(args).env("RUST_BACKTRACE", "1").output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -62,9 +63,23 @@ fn nothing_is_lost_or_doubled(broker: &[&str]) {
             number("unique") - number("lost") + number("doubled"),
             "{arm}: {report}"
         );
+        let parts = ["recorded", "suppressed", "buried", "handed_back", "cut_off"].map(number);
+        assert_eq!(number("delivered"), parts.iter().sum::<u64>(), "{arm}: {report}");
         assert!(number("messages_per_second") > 0 && number("buried") == 0, "{arm}: {report}");
     }
     assert_eq!((&report["ackonce"]["lost"], &report["ackonce"]["doubled"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn without_a_kill_every_delivery_has_an_end() {
+    let args = ["demo", "--messages", "200", "--kills", "0", "--pauses", "0", "--seed", "7", "--json"];
+    let output = ackonce(&args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for arm in ["ackonce", "record_then_run", "run_then_record"] {
+        assert_eq!(report[arm]["cut_off"], 0, "{arm}: {report}");
+    }
+    assert_eq!(report["ackonce"]["recorded"], report["ackonce"]["effects"], "{report}");
 }
 
 #[test]
@@ -101,6 +116,11 @@ fn a_store_that_cannot_be_opened_is_no_verdict() {
     let text = stderr(&output);
     assert!(text.contains("create it first") && text.contains("opening --store sqlite:missing"), "{text}");
     assert_eq!(text.matches("No such file").count(), 1, "{text}");
+    assert_eq!(
+        (text.lines().count(), output.stdout.len()),
+        (1, 0),
+        "no stack, whatever RUST_BACKTRACE says: {text}"
+    );
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
         self.0.under_way.close();
         let ended = |limit| async move { tokio::time::timeout(limit, self.0.under_way.wait()).await.is_ok() };
         if !ended(self.0.runner.settings().drain).await {
-            tracing::warn!(target: "ackonce", left = self.0.under_way.len(), "Settings::drain is over: handlers are cancelled");
+            tracing::warn!(target: "ackonce", scope = self.0.runner.scope().name(), left = self.0.under_way.len(), "Settings::drain is over: handlers are cancelled");
             self.0.last_call.cancel();
             ended(LAST_CALL).await;
             self.0.runner.abort();

@@ -37,5 +37,5 @@ pub use payload::{FingerprintOf, Payload};
 pub use principal::Principal;
 pub use record::{Kept, REPLAY_UNAVAILABLE, REPLAYED, RecordError, StoredResponse};
 pub use response::ResponseBody;
-pub use service::Idempotency;
+pub use service::{Idempotency, METRICS};
 pub use target::Target;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ackonce::metric::Metric;
 use ackonce::{BoxError, Job, Key, Receipt, State};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -24,6 +25,15 @@ use crate::problems;
 use crate::record::{REPLAYED, StoredResponse};
 use crate::response::ResponseBody;
 use crate::run::{Call, Ended, Exchange, Start};
+
+/// The metrics of idempotency layers, beside those of their runners.
+pub const METRICS: &[Metric] = &[REFUSED];
+
+const REFUSED: Metric = Metric::counter(
+    "ackonce_http_refused_total",
+    &["scope", "error"],
+    "Requests answered with a problem document, by its error",
+);
 
 /// A service behind an [`IdempotencyLayer`](crate::IdempotencyLayer).
 #[derive(Clone)]
@@ -190,7 +200,7 @@ impl Shared {
         let stored = match StoredResponse::decode(outcome) {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::error!(target: "ackonce", %error, key = ?receipt.how(), "a recorded answer cannot be replayed");
+                tracing::error!(target: "ackonce", scope = self.edge.runner().scope().name(), %error, key = ?receipt.how(), "a recorded answer cannot be replayed");
                 return self.refuse(problems::unreadable(error));
             }
         };
@@ -207,8 +217,7 @@ impl Shared {
 
     fn refuse<B>(&self, problem: Problem) -> Response<ResponseBody<B>> {
         let scope = self.edge.runner().scope().name();
-        metrics::counter!("ackonce_http_refused_total", "scope" => scope.to_owned(), "error" => problem.error())
-            .increment(1);
+        REFUSED.counter_of(&[scope, problem.error()]).increment(1);
         tracing::debug!(target: "ackonce", decision = "refused", scope, error = problem.error());
         problem.into_response()
     }

@@ -41,7 +41,7 @@ pub(crate) fn close(mut poller: Poller) {
             break;
         }
     }
-    let consumer = poller.consumer.clone();
+    let (consumer, scope) = (poller.consumer.clone(), poller.health.shared_scope().clone());
     consumer.context().close();
     // A lane keeps the consumer alive.
     drop(poller);
@@ -59,7 +59,7 @@ pub(crate) fn close(mut poller: Poller) {
         std::thread::sleep(STEP);
     }
     if closing.is_ok_and(|thread| !thread.is_finished()) {
-        tracing::warn!(target: "ackonce", "Kafka does not answer; the client is left to end by itself, and the group \
+        tracing::warn!(target: "ackonce", scope = &*scope, "Kafka does not answer; the client is left to end by itself, and the group \
             notices by session.timeout.ms");
     }
 }

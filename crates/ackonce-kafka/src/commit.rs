@@ -84,7 +84,10 @@ impl Poller {
             lane.watch.confirmed();
             lane.confirmed |= confirmed;
             lane.assignment.tracker().committed(next);
-            self.quiet.over(&key(id));
+            if self.quiet.over(&key(id)) {
+                tracing::warn!(target: "ackonce", scope = self.health.scope(), topic = &*id.0, partition = id.1,
+                    "offsets of the partition are committed again");
+            }
         }
     }
 
@@ -103,7 +106,7 @@ impl Poller {
         }
         lane.assignment.tracker().refused();
         if let Some(unsaid) = self.quiet.ask(&key(id)) {
-            tracing::warn!(target: "ackonce", topic = &*id.0, partition = id.1, %error, unsaid,
+            tracing::warn!(target: "ackonce", scope = self.health.scope(), topic = &*id.0, partition = id.1, %error, unsaid,
                 "the offset was not committed; trying again");
         }
     }

@@ -46,7 +46,7 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                 None => text(headers, headers::BURIAL, &burial.proof.to_string()),
             };
             if !with_payload && !message.is_tombstone() {
-                headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
+                headers = text(headers, headers::PAYLOAD_SHA256, &hex(&Sha256::digest(message.payload())));
             }
             let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);
             // Without its payload, the letter of a record with a huge key is sent without that, too.
@@ -78,9 +78,9 @@ impl DeadLetters {
     }
 }
 
-fn digest(message: &Message) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(message.payload()).iter().fold(String::new(), |mut text, byte| {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -41,6 +41,8 @@ pub(crate) struct Group {
     closing: AtomicBool,
     /// The user asked for the driver's debug lines.
     debug: bool,
+    /// For log lines.
+    scope: Arc<str>,
     quiet: Mutex<Quiet>,
     /// The text of the driver's last error, which its code does not carry.
     reason: Mutex<String>,
@@ -57,9 +59,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Group {
-    pub(crate) fn new(config: &ClientConfig) -> Self {
+    pub(crate) fn new(config: &ClientConfig, scope: Arc<str>) -> Self {
         let debug = config.get("debug").is_some();
-        Self { debug, silence: silence(config.get("heartbeat.interval.ms")), ..Self::default() }
+        Self { debug, scope, silence: silence(config.get("heartbeat.interval.ms")), ..Self::default() }
     }
 
     pub(crate) fn take_events(&self) -> VecDeque<Event> {
@@ -147,15 +149,18 @@ impl ClientContext for Group {
         if let Some(topic) = changed_topic(line) {
             self.note(Event::TopicChanged(topic.to_owned()));
         }
+        let scope = &*self.scope;
         match level {
-            RDKafkaLogLevel::Debug if self.debug => tracing::debug!(target: "librdkafka", fac, "{line}"),
+            RDKafkaLogLevel::Debug if self.debug => {
+                tracing::debug!(target: "librdkafka", scope, fac, "{line}")
+            }
             RDKafkaLogLevel::Debug => {}
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::info!(target: "librdkafka", fac, "{line}");
+                tracing::info!(target: "librdkafka", scope, fac, "{line}");
             }
             _ => match lock(&self.quiet).ask(fac) {
-                Some(unsaid) => tracing::warn!(target: "librdkafka", fac, unsaid, "{line}"),
-                None => tracing::debug!(target: "librdkafka", fac, "{line}"),
+                Some(unsaid) => tracing::warn!(target: "librdkafka", scope, fac, unsaid, "{line}"),
+                None => tracing::debug!(target: "librdkafka", scope, fac, "{line}"),
             },
         }
     }
@@ -171,7 +176,7 @@ impl ClientContext for Group {
         let mut ends = lock(&self.ends);
         ends.clear();
         for (name, topic) in statistics.topics {
-            let name: std::sync::Arc<str> = name.into();
+            let name: Arc<str> = name.into();
             for (number, partition) in topic.partitions {
                 // The last stable offset is the end for those who read committed records only.
                 let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
@@ -201,7 +206,7 @@ impl ConsumerContext for Group {
             (true, false) => unassign(consumer, list),
         };
         if let Err(error) = answer {
-            tracing::debug!(target: "ackonce", %error, "a rebalance at the end");
+            tracing::debug!(target: "ackonce", scope = &*self.scope, %error, "a rebalance at the end");
         }
     }
 
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_connected_broker_that_says_nothing_is_away() {
-        let group = Group::new(&ClientConfig::new());
+        let group = Group::new(&ClientConfig::new(), "s".into());
         assert!(group.is_heard(3_000_000) && !group.is_heard(25_000_000));
         assert!(!group.is_heard(-1), "it has never answered");
         assert_eq!(silence(Some("60000")), Duration::from_secs(180));

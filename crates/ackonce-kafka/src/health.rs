@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ackonce::Error;
-use metrics::{counter, gauge};
+use ackonce::metric::Metric;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::group::Group;
 use crate::lane::Lane;
+use crate::meters::{
+    AHEAD, COMMITS, COMMITS_FAILED, ERRORS, HELD, IN_FLIGHT, LAG, METRICS, MOVED, OLDEST, REBALANCES,
+    RECREATED,
+};
 use crate::report::{PartitionReport, Phase, Report};
 use crate::tracker::PartitionId;
 
@@ -26,7 +30,7 @@ const STILL: Duration = Duration::from_secs(30);
 pub struct Health(Arc<Shared>);
 
 struct Shared {
-    scope: String,
+    scope: Arc<str>,
     began: Instant,
     /// Milliseconds from `began` to the poll thread's last turn.
     turned: AtomicU64,
@@ -68,7 +72,8 @@ impl Watch {
 
 impl Health {
     pub(crate) fn new(scope: &str) -> Self {
-        let (scope, began) = (scope.to_owned(), Instant::now());
+        METRICS.iter().for_each(Metric::describe);
+        let (scope, began) = (scope.into(), Instant::now());
         Self(Arc::new(Shared { scope, began, turned: AtomicU64::new(0), state: Mutex::default() }))
     }
 
@@ -98,6 +103,14 @@ impl Health {
         self.state().report.clone()
     }
 
+    pub(crate) fn scope(&self) -> &str {
+        &self.0.scope
+    }
+
+    pub(crate) fn shared_scope(&self) -> &Arc<str> {
+        &self.0.scope
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,27 +136,27 @@ impl Health {
         let mut state = self.state();
         state.report.rebalances += 1;
         state.report.connected = true;
-        counter!("ackonce_kafka_rebalances_total", "scope" => self.0.scope.clone()).increment(1);
+        self.count(REBALANCES);
     }
 
     pub(crate) fn committed(&self, all: bool) {
         let mut state = self.state();
-        let (count, name) = match all {
-            true => (&mut state.report.commits, "ackonce_kafka_commits_total"),
-            false => (&mut state.report.commits_failed, "ackonce_kafka_commits_failed_total"),
+        let (count, metric) = match all {
+            true => (&mut state.report.commits, COMMITS),
+            false => (&mut state.report.commits_failed, COMMITS_FAILED),
         };
         *count += 1;
-        counter!(name, "scope" => self.0.scope.clone()).increment(1);
+        self.count(metric);
     }
 
     pub(crate) fn recreated(&self) {
         self.state().report.topics_recreated += 1;
-        counter!("ackonce_kafka_topics_recreated_total", "scope" => self.0.scope.clone()).increment(1);
+        self.count(RECREATED);
     }
 
     pub(crate) fn moved(&self) {
         self.state().report.moved += 1;
-        counter!("ackonce_kafka_moved_to_retry_total", "scope" => self.0.scope.clone()).increment(1);
+        self.count(MOVED);
     }
 
     /// An error of the driver.
@@ -153,12 +166,12 @@ impl Health {
         if code == RDKafkaErrorCode::AllBrokersDown {
             state.report.connected = false;
         }
-        counter!("ackonce_kafka_errors_total", "scope" => self.0.scope.clone()).increment(1);
+        self.count(ERRORS);
     }
 
     pub(crate) fn forget(&self, (topic, partition): &PartitionId) {
-        for name in [LAG, AHEAD, IN_FLIGHT, OLDEST, HELD] {
-            self.gauge(name, topic, *partition, 0.0);
+        for metric in [LAG, AHEAD, IN_FLIGHT, OLDEST, HELD] {
+            self.gauge(metric, topic, *partition, 0.0);
         }
     }
 
@@ -198,7 +211,7 @@ impl Health {
 
     /// Says once that the brokers are away, and once that they are back.
     fn say_away(&self, state: &mut State) {
-        let (connected, scope) = (state.report.connected, &self.0.scope);
+        let (connected, scope) = (state.report.connected, &*self.0.scope);
         // Before the first assignment the look at start says so.
         if connected != state.away || state.report.rebalances == 0 {
             return;
@@ -221,7 +234,7 @@ impl Health {
             return;
         }
         lane.watch.said = Some(now);
-        tracing::warn!(target: "ackonce", scope = self.0.scope, topic = report.topic, partition = report.partition,
+        tracing::warn!(target: "ackonce", scope = &*self.0.scope, topic = report.topic, partition = report.partition,
             offset = oldest.offset, since_s = oldest.since.as_secs(), why = oldest.state, ahead = report.ahead,
             held = report.held, "the oldest message of the partition is not settled: the commit waits for it");
     }
@@ -235,22 +248,19 @@ impl Health {
             (OLDEST, report.oldest.as_ref().map_or(0.0, |oldest| oldest.since.as_secs_f64())),
             (HELD, f64::from(u8::from(report.held.is_some()))),
         ];
-        for (name, value) in figures {
-            self.gauge(name, &report.topic, report.partition, value);
+        for (metric, value) in figures {
+            self.gauge(metric, &report.topic, report.partition, value);
         }
     }
 
-    fn gauge(&self, name: &'static str, topic: &str, partition: i32, value: f64) {
-        let (scope, topic, partition) = (self.0.scope.clone(), topic.to_owned(), partition.to_string());
-        gauge!(name, "scope" => scope, "topic" => topic, "partition" => partition).set(value);
+    fn count(&self, metric: Metric) {
+        metric.counter_of(&[&self.0.scope]).increment(1);
+    }
+
+    fn gauge(&self, metric: Metric, topic: &str, partition: i32, value: f64) {
+        metric.gauge_of(&[&self.0.scope, topic, &partition.to_string()]).set(value);
     }
 }
-
-const LAG: &str = "ackonce_kafka_lag";
-const AHEAD: &str = "ackonce_kafka_ahead";
-const IN_FLIGHT: &str = "ackonce_kafka_in_flight";
-const OLDEST: &str = "ackonce_kafka_oldest_seconds";
-const HELD: &str = "ackonce_kafka_held";
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -71,6 +71,7 @@ pub(crate) enum Answer {
 pub(crate) struct Inquiry {
     config: ClientConfig,
     wake: Arc<Waker>,
+    scope: Arc<str>,
     questions: Option<SyncSender<Question>>,
     answer: Sender<(Place, Answer)>,
     answers: Receiver<(Place, Answer)>,
@@ -78,13 +79,13 @@ pub(crate) struct Inquiry {
 
 impl Inquiry {
     /// `consumer` is the consumer's configuration. Nothing is started before the first question.
-    pub(crate) fn new(consumer: &ClientConfig, wake: Arc<Waker>) -> Self {
+    pub(crate) fn new(consumer: &ClientConfig, wake: Arc<Waker>, scope: Arc<str>) -> Self {
         let mut config = connection(consumer);
         // The group's commits are read by its name, without joining it.
         config.set("group.id", consumer.get("group.id").unwrap_or_default());
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         let (answer, answers) = channel();
-        Self { config, wake, questions: None, answer, answers }
+        Self { config, wake, scope, questions: None, answer, answers }
     }
 
     /// False if the question is not taken.
@@ -103,6 +104,7 @@ impl Inquiry {
         let worker = Worker {
             config: self.config.clone(),
             wake: self.wake.clone(),
+            scope: self.scope.clone(),
             answers: self.answer.clone(),
             commits: None,
             quiet: Quiet::default(),
@@ -115,7 +117,7 @@ impl Inquiry {
                 taken
             }
             Err(error) => {
-                tracing::warn!(target: "ackonce", %error, "no thread to look for topics created again");
+                tracing::warn!(target: "ackonce", scope = &*self.scope, %error, "no thread to look for topics created again");
                 false
             }
         }
@@ -130,6 +132,8 @@ impl Inquiry {
 struct Worker {
     config: ClientConfig,
     wake: Arc<Waker>,
+    /// For log lines.
+    scope: Arc<str>,
     answers: Sender<(Place, Answer)>,
     /// The client that reads commits, kept from one look to the next.
     commits: Option<BaseConsumer<Probe>>,
@@ -190,7 +194,7 @@ impl Worker {
             return;
         }
         // A client for each round: answers to an earlier round, left in its queues, would be taken for the present ones.
-        let reader = match Reader::new(&self.config) {
+        let reader = match Reader::new(&self.config, &self.scope) {
             Ok(reader) => reader,
             Err(error) => return self.failed("records", &error),
         };
@@ -225,7 +229,7 @@ impl Worker {
     fn ask_coordinator(&mut self, places: &[Place]) -> KafkaResult<TopicPartitionList> {
         let client = match &mut self.commits {
             Some(client) => client,
-            none => none.insert(self.config.create_with_context(Probe::default())?),
+            none => none.insert(self.config.create_with_context(Probe::new(&self.scope))?),
         };
         // Errors and log lines since the last look.
         while client.poll(Duration::ZERO).is_some() {}
@@ -241,10 +245,12 @@ impl Worker {
         let refused = error.rdkafka_error_code().is_some_and(is_refusal);
         match self.quiet.ask(of).filter(|_| refused) {
             Some(unsaid) => {
-                tracing::warn!(target: "ackonce", %error, unsaid, "the {of} of the group could not be read: \
+                tracing::warn!(target: "ackonce", scope = &*self.scope, %error, unsaid, "the {of} of the group could not be read: \
                 a topic that is created again may be noticed late")
             }
-            None => tracing::debug!(target: "ackonce", %error, "the {of} of the group could not be read"),
+            None => {
+                tracing::debug!(target: "ackonce", scope = &*self.scope, %error, "the {of} of the group could not be read")
+            }
         }
     }
 }

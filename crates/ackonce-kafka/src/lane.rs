@@ -232,10 +232,10 @@ impl Lane {
     }
 
     /// Books the records taken since the last time.
-    pub(crate) fn book(&mut self, now: Instant) -> Vec<KafkaDelivery> {
+    pub(crate) fn book(&mut self, now: Instant, scope: &str) -> Vec<KafkaDelivery> {
         let mut booked = self.assignment.deliver(&mut self.taken, now);
         while let Some(first) = self.taken.front() {
-            tracing::warn!(target: "ackonce", message = ?first, "the broker went back to an earlier offset (a reset, or \
+            tracing::warn!(target: "ackonce", scope, message = ?first, "the broker went back to an earlier offset (a reset, or \
                 a topic created again); records that took effect are found in the store");
             self.renew();
             booked.extend(self.assignment.deliver(&mut self.taken, now));

@@ -17,6 +17,7 @@ mod incoming;
 mod inquiry;
 mod lane;
 mod message;
+mod meters;
 mod poll;
 mod probe;
 mod publisher;
@@ -36,6 +37,7 @@ pub use consumer::{KafkaConsumer, OnMissing, Order};
 pub use health::Health;
 pub use incoming::{Incoming, Offsets, commit};
 pub use message::Message;
+pub use meters::METRICS;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;

@@ -9,6 +9,7 @@ use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::dead_letters::hex;
 use crate::headers;
 
 /// A Kafka record. Cloning is cheap.
@@ -187,13 +188,10 @@ impl Identify for Message {
             content.update((part.len() as u64).to_be_bytes());
             content.update(part);
         }
-        let mut id = Vec::with_capacity(32 + 20 + self.topic().len());
-        id.extend_from_slice(&content.finalize());
-        id.extend_from_slice(&self.partition().to_be_bytes());
-        id.extend_from_slice(&self.offset().to_be_bytes());
-        id.extend_from_slice(&self.timestamp_ms().unwrap_or(i64::MIN).to_be_bytes());
-        id.extend_from_slice(self.topic().as_bytes());
-        Some(id)
+        let (topic, partition, offset) = (self.topic(), self.partition(), self.offset());
+        let at = self.timestamp_ms().map_or_else(|| "-".into(), |at| at.to_string());
+        // No topic's name has a slash.
+        Some(format!("{topic}/{partition}@{offset} {at} {}", hex(&content.finalize())).into_bytes())
     }
 }
 
@@ -211,6 +209,8 @@ mod tests {
     fn coordinates_tell_a_re_created_topic_apart() {
         let of = |m: Message| m.coordinates().unwrap();
         assert_eq!(of(record("a", 0, 1)), of(record("a", 0, 1)), "a redelivery");
+        assert!(of(record("a", 0, 1)).starts_with(b"t/0@0 1 "), "logs and letters show it");
+        assert!(of(record("a", 0, 1)).is_ascii());
         assert_ne!(of(record("a", 0, 1)), of(record("a", 0, 2)));
         assert_ne!(of(record("a", 0, 1)), of(record("b", 0, 1)));
         assert_ne!(of(record("a", 0, 1)), of(record("a", 1, 1)));

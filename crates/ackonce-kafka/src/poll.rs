@@ -167,7 +167,7 @@ impl Poller {
             match self.consumer.poll(Duration::ZERO) {
                 // A record here would be one of a partition that is not split: that cannot be, and it is read again.
                 Some(Ok(record)) => {
-                    tracing::error!(target: "ackonce", topic = rdkafka::Message::topic(&record),
+                    tracing::error!(target: "ackonce", scope = self.scope(), topic = rdkafka::Message::topic(&record),
                     "a record came outside of its partition's queue")
                 }
                 Some(Err(error)) => self.heard(&error, None),
@@ -188,9 +188,14 @@ impl Poller {
         }
     }
 
+    /// For log lines.
+    pub(crate) fn scope(&self) -> &str {
+        self.health.scope()
+    }
+
     /// Stops the intake; messages in hand go on.
     pub(crate) fn end(&mut self, error: Error) {
-        tracing::error!(target: "ackonce", %error, "no more messages are taken in; the consumer ends");
+        tracing::error!(target: "ackonce", scope = self.scope(), %error, "no more messages are taken in; the consumer ends");
         self.health.failed(&error);
         self.trouble.get_or_insert(error);
         self.close_intake();
@@ -220,7 +225,8 @@ impl Poller {
                 }
                 if let Some(unsaid) = self.quiet.ask(&format!("{code:?}{place}")) {
                     let reason = self.consumer.context().reason();
-                    tracing::warn!(target: "ackonce", %error, reason, partition = place, unsaid, "Kafka");
+                    tracing::warn!(target: "ackonce", scope = self.scope(), %error, reason, partition = place, unsaid,
+                        "the Kafka client reports an error");
                 }
             }
         }
@@ -244,7 +250,7 @@ impl Poller {
         let mut chunk = Vec::new();
         let mut refused = None;
         for lane in &mut self.lanes {
-            for delivery in lane.book(now) {
+            for delivery in lane.book(now, self.health.scope()) {
                 match self.intake.admit.job(delivery) {
                     Ok(job) => chunk.push(job),
                     // Earlier messages of any partition still run.

@@ -49,28 +49,40 @@ pub(crate) struct Publisher(Arc<Shared>);
 
 struct Shared {
     config: ClientConfig,
+    scope: Arc<str>,
     producer: Mutex<FutureProducer<Hushed>>,
 }
 
 /// The driver of a producer says twice a second that its brokers are away: the consumer beside it has said so.
-#[derive(Debug, Default)]
-struct Hushed(Mutex<Quiet>);
+#[derive(Debug)]
+struct Hushed {
+    /// For log lines.
+    scope: Arc<str>,
+    quiet: Mutex<Quiet>,
+}
+
+impl Hushed {
+    fn new(scope: &Arc<str>) -> Self {
+        Self { scope: scope.clone(), quiet: Mutex::default() }
+    }
+}
 
 impl ClientContext for Hushed {
     fn log(&self, _: RDKafkaLogLevel, fac: &str, line: &str) {
-        tracing::debug!(target: "librdkafka", fac, "{line}");
+        tracing::debug!(target: "librdkafka", scope = &*self.scope, fac, "{line}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let key = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
-        if let Some(unsaid) = self.0.lock().unwrap_or_else(PoisonError::into_inner).ask(&key) {
-            tracing::warn!(target: "ackonce", %error, reason, unsaid, "the producer of dead letters and retries");
+        if let Some(unsaid) = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).ask(&key) {
+            tracing::warn!(target: "ackonce", scope = &*self.scope, %error, reason, unsaid,
+                "the producer of dead letters and retries reports an error");
         }
     }
 }
 
 impl Publisher {
-    pub(crate) fn connect(consumer: &ClientConfig) -> KafkaResult<Self> {
+    pub(crate) fn connect(consumer: &ClientConfig, scope: &Arc<str>) -> KafkaResult<Self> {
         let mut config = connection(consumer);
         config.set("enable.idempotence", "true").set("acks", "all");
         config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
@@ -78,8 +90,8 @@ impl Publisher {
         config.set("message.max.bytes", "1000000000");
         // One record in a request: a broker refuses a request as a whole, and a refused letter is cut or given up.
         config.set("batch.num.messages", "1");
-        let producer = Mutex::new(config.create_with_context(Hushed::default())?);
-        Ok(Self(Arc::new(Shared { config, producer })))
+        let producer = Mutex::new(config.create_with_context(Hushed::new(scope))?);
+        Ok(Self(Arc::new(Shared { config, scope: scope.clone(), producer })))
     }
 
     fn producer(&self) -> MutexGuard<'_, FutureProducer<Hushed>> {
@@ -91,9 +103,10 @@ impl Publisher {
         let Some((code, reason)) = failed.client().fatal_error() else { return };
         let mut producer = self.producer();
         if producer.client().fatal_error().is_some()
-            && let Ok(new) = self.0.config.create_with_context(Hushed::default())
+            && let Ok(new) = self.0.config.create_with_context(Hushed::new(&self.0.scope))
         {
-            tracing::warn!(target: "ackonce", %code, reason, "the producer cannot go on; a new one takes its place");
+            tracing::warn!(target: "ackonce", scope = &*self.0.scope, %code, reason,
+                "the producer cannot go on; a new one takes its place");
             *producer = new;
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Reader(Arc<BaseConsumer<Probe>>);
 
 impl Reader {
     /// `config` has the connection and the group. The group is not joined, and nothing is committed for it.
-    pub(crate) fn new(config: &ClientConfig) -> KafkaResult<Self> {
+    pub(crate) fn new(config: &ClientConfig, scope: &Arc<str>) -> KafkaResult<Self> {
         let mut config = config.clone();
         // From the leader alone: another replica may be behind.
         config.remove("client.rack");
@@ -47,7 +47,7 @@ impl Reader {
         ] {
             config.set(name, value);
         }
-        Ok(Self(Arc::new(config.create_with_context(Probe::default())?)))
+        Ok(Self(Arc::new(config.create_with_context(Probe::new(scope))?)))
     }
 
     /// Compares the record at the digest's offset with it.

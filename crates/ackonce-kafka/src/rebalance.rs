@@ -41,12 +41,13 @@ impl Poller {
     fn assigned(&mut self, list: &TopicPartitionList) {
         self.finish_revocation();
         self.health.rebalanced();
-        tracing::info!(target: "ackonce", partitions = ?ids(list), "assigned");
+        tracing::info!(target: "ackonce", scope = self.scope(), partitions = ?ids(list), "assigned");
         for id in ids(list) {
             // Before the new handle: dropping an old one ends the call-backs of the queue that both share.
             self.lanes.retain(|lane| lane.assignment.id != id);
             let Some(queue) = self.consumer.split_partition_queue(&id.0, id.1) else {
-                tracing::error!(target: "ackonce", topic = &*id.0, partition = id.1, "the partition has no queue");
+                tracing::error!(target: "ackonce", scope = self.scope(), topic = &*id.0, partition = id.1,
+                    "the partition has no queue");
                 continue;
             };
             let hop = longest_wait(&self.intake.retry_topics, &id.0);
@@ -57,18 +58,18 @@ impl Poller {
         }
         let sum = self.lanes.len();
         if sum > self.intake.limits.messages {
-            tracing::warn!(target: "ackonce", partitions = sum, max_in_flight = self.intake.limits.messages,
+            tracing::warn!(target: "ackonce", scope = self.scope(), partitions = sum, max_in_flight = self.intake.limits.messages,
                 "with_max_in_flight is below the number of partitions: as many stuck messages stop all of them");
         }
         let list = &self.beginning_of_recreated(list);
         if let Err(error) = assign(&self.consumer, list) {
-            tracing::error!(target: "ackonce", %error, "the assignment was not taken");
+            tracing::error!(target: "ackonce", scope = self.scope(), %error, "the assignment was not taken");
         }
         // A pause outlives a revocation; nothing is paused here, and a client of the user's own may have.
         if list.count() > 0
             && let Err(error) = self.consumer.resume(list)
         {
-            tracing::debug!(target: "ackonce", %error, "partitions not resumed");
+            tracing::debug!(target: "ackonce", scope = self.scope(), %error, "partitions not resumed");
         }
         self.compare_assigned(list);
     }
@@ -86,7 +87,7 @@ impl Poller {
             lane.assignment.end();
         }
         let drain = if lost { Duration::ZERO } else { self.intake.rebalance_drain };
-        tracing::info!(target: "ackonce", partitions = ?ids, lost, "revoked");
+        tracing::info!(target: "ackonce", scope = self.scope(), partitions = ?ids, lost, "revoked");
         self.revocation = Some(Revocation { list, ids, until: Instant::now() + drain });
         self.revoke_if_drained();
     }
@@ -98,7 +99,7 @@ impl Poller {
         let running: usize = lanes.map(|lane| lane.assignment.running()).sum();
         if running == 0 || Instant::now() >= revocation.until || self.consumer.assignment_lost() {
             if running > 0 {
-                tracing::info!(target: "ackonce", partitions = ?revocation.ids, running, "handlers of revoked \
+                tracing::info!(target: "ackonce", scope = self.scope(), partitions = ?revocation.ids, running, "handlers of revoked \
                     partitions run on; the next owner of a partition waits for them, or finds their records");
             }
             self.finish_revocation();
@@ -117,7 +118,7 @@ impl Poller {
             self.store_offsets_now();
         }
         if let Err(error) = unassign(&self.consumer, &list) {
-            tracing::error!(target: "ackonce", %error, "the partitions were not given up");
+            tracing::error!(target: "ackonce", scope = self.scope(), %error, "the partitions were not given up");
         }
         for lane in self.lanes.extract_if(.., |lane| ids.contains(&lane.assignment.id)) {
             self.health.forget(&lane.assignment.id);
@@ -144,7 +145,7 @@ impl Poller {
             let wait = self.intake.backoff.after(lane.returns);
             lane.restart(offset);
             lane.wait_until = Some(now + wait);
-            tracing::info!(target: "ackonce", topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,
+            tracing::info!(target: "ackonce", scope = self.health.scope(), topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,
                 wait_ms = wait.as_millis(), "a message was handed back: the partition is read again from it");
         }
     }
@@ -161,7 +162,7 @@ impl Poller {
                 Err(error) => {
                     lane.wait_until = Some(now + SEEK);
                     if let Some(unsaid) = self.quiet.ask(&format!("seek {topic}/{partition}")) {
-                        tracing::warn!(target: "ackonce", topic, partition, ?to, %error, unsaid,
+                        tracing::warn!(target: "ackonce", scope = self.health.scope(), topic, partition, ?to, %error, unsaid,
                             "the partition was not sought; trying again");
                     }
                 }

@@ -55,11 +55,11 @@ pub(crate) struct Recreated {
 }
 
 impl Recreated {
-    pub(crate) fn new(signs: Signs, consumer: &ClientConfig, wake: Arc<Waker>) -> Self {
+    pub(crate) fn new(signs: Signs, consumer: &ClientConfig, wake: Arc<Waker>, scope: &Arc<str>) -> Self {
         let now = Instant::now();
         Self {
             signs,
-            inquiry: Inquiry::new(consumer, wake),
+            inquiry: Inquiry::new(consumer, wake, scope.clone()),
             topics: HashMap::new(),
             commits_at: now + signs.commits_every.unwrap_or_default(),
             commits_looked: now,
@@ -202,7 +202,7 @@ impl Poller {
         // Signs of all partitions come together, and a second sign of the same event may follow.
         let Some(unsaid) = self.quiet.ask(&format!("recreated {topic}")) else { return };
         self.health.recreated();
-        tracing::warn!(target: "ackonce", topic, partition, sign, unsaid, "the topic was deleted or created again: it is \
+        tracing::warn!(target: "ackonce", scope = self.scope(), topic, partition, sign, unsaid, "the topic was deleted or created again: it is \
             read from its beginning, and messages that took effect are found in the store");
     }
 }

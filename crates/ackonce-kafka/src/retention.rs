@@ -1,5 +1,6 @@
 //! The check that the window outlasts the topic: a message that is still there can be delivered again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -11,41 +12,46 @@ use crate::probe::Probe;
 const ASK: Duration = Duration::from_secs(10);
 
 /// Asks the brokers in the background, and warns where the window is shorter than `retention.ms`.
-pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration) {
-    let admin: AdminClient<Probe> = match config.create_with_context(Probe::default()) {
+pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration, scope: &Arc<str>) {
+    let admin: AdminClient<Probe> = match config.create_with_context(Probe::new(scope)) {
         Ok(admin) => admin,
-        Err(error) => return tracing::warn!(target: "ackonce", %error, "retention.ms could not be asked"),
+        Err(error) => {
+            return tracing::warn!(target: "ackonce", scope = &**scope, %error, "retention.ms could not be asked");
+        }
     };
-    let topics = topics.to_vec();
+    let (topics, scope) = (topics.to_vec(), scope.clone());
     tokio::spawn(async move {
+        let scope = &*scope;
         let resources: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
         let options = AdminOptions::new().request_timeout(Some(ASK));
         let answers = match tokio::time::timeout(ASK * 2, admin.describe_configs(&resources, &options)).await
         {
             Ok(Ok(answers)) => answers,
             Ok(Err(error)) => {
-                return tracing::warn!(target: "ackonce", %error, "retention.ms could not be asked");
+                return tracing::warn!(target: "ackonce", scope, %error, "retention.ms could not be asked");
             }
-            Err(_) => return tracing::warn!(target: "ackonce", "retention.ms could not be asked in time"),
+            Err(_) => {
+                return tracing::warn!(target: "ackonce", scope, "retention.ms could not be asked in time");
+            }
         };
         for (topic, answer) in topics.iter().zip(answers) {
             let value = answer.ok().and_then(|c| c.get("retention.ms").and_then(|e| e.value.clone()));
             match value.as_deref().map(str::parse::<i64>) {
-                Some(Ok(ms)) => judge(topic, ms, window),
-                _ => tracing::warn!(target: "ackonce", topic, "the broker does not tell retention.ms"),
+                Some(Ok(ms)) => judge(scope, topic, ms, window),
+                _ => tracing::warn!(target: "ackonce", scope, topic, "the broker does not tell retention.ms"),
             }
         }
     });
 }
 
-fn judge(topic: &str, retention_ms: i64, window: Duration) {
+fn judge(scope: &str, topic: &str, retention_ms: i64, window: Duration) {
     match shorter(retention_ms, window) {
         true => {
-            tracing::warn!(target: "ackonce", topic, retention_ms, window_s = window.as_secs(), "weakened: the window \
+            tracing::warn!(target: "ackonce", scope, topic, retention_ms, window_s = window.as_secs(), "weakened: the window \
             is shorter than the topic's retention.ms; a replay of older messages runs them again (Settings::window)")
         }
         false => {
-            tracing::info!(target: "ackonce", topic, retention_ms, window_s = window.as_secs(), "the window outlasts the topic")
+            tracing::info!(target: "ackonce", scope, topic, retention_ms, window_s = window.as_secs(), "the window outlasts the topic")
         }
     }
 }

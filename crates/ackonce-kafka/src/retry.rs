@@ -140,13 +140,17 @@ impl Retrier {
             match self.publish(&failed).await {
                 // Should the commit get lost, both are delivered, and are one message.
                 Ok(()) => {
+                    if failures > 0 {
+                        tracing::warn!(target: "ackonce", scope = self.health.scope(), message = ?failed.message,
+                            failures, "the retry topic takes the message again");
+                    }
                     self.health.moved();
                     return self.end(&failed, Status::Moved);
                 }
                 Err(error) => {
                     failures += 1;
                     if failures == 1 || failures % 10 == 0 {
-                        tracing::warn!(target: "ackonce", message = ?failed.message, %error, failures,
+                        tracing::warn!(target: "ackonce", scope = self.health.scope(), message = ?failed.message, %error, failures,
                             "the retry topic does not take a message; trying again");
                     }
                     if error.rdkafka_error_code().is_some_and(is_never) {
@@ -160,7 +164,7 @@ impl Retrier {
                 () = tokio::time::sleep(self.backoff.after(failures)) => {}
             }
         }
-        tracing::debug!(target: "ackonce", topic = failed.message.topic(), offset, "not moved to a retry topic");
+        tracing::debug!(target: "ackonce", scope = self.health.scope(), topic = failed.message.topic(), offset, "not moved to a retry topic");
     }
 
     fn end(&self, failed: &Failed, status: Status) {

@@ -45,7 +45,15 @@ pub(crate) async fn consume<H: Handler<Message>>(
     )?;
     announce(&consumer, &prepared, &runner);
     let needs = prepared.needs(&consumer);
-    if !start::wait(&prepared.config, needs, consumer.settings.on_start, &consumer.shutdown).await? {
+    if !start::wait(
+        &prepared.config,
+        needs,
+        consumer.settings.on_start,
+        &consumer.shutdown,
+        health.shared_scope(),
+    )
+    .await?
+    {
         health.phase(Phase::Ended);
         return Ok(runner.counts());
     }
@@ -65,7 +73,12 @@ async fn run<H: Handler<Message>>(
 ) -> Result<Counts> {
     let (control, health) = (Arc::new(Control::default()), consumer.health.clone());
     let _leaving = Leave(control.clone());
-    retention::check(&connection(&prepared.config), &consumer.topics, consumer.settings.window);
+    retention::check(
+        &connection(&prepared.config),
+        &consumer.topics,
+        consumer.settings.window,
+        health.shared_scope(),
+    );
     let (chunks, input) = mpsc::channel(1);
     let stopping = runner.clone();
     let stopped = Box::new(move || stopping.is_stopped());
@@ -100,13 +113,13 @@ async fn run<H: Handler<Message>>(
     control.finish();
     let polled = tokio::time::timeout(LEAVE, polled).await;
     let report = health.report();
-    tracing::info!(target: "ackonce", counts = ?runner.counts(), commits = report.commits,
+    tracing::info!(target: "ackonce", scope = health.scope(), counts = ?runner.counts(), commits = report.commits,
         commits_failed = report.commits_failed, rebalances = report.rebalances, "consumer ended");
     match polled {
         Ok(Ok(polled)) => ended.and(polled).map(|()| runner.counts()),
         Ok(Err(_)) => Err(Error::new(ErrorKind::Protocol, "the poll thread panicked")),
         Err(_) => {
-            tracing::warn!(target: "ackonce", "the poll thread did not end in time; it is left to end by itself");
+            tracing::warn!(target: "ackonce", scope = health.scope(), "the poll thread did not end in time; it is left to end by itself");
             ended.map(|()| runner.counts())
         }
     }
@@ -138,7 +151,7 @@ impl Prepared {
             consumer.order = Order::Unordered;
         }
         let publisher = match dead_letters.is_some() || !ladder.is_empty() {
-            true => Some(Publisher::connect(&config).map_err(client_error)?),
+            true => Some(Publisher::connect(&config, consumer.health.shared_scope()).map_err(client_error)?),
             false => None,
         };
         let graveyard: Arc<dyn Graveyard<KafkaDelivery>> = match (dead_letters, &publisher) {
@@ -225,7 +238,7 @@ fn start_polling(
     stopped: Box<dyn Fn() -> bool + Send>,
     chunks: mpsc::Sender<Vec<ackonce::Laned<KafkaDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
-    let group = Group::new(&consumer.config);
+    let group = Group::new(&consumer.config, consumer.health.shared_scope().clone());
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
     let wake = control.wake.clone();
     client.set_nonempty_callback(move || wake.wake());
@@ -240,7 +253,12 @@ fn start_polling(
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.clone(),
     };
-    let recreated = Recreated::new(consumer.signs, &prepared.config, control.wake.clone());
+    let recreated = Recreated::new(
+        consumer.signs,
+        &prepared.config,
+        control.wake.clone(),
+        consumer.health.shared_scope(),
+    );
     let (client, health) = (Arc::new(client), consumer.health.clone());
     let poller = Poller::new(client, intake, control, stopped, chunks, health, recreated);
     let (done, polled) = oneshot::channel();

@@ -2,6 +2,7 @@
 //!
 //! The driver's calls wait for brokers, so they run on a thread of their own, which a dropped consumer leaves behind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Backoff, CancellationToken, Error, ErrorKind, OnStart, Result};
@@ -48,6 +49,7 @@ pub(crate) async fn wait(
     needs: Needs,
     policy: OnStart,
     shutdown: &CancellationToken,
+    scope: &Arc<str>,
 ) -> Result<bool> {
     let mut config = connection(config);
     // A consumer without a group, so that the question does not create topics.
@@ -56,7 +58,7 @@ pub(crate) async fn wait(
     loop {
         let wrong = tokio::select! {
             () = shutdown.cancelled() => return Ok(false),
-            wrong = look(config.clone(), needs.clone()) => match wrong? {
+            wrong = look(config.clone(), needs.clone(), scope.clone()) => match wrong? {
                 None => break,
                 Some(wrong) => wrong,
             },
@@ -78,7 +80,7 @@ pub(crate) async fn wait(
         failures += 1;
         let wait = AGAIN.after(failures);
         if quiet.ask(&key).is_some() {
-            tracing::warn!(target: "ackonce", "waiting: {text} (Settings::on_start)");
+            tracing::warn!(target: "ackonce", scope = &**scope, "waiting: {text} (Settings::on_start)");
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(false),
@@ -87,24 +89,24 @@ pub(crate) async fn wait(
     }
     if failures > 0 {
         // At the level of the line that it ends, so that all who saw that see this.
-        tracing::warn!(target: "ackonce", failures, "Kafka and the topics are there");
+        tracing::warn!(target: "ackonce", scope = &**scope, failures, "Kafka and the topics are there");
     }
     Ok(true)
 }
 
-async fn look(config: ClientConfig, needs: Needs) -> Result<Option<Wrong>> {
+async fn look(config: ClientConfig, needs: Needs, scope: Arc<str>) -> Result<Option<Wrong>> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("ackonce-kafka-start".into())
-        .spawn(move || drop(answer.send(ask(&config, &needs))))
+        .spawn(move || drop(answer.send(ask(&config, &needs, &scope))))
         .map_err(|e| Error::new(ErrorKind::Unavailable, "a thread did not start").with_source(e))?;
     answered.await.map_err(|_| Error::new(ErrorKind::Protocol, "the look at Kafka panicked"))?
 }
 
-fn ask(config: &ClientConfig, needs: &Needs) -> Result<Option<Wrong>> {
+fn ask(config: &ClientConfig, needs: &Needs, scope: &Arc<str>) -> Result<Option<Wrong>> {
     let brokers = config.get("bootstrap.servers").unwrap_or("").to_owned();
     let client: BaseConsumer<Probe> =
-        config.create_with_context(Probe::default()).map_err(crate::run::client_error)?;
+        config.create_with_context(Probe::new(scope)).map_err(crate::run::client_error)?;
     let away = |error: KafkaError| {
         // The driver's errors come by `poll`, the cause of a refusal among them.
         let _ = client.poll(Duration::from_millis(100));
@@ -118,7 +120,7 @@ fn ask(config: &ClientConfig, needs: &Needs) -> Result<Option<Wrong>> {
             false => Wrong::Away(text),
         }
     };
-    if let Some(wrong) = sources(&client, needs, &brokers, &away) {
+    if let Some(wrong) = sources(&client, needs, &brokers, scope, &away) {
         return Ok(Some(wrong));
     }
     for (topic, setting) in &needs.targets {
@@ -148,6 +150,7 @@ fn sources(
     client: &BaseConsumer<Probe>,
     needs: &Needs,
     brokers: &str,
+    scope: &str,
     away: &impl Fn(KafkaError) -> Wrong,
 ) -> Option<Wrong> {
     let mut missing = Vec::new();
@@ -171,7 +174,7 @@ fn sources(
         return missing.pop().map(Wrong::Missing);
     }
     for text in missing {
-        tracing::warn!(target: "ackonce", "{text}; the driver looks again each topic.metadata.refresh.interval.ms");
+        tracing::warn!(target: "ackonce", scope, "{text}; the driver looks again each topic.metadata.refresh.interval.ms");
     }
     None
 }

@@ -52,7 +52,7 @@ impl Connector {
                 let tls = for_cancel.clone();
                 Box::pin(async move {
                     if let Err(error) = token.cancel_query(tls).await {
-                        tracing::debug!(%error, "a statement nobody waits for could not be cancelled");
+                        tracing::debug!(target: "ackonce", %error, "a statement nobody waits for could not be cancelled");
                     }
                 })
             }),

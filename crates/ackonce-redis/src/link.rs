@@ -150,7 +150,7 @@ impl Link {
                 state.failed = None;
                 state.started = true;
                 if std::mem::take(&mut state.said) {
-                    tracing::info!(target: "ackonce", store = self.address.name, "the server is accepted again");
+                    tracing::error!(target: "ackonce", store = self.address.name, "the server is accepted again");
                 }
                 Ok(open)
             }

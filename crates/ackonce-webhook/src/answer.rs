@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{BoxError, Record};
+use ackonce::{BoxError, Key, Record};
 use ackonce_http::{Kept, StoredResponse};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -54,6 +54,7 @@ impl Keep {
     pub(crate) async fn keep(
         self,
         response: Response<WebhookBody>,
+        key: &Key,
     ) -> Result<(Response<WebhookBody>, Option<Bytes>), BoxError> {
         if self.max == 0 || response.body().is_end_stream() {
             return Ok((response, None));
@@ -68,7 +69,7 @@ impl Keep {
                 (whole(body), Some(stored.encode()))
             }
             Gathered::Passed(body) => {
-                tracing::warn!(target: "ackonce", max = self.max, within = ?self.patience,
+                tracing::warn!(target: "ackonce", scope = key.scope().name(), id = %key.id().escape_ascii(), max = self.max, within = ?self.patience,
                     "an answer is too long or too slow to be kept; a repeat will get an empty one (Webhook::with_kept_answer)");
                 (body, None)
             }

@@ -92,7 +92,7 @@ impl<F> Background<F> {
         };
         let key = cx.key().clone();
         // Accounts stand behind it, beside the scope: too many for a label.
-        let scope = key.scope().name().split('\u{1}').next().unwrap_or_default().to_owned();
+        let scope = key.scope().base_name().to_owned();
         let work = AssertUnwindSafe((self.work)(cx, message)).catch_unwind();
         self.tasks.spawn(async move {
             let failed = match work.await {
@@ -101,7 +101,7 @@ impl<F> Background<F> {
                 Err(_) => Some("it panicked".to_owned()),
             };
             if let Some(error) = failed {
-                metrics::counter!("ackonce_background_failed_total", "scope" => scope.clone()).increment(1);
+                crate::meters::background_failed(&scope);
                 tracing::error!(target: "ackonce", decision = "lost", scope,
                     id = %key.id().escape_ascii(), error, "what was handed over failed");
             }

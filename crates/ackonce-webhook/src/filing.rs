@@ -74,8 +74,8 @@ mod tests {
         let name = |filing: Filing, within: &[&str]| {
             filing.scope(&scope, "stripe", within).unwrap().name().to_owned()
         };
-        assert_eq!(name(Filing::Beside, &[]), "billing\u{1}webhook/stripe");
-        assert_eq!(name(Filing::Beside, &["acct/1"]), "billing\u{1}webhook/stripe/acct%2F1");
+        assert_eq!(name(Filing::Beside, &[]), "billing/~webhook/stripe");
+        assert_eq!(name(Filing::Beside, &["acct/1"]), "billing/~webhook/stripe/acct%2F1");
         assert_eq!(name(Filing::InName, &[]), "billing");
         assert_eq!(name(Filing::InName, &["acct/1"]), "billing/acct%2F1");
     }

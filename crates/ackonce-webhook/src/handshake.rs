@@ -121,7 +121,12 @@ impl Place {
     }
 
     fn value(&self, request: &Incoming<'_>) -> Result<String, Refused> {
-        let bad = |why: &'static str| Refused::malformed("handshake", format!("{self:?} {why}"));
+        let place = match self {
+            Self::Json(pointer) => format!("the JSON field {pointer}"),
+            Self::Header(name) => format!("the header {name}"),
+            Self::Query(name) => format!("the query parameter {name}"),
+        };
+        let bad = |why: &'static str| Refused::malformed("handshake", format!("{place} {why}"));
         let value = self.find(request).ok_or_else(|| bad("is missing"))?;
         if value.len() > LONGEST_ECHO {
             return Err(bad("is too long"));

@@ -28,6 +28,7 @@ pub use filing::Filing;
 pub use handshake::{Handshake, Place, Reply};
 pub use layer::{WebhookBody, WebhookLayer, WebhookService};
 pub use mac::{Algorithm, Encoding};
+pub use meters::METRICS;
 pub use provider::{Incoming, Provider, Terms, Verified};
 pub use providers::{
     Adyen, Custom, GitHub, Identity, Paddle, Shopify, ShopifyId, Slack, Square, StandardWebhooks, Stripe,

@@ -78,7 +78,7 @@ where
     B::Error: Into<BoxError>,
 {
     async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
-        let mut service = self.service.clone();
+        let (mut service, key) = (self.service.clone(), cx.key().clone());
         poll_fn(|task| service.poll_ready(task)).await.map_err(|error| Failure::Retry(error.into()))?;
         let response = service.call(request(cx, &arrival)).await.map_err(|e| Failure::Retry(e.into()))?;
         if let Some(Permanent(reason)) = response.extensions().get() {
@@ -91,7 +91,7 @@ where
             return judged;
         }
         // The service says that the effect happened, and then its answer, which may be the effect, breaks off.
-        let kept = self.keep.keep(response).await;
+        let kept = self.keep.keep(response, &key).await;
         let (response, kept) =
             kept.map_err(|error| Failure::unknown(format!("its answer broke off: {error}")))?;
         arrival.reply(response);

@@ -4,8 +4,15 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// The result of a store.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The result of a store. It has the standard one's second parameter, so that `use ackonce::*` takes nothing away:
+///
+/// ```
+/// use ackonce::*;
+/// fn parsed(text: &str) -> Result<u8, std::num::ParseIntError> { text.parse() }
+/// fn scope() -> Result<Scope, KeyError> { Scope::new("billing") }
+/// # fn store() -> Result<()> { Ok(()) }
+/// ```
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Any error, boxed.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::observe::{Throttle, panic_text};
+use crate::observe::{Meters, Throttle, panic_text};
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
@@ -56,6 +56,7 @@ pub(crate) struct Heartbeat {
 struct Shared {
     lease: Duration,
     window: Duration,
+    meters: Arc<Meters>,
     held: Mutex<Held>,
     /// Wakes the thread while it holds nothing. Not while it waits for something else: at a trickle each message is the
     /// first to be held.
@@ -106,10 +107,15 @@ impl Heartbeat {
     ///
     /// # Errors
     /// The thread or its runtime could not be made.
-    pub(crate) fn start(store: Arc<dyn Deduplicator>, lease: Duration, window: Duration) -> io::Result<Self> {
+    pub(crate) fn start(
+        store: Arc<dyn Deduplicator>,
+        lease: Duration,
+        window: Duration,
+        meters: Arc<Meters>,
+    ) -> io::Result<Self> {
         // Stores may open a socket in the call.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Self::on(store, lease, window, |beating| {
+        Self::on(store, lease, window, meters, |beating| {
             let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
             let run = move || {
                 runtime.block_on(beating);
@@ -125,11 +131,13 @@ impl Heartbeat {
         store: Arc<dyn Deduplicator>,
         lease: Duration,
         window: Duration,
+        meters: Arc<Meters>,
         spawn: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             lease,
             window,
+            meters,
             held: Mutex::default(),
             wake: Notify::new(),
             end: Notify::new(),
@@ -252,7 +260,8 @@ impl Shared {
 async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
     while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
         let text = panic_text(panic.as_ref());
-        tracing::error!(target: "ackonce", "heartbeat: the store panicked while it renewed leases; trying again: {text}");
+        tracing::error!(target: "ackonce", scope = shared.meters.scope,
+            "heartbeat: the store panicked while it renewed leases; trying again: {text}");
         if watched(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
             return;
         }
@@ -260,7 +269,7 @@ async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
 }
 
 async fn beat(shared: &Shared, store: &dyn Deduplicator) {
-    let failures = Throttle::default();
+    let (failures, scope) = (Throttle::default(), &shared.meters.scope);
     loop {
         let (idle, ended) = {
             let held = shared.lock();
@@ -281,13 +290,19 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                 let trip = tokio::time::timeout(shared.lease / 3, extend(shared, store, &due));
                 match watched(shared, trip).await {
                     None => return,
-                    answered => answered,
+                    answered => {
+                        shared.meters.extend_time.record(sent.elapsed());
+                        answered
+                    }
                 }
             }
         };
         match answered {
             None => {}
             Some(Ok(Ok(answers))) => {
+                if failures.over() {
+                    tracing::warn!(target: "ackonce", scope, "heartbeat: the store renews leases again");
+                }
                 let mut rest = answers.as_slice();
                 for (place, grants) in &due {
                     let (mine, others) = rest.split_at(grants.len().min(rest.len()));
@@ -297,12 +312,12 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
             }
             Some(Ok(Err(error))) => {
                 failures.warn(|more| {
-                    tracing::warn!(target: "ackonce", %error, more, "heartbeat: the store could not renew leases");
+                    tracing::warn!(target: "ackonce", scope, %error, more, "heartbeat: the store could not renew leases");
                 });
             }
             Some(Err(_)) => {
                 failures.warn(|more| {
-                    tracing::warn!(target: "ackonce", more, "heartbeat: the store did not answer in a third of the lease");
+                    tracing::warn!(target: "ackonce", scope, more, "heartbeat: the store did not answer in a third of the lease");
                 });
             }
         }
@@ -343,6 +358,10 @@ mod tests {
     use crate::{ClaimRequest, Claimed, Description, Error, ErrorKind, Previous, Scope, Token};
 
     const LEASE: Duration = Duration::from_secs(30);
+
+    fn meters() -> Arc<Meters> {
+        Arc::new(Meters::new("s", crate::Class::Leased))
+    }
 
     fn grants() -> Grants {
         let key = Scope::new("s").unwrap().key("id").unwrap();
@@ -389,7 +408,7 @@ mod tests {
     /// On the test's own clock.
     fn planned(trips: &[Trip]) -> (Arc<Planned>, Heartbeat, tokio::task::JoinHandle<()>) {
         let (store, mut task) = (Arc::new(Planned(Mutex::new((trips.to_vec(), 0)))), None);
-        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, |beating| {
+        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, meters(), |beating| {
             task = Some(tokio::spawn(beating));
             Ok(())
         });
@@ -466,7 +485,7 @@ mod tests {
     fn a_thread_that_cannot_be_made_is_an_error() {
         let store = Arc::new(Planned(Mutex::new((vec![Trip::Renews], 0))));
         let refused = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
-        assert!(Heartbeat::on(store, LEASE, LEASE, refused).is_err());
+        assert!(Heartbeat::on(store, LEASE, LEASE, meters(), refused).is_err());
     }
 
     #[test]
@@ -474,6 +493,7 @@ mod tests {
         let shared = Arc::new(Shared {
             lease: LEASE,
             window: LEASE,
+            meters: meters(),
             held: Mutex::default(),
             wake: Notify::new(),
             end: Notify::new(),

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::key::hex;
+
 /// One place an ID can be read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdSource {
@@ -15,8 +17,8 @@ pub enum IdSource {
     Key,
     /// A string or whole number in the JSON payload, by RFC 6901 pointer: `/data/object/id`.
     Json(String),
-    /// SHA-256 of the payload: two messages with equal payloads are one. A message without a payload, such as a Kafka
-    /// tombstone, does not have it; an empty payload is one.
+    /// SHA-256 of the payload, in hexadecimal digits: two messages with equal payloads are one. A message without a
+    /// payload, such as a Kafka tombstone, does not have it; an empty payload is one.
     Payload,
     /// Several places whose values together are the ID, for events that no single field tells apart: an object, what
     /// happened to it and when. Present only where all of them are. The values are joined with `:`, those in them
@@ -35,7 +37,8 @@ pub trait Identify {
     fn key(&self) -> Option<&[u8]>;
     /// The payload. `None` where there is none, as in a Kafka tombstone, which is another message than an empty one.
     fn payload(&self) -> Option<&[u8]>;
-    /// Where the broker keeps it, bound to its incarnation; `None` where the broker has no such thing.
+    /// Where the broker keeps it, bound to its incarnation, best as text that can be shown; `None` where the broker has
+    /// no such thing.
     fn coordinates(&self) -> Option<Vec<u8>>;
 }
 
@@ -123,9 +126,7 @@ impl IdSource {
             }
             Self::Key => Ok(message.key().map(Bytes::copy_from_slice)),
             Self::Json(pointer) => message.payload().map_or(Ok(None), |payload| json(payload, pointer)),
-            Self::Payload => {
-                Ok(message.payload().map(|payload| Bytes::copy_from_slice(&Sha256::digest(payload))))
-            }
+            Self::Payload => Ok(message.payload().map(|payload| hex(&Sha256::digest(payload)).into())),
             Self::Joined(sources) => joined(sources, message),
             Self::Coordinates => Ok(message.coordinates().map(Bytes::from)),
         }

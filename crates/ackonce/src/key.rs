@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 pub const DEFAULT_MAX_ID_LEN: usize = 1024;
 /// The longest scope name, in bytes.
 pub const MAX_SCOPE_LEN: usize = 256;
+/// Stands between a scope's name and the purpose of a scope beside it: text, so that labels, headers and logs show it.
+const BESIDE: &str = "/~";
 
 /// Why a scope name or a message ID was refused. Nothing was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +29,9 @@ pub enum KeyError {
     /// The scope's name has a control character, which logs could not show.
     #[error("the scope name has a control character")]
     ControlInScope,
+    /// The scope's name holds `/~`, which marks a scope [beside](Scope::beside) another.
+    #[error("the scope name holds {BESIDE:?}, which is kept for records of Ackonce itself")]
+    ReservedInScope,
     /// The message ID has no bytes.
     #[error("the message ID is empty")]
     EmptyId,
@@ -62,7 +67,7 @@ struct Inner {
 }
 
 impl Scope {
-    /// A scope of that name: 1 to 256 bytes of text without control characters.
+    /// A scope of that name: 1 to 256 bytes of text without control characters and without `/~`.
     ///
     /// # Errors
     /// [`KeyError`] says which of those rules the name breaks.
@@ -77,6 +82,9 @@ impl Scope {
         if name.chars().any(char::is_control) {
             return Err(KeyError::ControlInScope);
         }
+        if name.contains(BESIDE) {
+            return Err(KeyError::ReservedInScope);
+        }
         Ok(Self::build(name, DEFAULT_MAX_ID_LEN))
     }
 
@@ -87,10 +95,25 @@ impl Scope {
     }
 
     /// A scope beside this one, for records that must never meet the user's own IDs (messages
-    /// without an ID, for instance). No name that [`new`](Self::new) accepts can collide with it.
+    /// without an ID, for instance). Its name is this one's, `/~` and the purpose, whose control characters are
+    /// escaped: `jobs/report/~schedule`. No name that [`new`](Self::new) accepts can collide with it.
     #[must_use]
     pub fn beside(&self, purpose: &str) -> Self {
-        Self::build(format!("{}\u{1}{purpose}", self.0.name), self.0.max_id_len)
+        let mut name = format!("{}{BESIDE}", self.0.name);
+        for char in purpose.chars() {
+            match char.is_control() || char == '\\' {
+                true => name.extend(char.escape_default()),
+                false => name.push(char),
+            }
+        }
+        Self::build(name, self.0.max_id_len)
+    }
+
+    /// The name of the scope that this one was made [`beside`](Self::beside); its own name if it was made with
+    /// [`new`](Self::new).
+    #[must_use]
+    pub fn base_name(&self) -> &str {
+        self.0.name.split_once(BESIDE).map_or(&self.0.name, |(base, _)| base)
     }
 
     fn build(name: String, max_id_len: usize) -> Self {
@@ -179,8 +202,13 @@ impl std::hash::Hash for Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.scope().0.name.escape_debug(), self.id().escape_ascii())
+        write!(f, "{}/{}", self.scope().0.name, self.id().escape_ascii())
     }
+}
+
+/// An ID of our own as text: logs and dead letters show it.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -222,6 +250,7 @@ mod tests {
         assert!(scope.with_max_id_len(2000).key(vec![b'x'; 1025]).is_ok());
         assert_eq!(Scope::new("").unwrap_err(), KeyError::EmptyScope);
         assert_eq!(Scope::new("a\u{1}b").unwrap_err(), KeyError::ControlInScope);
+        assert_eq!(Scope::new("a/~b").unwrap_err(), KeyError::ReservedInScope);
         assert_eq!(Scope::new("x".repeat(257)).unwrap_err(), KeyError::LongScope { len: 257 });
     }
 
@@ -231,6 +260,18 @@ mod tests {
         let key = Scope::new("orders").unwrap().key("evt_1").unwrap();
         let expected = Sha256::digest(b"\0\0\0\0\0\0\0\x06ordersevt_1");
         assert_eq!(key.digest()[..], expected[..]);
+        assert_eq!(Scope::new("orders").unwrap().beside("schedule").name(), "orders/~schedule");
+    }
+
+    #[test]
+    fn the_name_of_a_scope_beside_another_can_be_shown() {
+        let scope = Scope::new("a/").unwrap();
+        let purposes = ["p", "", "\u{1}", "\\u{1}", "\n", "\\n", "é/~x"];
+        let names: HashSet<_> = purposes.iter().map(|p| scope.beside(p).name().to_owned()).collect();
+        assert_eq!(names.len(), purposes.len(), "{names:?}");
+        assert!(names.iter().all(|name| !name.chars().any(char::is_control)), "{names:?}");
+        assert!(purposes.iter().all(|purpose| scope.beside(purpose).base_name() == "a/"));
+        assert_eq!(scope.base_name(), "a/");
     }
 
     proptest! {
@@ -243,6 +284,7 @@ mod tests {
 
         #[test]
         fn a_scope_beside_is_never_a_named_one(name in "\\PC{1,20}", other in "\\PC{1,20}", id in prop::collection::vec(any::<u8>(), 1..20)) {
+            prop_assume!(!name.contains(BESIDE) && !other.contains(BESIDE));
             let beside = Scope::new(name).unwrap().beside("p").key(id.clone()).unwrap();
             prop_assert_ne!(beside, Scope::new(other).unwrap().key(id).unwrap());
         }

@@ -40,7 +40,7 @@ pub use ids::{IdError, IdSource, Identify, MessageIds};
 pub use inspect::{Entry, Inspect, Note, Page, Query, Stats, Tended};
 pub use key::{DEFAULT_MAX_ID_LEN, Key, KeyError, MAX_SCOPE_LEN, Scope};
 pub use memory::MemoryStore;
-pub use observe::Counts;
+pub use observe::{Counts, metric};
 pub use record::{Record, State};
 pub use runner::{Feed, Guarantee, Laned, Runner};
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Probe, Settings};

@@ -75,9 +75,9 @@ fn main() -> ExitCode {
 async fn consume(args: Args) -> Result<()> {
     let shutdown = ackonce::shutdown_on_signals()?;
     let admin = Admin::start(args.admin).await?;
-    let store = args.flags.open(&shutdown).await?;
     let Args { brokers, topic, group, flags, .. } = &args;
     let scope = flags.scope(&format!("{group}/{topic}"))?;
+    let store = flags.open(&shutdown).await?;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", group);
     for (name, value) in &args.set {

@@ -108,8 +108,8 @@ fn main() -> ExitCode {
 async fn answer(args: Args) -> anyhow::Result<()> {
     args.flags.without_handler()?;
     let shutdown = ackonce::shutdown_on_signals()?;
-    let store = args.flags.open(&shutdown).await?;
     let scope = args.flags.scope("payments-api")?;
+    let store = args.flags.open(&shutdown).await?;
     let ledger = &args.flags.ledger;
     let bank = Bank {
         ledger: Arc::new(Ledger::open(ledger).with_context(|| format!("--ledger {}", ledger.display()))?),

@@ -48,9 +48,9 @@ async fn consume(args: Args) -> Result<()> {
     let Args { url, queue, dead_letter, flags, .. } = &args;
     let servers = Servers::new(url.clone())?;
     let admin = Admin::start(args.admin).await?;
+    let scope = flags.scope(&format!("{queue}/handler"))?;
     let store = flags.open(&shutdown).await?;
     servers.declare_missing(flags.on_start.into(), &shutdown, queue, dead_letter.as_deref()).await?;
-    let scope = flags.scope(&format!("{queue}/handler"))?;
     let mut consumer = servers
         .consumer(queue, &scope, store.deduplicator())
         .with_ids(flags.ids())

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ackonce_cli::stores::Opened;
-use ackonce_webhook::{GitHub, Provider, StandardWebhooks, Stripe, Webhook, WebhookService};
+use ackonce_webhook::{ConfigError, GitHub, Provider, StandardWebhooks, Stripe, Webhook, WebhookService};
 use anyhow::{Context as _, Result};
 use axum::Router;
 use clap::Parser;
@@ -55,24 +55,22 @@ async fn answer(args: Args) -> Result<()> {
         return Err(Usage("give a --secret, a --github-secret or a --standard-secret".into()).into());
     }
     let shutdown = ackonce::shutdown_on_signals()?;
+    // Refused before the store is opened.
+    let stripe = secrets("--secret", &args.secret, Stripe::new)?;
+    let github = secrets("--github-secret", &args.github_secret, GitHub::new)?;
+    let standard = secrets("--standard-secret", &args.standard_secret, StandardWebhooks::new)?;
     let store = args.flags.open(&shutdown).await?;
     let tolerance = Duration::from_secs(args.tolerance_s);
     let mut endpoints = Vec::new();
-    if !args.secret.is_empty() {
-        let stripe = Stripe::new(args.secret.clone())
-            .map_err(|why| Usage(format!("--secret: {why}")))?
-            .with_tolerance(tolerance);
-        endpoints.push(("/webhooks/stripe", endpoint(&args, &store, stripe).await?));
+    if let Some(stripe) = stripe {
+        endpoints
+            .push(("/webhooks/stripe", endpoint(&args, &store, stripe.with_tolerance(tolerance)).await?));
     }
-    if !args.github_secret.is_empty() {
-        let github = GitHub::new(args.github_secret.clone())
-            .map_err(|why| Usage(format!("--github-secret: {why}")))?;
+    if let Some(github) = github {
         endpoints.push(("/webhooks/github", endpoint(&args, &store, github).await?));
     }
-    if !args.standard_secret.is_empty() {
-        let standard = StandardWebhooks::new(args.standard_secret.clone())
-            .map_err(|why| Usage(format!("--standard-secret: {why}")))?
-            .with_tolerance(tolerance);
+    if let Some(standard) = standard {
+        let standard = standard.with_tolerance(tolerance);
         endpoints.push(("/webhooks/standard", endpoint(&args, &store, standard).await?));
     }
     let route =
@@ -86,6 +84,16 @@ async fn answer(args: Args) -> Result<()> {
         eprintln!("{path}: {:?}, {left} left running", endpoint.counts());
     }
     Ok(())
+}
+
+/// A provider with the secrets of a flag, if any were given.
+fn secrets<P>(
+    flag: &str,
+    given: &[String],
+    make: impl Fn(Vec<String>) -> Result<P, ConfigError>,
+) -> Result<Option<P>, Usage> {
+    let made = (!given.is_empty()).then(|| make(given.to_vec())).transpose();
+    made.map_err(|why| Usage(format!("{flag}: {why}")))
 }
 
 async fn endpoint(args: &Args, store: &Opened, provider: impl Provider) -> Result<WebhookService> {

@@ -11,6 +11,10 @@ use super::arm::ArmFiles;
 
 /// Deliveries taken from the broker.
 pub(crate) const DELIVERED: &str = "delivered";
+/// Deliveries whose handler ran and whose record was written.
+pub(crate) const RECORDED: &str = "recorded";
+/// Deliveries that ended unsettled, to be delivered again: most at a rebalance, unrun.
+pub(crate) const HANDED_BACK: &str = "handed-back";
 /// Deliveries that were recognised as repeats and not run.
 pub(crate) const SUPPRESSED: &str = "suppressed";
 /// Messages buried.
@@ -51,7 +55,7 @@ impl CounterFn for FileCounter {
 /// Keeps those of Ackonce's own counters that the demo reports.
 #[derive(Debug)]
 pub(crate) struct FileRecorder {
-    counters: [(&'static str, Arc<FileCounter>); 4],
+    counters: [(&'static str, Arc<FileCounter>); 6],
 }
 
 impl FileRecorder {
@@ -61,6 +65,8 @@ impl FileRecorder {
         Ok(Self {
             counters: [
                 ("ackonce_delivered_total", open(DELIVERED)?),
+                ("ackonce_completed_total", open(RECORDED)?),
+                ("ackonce_handed_back_total", open(HANDED_BACK)?),
                 ("ackonce_duplicate_total", suppressed.clone()),
                 ("ackonce_duplicate_of_buried_total", suppressed),
                 ("ackonce_buried_total", open(BURIED)?),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::args::DemoClass;
 use super::arm::{Arm, ArmFiles};
-use super::counter::{BURIED, DELIVERED, FileCounter, SUPPRESSED};
+use super::counter::{BURIED, DELIVERED, FileCounter, HANDED_BACK, RECORDED, SUPPRESSED};
 use super::plan::Plan;
 
 /// The output of `--json`.
@@ -26,19 +26,25 @@ pub(crate) struct Report {
     pub(crate) run_then_record: Line,
 }
 
-/// One arm in numbers.
+/// One arm in numbers. The deliveries are the sum of `recorded`, `suppressed`, `buried`, `handed_back` and `cut_off`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Line {
     published: u64,
-    delivered: u64,
     unique: u64,
-    effects: u64,
+    delivered: u64,
+    /// Run, and recorded as done.
+    recorded: u64,
     suppressed: u64,
+    buried: u64,
+    /// Taken in and given up unrun, most at a rebalance: the broker delivers them again.
+    handed_back: u64,
+    /// In the hands of a worker when it was killed.
+    cut_off: u64,
+    effects: u64,
     kills: u64,
     lost: u64,
     /// Effects beyond the first of their message.
     doubled: u64,
-    buried: u64,
     messages_per_second: u64,
     /// Of `doubled`, those that no recorded kill or pause explains.
     #[serde(skip)]
@@ -66,17 +72,23 @@ impl Line {
             effects.retain(|effect| seen.insert(effect.key.clone()));
         }
         let verdict = audit(&plan.published(), &effects, history);
-        let delivered = FileCounter::read(&files.counter(DELIVERED));
+        let [delivered, recorded, suppressed, buried, handed_back] =
+            [DELIVERED, RECORDED, SUPPRESSED, BURIED, HANDED_BACK]
+                .map(|name| FileCounter::read(&files.counter(name)));
         Self {
             published: verdict.published,
-            delivered,
             unique: verdict.unique,
+            delivered,
+            recorded,
+            suppressed,
+            buried,
+            handed_back,
+            // Each of the others is counted when it ends; a killed worker counts no more.
+            cut_off: delivered.saturating_sub(recorded + suppressed + buried + handed_back),
             effects: verdict.effects,
-            suppressed: FileCounter::read(&files.counter(SUPPRESSED)),
             kills: history.kills() as u64,
             lost: verdict.lost.len() as u64,
             doubled: doubled(&verdict, |_| true),
-            buried: FileCounter::read(&files.counter(BURIED)),
             messages_per_second: per_second(delivered, took),
             unexplained: doubled(&verdict, |explained| !explained),
             refused: (all - effects.len()) as u64,
@@ -87,10 +99,14 @@ impl Line {
     fn cell(&self, row: &str) -> u64 {
         match row {
             "published" => self.published,
-            "delivered" => self.delivered,
             "unique" => self.unique,
+            "delivered" => self.delivered,
+            "= run and recorded" => self.recorded,
+            "+ duplicates suppressed" => self.suppressed,
+            "+ buried" => self.buried,
+            "+ handed back unrun" => self.handed_back,
+            "+ cut off by a kill" => self.cut_off,
             "effects" => self.effects,
-            "duplicates suppressed" => self.suppressed,
             "kills survived" => self.kills,
             "lost" => self.lost,
             "doubled" => self.doubled,
@@ -99,12 +115,16 @@ impl Line {
     }
 }
 
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 13] = [
     "published",
-    "delivered",
     "unique",
+    "delivered",
+    "= run and recorded",
+    "+ duplicates suppressed",
+    "+ buried",
+    "+ handed back unrun",
+    "+ cut off by a kill",
     "effects",
-    "duplicates suppressed",
     "kills survived",
     "lost",
     "doubled",

@@ -39,6 +39,53 @@ pub const SYNTAX: &str = "one of
                                     sweep=automatic|manual, names=buried|keep|omit, and libpq's such as sslmode=require
 with options joined by &";
 
+/// Names in the stores' errors, and the options of a URL that stand for them.
+pub(crate) const OPTIONS_OF: &[(&str, &str)] = &[
+    ("Tables::CreateMissing", "tables=create"),
+    ("Tables::Expected", "tables=expected"),
+    ("Prepare::Never", "prepare=never"),
+    ("Prepare::Cached", "prepare=cached"),
+    ("Unsafe::Downgrade", "unsafe=downgrade"),
+    ("Unsafe::Refuse", "unsafe=refuse"),
+    ("Synchronous::Normal", "synchronous=normal"),
+    ("Synchronous::Full", "synchronous=full"),
+    ("Fuse::Allow", "fuse=allow"),
+    ("Fuse::Refuse", "fuse=refuse"),
+    ("Sweep::Automatic", "sweep=automatic"),
+    ("Sweep::Manual", "sweep=manual"),
+    ("Names::Buried", "names=buried"),
+    ("Names::Keep", "names=keep"),
+    ("Names::Omit", "names=omit"),
+    ("PostgresConfig::with_schema", "schema=NAME"),
+    ("PostgresConfig::with_connections", "connections=N"),
+    ("PostgresConfig::with_request_timeout", "request_timeout_ms=N"),
+    ("PostgresConfig::with_lock_timeout", "lock_timeout_ms=N"),
+    ("RedisConfig::with_prefix", "prefix=NAME"),
+    ("RedisConfig::with_connect_timeout", "connect_timeout_ms=N"),
+    ("RedisConfig::with_response_timeout", "response_timeout_ms=N"),
+    ("RedisConfig::with_check_interval", "check_interval_ms=N"),
+    ("RedisConfig::with_replicas", "replicas=N"),
+    ("SqliteConfig::with_busy_timeout", "busy_timeout_ms=N"),
+    ("SqliteConfig::with_cache_bytes", "cache_bytes=N"),
+    ("SqliteConfig::with_checkpoint_pages", "checkpoint_pages=N"),
+    ("SqliteConfig::with_generation", "generation=N"),
+    ("SqliteConfig::with_max_bytes", "max_bytes=N"),
+    ("with_schema", "schema=NAME"),
+    ("with_connections", "connections=N"),
+    ("with_request_timeout", "request_timeout_ms=N"),
+    ("with_lock_timeout", "lock_timeout_ms=N"),
+    ("with_prefix", "prefix=NAME"),
+    ("with_connect_timeout", "connect_timeout_ms=N"),
+    ("with_response_timeout", "response_timeout_ms=N"),
+    ("with_check_interval", "check_interval_ms=N"),
+    ("with_replicas", "replicas=N"),
+    ("with_busy_timeout", "busy_timeout_ms=N"),
+    ("with_cache_bytes", "cache_bytes=N"),
+    ("with_checkpoint_pages", "checkpoint_pages=N"),
+    ("with_generation", "generation=N"),
+    ("with_max_bytes", "max_bytes=N"),
+];
+
 /// The store of processed message IDs, as written on a command line.
 ///
 /// Shown without its passwords, by `Display` and `Debug` alike; errors do not repeat them either.

@@ -121,6 +121,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             loop {
                 let answer = self.attempt(&patience, pin!(self.store.claim_unboxed(&requests))).await;
                 let Some(answer) = answer else { return refuse(jobs, &Why::Stopped) };
+                self.meters.claim_time.record(sent.elapsed());
                 match self.judge(answer, &mut patience).await {
                     Ok(answers) => {
                         return each(jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)));
@@ -198,7 +199,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             biased;
             answer = trip => Some(answer),
             () = self.abort.on() => None,
-            // No clock and no timer for a trip that is over at once.
+            // No timer for a trip that is over at once.
             () = patience.over(&self.settings) => {
                 Some(Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience")))
             }
@@ -226,14 +227,15 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
         if error.repeat() == Repeat::Never {
-            tracing::error!(target: "ackonce", %error, "the store refuses; nothing is acknowledged");
+            tracing::error!(target: "ackonce", scope = self.scope.name(), %error, "the store refuses; nothing is acknowledged");
             return Trouble::End(Why::Fatal(error));
         }
         patience.failures += 1;
         self.meters.store_unavailable.add(1);
         let failures = patience.failures;
         self.store_away.warn(|more| {
-            tracing::warn!(target: "ackonce", %error, failures, more, "the store does not answer; nothing is acknowledged");
+            tracing::warn!(target: "ackonce", scope = self.scope.name(), %error, failures, more,
+                "the store does not answer; nothing is acknowledged");
         });
         // All of the patience is waited for, and the store is asked at its end.
         let left = self.settings.patience.saturating_sub(patience.spent());

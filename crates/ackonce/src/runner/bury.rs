@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::heartbeat::Hold;
+use crate::key::hex;
 use crate::observe::{decide, panic_text};
 use crate::ticket::Why;
 use crate::{
@@ -98,7 +99,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             };
             let error = match answer {
                 Err(BuryError::Retry(error)) => error,
-                answered => return Ok(answered),
+                answered => {
+                    if self.letters_away.over() {
+                        tracing::warn!(target: "ackonce", scope = job.key.scope().name(),
+                            "the dead-letter place takes letters again");
+                    }
+                    return Ok(answered);
+                }
             };
             failures += 1;
             self.letters_away.warn(|more| {
@@ -177,7 +184,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             let message = "the store reports a mismatch for a claim that carried no fingerprint";
             return Next::Stop(job.unsettled(Why::Fatal(Error::new(ErrorKind::Protocol, message))));
         };
-        let mut id = fingerprint.0.to_vec();
+        let mut id = hex(&fingerprint.0).into_bytes();
+        id.push(b':');
         id.extend_from_slice(job.key.id());
         let reason = "the same message ID came before with another payload";
         self.beside(job, "mismatch", id, reason.into())
@@ -190,7 +198,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return Next::Stop(job.unsettled(Why::Fatal(error)));
         }
         decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), %error);
-        let id = job.key.digest().to_vec();
+        let id = hex(job.key.digest()).into_bytes();
         self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {error}"))
     }
 

@@ -1,7 +1,7 @@
 //! From answers to receipts: the meaning of each, and one settle trip for all of them.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::handler::EffectKind;
 use crate::heartbeat::Hold;
@@ -199,8 +199,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 if self.abort.is_on() {
                     return all(settlements, &Why::Stopped);
                 }
+                let sent = Instant::now();
                 let answer = self.attempt(&patience, pin!(self.store.settle_unboxed(settlements))).await;
                 let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
+                self.meters.settle_time.record(sent.elapsed());
                 match self.judge(answer, &mut patience).await {
                     Ok(answers) => return each(answers.into_iter().map(|a| a.map_err(Why::Fatal))),
                     Err(Trouble::End(why)) => return all(settlements, &why),

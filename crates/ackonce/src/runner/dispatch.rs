@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
+use crate::observe::Taken;
 use crate::ticket::Why;
 use crate::{
     Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Settings, Ticket,
@@ -76,6 +77,7 @@ where
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
     let (stop, freed) = (inner.stop.token().clone(), inner.clone());
+    let taken = Taken::none(inner.meters.clone());
     let mut dispatcher = Dispatcher {
         inner,
         feed,
@@ -86,6 +88,7 @@ where
         batching: false,
         settling: 0,
         over: Vec::new(),
+        taken,
         fatal: None,
     };
     let mut open = true;
@@ -121,7 +124,8 @@ where
 async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
     inner.stop.on().await;
     tokio::time::sleep(inner.settings.drain).await;
-    tracing::warn!(target: "ackonce", "Settings::drain is over: running handlers are cancelled");
+    tracing::warn!(target: "ackonce", scope = inner.scope.name(),
+        "Settings::drain is over: running handlers are cancelled");
 }
 
 struct Dispatcher<D: Delivery, H, F> {
@@ -139,6 +143,7 @@ struct Dispatcher<D: Delivery, H, F> {
     settling: usize,
     /// Ends to report at the next opportunity.
     over: Vec<Outcome<D>>,
+    taken: Taken,
     fatal: Option<Error>,
 }
 
@@ -156,7 +161,7 @@ where
     }
 
     fn take(&mut self, chunk: Vec<Laned<D>>) {
-        self.inner.meters.delivered.add(chunk.len() as u64);
+        self.taken.take(chunk.len());
         for Laned { lane, job } in chunk {
             let lane = lane.filter(|_| self.feed == Feed::Each);
             match lane.map(|id| self.lanes.entry(id)) {
@@ -233,6 +238,7 @@ where
     /// Reports the deliveries that have ended.
     fn hand_over(&mut self) {
         if !self.over.is_empty() {
+            self.taken.over(&self.over);
             (self.done)(std::mem::take(&mut self.over));
         }
     }
@@ -323,7 +329,7 @@ where
     }
 
     fn fail(&mut self, error: Error) {
-        tracing::error!(target: "ackonce", %error, "the consumer ends");
+        tracing::error!(target: "ackonce", scope = self.inner.scope.name(), %error, "the consumer ends");
         self.fatal.get_or_insert(error);
         self.inner.stop.turn_on();
     }

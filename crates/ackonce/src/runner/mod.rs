@@ -18,6 +18,7 @@ mod work;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -25,7 +26,7 @@ pub use dispatch::{Feed, Laned};
 
 use self::conclude::Next;
 use crate::heartbeat::Heartbeat;
-use crate::observe::{Meters, Throttle};
+use crate::observe::{Meters, Taken, Throttle};
 use crate::switch::Switch;
 use crate::{
     Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
@@ -76,7 +77,7 @@ struct Inner<D: Delivery, H> {
     buries: bool,
     settings: Settings,
     heartbeat: Heartbeat,
-    meters: Meters,
+    meters: Arc<Meters>,
     handlers: Arc<Semaphore>,
     /// Told when a delivery gives its slot back to wait.
     slot_freed: Notify,
@@ -155,14 +156,17 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     ) -> Result<Self> {
         settings.check()?;
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
-        let heartbeat = Heartbeat::start(store.clone(), settings.lease, settings.window).map_err(|e| {
+        let meters = Arc::new(Meters::new(scope.name(), handler.class()));
+        let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, meters.clone());
+        let heartbeat = beats.map_err(|e| {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
         })?;
-        Ok(Self::on(heartbeat, store, scope, handler, settings, graveyard))
+        Ok(Self::on(heartbeat, meters, store, scope, handler, settings, graveyard))
     }
 
     fn on(
         heartbeat: Heartbeat,
+        meters: Arc<Meters>,
         store: Arc<dyn Deduplicator>,
         scope: &Scope,
         handler: H,
@@ -174,7 +178,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             scope: scope.clone(),
             buries: graveyard.is_place(),
             graveyard,
-            meters: Meters::new(scope.name(), handler.class()),
+            meters,
             heartbeat,
             handler,
             handlers: Arc::new(Semaphore::new(settings.concurrency)),
@@ -203,8 +207,10 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         &self,
         job: Job<D>,
     ) -> impl Future<Output = std::result::Result<Receipt<D>, Unsettled<D>>> + Send {
-        self.inner.meters.delivered.add(1);
-        self.inner.go_on(Next::Later(job, std::time::Duration::ZERO))
+        let mut taken = Taken::none(self.inner.meters.clone());
+        taken.take(1);
+        let life = self.inner.go_on(Next::Later(job, std::time::Duration::ZERO));
+        life.inspect(move |outcome| taken.over(std::slice::from_ref(outcome)))
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports the ends of the

@@ -76,7 +76,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
-        self.meters.run.add(group.len() as u64);
+        let _running = self.meters.run(group.len());
         let span = tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len());
         let handling = AssertUnwindSafe(self.answers(items)).catch_unwind().instrument(span);
         let why = tokio::select! {

@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, Message as _};
 
 use super::super::arm::Arm;
 use super::super::broker::Source;
-use super::super::counter::{DELIVERED, FileCounter, PROGRESS, SUPPRESSED};
+use super::super::counter::{DELIVERED, FileCounter, PROGRESS, RECORDED, SUPPRESSED};
 use super::super::work;
 use super::{WorkerOrder, kafka};
 
@@ -28,6 +28,7 @@ struct Loop<'o> {
     db: rusqlite::Connection,
     effects: Ledger,
     delivered: FileCounter,
+    recorded: FileCounter,
     suppressed: FileCounter,
     progress: FileCounter,
 }
@@ -39,6 +40,7 @@ pub(super) fn run(order: &WorkerOrder) -> Result<()> {
         db: open(order)?,
         effects: Ledger::open(order.files.ledger())?,
         delivered: counter(DELIVERED)?,
+        recorded: counter(RECORDED)?,
         suppressed: counter(SUPPRESSED)?,
         progress: counter(PROGRESS)?,
     };
@@ -102,10 +104,8 @@ impl Loop<'_> {
             Arm::RecordThenRun => self.record_then_run(id)?,
             Arm::RunThenRecord | Arm::Ackonce => self.run_then_record(id)?,
         };
-        if !ran {
-            self.suppressed.add(1)?;
-        }
-        Ok(())
+        let counter = if ran { &self.recorded } else { &self.suppressed };
+        Ok(counter.add(1)?)
     }
 
     /// Killed after the record, the effect is lost: the redelivery finds the record.

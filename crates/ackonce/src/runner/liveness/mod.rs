@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 use self::plan::{Behaviour, LEASE, Order, Plan, Wrong, plan};
 use self::world::{Sent, Servers, World};
 use crate::heartbeat::Heartbeat;
-use crate::{Answer, Batch, Feed, Item, Job, Laned, Runner, State};
+use crate::observe::Meters;
+use crate::{Answer, Batch, Class, Feed, Item, Job, Laned, Runner, State};
 
 /// A consumer: its loop and its feed. Dropping it is a kill.
 struct Consumer {
@@ -42,11 +43,13 @@ fn consumer(world: &Arc<World>) -> Consumer {
         }
     });
     let settings = world.plan.settings();
-    let heartbeat = Heartbeat::on(servers.clone(), LEASE, settings.window, |beating| {
+    let meters = Arc::new(Meters::new(world.scope.name(), Class::Leased));
+    let heartbeat = Heartbeat::on(servers.clone(), LEASE, settings.window, meters.clone(), |beating| {
         drop(tokio::spawn(beating));
         Ok(())
     });
-    let runner = Runner::on(heartbeat.unwrap(), servers.clone(), &world.scope, handler, settings, servers);
+    let runner =
+        Runner::on(heartbeat.unwrap(), meters, servers.clone(), &world.scope, handler, settings, servers);
     let feed = if world.plan.order == Order::Batches { Feed::Batches } else { Feed::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {
