@@ -7,6 +7,7 @@ mod coalesce;
 mod context;
 mod error;
 mod failure;
+pub mod guide;
 mod handler;
 mod heartbeat;
 mod ids;

@@ -6,6 +6,7 @@
 )]
 
 mod admit;
+mod ask;
 mod bury;
 mod conclude;
 mod dispatch;
