@@ -57,6 +57,8 @@ fn charge(card: &str) -> Result<(), ChargeError> {
 }
 
 type Card = &'static str;
+/// Makes a handler.
+type Made = Box<dyn Fn() -> Box<dyn Handler<Card>>>;
 
 fn is_handler(handler: impl Handler<Card>) -> impl Handler<Card> {
     handler
@@ -154,16 +156,16 @@ async fn a_function_with_an_error_type_of_its_own_says_what_its_errors_are() {
     for (card, expected) in
         [("fine", "ok"), ("declined", "permanent"), ("away", "infrastructure"), ("odd", "retry")]
     {
-        let handlers: [Arc<dyn Fn() -> Box<dyn Handler<Card>>>; 4] = [
-            Arc::new(|| Box::new(MapErr(by_own_error, ChargeError::into_failure))),
-            Arc::new(|| Box::new(Keyed(MapErr(by_own_error, ChargeError::into_failure)))),
-            Arc::new(|| {
+        let handlers: [Made; 4] = [
+            Box::new(|| Box::new(MapErr(by_own_error, ChargeError::into_failure))),
+            Box::new(|| Box::new(Keyed(MapErr(by_own_error, ChargeError::into_failure)))),
+            Box::new(|| {
                 Box::new(MapErr(by_anyhow, |error: anyhow::Error| match error.downcast::<ChargeError>() {
                     Ok(own) => own.into_failure(),
                     Err(other) => other.into(),
                 }))
             }),
-            Arc::new(|| {
+            Box::new(|| {
                 let each =
                     |items: Vec<Item<Card>>| async move { items.iter().map(|i| charge(i.message)).collect() };
                 Box::new(Batch(MapErr(each, ChargeError::into_failure)))
