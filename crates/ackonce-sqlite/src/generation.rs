@@ -34,6 +34,9 @@ pub(crate) struct Generation {
     pub(crate) sealed: bool,
     /// Of its filter in the file; a sealed one has it.
     pub(crate) level: Option<u32>,
+    /// A random number of a sealed one, which names its filter in memory: numbers of generations are given twice
+    /// after a backup was restored.
+    pub(crate) seal: Option<i64>,
     /// Whether its filter is in memory.
     pub(crate) shelved: bool,
     insert: Arc<str>,
@@ -54,6 +57,7 @@ impl Generation {
             last_fence: row.get(6)?,
             sealed,
             level: row.get(8)?,
+            seal: row.get(9)?,
             shelved: false,
             insert,
         })
@@ -61,9 +65,9 @@ impl Generation {
 
     pub(crate) fn new(id: i64, shape: Shape, bound: i64, opened: i64, life: i64) -> Self {
         let ends = opened.saturating_add(bound / PART).saturating_add(bound);
-        let (last_fence, sealed, level, shelved) = (0, false, None, false);
+        let (last_fence, sealed, level, seal, shelved) = (0, false, None, None, false);
         let insert = insert(id, shape);
-        Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, shelved, insert }
+        Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, seal, shelved, insert }
     }
 
     pub(crate) fn table(&self) -> String {

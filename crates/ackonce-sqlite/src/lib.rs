@@ -12,6 +12,7 @@ mod find;
 mod generation;
 mod generations;
 mod guard;
+mod identity;
 mod inbox;
 mod inspect;
 mod judge;

@@ -1,7 +1,7 @@
 //! Opening a connection, with every setting made and read back: a setting belongs to a connection, and
 //! SQLite ignores what it does not understand.
 
-use ackonce::{Error, ErrorKind, Result};
+use ackonce::{Error, ErrorKind, Repeat, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use std::cell::RefCell;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::authorize::Handling;
 use crate::error::rolled_back;
 use crate::generations::Filters;
+use crate::identity::Opened;
 use crate::rows::Known;
 use crate::{SqliteConfig, Synchronous, schema};
 
@@ -26,6 +27,7 @@ pub(crate) struct Session {
     pub(crate) conn: Connection,
     pub(crate) handling: Handling,
     pub(crate) known: RefCell<Known>,
+    pub(crate) opened: Opened,
 }
 
 impl Session {
@@ -51,23 +53,11 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether the file is no longer the one at its path: it was deleted, moved or replaced. What is written
-    /// to it then is seen by nobody.
-    pub(crate) fn moved(&self) -> bool {
-        #[cfg(unix)]
-        {
-            let mut moved = 0;
-            let asked = self.conn.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
-            asked.is_err() || moved != 0
-        }
-        #[cfg(not(unix))]
-        false
-    }
-
     fn connect(config: &SqliteConfig, create: OpenFlags) -> Result<Self> {
         let path = config.path.display();
         let doing = format!("opening {path}");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+        let before = Opened::at(&config.path);
         let mut conn =
             Connection::open_with_flags(&config.path, flags).map_err(|e| rolled_back(&doing, e))?;
         prepare(&conn, config).map_err(|e| rolled_back(&doing, e))?;
@@ -77,9 +67,14 @@ impl Session {
             return Err(Error::new(ErrorKind::ReadOnly, message));
         }
         journal(&conn, config, &doing)?;
+        let opened = Opened::at(&config.path);
+        if !before.may_be(&opened) {
+            let message = format!("sqlite: {path} was moved, deleted or replaced while it was opened");
+            return Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+        }
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
-        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory) })
+        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory), opened })
     }
 }
 

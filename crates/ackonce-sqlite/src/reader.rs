@@ -8,6 +8,7 @@ use ackonce::{Error, ErrorKind, Repeat, Result};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::SqliteConfig;
+use crate::identity::beside;
 use crate::look::Look;
 use crate::open::Session;
 
@@ -50,8 +51,6 @@ impl Reader {
     /// Bytes of the file and its log.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let file = &self.config.path;
-        let mut log = file.clone().into_os_string();
-        log.push("-wal");
         let size = |path: PathBuf| match fs::metadata(path) {
             Ok(found) => Ok(found.len()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -59,7 +58,7 @@ impl Reader {
                 .with_repeat(Repeat::Safe)
                 .with_source(e)),
         };
-        Ok(size(file.clone())? + size(log.into())?)
+        Ok(size(file.clone())? + size(beside(file, "-wal"))?)
     }
 }
 

@@ -16,24 +16,24 @@ const COLUMNS: usize = 32;
 #[repr(align(64))]
 struct Rows([u32; WORDS * 32]);
 
-/// Filters of one size; its generations by column.
+/// Filters of one size, each by the seal of its generation.
 struct Shelf {
     blocks: Vec<Rows>,
     /// A column that nobody has may hold the bits of who had it.
-    generations: [Option<i64>; COLUMNS],
+    seals: [Option<i64>; COLUMNS],
     used: u32,
 }
 
 impl Shelf {
     fn new(blocks: usize) -> Self {
-        Self { blocks: vec![Rows([0; WORDS * 32]); blocks], generations: [None; COLUMNS], used: 0 }
+        Self { blocks: vec![Rows([0; WORDS * 32]); blocks], seals: [None; COLUMNS], used: 0 }
     }
 
-    fn column(&self, generation: Option<i64>) -> Option<usize> {
-        self.generations.iter().position(|g| *g == generation)
+    fn column(&self, seal: Option<i64>) -> Option<usize> {
+        self.seals.iter().position(|s| *s == seal)
     }
 
-    fn put(&mut self, column: usize, generation: i64, filter: &Filter) {
+    fn put(&mut self, column: usize, seal: i64, filter: &Filter) {
         let bit = 1 << column;
         for (rows, block) in self.blocks.iter_mut().zip(filter.blocks()) {
             if self.used & bit != 0 {
@@ -48,7 +48,7 @@ impl Shelf {
             }
         }
         self.used |= bit;
-        self.generations[column] = Some(generation);
+        self.seals[column] = Some(seal);
     }
 
     /// The columns that may hold it, a bit each.
@@ -63,7 +63,7 @@ impl Shelf {
 pub(crate) struct Shelves(Vec<Shelf>);
 
 impl Shelves {
-    pub(crate) fn put(&mut self, generation: i64, filter: &Filter) {
+    pub(crate) fn put(&mut self, seal: i64, filter: &Filter) {
         let blocks = filter.blocks().len();
         let room = self.0.iter().position(|s| s.blocks.len() == blocks && s.column(None).is_some());
         let shelf = room.unwrap_or_else(|| {
@@ -72,32 +72,32 @@ impl Shelves {
         });
         let shelf = &mut self.0[shelf];
         if let Some(column) = shelf.column(None) {
-            shelf.put(column, generation, filter);
+            shelf.put(column, seal, filter);
         }
     }
 
-    pub(crate) fn remove(&mut self, generation: i64) {
+    pub(crate) fn remove(&mut self, seal: i64) {
         for shelf in &mut self.0 {
-            if let Some(column) = shelf.column(Some(generation)) {
-                shelf.generations[column] = None;
+            if let Some(column) = shelf.column(Some(seal)) {
+                shelf.seals[column] = None;
             }
         }
-        self.0.retain(|shelf| shelf.generations.iter().any(Option::is_some));
+        self.0.retain(|shelf| shelf.seals.iter().any(Option::is_some));
     }
 
-    pub(crate) fn generations(&self) -> Vec<i64> {
-        self.0.iter().flat_map(|shelf| shelf.generations).flatten().collect()
+    pub(crate) fn seals(&self) -> Vec<i64> {
+        self.0.iter().flat_map(|shelf| shelf.seals).flatten().collect()
     }
 
-    /// Of those names, which ones each generation may hold; by their numbers, in the same order.
+    /// Of those names, which ones the generation of each seal may hold; by their numbers, in the same order.
     pub(crate) fn ask(&self, names: &[usize], probes: &[Probe]) -> BTreeMap<i64, Vec<usize>> {
         let mut held = BTreeMap::<_, Vec<_>>::new();
         for shelf in &self.0 {
             for &name in names {
                 let mut columns = shelf.ask(&probes[name]);
                 while columns != 0 {
-                    if let Some(generation) = shelf.generations[columns.trailing_zeros() as usize] {
-                        held.entry(generation).or_default().push(name);
+                    if let Some(seal) = shelf.seals[columns.trailing_zeros() as usize] {
+                        held.entry(seal).or_default().push(name);
                     }
                     columns &= columns - 1;
                 }
@@ -109,7 +109,7 @@ impl Shelves {
 
 impl fmt::Debug for Shelves {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shelves").field(&self.generations()).finish()
+        f.debug_tuple("Shelves").field(&self.seals()).finish()
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
             }
         }
         let gone = |generation: i64| generation % 3 == 1 && generation < 79;
-        let mut known = shelves.generations();
+        let mut known = shelves.seals();
         known.sort_unstable();
         assert!(known.iter().copied().eq((1..=80).filter(|g| !gone(*g))), "{known:?}");
         for (generation, names) in &contents {

@@ -4,6 +4,8 @@
 //! are. What is left of claims that nobody finished is few; a sweep walks through it in key order, a
 //! chunk at a time, and remembers where it was.
 
+use std::time::{Duration, Instant};
+
 use ackonce::{Result, Token};
 use rusqlite::params;
 use tokio::sync::oneshot;
@@ -20,6 +22,9 @@ const CHUNK: u32 = 2000;
 const PER_WRITE: usize = 4;
 /// Claims looked at along with one group, at least, so that a small group does not pay for a look each.
 const LEAST: usize = 500;
+
+/// After a failure nothing is swept along with the writes for so long, and nothing is logged.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// One chunk of one table: how many were dropped, and the key to go on after; `None` at its end.
 ///
@@ -76,12 +81,14 @@ fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<P
 pub(crate) struct Sweeper {
     claims: Vec<u8>,
     debt: usize,
+    /// The generation that could not be dropped, and when: another one comes next, and not at once.
+    failed: Option<(Option<i64>, Instant)>,
 }
 
 impl Sweeper {
     /// Starts anywhere, so that processes that share a file and restart often do not sweep its start only.
     pub(crate) fn new() -> Self {
-        Self { claims: Token::random().0.to_vec(), debt: 0 }
+        Self { claims: Token::random().0.to_vec(), debt: 0, failed: None }
     }
 
     /// Drops what a group that wrote `written` records may as well drop in its transaction: no flush of its own.
@@ -102,19 +109,31 @@ impl Sweeper {
     /// # Errors
     /// Only those after which the transaction must not be committed; what else fails a sweep costs space.
     fn look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
-        match self.try_look(records, look, now) {
-            Err(error) if breaks_connection(&error) => Err(error),
+        if self.failed.is_some_and(|(_, at)| at.elapsed() < PAUSE) {
+            return Ok(());
+        }
+        let failed = self.failed.and_then(|(generation, _)| generation);
+        let over = records.generations(|_, all| Ok(all.over(moment(now), failed)))?;
+        if look == 0 && over.is_none() {
+            return Ok(());
+        }
+        match records.apart(|| self.try_look(records, look, over, now)) {
+            Err(error) if records.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "expired records could not be swept");
+                tracing::warn!(%error, generation = over, "expired records could not be swept");
+                // Elsewhere the next time: one bad table must not keep the rest.
+                *self = Self { failed: Some((over, Instant::now())), ..Self::new() };
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
     }
 
-    fn try_look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
+    fn try_look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
         // One at a time: those who are answered with this group wait for it.
-        records.generations(|conn, all| all.drop_oldest(conn, moment(now)))?;
+        if let Some(generation) = over {
+            records.generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))?;
+        }
         if look > 0 {
             self.debt = 0;
             let (table, _) = Place::CLAIMS.table(&[]);
@@ -139,9 +158,13 @@ impl Work for Chunk {
     }
 
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
-        self.done = Ok(step(turn.records, &self.after, turn.clock.now())?);
-        // Dropping records is nothing to sweep after.
-        Ok(0)
+        let (records, now) = (turn.records, turn.clock.now());
+        self.done = records.apart(|| step(records, &self.after, now));
+        match &self.done {
+            Err(error) if records.is_over() || breaks_connection(error) => Err(error.clone()),
+            // Dropping records is nothing to sweep after, and a failure is the asker's alone.
+            _ => Ok(0),
+        }
     }
 
     fn answer(self: Box<Self>, outcome: &Outcome) {

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::authorize::Handling;
 use crate::clock::Clock;
 use crate::error::{breaks_connection, commit, rolled_back};
+use crate::identity::Left;
 use crate::open::Session;
 use crate::rows::Records;
 use crate::sweep::Sweeper;
@@ -88,7 +89,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(session: Session, config: SqliteConfig) -> Result<Self> {
         let (queue, jobs) = mpsc::channel();
-        let thread = Thread { config, session: Some(session), jobs, held: None, sweeper: Sweeper::new() };
+        let thread =
+            Thread { config, session: Some(session), last: None, jobs, held: None, sweeper: Sweeper::new() };
         thread::Builder::new().name("ackonce-sqlite".into()).spawn(move || thread.run()).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "sqlite: the writer thread cannot be started").with_source(e)
         })?;
@@ -119,6 +121,8 @@ pub(crate) fn ended(repeat: Repeat) -> Error {
 struct Thread {
     config: SqliteConfig,
     session: Option<Session>,
+    /// The file of the last connection, when that was closed.
+    last: Option<Left>,
     jobs: mpsc::Receiver<Job>,
     /// Taken from the queue, and too late or too lonely for the last group.
     held: Option<Job>,
@@ -144,11 +148,7 @@ impl Thread {
 
     fn group(&mut self, first: Job) {
         let mut group = vec![first];
-        let session = match self.session.take() {
-            Some(session) => Ok(session),
-            None => Session::reopen(&self.config),
-        };
-        let outcome = match session {
+        let outcome = match self.session() {
             Ok(session) => {
                 let outcome = self.transact(&session, &mut group);
                 let full = matches!(&outcome, Outcome::Failed(error) if error.kind() == ErrorKind::Full);
@@ -169,6 +169,17 @@ impl Thread {
         }
     }
 
+    /// The connection, opened anew if the last one was closed.
+    fn session(&mut self) -> Result<Session> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        self.last.as_ref().map_or(Ok(()), Left::check_successor)?;
+        let session = Session::reopen(&self.config)?;
+        self.last = None;
+        Ok(session)
+    }
+
     /// Runs the group's first command and those that come in meanwhile, then commits.
     fn transact(&mut self, session: &Session, group: &mut Vec<Job>) -> Outcome {
         let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
@@ -179,9 +190,8 @@ impl Thread {
                 return Outcome::Failed(rolled_back("locking the file", e));
             }
         };
-        if session.moved() {
-            let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
-            return Outcome::Failed(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+        if session.opened.has_moved() {
+            return Outcome::Failed(self.moved(Repeat::Safe));
         }
         let ran = Records::of(&tx, &session.known, self.config.keeping()).and_then(|records| {
             let clock = &self.config.clock.clone();
@@ -193,10 +203,17 @@ impl Thread {
         let refused =
             |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
         match tx.commit() {
+            // The records went with the file that was there.
+            Ok(()) if session.opened.has_moved() => Outcome::Failed(self.moved(Repeat::Unknown)),
             Ok(()) => Outcome::Committed,
             Err(e) if refused(&e) => Outcome::Refused(commit(e)),
             Err(e) => Outcome::Failed(commit(e)),
         }
+    }
+
+    fn moved(&self, repeat: Repeat) -> Error {
+        let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
+        Error::new(ErrorKind::Unavailable, message).with_repeat(repeat)
     }
 
     fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<()> {
@@ -229,15 +246,13 @@ impl Thread {
 
     /// Keeps a connection that can be used again; the others are opened anew for the next group.
     fn keep(&mut self, session: Session, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Committed) {
-            session.known.borrow_mut().undone();
-        }
         let broken = match outcome {
-            Outcome::Failed(error) => breaks_connection(error) || session.moved(),
+            Outcome::Failed(error) => breaks_connection(error) || session.opened.has_moved(),
             _ => false,
         };
         if broken || !session.conn.is_autocommit() {
             tracing::warn!(?outcome, "the connection is closed and opened anew");
+            self.last = Some(session.opened.leave());
         } else {
             self.session = Some(session);
         }
