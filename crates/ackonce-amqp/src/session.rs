@@ -1,6 +1,6 @@
 //! The reconnect loop: connection, channel, prefetch, consumer, again and again.
 //!
-//! lapin's own recovery is not used: it keeps a channel's name for what is another channel to the broker, and a
+//! lapin's own recovery is not used: it keeps a channel's name for another channel of the broker's, and a
 //! delivery tag must not cross from one to the other.
 
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) chunk: usize,
     pub(crate) arguments: FieldTable,
     pub(crate) max_age: Duration,
+    pub(crate) waits: Arc<[Duration]>,
     pub(crate) reconnect: Backoff,
     pub(crate) intake: Arc<Intake>,
     pub(crate) health: Health,
@@ -176,7 +177,8 @@ impl Session {
         self.connection = Some(connection);
         let (channel, consumer) = opened.map_err(Trouble::Amqp)?;
         let (queue, health) = (plan.intake.queue.clone(), plan.health.clone());
-        let generation = Arc::new(Generation::new(channel, queue, health, plan.max_age, prefetch));
+        let generation =
+            Arc::new(Generation::new(channel, queue, health, plan.max_age, plan.waits.clone(), prefetch));
         self.opened(&generation, prefetch);
         Ok((generation, consumer))
     }

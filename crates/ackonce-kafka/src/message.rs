@@ -125,7 +125,7 @@ impl Message {
         readable.filter_map(move |place| all.and_then(|all| all.try_get(place)))
     }
 
-    /// Whether a header's name could not be read.
+    /// True if a header's name could not be read.
     pub(crate) fn has_unreadable_headers(&self) -> bool {
         !self.0.unreadable.is_empty()
     }
@@ -157,7 +157,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// For a consumer loop of your own: the record itself is what a receipt gives back to commit.
+/// For a consumer loop of your own: a receipt gives the record back to commit.
 impl Delivery for Message {
     type Message = Self;
 
