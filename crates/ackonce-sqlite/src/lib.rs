@@ -20,6 +20,7 @@ mod look;
 mod open;
 mod place;
 mod reader;
+mod room;
 mod rows;
 mod run;
 mod schema;

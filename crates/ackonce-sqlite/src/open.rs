@@ -4,7 +4,7 @@
 use ackonce::{Error, ErrorKind, Repeat, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::authorize::Handling;
@@ -18,6 +18,8 @@ use crate::{SqliteConfig, Synchronous, schema};
 const STATEMENTS: usize = 512;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
+/// SQLite's own limit on a file.
+const MOST_PAGES: i64 = 0xffff_fffe;
 /// Between attempts to switch a file to the log, which takes another connection a few milliseconds.
 const SWITCHING: Duration = Duration::from_millis(2);
 
@@ -28,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) handling: Handling,
     pub(crate) known: RefCell<Known>,
     pub(crate) opened: Opened,
+    /// Whether the file may grow, as far as its disk goes.
+    grows: Cell<bool>,
 }
 
 impl Session {
@@ -53,6 +57,17 @@ impl Session {
         Ok(session)
     }
 
+    /// Lets the file grow as far as the settings do, or not at all: its free pages are all there is then.
+    pub(crate) fn let_grow(&self, grow: bool, config: &SqliteConfig) -> Result<()> {
+        if self.grows.get() == grow {
+            return Ok(());
+        }
+        let most = if grow { config.max_bytes } else { Some(0) };
+        limit(&self.conn, most).map_err(|e| rolled_back("limiting the file", e))?;
+        self.grows.set(grow);
+        Ok(())
+    }
+
     fn connect(config: &SqliteConfig, create: OpenFlags) -> Result<Self> {
         let path = config.path.display();
         let doing = format!("opening {path}");
@@ -74,7 +89,7 @@ impl Session {
         }
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
-        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory), opened })
+        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory), opened, grows: Cell::new(true) })
     }
 }
 
@@ -101,11 +116,7 @@ fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> 
         conn.pragma_update(None, "synchronous", level)?;
         conn.pragma_update(None, "wal_autocheckpoint", config.checkpoint_pages)?;
         conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
-        if let Some(bytes) = config.max_bytes {
-            let page: i64 = conn.pragma_query_value(None, "page_size", |r| r.get(0))?;
-            let pages = (clamped(bytes) / page.max(1)).max(1);
-            conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-        }
+        limit(conn, config.max_bytes)?;
         conn.pragma_query_value(None, "synchronous", |r| r.get(0))
     };
     let synchronous = set().map_err(|e| rolled_back(doing, e))?;
@@ -118,6 +129,18 @@ fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> 
         return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(())
+}
+
+/// SQLite takes a limit below the file's size for that size.
+fn limit(conn: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
+    let pages = match most {
+        Some(bytes) => {
+            let page: i64 = conn.pragma_query_value(None, "page_size", |r| r.get(0))?;
+            (clamped(bytes) / page.max(1)).max(1)
+        }
+        None => MOST_PAGES,
+    };
+    conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
 }
 
 /// SQLite waits for nobody while it switches a file to its log, lest two connections wait for each other: workers that

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use ackonce::{Result, Token};
+use ackonce::{Error, Result, Token};
 use rusqlite::params;
 use tokio::sync::oneshot;
 
@@ -92,44 +92,63 @@ impl Sweeper {
     }
 
     /// Drops what a group that wrote `written` records may as well drop in its transaction: no flush of its own.
+    ///
+    /// # Errors
+    /// Only those after which the transaction must not be committed: what else fails a sweep is undone alone, and
+    /// costs space.
     pub(crate) fn along(&mut self, records: &Records<'_>, written: usize, now: u64) -> Result<()> {
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
         let look = match self.debt {
             0..LEAST => 0,
             debt => u32::try_from(debt).unwrap_or(u32::MAX),
         };
-        self.look(records, look, now)
-    }
-
-    /// The same while nobody asks for anything.
-    pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
-        self.look(records, CHUNK, now)
-    }
-
-    /// # Errors
-    /// Only those after which the transaction must not be committed; what else fails a sweep costs space.
-    fn look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
-        if self.failed.is_some_and(|(_, at)| at.elapsed() < PAUSE) {
+        let over = self.over(records, now)?;
+        if self.rests() || (look == 0 && over.is_none()) {
             return Ok(());
         }
-        let failed = self.failed.and_then(|(generation, _)| generation);
-        let over = records.generations(|_, all| Ok(all.over(moment(now), failed)))?;
-        if look == 0 && over.is_none() {
-            return Ok(());
-        }
-        match records.apart(|| self.try_look(records, look, over, now)) {
+        match records.apart(|| self.look(records, look, over, now)) {
             Err(error) if records.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, generation = over, "expired records could not be swept");
-                // Elsewhere the next time: one bad table must not keep the rest.
-                *self = Self { failed: Some((over, Instant::now())), ..Self::new() };
+                self.failed(over, &error);
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
     }
 
-    fn try_look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
+    /// The same while nobody asks for anything, in a transaction of its own.
+    ///
+    /// # Errors
+    /// All of it is to be undone.
+    pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
+        if self.rests() {
+            return Ok(());
+        }
+        let over = self.over(records, now)?;
+        self.look(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
+    }
+
+    /// One step of the sweep of a full store, in a transaction of its own; where to go on.
+    ///
+    /// # Errors
+    /// All of it is to be undone.
+    pub(crate) fn press(&mut self, records: &Records<'_>, place: &Place, now: u64) -> Result<Option<Place>> {
+        let over = self.over(records, now)?;
+        let Some(generation) = over else { return step(records, place, now).map(|(_, next)| next) };
+        // Most room for least work.
+        records
+            .generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))
+            .inspect_err(|error| self.failed(over, error))?;
+        Ok(Some(place.clone()))
+    }
+
+    /// Sweeps nothing along with the writes for a while: those that need no room must not fail for it.
+    pub(crate) fn rest(&mut self) {
+        let failed = self.failed.and_then(|(generation, _)| generation);
+        self.failed = Some((failed, Instant::now()));
+    }
+
+    fn look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
         // One at a time: those who are answered with this group wait for it.
         if let Some(generation) = over {
             records.generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))?;
@@ -142,6 +161,24 @@ impl Sweeper {
             self.claims = last.unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// A generation to drop, if there is one.
+    fn over(&self, records: &Records<'_>, now: u64) -> Result<Option<i64>> {
+        let failed = self.failed.and_then(|(generation, _)| generation);
+        records.generations(|_, all| Ok(all.over(moment(now), failed)))
+    }
+
+    fn rests(&self) -> bool {
+        self.failed.is_some_and(|(_, at)| at.elapsed() < PAUSE)
+    }
+
+    fn failed(&mut self, generation: Option<i64>, error: &Error) {
+        if !self.rests() {
+            tracing::warn!(target: "ackonce", %error, generation, "expired records could not be swept");
+        }
+        // Elsewhere the next time: one bad table must not keep the rest.
+        *self = Self { failed: Some((generation, Instant::now())), ..Self::new() };
     }
 }
 
@@ -157,14 +194,15 @@ impl Work for Chunk {
         CHUNK as usize
     }
 
+    /// Its failure is nobody else's, without a savepoint, which takes room.
+    fn alone(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
-        let (records, now) = (turn.records, turn.clock.now());
-        self.done = records.apart(|| step(records, &self.after, now));
-        match &self.done {
-            Err(error) if records.is_over() || breaks_connection(error) => Err(error.clone()),
-            // Dropping records is nothing to sweep after, and a failure is the asker's alone.
-            _ => Ok(0),
-        }
+        self.done = Ok(step(turn.records, &self.after, turn.clock.now())?);
+        // Dropping records is nothing to sweep after.
+        Ok(0)
     }
 
     fn answer(self: Box<Self>, outcome: &Outcome) {

@@ -16,6 +16,8 @@ use crate::clock::Clock;
 use crate::error::{breaks_connection, commit, rolled_back};
 use crate::identity::Left;
 use crate::open::Session;
+use crate::place::Place;
+use crate::room::{self, Room};
 use crate::rows::Records;
 use crate::sweep::Sweeper;
 use crate::{SqliteConfig, Sweep};
@@ -28,6 +30,8 @@ const GROUP_ROWS: usize = 4096;
 const GROUP_TIME: Duration = Duration::from_millis(25);
 /// How often an idle writer looks at some records to sweep.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a full store is swept for, before its callers are told that it was full.
+const PRESSED: Duration = Duration::from_millis(100);
 
 /// What a command finds when its turn has come.
 pub(crate) struct Turn<'t> {
@@ -69,6 +73,11 @@ pub(crate) trait Work: Send {
     /// The group cannot be committed. What fails this command alone it keeps for its answer.
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize>;
 
+    /// Whether it ran into a full store by itself, so that the group was committed without it.
+    fn met_full(&self) -> bool {
+        false
+    }
+
     /// Answers its caller, once, whether it ran or not.
     fn answer(self: Box<Self>, outcome: &Outcome);
 }
@@ -87,10 +96,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(session: Session, config: SqliteConfig) -> Result<Self> {
+    pub(crate) fn start(session: Session, config: SqliteConfig, mut room: Room) -> Result<Self> {
         let (queue, jobs) = mpsc::channel();
-        let thread =
-            Thread { config, session: Some(session), last: None, jobs, held: None, sweeper: Sweeper::new() };
+        room.may_grow();
+        let (session, sweeper) = (Some(session), Sweeper::new());
+        let thread = Thread { config, session, last: None, room, jobs, held: None, sweeper, pressed: None };
         thread::Builder::new().name("ackonce-sqlite".into()).spawn(move || thread.run()).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "sqlite: the writer thread cannot be started").with_source(e)
         })?;
@@ -123,10 +133,13 @@ struct Thread {
     session: Option<Session>,
     /// The file of the last connection, when that was closed.
     last: Option<Left>,
+    room: Room,
     jobs: mpsc::Receiver<Job>,
     /// Taken from the queue, and too late or too lonely for the last group.
     held: Option<Job>,
     sweeper: Sweeper,
+    /// Where the sweep of the full store goes on.
+    pressed: Option<Place>,
 }
 
 impl Thread {
@@ -153,9 +166,8 @@ impl Thread {
                 let outcome = self.transact(&session, &mut group);
                 let full = matches!(&outcome, Outcome::Failed(error) if error.kind() == ErrorKind::Full);
                 self.keep(session, &outcome);
-                if full {
-                    // What goes along with a group has been undone with it, and would be the next time.
-                    self.idle();
+                if full || group.iter().any(|job| job.work.met_full()) {
+                    self.make_room();
                 }
                 outcome
             }
@@ -175,13 +187,16 @@ impl Thread {
             return Ok(session);
         }
         self.last.as_ref().map_or(Ok(()), Left::check_successor)?;
-        let session = Session::reopen(&self.config)?;
+        let session = self.room.opening(|| Session::reopen(&self.config))?;
         self.last = None;
         Ok(session)
     }
 
     /// Runs the group's first command and those that come in meanwhile, then commits.
     fn transact(&mut self, session: &Session, group: &mut Vec<Job>) -> Outcome {
+        if let Err(error) = session.let_grow(self.room.may_grow(), &self.config) {
+            return Outcome::Failed(error);
+        }
         let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(e) => {
@@ -197,15 +212,21 @@ impl Thread {
             let clock = &self.config.clock.clone();
             self.run_all(&Turn { tx: &tx, handling: &session.handling, records: &records, clock }, group)
         });
-        if let Err(error) = ran {
-            return Outcome::Failed(error);
-        }
+        let grown = match ran.and_then(|()| self.room.check(&tx)) {
+            Ok(grown) => grown,
+            Err(error) => return Outcome::Failed(error),
+        };
         let refused =
             |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
         match tx.commit() {
             // The records went with the file that was there.
             Ok(()) if session.opened.has_moved() => Outcome::Failed(self.moved(Repeat::Unknown)),
-            Ok(()) => Outcome::Committed,
+            Ok(()) => {
+                if grown {
+                    room::carry_over(&session.conn);
+                }
+                Outcome::Committed
+            }
             Err(e) if refused(&e) => Outcome::Refused(commit(e)),
             Err(e) => Outcome::Failed(commit(e)),
         }
@@ -259,18 +280,56 @@ impl Thread {
     }
 
     fn idle(&mut self) {
+        // It may be some time ago that the disk was full.
+        self.room.may_grow();
         if let (Sweep::Automatic, Some(session)) = (self.config.sweep, self.session.take()) {
-            let swept = self.sweep(&session);
+            let now = self.config.clock.now();
+            let swept = self.apart(&session, |this, records| this.sweeper.idle(records, now));
             self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
         }
     }
 
-    fn sweep(&mut self, session: &Session) -> Result<()> {
+    /// Does what it can about a full file or disk. The group that met it has been undone, and with it what was swept
+    /// along with it, and so would the next one.
+    fn make_room(&mut self) {
+        // Without a connection there is nothing to be done; the next group says why.
+        let Ok(session) = self.session() else { return };
+        self.sweeper.rest();
+        self.room.give_up();
+        room::carry_over(&session.conn);
+        let swept = match self.config.sweep {
+            Sweep::Automatic => self.press(&session),
+            Sweep::Manual => Ok(()),
+        };
+        self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
+    }
+
+    /// Sweeps for a while, whatever has expired.
+    fn press(&mut self, session: &Session) -> Result<()> {
+        let started = Instant::now();
+        let mut place = self.pressed.take().unwrap_or(Place::START);
+        while started.elapsed() < PRESSED {
+            let now = self.config.clock.now();
+            match self.apart(session, |this, records| this.sweeper.press(records, &place, now))? {
+                Some(next) => place = next,
+                None => return Ok(()),
+            }
+        }
+        self.pressed = Some(place);
+        Ok(())
+    }
+
+    /// In a transaction that nobody waits for.
+    fn apart<T>(
+        &mut self,
+        session: &Session,
+        work: impl FnOnce(&mut Self, &Records<'_>) -> Result<T>,
+    ) -> Result<T> {
         let tx = Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate)
             .map_err(|e| rolled_back("locking the file", e))?;
-        let records = Records::of(&tx, &session.known, self.config.keeping())?;
-        self.sweeper.idle(&records, self.config.clock.now())?;
-        tx.commit().map_err(commit)
+        let done = work(self, &Records::of(&tx, &session.known, self.config.keeping())?)?;
+        tx.commit().map_err(commit)?;
+        Ok(done)
     }
 }
 
