@@ -150,7 +150,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded)
 }
 
-/// The bytes of a filesystem.
+/// The bytes of a filesystem that tells them.
 struct Disk {
     total: u64,
     free: u64,
@@ -160,7 +160,9 @@ struct Disk {
 fn disk(file: &Path) -> Option<Disk> {
     let found = rustix::fs::statvfs(file.parent()?).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Some(Disk { total: bytes(found.f_blocks), free: bytes(found.f_bavail) })
+    // Some blocks are kept for root.
+    let free = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+    (found.f_blocks > 0).then(|| Disk { total: bytes(found.f_blocks), free: bytes(free) })
 }
 
 #[cfg(not(unix))]

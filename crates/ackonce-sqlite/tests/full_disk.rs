@@ -7,7 +7,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -34,9 +34,7 @@ fn on_a_disk_of(mebibytes: u32, test: &str) -> Option<PathBuf> {
     let mount = format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\"");
     let possible = namespace(&mount).is_ok_and(|output| output.status.success());
     if !possible {
-        // Past the capture of the test's output, so that it is seen.
-        writeln!(io::stderr(), "\nNOT TESTED: {test}: no mount namespace (unshare) on this machine\n")
-            .unwrap();
+        common::say(&format!("NOT TESTED: {test}: no mount namespace (unshare) on this machine"));
         return None;
     }
     let output = namespace(&format!("{mount} && exec \"$@\"")).unwrap();
