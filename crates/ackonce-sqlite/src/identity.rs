@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use ackonce::{Error, ErrorKind, Repeat, Result};
 
@@ -10,7 +11,7 @@ use ackonce::{Error, ErrorKind, Repeat, Result};
 type Identity = (u64, u64);
 
 /// The file behind a connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Opened {
     path: PathBuf,
     file: Option<Identity>,
@@ -33,11 +34,26 @@ impl Opened {
         identity(&self.path) != self.file
     }
 
+    /// Fails if it has.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.has_moved() { Err(self.moved()) } else { Ok(()) }
+    }
+
+    /// Nothing was done to another file.
+    pub(crate) fn moved(&self) -> Error {
+        let message = format!("sqlite: {} was moved, deleted or replaced", self.path.display());
+        Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe)
+    }
+
     /// The same once its connection is about to be closed.
     pub(crate) fn leave(self) -> Left {
         Left { log: log_header(&self.path), opened: self }
     }
 }
+
+/// The file that the writer has open, for the looks beside it: each opens a connection, and would take the log of the
+/// file for that of another one in its place.
+pub(crate) type Current = Arc<Mutex<Opened>>;
 
 /// The file behind a connection that was closed.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Opening a connection, with every setting made and read back: a setting belongs to a connection, and
 //! SQLite ignores what it does not understand.
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use std::cell::{Cell, RefCell};
@@ -84,8 +84,7 @@ impl Session {
         journal(&conn, config, &doing)?;
         let opened = Opened::at(&config.path);
         if !before.may_be(&opened) {
-            let message = format!("sqlite: {path} was moved, deleted or replaced while it was opened");
-            return Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+            return Err(opened.moved());
         }
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;

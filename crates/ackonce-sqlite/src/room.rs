@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ackonce::{Error, ErrorKind, Repeat, Result};
 use rusqlite::Connection;
 
+use crate::clock::is_due;
 use crate::error::rolled_back;
 use crate::identity::beside;
 
@@ -59,7 +60,7 @@ impl Room {
     pub(crate) fn may_grow(&mut self) -> bool {
         if fs::metadata(&self.reserve).is_ok_and(|found| found.len() >= self.size) {
             self.may_grow = true;
-        } else if is_due(&mut self.tried) {
+        } else if is_due(&mut self.tried, PAUSE) {
             self.may_grow = match self.make() {
                 Ok(()) => true,
                 Err(error) if is_full(&error) => {
@@ -116,7 +117,7 @@ impl Room {
                 format!("sqlite: the disk has no room for {} to grow; free disk space", self.file.display());
             return Err(Error::new(ErrorKind::Full, message).with_repeat(Repeat::Safe));
         }
-        Ok(is_due(&mut self.carried_over))
+        Ok(is_due(&mut self.carried_over, PAUSE))
     }
 
     fn free(&self) -> u64 {
@@ -136,14 +137,6 @@ pub(crate) fn carry_over(conn: &Connection) {
 fn pragma(conn: &Connection, sql: &str) -> Result<u64> {
     let read = conn.prepare_cached(sql).and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
     read.map(i64::unsigned_abs).map_err(|e| rolled_back("reading the file's size", e))
-}
-
-fn is_due(last: &mut Option<Instant>) -> bool {
-    let due = last.is_none_or(|at| at.elapsed() >= PAUSE);
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }
 
 fn is_full(error: &io::Error) -> bool {

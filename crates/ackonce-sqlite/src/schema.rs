@@ -121,7 +121,7 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
     if exist(conn)? {
         return Ok(());
     }
-    let message = "sqlite: the store's tables are missing; open a SqliteStore or call create_schema";
+    let message = "sqlite: the store's tables are missing; restart the program, open a SqliteStore or call create_schema";
     Err(Error::new(ErrorKind::Config, message))
 }
 

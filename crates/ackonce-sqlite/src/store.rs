@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ackonce::{
     ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
@@ -69,8 +69,9 @@ impl SqliteStore {
         }
         let mut room = Room::of(&config.path);
         let session = room.opening(|| Session::open(&config))?;
-        let writer = Writer::start(session, config.clone(), room)?;
-        let reader = Reader::new(config.clone());
+        let current = Arc::new(Mutex::new(session.opened.clone()));
+        let reader = Reader::new(config.clone(), Arc::clone(&current));
+        let writer = Writer::start(session, config.clone(), room, current)?;
         Ok(Self { inner: Arc::new(Inner { writer, reader, config, weaknesses }) })
     }
 

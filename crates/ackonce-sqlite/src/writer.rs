@@ -2,8 +2,8 @@
 //! of the disk serves all of it (group commit).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::authorize::Handling;
-use crate::clock::Clock;
+use crate::clock::{Clock, is_due};
 use crate::error::{breaks_connection, commit, rolled_back};
-use crate::identity::Left;
+use crate::identity::{Current, Left};
 use crate::open::Session;
 use crate::place::Place;
 use crate::room::{self, Room};
@@ -30,6 +30,8 @@ const GROUP_ROWS: usize = 4096;
 const GROUP_TIME: Duration = Duration::from_millis(25);
 /// How often an idle writer looks at some records to sweep.
 const IDLE: Duration = Duration::from_secs(1);
+/// Between two warnings of the same.
+const WARNED: Duration = Duration::from_secs(10);
 /// How long a full store is swept for, before its callers are told that it was full.
 const PRESSED: Duration = Duration::from_millis(100);
 
@@ -96,11 +98,17 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(session: Session, config: SqliteConfig, mut room: Room) -> Result<Self> {
+    pub(crate) fn start(
+        session: Session,
+        config: SqliteConfig,
+        mut room: Room,
+        current: Current,
+    ) -> Result<Self> {
         let (queue, jobs) = mpsc::channel();
         room.may_grow();
         let (session, sweeper) = (Some(session), Sweeper::new());
-        let thread = Thread { config, session, last: None, room, jobs, held: None, sweeper, pressed: None };
+        let (last, held, pressed, warned) = (None, None, None, None);
+        let thread = Thread { config, session, last, current, room, jobs, held, sweeper, pressed, warned };
         thread::Builder::new().name("ackonce-sqlite".into()).spawn(move || thread.run()).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "sqlite: the writer thread cannot be started").with_source(e)
         })?;
@@ -133,6 +141,7 @@ struct Thread {
     session: Option<Session>,
     /// The file of the last connection, when that was closed.
     last: Option<Left>,
+    current: Current,
     room: Room,
     jobs: mpsc::Receiver<Job>,
     /// Taken from the queue, and too late or too lonely for the last group.
@@ -140,6 +149,8 @@ struct Thread {
     sweeper: Sweeper,
     /// Where the sweep of the full store goes on.
     pressed: Option<Place>,
+    /// When it was last said that a connection is opened anew.
+    warned: Option<Instant>,
 }
 
 impl Thread {
@@ -150,7 +161,7 @@ impl Thread {
                     // Code of the user's runs here (a setup, a message's drop). If it panics, the connection
                     // is dropped with its transaction, and callers learn that their answer is lost.
                     if catch_unwind(AssertUnwindSafe(|| self.group(job))).is_err() {
-                        tracing::error!("a panic on the writer thread; the connection is opened anew");
+                        tracing::error!(target: "ackonce", "a panic on the writer thread; the connection is opened anew");
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.idle(),
@@ -189,6 +200,7 @@ impl Thread {
         self.last.as_ref().map_or(Ok(()), Left::check_successor)?;
         let session = self.room.opening(|| Session::reopen(&self.config))?;
         self.last = None;
+        session.opened.clone_into(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(session)
     }
 
@@ -206,7 +218,7 @@ impl Thread {
             }
         };
         if session.opened.has_moved() {
-            return Outcome::Failed(self.moved(Repeat::Safe));
+            return Outcome::Failed(session.opened.moved());
         }
         let ran = Records::of(&tx, &session.known, self.config.keeping()).and_then(|records| {
             let clock = &self.config.clock.clone();
@@ -220,7 +232,9 @@ impl Thread {
             |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
         match tx.commit() {
             // The records went with the file that was there.
-            Ok(()) if session.opened.has_moved() => Outcome::Failed(self.moved(Repeat::Unknown)),
+            Ok(()) if session.opened.has_moved() => {
+                Outcome::Failed(session.opened.moved().with_repeat(Repeat::Unknown))
+            }
             Ok(()) => {
                 if grown {
                     room::carry_over(&session.conn);
@@ -230,11 +244,6 @@ impl Thread {
             Err(e) if refused(&e) => Outcome::Refused(commit(e)),
             Err(e) => Outcome::Failed(commit(e)),
         }
-    }
-
-    fn moved(&self, repeat: Repeat) -> Error {
-        let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
-        Error::new(ErrorKind::Unavailable, message).with_repeat(repeat)
     }
 
     fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<()> {
@@ -272,7 +281,10 @@ impl Thread {
             _ => false,
         };
         if broken || !session.conn.is_autocommit() {
-            tracing::warn!(?outcome, "the connection is closed and opened anew");
+            if is_due(&mut self.warned, WARNED) {
+                let file = self.config.path.display();
+                tracing::warn!(target: "ackonce", ?outcome, %file, "the connection is closed and opened anew");
+            }
             self.last = Some(session.opened.leave());
         } else {
             self.session = Some(session);
@@ -282,11 +294,14 @@ impl Thread {
     fn idle(&mut self) {
         // It may be some time ago that the disk was full.
         self.room.may_grow();
-        if let (Sweep::Automatic, Some(session)) = (self.config.sweep, self.session.take()) {
-            let now = self.config.clock.now();
-            let swept = self.apart(&session, |this, records| this.sweeper.idle(records, now));
-            self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
-        }
+        // And that the file was replaced, which those who only look wait for.
+        let Ok(session) = self.session() else { return };
+        let now = self.config.clock.now();
+        let swept = session.opened.check().and_then(|()| match self.config.sweep {
+            Sweep::Automatic => self.apart(&session, |this, records| this.sweeper.idle(records, now)),
+            Sweep::Manual => Ok(()),
+        });
+        self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
     }
 
     /// Does what it can about a full file or disk. The group that met it has been undone, and with it what was swept

@@ -169,11 +169,17 @@ async fn a_copy_that_was_moved_over_the_file() {
     for _ in 0..3 {
         let error = store.claim_one(request(1)).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
+        let error = store.get(&key(1)).await.unwrap_err();
+        assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
     }
     let error = store.claim_one(request(1)).await.unwrap_err().to_string();
     assert!(error.contains("dedup.db-wal") && error.contains("remove"), "{error}");
     for ending in ["db-wal", "db-shm"] {
         fs::remove_file(place.file.with_extension(ending)).unwrap();
+    }
+    // Looks alone go on as well, once the idle writer has opened the file.
+    while store.get(&key(1)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     all_done(&store, 0..300).await;
     all_new(&store, 300..310).await;
