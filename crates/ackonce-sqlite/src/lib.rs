@@ -30,6 +30,7 @@ mod store;
 mod sweep;
 mod tend;
 mod tx;
+mod upkeep;
 mod writer;
 
 pub use config::{Fuse, Names, SqliteConfig, Sweep, Synchronous};

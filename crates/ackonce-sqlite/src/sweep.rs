@@ -97,6 +97,10 @@ impl Sweeper {
     /// Only those after which the transaction must not be committed: what else fails a sweep is undone alone, and
     /// costs space.
     pub(crate) fn along(&mut self, records: &Records<'_>, written: usize, now: u64) -> Result<()> {
+        // Duplicates alone need neither a flush nor room on the disk.
+        if written == 0 {
+            return Ok(());
+        }
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
         let look = match self.debt {
             0..LEAST => 0,

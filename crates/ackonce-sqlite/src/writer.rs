@@ -32,8 +32,6 @@ const GROUP_TIME: Duration = Duration::from_millis(25);
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two warnings of the same.
 const WARNED: Duration = Duration::from_secs(10);
-/// How long a full store is swept for, before its callers are told that it was full.
-const PRESSED: Duration = Duration::from_millis(100);
 
 /// What a command finds when its turn has come.
 pub(crate) struct Turn<'t> {
@@ -136,19 +134,19 @@ pub(crate) fn ended(repeat: Repeat) -> Error {
     Error::new(ErrorKind::Unavailable, "sqlite: the writer thread has ended").with_repeat(repeat)
 }
 
-struct Thread {
-    config: SqliteConfig,
-    session: Option<Session>,
+pub(crate) struct Thread {
+    pub(crate) config: SqliteConfig,
+    pub(crate) session: Option<Session>,
     /// The file of the last connection, when that was closed.
     last: Option<Left>,
     current: Current,
-    room: Room,
+    pub(crate) room: Room,
     jobs: mpsc::Receiver<Job>,
     /// Taken from the queue, and too late or too lonely for the last group.
     held: Option<Job>,
-    sweeper: Sweeper,
+    pub(crate) sweeper: Sweeper,
     /// Where the sweep of the full store goes on.
-    pressed: Option<Place>,
+    pub(crate) pressed: Option<Place>,
     /// When it was last said that a connection is opened anew.
     warned: Option<Instant>,
 }
@@ -193,7 +191,7 @@ impl Thread {
     }
 
     /// The connection, opened anew if the last one was closed.
-    fn session(&mut self) -> Result<Session> {
+    pub(crate) fn session(&mut self) -> Result<Session> {
         if let Some(session) = self.session.take() {
             return Ok(session);
         }
@@ -224,7 +222,12 @@ impl Thread {
             let clock = &self.config.clock.clone();
             self.run_all(&Turn { tx: &tx, handling: &session.handling, records: &records, clock }, group)
         });
-        let grown = match ran.and_then(|()| self.room.check(&tx)) {
+        let grown = ran.and_then(|written| match written {
+            // Duplicates alone change nothing.
+            0 => Ok(None),
+            _ => self.room.check(&tx).map(Some),
+        });
+        let grown = match grown {
             Ok(grown) => grown,
             Err(error) => return Outcome::Failed(error),
         };
@@ -232,11 +235,11 @@ impl Thread {
             |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
         match tx.commit() {
             // The records went with the file that was there.
-            Ok(()) if session.opened.has_moved() => {
+            Ok(()) if grown.is_some() && session.opened.has_moved() => {
                 Outcome::Failed(session.opened.moved().with_repeat(Repeat::Unknown))
             }
             Ok(()) => {
-                if grown {
+                if grown == Some(true) {
                     room::carry_over(&session.conn);
                 }
                 Outcome::Committed
@@ -246,7 +249,8 @@ impl Thread {
         }
     }
 
-    fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<()> {
+    /// How many records they wrote.
+    fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<usize> {
         let started = Instant::now();
         let (mut rows, mut written) = (0, 0);
         // The last one is the one to run; those before it have run.
@@ -271,11 +275,11 @@ impl Thread {
             self.sweeper.along(turn.records, written, turn.clock.now())?;
             still_open(turn)?;
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Keeps a connection that can be used again; the others are opened anew for the next group.
-    fn keep(&mut self, session: Session, outcome: &Outcome) {
+    pub(crate) fn keep(&mut self, session: Session, outcome: &Outcome) {
         let broken = match outcome {
             Outcome::Failed(error) => breaks_connection(error) || session.opened.has_moved(),
             _ => false,
@@ -289,62 +293,6 @@ impl Thread {
         } else {
             self.session = Some(session);
         }
-    }
-
-    fn idle(&mut self) {
-        // It may be some time ago that the disk was full.
-        self.room.may_grow();
-        // And that the file was replaced, which those who only look wait for.
-        let Ok(session) = self.session() else { return };
-        let now = self.config.clock.now();
-        let swept = session.opened.check().and_then(|()| match self.config.sweep {
-            Sweep::Automatic => self.apart(&session, |this, records| this.sweeper.idle(records, now)),
-            Sweep::Manual => Ok(()),
-        });
-        self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
-    }
-
-    /// Does what it can about a full file or disk. The group that met it has been undone, and with it what was swept
-    /// along with it, and so would the next one.
-    fn make_room(&mut self) {
-        // Without a connection there is nothing to be done; the next group says why.
-        let Ok(session) = self.session() else { return };
-        self.sweeper.rest();
-        self.room.give_up();
-        room::carry_over(&session.conn);
-        let swept = match self.config.sweep {
-            Sweep::Automatic => self.press(&session),
-            Sweep::Manual => Ok(()),
-        };
-        self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
-    }
-
-    /// Sweeps for a while, whatever has expired.
-    fn press(&mut self, session: &Session) -> Result<()> {
-        let started = Instant::now();
-        let mut place = self.pressed.take().unwrap_or(Place::START);
-        while started.elapsed() < PRESSED {
-            let now = self.config.clock.now();
-            match self.apart(session, |this, records| this.sweeper.press(records, &place, now))? {
-                Some(next) => place = next,
-                None => return Ok(()),
-            }
-        }
-        self.pressed = Some(place);
-        Ok(())
-    }
-
-    /// In a transaction that nobody waits for.
-    fn apart<T>(
-        &mut self,
-        session: &Session,
-        work: impl FnOnce(&mut Self, &Records<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let tx = Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate)
-            .map_err(|e| rolled_back("locking the file", e))?;
-        let done = work(self, &Records::of(&tx, &session.known, self.config.keeping())?)?;
-        tx.commit().map_err(commit)?;
-        Ok(done)
     }
 }
 

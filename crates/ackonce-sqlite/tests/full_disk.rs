@@ -168,6 +168,24 @@ async fn a_store_is_opened_on_a_full_disk() {
     assert!(written >= 15, "{written} of 20");
 }
 
+/// Not even the reserve is left, and there is something to sweep.
+#[tokio::test]
+async fn duplicates_are_answered_without_any_room() {
+    let Some(disk) = on_a_disk_of(16, "duplicates_are_answered_without_any_room") else { return };
+    let clock = TestClock::new();
+    let store = config(&disk, &clock).with_generation(1000).open().unwrap();
+    let mut next = 0;
+    written(&store, &mut next, 20).await;
+    common::fill(&store, 100_000..102_000, 48 * HOUR).await;
+    fs::remove_file(disk.join("dedup.db-reserve")).unwrap();
+    fill_up(&disk);
+    until_full(&store, &mut next).await;
+    clock.advance(24 * HOUR);
+    for id in (100_000..102_000).step_by(100) {
+        assert!(is_done(&store, id).await, "{id}");
+    }
+}
+
 /// Waits until the file is closed, and starts over.
 async fn emptied(disk: &Path) {
     // On a full disk the log may stay.
