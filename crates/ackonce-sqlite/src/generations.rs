@@ -5,7 +5,8 @@
 //! Records are put together by how long they are remembered, so that none waits for a neighbour with a
 //! longer window when its generation could go.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use ackonce::{Result, Token};
 use rusqlite::{Connection, params};
@@ -15,7 +16,6 @@ use crate::filed::Filed;
 use crate::filter::{self, Filter, Probe};
 use crate::generation::{Generation, Shape, bound};
 use crate::schema::{self, Incarnation};
-use crate::shelf::Shelves;
 
 /// Where filters are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,11 @@ pub(crate) struct Generations {
     as_of: Option<Incarnation>,
     pub(crate) all: Vec<Generation>,
     filters: Filters,
-    shelves: Shelves,
 }
 
 impl Generations {
     pub(crate) fn new(filters: Filters) -> Self {
-        Self { as_of: None, all: Vec::new(), filters, shelves: Shelves::default() }
+        Self { as_of: None, all: Vec::new(), filters }
     }
 
     /// Whether this is what that incarnation of the file says.
@@ -52,37 +51,32 @@ impl Generations {
     pub(crate) fn read(&mut self, conn: &Connection, incarnation: Incarnation) -> Result<()> {
         // A list that was read in part is not to be taken for complete.
         self.as_of = None;
-        self.all = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
+        let new = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
+        let known = std::mem::replace(&mut self.all, new);
         if self.filters == Filters::InMemory {
-            self.shelve(conn)?;
+            self.filter(conn, known)?;
         }
         self.as_of = Some(incarnation);
         Ok(())
     }
 
-    /// Has the filters of the sealed ones in memory, and no other.
-    fn shelve(&mut self, conn: &Connection) -> Result<()> {
-        for seal in self.shelves.seals() {
-            match self.all.iter_mut().find(|g| g.seal == Some(seal)) {
-                Some(generation) => generation.shelved = true,
-                None => self.shelves.remove(seal),
-            }
-        }
-        let mut missing = BTreeMap::<u32, (Vec<i64>, Vec<i64>)>::new();
-        for generation in self.all.iter().filter(|g| !g.shelved) {
-            if let (Some(level), Some(seal)) = (generation.level, generation.seal) {
-                let (generations, seals) = missing.entry(level).or_default();
-                generations.push(generation.id);
-                seals.push(seal);
-            }
-        }
-        for (level, (generations, seals)) in missing {
-            for (seal, filter) in seals.into_iter().zip(Filter::read(conn, level, &generations)?) {
-                self.shelves.put(seal, &filter);
-            }
-        }
+    /// Gives the sealed ones their filters: those known by their seals, and the others from the file.
+    fn filter(&mut self, conn: &Connection, known: Vec<Generation>) -> Result<()> {
+        let known = known.into_iter().filter_map(|g| g.seal.zip(g.filter));
+        let mut known: HashMap<i64, Arc<Filter>> = known.collect();
+        let mut missing = BTreeMap::<u32, Vec<&mut Generation>>::new();
         for generation in &mut self.all {
-            generation.shelved = generation.seal.is_some();
+            let (Some(level), Some(seal)) = (generation.level, generation.seal) else { continue };
+            generation.filter = known.remove(&seal);
+            if generation.filter.is_none() {
+                missing.entry(level).or_default().push(generation);
+            }
+        }
+        for (level, generations) in missing {
+            let ids: Vec<_> = generations.iter().map(|g| g.id).collect();
+            for (generation, filter) in generations.into_iter().zip(Filter::read(conn, level, &ids)?) {
+                generation.filter = Some(Arc::new(filter));
+            }
         }
         Ok(())
     }
@@ -94,17 +88,17 @@ impl Generations {
         names: &[usize],
         probes: &[Probe],
     ) -> Result<Vec<(&Generation, Vec<usize>)>> {
-        let mut held = self.shelves.ask(names, probes);
         let denied = match self.filters {
             Filters::InMemory => HashSet::new(),
             Filters::InFile => self.denied(conn, names, probes)?,
         };
         let mut worth = Vec::new();
         for generation in self.all.iter().rev() {
-            let names: Vec<_> = match generation.seal.filter(|_| generation.shelved) {
-                Some(seal) => held.remove(&seal).unwrap_or_default(),
-                None => names.iter().copied().filter(|n| !denied.contains(&(generation.id, *n))).collect(),
+            let may_hold = |n: &usize| match &generation.filter {
+                Some(filter) => filter.may_hold(&probes[*n]),
+                None => !denied.contains(&(generation.id, *n)),
             };
+            let names: Vec<_> = names.iter().copied().filter(may_hold).collect();
             if !names.is_empty() {
                 worth.push((generation, names));
             }
@@ -207,8 +201,7 @@ impl Generations {
             .map_err(|e| rolled_back("sealing a generation", e))?;
         (sealed.sealed, sealed.level, sealed.seal) = (true, Some(level), Some(seal));
         if self.filters == Filters::InMemory {
-            self.shelves.put(seal, &filter);
-            sealed.shelved = true;
+            sealed.filter = Some(Arc::new(filter));
         }
         self.all[at] = sealed;
         self.renew(conn)
@@ -227,10 +220,7 @@ impl Generations {
                 .query_row([gone.id], |r| r.get(0))
         };
         let rows = drop().map_err(|e| rolled_back("dropping a generation", e))?;
-        let gone = self.all.remove(at);
-        if let Some(seal) = gone.seal {
-            self.shelves.remove(seal);
-        }
+        self.all.remove(at);
         self.renew(conn)?;
         Ok(rows.unsigned_abs())
     }

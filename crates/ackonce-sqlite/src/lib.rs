@@ -24,7 +24,6 @@ mod room;
 mod rows;
 mod run;
 mod schema;
-mod shelf;
 mod steps;
 mod store;
 mod sweep;
