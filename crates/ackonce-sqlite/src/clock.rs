@@ -45,7 +45,7 @@ pub(crate) fn moment(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
 }
 
-/// Whether that time has passed since it was last due; it is counted from now on then.
+/// True once `every` has passed since it was last true; the next period then starts now.
 pub(crate) fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
     let due = last.is_none_or(|at| at.elapsed() >= every);
     if due {

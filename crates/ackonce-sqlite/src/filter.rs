@@ -69,7 +69,7 @@ impl Filter {
         filter
     }
 
-    /// Whether it may hold that name; it does not for certain if not.
+    /// False if the generation certainly does not hold that name.
     pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
         probe.is_in(&self.0[probe.block(self.0.len())])
     }

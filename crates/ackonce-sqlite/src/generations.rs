@@ -41,7 +41,7 @@ impl Generations {
         Self { as_of: None, all: Vec::new(), filters }
     }
 
-    /// Whether this is what that incarnation of the file says.
+    /// True if this was read from that incarnation of the file.
     pub(crate) fn are_of(&self, incarnation: &Incarnation) -> bool {
         self.as_of.as_ref() == Some(incarnation)
     }
@@ -209,8 +209,7 @@ impl Generations {
 
     /// Drops the one at that place of the list with its records; how many those were.
     ///
-    /// Its table goes first: whatever pages the other statements may need are free then, in a file that may not
-    /// grow as well.
+    /// Its table goes first: its pages are then free for the other statements, also in a file that may not grow.
     fn drop(&mut self, conn: &Connection, at: usize) -> Result<u64> {
         let gone = &self.all[at];
         let drop = || -> rusqlite::Result<i64> {
@@ -282,7 +281,7 @@ fn list(conn: &Connection) -> rusqlite::Result<Vec<Generation>> {
     statement.query_map([], Generation::of)?.collect()
 }
 
-/// Tells the names in it, and sets when its last record ends and what its highest fence is.
+/// Hands each name in it to `tell`, and sets its highest fence and the end of its last record.
 fn survey(
     conn: &Connection,
     generation: &mut Generation,

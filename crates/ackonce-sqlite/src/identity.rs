@@ -1,4 +1,4 @@
-//! Which file a connection has open, so that another one that was put in its place is noticed.
+//! The identity of an open file, so that another one in its place is noticed.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,12 +23,12 @@ impl Opened {
         Self { path: path.to_owned(), file: identity(path) }
     }
 
-    /// Whether this, seen before a connection was opened, may be the one seen after: the same, or none.
+    /// True if this, seen before a connection was opened, may be the one seen after: the same, or none.
     pub(crate) fn may_be(&self, after: &Self) -> bool {
         self.file.is_none() || self.file == after.file
     }
 
-    /// Whether the file is no longer the one at its path: it was deleted, moved or replaced. Nobody then sees a change
+    /// True if the file is no longer the one at its path: it was deleted, moved or replaced. Nobody then sees a change
     /// that is made to it.
     pub(crate) fn has_moved(&self) -> bool {
         identity(&self.path) != self.file

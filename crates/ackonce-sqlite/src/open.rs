@@ -30,7 +30,7 @@ pub(crate) struct Session {
     pub(crate) handling: Handling,
     pub(crate) known: RefCell<Known>,
     pub(crate) opened: Opened,
-    /// Whether the file may grow, as far as its disk goes.
+    /// False while the disk has no room for the file to grow.
     grows: Cell<bool>,
 }
 

@@ -56,7 +56,7 @@ impl Room {
         open().or_else(|error| if self.give_up() { open() } else { Err(error) })
     }
 
-    /// Whether the file may grow, as far as the disk goes. Makes the reserve if it is missing.
+    /// False while the disk has no room for the file to grow. Makes the reserve if it is missing.
     pub(crate) fn may_grow(&mut self) -> bool {
         if fs::metadata(&self.reserve).is_ok_and(|found| found.len() >= self.size) {
             self.may_grow = true;

@@ -48,7 +48,7 @@ pub(crate) struct Keeping {
     pub(crate) generation: u32,
 }
 
-/// What one connection knows of its file: derived from one incarnation of it, which each transaction compares.
+/// A connection's memory of its file: derived from one incarnation of it, which each transaction compares.
 #[derive(Debug)]
 pub(crate) struct Known {
     secret: Option<Secret>,
@@ -116,7 +116,7 @@ impl<'c> Records<'c> {
         }
     }
 
-    /// Whether SQLite has rolled the transaction back by itself: the next statement would commit alone.
+    /// True once SQLite has rolled the transaction back by itself: the next statement would commit alone.
     pub(crate) fn is_over(&self) -> bool {
         self.conn.is_autocommit()
     }

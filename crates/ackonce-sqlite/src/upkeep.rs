@@ -1,4 +1,4 @@
-//! What the writer does for its file when nobody asks for it: it sweeps, and makes room.
+//! The writer's own work on its file: it sweeps, and makes room.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::room;
 use crate::rows::Records;
 use crate::writer::{Outcome, Thread};
 
-/// How long a full store is swept for, before its callers are told that it was full.
+/// A full store is swept for so long before its callers are told that it was full.
 const PRESSED: Duration = Duration::from_millis(100);
 
 impl Thread {
-    /// What there is to do while nobody asks for anything.
+    /// Runs each second without a command.
     pub(crate) fn idle(&mut self) {
         // It may be some time ago that the disk was full.
         self.room.may_grow();
@@ -31,8 +31,8 @@ impl Thread {
         self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
     }
 
-    /// Does what it can about a full file or disk. The group that met it has been undone, and with it what was swept
-    /// along with it, and so would the next one.
+    /// Makes room in a full file or on a full disk. The group that met it has been undone together with the sweep that
+    /// went along with it, and so would the next one.
     pub(crate) fn make_room(&mut self) {
         // Without a connection there is nothing to be done; the next group says why.
         let Ok(session) = self.session() else { return };
@@ -45,7 +45,7 @@ impl Thread {
         self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
     }
 
-    /// Sweeps for a while, whatever has expired.
+    /// Sweeps a full store for a while, from where it stopped the last time.
     fn press(&mut self, session: &Session) -> Result<()> {
         let started = Instant::now();
         let mut place = self.pressed.take().unwrap_or(Place::START);

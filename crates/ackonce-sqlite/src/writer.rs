@@ -73,7 +73,7 @@ pub(crate) trait Work: Send {
     /// The group cannot be committed. What fails this command alone it keeps for its answer.
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize>;
 
-    /// Whether it ran into a full store by itself, so that the group was committed without it.
+    /// True if it ran into a full store by itself, so that the group was committed without it.
     fn met_full(&self) -> bool {
         false
     }
@@ -145,7 +145,7 @@ pub(crate) struct Thread {
     /// Taken from the queue, and too late or too lonely for the last group.
     held: Option<Job>,
     pub(crate) sweeper: Sweeper,
-    /// Where the sweep of the full store goes on.
+    /// The place at which the sweep of a full store goes on.
     pub(crate) pressed: Option<Place>,
     /// When it was last said that a connection is opened anew.
     warned: Option<Instant>,
@@ -154,16 +154,19 @@ pub(crate) struct Thread {
 impl Thread {
     fn run(mut self) {
         loop {
-            match self.held.take().map_or_else(|| self.jobs.recv_timeout(IDLE), Ok) {
-                Ok(job) => {
-                    // Code of the user's runs here (a setup, a message's drop). If it panics, the connection
-                    // is dropped with its transaction, and callers learn that their answer is lost.
-                    if catch_unwind(AssertUnwindSafe(|| self.group(job))).is_err() {
-                        tracing::error!(target: "ackonce", "a panic on the writer thread; the connection is opened anew");
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+            let job = match self.held.take().map_or_else(|| self.jobs.recv_timeout(IDLE), Ok) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // Code of the user's runs here (a setup, a message's drop). If it panics, the connection is dropped with
+            // its transaction, and callers learn that their answer is lost.
+            let work = || match job {
+                Some(job) => self.group(job),
+                None => self.idle(),
+            };
+            if catch_unwind(AssertUnwindSafe(work)).is_err() && is_due(&mut self.warned, WARNED) {
+                tracing::error!(target: "ackonce", "a panic on the writer thread; the connection is opened anew");
             }
         }
     }
@@ -249,7 +252,7 @@ impl Thread {
         }
     }
 
-    /// How many records they wrote.
+    /// Returns the number of records that they wrote.
     fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<usize> {
         let started = Instant::now();
         let (mut rows, mut written) = (0, 0);

@@ -88,7 +88,7 @@ async fn until_full(store: &SqliteStore, next: &mut u32) -> u32 {
     written * 250
 }
 
-/// How many of so many batches are written.
+/// Tries that many batches, and counts those that are written.
 async fn written(store: &SqliteStore, next: &mut u32, of: u32) -> u32 {
     let mut written = 0;
     for _ in 0..of {

@@ -6,6 +6,8 @@ mod common;
 
 use std::fs;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Inspect, Repeat};
@@ -206,4 +208,30 @@ async fn a_file_that_was_deleted_is_no_empty_one() {
     fill(&other, 100..110, HOUR).await;
     all_done(&store, 100..110).await;
     all_new(&store, 0..10).await;
+}
+
+/// It runs for each new connection, also for the one that an idle writer opens.
+#[tokio::test]
+async fn a_setup_that_panics_does_not_end_the_writer() {
+    let place = place();
+    let (panics, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (panicking, count) = (Arc::clone(&panics), Arc::clone(&seen));
+    let setup = move |_: &Connection| {
+        count.fetch_add(1, Ordering::SeqCst);
+        assert!(!panicking.load(Ordering::SeqCst), "told to panic");
+        Ok(())
+    };
+    let store = place.config().with_setup(setup).open().unwrap();
+    fill(&store, 0..10, HOUR).await;
+    let away = place.directory.path().join("away.db");
+    fs::rename(&place.file, &away).unwrap();
+    store.claim_one(request(1)).await.unwrap_err();
+    panics.store(true, Ordering::SeqCst);
+    fs::rename(&away, &place.file).unwrap();
+    let before = seen.load(Ordering::SeqCst);
+    while seen.load(Ordering::SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panics.store(false, Ordering::SeqCst);
+    all_done(&store, 0..10).await;
 }

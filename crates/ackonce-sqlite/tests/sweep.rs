@@ -70,8 +70,8 @@ async fn a_full_store_says_so_and_has_room_after_a_sweep() {
     acquire(&store, request("after the sweep")).await;
 }
 
-/// Hours apart, so that every difference to the generation's own is a long one. How many records a generation has is
-/// up to chance, and with it some pages; an empty file has twelve.
+/// Hours apart, so that every difference to the generation's own is a long one. The number of records in a
+/// generation is up to chance, and some pages with it; those of an empty file are not counted.
 #[tokio::test]
 async fn a_record_takes_45_bytes_at_most_and_filters_are_a_tenth_of_it() {
     const RECORDS: u32 = 20_000;
@@ -226,7 +226,7 @@ async fn an_open_generation_of_a_clock_that_was_set_back_stays() {
     assert!(is_done(&store, 150).await);
 }
 
-/// What a failed sweep had done until then must not be committed with the group.
+/// The first half of a sweep that fails must not be committed with the group.
 #[tokio::test]
 async fn half_a_sweep_is_not_committed() {
     for statement in ["ABORT", "FAIL"] {
