@@ -81,7 +81,8 @@ fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> 
     }
     match (magic, fuse) {
         (0x6573_5546, Fuse::Refuse) => {
-            Err("FUSE, whose locks and flushes may not be real; use a local disk, or with_fuse(Fuse::Allow)"
+            Err("FUSE, whose locks and flushes may not be real; use a local disk, or allow it (with_fuse(Fuse::Allow), \
+                 in a URL fuse=allow)"
                 .into())
         }
         (0x6573_5546, Fuse::Allow) => {

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a store reads the time.
 #[derive(Clone)]
@@ -43,4 +43,13 @@ pub(crate) fn micros(d: Duration) -> u64 {
 /// As it is written: moments past the year 292277 are as good as that year.
 pub(crate) fn moment(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
+}
+
+/// True once `every` has passed since it was last true; the next period then starts now.
+pub(crate) fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let due = last.is_none_or(|at| at.elapsed() >= every);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
 }

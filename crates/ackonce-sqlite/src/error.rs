@@ -33,24 +33,36 @@ fn describe(doing: &str, error: rusqlite::Error) -> Error {
     }
     let error = without_statement(error);
     let (kind, advice) = match error.sqlite_error_code() {
-        Some(C::DatabaseBusy | C::DatabaseLocked) => {
-            (K::Unavailable, "another connection holds the file's write lock (with_busy_timeout)")
+        // The log's index lies in a file as well.
+        Some(C::SystemIoFailure) if extended(&error) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
+            (K::Full, "no room for the file's -shm; free disk space")
         }
-        Some(C::DiskFull) => (K::Full, "no room; free disk space or raise with_max_bytes"),
+        Some(C::DatabaseBusy | C::DatabaseLocked) => (
+            K::Unavailable,
+            "another connection holds the file's write lock (with_busy_timeout, in a URL busy_timeout_ms)",
+        ),
+        Some(C::DiskFull) => {
+            (K::Full, "no room; free disk space or raise the limit (with_max_bytes, in a URL max_bytes)")
+        }
         Some(C::ReadOnly) => (K::ReadOnly, "the file or its filesystem is read-only"),
         Some(C::DatabaseCorrupt | C::NotADatabase) => {
             (K::Corrupt, "the file is damaged; restore it, or move it away to start with no records")
         }
         Some(C::TooBig) => (K::Invalid, "a value is over SQLite's limit"),
         Some(C::SystemIoFailure) => (K::Unavailable, "the disk failed"),
-        Some(C::CannotOpen | C::PermissionDenied) => {
-            (K::Unavailable, "the file or its -wal or -shm cannot be opened; check permissions")
-        }
+        Some(C::CannotOpen | C::PermissionDenied) => (
+            K::Unavailable,
+            "the file or its -wal or -shm cannot be opened; check permissions and disk space",
+        ),
         Some(C::Unknown) => (K::Config, "the store's tables are not as it made them"),
         Some(C::ConstraintViolation) => (K::Protocol, "a constraint was violated"),
         _ => (K::Unavailable, "SQLite cannot answer"),
     };
     Error::new(kind, format!("sqlite: {doing}: {advice}")).with_source(error)
+}
+
+fn extended(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|code| code.extended_code)
 }
 
 /// The same without the text of the statement, which is long and the store's own.
@@ -111,6 +123,7 @@ mod tests {
         let kinds = [
             (ffi::SQLITE_BUSY_SNAPSHOT, ErrorKind::Unavailable, Repeat::Safe, Repeat::Safe),
             (ffi::SQLITE_FULL, ErrorKind::Full, Repeat::Safe, Repeat::Safe),
+            (ffi::SQLITE_IOERR_SHMSIZE, ErrorKind::Full, Repeat::Safe, Repeat::Unknown),
             (ffi::SQLITE_IOERR_FSYNC, ErrorKind::Unavailable, Repeat::Safe, Repeat::Unknown),
             (ffi::SQLITE_READONLY_DBMOVED, ErrorKind::ReadOnly, Repeat::Safe, Repeat::Unknown),
             (ffi::SQLITE_CORRUPT_INDEX, ErrorKind::Corrupt, Repeat::Never, Repeat::Unknown),

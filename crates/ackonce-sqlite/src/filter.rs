@@ -5,7 +5,7 @@
 //! short: names are evenly distributed hashes already, and its bytes are a stored format.
 //!
 //! In the file it lies in parts, with those of all generations for the same names side by side: who asks for one name
-//! reads a few pages, however many generations there are. In memory they are turned into [shelves](crate::shelf).
+//! reads a few pages, however many generations there are. A connection that is used again and again has them in memory.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::error::rolled_back;
 use crate::filed::Filed;
 
 const BITS_PER_RECORD: usize = 22;
-pub(crate) const WORDS: usize = 8;
+const WORDS: usize = 8;
 /// Blocks of a part, or half as many more: as large as SQLite keeps in a page without an overflow. Each part is a page
 /// to write when its generation is sealed and when it is dropped.
 const PART: usize = 16;
@@ -28,24 +28,20 @@ const SALT: [u32; WORDS] =
 #[derive(Debug)]
 pub(crate) struct Probe {
     place: u32,
-    /// Of each word a bit, counted through the block.
-    pub(crate) bits: [u8; WORDS],
+    /// Of each word of its block a bit.
+    bits: [u32; WORDS],
 }
 
 impl Probe {
-    #[allow(clippy::cast_possible_truncation, reason = "a block has 256 bits")]
     pub(crate) fn of(name: &Filed) -> Self {
         let part = |n: usize| u32::from_be_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
-        let (hash, mut bits) = (part(8), [0; WORDS]);
-        for (word, salt) in SALT.iter().enumerate() {
-            bits[word] = (word as u32 * 32 + (hash.wrapping_mul(*salt) >> 27)) as u8;
-        }
-        Self { place: part(0), bits }
+        let hash = part(8);
+        Self { place: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
     }
 
     /// Names in order ask for blocks in order.
     #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
-    pub(crate) fn block(&self, blocks: usize) -> usize {
+    fn block(&self, blocks: usize) -> usize {
         ((u64::from(self.place) * blocks as u64) >> 32) as usize
     }
 
@@ -54,7 +50,7 @@ impl Probe {
     }
 
     fn is_in(&self, block: &[u32; WORDS]) -> bool {
-        self.bits.iter().all(|bit| block[usize::from(bit / 32)] & 1 << (bit % 32) != 0)
+        self.bits.iter().zip(block).all(|(bit, word)| word & bit != 0)
     }
 }
 
@@ -66,15 +62,16 @@ impl Filter {
         let mut filter = Self(vec![[0; WORDS]; size(names.len())]);
         for probe in names.iter().map(Probe::of) {
             let block = probe.block(filter.0.len());
-            for bit in probe.bits {
-                filter.0[block][usize::from(bit / 32)] |= 1 << (bit % 32);
+            for (word, bit) in filter.0[block].iter_mut().zip(probe.bits) {
+                *word |= bit;
             }
         }
         filter
     }
 
-    pub(crate) fn blocks(&self) -> &[[u32; WORDS]] {
-        &self.0
+    /// False if the generation certainly does not hold that name.
+    pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
+        probe.is_in(&self.0[probe.block(self.0.len())])
     }
 
     /// How often it is halved into parts: those of one level are for the same names.
@@ -198,9 +195,14 @@ mod tests {
             filter.write(&conn, generation).unwrap();
             let level = filter.level();
             assert_eq!(Filter::read(&conn, level, &[generation]).unwrap(), [filter], "its stored form");
+            let filter = Filter::of(&names);
             let denied = |name: &Filed| denied(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
             assert!(!names.iter().any(denied), "{records}");
-            let wrong = (0..10_000).filter(|_| !denied(&Token::random().0)).count();
+            let strangers = [(); 10_000].map(|()| Token::random().0);
+            for name in names.iter().chain(&strangers[..100]) {
+                assert_eq!(filter.may_hold(&Probe::of(name)), !denied(name), "in memory and in the file");
+            }
+            let wrong = strangers.iter().filter(|name| !denied(name)).count();
             assert!(wrong < 20, "{wrong} of 10000 with {records} records");
             Filter::delete(&conn, generation, level).unwrap();
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::Row;
 
 use crate::columns::{brief, full};
+use crate::filter::Filter;
 use crate::rows::insert_full;
 
 /// A generation takes records for this part of its window, so that the first ones wait no longer for the last.
@@ -34,8 +35,11 @@ pub(crate) struct Generation {
     pub(crate) sealed: bool,
     /// Of its filter in the file; a sealed one has it.
     pub(crate) level: Option<u32>,
-    /// Whether its filter is in memory.
-    pub(crate) shelved: bool,
+    /// A random number of a sealed one, by which its filter in memory is known again: numbers of generations are given
+    /// twice after a backup was restored.
+    pub(crate) seal: Option<i64>,
+    /// Its filter, if it is sealed and this connection has filters in memory.
+    pub(crate) filter: Option<Arc<Filter>>,
     insert: Arc<str>,
 }
 
@@ -54,16 +58,17 @@ impl Generation {
             last_fence: row.get(6)?,
             sealed,
             level: row.get(8)?,
-            shelved: false,
+            seal: row.get(9)?,
+            filter: None,
             insert,
         })
     }
 
     pub(crate) fn new(id: i64, shape: Shape, bound: i64, opened: i64, life: i64) -> Self {
         let ends = opened.saturating_add(bound / PART).saturating_add(bound);
-        let (last_fence, sealed, level, shelved) = (0, false, None, false);
+        let (last_fence, sealed, level, seal, filter) = (0, false, None, None, None);
         let insert = insert(id, shape);
-        Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, shelved, insert }
+        Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, seal, filter, insert }
     }
 
     pub(crate) fn table(&self) -> String {

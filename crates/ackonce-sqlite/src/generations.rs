@@ -5,17 +5,17 @@
 //! Records are put together by how long they are remembered, so that none waits for a neighbour with a
 //! longer window when its generation could go.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use ackonce::Result;
-use rusqlite::{Connection, OptionalExtension, params};
+use ackonce::{Result, Token};
+use rusqlite::{Connection, params};
 
-use crate::error::{corrupt_row, rolled_back};
+use crate::error::rolled_back;
 use crate::filed::Filed;
 use crate::filter::{self, Filter, Probe};
 use crate::generation::{Generation, Shape, bound};
-use crate::schema;
-use crate::shelf::Shelves;
+use crate::schema::{self, Incarnation};
 
 /// Where filters are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,69 +26,56 @@ pub(crate) enum Filters {
     InFile,
 }
 
-/// All generations there are, by age, as of a number that grows with every change to them.
+/// All generations there are, by age.
 #[derive(Debug)]
 pub(crate) struct Generations {
-    as_of: i64,
+    /// The file's incarnation that this is derived from. Each change writes a new one, so that of an undone
+    /// transaction is never met again.
+    as_of: Option<Incarnation>,
     pub(crate) all: Vec<Generation>,
     filters: Filters,
-    shelves: Shelves,
-    /// Whether the transaction that goes on has changed them.
-    changed: bool,
 }
 
 impl Generations {
     pub(crate) fn new(filters: Filters) -> Self {
-        Self { as_of: 0, all: Vec::new(), filters, shelves: Shelves::default(), changed: false }
+        Self { as_of: None, all: Vec::new(), filters }
     }
 
-    /// The transaction was undone, and with it what it changed.
-    pub(crate) fn undone(&mut self) {
-        if self.changed {
-            *self = Self::new(self.filters);
-        }
+    /// True if this was read from that incarnation of the file.
+    pub(crate) fn are_of(&self, incarnation: &Incarnation) -> bool {
+        self.as_of.as_ref() == Some(incarnation)
     }
 
-    /// What the file says now. Filters that are known already are not read again: a sealed generation does not
-    /// change and its number is not given twice.
-    pub(crate) fn refresh(&mut self, conn: &Connection) -> Result<()> {
-        let as_of: Option<i64> = conn
-            .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'generations'")
-            .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
-            .map_err(|e| rolled_back("reading the generations", e))?;
-        let as_of = as_of.ok_or_else(|| corrupt_row("number of generations", "missing"))?;
-        self.changed = false;
-        if as_of == self.as_of {
-            return Ok(());
-        }
-        self.all = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
-        // Until it is done, what is listed is not to be taken for complete.
-        self.as_of = 0;
+    /// Reads them anew. Filters that are in memory already are not read again: the records that were there when a
+    /// generation was sealed do not change, whichever backup it is found in.
+    pub(crate) fn read(&mut self, conn: &Connection, incarnation: Incarnation) -> Result<()> {
+        // A list that was read in part is not to be taken for complete.
+        self.as_of = None;
+        let new = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
+        let known = std::mem::replace(&mut self.all, new);
         if self.filters == Filters::InMemory {
-            self.shelve(conn)?;
+            self.filter(conn, known)?;
         }
-        self.as_of = as_of;
+        self.as_of = Some(incarnation);
         Ok(())
     }
 
-    /// Has the filters of what is listed in memory, and no other.
-    fn shelve(&mut self, conn: &Connection) -> Result<()> {
-        for known in self.shelves.generations() {
-            match self.all.iter_mut().find(|g| g.id == known) {
-                Some(generation) => generation.shelved = true,
-                None => self.shelves.remove(known),
-            }
-        }
-        let mut missing = BTreeMap::<u32, Vec<i64>>::new();
-        for generation in self.all.iter_mut().filter(|g| !g.shelved) {
-            if let Some(level) = generation.level {
-                missing.entry(level).or_default().push(generation.id);
-                generation.shelved = true;
+    /// Gives the sealed ones their filters: those known by their seals, and the others from the file.
+    fn filter(&mut self, conn: &Connection, known: Vec<Generation>) -> Result<()> {
+        let known = known.into_iter().filter_map(|g| g.seal.zip(g.filter));
+        let mut known: HashMap<i64, Arc<Filter>> = known.collect();
+        let mut missing = BTreeMap::<u32, Vec<&mut Generation>>::new();
+        for generation in &mut self.all {
+            let (Some(level), Some(seal)) = (generation.level, generation.seal) else { continue };
+            generation.filter = known.remove(&seal);
+            if generation.filter.is_none() {
+                missing.entry(level).or_default().push(generation);
             }
         }
         for (level, generations) in missing {
-            for (generation, filter) in generations.iter().zip(Filter::read(conn, level, &generations)?) {
-                self.shelves.put(*generation, &filter);
+            let ids: Vec<_> = generations.iter().map(|g| g.id).collect();
+            for (generation, filter) in generations.into_iter().zip(Filter::read(conn, level, &ids)?) {
+                generation.filter = Some(Arc::new(filter));
             }
         }
         Ok(())
@@ -101,17 +88,17 @@ impl Generations {
         names: &[usize],
         probes: &[Probe],
     ) -> Result<Vec<(&Generation, Vec<usize>)>> {
-        let mut held = self.shelves.ask(names, probes);
         let denied = match self.filters {
             Filters::InMemory => HashSet::new(),
             Filters::InFile => self.denied(conn, names, probes)?,
         };
         let mut worth = Vec::new();
         for generation in self.all.iter().rev() {
-            let names: Vec<_> = match generation.shelved {
-                true => held.remove(&generation.id).unwrap_or_default(),
-                false => names.iter().copied().filter(|n| !denied.contains(&(generation.id, *n))).collect(),
+            let may_hold = |n: &usize| match &generation.filter {
+                Some(filter) => filter.may_hold(&probes[*n]),
+                None => !denied.contains(&(generation.id, *n)),
             };
+            let names: Vec<_> = names.iter().copied().filter(may_hold).collect();
             if !names.is_empty() {
                 worth.push((generation, names));
             }
@@ -159,7 +146,7 @@ impl Generations {
         life: i64,
         now: i64,
     ) -> Result<Generation> {
-        let id = self.count_on(conn)?;
+        let id = next_number(conn).map_err(|e| rolled_back("counting generations", e))?;
         let new = Generation::new(id, shape, bound, now, life);
         let columns = match shape {
             Shape::Brief => schema::BRIEF,
@@ -174,6 +161,7 @@ impl Generations {
         .and_then(|_| conn.execute_batch(&format!("CREATE TABLE {} {columns}", new.table())))
         .map_err(|e| rolled_back("opening a generation", e))?;
         self.all.push(new.clone());
+        self.renew(conn)?;
         Ok(new)
     }
 
@@ -199,107 +187,116 @@ impl Generations {
     fn seal(&mut self, conn: &Connection, id: i64) -> Result<()> {
         let Some(at) = self.all.iter().position(|g| g.id == id && !g.sealed) else { return Ok(()) };
         let mut sealed = self.all[at].clone();
-        let names = survey(conn, &mut sealed).map_err(|e| rolled_back("sealing a generation", e))?;
+        let mut names = Vec::new();
+        survey(conn, &mut sealed, |name| names.push(name))
+            .map_err(|e| rolled_back("sealing a generation", e))?;
         let filter = Filter::of(&names);
-        let level = filter.level();
+        let (level, seal) = (filter.level(), new_seal());
         let rows = i64::try_from(names.len()).unwrap_or(i64::MAX);
         let sql = "UPDATE main.ackonce_generations SET sealed = 1, rows = ?2, ends = ?3, last_fence = ?4, \
-                   level = ?5 WHERE id = ?1";
+                   level = ?5, seal = ?6 WHERE id = ?1";
         conn.prepare_cached(sql)
-            .and_then(|mut s| s.execute(params![id, rows, sealed.ends, sealed.last_fence, level]))
+            .and_then(|mut s| s.execute(params![id, rows, sealed.ends, sealed.last_fence, level, seal]))
             .and_then(|_| filter.write(conn, id))
             .map_err(|e| rolled_back("sealing a generation", e))?;
-        self.count_on(conn)?;
-        (sealed.sealed, sealed.level) = (true, Some(level));
+        (sealed.sealed, sealed.level, sealed.seal) = (true, Some(level), Some(seal));
         if self.filters == Filters::InMemory {
-            self.shelves.put(id, &filter);
-            sealed.shelved = true;
+            sealed.filter = Some(Arc::new(filter));
         }
         self.all[at] = sealed;
-        Ok(())
+        self.renew(conn)
     }
 
-    /// Drops a sealed one with its records; how many those were.
-    fn drop(&mut self, conn: &Connection, id: i64) -> Result<u64> {
-        let Some(at) = self.all.iter().position(|g| g.id == id) else { return Ok(0) };
+    /// Drops the one at that place of the list with its records; how many those were.
+    ///
+    /// Its table goes first: its pages are then free for the other statements, also in a file that may not grow.
+    fn drop(&mut self, conn: &Connection, at: usize) -> Result<u64> {
         let gone = &self.all[at];
         let drop = || -> rusqlite::Result<i64> {
-            let rows = conn
-                .prepare_cached("DELETE FROM main.ackonce_generations WHERE id = ?1 RETURNING rows")?
-                .query_row([id], |r| r.get(0))?;
             conn.execute_batch(&format!("DROP TABLE {}", gone.table()))?;
-            gone.level.map_or(Ok(()), |level| Filter::delete(conn, id, level))?;
-            Ok(rows)
+            gone.level.map_or(Ok(()), |level| Filter::delete(conn, gone.id, level))?;
+            conn.prepare_cached("DELETE FROM main.ackonce_generations WHERE id = ?1 RETURNING rows")?
+                .query_row([gone.id], |r| r.get(0))
         };
         let rows = drop().map_err(|e| rolled_back("dropping a generation", e))?;
-        self.count_on(conn)?;
         self.all.remove(at);
-        self.shelves.remove(id);
+        self.renew(conn)?;
         Ok(rows.unsigned_abs())
     }
 
     /// Drops that one if all of it has expired.
     pub(crate) fn drop_if_over(&mut self, conn: &Connection, id: i64, now: i64) -> Result<Option<u64>> {
-        // What an open one holds is known when it is sealed.
-        if self.all.iter().any(|g| g.id == id && !g.sealed && g.ends <= now) {
-            self.seal(conn, id)?;
-        }
-        match self.all.iter().any(|g| g.id == id && g.sealed && g.is_over(now)) {
-            true => self.drop(conn, id).map(Some),
-            false => Ok(None),
+        match self.all.iter().position(|g| g.id == id && g.is_over(now)) {
+            Some(at) if self.all[at].sealed => self.drop(conn, at).map(Some),
+            Some(at) => self.drop_open_if_over(conn, at, now),
+            None => Ok(None),
         }
     }
 
-    /// Drops the oldest one of which all has expired, if there is one.
-    pub(crate) fn drop_oldest(&mut self, conn: &Connection, now: i64) -> Result<()> {
-        match self.all.iter().find(|g| g.is_over(now)).map(|g| g.id) {
-            Some(id) => self.drop_if_over(conn, id, now).map(drop),
-            None => Ok(()),
+    /// The highest fence of an open one is not known. It is looked at, and not sealed: a filter needs pages, and a
+    /// full file has none until this one is gone.
+    fn drop_open_if_over(&mut self, conn: &Connection, at: usize, now: i64) -> Result<Option<u64>> {
+        let mut seen = self.all[at].clone();
+        survey(conn, &mut seen, drop).map_err(|e| rolled_back("looking through a generation", e))?;
+        if seen.is_over(now) {
+            return self.drop(conn, at).map(Some);
         }
+        // Not looked at again before then.
+        let ends = seen.ends.max(seen.last_fence.saturating_add(1));
+        conn.prepare_cached("UPDATE main.ackonce_generations SET ends = ?2 WHERE id = ?1")
+            .and_then(|mut s| s.execute([seen.id, ends]))
+            .map_err(|e| rolled_back("keeping a generation", e))?;
+        self.all[at].ends = ends;
+        self.renew(conn)?;
+        Ok(None)
     }
 
-    /// The next number; whoever knows an earlier one looks again.
-    fn count_on(&mut self, conn: &Connection) -> Result<i64> {
-        let sql = "UPDATE main.ackonce_meta SET value = value + 1 WHERE name = 'generations' RETURNING value";
-        self.as_of = conn
-            .prepare_cached(sql)
-            .and_then(|mut s| s.query_row([], |r| r.get(0)))
-            .map_err(|e| rolled_back("counting generations", e))?;
-        self.changed = true;
-        Ok(self.as_of)
+    /// One of which all has expired, or may have if it is open: the oldest first, and not that one.
+    pub(crate) fn over(&self, now: i64, but: Option<i64>) -> Option<i64> {
+        self.all.iter().find(|g| g.is_over(now) && Some(g.id) != but).map(|g| g.id)
+    }
+
+    /// Tells every connection to read them again.
+    fn renew(&mut self, conn: &Connection) -> Result<()> {
+        self.as_of = Some(schema::renew(conn)?);
+        Ok(())
     }
 }
 
-/// Makes the filters of all sealed ones anew, in a file of an earlier version.
-pub(crate) fn filter_anew(conn: &Connection) -> rusqlite::Result<()> {
-    for mut generation in list(conn)?.into_iter().filter(|g| g.sealed) {
-        let filter = Filter::of(&survey(conn, &mut generation)?);
-        filter.write(conn, generation.id)?;
-        conn.prepare_cached("UPDATE main.ackonce_generations SET level = ?2 WHERE id = ?1")?
-            .execute(params![generation.id, filter.level()])?;
-    }
-    Ok(())
+fn next_number(conn: &Connection) -> rusqlite::Result<i64> {
+    let sql = "UPDATE main.ackonce_meta SET value = value + 1 WHERE name = 'generations' RETURNING value";
+    conn.prepare_cached(sql)?.query_row([], |r| r.get(0))
+}
+
+fn new_seal() -> i64 {
+    let mut seal = [0; 8];
+    seal.copy_from_slice(&Token::random().0[..8]);
+    i64::from_be_bytes(seal)
 }
 
 fn list(conn: &Connection) -> rusqlite::Result<Vec<Generation>> {
-    let sql = "SELECT id, shape, bound, opened, life, ends, last_fence, sealed, level \
+    let sql = "SELECT id, shape, bound, opened, life, ends, last_fence, sealed, level, seal \
                FROM main.ackonce_generations ORDER BY id";
     let mut statement = conn.prepare_cached(sql)?;
     statement.query_map([], Generation::of)?.collect()
 }
 
-/// The names in it; when its last record ends and what its highest fence is.
-fn survey(conn: &Connection, generation: &mut Generation) -> rusqlite::Result<Vec<Filed>> {
+/// Hands each name in it to `tell`, and sets its highest fence and the end of its last record.
+fn survey(
+    conn: &Connection,
+    generation: &mut Generation,
+    mut tell: impl FnMut(Filed),
+) -> rusqlite::Result<()> {
     let (fence, expires) = match generation.shape {
         Shape::Brief => ("fence", "fence + life"),
         Shape::Full => ("fence", "expires"),
     };
-    let (table, mut names) = (generation.table(), Vec::new());
+    let table = generation.table();
     let (mut last_fence, mut ends) = (0, 0);
     let mut statement = conn.prepare(&format!("SELECT key, {fence}, {expires} FROM {table}"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        names.push(row.get(0)?);
+        tell(row.get(0)?);
         last_fence = row.get::<_, i64>(1)?.max(last_fence);
         ends = row.get::<_, i64>(2)?.max(ends);
     }
@@ -308,5 +305,5 @@ fn survey(conn: &Connection, generation: &mut Generation) -> rusqlite::Result<Ve
         ends = ends.saturating_add(generation.opened).saturating_add(generation.life);
     }
     (generation.last_fence, generation.ends) = (last_fence, ends);
-    Ok(names)
+    Ok(())
 }

@@ -4,12 +4,13 @@
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::authorize::Handling;
 use crate::error::rolled_back;
 use crate::generations::Filters;
+use crate::identity::Opened;
 use crate::rows::Known;
 use crate::{SqliteConfig, Synchronous, schema};
 
@@ -17,6 +18,8 @@ use crate::{SqliteConfig, Synchronous, schema};
 const STATEMENTS: usize = 512;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
+/// SQLite's own limit on a file.
+const MOST_PAGES: i64 = 0xffff_fffe;
 /// Between attempts to switch a file to the log, which takes another connection a few milliseconds.
 const SWITCHING: Duration = Duration::from_millis(2);
 
@@ -26,6 +29,9 @@ pub(crate) struct Session {
     pub(crate) conn: Connection,
     pub(crate) handling: Handling,
     pub(crate) known: RefCell<Known>,
+    pub(crate) opened: Opened,
+    /// False while the disk has no room for the file to grow.
+    grows: Cell<bool>,
 }
 
 impl Session {
@@ -51,23 +57,22 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether the file is no longer the one at its path: it was deleted, moved or replaced. What is written
-    /// to it then is seen by nobody.
-    pub(crate) fn moved(&self) -> bool {
-        #[cfg(unix)]
-        {
-            let mut moved = 0;
-            let asked = self.conn.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
-            asked.is_err() || moved != 0
+    /// Lets the file grow as far as the settings do, or not at all: its free pages are all there is then.
+    pub(crate) fn let_grow(&self, grow: bool, config: &SqliteConfig) -> Result<()> {
+        if self.grows.get() == grow {
+            return Ok(());
         }
-        #[cfg(not(unix))]
-        false
+        let most = if grow { config.max_bytes } else { Some(0) };
+        limit(&self.conn, most).map_err(|e| rolled_back("limiting the file", e))?;
+        self.grows.set(grow);
+        Ok(())
     }
 
     fn connect(config: &SqliteConfig, create: OpenFlags) -> Result<Self> {
         let path = config.path.display();
         let doing = format!("opening {path}");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+        let before = Opened::at(&config.path);
         let mut conn =
             Connection::open_with_flags(&config.path, flags).map_err(|e| rolled_back(&doing, e))?;
         prepare(&conn, config).map_err(|e| rolled_back(&doing, e))?;
@@ -77,9 +82,13 @@ impl Session {
             return Err(Error::new(ErrorKind::ReadOnly, message));
         }
         journal(&conn, config, &doing)?;
+        let opened = Opened::at(&config.path);
+        if !before.may_be(&opened) {
+            return Err(opened.moved());
+        }
         let handling = Handling::default();
         handling.install(&mut conn).map_err(|e| rolled_back(&doing, e))?;
-        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory) })
+        Ok(Self { conn, handling, known: Known::nothing(Filters::InMemory), opened, grows: Cell::new(true) })
     }
 }
 
@@ -106,11 +115,7 @@ fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> 
         conn.pragma_update(None, "synchronous", level)?;
         conn.pragma_update(None, "wal_autocheckpoint", config.checkpoint_pages)?;
         conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |_| Ok(()))?;
-        if let Some(bytes) = config.max_bytes {
-            let page: i64 = conn.pragma_query_value(None, "page_size", |r| r.get(0))?;
-            let pages = (clamped(bytes) / page.max(1)).max(1);
-            conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
-        }
+        limit(conn, config.max_bytes)?;
         conn.pragma_query_value(None, "synchronous", |r| r.get(0))
     };
     let synchronous = set().map_err(|e| rolled_back(doing, e))?;
@@ -123,6 +128,18 @@ fn journal(conn: &Connection, config: &SqliteConfig, doing: &str) -> Result<()> 
         return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(())
+}
+
+/// SQLite takes a limit below the file's size for that size.
+fn limit(conn: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
+    let pages = match most {
+        Some(bytes) => {
+            let page: i64 = conn.pragma_query_value(None, "page_size", |r| r.get(0))?;
+            (clamped(bytes) / page.max(1)).max(1)
+        }
+        None => MOST_PAGES,
+    };
+    conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
 }
 
 /// SQLite waits for nobody while it switches a file to its log, lest two connections wait for each other: workers that

@@ -1,13 +1,14 @@
 //! The reader: looks are made beside the writer, on a connection that cannot write.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::{fs, io, thread};
 
 use ackonce::{Error, ErrorKind, Repeat, Result};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::SqliteConfig;
+use crate::identity::{Current, beside};
 use crate::look::Look;
 use crate::open::Session;
 
@@ -16,13 +17,14 @@ use crate::open::Session;
 #[derive(Debug)]
 pub(crate) struct Reader {
     config: SqliteConfig,
+    current: Current,
     /// One look at a time.
     turn: Arc<Semaphore>,
 }
 
 impl Reader {
-    pub(crate) fn new(config: SqliteConfig) -> Self {
-        Self { config, turn: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(config: SqliteConfig, current: Current) -> Self {
+        Self { config, current, turn: Arc::new(Semaphore::new(1)) }
     }
 
     pub(crate) async fn look<T: Send + 'static>(
@@ -30,6 +32,7 @@ impl Reader {
         look: impl FnOnce(&Look<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| no_answer())?;
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).check()?;
         let (reply, answer) = oneshot::channel();
         let config = self.config.clone();
         let look = move || {
@@ -50,8 +53,6 @@ impl Reader {
     /// Bytes of the file and its log.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let file = &self.config.path;
-        let mut log = file.clone().into_os_string();
-        log.push("-wal");
         let size = |path: PathBuf| match fs::metadata(path) {
             Ok(found) => Ok(found.len()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -59,7 +60,7 @@ impl Reader {
                 .with_repeat(Repeat::Safe)
                 .with_source(e)),
         };
-        Ok(size(file.clone())? + size(log.into())?)
+        Ok(size(file.clone())? + size(beside(file, "-wal"))?)
     }
 }
 

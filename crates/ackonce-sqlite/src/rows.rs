@@ -10,14 +10,14 @@ use ackonce::{Error, ErrorKind, Key, Lease, Previous, Result, State};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-use crate::Names;
 use crate::clock::moment;
 use crate::columns::{Brief, beginning, code};
-use crate::error::rolled_back;
+use crate::error::{breaks_connection, rolled_back};
 use crate::filed::{Filed, Secret};
 use crate::find::Home;
 use crate::generation::{Generation, Shape};
 use crate::generations::{Filters, Generations};
+use crate::{Names, schema};
 
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 
@@ -48,7 +48,7 @@ pub(crate) struct Keeping {
     pub(crate) generation: u32,
 }
 
-/// What one connection knows of its file. Derived from it, and compared with it in each transaction.
+/// A connection's memory of its file: derived from one incarnation of it, which each transaction compares.
 #[derive(Debug)]
 pub(crate) struct Known {
     secret: Option<Secret>,
@@ -60,9 +60,18 @@ impl Known {
         RefCell::new(Self { secret: None, generations: Generations::new(filters) })
     }
 
-    /// The transaction was undone, and with it what it changed.
-    pub(crate) fn undone(&mut self) {
-        self.generations.undone();
+    /// Reads the file again if it is another than this was derived from: changed by another process, restored from a
+    /// backup, with tables that were made anew, or without what an undone transaction had changed.
+    fn refresh(&mut self, conn: &Connection) -> Result<Secret> {
+        let incarnation = schema::incarnation(conn)?;
+        match &self.secret {
+            Some(secret) if self.generations.are_of(&incarnation) => Ok(secret.clone()),
+            _ => {
+                let secret = Secret::read(conn)?;
+                self.generations.read(conn, incarnation)?;
+                Ok(self.secret.insert(secret).clone())
+            }
+        }
     }
 }
 
@@ -77,14 +86,39 @@ pub(crate) struct Records<'c> {
 impl<'c> Records<'c> {
     /// Looks what has changed since the connection's last transaction. This one has begun.
     pub(crate) fn of(conn: &'c Connection, known: &'c RefCell<Known>, keeping: Keeping) -> Result<Self> {
-        let mut now_known = known.borrow_mut();
-        let secret = match &now_known.secret {
-            Some(secret) => secret.clone(),
-            None => now_known.secret.insert(Secret::read(conn)?).clone(),
-        };
-        now_known.generations.refresh(conn)?;
-        drop(now_known);
+        let secret = known.borrow_mut().refresh(conn)?;
         Ok(Self { conn, known, secret, keeping })
+    }
+
+    /// Does `work` in a savepoint: if it fails, nothing of it is committed with the others of this transaction.
+    ///
+    /// # Errors
+    /// Those of `work`. If the transaction is over by then, or cannot be told from one that is half undone, the error
+    /// is one after which the connection is not used again, or [`is_over`](Self::is_over) says so.
+    pub(crate) fn apart<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let run = |sql: &str| {
+            self.conn
+                .prepare_cached(sql)
+                .and_then(|mut s| s.execute([]).map(drop))
+                .map_err(|e| rolled_back("a savepoint", e))
+        };
+        run("SAVEPOINT ackonce_apart")?;
+        match work() {
+            Ok(done) => run("RELEASE ackonce_apart").map(|()| done),
+            // There is no savepoint to go back to.
+            Err(error) if self.is_over() || breaks_connection(&error) => Err(error),
+            Err(error) => {
+                run("ROLLBACK TO ackonce_apart")?;
+                run("RELEASE ackonce_apart")?;
+                self.known.borrow_mut().refresh(self.conn)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// True once SQLite has rolled the transaction back by itself: the next statement would commit alone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.conn.is_autocommit()
     }
 
     pub(crate) fn filed(&self, key: &Key) -> Filed {

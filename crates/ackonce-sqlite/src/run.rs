@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::{Answer, Context, Effect, Error, Failure, Item, Settle, Settled, Settlement, protocol};
+use ackonce::{
+    Answer, Context, Effect, Error, ErrorKind, Failure, Item, Settle, Settled, Settlement, protocol,
+};
 use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
@@ -195,6 +197,10 @@ where
                 Err(error)
             }
         }
+    }
+
+    fn met_full(&self) -> bool {
+        matches!(&self.verdict, Some(Err(Failure::Store(error))) if error.kind() == ErrorKind::Full)
     }
 
     fn answer(self: Box<Self>, outcome: &Outcome) {

@@ -1,14 +1,16 @@
 //! The tables. They may live in a database of the user's, so they claim neither its `user_version` nor its
 //! `application_id`.
 
-use ackonce::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use ackonce::{Error, ErrorKind, Result, Token};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::rolled_back;
-use crate::generations::filter_anew;
 
 /// The version this code writes and reads.
 const VERSION: i64 = 3;
+
+/// The random value in `ackonce_meta` that each transaction reads.
+pub(crate) type Incarnation = [u8; 16];
 
 /// What a sweep needs comes first, what may be long comes last: it then reads no overflow page.
 macro_rules! full_columns {
@@ -33,29 +35,6 @@ macro_rules! full_columns {
 "
     };
 }
-
-macro_rules! filters {
-    () => {
-        "CREATE TABLE main.ackonce_filters (       -- of sealed generations, in 2^level parts each
-    level      INTEGER NOT NULL,
-    part       INTEGER NOT NULL,           -- the first bits of the names it is for, as many as the level says
-    generation INTEGER NOT NULL,
-    blocks     BLOB NOT NULL,
-    PRIMARY KEY (level, part, generation)
-) STRICT, WITHOUT ROWID;"
-    };
-}
-
-/// From version 2, which kept each filter whole, beside its generation.
-const FROM_2: &str = concat!(
-    filters!(),
-    "
-ALTER TABLE main.ackonce_generations DROP COLUMN filter;
-ALTER TABLE main.ackonce_generations ADD COLUMN level INTEGER;
-UPDATE main.ackonce_meta SET value = 3 WHERE name = 'schema';
-UPDATE main.ackonce_meta SET value = value + 1 WHERE name = 'generations';
-"
-);
 
 /// Of a generation of full records; its name stands before it.
 pub(crate) const FULL: &str = full_columns!();
@@ -88,11 +67,16 @@ CREATE TABLE main.ackonce_claims ",
     last_fence INTEGER NOT NULL,           -- no record has a higher one; 0 until it is sealed
     rows       INTEGER NOT NULL,           -- about, until it is sealed
     sealed     INTEGER NOT NULL,           -- 1: takes no further record
-    level      INTEGER                     -- of a sealed one: where its filter is
+    level      INTEGER,                    -- of a sealed one: where its filter is
+    seal       INTEGER                     -- of a sealed one: a random number, which names its filter in memory
 ) STRICT;
-",
-    filters!(),
-    "
+CREATE TABLE main.ackonce_filters (        -- of sealed generations, in 2^level parts each
+    level      INTEGER NOT NULL,
+    part       INTEGER NOT NULL,           -- the first bits of the names it is for, as many as the level says
+    generation INTEGER NOT NULL,
+    blocks     BLOB NOT NULL,
+    PRIMARY KEY (level, part, generation)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
@@ -103,87 +87,96 @@ CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; no
     reason    TEXT NOT NULL,
     before    TEXT NOT NULL                -- the record's state until then
 ) STRICT;
-INSERT INTO main.ackonce_meta VALUES ('schema', 3), ('secret', randomblob(64)), ('generations', 0);
+INSERT INTO main.ackonce_meta VALUES
+    ('schema', 3),
+    ('secret', randomblob(64)),
+    ('generations', 0),                    -- the last number given to one
+    ('incarnation', randomblob(16));       -- random, and anew with each change to the generations
 "
 );
 
-/// Creates the store's tables in the main database of this connection unless they are there, and brings those of the
-/// earlier version up to date, in one transaction; a crash leaves all of it or nothing.
-/// [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
-///
-/// Bringing up to date reads each record once, some seconds for 10 million. A process of the earlier version that
-/// still has the file open answers errors from then on, at the latest when it next seals a generation.
+/// Creates the store's tables in the main database of this connection unless they are there, in one transaction; a
+/// crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
 ///
 /// # Errors
 /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
 /// [`Config`](ErrorKind::Config) if it was one that is not read any more, [`Corrupt`](ErrorKind::Corrupt) if they are
 /// not as any version made them, and what SQLite answers to a write.
 pub fn create_schema(conn: &Connection) -> Result<()> {
-    if find(conn)? == Found::Ready {
+    if exist(conn)? {
         return Ok(());
     }
     // IMMEDIATE, and look again: another process may be creating them now.
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
         .map_err(|e| rolled_back("locking the file to create the tables", e))?;
-    let made = match find(&tx)? {
-        Found::Ready => return Ok(()),
-        Found::Nothing => tx.execute_batch(CREATE),
-        Found::Version2 => tx.execute_batch(FROM_2).and_then(|()| filter_anew(&tx)),
-    };
-    made.map_err(|e| rolled_back("creating the tables", e))?;
+    if exist(&tx)? {
+        return Ok(());
+    }
+    tx.execute_batch(CREATE).map_err(|e| rolled_back("creating the tables", e))?;
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
 }
 
 /// Fails unless the tables are there, of the version that this code writes.
 pub(crate) fn check(conn: &Connection) -> Result<()> {
-    let message = match find(conn)? {
-        Found::Ready => return Ok(()),
-        Found::Nothing => "sqlite: the store's tables are missing; open a SqliteStore or call create_schema",
-        Found::Version2 => {
-            "sqlite: the store's tables are of an earlier version; open a SqliteStore or call create_schema"
-        }
-    };
+    if exist(conn)? {
+        return Ok(());
+    }
+    let message = "sqlite: the store's tables are missing; restart the program, open a SqliteStore or call create_schema";
     Err(Error::new(ErrorKind::Config, message))
 }
 
-/// What is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    Version2,
-    Ready,
+/// The random value of the file as it is now. Memory that was derived under another one is worth nothing: the
+/// generations have changed, a backup was restored, or the tables were made anew.
+pub(crate) fn incarnation(conn: &Connection) -> Result<Incarnation> {
+    let sql = "SELECT (SELECT value FROM main.ackonce_meta WHERE name = 'schema'), \
+               (SELECT value FROM main.ackonce_meta WHERE name = 'incarnation')";
+    let read = conn
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([], |r| Ok((r.get::<_, Option<i64>>(0)?, r.get(1)?))))
+        .map_err(|e| rolled_back("reading the file's incarnation", e))?;
+    match read {
+        (Some(VERSION), Some(incarnation)) => Ok(incarnation),
+        (version, incarnation) => Err(unreadable(version, incarnation.is_some())),
+    }
 }
 
-fn find(conn: &Connection) -> Result<Found> {
+/// Writes a new one, with a change to the generations.
+pub(crate) fn renew(conn: &Connection) -> Result<Incarnation> {
+    let new = Token::random().0;
+    conn.prepare_cached("UPDATE main.ackonce_meta SET value = ?1 WHERE name = 'incarnation'")
+        .and_then(|mut s| s.execute([&new]))
+        .map_err(|e| rolled_back("writing the file's incarnation", e))?;
+    Ok(new)
+}
+
+fn exist(conn: &Connection) -> Result<bool> {
     let exists = conn
         .prepare_cached("SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'ackonce_meta'")
         .and_then(|mut s| s.exists([]))
         .map_err(|e| rolled_back("reading the file", e))?;
-    if !exists {
-        return Ok(Found::Nothing);
+    if exists {
+        incarnation(conn)?;
     }
-    let version: Option<i64> = conn
-        .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'schema'")
-        .and_then(|mut s| s.query_row([], |r| r.get(0)).optional())
-        .map_err(|e| rolled_back("reading the schema version", e))?;
+    Ok(exists)
+}
+
+fn unreadable(version: Option<i64>, incarnation: bool) -> Error {
     match version {
-        Some(VERSION) => Ok(Found::Ready),
-        Some(2) => Ok(Found::Version2),
-        Some(newer) if newer > VERSION => Err(Error::new(
+        Some(newer) if newer > VERSION => Error::new(
             ErrorKind::NewerSchema,
             format!(
                 "sqlite: the records were written by a newer version (schema {newer}, known is {VERSION}); \
                  upgrade ackonce-sqlite"
             ),
-        )),
-        Some(1) => Err(Error::new(
+        ),
+        Some(old) if (1..VERSION).contains(&old) || (old == VERSION && !incarnation) => Error::new(
             ErrorKind::Config,
             "sqlite: the records were written before the first release, in a form that is not read any more; \
              move the file away, or drop its ackonce_ tables, to start with no records",
-        )),
-        other => Err(Error::new(
+        ),
+        other => Error::new(
             ErrorKind::Corrupt,
             format!("sqlite: the table ackonce_meta names schema {other:?}, which no version wrote"),
-        )),
+        ),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ackonce::{
     ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
@@ -14,6 +14,7 @@ use crate::columns::kept;
 use crate::open::Session;
 use crate::place::Place;
 use crate::reader::Reader;
+use crate::room::Room;
 use crate::steps::Steps;
 use crate::sweep;
 use crate::writer::Writer;
@@ -66,8 +67,11 @@ impl SqliteStore {
                     .into(),
             );
         }
-        let writer = Writer::start(Session::open(&config)?, config.clone())?;
-        let reader = Reader::new(config.clone());
+        let mut room = Room::of(&config.path);
+        let session = room.opening(|| Session::open(&config))?;
+        let current = Arc::new(Mutex::new(session.opened.clone()));
+        let reader = Reader::new(config.clone(), Arc::clone(&current));
+        let writer = Writer::start(session, config.clone(), room, current)?;
         Ok(Self { inner: Arc::new(Inner { writer, reader, config, weaknesses }) })
     }
 
@@ -89,8 +93,12 @@ impl SqliteStore {
     pub async fn sweep(&self) -> Result<u64> {
         let (mut dropped, mut after) = (0, Some(Place::START));
         while let Some(place) = after {
-            let (n, next) =
-                self.writer().call(|reply| sweep::Chunk { after: place, done: Ok((0, None)), reply }).await?;
+            let chunk = |reply| sweep::Chunk { after: place.clone(), done: Ok((0, None)), reply };
+            let (n, next) = match self.writer().call(chunk).await {
+                // The writer has made room for it since, if it could.
+                Err(full) if full.kind() == ErrorKind::Full => self.writer().call(chunk).await?,
+                done => done?,
+            };
             dropped += n;
             after = next;
         }

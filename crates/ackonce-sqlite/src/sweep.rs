@@ -4,7 +4,9 @@
 //! are. What is left of claims that nobody finished is few; a sweep walks through it in key order, a
 //! chunk at a time, and remembers where it was.
 
-use ackonce::{Result, Token};
+use std::time::{Duration, Instant};
+
+use ackonce::{Error, Result, Token};
 use rusqlite::params;
 use tokio::sync::oneshot;
 
@@ -20,6 +22,9 @@ const CHUNK: u32 = 2000;
 const PER_WRITE: usize = 4;
 /// Claims looked at along with one group, at least, so that a small group does not pay for a look each.
 const LEAST: usize = 500;
+
+/// After a failure nothing is swept along with the writes for so long, and nothing is logged.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// One chunk of one table: how many were dropped, and the key to go on after; `None` at its end.
 ///
@@ -76,45 +81,82 @@ fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<P
 pub(crate) struct Sweeper {
     claims: Vec<u8>,
     debt: usize,
+    /// The generation that could not be dropped, and when: another one comes next, and not at once.
+    failed: Option<(Option<i64>, Instant)>,
 }
 
 impl Sweeper {
     /// Starts anywhere, so that processes that share a file and restart often do not sweep its start only.
     pub(crate) fn new() -> Self {
-        Self { claims: Token::random().0.to_vec(), debt: 0 }
+        Self { claims: Token::random().0.to_vec(), debt: 0, failed: None }
     }
 
     /// Drops what a group that wrote `written` records may as well drop in its transaction: no flush of its own.
+    ///
+    /// # Errors
+    /// Only those after which the transaction must not be committed: what else fails a sweep is undone alone, and
+    /// costs space.
     pub(crate) fn along(&mut self, records: &Records<'_>, written: usize, now: u64) -> Result<()> {
+        // Duplicates alone need neither a flush nor room on the disk.
+        if written == 0 {
+            return Ok(());
+        }
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
         let look = match self.debt {
             0..LEAST => 0,
             debt => u32::try_from(debt).unwrap_or(u32::MAX),
         };
-        self.look(records, look, now)
-    }
-
-    /// The same while nobody asks for anything.
-    pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
-        self.look(records, CHUNK, now)
-    }
-
-    /// # Errors
-    /// Only those after which the transaction must not be committed; what else fails a sweep costs space.
-    fn look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
-        match self.try_look(records, look, now) {
-            Err(error) if breaks_connection(&error) => Err(error),
+        let over = self.over(records, now)?;
+        if self.rests() || (look == 0 && over.is_none()) {
+            return Ok(());
+        }
+        match records.apart(|| self.look(records, look, over, now)) {
+            Err(error) if records.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "expired records could not be swept");
+                self.failed(over, &error);
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
     }
 
-    fn try_look(&mut self, records: &Records<'_>, look: u32, now: u64) -> Result<()> {
+    /// The same while nobody asks for anything, in a transaction of its own.
+    ///
+    /// # Errors
+    /// All of it is to be undone.
+    pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
+        if self.rests() {
+            return Ok(());
+        }
+        let over = self.over(records, now)?;
+        self.look(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
+    }
+
+    /// One step of the sweep of a full store, in a transaction of its own; where to go on.
+    ///
+    /// # Errors
+    /// All of it is to be undone.
+    pub(crate) fn press(&mut self, records: &Records<'_>, place: &Place, now: u64) -> Result<Option<Place>> {
+        let over = self.over(records, now)?;
+        let Some(generation) = over else { return step(records, place, now).map(|(_, next)| next) };
+        // Most room for least work.
+        records
+            .generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))
+            .inspect_err(|error| self.failed(over, error))?;
+        Ok(Some(place.clone()))
+    }
+
+    /// Sweeps nothing along with the writes for a while: those that need no room must not fail for it.
+    pub(crate) fn rest(&mut self) {
+        let failed = self.failed.and_then(|(generation, _)| generation);
+        self.failed = Some((failed, Instant::now()));
+    }
+
+    fn look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
         // One at a time: those who are answered with this group wait for it.
-        records.generations(|conn, all| all.drop_oldest(conn, moment(now)))?;
+        if let Some(generation) = over {
+            records.generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))?;
+        }
         if look > 0 {
             self.debt = 0;
             let (table, _) = Place::CLAIMS.table(&[]);
@@ -123,6 +165,24 @@ impl Sweeper {
             self.claims = last.unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// A generation to drop, if there is one.
+    fn over(&self, records: &Records<'_>, now: u64) -> Result<Option<i64>> {
+        let failed = self.failed.and_then(|(generation, _)| generation);
+        records.generations(|_, all| Ok(all.over(moment(now), failed)))
+    }
+
+    fn rests(&self) -> bool {
+        self.failed.is_some_and(|(_, at)| at.elapsed() < PAUSE)
+    }
+
+    fn failed(&mut self, generation: Option<i64>, error: &Error) {
+        if !self.rests() {
+            tracing::warn!(target: "ackonce", %error, generation, "expired records could not be swept");
+        }
+        // Elsewhere the next time: one bad table must not keep the rest.
+        *self = Self { failed: Some((generation, Instant::now())), ..Self::new() };
     }
 }
 
@@ -136,6 +196,11 @@ pub(crate) struct Chunk {
 impl Work for Chunk {
     fn rows(&self) -> usize {
         CHUNK as usize
+    }
+
+    /// Its failure is nobody else's, without a savepoint, which takes room.
+    fn alone(&self) -> bool {
+        true
     }
 
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {

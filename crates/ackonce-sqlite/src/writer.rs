@@ -2,8 +2,8 @@
 //! of the disk serves all of it (group commit).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,12 @@ use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::authorize::Handling;
-use crate::clock::Clock;
+use crate::clock::{Clock, is_due};
 use crate::error::{breaks_connection, commit, rolled_back};
+use crate::identity::{Current, Left};
 use crate::open::Session;
+use crate::place::Place;
+use crate::room::{self, Room};
 use crate::rows::Records;
 use crate::sweep::Sweeper;
 use crate::{SqliteConfig, Sweep};
@@ -27,6 +30,8 @@ const GROUP_ROWS: usize = 4096;
 const GROUP_TIME: Duration = Duration::from_millis(25);
 /// How often an idle writer looks at some records to sweep.
 const IDLE: Duration = Duration::from_secs(1);
+/// Between two warnings of the same.
+const WARNED: Duration = Duration::from_secs(10);
 
 /// What a command finds when its turn has come.
 pub(crate) struct Turn<'t> {
@@ -68,6 +73,11 @@ pub(crate) trait Work: Send {
     /// The group cannot be committed. What fails this command alone it keeps for its answer.
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize>;
 
+    /// True if it ran into a full store by itself, so that the group was committed without it.
+    fn met_full(&self) -> bool {
+        false
+    }
+
     /// Answers its caller, once, whether it ran or not.
     fn answer(self: Box<Self>, outcome: &Outcome);
 }
@@ -86,9 +96,17 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(session: Session, config: SqliteConfig) -> Result<Self> {
+    pub(crate) fn start(
+        session: Session,
+        config: SqliteConfig,
+        mut room: Room,
+        current: Current,
+    ) -> Result<Self> {
         let (queue, jobs) = mpsc::channel();
-        let thread = Thread { config, session: Some(session), jobs, held: None, sweeper: Sweeper::new() };
+        room.may_grow();
+        let (session, sweeper) = (Some(session), Sweeper::new());
+        let (last, held, pressed, warned) = (None, None, None, None);
+        let thread = Thread { config, session, last, current, room, jobs, held, sweeper, pressed, warned };
         thread::Builder::new().name("ackonce-sqlite".into()).spawn(move || thread.run()).map_err(|e| {
             Error::new(ErrorKind::Unavailable, "sqlite: the writer thread cannot be started").with_source(e)
         })?;
@@ -116,46 +134,52 @@ pub(crate) fn ended(repeat: Repeat) -> Error {
     Error::new(ErrorKind::Unavailable, "sqlite: the writer thread has ended").with_repeat(repeat)
 }
 
-struct Thread {
-    config: SqliteConfig,
-    session: Option<Session>,
+pub(crate) struct Thread {
+    pub(crate) config: SqliteConfig,
+    pub(crate) session: Option<Session>,
+    /// The file of the last connection, when that was closed.
+    last: Option<Left>,
+    current: Current,
+    pub(crate) room: Room,
     jobs: mpsc::Receiver<Job>,
     /// Taken from the queue, and too late or too lonely for the last group.
     held: Option<Job>,
-    sweeper: Sweeper,
+    pub(crate) sweeper: Sweeper,
+    /// The place at which the sweep of a full store goes on.
+    pub(crate) pressed: Option<Place>,
+    /// When it was last said that a connection is opened anew.
+    warned: Option<Instant>,
 }
 
 impl Thread {
     fn run(mut self) {
         loop {
-            match self.held.take().map_or_else(|| self.jobs.recv_timeout(IDLE), Ok) {
-                Ok(job) => {
-                    // Code of the user's runs here (a setup, a message's drop). If it panics, the connection
-                    // is dropped with its transaction, and callers learn that their answer is lost.
-                    if catch_unwind(AssertUnwindSafe(|| self.group(job))).is_err() {
-                        tracing::error!("a panic on the writer thread; the connection is opened anew");
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+            let job = match self.held.take().map_or_else(|| self.jobs.recv_timeout(IDLE), Ok) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // Code of the user's runs here (a setup, a message's drop). If it panics, the connection is dropped with
+            // its transaction, and callers learn that their answer is lost.
+            let work = || match job {
+                Some(job) => self.group(job),
+                None => self.idle(),
+            };
+            if catch_unwind(AssertUnwindSafe(work)).is_err() && is_due(&mut self.warned, WARNED) {
+                tracing::error!(target: "ackonce", "a panic on the writer thread; the connection is opened anew");
             }
         }
     }
 
     fn group(&mut self, first: Job) {
         let mut group = vec![first];
-        let session = match self.session.take() {
-            Some(session) => Ok(session),
-            None => Session::reopen(&self.config),
-        };
-        let outcome = match session {
+        let outcome = match self.session() {
             Ok(session) => {
                 let outcome = self.transact(&session, &mut group);
                 let full = matches!(&outcome, Outcome::Failed(error) if error.kind() == ErrorKind::Full);
                 self.keep(session, &outcome);
-                if full {
-                    // What goes along with a group has been undone with it, and would be the next time.
-                    self.idle();
+                if full || group.iter().any(|job| job.work.met_full()) {
+                    self.make_room();
                 }
                 outcome
             }
@@ -169,8 +193,23 @@ impl Thread {
         }
     }
 
+    /// The connection, opened anew if the last one was closed.
+    pub(crate) fn session(&mut self) -> Result<Session> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        self.last.as_ref().map_or(Ok(()), Left::check_successor)?;
+        let session = self.room.opening(|| Session::reopen(&self.config))?;
+        self.last = None;
+        session.opened.clone_into(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(session)
+    }
+
     /// Runs the group's first command and those that come in meanwhile, then commits.
     fn transact(&mut self, session: &Session, group: &mut Vec<Job>) -> Outcome {
+        if let Err(error) = session.let_grow(self.room.may_grow(), &self.config) {
+            return Outcome::Failed(error);
+        }
         let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(e) => {
@@ -179,27 +218,42 @@ impl Thread {
                 return Outcome::Failed(rolled_back("locking the file", e));
             }
         };
-        if session.moved() {
-            let message = format!("sqlite: {} was moved, deleted or replaced", self.config.path.display());
-            return Outcome::Failed(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
+        if session.opened.has_moved() {
+            return Outcome::Failed(session.opened.moved());
         }
         let ran = Records::of(&tx, &session.known, self.config.keeping()).and_then(|records| {
             let clock = &self.config.clock.clone();
             self.run_all(&Turn { tx: &tx, handling: &session.handling, records: &records, clock }, group)
         });
-        if let Err(error) = ran {
-            return Outcome::Failed(error);
-        }
+        let grown = ran.and_then(|written| match written {
+            // Duplicates alone change nothing.
+            0 => Ok(None),
+            _ => self.room.check(&tx).map(Some),
+        });
+        let grown = match grown {
+            Ok(grown) => grown,
+            Err(error) => return Outcome::Failed(error),
+        };
         let refused =
             |e: &rusqlite::Error| e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
         match tx.commit() {
-            Ok(()) => Outcome::Committed,
+            // The records went with the file that was there.
+            Ok(()) if grown.is_some() && session.opened.has_moved() => {
+                Outcome::Failed(session.opened.moved().with_repeat(Repeat::Unknown))
+            }
+            Ok(()) => {
+                if grown == Some(true) {
+                    room::carry_over(&session.conn);
+                }
+                Outcome::Committed
+            }
             Err(e) if refused(&e) => Outcome::Refused(commit(e)),
             Err(e) => Outcome::Failed(commit(e)),
         }
     }
 
-    fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<()> {
+    /// Returns the number of records that they wrote.
+    fn run_all(&mut self, turn: &Turn<'_>, group: &mut Vec<Job>) -> Result<usize> {
         let started = Instant::now();
         let (mut rows, mut written) = (0, 0);
         // The last one is the one to run; those before it have run.
@@ -224,38 +278,24 @@ impl Thread {
             self.sweeper.along(turn.records, written, turn.clock.now())?;
             still_open(turn)?;
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Keeps a connection that can be used again; the others are opened anew for the next group.
-    fn keep(&mut self, session: Session, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Committed) {
-            session.known.borrow_mut().undone();
-        }
+    pub(crate) fn keep(&mut self, session: Session, outcome: &Outcome) {
         let broken = match outcome {
-            Outcome::Failed(error) => breaks_connection(error) || session.moved(),
+            Outcome::Failed(error) => breaks_connection(error) || session.opened.has_moved(),
             _ => false,
         };
         if broken || !session.conn.is_autocommit() {
-            tracing::warn!(?outcome, "the connection is closed and opened anew");
+            if is_due(&mut self.warned, WARNED) {
+                let file = self.config.path.display();
+                tracing::warn!(target: "ackonce", ?outcome, %file, "the connection is closed and opened anew");
+            }
+            self.last = Some(session.opened.leave());
         } else {
             self.session = Some(session);
         }
-    }
-
-    fn idle(&mut self) {
-        if let (Sweep::Automatic, Some(session)) = (self.config.sweep, self.session.take()) {
-            let swept = self.sweep(&session);
-            self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
-        }
-    }
-
-    fn sweep(&mut self, session: &Session) -> Result<()> {
-        let tx = Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate)
-            .map_err(|e| rolled_back("locking the file", e))?;
-        let records = Records::of(&tx, &session.known, self.config.keeping())?;
-        self.sweeper.idle(&records, self.config.clock.now())?;
-        tx.commit().map_err(commit)
     }
 }
 

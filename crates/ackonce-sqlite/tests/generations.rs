@@ -54,27 +54,6 @@ async fn in_generations_of_any_size() {
     guards_and_looks_agree(&place, &store).await;
 }
 
-#[tokio::test]
-async fn in_a_file_of_the_earlier_version() {
-    let place = place();
-    many(&place).await;
-    let mut conn = place.connection();
-    conn.execute_batch(
-        "DROP TABLE ackonce_filters;
-         ALTER TABLE ackonce_generations DROP COLUMN level;
-         ALTER TABLE ackonce_generations ADD COLUMN filter BLOB;
-         UPDATE ackonce_meta SET value = 2 WHERE name = 'schema';",
-    )
-    .unwrap();
-    let tx = conn.transaction_with_behavior(Immediate).unwrap();
-    let error = InboxGuard::enter(&tx, &key(1), &GuardOptions::default()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config, "a guard changes no tables: {error}");
-    drop(tx);
-    let store = place.config().with_generation(600).open().unwrap();
-    all_are_remembered(&store).await;
-    guards_and_looks_agree(&place, &store).await;
-}
-
 /// Taking no news for "not here" would double the message.
 #[tokio::test]
 async fn without_a_part_of_a_filter_the_table_is_asked() {

@@ -39,7 +39,7 @@ enum Step {
 #[derive(Debug, Clone)]
 enum Action {
     Complete(Duration, Option<u8>),
-    Release(Attempt, Duration),
+    Release(Attempt, Duration, Duration),
     Extend(Duration, Duration),
     Bury(Duration),
 }
@@ -55,7 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
     let attempt = prop_oneof![Just(Attempt::Counts), Just(Attempt::Refunded)];
     prop_oneof![
         6 => (time(), prop::option::weighted(0.2, any::<u8>())).prop_map(|(w, o)| Action::Complete(w, o)),
-        1 => (attempt, time()).prop_map(|(a, w)| Action::Release(a, w)),
+        1 => (attempt, time(), time()).prop_map(|(a, w, n)| Action::Release(a, w, n)),
         1 => (time(), time()).prop_map(|(l, w)| Action::Extend(l, w)),
         1 => time().prop_map(Action::Bury),
     ]
@@ -245,7 +245,7 @@ fn settle_of(action: Action) -> Settle {
         Action::Complete(window, outcome) => {
             Settle::Complete { window, outcome: outcome.map(|n| vec![n; 9].into()) }
         }
-        Action::Release(attempt, window) => Settle::Release { attempt, window, not_before: Duration::ZERO },
+        Action::Release(attempt, window, not_before) => Settle::Release { attempt, window, not_before },
         Action::Extend(lease, window) => Settle::Extend { lease, window },
         Action::Bury(window) => Settle::Bury { window, reason: "no use".into() },
     }

@@ -6,12 +6,12 @@ mod common;
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint, Inspect, Previous,
-    Query, Settle, Settled, Settlement, State, Token,
+    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint, Inspect, Note,
+    Previous, Query, Settle, Settled, Settlement, State, Tended, Token,
 };
 use ackonce_sqlite::Names;
 use bytes::Bytes;
-use common::{HOUR, TestClock, acquire, complete, is_done, place, request};
+use common::{HOUR, TestClock, acquire, complete, is_done, key, place, request};
 
 #[tokio::test]
 async fn every_field_outlives_the_process() {
@@ -54,6 +54,29 @@ async fn every_field_outlives_the_process() {
     complete(&store, &holding, HOUR).await;
     // And what is repeated after the reply was lost, across the restart.
     assert_eq!(store.settle(&settlements[..2]).await.unwrap(), [Settled::Yes; 2]);
+}
+
+/// The back-off is in the file: another process does not claim what this one has just released.
+#[tokio::test]
+async fn a_back_off_outlives_the_process_and_ends_with_a_redrive() {
+    let place = place();
+    let clock = TestClock::new();
+    let store = || clock.of(place.config()).open().unwrap();
+    for id in ["waits", "redriven"] {
+        let lease = acquire(&store(), request(id)).await;
+        let release = Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: 2 * HOUR };
+        assert_eq!(store().settle_one(Settlement::new(&lease, release)).await.unwrap(), Settled::Yes);
+    }
+    clock.advance(HOUR);
+    let store = store();
+    let Claimed::Busy { free_in } = store.claim_one(request("waits")).await.unwrap() else { panic!() };
+    assert_eq!(free_in, HOUR);
+    assert_eq!(store.sweep().await.unwrap(), 0, "its window begins when the wait is over");
+    let note = Note { actor: "ada".into(), reason: "mended".into() };
+    assert_eq!(store.redrive(&key("redriven"), &note).await.unwrap(), Tended::Yes);
+    assert_eq!(acquire(&store, request("redriven")).await.attempt, 2);
+    clock.advance(HOUR);
+    assert_eq!(acquire(&store, request("waits")).await.attempt, 2);
 }
 
 #[tokio::test]

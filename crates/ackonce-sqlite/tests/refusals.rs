@@ -23,6 +23,10 @@ async fn records_of_a_newer_version() {
     place.connection().execute("UPDATE ackonce_meta SET value = 1 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");
+    place.connection().execute("UPDATE ackonce_meta SET value = 3 WHERE name = 'schema'", []).unwrap();
+    place.connection().execute("DELETE FROM ackonce_meta WHERE name = 'incarnation'", []).unwrap();
+    let error = SqliteStore::open(&place.file).unwrap_err();
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");
     place.connection().execute("DELETE FROM ackonce_meta", []).unwrap();
     assert_eq!(SqliteStore::open(&place.file).unwrap_err().kind(), ErrorKind::Corrupt);
 }

@@ -1,6 +1,7 @@
 //! What the tests share.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,4 +143,10 @@ pub fn item<M>(lease: &Lease, message: M) -> Item<M> {
 
 pub async fn is_done(store: &SqliteStore, id: impl std::fmt::Display) -> bool {
     matches!(store.claim_one(request(id)).await.unwrap(), Claimed::Done(_))
+}
+
+/// Past the capture of a test's output, so that it is seen although the test passes.
+pub fn say(text: &str) {
+    let mut seen = io::stderr().lock();
+    seen.write_all(format!("\n{text}\n").as_bytes()).unwrap();
 }

@@ -1,0 +1,106 @@
+//! The identity of an open file, so that another one in its place is noticed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+
+/// Device and inode: the same file, wherever it is moved to, as long as somebody has it open.
+type Identity = (u64, u64);
+
+/// The file behind a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    path: PathBuf,
+    file: Option<Identity>,
+}
+
+impl Opened {
+    /// The one that is at `path` now.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: identity(path) }
+    }
+
+    /// True if this, seen before a connection was opened, may be the one seen after: the same, or none.
+    pub(crate) fn may_be(&self, after: &Self) -> bool {
+        self.file.is_none() || self.file == after.file
+    }
+
+    /// True if the file is no longer the one at its path: it was deleted, moved or replaced. Nobody then sees a change
+    /// that is made to it.
+    pub(crate) fn has_moved(&self) -> bool {
+        identity(&self.path) != self.file
+    }
+
+    /// Fails if it has.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.has_moved() { Err(self.moved()) } else { Ok(()) }
+    }
+
+    /// Nothing was done to another file.
+    pub(crate) fn moved(&self) -> Error {
+        let message = format!("sqlite: {} was moved, deleted or replaced", self.path.display());
+        Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe)
+    }
+
+    /// The same once its connection is about to be closed.
+    pub(crate) fn leave(self) -> Left {
+        Left { log: log_header(&self.path), opened: self }
+    }
+}
+
+/// The file that the writer has open, for the looks beside it: each opens a connection, and would take the log of the
+/// file for that of another one in its place.
+pub(crate) type Current = Arc<Mutex<Opened>>;
+
+/// The file behind a connection that was closed.
+#[derive(Debug)]
+pub(crate) struct Left {
+    opened: Opened,
+    /// The beginning of its log, which has random numbers in it.
+    log: Option<[u8; 32]>,
+}
+
+impl Left {
+    /// Fails if another file has taken its place while its log still lies there: SQLite would take that log for the
+    /// other file's, and write pages of this one into it.
+    pub(crate) fn check_successor(&self) -> Result<()> {
+        let path = &self.opened.path;
+        if self.log.is_none() || !self.opened.has_moved() || log_header(path) != self.log {
+            return Ok(());
+        }
+        let file = path.display();
+        let message = format!(
+            "sqlite: {file} was moved, deleted or replaced, and {file}-wal is still that of the file before; move that \
+             file back, or stop every process that has it open and remove {file}-wal and {file}-shm"
+        );
+        Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe))
+    }
+}
+
+/// `None` without a log, or with an empty one. No lock of SQLite's is on that file, so closing it here releases none.
+fn log_header(path: &Path) -> Option<[u8; 32]> {
+    let mut header = [0; 32];
+    File::open(beside(path, "-wal")).and_then(|mut log| log.read_exact(&mut header)).ok().map(|()| header)
+}
+
+/// The path with that ending.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Elsewhere an open file can be neither moved nor replaced.
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
+}

@@ -1,0 +1,178 @@
+//! Room on a full disk.
+//!
+//! Expired records leave free pages inside the file, but to say so takes room beside it. Each change goes to the log
+//! first, and the log starts over only once a checkpoint has carried it over, which makes the file as long as the log
+//! says. On a disk without a free byte neither can be done, and nothing would ever be swept again. So the store keeps
+//! a reserve: a file that it gives up when the disk is full. While there is no room for the reserve, the file does not
+//! grow, and records take the pages that sweeping frees.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind as Io, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ackonce::{Error, ErrorKind, Repeat, Result};
+use rusqlite::Connection;
+
+use crate::clock::is_due;
+use crate::error::rolled_back;
+use crate::identity::beside;
+
+/// Bytes of the reserve, at most: room to drop a generation of the default size, which writes some 540 pages, and for
+/// the growth of the file that a log of the default size holds.
+const RESERVE: u64 = 4 << 20;
+/// It takes no more than this part of a small disk.
+const PART: u64 = 8;
+/// Between attempts to make the reserve again, and between checkpoints for a file that has grown.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The room that the file of one writer has.
+#[derive(Debug)]
+pub(crate) struct Room {
+    file: PathBuf,
+    reserve: PathBuf,
+    size: u64,
+    may_grow: bool,
+    tried: Option<Instant>,
+    carried_over: Option<Instant>,
+}
+
+impl Room {
+    /// The file need not be there yet; its directory is.
+    pub(crate) fn of(file: &Path) -> Self {
+        let disk = disk(file).map_or(u64::MAX, |disk| disk.total);
+        Self {
+            file: file.to_owned(),
+            reserve: beside(file, "-reserve"),
+            size: (disk / PART).clamp(1, RESERVE),
+            may_grow: true,
+            tried: None,
+            carried_over: None,
+        }
+    }
+
+    /// Opens the file; once more with the reserve given up, if the disk is full.
+    pub(crate) fn opening<T>(&mut self, open: impl Fn() -> Result<T>) -> Result<T> {
+        open().or_else(|error| if self.give_up() { open() } else { Err(error) })
+    }
+
+    /// False while the disk has no room for the file to grow. Makes the reserve if it is missing.
+    pub(crate) fn may_grow(&mut self) -> bool {
+        if fs::metadata(&self.reserve).is_ok_and(|found| found.len() >= self.size) {
+            self.may_grow = true;
+        } else if is_due(&mut self.tried, PAUSE) {
+            self.may_grow = match self.make() {
+                Ok(()) => true,
+                Err(error) if is_full(&error) => {
+                    let _ = fs::remove_file(&self.reserve);
+                    if self.may_grow {
+                        let file = self.file.display();
+                        tracing::warn!(target: "ackonce", %file, "the disk is full; the file does not grow before it has room");
+                    }
+                    false
+                }
+                // Without the right to make it the store does without.
+                Err(error) => {
+                    tracing::debug!(target: "ackonce", %error, reserve = %self.reserve.display(), "no reserve");
+                    true
+                }
+            };
+        }
+        self.may_grow
+    }
+
+    fn make(&self) -> io::Result<()> {
+        if self.free() < self.size.saturating_mul(2) {
+            return Err(Io::StorageFull.into());
+        }
+        allocate(&mut File::create(&self.reserve)?, self.size)
+    }
+
+    /// Gives the reserve up if it is the disk that is full; whether it did.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let given = self.free() < self.size && fs::remove_file(&self.reserve).is_ok();
+        if given {
+            (self.tried, self.may_grow) = (Some(Instant::now()), false);
+            let file = self.file.display();
+            tracing::warn!(target: "ackonce", %file, "the disk is full; the file's reserve is given up to make room");
+        }
+        given
+    }
+
+    /// Before a commit: whether a checkpoint is due after it, because the log makes the file grow by as much as half
+    /// the reserve.
+    ///
+    /// # Errors
+    /// The disk has no room for that growth: the log could then never start over.
+    pub(crate) fn check(&mut self, conn: &Connection) -> Result<bool> {
+        let pages: u64 = pragma(conn, "PRAGMA page_count")?;
+        let length = fs::metadata(&self.file).map_or(0, |found| found.len());
+        let growth = pages.saturating_mul(pragma(conn, "PRAGMA page_size")?).saturating_sub(length);
+        if growth <= self.size / 2 {
+            return Ok(false);
+        }
+        // Into the log first.
+        if growth.saturating_mul(2) > self.free().saturating_add(self.size) {
+            let message =
+                format!("sqlite: the disk has no room for {} to grow; free disk space", self.file.display());
+            return Err(Error::new(ErrorKind::Full, message).with_repeat(Repeat::Safe));
+        }
+        Ok(is_due(&mut self.carried_over, PAUSE))
+    }
+
+    fn free(&self) -> u64 {
+        disk(&self.file).map_or(u64::MAX, |disk| disk.free)
+    }
+}
+
+/// Carries the log over into the file, as far as no reader is in the way; the next change then starts it over.
+pub(crate) fn carry_over(conn: &Connection) {
+    let done =
+        conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
+    if let Err(error) = done {
+        tracing::debug!(target: "ackonce", %error, "the log cannot be carried over now");
+    }
+}
+
+fn pragma(conn: &Connection, sql: &str) -> Result<u64> {
+    let read = conn.prepare_cached(sql).and_then(|mut s| s.query_row([], |r| r.get::<_, i64>(0)));
+    read.map(i64::unsigned_abs).map_err(|e| rolled_back("reading the file's size", e))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded)
+}
+
+/// The bytes of a filesystem that tells them.
+struct Disk {
+    total: u64,
+    free: u64,
+}
+
+#[cfg(unix)]
+fn disk(file: &Path) -> Option<Disk> {
+    let found = rustix::fs::statvfs(file.parent()?).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    // Some blocks are kept for root.
+    let free = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+    (found.f_blocks > 0).then(|| Disk { total: bytes(found.f_blocks), free: bytes(free) })
+}
+
+#[cfg(not(unix))]
+fn disk(_: &Path) -> Option<Disk> {
+    None
+}
+
+/// Zeros would take no room on a filesystem that compresses.
+fn allocate(file: &mut File, size: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&*file, rustix::fs::FallocateFlags::empty(), 0, size) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            done => return done.map_err(io::Error::from),
+        }
+    }
+    io::copy(&mut io::Read::take(io::repeat(0), size), file)?;
+    file.flush()
+}
