@@ -22,7 +22,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The lines of Ackonce and of the Kafka client, each with its scope if it has one.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<(Option<String>, String)>>>);
+struct Lines(Arc<Mutex<Vec<Line>>>);
+
+type Line = (Option<String>, String);
 
 #[derive(Default)]
 struct Fields(Option<String>, String);
