@@ -38,7 +38,11 @@ pub(crate) fn pool(error: PoolError) -> Error {
 fn describe(doing: &str, error: PgError, repeat: Repeat) -> Error {
     let (kind, advice) = meaning(&error);
     let repeat = match kind {
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Full | ErrorKind::ReadOnly => repeat,
+        ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::Locked
+        | ErrorKind::Full
+        | ErrorKind::ReadOnly => repeat,
         _ => Repeat::Never,
     };
     // The driver says "db error"; its source is what the server or the system said.
@@ -59,16 +63,17 @@ fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
     };
     match (&code[..2], code) {
         (_, "08P01" | "26000" | "42P05") => {
-            (K::Config, "prepared statements do not work here; behind a pooler use Prepare::Never")
+            (K::Config, "prepared statements do not work here; behind a pooler use Prepare::Never (prepare=never in a URL)")
         }
         (_, "25006") => (K::ReadOnly, "the server is read-only: a standby, or set so"),
         (_, "53100") => (K::Full, "the server's disk is full"),
         (_, "57014") => (K::Unavailable, "the statement was cancelled (statement_timeout?)"),
-        (_, "55P03") => (K::Unavailable, "another transaction holds a record's lock (with_lock_timeout)"),
+        (_, "55P03") => (K::Locked, "another transaction holds a record's lock (with_lock_timeout)"),
         (_, "25P03") => (K::Unavailable, "the transaction was idle for too long"),
         (_, "42P01" | "3F000" | "42703" | "42883") => (
             K::Config,
-            "the store's tables are missing or changed; create them with PostgresConfig::create_schema",
+            "the store's tables are missing or changed; create them with PostgresConfig::create_schema (tables=create in a \
+             URL)",
         ),
         (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
         (_, "54000") => (K::Invalid, "a value is over the server's limit"),

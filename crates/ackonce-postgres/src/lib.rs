@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod apart;
 mod batch;
 mod check;
 mod config;
@@ -23,7 +24,6 @@ mod store;
 mod suspects;
 mod sweep;
 mod tend;
-mod terse;
 mod thread;
 mod tls;
 mod trip;
