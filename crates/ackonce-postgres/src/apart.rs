@@ -75,7 +75,11 @@ impl<'h, T> Parts<'h, T> {
     ///
     /// # Errors
     /// An error that is no lock's. Requests carry their tokens, so those that went through may be sent again.
-    pub(crate) fn answered(&mut self, (mut part, _): (Vec<usize>, Locks), answers: Result<Vec<T>>) -> Result<()> {
+    pub(crate) fn answered(
+        &mut self,
+        (mut part, _): (Vec<usize>, Locks),
+        answers: Result<Vec<T>>,
+    ) -> Result<()> {
         match answers {
             Ok(answers) => part.iter().zip(answers).for_each(|(&n, answer)| self.answers[n] = Some(answer)),
             Err(error) if error.kind() != ErrorKind::Locked => return Err(error),

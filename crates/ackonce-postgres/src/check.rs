@@ -59,8 +59,12 @@ impl Checks {
         if before.is_some_and(|before| before != found) {
             let weaknesses = found.join("; ");
             match found.is_empty() {
-                true => tracing::warn!(target: "ackonce", "postgres: the server of a new connection loses nothing that it confirms any more"),
-                false => tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection is set up otherwise"),
+                true => {
+                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection loses nothing that it confirms any more")
+                }
+                false => {
+                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection is set up otherwise")
+                }
             }
         }
         Ok(())
@@ -174,7 +178,8 @@ async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<
 fn dangerous(what: &str, policy: Unsafe, weaknesses: &mut Vec<String>) -> Result<()> {
     match policy {
         Unsafe::Refuse => {
-            let message = format!("postgres: {what} (Unsafe::Downgrade, or unsafe=downgrade in a URL, accepts that)");
+            let message =
+                format!("postgres: {what} (Unsafe::Downgrade, or unsafe=downgrade in a URL, accepts that)");
             Err(Error::new(ErrorKind::Config, message))
         }
         Unsafe::Downgrade => {
@@ -237,7 +242,8 @@ mod tests {
 
     #[test]
     fn an_encoding_that_cannot_hold_a_reason_is_refused_by_its_name() {
-        for (encoding, is_good) in [("UTF8", true), ("SQL_ASCII", true), ("LATIN1", false), ("EUC_JP", false)] {
+        for (encoding, is_good) in [("UTF8", true), ("SQL_ASCII", true), ("LATIN1", false), ("EUC_JP", false)]
+        {
             let server = Server { encoding: encoding.into(), ..durable() };
             match check_server(&server, Unsafe::Downgrade) {
                 Ok(_) => assert!(is_good, "{encoding}"),

@@ -38,11 +38,7 @@ pub(crate) fn pool(error: PoolError) -> Error {
 fn describe(doing: &str, error: PgError, repeat: Repeat) -> Error {
     let (kind, advice) = meaning(&error);
     let repeat = match kind {
-        ErrorKind::Unavailable
-        | ErrorKind::Timeout
-        | ErrorKind::Locked
-        | ErrorKind::Full
-        | ErrorKind::ReadOnly => repeat,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Full | ErrorKind::ReadOnly => repeat,
         _ => Repeat::Never,
     };
     // The driver says "db error"; its source is what the server or the system said.
@@ -62,13 +58,14 @@ fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
         };
     };
     match (&code[..2], code) {
-        (_, "08P01" | "26000" | "42P05") => {
-            (K::Config, "prepared statements do not work here; behind a pooler use Prepare::Never (prepare=never in a URL)")
-        }
+        (_, "08P01" | "26000" | "42P05") => (
+            K::Config,
+            "prepared statements do not work here; behind a pooler use Prepare::Never (prepare=never in a URL)",
+        ),
         (_, "25006") => (K::ReadOnly, "the server is read-only: a standby, or set so"),
         (_, "53100") => (K::Full, "the server's disk is full"),
         (_, "57014") => (K::Unavailable, "the statement was cancelled (statement_timeout?)"),
-        (_, "55P03") => (K::Locked, "another transaction holds a record's lock (with_lock_timeout)"),
+        (_, "55P03") => (K::Unavailable, "another transaction holds a lock for longer than lock_timeout"),
         (_, "25P03") => (K::Unavailable, "the transaction was idle for too long"),
         (_, "42P01" | "3F000" | "42703" | "42883") => (
             K::Config,
@@ -128,6 +125,11 @@ pub(crate) fn in_handler(error: &PgError) -> Error {
     Error::new(kind, format!("postgres: running an inbox handler: {advice}"))
         .with_repeat(Repeat::Safe)
         .with_source(source)
+}
+
+/// Whether a lock did not come in time.
+pub(crate) fn is_locked(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// Whether it was refused by a constraint or a trigger, whose time may be the commit.

@@ -12,11 +12,11 @@ use futures_util::future::{BoxFuture, try_join3};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+use crate::check::KEEPS;
 use crate::error::{is_refusal, statement, undone};
 use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
 use crate::key::Id;
 use crate::leash::Leash;
-use crate::check::KEEPS;
 use crate::link::{Param, broken, prepared, send, send_prepared};
 use crate::store::LOOK;
 use crate::trip::{SettleParams, by_key};

@@ -42,7 +42,8 @@ impl Inspect for PostgresStore {
         let id = self.inner.salt.id(key);
         self.ask(|inner| async move {
             let text = inner.texts().fill(LOOK);
-            let rows = inner.link.query("looking a record up", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
+            let rows =
+                inner.link.query("looking a record up", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
             let Some(stands) = rows.first().map(decode).transpose()?.flatten() else { return Ok(None) };
             let row = stands.row.map(|row| row.under(Token([0; 16])));
             Ok(row.filter(|row| stands.now < row.expires).map(|row| row.record(stands.now)))
@@ -60,15 +61,11 @@ impl Inspect for PostgresStore {
         };
         let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
         self.ask(|inner| async move {
-            let text = inner.texts().fill(&LIST.replace("{most}", &LOOK_AT.to_string()));
+            let text = list(&inner.texts());
             // One more tells whether there are more.
             let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-            let params: [(&(dyn ToSql + Sync), Type); 4] = [
-                (&after, Type::UUID),
-                (&state, Type::TEXT),
-                (&most, Type::INT8),
-                (&PAGE_BYTES, Type::INT8),
-            ];
+            let params: [(&(dyn ToSql + Sync), Type); 4] =
+                [(&after, Type::UUID), (&state, Type::TEXT), (&most, Type::INT8), (&PAGE_BYTES, Type::INT8)];
             page(&inner.link.query("listing records", &text, &params).await?, limit)
         })
         .await
@@ -140,6 +137,10 @@ impl Inner {
     pub(crate) fn texts(&self) -> Texts<'_> {
         Texts::new(&self.config.schema).with_clock(self.config.clock)
     }
+}
+
+pub(crate) fn list(texts: &Texts<'_>) -> String {
+    texts.fill(&LIST.replace("{most}", &LOOK_AT.to_string()))
 }
 
 fn page(rows: &[Columns], limit: usize) -> Result<Page> {

@@ -16,6 +16,8 @@ mod leash;
 mod link;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod plans;
 mod rows;
 mod schema;
 mod settings;

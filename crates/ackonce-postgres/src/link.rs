@@ -23,6 +23,8 @@ pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Inspection is not on the path of a message, and may read a whole table.
 const INSPECTION: Duration = Duration::from_secs(600);
 
+pub(crate) const HELD: &str = "another transaction holds a record (lock_timeout_ms, with_lock_timeout)";
+
 /// How long a statement waits for each lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Locks {
@@ -97,7 +99,10 @@ impl Link {
                 if error::spares_connection(&e) {
                     leash.release();
                 }
-                Err(error::statement(doing, e))
+                match error::is_locked(&e) {
+                    true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
+                    false => Err(error::statement(doing, e)),
+                }
             }
             Err(_) => {
                 let message = format!("postgres: {doing}: no answer in {:?}", self.request_timeout);

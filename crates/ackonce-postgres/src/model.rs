@@ -226,7 +226,7 @@ fn timeless(answer: Claimed) -> Claimed {
 }
 
 /// The server; `None`, said loudly, where there is none.
-fn server() -> Option<String> {
+pub(crate) fn server() -> Option<String> {
     let url = std::env::var("ACKONCE_TEST_POSTGRES").ok();
     if url.is_none() {
         assert!(
@@ -288,8 +288,7 @@ async fn a_statement_is_not_planned_for_each_message() {
             ClaimRequest { key, token: Token([1; 16]), lease: hour, window: hour, fingerprint: None };
         let asked = [&request];
         let params = ClaimParams::new(&asked, salt, Names::Keep);
-        let rows =
-            send(&client, cache, Prepare::Cached, &texts.claim(), &params.as_params()).await.unwrap();
+        let rows = send(&client, cache, Prepare::Cached, &texts.claim(), &params.as_params()).await.unwrap();
         let answer = params.answers(&asked, &rows).unwrap().pop().unwrap().answer;
         let Claimed::Acquired(lease) = answer else { panic!("{answer:?}") };
         let settlement = Settlement::new(&lease, Settle::Complete { window: hour, outcome: None });

@@ -72,7 +72,8 @@ impl fmt::Debug for SchemaName {
 }
 
 fn tables(schema: &SchemaName) -> String {
-    let text = TABLES.replace("{version}", &VERSION.to_string()).replace("{state}", STATE).replace("{now}", NOW);
+    let text =
+        TABLES.replace("{version}", &VERSION.to_string()).replace("{state}", STATE).replace("{now}", NOW);
     text.replace("{schema}", schema.quoted())
 }
 
@@ -103,8 +104,11 @@ pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<(
 pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Result<Option<Salt>> {
     let failed = |e| statement("reading the schema version", e);
     let meta = format!("{}.meta", schema.quoted());
+    // to_regclass() would tell of the time before another process made them, if it was asked then.
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = $1 AND c.relname = 'meta')";
     let exists: bool = client
-        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&meta, Type::TEXT)])
+        .query_typed_one(there, &[(&schema.as_str(), Type::TEXT)])
         .await
         .and_then(|row| row.try_get(0))
         .map_err(failed)?;

@@ -28,7 +28,8 @@ pub(crate) const DURABLE: &str = "set_config('synchronous_commit', replace(curre
 /// would read all of the table for each key once it is not. Nor is a plan compiled (`jit`), which takes longer than to run
 /// it. Only for a transaction of the store's own: the user's
 /// statements are planned as the user wants.
-pub(crate) const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+pub(crate) const BY_INDEX: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
 // Each array comes out of a sub-select, where the planner does not see how long it is: it would find a plan of its own
 // better for each short one, and planning takes longer than all the rest.
@@ -43,7 +44,7 @@ const SETTLEMENTS: &str = "unnest((SELECT $2::uuid[]), (SELECT $3::uuid[]), (SEL
 const COMPLETION: &str = "(SELECT encode(substring(sha256(salt || $1::bytea) FOR 16), 'hex')::uuid AS key, \
                           encode($2::bytea, 'hex')::uuid AS token, $3::int8 AS fence, 0 AS becomes, 0::int8 AS hold, \
                           $4::int8 AS time, $5::bytea AS detail, NULL::text AS scope, NULL::bytea AS id \
-                          FROM {schema}.meta) AS q";
+                          FROM {schema}.meta WHERE one) AS q";
 
 /// The columns of an answer; a row without a key if nothing was written.
 const WRITTEN: &str = "SELECT w.key, true AS written, c.now, w.fence, w.expires, w.token, w.free_at, w.tally, \

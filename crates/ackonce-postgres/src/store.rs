@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Key, Repeat, Result, Settled, Settlement,
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Key, Result, Settled, Settlement,
 };
 use async_trait::async_trait;
 
@@ -13,7 +13,7 @@ use crate::apart::{Held, Parts};
 use crate::batch::{Batch, Reply};
 use crate::connector::{Connector, place};
 use crate::key::{Id, Salt};
-use crate::link::{Link, Locks};
+use crate::link::{HELD, Link, Locks};
 use crate::rows::Stands;
 use crate::sql::Texts;
 use crate::sweep::Sweeper;
@@ -93,7 +93,8 @@ impl PostgresStore {
         let link = Link::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;
         let (looking, settings) = (link.clone(), config.clone());
-        let salt = thread.call(|waiting| async move { waiting.answer(find(&looking, &settings).await) }).await?;
+        let salt =
+            thread.call(|waiting| async move { waiting.answer(find(&looking, &settings).await) }).await?;
         let texts = Texts::new(&config.schema).with_clock(config.clock);
         let inner = Inner {
             claim: texts.claim(),
@@ -184,7 +185,9 @@ impl Inner {
             }
             // Another transaction holds it: a claim that is not committed, most often.
             let busy = || Reply { answer: Claimed::Busy { free_in: self.config.lock_timeout }, left: None };
-            batch.replied(parts.into_answers().into_iter().map(|reply| reply.unwrap_or_else(busy)).collect())?;
+            batch.replied(
+                parts.into_answers().into_iter().map(|reply| reply.unwrap_or_else(busy)).collect(),
+            )?;
         }
         Ok(batch.answers())
     }
@@ -229,7 +232,11 @@ impl Inner {
     }
 
     /// Adds the records that a settlement has not changed: of repeats, and of leases that are lost.
-    async fn with_the_others(&self, keys: &[Id], mut found: HashMap<Id, Stands>) -> Result<HashMap<Id, Stands>> {
+    async fn with_the_others(
+        &self,
+        keys: &[Id],
+        mut found: HashMap<Id, Stands>,
+    ) -> Result<HashMap<Id, Stands>> {
         let others: Vec<_> = keys.iter().filter(|key| !found.contains_key(key)).collect();
         if !others.is_empty() {
             let rows = self.link.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
@@ -255,11 +262,9 @@ impl Inner {
 }
 
 fn held(key: &Key) -> Error {
-    let message = format!(
-        "postgres: settling: another transaction holds the record of {key:?} (with_lock_timeout); the others of its batch \
-         were settled"
-    );
-    Error::new(ErrorKind::Locked, message).with_repeat(Repeat::Safe)
+    let message =
+        format!("postgres: settling: {HELD}, that of {key:?}; the others of its batch were settled");
+    Error::new(ErrorKind::Locked, message)
 }
 
 pub(crate) fn too_long(len: usize) -> Error {

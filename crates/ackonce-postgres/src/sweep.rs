@@ -43,9 +43,18 @@ pub(crate) struct Sweeper {
     warned: std::sync::Mutex<Option<Instant>>,
 }
 
+pub(crate) fn text(texts: &Texts<'_>) -> String {
+    texts.fill(SWEEP)
+}
+
 impl Sweeper {
     pub(crate) fn new(texts: &Texts<'_>) -> Self {
-        Self { text: texts.fill(SWEEP), written: AtomicUsize::new(0), page: Mutex::new(None), warned: Default::default() }
+        Self {
+            text: text(texts),
+            written: AtomicUsize::new(0),
+            page: Mutex::new(None),
+            warned: Default::default(),
+        }
     }
 
     /// Looks at some records after `written` were written. Each process does so for its own writes, so that a

@@ -13,7 +13,7 @@ use crate::sql::BY_INDEX;
 use crate::store::Inner;
 
 /// The record under lock, so that no claim comes in between.
-const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
+pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -21,7 +21,7 @@ const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, befo
 /// One way to change a record.
 pub(crate) struct Tend {
     pub(crate) operation: &'static str,
-    change: &'static str,
+    pub(crate) change: &'static str,
     /// Whether there is anything to change about a record that is not in flight.
     applies: fn(&Row, u64) -> bool,
 }

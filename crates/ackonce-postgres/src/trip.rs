@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Error, ErrorKind, Key, Lease, Repeat, Result, Settle, Settled, Settlement,
-    State,
+    Attempt, ClaimRequest, Claimed, Error, ErrorKind, Key, Lease, Repeat, Result, Settle, Settled,
+    Settlement, State,
 };
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
@@ -77,7 +77,11 @@ impl<'r> ClaimParams<'r> {
     }
 
     /// One answer per request, from the rows of the statement, which come in any order.
-    pub(crate) fn answers(&self, requests: &[&ClaimRequest], rows: &[Columns]) -> Result<Vec<Reply<Claimed>>> {
+    pub(crate) fn answers(
+        &self,
+        requests: &[&ClaimRequest],
+        rows: &[Columns],
+    ) -> Result<Vec<Reply<Claimed>>> {
         let mut stands = by_key(rows)?;
         let answers = self
             .keys
@@ -183,7 +187,11 @@ pub(crate) fn settled(
         let answer = if written {
             Settled::Yes
         } else {
-            match protocol::settle(row.as_ref().map(|row| row.under(settlement.token)).as_ref(), settlement, now) {
+            match protocol::settle(
+                row.as_ref().map(|row| row.under(settlement.token)).as_ref(),
+                settlement,
+                now,
+            ) {
                 (answer, None) => answer,
                 // The server's clock was set back in between.
                 (_, Some(_)) => return Err(disagree().with_repeat(Repeat::Unknown)),

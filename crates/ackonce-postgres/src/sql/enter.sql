@@ -5,7 +5,7 @@ WITH {clock}, excluded AS MATERIALIZED (
            c.now + $3::int8 AS expires, encode($2::bytea, 'hex')::uuid AS token, c.now AS free_at, 12 AS tally,
            ('x' || encode(substring($4::bytea FOR 8), 'hex'))::bit(64)::int8 AS fingerprint,
            $5::text AS scope, $6::bytea AS id
-    FROM clock c, {schema}.meta m
+    FROM clock c, {schema}.meta m WHERE m.one
 ), written AS (
     {grant from excluded}
 ), named AS (
