@@ -399,7 +399,7 @@ mod tests {
                 Trip::Hangs => std::future::pending().await,
                 Trip::Panics => panic!("the store panics"),
                 Trip::Fails => Err(Error::new(ErrorKind::Unavailable, "down")),
-                Trip::Locks if settlements.iter().any(|s| s.key.id() == b"id") => {
+                Trip::Locks if settlements.iter().any(|s| s.key.id()[..] == *b"id") => {
                     Err(Error::new(ErrorKind::Locked, "held"))
                 }
                 Trip::Renews | Trip::Locks => Ok(vec![Settled::Yes; settlements.len()]),
