@@ -9,7 +9,7 @@ use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
 
-/// Where the books are.
+/// The files of the books.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub enum Books {
     /// A file.

@@ -6,6 +6,7 @@ mod class;
 mod coalesce;
 mod context;
 mod error;
+pub mod guide;
 mod handler;
 mod heartbeat;
 mod ids;

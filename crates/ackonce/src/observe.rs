@@ -39,6 +39,8 @@ pub struct Counts {
     /// Of those, the ones that the dead-letter place will never take: the store's record is all that is left;
     /// `ackonce_buried_without_letter_total`.
     pub buried_without_letter: u64,
+    /// Missed slots of a scheduled job that were not run, by policy; `ackonce_skipped_total`.
+    pub skipped: u64,
     /// Leases lost while their handler ran; `ackonce_lease_lost_total`.
     pub lease_lost: u64,
     /// Handlers that succeeded although their claim was gone: the effect may be doubled;
@@ -91,6 +93,7 @@ meters! {
     buried "ackonce_buried_total"
     letters_reduced "ackonce_letters_reduced_total"
     buried_without_letter "ackonce_buried_without_letter_total"
+    skipped "ackonce_skipped_total"
     lease_lost "ackonce_lease_lost_total"
     completed_not_recorded "ackonce_completed_not_recorded_total"
     store_unavailable "ackonce_store_unavailable_total"

@@ -92,15 +92,27 @@ pub(crate) fn get(address: &str, path: &str, accept: &str) -> (u16, String, Stri
     (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
+/// The Redis of `scripts/servers` as a store, with keys of the caller's own; or loudly none.
+pub(crate) fn redis(name: &str) -> Option<String> {
+    let url = server("ACKONCE_TEST_REDIS")?;
+    Some(format!("{url}?prefix={name}-{}&unsafe=downgrade", std::process::id()))
+}
+
+/// A server's address; or loudly none.
+fn server(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok();
+    let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
+    assert!(url.is_some() || !required, "{variable} is not set: run this through scripts/test");
+    if url.is_none() {
+        eprintln!("NOT TESTED: {variable} is not set; run scripts/test");
+    }
+    url
+}
+
 /// The PostgreSQL of `scripts/servers` as a store, with records and effects in a schema of the caller's own; or loudly
 /// none.
 pub(crate) fn postgres(name: &str) -> Option<String> {
-    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
-        let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
-        assert!(!required, "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test");
-        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-        return None;
-    };
+    let url = server("ACKONCE_TEST_POSTGRES")?;
     let schema = format!("{name}_{}", std::process::id());
     Some(format!("{url}?tables=create&names=keep&schema={schema}&options=-c%20search_path%3D{schema}"))
 }
