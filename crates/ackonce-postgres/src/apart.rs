@@ -54,13 +54,13 @@ pub(crate) struct Parts<'h, T> {
 }
 
 impl<'h, T> Parts<'h, T> {
-    /// Of requests for these records.
-    pub(crate) fn new(ids: Vec<Id>, held: &'h Held, deadline: tokio::time::Instant) -> Self {
+    /// Of requests for these records; a sole one waits so long for its lock.
+    pub(crate) fn new(ids: Vec<Id>, held: &'h Held, deadline: tokio::time::Instant, sole: Locks) -> Self {
         let watch = ids.len() > 1 && !held.is_empty();
         let (known, rest): (Vec<_>, _) = (0..ids.len()).partition(|&n| watch && held.has(&ids[n]));
         let mut parts: Vec<_> = known.into_iter().map(|n| (vec![n], Locks::Hurry)).collect();
         if !rest.is_empty() {
-            parts.push((rest, Locks::Wait));
+            parts.push((rest, if ids.len() == 1 { sole } else { Locks::Wait }));
         }
         let answers = ids.iter().map(|_| None).collect();
         Self { ids, held, deadline, parts, answers }

@@ -132,7 +132,8 @@ impl PostgresConfig {
 
     /// How long a batch waits for a record that another transaction has written and not yet committed (default
     /// 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
-    /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on.
+    /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
+    /// travels alone waits for half of the request timeout.
     #[must_use]
     pub fn with_lock_timeout(mut self, wait: Duration) -> Self {
         self.lock_timeout = wait;

@@ -23,7 +23,8 @@ pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// Inspection is not on the path of a message, and may read a whole table.
 const INSPECTION: Duration = Duration::from_secs(600);
 
-pub(crate) const HELD: &str = "another transaction holds a record (lock_timeout_ms, with_lock_timeout)";
+pub(crate) const HELD: &str =
+    "another transaction holds a record (with_lock_timeout, lock_timeout_ms=N in a URL)";
 
 /// How long a statement waits for each lock.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,8 @@ pub(crate) enum Locks {
     Wait,
     /// A tenth of it: somebody has waited already.
     Hurry,
+    /// Half of the request timeout: nobody else waits for the answer.
+    Alone,
 }
 
 /// The way to the server.
@@ -40,14 +43,15 @@ pub(crate) struct Link {
     pool: Pool,
     prepare: Prepare,
     request_timeout: Duration,
-    begin: Arc<[String; 2]>,
+    begin: Arc<[String; 3]>,
     pub(crate) checks: Arc<Checks>,
 }
 
 impl Link {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
         let (prepare, request_timeout) = (config.prepare, config.request_timeout);
-        let begin = [config.lock_timeout, config.lock_timeout / 10].map(Texts::begin);
+        let begin =
+            [config.lock_timeout, config.lock_timeout / 10, config.request_timeout / 2].map(Texts::begin);
         Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
     }
 
@@ -105,7 +109,10 @@ impl Link {
                 }
             }
             Err(_) => {
-                let message = format!("postgres: {doing}: no answer in {:?}", self.request_timeout);
+                let message = format!(
+                    "postgres: {doing}: no answer in {:?} (with_request_timeout, request_timeout_ms=N in a URL)",
+                    self.request_timeout
+                );
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
@@ -144,7 +151,7 @@ impl Link {
             Err(_) => {
                 let message = format!(
                     "postgres: no connection in {:?}: the server cannot be reached, or all are in use \
-                     (with_connections)",
+                     (with_connections, connections=N in a URL)",
                     self.request_timeout
                 );
                 Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe))

@@ -177,7 +177,7 @@ impl Inner {
     async fn claims(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
         let mut batch = Batch::new(requests, &CLAIMS);
         while let Some(asked) = batch.next() {
-            let mut parts = self.parts(asked.iter().map(|request| &request.key));
+            let mut parts = self.parts(asked.iter().map(|request| &request.key), Locks::Wait);
             while let Some(part) = parts.next() {
                 let requests: Vec<_> = part.0.iter().map(|&n| asked[n]).collect();
                 let answers = self.claim(&requests, part.1).await;
@@ -196,7 +196,7 @@ impl Inner {
         let mut batch = Batch::new(settlements, &SETTLEMENTS);
         let mut locked = None;
         while let Some(asked) = batch.next() {
-            let mut parts = self.parts(asked.iter().map(|settlement| &settlement.key));
+            let mut parts = self.parts(asked.iter().map(|settlement| &settlement.key), Locks::Alone);
             while let Some(part) = parts.next() {
                 let settlements: Vec<_> = part.0.iter().map(|&n| asked[n]).collect();
                 let answers = self.settle(&settlements, part.1).await;
@@ -212,8 +212,8 @@ impl Inner {
         locked.map_or_else(|| Ok(batch.answers()), |key| Err(held(&key)))
     }
 
-    fn parts<'k, A>(&self, keys: impl Iterator<Item = &'k Key>) -> Parts<'_, Reply<A>> {
-        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.link.half_time())
+    fn parts<'k, A>(&self, keys: impl Iterator<Item = &'k Key>, sole: Locks) -> Parts<'_, Reply<A>> {
+        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.link.half_time(), sole)
     }
 
     async fn claim(&self, requests: &[&ClaimRequest], locks: Locks) -> Result<Vec<Reply<Claimed>>> {

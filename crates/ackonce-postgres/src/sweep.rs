@@ -153,3 +153,26 @@ impl ToSql for Page {
     accepts!(TID);
     to_sql_checked!();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SchemaName;
+
+    #[test]
+    fn a_vacuum_that_is_held_back_is_warned_of_once_in_a_while() {
+        let schema = SchemaName::default();
+        let sweeper = Sweeper::new(&Texts::new(&schema));
+        let warned = || *sweeper.warned.lock().unwrap();
+        // As autovacuum leaves it: 3 % of dead rows and 5000; and a small table, however churned.
+        for (live, dead) in [(1_000_000, 35_000), (1_000_000, 100_000), (10_000, 40_000)] {
+            sweeper.watch_vacuum(live, dead);
+            assert_eq!(warned(), None, "{live} {dead}");
+        }
+        sweeper.watch_vacuum(1_000_000, 400_000);
+        let first = warned();
+        assert!(first.is_some());
+        sweeper.watch_vacuum(1_000_000, 500_000);
+        assert_eq!(warned(), first);
+    }
+}

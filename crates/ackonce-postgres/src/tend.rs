@@ -59,7 +59,7 @@ impl Tend {
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
-        let wait = inner.config.lock_timeout.as_millis().clamp(1, 1 << 30);
+        let wait = inner.config.request_timeout.as_millis().clamp(1, 1 << 30);
         let settings = format!("SET LOCAL lock_timeout = {wait}; {BY_INDEX}");
         tx.batch_execute(&settings).await.map_err(failed)?;
         let hold = texts.fill(HOLD);

@@ -100,6 +100,31 @@ async fn plans_made_while_the_table_was_small_serve_a_large_one() {
     }
 }
 
+/// Only the store's own statements are kept to the indexes.
+#[tokio::test]
+async fn statements_of_the_user_are_planned_as_the_user_wants() {
+    let Some(place) = place() else { return };
+    place.store().await;
+    for wanted in ["on", "off"] {
+        let url = format!("{}?options=-cenable_seqscan={wanted}", place.url);
+        let place = Place { url, ..place.clone() };
+        let store = place.store().await;
+        let inbox = store.inbox(move |tx: &Transaction<'_>, _: Context, (): ()| {
+            Box::pin(async move {
+                let row = tx.query_one("SELECT current_setting('enable_seqscan')", &[]).await?;
+                assert_eq!(row.get::<_, &str>(0), wanted);
+                Ok::<_, Failure>(())
+            })
+        });
+        let lease = acquire(&store, request(wanted)).await;
+        assert!(inbox.handle(vec![item(&lease, ())]).await[0].is_ok());
+        let mut client = place.client().await;
+        enter_and_finish(&mut client, &place, wanted).await;
+        let row = client.query_one("SELECT current_setting('enable_seqscan')", &[]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), wanted);
+    }
+}
+
 /// Scans of the records by their index, and of both tables from end to end.
 async fn scans(client: &Client) -> (i64, i64) {
     let text = "SELECT sum(idx_scan) FILTER (WHERE relname = 'record')::int8, sum(seq_scan)::int8 FROM pg_stat_user_tables \

@@ -1,12 +1,13 @@
 -- A batch of settlements in one statement: of different keys, as for claims. Only claims under these tokens and
 -- fences are changed, and only they are answered. Nothing is looked at first, so the planner has nothing to choose:
 -- ON CONFLICT knows no other way than the index. For a record that is not there the row is inserted with its expiry
--- below zero, where it means nothing, and the next sweep drops it.
+-- below zero, where it means nothing, and the next sweep drops it. Its fence is zero, so that the next one is the clock's;
+-- the fence to compare is in the column of the fingerprint, which a settlement leaves alone.
 WITH {clock}, asked AS MATERIALIZED (
     SELECT q.*, c.now FROM clock c, {requests} ORDER BY q.key
 ), written AS (
-    INSERT INTO {schema}.record AS r (key, fence, expires, token, free_at, tally, detail)
-    SELECT key, fence, -(now + hold + time), token, now + hold, becomes, detail FROM asked
+    INSERT INTO {schema}.record AS r (key, fence, expires, token, free_at, tally, fingerprint, detail)
+    SELECT key, 0, -(now + hold + time), token, now + hold, becomes, fence, detail FROM asked
     ON CONFLICT (key) DO UPDATE SET (expires, token, free_at, tally, detail) = (
         SELECT -excluded.expires,
                CASE WHEN excluded.tally > 1 THEN r.token END,
@@ -18,7 +19,7 @@ WITH {clock}, asked AS MATERIALIZED (
                                                + CASE r.tally % 10 WHEN 4 THEN 6 ELSE 5 END
                                    ELSE r.tally / 10 * 10 + excluded.tally END,
                excluded.detail)
-    WHERE r.fence = excluded.fence AND r.token = excluded.token AND r.tally % 10 < 5
+    WHERE r.fence = excluded.fingerprint AND r.token = excluded.token AND r.tally % 10 < 5
           AND r.expires > (SELECT now FROM clock)
     RETURNING r.*
 ), named AS (
