@@ -50,8 +50,8 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
         let (prepare, request_timeout) = (config.prepare, config.request_timeout);
-        let begin =
-            [config.lock_timeout, config.lock_timeout / 10, config.request_timeout / 2].map(Texts::begin);
+        let waits = [config.lock_timeout, config.lock_timeout / 10, request_timeout / 2];
+        let begin = waits.map(|wait| Texts::begin(wait, request_timeout));
         Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
     }
 

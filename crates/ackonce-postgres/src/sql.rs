@@ -104,12 +104,21 @@ impl<'s> Texts<'s> {
         text.replace("{schema}", self.schema.quoted())
     }
 
-    /// Opens a transaction of the store's own, which waits this long for each lock whatever the session says.
-    pub(crate) fn begin(wait: Duration) -> String {
-        // Zero would be for ever, and more than this is refused.
-        let ms = wait.as_millis().clamp(1, 1 << 30);
-        format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {ms}; {BY_INDEX}")
+    /// Opens a transaction of the store's own, which waits so long for each lock whatever the session says. A host that is
+    /// gone before its COMMIT has come holds its locks for `idle`, and not until the server's TCP notices.
+    pub(crate) fn begin(wait: Duration, idle: Duration) -> String {
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}; {BY_INDEX}",
+            millis(wait),
+            millis(idle)
+        )
     }
+}
+
+/// A time as a setting: zero would be for ever, and more than this is refused.
+pub(crate) fn millis(wait: Duration) -> u128 {
+    wait.as_millis().clamp(1, 1 << 30)
 }
 
 fn clock(condition: &str) -> String {

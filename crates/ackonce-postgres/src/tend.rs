@@ -9,7 +9,7 @@ use crate::error::{statement, undone};
 use crate::leash::Leash;
 use crate::link::{Param, broken};
 use crate::rows::decode;
-use crate::sql::BY_INDEX;
+use crate::sql::{BY_INDEX, millis};
 use crate::store::Inner;
 
 /// The record under lock, so that no claim comes in between.
@@ -59,8 +59,10 @@ impl Tend {
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
-        let wait = inner.config.request_timeout.as_millis().clamp(1, 1 << 30);
-        let settings = format!("SET LOCAL lock_timeout = {wait}; {BY_INDEX}");
+        let wait = millis(inner.config.request_timeout);
+        let settings = format!(
+            "SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {wait}; {BY_INDEX}"
+        );
         tx.batch_execute(&settings).await.map_err(failed)?;
         let hold = texts.fill(HOLD);
         let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;

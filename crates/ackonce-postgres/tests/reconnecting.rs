@@ -65,12 +65,7 @@ async fn an_inbox_commits_nothing_to_a_server_that_loses_records() {
     });
     for (setting, expected) in [("on", 1), ("off", 1), ("on", 2)] {
         own.set("fsync", setting).await;
-        let lease = loop {
-            match store.claim_one(request(format!("{setting} {expected}"))).await.unwrap() {
-                ackonce::Claimed::Acquired(lease) => break lease,
-                other => panic!("{other:?}"),
-            }
-        };
+        let lease = acquire(&store, request(format!("{setting} {expected}"))).await;
         let answers = inbox.handle(vec![item(&lease, ())]).await;
         match setting {
             "on" => assert!(answers[0].is_ok(), "{answers:?}"),
