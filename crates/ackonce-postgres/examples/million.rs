@@ -1,12 +1,13 @@
-//! What a million messages cost: time, bytes, and whether a second million takes room of its own.
+//! The cost of a million messages: time, bytes, and whether a second million takes room of its own.
 //!
 //! ```sh
-//! scripts/servers run postgres -- cargo run --release -p ackonce-postgres --example million [RECORDS [FILLFACTOR]]
+//! scripts/servers run postgres -- cargo run --release -p ackonce-postgres --example million [RECORDS [held]]
 //! ```
 //!
 //! Messages are claimed and completed in batches of 1000 by four tasks. The table is vacuumed after every 60 000 of
-//! them, which is what autovacuum (once a minute) does at 1000 messages a second. Needs `ACKONCE_TEST_POSTGRES`,
-//! and leaves nothing behind.
+//! them, as autovacuum (once a minute) does at 1000 messages a second. With `held`, another connection keeps a
+//! transaction open during the first round, so that no vacuum drops a row. Needs `ACKONCE_TEST_POSTGRES`, and leaves
+//! nothing behind.
 #![allow(clippy::print_stdout, reason = "it prints figures")]
 
 use std::error::Error;
@@ -22,14 +23,13 @@ type Any = Box<dyn Error + Send + Sync>;
 const BATCH: u32 = 1000;
 const TASKS: u32 = 4;
 const PER_VACUUM: u32 = 60_000;
-/// As short as a window may be and still be kept as longer ones are.
 const WINDOW: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<(), Any> {
     let url = std::env::var("ACKONCE_TEST_POSTGRES").map_err(|_| "ACKONCE_TEST_POSTGRES is not set")?;
     let records: u32 = std::env::args().nth(1).map_or(Ok(1_000_000), |n| n.parse())?;
-    let fillfactor = std::env::args().nth(2);
+    let is_held = std::env::args().nth(2).is_some_and(|word| word == "held");
     let schema = SchemaName::new(format!("million_{}", std::process::id()))?;
     let store = PostgresConfig::new(&url)?
         .with_schema(schema.clone())
@@ -40,8 +40,10 @@ async fn main() -> Result<(), Any> {
     let (client, connection) = connect(&url, NoTls).await?;
     tokio::spawn(connection);
     client.batch_execute(&format!("SET search_path = {}", schema.as_str())).await?;
-    if let Some(percent) = fillfactor {
-        client.batch_execute(&format!("ALTER TABLE record SET (fillfactor = {percent})")).await?;
+    let (holder, connection) = connect(&url, NoTls).await?;
+    tokio::spawn(connection);
+    if is_held {
+        holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await?;
     }
 
     println!("{:<34} {:>10} {:>10} {:>10}", "", "table MB", "index MB", "bytes/ID");
@@ -49,8 +51,10 @@ async fn main() -> Result<(), Any> {
     for round in ["first", "second"] {
         fill(&store, &client, round, records).await?;
         print(&client, &format!("{round} {records}, settled"), records).await?;
-        // As much longer as it may have been rounded.
-        tokio::time::sleep(WINDOW + WINDOW / 32).await;
+        tokio::time::sleep(WINDOW).await;
+        if is_held {
+            holder.batch_execute("ROLLBACK").await?;
+        }
         let began = Instant::now();
         let swept = store.sweep().await?;
         println!("  {swept} swept in {:.1} s", began.elapsed().as_secs_f64());

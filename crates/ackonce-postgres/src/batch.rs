@@ -12,17 +12,17 @@ const MAX_ROWS: usize = 5000;
 /// The most bytes of outcomes and reasons in one statement, where a single one is not longer.
 const MAX_BYTES: usize = 32 << 20;
 
-/// What one request came to: its answer, and the record as it stands after it.
-pub(crate) struct Told<A> {
+/// The reply to one request.
+pub(crate) struct Reply<A> {
     pub(crate) answer: A,
-    pub(crate) row: Option<Stored>,
-    pub(crate) now: u64,
+    /// The record as it stands after it, and the moment of that; `None` if nobody knows.
+    pub(crate) left: Option<(Option<Stored>, u64)>,
 }
 
 /// The answer to a request on a row at a moment, and the row to write if it changed.
 pub(crate) type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
-/// How one kind of request is dealt with.
+/// One kind of request.
 pub(crate) struct Kind<R, A> {
     pub(crate) key: fn(&R) -> &Key,
     pub(crate) token: fn(&R) -> Token,
@@ -39,7 +39,7 @@ pub(crate) struct Batch<'r, R, A> {
     requests: &'r [R],
     kind: &'r Kind<R, A>,
     answers: Vec<Option<A>>,
-    /// What is under way, and what waits for it.
+    /// The places of the requests that are under way, and of those that wait for them.
     wave: Vec<usize>,
     rest: Vec<usize>,
 }
@@ -50,22 +50,22 @@ impl<'r, R, A> Batch<'r, R, A> {
         Self { requests, kind, answers, wave: Vec::new(), rest: (0..requests.len()).collect() }
     }
 
-    /// What to ask next, all of different keys; `None` when everything is answered.
+    /// The next requests to send, all of different keys; `None` when everything is answered.
     pub(crate) fn next(&mut self) -> Option<Vec<&'r R>> {
         (self.wave, self.rest) = first_of_each_key(self.requests, self.kind, &self.rest);
         let asked: Vec<_> = self.wave.iter().map(|&n| &self.requests[n]).collect();
         (!asked.is_empty()).then_some(asked)
     }
 
-    /// What was answered to it, in order.
-    pub(crate) fn told(&mut self, told: Vec<Told<A>>) -> Result<()> {
-        if told.len() != self.wave.len() {
+    /// Takes the replies to them, in order.
+    pub(crate) fn replied(&mut self, replies: Vec<Reply<A>>) -> Result<()> {
+        if replies.len() != self.wave.len() {
             return Err(Error::new(ErrorKind::Protocol, "postgres: another number of answers than requests"));
         }
         let mut left = HashMap::new();
-        for (n, told) in self.wave.drain(..).zip(told) {
-            self.answers[n] = Some(told.answer);
-            left.insert((self.kind.key)(&self.requests[n]).digest(), (told.row, told.now));
+        for (n, reply) in self.wave.drain(..).zip(replies) {
+            self.answers[n] = Some(reply.answer);
+            left.extend(reply.left.map(|left| ((self.kind.key)(&self.requests[n]).digest(), left)));
         }
         for n in std::mem::take(&mut self.rest) {
             let request = &self.requests[n];
@@ -78,7 +78,7 @@ impl<'r, R, A> Batch<'r, R, A> {
             match decided {
                 Some(answer) => self.answers[n] = Some(answer),
                 None => {
-                    // Whatever follows it on this key follows what it leaves.
+                    // The next request of this key follows this one.
                     left.remove(digest);
                     self.rest.push(n);
                 }

@@ -1,11 +1,14 @@
-//! What is looked at when a store connects: whether the server can keep what it confirms.
+//! Whether a server can keep the records that it confirms. It is asked on each new connection: after a failover that
+//! leads to another one, and settings may have changed since.
+
+use std::sync::{Mutex, PoisonError};
 
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use crate::error::statement;
-use crate::{SchemaName, Unsafe};
+use crate::{PostgresConfig, SchemaName, Unsafe};
 
 /// Before it a scan of a range of pages reads the whole table.
 const OLDEST: i32 = 140_000;
@@ -13,6 +16,8 @@ const OLDEST: i32 = 140_000;
 const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS version, pg_is_in_recovery() AS standby, \
     current_setting('transaction_read_only') AS read_only, current_setting('fsync') AS fsync, \
     current_setting('full_page_writes') AS full_page_writes, \
+    current_setting('zero_damaged_pages') AS zero_damaged_pages, \
+    current_setting('server_encoding') AS encoding, \
     current_setting('synchronous_commit') AS synchronous_commit, \
     current_setting('synchronous_standby_names') <> '' AS synchronous, \
     EXISTS (SELECT 1 FROM pg_stat_replication) AS replicated";
@@ -20,22 +25,69 @@ const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS versio
 const UNLOGGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relpersistence <> 'p' AND oid IN \
     (to_regclass($1 || '.record'), to_regclass($1 || '.meta')))";
 
-/// What the server says of itself.
+/// Whether this transaction's server keeps its records, in short; [`Checks::run`] says why not.
+pub(crate) const KEEPS: &str = "current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' \
+    AND current_setting('zero_damaged_pages') = 'off' AS keeps";
+
+/// The checks of one store, and the weaknesses that they found last.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    schema: SchemaName,
+    policy: Unsafe,
+    weaknesses: Mutex<Option<Vec<String>>>,
+}
+
+impl Checks {
+    pub(crate) fn new(config: &PostgresConfig) -> Self {
+        Self { schema: config.schema.clone(), policy: config.on_unsafe, weaknesses: Mutex::default() }
+    }
+
+    /// Everything that weakens the promise on the server that was connected to last.
+    pub(crate) fn weaknesses(&self) -> Vec<String> {
+        self.weaknesses.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+    }
+
+    /// Refuses a server that cannot record, or by policy one that may forget.
+    pub(crate) async fn run(&self, client: &Client) -> Result<()> {
+        let mut found = server(client, self.policy).await?;
+        found.extend(tables(client, &self.schema, self.policy).await?);
+        let before = {
+            let mut weaknesses = self.weaknesses.lock().unwrap_or_else(PoisonError::into_inner);
+            weaknesses.replace(found.clone())
+        };
+        // The first ones are printed when the consumer starts.
+        if before.is_some_and(|before| before != found) {
+            let weaknesses = found.join("; ");
+            match found.is_empty() {
+                true => {
+                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection loses nothing that it confirms any more")
+                }
+                false => {
+                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection is set up otherwise")
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings that decide.
 struct Server {
     version: i32,
     standby: bool,
     read_only: bool,
     fsync: bool,
     full_page_writes: bool,
+    zero_damaged_pages: bool,
+    encoding: String,
     synchronous_commit: String,
     synchronous: bool,
     replicated: bool,
 }
 
-/// Refuses a server that cannot record, or by policy one that may forget; what weakens the promise.
-pub(crate) async fn server(client: &Client, policy: Unsafe) -> Result<Vec<String>> {
+async fn server(client: &Client, policy: Unsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(LOOK, &[]).await.and_then(|row| read(&row));
-    judge(&row.map_err(|e| statement("looking at the server", e))?, policy)
+    check_server(&row.map_err(|e| statement("looking at the server", e))?, policy)
 }
 
 fn read(row: &Row) -> std::result::Result<Server, tokio_postgres::Error> {
@@ -46,13 +98,15 @@ fn read(row: &Row) -> std::result::Result<Server, tokio_postgres::Error> {
         read_only: is_on("read_only")?,
         fsync: is_on("fsync")?,
         full_page_writes: is_on("full_page_writes")?,
+        zero_damaged_pages: is_on("zero_damaged_pages")?,
+        encoding: row.try_get("encoding")?,
         synchronous_commit: row.try_get("synchronous_commit")?,
         synchronous: row.try_get("synchronous")?,
         replicated: row.try_get("replicated")?,
     })
 }
 
-fn judge(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
+fn check_server(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
     if server.version < OLDEST {
         let message =
             format!("postgres: the server is version {}, 14 or newer is needed", server.version / 10_000);
@@ -67,6 +121,15 @@ fn judge(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
             false => "transactions are read-only here (default_transaction_read_only)",
         };
         return Err(Error::new(ErrorKind::ReadOnly, format!("postgres: {message}")));
+    }
+    // SQL_ASCII keeps the bytes that it is given.
+    if !["UTF8", "SQL_ASCII"].contains(&server.encoding.as_str()) {
+        let message = format!(
+            "postgres: the database's encoding is {} (server_encoding), which cannot hold every scope and reason; use \
+             a database that was created with ENCODING 'UTF8'",
+            server.encoding
+        );
+        return Err(Error::new(ErrorKind::Config, message));
     }
     let mut weaknesses = Vec::new();
     if !server.fsync {
@@ -83,6 +146,9 @@ fn judge(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
             &mut weaknesses,
         )?;
     }
+    if server.zero_damaged_pages {
+        dangerous("zero_damaged_pages=on: damaged records are forgotten silently", policy, &mut weaknesses)?;
+    }
     let failover = match (server.synchronous, server.replicated, server.synchronous_commit.as_str()) {
         (false, true, _) => Some("its replicas are asynchronous"),
         (true, _, "local") => Some("synchronous_commit=local does not wait for its synchronous replicas"),
@@ -97,8 +163,8 @@ fn judge(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
     Ok(weaknesses)
 }
 
-/// The same of the tables: an unlogged one is emptied by a crash.
-pub(crate) async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<Vec<String>> {
+/// An unlogged table is emptied by a crash. Tables that are missing are found missing later.
+async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(UNLOGGED, &[(&schema.quoted(), Type::TEXT)]).await;
     let unlogged: bool =
         row.and_then(|row| row.try_get(0)).map_err(|e| statement("looking at the tables", e))?;
@@ -112,7 +178,8 @@ pub(crate) async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe)
 fn dangerous(what: &str, policy: Unsafe, weaknesses: &mut Vec<String>) -> Result<()> {
     match policy {
         Unsafe::Refuse => {
-            let message = format!("postgres: {what} (Unsafe::Downgrade accepts that)");
+            let message =
+                format!("postgres: {what} (Unsafe::Downgrade, or unsafe=downgrade in a URL, accepts that)");
             Err(Error::new(ErrorKind::Config, message))
         }
         Unsafe::Downgrade => {
@@ -133,6 +200,8 @@ mod tests {
             read_only: false,
             fsync: true,
             full_page_writes: true,
+            zero_damaged_pages: false,
+            encoding: "UTF8".into(),
             synchronous_commit: "on".into(),
             synchronous: false,
             replicated: false,
@@ -141,35 +210,50 @@ mod tests {
 
     #[test]
     fn a_server_with_its_defaults_has_no_weakness() {
-        assert!(judge(&durable(), Unsafe::Refuse).unwrap().is_empty());
+        assert!(check_server(&durable(), Unsafe::Refuse).unwrap().is_empty());
         // Set per transaction, whatever the role's default.
         let off = Server { synchronous_commit: "off".into(), ..durable() };
-        assert!(judge(&off, Unsafe::Refuse).unwrap().is_empty());
+        assert!(check_server(&off, Unsafe::Refuse).unwrap().is_empty());
     }
 
     #[test]
     fn a_server_that_cannot_record_is_refused_by_every_policy() {
         for policy in [Unsafe::Refuse, Unsafe::Downgrade] {
             for server in [Server { standby: true, ..durable() }, Server { read_only: true, ..durable() }] {
-                assert_eq!(judge(&server, policy).unwrap_err().kind(), ErrorKind::ReadOnly);
+                assert_eq!(check_server(&server, policy).unwrap_err().kind(), ErrorKind::ReadOnly);
             }
             let old = Server { version: 130_000, ..durable() };
-            assert!(judge(&old, policy).unwrap_err().to_string().contains("version 13, 14 or newer"));
+            assert!(check_server(&old, policy).unwrap_err().to_string().contains("version 13, 14 or newer"));
         }
     }
 
     #[test]
     fn a_server_that_may_forget_is_refused_or_downgraded() {
-        for server in [Server { fsync: false, ..durable() }, Server { full_page_writes: false, ..durable() }]
-        {
-            let error = judge(&server, Unsafe::Refuse).unwrap_err();
+        for server in [
+            Server { fsync: false, ..durable() },
+            Server { full_page_writes: false, ..durable() },
+            Server { zero_damaged_pages: true, ..durable() },
+        ] {
+            let error = check_server(&server, Unsafe::Refuse).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-            assert_eq!(judge(&server, Unsafe::Downgrade).unwrap().len(), 1);
+            assert_eq!(check_server(&server, Unsafe::Downgrade).unwrap().len(), 1);
         }
     }
 
     #[test]
-    fn what_a_failover_forgets_is_said() {
+    fn an_encoding_that_cannot_hold_a_reason_is_refused_by_its_name() {
+        for (encoding, is_good) in [("UTF8", true), ("SQL_ASCII", true), ("LATIN1", false), ("EUC_JP", false)]
+        {
+            let server = Server { encoding: encoding.into(), ..durable() };
+            match check_server(&server, Unsafe::Downgrade) {
+                Ok(_) => assert!(is_good, "{encoding}"),
+                Err(e) => assert!(!is_good && e.to_string().contains(encoding), "{e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_records_that_a_failover_forgets_are_named() {
         let (synchronous, replicated) = (true, true);
         let commit = |level: &str| Server { synchronous, synchronous_commit: level.into(), ..durable() };
         let cases = [
@@ -180,7 +264,7 @@ mod tests {
             (commit("remote_write"), 1),
         ];
         for (server, expected) in cases {
-            assert_eq!(judge(&server, Unsafe::Refuse).unwrap().len(), expected);
+            assert_eq!(check_server(&server, Unsafe::Refuse).unwrap().len(), expected);
         }
     }
 }

@@ -130,8 +130,10 @@ impl PostgresConfig {
         self
     }
 
-    /// How long a claim or settlement waits for a row that another transaction has written and not yet
-    /// committed (default 2 s), such as one with an [`InboxGuard`](crate::InboxGuard) in it.
+    /// How long a batch waits for a record that another transaction has written and not yet committed (default
+    /// 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
+    /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
+    /// travels alone waits for half of the request timeout.
     #[must_use]
     pub fn with_lock_timeout(mut self, wait: Duration) -> Self {
         self.lock_timeout = wait;
@@ -218,7 +220,7 @@ impl From<Config> for PostgresConfig {
             schema: SchemaName::default(),
             connections: 10,
             request_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(2),
+            lock_timeout: Duration::from_millis(250),
             prepare: Prepare::Cached,
             on_unsafe: Unsafe::Refuse,
             tables: Tables::Expected,

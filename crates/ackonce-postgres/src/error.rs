@@ -58,17 +58,19 @@ fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
         };
     };
     match (&code[..2], code) {
-        (_, "08P01" | "26000" | "42P05") => {
-            (K::Config, "prepared statements do not work here; behind a pooler use Prepare::Never")
-        }
+        (_, "08P01" | "26000" | "42P05") => (
+            K::Config,
+            "prepared statements do not work here; behind a pooler use Prepare::Never (prepare=never in a URL)",
+        ),
         (_, "25006") => (K::ReadOnly, "the server is read-only: a standby, or set so"),
         (_, "53100") => (K::Full, "the server's disk is full"),
         (_, "57014") => (K::Unavailable, "the statement was cancelled (statement_timeout?)"),
-        (_, "55P03") => (K::Unavailable, "another transaction holds a record's lock (with_lock_timeout)"),
+        (_, "55P03") => (K::Unavailable, "another transaction holds a lock for longer than lock_timeout"),
         (_, "25P03") => (K::Unavailable, "the transaction was idle for too long"),
         (_, "42P01" | "3F000" | "42703" | "42883") => (
             K::Config,
-            "the store's tables are missing or changed; create them with PostgresConfig::create_schema",
+            "the store's tables are missing or changed; create them with PostgresConfig::create_schema (tables=create in a \
+             URL)",
         ),
         (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
         (_, "54000") => (K::Invalid, "a value is over the server's limit"),
@@ -123,6 +125,11 @@ pub(crate) fn in_handler(error: &PgError) -> Error {
     Error::new(kind, format!("postgres: running an inbox handler: {advice}"))
         .with_repeat(Repeat::Safe)
         .with_source(source)
+}
+
+/// Whether a lock did not come in time.
+pub(crate) fn is_locked(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// Whether it was refused by a constraint or a trigger, whose time may be the commit.

@@ -8,20 +8,26 @@ use ackonce::{
 };
 use bytes::Bytes;
 use deadpool_postgres::StatementCache;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join3};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+use crate::check::KEEPS;
 use crate::error::{is_refusal, statement, undone};
 use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
+use crate::key::Id;
 use crate::leash::Leash;
-use crate::link::{broken, send};
-use crate::rows::decode;
-use crate::sql::{DURABLE, Locks};
-use crate::trip::SettleParams;
+use crate::link::{Param, broken, prepared, send, send_prepared};
+use crate::store::LOOK;
+use crate::trip::{SettleParams, by_key};
 use crate::turn::{Savepoint, swallowed};
 
-const STANDING: &str = include_str!("sql/standing.sql");
+/// The settings of the transaction. While its claims are looked at the planner has the indexes alone to choose from.
+const SET_UP: &str = "SELECT {keeps}, {durable}, set_config('ackonce.run', $1, true){settings}, \
+                      set_config('ackonce.seqscan', current_setting('enable_seqscan'), true) AS seqscan, \
+                      set_config('enable_seqscan', 'off', true)";
+/// The handler's statements are planned as their author wants.
+const PLAN_FREELY: &str = "SELECT set_config('enable_seqscan', current_setting('ackonce.seqscan'), true)";
 const ENDED: &str = "the handler ended the transaction by a statement of its own";
 
 /// Why a whole transaction came to nothing.
@@ -46,7 +52,7 @@ pub(crate) struct Group<'i, M, F> {
     pub(crate) answers: Vec<Option<Answer>>,
     /// What is to be completed, and whose it is.
     pub(crate) done: Vec<(usize, Settlement)>,
-    /// A name for the transaction, set in it: whoever does not find it is in another one.
+    /// A name for the transaction, set in it: a statement that does not find it is in another one.
     run: String,
 }
 
@@ -130,21 +136,31 @@ where
     /// these very records while the handlers run.
     async fn look(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Error> {
         let inner = &self.inbox.store.inner;
-        let text =
-            STANDING.replace("{durable}", DURABLE).replace("{settings}", &self.inbox.settings.columns());
+        let (texts, prepare) = (inner.texts(), inner.config.prepare);
+        let set_up = SET_UP.replace("{keeps}", KEEPS).replace("{settings}", &self.inbox.settings.columns());
+        let (set_up, look) = (texts.fill(&set_up), texts.fill(LOOK));
         let keys: Vec<_> = self.contexts.iter().map(|cx| inner.salt.id(cx.key())).collect();
-        let params: [crate::link::Param<'_>; 2] = [(&keys, Type::UUID_ARRAY), (&self.run, Type::TEXT)];
-        let rows = send(tx.client(), cache, inner.config.prepare, &inner.texts().fill(&text), &params)
-            .await
-            .map_err(|e| undone("asking how claims stand", e))?;
-        let mut found = std::collections::HashMap::new();
-        for row in &rows {
-            // A group without any record is one row without a key.
-            if row.try_get::<_, Option<i64>>(3).ok().flatten().is_some() {
-                let stands = decode(row)?;
-                found.insert(stands.key, stands);
-            }
+        let run: [Param<'_>; 1] = [(&self.run, Type::TEXT)];
+        let asked: [Param<'_>; 1] = [(&keys, Type::UUID_ARRAY)];
+        let looked = async {
+            let client = tx.client();
+            let first = prepared(client, cache, prepare, &set_up, &run).await?;
+            let second = prepared(client, cache, prepare, &look, &asked).await?;
+            // In one trip: they are polled, and so sent, in this order.
+            let (settings, rows, ()) = try_join3(
+                send_prepared(client, first.as_ref(), &set_up, &run),
+                send_prepared(client, second.as_ref(), &look, &asked),
+                client.batch_execute(PLAN_FREELY),
+            )
+            .await?;
+            let keeps = settings.first().is_some_and(|row| row.try_get("keeps").unwrap_or(false));
+            Ok((keeps, rows))
+        };
+        let (keeps, rows) = looked.await.map_err(|e| undone("asking how claims stand", e))?;
+        if !keeps {
+            inner.link.checks.run(tx.client()).await?;
         }
+        let mut found = by_key(&rows)?;
         for (n, key) in keys.iter().enumerate() {
             let settlement = self.settlement(n, None);
             let stands = found.remove(key);
@@ -166,7 +182,7 @@ where
         let params = SettleParams::new(&settlements, &inner.salt, inner.config.names);
         let mut values = params.as_params().to_vec();
         values.push((&self.run, Type::TEXT));
-        let text = inner.texts().settle(Locks::AsSet, "$1 AND current_setting('ackonce.run', true) = $11");
+        let text = inner.texts().settle("salt = $1 AND current_setting('ackonce.run', true) = $11");
         let rows = match send(tx.client(), cache, inner.config.prepare, &text, &values).await {
             Ok(rows) => rows,
             Err(e) => {
@@ -179,9 +195,9 @@ where
         if rows.is_empty() {
             return Err(Undone::Each(|error| Failure::unknown(error.clone()), ended()));
         }
-        let told = params.answers(&settlements, &rows)?;
-        let lost: Vec<_> =
-            self.done.iter().zip(told).filter(|(_, told)| told.answer == Settled::Lost).collect();
+        let completed = by_key(&rows)?;
+        let is_lost = |key: &Id| !completed.contains_key(key);
+        let lost: Vec<_> = self.done.iter().zip(params.keys()).filter(|(_, key)| is_lost(key)).collect();
         if lost.is_empty() {
             return Ok(());
         }

@@ -148,7 +148,8 @@ impl InboxGuard {
                 None => schema::missing(&options.schema),
             });
         };
-        Ok(match granted(decode(&row)?, &request)?.answer {
+        let stands = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
+        Ok(match granted(stands, &request)?.answer {
             Claimed::Acquired(lease) => Entry::First(Self {
                 lease,
                 schema: options.schema.clone(),

@@ -16,7 +16,7 @@ use crate::error::statement;
 use crate::key::Id;
 use crate::rows::decode;
 use crate::sql::Texts;
-use crate::store::Inner;
+use crate::store::{Inner, LOOK};
 use crate::tend::{FORGET, REDRIVE, Tend};
 use crate::thread::Waiting;
 
@@ -28,11 +28,6 @@ const MAX_PAGE: usize = 1000;
 const PAGE_BYTES: i64 = 16 << 20;
 
 const LIST: &str = include_str!("sql/list.sql");
-/// The state of a record, in words.
-pub(crate) const STATE: &str = "CASE WHEN lease_ends IS NOT NULL THEN 'claimed' WHEN token IS NOT NULL THEN 'released' \
-                     WHEN tally & 3 = 3 THEN 'buried' ELSE 'done' END";
-const GET: &str = "SELECT key, false, {now}, {fence}, {expires}, token, lease_ends, tally, fingerprint, detail \
-                   FROM {schema}.record WHERE key = $1";
 const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'released'), \
                      count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'buried'), \
                      (pg_total_relation_size(to_regclass('{schema}.record')) \
@@ -46,10 +41,10 @@ impl Inspect for PostgresStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         let id = self.inner.salt.id(key);
         self.ask(|inner| async move {
-            let text = inner.texts().fill(GET);
-            let rows = inner.link.query("looking a record up", &text, &[(&id, Type::UUID)]).await?;
-            let Some(row) = rows.first() else { return Ok(None) };
-            let stands = decode(row)?;
+            let text = inner.texts().fill(LOOK);
+            let rows =
+                inner.link.query("looking a record up", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
+            let Some(stands) = rows.first().map(decode).transpose()?.flatten() else { return Ok(None) };
             let row = stands.row.map(|row| row.under(Token([0; 16])));
             Ok(row.filter(|row| stands.now < row.expires).map(|row| row.record(stands.now)))
         })
@@ -66,16 +61,11 @@ impl Inspect for PostgresStore {
         };
         let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
         self.ask(|inner| async move {
-            let text = inner.texts().fill(&LIST.replace("{state}", STATE));
+            let text = list(&inner.texts());
             // One more tells whether there are more.
             let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-            let params: [(&(dyn ToSql + Sync), Type); 5] = [
-                (&after, Type::UUID),
-                (&LOOK_AT, Type::INT8),
-                (&state, Type::TEXT),
-                (&most, Type::INT8),
-                (&PAGE_BYTES, Type::INT8),
-            ];
+            let params: [(&(dyn ToSql + Sync), Type); 4] =
+                [(&after, Type::UUID), (&state, Type::TEXT), (&most, Type::INT8), (&PAGE_BYTES, Type::INT8)];
             page(&inner.link.query("listing records", &text, &params).await?, limit)
         })
         .await
@@ -84,7 +74,7 @@ impl Inspect for PostgresStore {
     /// Counts every record, which reads the whole table. The bytes are those of records and names, with indexes.
     async fn stats(&self) -> Result<Stats> {
         self.ask(|inner| async move {
-            let text = inner.texts().fill(&STATS.replace("{state}", STATE));
+            let text = inner.texts().fill(STATS);
             inner
                 .link
                 .tend(async |mut leash| {
@@ -149,6 +139,10 @@ impl Inner {
     }
 }
 
+pub(crate) fn list(texts: &Texts<'_>) -> String {
+    texts.fill(&LIST.replace("{most}", &LOOK_AT.to_string()))
+}
+
 fn page(rows: &[Columns], limit: usize) -> Result<Page> {
     let mut entries = Vec::new();
     let (mut more, mut last) = (false, None);
@@ -156,13 +150,13 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
         if get::<i64>(row, 13)? == LOOK_AT {
             last = get::<Option<Id>>(row, 14)?;
         }
-        // Nothing found is a row of its own, without a key.
-        let Some(_) = get::<Option<Id>>(row, 0)? else { continue };
+        // A page without entries is a row of its own, without a key.
+        let Some(entry) = entry(row)? else { continue };
         more = entries.len() == limit || get::<bool>(row, 12)?;
         if more {
             break;
         }
-        entries.push(entry(row)?);
+        entries.push(entry);
     }
     let next = match more {
         true => entries.last().map(|entry| cursor(&entry.digest)),
@@ -180,19 +174,19 @@ fn place(cursor: &[u8]) -> Option<Id> {
     cursor.strip_prefix(b"k")?.try_into().ok().map(Id)
 }
 
-fn entry(row: &Columns) -> Result<Entry> {
-    let stands = decode(row)?;
+fn entry(row: &Columns) -> Result<Option<Entry>> {
+    let Some(stands) = decode(row)? else { return Ok(None) };
     let found =
         stands.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
     let (found, now) = (found.under(Token([0; 16])), stands.now);
-    Ok(Entry {
+    Ok(Some(Entry {
         digest: Bytes::copy_from_slice(&stands.key.0),
         scope: get(row, 10)?,
         id: get::<Option<&[u8]>>(row, 11)?.map(Bytes::copy_from_slice),
         record: found.record(now),
         expires_in: Duration::from_micros(found.expires.saturating_sub(now)),
         free_in: found.free_in(now),
-    })
+    }))
 }
 
 fn get<'a, T: FromSql<'a>>(row: &'a Columns, n: usize) -> Result<T> {

@@ -25,6 +25,11 @@ impl Leash {
         self.object.as_mut()
     }
 
+    /// The connection, to be held otherwise.
+    pub(crate) fn take(mut self) -> Option<Object> {
+        self.object.take()
+    }
+
     /// Gives the connection back: no transaction is open on it, no answer outstanding.
     pub(crate) fn release(mut self) {
         drop(self.object.take());

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod apart;
 mod batch;
 mod check;
 mod config;
@@ -15,6 +16,8 @@ mod leash;
 mod link;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod plans;
 mod rows;
 mod schema;
 mod settings;
@@ -23,7 +26,6 @@ mod store;
 mod suspects;
 mod sweep;
 mod tend;
-mod terse;
 mod thread;
 mod tls;
 mod trip;

@@ -1,23 +1,41 @@
-//! One statement, one connection, one round trip.
+//! One statement, one transaction, one connection, one round trip.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Error, ErrorKind, Repeat, Result};
 use deadpool_postgres::{Object, Pool, StatementCache};
+use futures_util::future::join3;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
+use crate::check::Checks;
 use crate::error;
 use crate::leash::Leash;
+use crate::sql::Texts;
 use crate::{PostgresConfig, Prepare};
 
 /// A parameter with its type, so that the server need not be asked for it.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Looking and tending is not on the path of a message, and may read a whole table.
-const TENDING: Duration = Duration::from_secs(600);
+/// Inspection is not on the path of a message, and may read a whole table.
+const INSPECTION: Duration = Duration::from_secs(600);
+
+pub(crate) const HELD: &str =
+    "another transaction holds a record (with_lock_timeout, lock_timeout_ms=N in a URL)";
+
+/// How long a statement waits for each lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Locks {
+    /// The lock timeout.
+    Wait,
+    /// A tenth of it: somebody has waited already.
+    Hurry,
+    /// Half of the request timeout: nobody else waits for the answer.
+    Alone,
+}
 
 /// The way to the server.
 #[derive(Debug, Clone)]
@@ -25,23 +43,51 @@ pub(crate) struct Link {
     pool: Pool,
     prepare: Prepare,
     request_timeout: Duration,
+    begin: Arc<[String; 3]>,
+    pub(crate) checks: Arc<Checks>,
 }
 
 impl Link {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
-        Self { pool, prepare: config.prepare, request_timeout: config.request_timeout }
+        let (prepare, request_timeout) = (config.prepare, config.request_timeout);
+        let waits = [config.lock_timeout, config.lock_timeout / 10, request_timeout / 2];
+        let begin = waits.map(|wait| Texts::begin(wait, request_timeout));
+        Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
+    }
+
+    /// When a request that comes now has to be answered.
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        // As good as never, for a time-out that is longer than the clock.
+        now.checked_add(self.request_timeout).unwrap_or(now + INSPECTION)
+    }
+
+    /// When a batch that waits for locks has to be answered.
+    pub(crate) fn half_time(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.request_timeout / 2).unwrap_or(now + INSPECTION)
     }
 
     /// Runs one statement in a transaction of its own.
     pub(crate) async fn query(&self, doing: &str, text: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
-        let deadline = Instant::now() + self.request_timeout;
-        let object = self.object(deadline).await?;
-        let mut leash = Leash::new(object, None);
+        self.query_by(Locks::Wait, doing, text, params).await
+    }
+
+    pub(crate) async fn query_by(
+        &self,
+        locks: Locks,
+        doing: &str,
+        text: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>> {
+        let deadline = self.deadline();
+        let mut leash = Leash::new(self.object(deadline).await?, None);
         let Some(object) = leash.object() else { return Err(broken()) };
-        let cache = std::sync::Arc::clone(&object.statement_cache);
+        let cache = Arc::clone(&object.statement_cache);
+        let begin = &self.begin[locks as usize];
         let sent = async {
             loop {
-                match send(object, &cache, self.prepare, text, params).await {
+                match transact(object, &cache, self.prepare, begin, text, params).await {
                     // Rolled back for the sake of another, which has gone on.
                     Err(e) if error::is_conflict(&e) => {}
                     done => return done,
@@ -57,10 +103,16 @@ impl Link {
                 if error::spares_connection(&e) {
                     leash.release();
                 }
-                Err(error::statement(doing, e))
+                match error::is_locked(&e) {
+                    true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
+                    false => Err(error::statement(doing, e)),
+                }
             }
             Err(_) => {
-                let message = format!("postgres: {doing}: no answer in {:?}", self.request_timeout);
+                let message = format!(
+                    "postgres: {doing}: no answer in {:?} (with_request_timeout, request_timeout_ms=N in a URL)",
+                    self.request_timeout
+                );
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
@@ -71,30 +123,61 @@ impl Link {
     where
         F: Future<Output = Result<(T, Leash)>>,
     {
-        let object = self.object(Instant::now() + self.request_timeout).await?;
-        match tokio::time::timeout(TENDING, work(Leash::new(object, None))).await {
+        let object = self.object(self.deadline()).await?;
+        match tokio::time::timeout(INSPECTION, work(Leash::new(object, None))).await {
             Ok(done) => {
                 let (done, leash) = done?;
                 leash.release();
                 Ok(done)
             }
-            Err(_) => Err(Error::new(ErrorKind::Timeout, format!("postgres: no answer in {TENDING:?}"))),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, format!("postgres: no answer in {INSPECTION:?}"))),
         }
     }
 
     async fn object(&self, deadline: Instant) -> Result<Object> {
-        match timeout_at(deadline, self.pool.get()).await {
-            Ok(object) => object.map_err(error::pool),
+        let connected = async {
+            let object = self.pool.get().await.map_err(error::pool)?;
+            if Object::metrics(&object).recycle_count > 0 {
+                return Ok(object);
+            }
+            // A new connection may lead to another server than the last one, or to the same one set up otherwise.
+            let mut leash = Leash::new(object, None);
+            let Some(client) = leash.object() else { return Err(broken()) };
+            self.checks.run(client).await?;
+            leash.take().ok_or_else(broken)
+        };
+        match timeout_at(deadline, connected).await {
+            Ok(object) => object,
             Err(_) => {
                 let message = format!(
                     "postgres: no connection in {:?}: the server cannot be reached, or all are in use \
-                     (with_connections)",
+                     (with_connections, connections=N in a URL)",
                     self.request_timeout
                 );
                 Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe))
             }
         }
     }
+}
+
+/// Sends BEGIN, the statement and COMMIT in one trip. A statement that fails makes the COMMIT a ROLLBACK.
+async fn transact(
+    client: &Client,
+    cache: &StatementCache,
+    prepare: Prepare,
+    begin: &str,
+    text: &str,
+    params: &[Param<'_>],
+) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    let prepared = prepared(client, cache, prepare, text, params).await?;
+    // They are polled in this order, and the driver sends in the order of the first polls.
+    let statement = send_prepared(client, prepared.as_ref(), text, params);
+    let (begun, answered, committed) =
+        join3(client.batch_execute(begin), statement, client.batch_execute("COMMIT")).await;
+    let rows = answered?;
+    begun?;
+    committed?;
+    Ok(rows)
 }
 
 /// Sends one statement, prepared or not.
@@ -105,18 +188,36 @@ pub(crate) async fn send(
     text: &str,
     params: &[Param<'_>],
 ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
-    match prepare {
-        Prepare::Never => client.query_typed(text, params).await,
-        Prepare::Cached => {
-            let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
-            let statement = cache.prepare_typed(client, text, &types).await?;
-            let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-            client.query(&statement, &values).await
-        }
-    }
+    let prepared = prepared(client, cache, prepare, text, params).await?;
+    send_prepared(client, prepared.as_ref(), text, params).await
 }
 
-/// For what cannot be: a connection that was given back while it was in use.
+pub(crate) async fn prepared(
+    client: &Client,
+    cache: &StatementCache,
+    prepare: Prepare,
+    text: &str,
+    params: &[Param<'_>],
+) -> std::result::Result<Option<Statement>, tokio_postgres::Error> {
+    if prepare == Prepare::Never {
+        return Ok(None);
+    }
+    let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
+    cache.prepare_typed(client, text, &types).await.map(Some)
+}
+
+pub(crate) async fn send_prepared(
+    client: &Client,
+    prepared: Option<&Statement>,
+    text: &str,
+    params: &[Param<'_>],
+) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    let Some(statement) = prepared else { return client.query_typed(text, params).await };
+    let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+    client.query(statement, &values).await
+}
+
+/// For the impossible: a connection that was given back while it was in use.
 pub(crate) fn broken() -> Error {
     Error::new(ErrorKind::Protocol, "postgres: the connection is gone")
 }

@@ -15,13 +15,13 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, NoTls};
 
 use crate::link::send;
-use crate::sql::{Locks, Texts};
+use crate::sql::Texts;
 use crate::trip::{ClaimParams, SettleParams};
 use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
-const CLOCK: &str = "(SELECT t FROM {schema}.test_clock)";
+const CLOCK: &str = "(SELECT t FROM {schema}.test_clock WHERE one)";
 const KEYS: usize = 3;
-/// A window that is rounded when it is kept.
+/// A window that outlasts all else.
 const MINUTES: u64 = 100_000_001;
 
 #[derive(Debug, Clone)]
@@ -59,15 +59,14 @@ fn micros(choices: [u64; 4]) -> impl Strategy<Value = u64> {
 }
 
 fn settle() -> impl Strategy<Value = Settle> {
-    // The longest is of those that are kept rounded.
     let window = micros([0, 3, 300, MINUTES]).prop_map(Duration::from_micros);
     let lease = micros([0, 2, 20, 200]).prop_map(Duration::from_micros);
     (0..6, window, lease).prop_map(|(kind, window, lease)| match kind {
         0 => Settle::Complete { window, outcome: None },
         1 => Settle::Complete { window, outcome: Some("result".into()) },
         2 => Settle::Bury { window, reason: "a reason".into() },
-        3 => Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO },
-        4 => Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO },
+        3 => Settle::Release { attempt: Attempt::Counts, window, not_before: lease },
+        4 => Settle::Release { attempt: Attempt::Refunded, window, not_before: lease },
         _ => Settle::Extend { lease, window },
     })
 }
@@ -82,7 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..KEYS, back, off, settle()).prop_map(|(key, back, off, action)| Act { key, back, off, action });
     prop_oneof![
         3 => micros([1, 2, 10, 100]).prop_map(Step::Pass),
-        1 => micros([MINUTES / 2, MINUTES, MINUTES + MINUTES / 64, 2 * MINUTES]).prop_map(Step::Pass),
+        1 => micros([MINUTES / 2, MINUTES, MINUTES + 1, 2 * MINUTES]).prop_map(Step::Pass),
         5 => prop::collection::vec(ask, 1..4).prop_map(Step::Claim),
         4 => prop::collection::vec(act, 1..4).prop_map(Step::Settle),
         1 => (0..KEYS).prop_map(Step::Forget),
@@ -112,7 +111,7 @@ impl Pair {
                 Step::Settle(acts) => self.settle(acts).await,
                 Step::Forget(key) => {
                     let answer = self.store.forget(&self.key(*key), &note()).await;
-                    self.tended(*key, answer.unwrap(), |row| Some(Row { expires: 0, ..row.clone() }));
+                    self.tended(*key, answer.unwrap(), |row, _| Some(Row { expires: 0, ..row.clone() }));
                 }
                 Step::Redrive(key) => {
                     let answer = self.store.redrive(&self.key(*key), &note()).await;
@@ -182,29 +181,14 @@ impl Pair {
                 continue;
             }
             assert_eq!(answer, expected, "{settlement:?} at {}", self.now);
-            self.rows.extend(change.map(|row| (digest, self.kept(row, &settlement.action))));
+            self.rows.extend(change.map(|row| (digest, row)));
         }
     }
 
-    /// As the row is kept: a completion's expiry is rounded up to 64 to 127 times a power of two after the fence.
-    fn kept(&self, row: Row, action: &Settle) -> Row {
-        let age = self.now.saturating_sub(row.fence);
-        match action {
-            Settle::Complete { outcome: None, window }
-                if *window == Duration::from_micros(MINUTES) && row.fence <= self.now && age <= MINUTES =>
-            {
-                let span = row.expires - row.fence;
-                let unit = (span.ilog2() - 6).min(63);
-                Row { expires: row.fence + (span.div_ceil(1 << unit) << unit), ..row }
-            }
-            _ => row,
-        }
-    }
-
-    fn tended(&mut self, key: usize, answer: Tended, change: fn(&Row) -> Option<Row>) {
+    fn tended(&mut self, key: usize, answer: Tended, change: fn(&Row, u64) -> Option<Row>) {
         let key = self.key(key);
         let row = self.rows.get(key.digest());
-        let changed = row.and_then(change);
+        let changed = row.and_then(|row| change(row, self.now));
         let expected = match (protocol::tendable(row, self.now), &changed) {
             (Some(true), Some(_)) => Tended::Yes,
             (Some(false), _) => Tended::InFlight,
@@ -221,9 +205,11 @@ fn note() -> Note {
     Note { actor: "a test".into(), reason: "to see".into() }
 }
 
-/// A redriven record has no token that anybody holds.
-fn redriven(row: &Row) -> Option<Row> {
-    Some(Row { token: Token([0; 16]), ..protocol::redriven(row, u64::MAX)? })
+/// A record that was settled has no token to keep, and is given one that nobody holds.
+fn redriven(row: &Row, now: u64) -> Option<Row> {
+    let redriven = protocol::redriven(row, now)?;
+    let token = if row.state == State::Released { row.token } else { Token([0; 16]) };
+    Some(Row { token, ..redriven })
 }
 
 /// The age is that of the fence, which runs ahead of this clock.
@@ -240,7 +226,7 @@ fn timeless(answer: Claimed) -> Claimed {
 }
 
 /// The server; `None`, said loudly, where there is none.
-fn server() -> Option<String> {
+pub(crate) fn server() -> Option<String> {
     let url = std::env::var("ACKONCE_TEST_POSTGRES").ok();
     if url.is_none() {
         assert!(
@@ -276,7 +262,8 @@ async fn open(url: &str) -> Pair {
         .with_tables(Tables::CreateMissing);
     let store = config.connect().await.unwrap();
     let text = format!(
-        "SET search_path = {quoted}; CREATE TABLE test_clock (t int8); INSERT INTO test_clock VALUES (1000)",
+        "SET search_path = {quoted}; CREATE TABLE test_clock (one bool PRIMARY KEY, t int8); \
+         INSERT INTO test_clock VALUES (true, 1000)",
         quoted = schema.quoted()
     );
     client.batch_execute(&text).await.unwrap();
@@ -293,7 +280,7 @@ async fn a_statement_is_not_planned_for_each_message() {
     let store = config.with_tables(Tables::CreateMissing).connect().await.unwrap();
     let client = store.inner.connector.pool(1).unwrap().get().await.unwrap();
     let cache = &client.statement_cache;
-    let (texts, locks, salt) = (Texts::new(&schema), Locks::AsSet, &store.inner.salt);
+    let (texts, salt) = (Texts::new(&schema), &store.inner.salt);
     let (scope, hour) = (Scope::new("plans").unwrap(), Duration::from_secs(3600));
     for n in 0..20 {
         let key = scope.key(n.to_string()).unwrap();
@@ -301,13 +288,12 @@ async fn a_statement_is_not_planned_for_each_message() {
             ClaimRequest { key, token: Token([1; 16]), lease: hour, window: hour, fingerprint: None };
         let asked = [&request];
         let params = ClaimParams::new(&asked, salt, Names::Keep);
-        let rows =
-            send(&client, cache, Prepare::Cached, &texts.claim(locks), &params.as_params()).await.unwrap();
+        let rows = send(&client, cache, Prepare::Cached, &texts.claim(), &params.as_params()).await.unwrap();
         let answer = params.answers(&asked, &rows).unwrap().pop().unwrap().answer;
         let Claimed::Acquired(lease) = answer else { panic!("{answer:?}") };
         let settlement = Settlement::new(&lease, Settle::Complete { window: hour, outcome: None });
         let params = SettleParams::new(&[&settlement], salt, Names::Keep);
-        let text = texts.settle(locks, "$1");
+        let text = texts.settle("salt = $1");
         send(&client, cache, Prepare::Cached, &text, &params.as_params()).await.unwrap();
     }
     // The first five are planned for their values, to compare.

@@ -7,7 +7,7 @@ use tokio_postgres::Row as Columns;
 
 use crate::key::Id;
 
-/// What a statement says of one key: the record as it stands now, if there is one.
+/// The answer of a statement about one key: the record as it stands now, if there is one.
 #[derive(Debug)]
 pub(crate) struct Stands {
     pub(crate) key: Id,
@@ -33,36 +33,45 @@ impl Stored {
     }
 }
 
-/// Columns `key, written, now, fence, expires, token, lease_ends, tally, fingerprint, detail`.
-pub(crate) fn decode(columns: &Columns) -> Result<Stands> {
+/// Columns `key, written, now, fence, expires, token, free_at, tally, fingerprint, detail`.
+/// `None` for a row without a key, which says that there was nothing to answer.
+pub(crate) fn decode(columns: &Columns) -> Result<Option<Stands>> {
+    let Some(key) = get(columns, 0)? else { return Ok(None) };
     let fence: Option<i64> = get(columns, 3)?;
-    Ok(Stands {
-        key: get(columns, 0)?,
+    Ok(Some(Stands {
+        key,
         written: get(columns, 1)?,
-        now: unsigned("moment", get(columns, 2)?)?,
+        now: now(columns)?,
         row: fence.map(|fence| stored(columns, fence)).transpose()?,
-    })
+    }))
+}
+
+/// The moment that a statement decided at, which every row of its answer tells.
+pub(crate) fn now(columns: &Columns) -> Result<u64> {
+    unsigned("moment", get(columns, 2)?)
 }
 
 fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
     let fence = unsigned("fence", fence)?;
     let token: Option<Id> = get(columns, 5)?;
-    let lease_ends: Option<i64> = get(columns, 6)?;
-    let tally: i32 = get::<Option<i32>>(columns, 7)?.unwrap_or(4);
+    let free_at: Option<i64> = get(columns, 6)?;
+    let tally: i32 = get::<Option<i32>>(columns, 7)?.unwrap_or(10);
+    let expires: i64 = get(columns, 4)?;
     let fingerprint: Option<i64> = get(columns, 8)?;
     let detail: Option<&[u8]> = get(columns, 9)?;
-    let (state, previous) = standing(token.is_some(), lease_ends.is_some(), tally)?;
+    let (state, previous) = state(tally)?;
     let row = Row {
         state,
         token: Token([0; 16]),
         fence,
         // Claims are a microsecond apart at least, or the clock was set back: the age is then too small.
         claimed: fence,
-        attempt: u32::try_from(tally >> 2).map_err(|_| corrupt("tally", tally))?,
+        attempt: u32::try_from(tally / 10).map_err(|_| corrupt("tally", tally))?,
         previous,
         fingerprint: fingerprint.map(whole),
-        free_at: unsigned("lease end", lease_ends.unwrap_or(0))?,
-        expires: unsigned("expiry", get(columns, 4)?)?,
+        free_at: unsigned("free_at", free_at.unwrap_or(0))?,
+        // Below zero: a settlement found no record here.
+        expires: unsigned("expiry", expires.max(0))?,
         outcome: detail.filter(|_| state == State::Done).map(Bytes::copy_from_slice),
         reason: detail
             .filter(|_| state == State::Buried)
@@ -71,16 +80,16 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
     Ok(Stored { token: token.map(|t| Token(t.0)), row })
 }
 
-fn standing(token: bool, lease: bool, tally: i32) -> Result<(State, Previous)> {
-    Ok(match (token, lease, tally & 3) {
-        (true, true, 0) => (State::Claimed, Previous::None),
-        (true, true, 1) => (State::Claimed, Previous::Released),
-        (true, true, 2) => (State::Claimed, Previous::Vanished),
-        (true, false, 1) => (State::Released, Previous::Released),
-        (true, false, 2) => (State::Released, Previous::Vanished),
-        (false, false, 0) => (State::Done, Previous::None),
-        (false, false, 3) => (State::Buried, Previous::None),
-        _ => return Err(corrupt("state", tally)),
+fn state(tally: i32) -> Result<(State, Previous)> {
+    Ok(match tally % 10 {
+        0 => (State::Done, Previous::None),
+        1 => (State::Buried, Previous::None),
+        2 => (State::Claimed, Previous::None),
+        3 => (State::Claimed, Previous::Released),
+        4 => (State::Claimed, Previous::Vanished),
+        5 => (State::Released, Previous::Released),
+        6 => (State::Released, Previous::Vanished),
+        _ => return Err(corrupt("tally", tally)),
     })
 }
 

@@ -9,10 +9,10 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::error::{statement, unsent};
 use crate::key::Salt;
-use crate::terse;
+use crate::sql::{NOW, STATE};
 
 /// The version this code writes and reads.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
 const TABLES: &str = include_str!("sql/schema.sql");
 /// Names the creation of tables to other processes that are at it: `ackonce` in ASCII.
@@ -72,7 +72,9 @@ impl fmt::Debug for SchemaName {
 }
 
 fn tables(schema: &SchemaName) -> String {
-    terse::fill(TABLES).replace("{version}", &VERSION.to_string()).replace("{schema}", schema.quoted())
+    let text =
+        TABLES.replace("{version}", &VERSION.to_string()).replace("{state}", STATE).replace("{now}", NOW);
+    text.replace("{schema}", schema.quoted())
 }
 
 /// Everything that [`create`] runs, to be run by hand.
@@ -102,8 +104,11 @@ pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<(
 pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Result<Option<Salt>> {
     let failed = |e| statement("reading the schema version", e);
     let meta = format!("{}.meta", schema.quoted());
+    // to_regclass() would tell of the time before another process made them, if it was asked then.
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = $1 AND c.relname = 'meta')";
     let exists: bool = client
-        .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&meta, Type::TEXT)])
+        .query_typed_one(there, &[(&schema.as_str(), Type::TEXT)])
         .await
         .and_then(|row| row.try_get(0))
         .map_err(failed)?;
@@ -143,7 +148,8 @@ pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Re
 pub(crate) fn missing(schema: &SchemaName) -> Error {
     let message = format!(
         "postgres: the store's tables are missing in schema {schema:?}; create them with Tables::CreateMissing \
-         or PostgresConfig::create_schema, or by hand with the output of PostgresStore::schema_sql"
+         (tables=create in a URL of the program's), with PostgresConfig::create_schema, or by hand with the output of \
+         PostgresStore::schema_sql"
     );
     Error::new(ErrorKind::Config, message)
 }
@@ -180,7 +186,7 @@ mod tests {
     fn a_name_is_filled_in_as_it_is() {
         let schema = SchemaName::new("a--b {version} {now}").unwrap();
         assert!(sql(&schema).contains("CREATE TABLE \"a--b {version} {now}\".record ("));
-        let claim = crate::sql::Texts::new(&schema).claim(crate::sql::Locks::AsSet);
+        let claim = crate::sql::Texts::new(&schema).claim();
         assert!(claim.contains("INTO \"a--b {version} {now}\".record AS r (key"), "{claim}");
     }
 }

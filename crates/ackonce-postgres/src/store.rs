@@ -1,22 +1,29 @@
 //! The store: each batch is one statement, sent from a thread of its own.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settled, Settlement,
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Key, Result, Settled, Settlement,
 };
 use async_trait::async_trait;
 
-use crate::batch::Batch;
+use crate::apart::{Held, Parts};
+use crate::batch::{Batch, Reply};
 use crate::connector::{Connector, place};
-use crate::key::Salt;
-use crate::link::Link;
-use crate::sql::{Locks, Texts};
+use crate::key::{Id, Salt};
+use crate::link::{HELD, Link, Locks};
+use crate::rows::Stands;
+use crate::sql::Texts;
 use crate::sweep::Sweeper;
 use crate::thread::{Thread, Waiting};
-use crate::trip::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, detail};
-use crate::{PostgresConfig, SchemaName, Sweep, Tables, check, schema};
+use crate::trip::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, by_key, detail, settled};
+use crate::{PostgresConfig, SchemaName, Sweep, Tables, schema};
+use tokio_postgres::types::Type;
+
+/// The records of some keys, as the last statement left them.
+pub(crate) const LOOK: &str = include_str!("sql/look.sql");
 
 /// The longest outcome or reason that is stored, in bytes (16 MiB).
 pub const MAX_VALUE_LEN: usize = 16 << 20;
@@ -24,7 +31,9 @@ pub const MAX_VALUE_LEN: usize = 16 << 20;
 /// Records in PostgreSQL: for any number of processes. Clones share connections and thread.
 ///
 /// Each batch is one statement in a transaction of its own. Two batches lock the records they share in the same
-/// order, so they wait for each other and never deadlock. The connections are driven by a thread of the store's
+/// order, so they wait for each other and never deadlock. A record that another transaction keeps locked is waited for
+/// as long as the lock timeout says; then its claim is answered busy and its settlement with
+/// [`Locked`](ErrorKind::Locked), and the others of the batch go on. The connections are driven by a thread of the store's
 /// own, so a handler that blocks its runtime does not cost it its lease.
 ///
 /// # What a crash does
@@ -45,8 +54,9 @@ pub(crate) struct Inner {
     pub(crate) thread: Thread,
     claim: String,
     settle: String,
+    look: String,
+    held: Held,
     pub(crate) sweeper: Sweeper,
-    weaknesses: Vec<String>,
 }
 
 impl PostgresStore {
@@ -83,38 +93,36 @@ impl PostgresStore {
         let link = Link::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;
         let (looking, settings) = (link.clone(), config.clone());
-        let (salt, weaknesses) =
-            thread.call(|waiting| async move { waiting.answer(look(&looking, &settings).await) }).await?;
+        let salt =
+            thread.call(|waiting| async move { waiting.answer(find(&looking, &settings).await) }).await?;
         let texts = Texts::new(&config.schema).with_clock(config.clock);
-        let locks = Locks::For(config.lock_timeout);
         let inner = Inner {
-            claim: texts.claim(locks),
-            settle: texts.settle(locks, "$1"),
+            claim: texts.claim(),
+            settle: texts.settle("salt = $1"),
+            look: texts.fill(LOOK),
+            held: Held::default(),
             sweeper: Sweeper::new(&texts),
             config,
             connector,
             salt,
             link,
             thread,
-            weaknesses,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
 
-/// The first look: server, schema, secret, weaknesses.
-async fn look(link: &Link, config: &PostgresConfig) -> Result<(Salt, Vec<String>)> {
+/// Finds the tables, or makes them, and their secret.
+async fn find(link: &Link, config: &PostgresConfig) -> Result<Salt> {
     link.tend(async |mut leash| {
         let Some(object) = leash.object() else { return Err(crate::link::broken()) };
-        let mut weaknesses = check::server(object, config.on_unsafe).await?;
         if config.tables == Tables::CreateMissing {
             schema::create(object, &config.schema).await?;
         }
         let client: &tokio_postgres::Client = object;
         let salt = schema::salt(client, &config.schema).await?;
         let salt = salt.ok_or_else(|| schema::missing(&config.schema))?;
-        weaknesses.extend(check::tables(client, &config.schema, config.on_unsafe).await?);
-        Ok(((salt, weaknesses), leash))
+        Ok((salt, leash))
     })
     .await
 }
@@ -146,21 +154,21 @@ impl Deduplicator for PostgresStore {
         }
         let (inner, settlements) = (Arc::clone(&self.inner), settlements.to_vec());
         let job = |waiting: Waiting<_>| async move {
-            // As true as before, whoever waits.
+            // Its caller may have gone; the effect has happened all the same.
             waiting.answer(inner.settlements(&settlements).await);
         };
         self.inner.thread.call(job).await
     }
 
     fn describe(&self) -> Description {
-        let Inner { config, weaknesses, .. } = &*self.inner;
+        let Inner { config, link, .. } = &*self.inner;
         Description {
             name: format!(
                 "postgres {} schema {}",
                 place(&config.server),
                 config.schema.as_str().escape_debug()
             ),
-            weaknesses: weaknesses.clone(),
+            weaknesses: link.checks.weaknesses(),
         }
     }
 }
@@ -169,23 +177,72 @@ impl Inner {
     async fn claims(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
         let mut batch = Batch::new(requests, &CLAIMS);
         while let Some(asked) = batch.next() {
-            let params = ClaimParams::new(&asked, &self.salt, self.config.names);
-            let rows = self.link.query("claiming", &self.claim, &params.as_params()).await?;
-            self.is_ours(rows.len())?;
-            batch.told(params.answers(&asked, &rows)?)?;
+            let mut parts = self.parts(asked.iter().map(|request| &request.key), Locks::Wait);
+            while let Some(part) = parts.next() {
+                let requests: Vec<_> = part.0.iter().map(|&n| asked[n]).collect();
+                let answers = self.claim(&requests, part.1).await;
+                parts.answered(part, answers)?;
+            }
+            // Another transaction holds it: a claim that is not committed, most often.
+            let busy = || Reply { answer: Claimed::Busy { free_in: self.config.lock_timeout }, left: None };
+            batch.replied(
+                parts.into_answers().into_iter().map(|reply| reply.unwrap_or_else(busy)).collect(),
+            )?;
         }
         Ok(batch.answers())
     }
 
     async fn settlements(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let mut batch = Batch::new(settlements, &SETTLEMENTS);
+        let mut locked = None;
         while let Some(asked) = batch.next() {
-            let params = SettleParams::new(&asked, &self.salt, self.config.names);
-            let rows = self.link.query("settling", &self.settle, &params.as_params()).await?;
-            self.is_ours(rows.len())?;
-            batch.told(params.answers(&asked, &rows)?)?;
+            let mut parts = self.parts(asked.iter().map(|settlement| &settlement.key), Locks::Alone);
+            while let Some(part) = parts.next() {
+                let settlements: Vec<_> = part.0.iter().map(|&n| asked[n]).collect();
+                let answers = self.settle(&settlements, part.1).await;
+                parts.answered(part, answers)?;
+            }
+            let replies = parts.into_answers();
+            let without = asked.iter().zip(&replies).find(|(_, reply)| reply.is_none());
+            locked = locked.or(without.map(|(settlement, _)| settlement.key.clone()));
+            // Never answered: the call ends with an error.
+            let none = || Reply { answer: Settled::Lost, left: None };
+            batch.replied(replies.into_iter().map(|reply| reply.unwrap_or_else(none)).collect())?;
         }
-        Ok(batch.answers())
+        locked.map_or_else(|| Ok(batch.answers()), |key| Err(held(&key)))
+    }
+
+    fn parts<'k, A>(&self, keys: impl Iterator<Item = &'k Key>, sole: Locks) -> Parts<'_, Reply<A>> {
+        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.link.half_time(), sole)
+    }
+
+    async fn claim(&self, requests: &[&ClaimRequest], locks: Locks) -> Result<Vec<Reply<Claimed>>> {
+        let params = ClaimParams::new(requests, &self.salt, self.config.names);
+        let rows = self.link.query_by(locks, "claiming", &self.claim, &params.as_params()).await?;
+        self.is_ours(rows.len())?;
+        params.answers(requests, &rows)
+    }
+
+    async fn settle(&self, settlements: &[&Settlement], locks: Locks) -> Result<Vec<Reply<Settled>>> {
+        let params = SettleParams::new(settlements, &self.salt, self.config.names);
+        let rows = self.link.query_by(locks, "settling", &self.settle, &params.as_params()).await?;
+        let now = self.is_ours(rows.len()).and_then(|()| crate::rows::now(&rows[0]))?;
+        let stands = self.with_the_others(params.keys(), by_key(&rows)?).await?;
+        settled(settlements, params.keys(), stands, now)
+    }
+
+    /// Adds the records that a settlement has not changed: of repeats, and of leases that are lost.
+    async fn with_the_others(
+        &self,
+        keys: &[Id],
+        mut found: HashMap<Id, Stands>,
+    ) -> Result<HashMap<Id, Stands>> {
+        let others: Vec<_> = keys.iter().filter(|key| !found.contains_key(key)).collect();
+        if !others.is_empty() {
+            let rows = self.link.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
+            found.extend(by_key(&rows)?);
+        }
+        Ok(found)
     }
 
     /// Looks at some records after a batch was written; its caller has its answer already.
@@ -202,6 +259,12 @@ impl Inner {
             _ => Ok(()),
         }
     }
+}
+
+fn held(key: &Key) -> Error {
+    let message =
+        format!("postgres: settling: {HELD}, that of {key:?}; the others of its batch were settled");
+    Error::new(ErrorKind::Locked, message)
 }
 
 pub(crate) fn too_long(len: usize) -> Error {

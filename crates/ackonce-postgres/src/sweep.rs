@@ -5,11 +5,14 @@
 //! completion would have to change it. Tables per generation would be dropped whole, but PostgreSQL keeps a key
 //! unique within one table only, and the moment between two generations is when a message is doubled.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use ackonce::{Error, ErrorKind, Result, Token};
 use bytes::{BufMut, BytesMut};
 use tokio::sync::Mutex;
+use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use crate::link::Link;
@@ -25,6 +28,9 @@ const PER_PAGE: usize = 150;
 const PER_WRITE: usize = 4;
 /// Records written before a range is looked at, so that a small batch does not pay for a look each.
 const LEAST: usize = 2000;
+/// So many dead rows, and a quarter of the live ones, are several times the number that a vacuum is started for.
+const DEAD_ROWS: i64 = 50_000;
+const WARN_EVERY: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {
@@ -33,11 +39,22 @@ pub(crate) struct Sweeper {
     written: AtomicUsize,
     /// The next page; `None` before the first look.
     page: Mutex<Option<u32>>,
+    /// When it was last said that dead rows pile up.
+    warned: std::sync::Mutex<Option<Instant>>,
+}
+
+pub(crate) fn text(texts: &Texts<'_>) -> String {
+    texts.fill(SWEEP)
 }
 
 impl Sweeper {
     pub(crate) fn new(texts: &Texts<'_>) -> Self {
-        Self { text: texts.fill(SWEEP), written: AtomicUsize::new(0), page: Mutex::new(None) }
+        Self {
+            text: text(texts),
+            written: AtomicUsize::new(0),
+            page: Mutex::new(None),
+            warned: Default::default(),
+        }
     }
 
     /// Looks at some records after `written` were written. Each process does so for its own writes, so that a
@@ -52,8 +69,8 @@ impl Sweeper {
         let pages = u32::try_from(written * PER_WRITE / PER_PAGE).unwrap_or(CHUNK).clamp(1, CHUNK);
         match self.look(link, *page, pages).await {
             Ok((_, next)) => *page = Some(next.unwrap_or(0)),
-            // What fails a sweep costs space.
-            Err(error) => tracing::warn!(%error, "expired records could not be swept"),
+            // A sweep that fails costs space.
+            Err(error) => tracing::warn!(target: "ackonce", %error, "expired records could not be swept"),
         }
     }
 
@@ -85,11 +102,37 @@ impl Sweeper {
     async fn range(&self, link: &Link, from: u32, to: u32) -> Result<(u64, u32)> {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
         let rows = link.query("sweeping", &self.text, &params).await?;
-        let read = rows.first().and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
-        let (dropped, pages): (i64, i64) = read.ok_or_else(|| {
+        let columns = |row: &Row| {
+            let column = |n| row.try_get::<_, i64>(n).ok();
+            Some((column(0)?, column(1)?, column(2)?, column(3)?))
+        };
+        let (dropped, pages, live, dead) = rows.first().and_then(columns).ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them")
         })?;
+        self.watch_vacuum(live, dead);
         Ok((dropped.try_into().unwrap_or(0), pages.try_into().unwrap_or(u32::MAX)))
+    }
+}
+
+impl Sweeper {
+    /// A vacuum cannot drop rows that an older transaction might still read, be it idle, in whatever database.
+    fn watch_vacuum(&self, live: i64, dead: i64) {
+        if dead < DEAD_ROWS || dead < live / 4 {
+            return;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
+        }
+        *warned = Some(Instant::now());
+        tracing::warn!(
+            target: "ackonce",
+            live,
+            dead,
+            "postgres: vacuum does not keep up with the table of records, which grows and slows down: a transaction that \
+             is kept open (pg_stat_activity: the oldest xact_start or backend_xmin), a prepared one \
+             (pg_prepared_xacts), a replication slot (pg_replication_slots), or autovacuum is off"
+        );
     }
 }
 
@@ -109,4 +152,27 @@ impl ToSql for Page {
     }
     accepts!(TID);
     to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SchemaName;
+
+    #[test]
+    fn a_vacuum_that_is_held_back_is_warned_of_once_in_a_while() {
+        let schema = SchemaName::default();
+        let sweeper = Sweeper::new(&Texts::new(&schema));
+        let warned = || *sweeper.warned.lock().unwrap();
+        // As autovacuum leaves it: 3 % of dead rows and 5000; and a small table, however churned.
+        for (live, dead) in [(1_000_000, 35_000), (1_000_000, 100_000), (10_000, 40_000)] {
+            sweeper.watch_vacuum(live, dead);
+            assert_eq!(warned(), None, "{live} {dead}");
+        }
+        sweeper.watch_vacuum(1_000_000, 400_000);
+        let first = warned();
+        assert!(first.is_some());
+        sweeper.watch_vacuum(1_000_000, 500_000);
+        assert_eq!(warned(), first);
+    }
 }

@@ -9,11 +9,11 @@ use crate::error::{statement, undone};
 use crate::leash::Leash;
 use crate::link::{Param, broken};
 use crate::rows::decode;
-use crate::sql::DURABLE;
+use crate::sql::{BY_INDEX, millis};
 use crate::store::Inner;
 
 /// The record under lock, so that no claim comes in between.
-const HOLD: &str = "SELECT key, false, {now}, {fence}, {expires}, token, lease_ends, tally, fingerprint, NULL::bytea, \
+pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -21,24 +21,25 @@ const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, befo
 /// One way to change a record.
 pub(crate) struct Tend {
     pub(crate) operation: &'static str,
-    change: &'static str,
+    pub(crate) change: &'static str,
     /// Whether there is anything to change about a record that is not in flight.
-    applies: fn(&Row) -> bool,
+    applies: fn(&Row, u64) -> bool,
 }
 
 /// The row stays, expired, so that the next fence is above it.
 pub(crate) static FORGET: Tend = Tend {
     operation: "forget",
     change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
-    applies: |_| true,
+    applies: |_, _| true,
 };
 
-/// A token that nobody draws: the claims that were granted are over, the next one is another.
+/// A back-off ends. A record that was settled is given a token that nobody draws: the claims that were granted are over,
+/// the next one is another.
 pub(crate) static REDRIVE: Tend = Tend {
     operation: "redrive",
-    change: "UPDATE {schema}.record SET token = '00000000-0000-0000-0000-000000000000', tally = 1, detail = NULL \
-             WHERE key = $1",
-    applies: |row| protocol::redriven(row, u64::MAX).is_some(),
+    change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
+             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, detail = NULL WHERE key = $1",
+    applies: |row, now| protocol::redriven(row, now).is_some(),
 };
 
 impl Tend {
@@ -58,15 +59,20 @@ impl Tend {
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
-        let hold = texts.fill(&HOLD.replace("{durable}", DURABLE));
+        let wait = millis(inner.config.request_timeout);
+        let settings = format!(
+            "SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {wait}; {BY_INDEX}"
+        );
+        tx.batch_execute(&settings).await.map_err(failed)?;
+        let hold = texts.fill(HOLD);
         let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
-        let Some(stands) = row.as_ref().map(decode).transpose()? else {
+        let Some(stands) = row.as_ref().map(decode).transpose()?.flatten() else {
             tx.rollback().await.map_err(failed)?;
             return Ok(((Tended::Nothing, None), leash));
         };
         let row = stands.row.map(|row| row.under(Token([0; 16])));
         let done = match (protocol::tendable(row.as_ref(), stands.now), &row) {
-            (Some(true), Some(row)) if (self.applies)(row) => (Tended::Yes, Some(row.state)),
+            (Some(true), Some(row)) if (self.applies)(row, stands.now) => (Tended::Yes, Some(row.state)),
             (Some(false), _) => (Tended::InFlight, None),
             _ => (Tended::Nothing, None),
         };

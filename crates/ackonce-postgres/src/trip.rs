@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Error, ErrorKind, Key, Lease, Result, Settle, Settled, Settlement, State,
+    Attempt, ClaimRequest, Claimed, Error, ErrorKind, Key, Lease, Repeat, Result, Settle, Settled,
+    Settlement, State,
 };
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
 use crate::Names;
-use crate::batch::{Kind, Told};
+use crate::batch::{Kind, Reply};
 use crate::key::{Id, Salt};
 use crate::link::Param;
 use crate::rows::{Stands, decode, half, whole};
@@ -76,7 +77,11 @@ impl<'r> ClaimParams<'r> {
     }
 
     /// One answer per request, from the rows of the statement, which come in any order.
-    pub(crate) fn answers(&self, requests: &[&ClaimRequest], rows: &[Columns]) -> Result<Vec<Told<Claimed>>> {
+    pub(crate) fn answers(
+        &self,
+        requests: &[&ClaimRequest],
+        rows: &[Columns],
+    ) -> Result<Vec<Reply<Claimed>>> {
         let mut stands = by_key(rows)?;
         let answers = self
             .keys
@@ -88,19 +93,19 @@ impl<'r> ClaimParams<'r> {
 }
 
 /// The answer to one claim, from the record as it stands after the statement.
-pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Told<Claimed>> {
+pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Reply<Claimed>> {
     let Stands { written, now, row, .. } = stands;
     let stored = row.ok_or_else(unanswered)?;
     let row = stored.under(request.token);
     let ours = row.state == State::Claimed && row.token == request.token;
     let answer = match claim(Some(&row), request, now).0 {
         mismatch @ Claimed::Mismatch(_) => mismatch,
-        // Whatever its times: a lease of zero has ended by now, and was granted all the same.
+        // A lease of zero has ended by now, and was granted all the same.
         _ if written && ours => Claimed::Acquired(lease(&row, &request.key)),
         Claimed::Acquired(_) => return Err(disagree()),
         answer => answer,
     };
-    Ok(Told { answer, row: Some(stored), now })
+    Ok(Reply { answer, left: Some((Some(stored), now)) })
 }
 
 fn lease(row: &Row, key: &Key) -> Lease {
@@ -119,8 +124,8 @@ pub(crate) struct SettleParams<'r> {
     keys: Vec<Id>,
     tokens: Vec<Id>,
     fences: Vec<i64>,
-    actions: Vec<i8>,
-    leases: Vec<i64>,
+    becomes: Vec<i32>,
+    holds: Vec<i64>,
     times: Vec<i64>,
     details: Vec<Option<&'r [u8]>>,
     scopes: Vec<Option<&'r str>>,
@@ -138,8 +143,8 @@ impl<'r> SettleParams<'r> {
             tokens: settlements.iter().map(|s| s.token.into()).collect(),
             // No fence of ours is above the highest of a column.
             fences: settlements.iter().map(|s| i64::try_from(s.fence).unwrap_or(-1)).collect(),
-            actions: settlements.iter().map(|s| letter(&s.action)).collect(),
-            leases: settlements.iter().map(|s| micros(times(&s.action).0)).collect(),
+            becomes: settlements.iter().map(|s| becomes(&s.action)).collect(),
+            holds: settlements.iter().map(|s| micros(times(&s.action).0)).collect(),
             times: settlements.iter().map(|s| micros(times(&s.action).1)).collect(),
             details: settlements.iter().map(|s| detail(s)).collect(),
             scopes: settlements.iter().map(|s| name(s).map(|key| key.scope().name())).collect(),
@@ -153,8 +158,8 @@ impl<'r> SettleParams<'r> {
             (&self.keys, Type::UUID_ARRAY),
             (&self.tokens, Type::UUID_ARRAY),
             (&self.fences, Type::INT8_ARRAY),
-            (&self.actions, Type::CHAR_ARRAY),
-            (&self.leases, Type::INT8_ARRAY),
+            (&self.becomes, Type::INT4_ARRAY),
+            (&self.holds, Type::INT8_ARRAY),
             (&self.times, Type::INT8_ARRAY),
             (&self.details, Type::BYTEA_ARRAY),
             (&self.scopes, Type::TEXT_ARRAY),
@@ -162,65 +167,60 @@ impl<'r> SettleParams<'r> {
         ]
     }
 
-    /// One answer per settlement, from the rows of the statement, which come in any order.
-    pub(crate) fn answers(
-        &self,
-        settlements: &[&Settlement],
-        rows: &[Columns],
-    ) -> Result<Vec<Told<Settled>>> {
-        let mut stands = by_key(rows)?;
-        let answers = self.keys.iter().zip(settlements).map(|(key, settlement)| {
-            let Stands { written, now, row, .. } = stands.remove(key).ok_or_else(unanswered)?;
-            let under = row.as_ref().map(|row| row.under(settlement.token));
-            let answer = if written {
-                let is_so = under.is_some_and(|row| is_so(&row, settlement));
-                if is_so { Settled::Yes } else { Settled::Lost }
-            } else {
-                match protocol::settle(under.as_ref(), settlement, now) {
-                    (answer, None) => answer,
-                    (_, Some(_)) => return Err(disagree()),
-                }
-            };
-            Ok(Told { answer, row, now })
-        });
-        answers.collect()
+    pub(crate) fn keys(&self) -> &[Id] {
+        &self.keys
     }
 }
 
-/// Whether a row that the statement locked and left like this has been settled so: by it, or by an earlier copy
-/// of the same settlement that committed meanwhile.
-fn is_so(row: &Row, settlement: &Settlement) -> bool {
-    let state = match settlement.action {
-        Settle::Complete { .. } => State::Done,
-        Settle::Bury { .. } => State::Buried,
-        Settle::Release { .. } => State::Released,
-        Settle::Extend { .. } => State::Claimed,
-        Settle::Redrive { .. } => {
-            return row.state == State::Released && row.fence == settlement.fence && row.attempt == 0;
-        }
-    };
-    row.state == state && row.fence == settlement.fence && row.token == settlement.token
+/// One answer per settlement. Those that were written are so; the others are answered by their records, if there are
+/// any, as they stood at `now` or later.
+pub(crate) fn settled(
+    settlements: &[&Settlement],
+    keys: &[Id],
+    mut stands: HashMap<Id, Stands>,
+    now: u64,
+) -> Result<Vec<Reply<Settled>>> {
+    let answers = keys.iter().zip(settlements).map(|(key, settlement)| {
+        let stands = stands.remove(key);
+        let now = stands.as_ref().map_or(now, |stands| stands.now);
+        let (written, row) = stands.map_or((false, None), |stands| (stands.written, stands.row));
+        let answer = if written {
+            Settled::Yes
+        } else {
+            match protocol::settle(
+                row.as_ref().map(|row| row.under(settlement.token)).as_ref(),
+                settlement,
+                now,
+            ) {
+                (answer, None) => answer,
+                // The server's clock was set back in between.
+                (_, Some(_)) => return Err(disagree().with_repeat(Repeat::Unknown)),
+            }
+        };
+        Ok(Reply { answer, left: Some((row, now)) })
+    });
+    answers.collect()
 }
 
-fn letter(action: &Settle) -> i8 {
-    let letter = match action {
-        Settle::Complete { .. } => b'd',
-        Settle::Bury { .. } => b'b',
-        Settle::Release { attempt: Attempt::Counts, .. } => b'r',
-        Settle::Release { attempt: Attempt::Refunded, .. } => b'f',
-        Settle::Extend { .. } => b'e',
-        Settle::Redrive { .. } => b'q',
-    };
-    letter.cast_signed()
+/// The last digit of the record's tally, or the code of a redrive.
+fn becomes(action: &Settle) -> i32 {
+    match action {
+        Settle::Complete { .. } => 0,
+        Settle::Bury { .. } => 1,
+        Settle::Extend { .. } => 2,
+        Settle::Release { attempt: Attempt::Counts, .. } => 5,
+        Settle::Release { attempt: Attempt::Refunded, .. } => 6,
+        Settle::Redrive { .. } => 9,
+    }
 }
 
-/// Lease and window.
+/// How long nobody else is granted a claim from now on, and the window after that.
 fn times(action: &Settle) -> (Duration, Duration) {
     match action {
-        Settle::Complete { window, .. }
-        | Settle::Bury { window, .. }
-        | Settle::Release { window, .. }
-        | Settle::Redrive { window } => (Duration::ZERO, *window),
+        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Redrive { window } => {
+            (Duration::ZERO, *window)
+        }
+        Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
 }
@@ -234,8 +234,9 @@ pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     }
 }
 
-fn by_key(rows: &[Columns]) -> Result<HashMap<Id, Stands>> {
-    rows.iter().map(|row| decode(row).map(|stands| (stands.key, stands))).collect()
+pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, Stands>> {
+    let stands = rows.iter().filter_map(|row| decode(row).transpose());
+    stands.map(|stands| stands.map(|stands| (stands.key, stands))).collect()
 }
 
 pub(crate) fn micros(d: Duration) -> i64 {

@@ -83,8 +83,8 @@ async fn finish_fails_once_the_claim_is_gone() {
     let mut client = place.client().await;
     for spoil in [
         "ROLLBACK TO earlier",
-        "UPDATE record SET stamp = stamp + 2048",
-        "UPDATE record SET lease_ends = NULL",
+        "UPDATE record SET fence = fence + 1",
+        "UPDATE record SET token = NULL, tally = NULL",
     ] {
         let tx = client.transaction().await.unwrap();
         tx.batch_execute("SAVEPOINT earlier").await.unwrap();
@@ -154,7 +154,7 @@ async fn missing_tables_are_named() {
     assert!(error.to_string().contains("PostgresConfig::create_schema"), "{error}");
     drop(tx);
     place.store().await;
-    client.batch_execute("UPDATE meta SET version = 3").await.unwrap();
+    client.batch_execute("UPDATE meta SET version = 1000").await.unwrap();
     let tx = client.transaction().await.unwrap();
     let error = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerSchema, "{error}");

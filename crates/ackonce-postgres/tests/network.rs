@@ -26,7 +26,7 @@ impl network::Fixture for Opened {
     async fn open(&self, address: &str) -> Result<Arc<dyn Deduplicator>> {
         let url = self.place.url.replacen(self.place.server(), address, 1);
         let config = Place { url, ..self.place.clone() }.config().with_prepare(self.prepare);
-        Ok(Arc::new(config.with_request_timeout(Duration::from_secs(2)).connect().await?))
+        Ok(Arc::new(config.with_request_timeout(Duration::from_secs(4)).connect().await?))
     }
 }
 

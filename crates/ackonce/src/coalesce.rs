@@ -311,13 +311,18 @@ fn no_answer() -> Error {
 }
 
 /// After a trip of `len` requests that failed with `error`: one request that cannot be carried out (an outcome over
-/// the store's limit) must not end its neighbours, so the trip is halved until that request is alone.
+/// the store's limit, a record that another transaction holds) must not end its neighbours, so the trip is halved until
+/// that request is alone.
 ///
 /// Requests carry their tokens, so that those which did go through may be sent again.
 ///
 /// # Errors
 /// Any error that says nothing about a single request; `error` itself if it is one.
-async fn apart<A, Fut>(len: usize, error: Error, trip: impl Fn(Range<usize>) -> Fut) -> Result<Vec<Result<A>>>
+pub(crate) async fn apart<A, Fut>(
+    len: usize,
+    error: Error,
+    trip: impl Fn(Range<usize>) -> Fut,
+) -> Result<Vec<Result<A>>>
 where
     Fut: Future<Output = Result<Vec<A>>>,
 {
@@ -343,7 +348,11 @@ where
 }
 
 fn is_of_one_request(error: &Error) -> bool {
-    error.kind() == ErrorKind::Invalid && error.repeat() == Repeat::Never
+    match error.kind() {
+        ErrorKind::Invalid => error.repeat() == Repeat::Never,
+        ErrorKind::Locked => true,
+        _ => false,
+    }
 }
 
 fn checked<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {

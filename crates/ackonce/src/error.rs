@@ -37,6 +37,9 @@ struct Inner {
 pub enum ErrorKind {
     /// The store cannot be reached, is starting, or is busy past its time-out.
     Unavailable,
+    /// Another transaction holds a record of the batch, and nothing else is wrong. The requests for other records are
+    /// answered when they are sent without that one.
+    Locked,
     /// No answer came in time; the request may have been applied.
     Timeout,
     /// No room: a full disk, a memory limit without eviction.
@@ -75,7 +78,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         use ErrorKind as K;
         let repeat = match kind {
-            K::Full | K::ReadOnly | K::Stopped => Repeat::Safe,
+            K::Locked | K::Full | K::ReadOnly | K::Stopped => Repeat::Safe,
             K::Unavailable | K::Timeout => Repeat::Unknown,
             K::Corrupt | K::NewerSchema | K::Config | K::Invalid | K::Protocol => Repeat::Never,
         };

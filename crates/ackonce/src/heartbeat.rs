@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::coalesce::apart;
 use crate::observe::{Meters, Throttle, panic_text};
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
@@ -239,18 +240,19 @@ impl Shared {
         due
     }
 
-    fn renewed(&self, place: usize, grants: &Grants, sent: Instant, answers: &[Settled]) {
+    fn renewed(&self, place: usize, grants: &Grants, sent: Instant, answers: &[Result<Settled>]) {
         let mut held = self.lock();
         // A group that ended meanwhile has settled its leases: nothing to say. Its place may be another's by now.
         let Some(group) = held.groups.get_mut(place).filter(|group| group.is(grants)) else { return };
         // In a batch some leases may be lost and others live: all are told, the run goes on for the live ones,
         // and the fence refuses the settle of the lost.
-        if answers.contains(&Settled::Yes) {
+        let has = |expected| answers.iter().any(|answer| matches!(answer, Ok(is) if *is == expected));
+        if has(Settled::Yes) {
             group.renewed = sent;
-        } else {
+        } else if has(Settled::Lost) {
             group.lose();
         }
-        if answers.contains(&Settled::Lost) {
+        if has(Settled::Lost) {
             group.cancel();
         }
     }
@@ -309,6 +311,11 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                     shared.renewed(*place, grants, sent, mine);
                     rest = others;
                 }
+                if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
+                    failures.warn(|more| {
+                        tracing::warn!(target: "ackonce", %error, more, "heartbeat: the store could not renew a lease");
+                    });
+                }
             }
             Some(Ok(Err(error))) => {
                 failures.warn(|more| {
@@ -342,11 +349,19 @@ async fn watched<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T
     }
 }
 
-async fn extend(shared: &Shared, store: &dyn Deduplicator, due: &[(usize, Grants)]) -> Result<Vec<Settled>> {
+/// A lease that cannot be renewed now, for its record is locked, does not cost the others theirs.
+async fn extend(
+    shared: &Shared,
+    store: &dyn Deduplicator,
+    due: &[(usize, Grants)],
+) -> Result<Vec<Result<Settled>>> {
     let action = Settle::Extend { lease: shared.lease, window: shared.window };
     let settlements: Vec<_> =
         due.iter().flat_map(|(_, grants)| grants).map(|g| Settlement::new(g, action.clone())).collect();
-    store.settle(&settlements).await
+    match store.settle(&settlements).await {
+        Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
+        Err(error) => apart(settlements.len(), error, |part| store.settle(&settlements[part])).await,
+    }
 }
 
 #[cfg(test)]
@@ -364,7 +379,11 @@ mod tests {
     }
 
     fn grants() -> Grants {
-        let key = Scope::new("s").unwrap().key("id").unwrap();
+        grants_of("id")
+    }
+
+    fn grants_of(id: &'static str) -> Grants {
+        let key = Scope::new("s").unwrap().key(id).unwrap();
         let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
         [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
     }
@@ -376,6 +395,8 @@ mod tests {
         Panics,
         Fails,
         Renews,
+        /// The record of `id` is locked; the others are renewed.
+        Locks,
     }
 
     /// Renewals by plan; the last entry goes on.
@@ -397,7 +418,10 @@ mod tests {
                 Trip::Hangs => std::future::pending().await,
                 Trip::Panics => panic!("the store panics"),
                 Trip::Fails => Err(Error::new(ErrorKind::Unavailable, "down")),
-                Trip::Renews => Ok(vec![Settled::Yes; settlements.len()]),
+                Trip::Locks if settlements.iter().any(|s| s.key.id()[..] == *b"id") => {
+                    Err(Error::new(ErrorKind::Locked, "held"))
+                }
+                Trip::Renews | Trip::Locks => Ok(vec![Settled::Yes; settlements.len()]),
             }
         }
         fn describe(&self) -> Description {
@@ -430,6 +454,17 @@ mod tests {
             let lost = claimed.elapsed();
             assert!((LEASE * 9 / 10..LEASE).contains(&lost), "{trips:?}: lost after {lost:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_locked_record_costs_the_others_no_lease() {
+        let (_store, heartbeat, _task) = planned(&[Trip::Locks]);
+        let groups = ["a", "id", "b", "c"].map(grants_of);
+        let holds = groups.clone().map(|grants| heartbeat.hold(grants, Instant::now()));
+        tokio::time::sleep(LEASE * 5).await;
+        let cancelled = groups.map(|grants| grants[0].cancelled.is_on());
+        assert_eq!(cancelled, [false, true, false, false]);
+        drop(holds);
     }
 
     #[tokio::test(start_paused = true)]
@@ -507,9 +542,9 @@ mod tests {
         let [(place, asked)] = &due[..] else { panic!("one group is due") };
         drop(hold);
         let _hold = heartbeat.hold(second.clone(), began);
-        shared.renewed(*place, asked, began, &[Settled::Lost]);
+        shared.renewed(*place, asked, began, &[Ok(Settled::Lost)]);
         assert!(!second[0].cancelled.is_on(), "it has the place, and was not asked for");
-        shared.renewed(*place, &second, began, &[Settled::Lost]);
+        shared.renewed(*place, &second, began, &[Ok(Settled::Lost)]);
         assert!(second[0].cancelled.is_on());
     }
 }

@@ -37,7 +37,8 @@ pub trait Deduplicator: fmt::Debug + Send + Sync {
     /// Complete, release, extend or bury each lease; one answer each, in order, one trip for the whole batch.
     ///
     /// # Errors
-    /// The store could not answer; nothing may be acknowledged.
+    /// The store could not answer; nothing may be acknowledged. With [`ErrorKind::Locked`] the trouble is that of single
+    /// records, which somebody else's transaction holds: the same batch, sent again in parts, is answered but for those.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
     /// What it is, and what weakens the promise as it is set up now; printed when a consumer starts.

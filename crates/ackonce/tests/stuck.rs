@@ -267,6 +267,25 @@ async fn one_too_long_outcome_in_a_batch_is_that_messages_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_locked_record_in_a_batch_is_settled_once_it_is_free() {
+    for feed in [Feed::Batches, Feed::Each] {
+        for early in [1, 7, 8, 20] {
+            let store = Scripted { locked: Arc::new(Mutex::new(Some((37, early)))), ..Scripted::default() };
+            let handler = |_: Context, _: u64| async { Ok::<_, Failure>(()) };
+            let consumption = consume(&store, Settings::default(), feed, handler);
+            consumption.feed((0..100).map(|n| (None, n))).await;
+            let (outcomes, counts) = consumption.end().await;
+            assert!(outcomes.len() == 100 && outcomes.iter().all(Result::is_ok), "{feed:?} {outcomes:?}");
+            assert_eq!((counts.run, counts.completed_not_recorded), (100, 0), "{feed:?} {early}");
+            for n in 0..100 {
+                let record = record(&store, n).await;
+                assert_eq!((n, record.state, record.attempt), (n, State::Done, 1));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reason_longer_than_any_store_keeps_is_cut() {
     let store = Scripted { longest: Some(5000), ..Scripted::default() };
     let place = Place::default();

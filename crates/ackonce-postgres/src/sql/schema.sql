@@ -11,21 +11,22 @@ CREATE TABLE {schema}.meta (
 INSERT INTO {schema}.meta (version, salt)
 VALUES ({version}, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
 
--- One row per remembered message. Eight columns, fixed-length ones first, and what is usual is NULL: a record
--- of a message that succeeded at once takes 52 bytes and its index entry 28. Moments are microseconds since 1970.
+-- One row per remembered message; the view `records` shows them in words. Eight columns, fixed-length ones first, and
+-- the usual is NULL: a record of a message that succeeded at once takes 60 bytes and its index entry 28. Moments are
+-- microseconds since 1970.
 CREATE TABLE {schema}.record (
     key         uuid NOT NULL CONSTRAINT record_key PRIMARY KEY,
-    stamp       int8 NOT NULL,
-    expires     int8,
+    fence       int8 NOT NULL,
+    expires     int8 NOT NULL,
     token       uuid,
-    lease_ends  int8,
+    free_at     int8,
     tally       int4,
     fingerprint int8,
     detail      bytea
 ) WITH (
     -- A settled record takes less room than its claim, on whatever page: none is kept free for it.
     fillfactor = 100,
-    -- Each message leaves one dead row (its claim) of 84 bytes; that room is used again once it was vacuumed.
+    -- Each message leaves one dead row (its claim) of 92 bytes; that room is used again once it was vacuumed.
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_scale_factor = 0.03,
     autovacuum_vacuum_insert_scale_factor = 0.2,
@@ -34,22 +35,22 @@ CREATE TABLE {schema}.record (
     vacuum_truncate = false
 );
 COMMENT ON COLUMN {schema}.record.key IS 'first 16 bytes of SHA-256(meta.salt, SHA-256(length of scope, scope, message ID))';
-COMMENT ON COLUMN {schema}.record.stamp IS '2048 * fence + span; the fence is that of the last claim, and the microsecond it was made in';
-COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing; NULL: {expires}';
+COMMENT ON COLUMN {schema}.record.fence IS 'of the last claim; the microsecond it was made in, or one more than the fence before';
+COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing';
 COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or buried';
-COMMENT ON COLUMN {schema}.record.lease_ends IS 'NULL unless claimed';
-COMMENT ON COLUMN {schema}.record.tally IS '4 * attempts + n; in flight or released, by how the attempt before ended: 0 none, 1 released, 2 vanished; settled: 0 done, 3 buried; NULL is 4';
+COMMENT ON COLUMN {schema}.record.free_at IS 'the microsecond from which a claim may be granted: the end of the lease, or of the back-off of a released claim; NULL once done or buried';
+COMMENT ON COLUMN {schema}.record.tally IS '10 * attempts + state; 0 done, 1 buried, 2 claimed, 3 claimed after a release, 4 claimed after an attempt that vanished, 5 released, 6 released, and an attempt before it vanished; NULL is 10';
 COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';
-COMMENT ON COLUMN {schema}.record.detail IS 'what the handler returned, or why it was buried (UTF-8)';
+COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned, or the reason of a burial (UTF-8)';
 
--- What keys stand for, where that is kept.
+-- Scope and message ID of a key, where they are kept.
 CREATE TABLE {schema}.name (
     key   uuid  NOT NULL PRIMARY KEY,
     scope text  NOT NULL,
     id    bytea NOT NULL
 ) WITH (vacuum_truncate = false);
 
--- What was changed by hand.
+-- Changes by hand.
 CREATE TABLE {schema}.audit (
     n         int8        NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at        timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -61,3 +62,11 @@ CREATE TABLE {schema}.audit (
     actor     text        NOT NULL,
     reason    text        NOT NULL
 );
+
+-- Records for people to read.
+CREATE VIEW {schema}.records AS
+SELECT r.key, n.scope, n.id, {state} AS state, coalesce(r.tally, 10) / 10 AS attempts, r.fence,
+       to_timestamp(r.fence / 1e6) AS claimed, to_timestamp(r.free_at / 1e6) AS free_at,
+       to_timestamp(r.expires / 1e6) AS expires, r.detail
+FROM {schema}.record r LEFT JOIN {schema}.name n ON n.key = r.key
+WHERE r.expires > {now};

@@ -1,15 +1,17 @@
--- Drops what has expired in a range of pages: neighbours in the file, no index to find them by. Rows that somebody
--- holds are left for the next pass, so a sweep waits for nobody.
+-- Drops the expired records in a range of pages: neighbours in the file, no index to find them by. Rows that another
+-- transaction holds are left for the next pass, so a sweep waits for nobody.
 WITH dropped AS (
     DELETE FROM {schema}.record WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {schema}.record
-        WHERE ctid >= $1 AND ctid < $2 AND {expires} <= (SELECT {now})
+        WHERE ctid >= $1 AND ctid < $2 AND expires <= (SELECT {now})
               -- A fence that ran ahead of the clock is kept until the clock carries it on.
-              AND {fence} < (SELECT {now})
+              AND fence < (SELECT {now})
         FOR UPDATE SKIP LOCKED))
     RETURNING key
 ), unnamed AS (
-    DELETE FROM {schema}.name WHERE key IN (SELECT key FROM dropped)
+    DELETE FROM {schema}.name WHERE key = ANY (ARRAY(SELECT key FROM dropped))
 )
 SELECT (SELECT count(*) FROM dropped) AS dropped,
-       pg_relation_size(to_regclass('{schema}.record')) / current_setting('block_size')::int8 AS pages
+       pg_relation_size(to_regclass('{schema}.record')) / current_setting('block_size')::int8 AS pages,
+       pg_stat_get_live_tuples(to_regclass('{schema}.record')) AS live,
+       pg_stat_get_dead_tuples(to_regclass('{schema}.record')) AS dead

@@ -1,8 +1,10 @@
 CASE
-        WHEN r.key IS NULL OR {r.expires} <= {excluded.fence} THEN 2 -- absent: a first attempt
+        WHEN r.key IS NULL OR r.expires <= excluded.fence THEN 2 -- absent: a first attempt
         WHEN r.fingerprint <> excluded.fingerprint THEN 0 -- another payload
-        WHEN r.lease_ends IS NOT NULL AND r.token = excluded.token THEN 1 -- the same claim again
-        WHEN r.lease_ends <= {excluded.fence} THEN 4 -- its worker vanished
-        WHEN r.lease_ends IS NULL AND r.token <> excluded.token THEN 3 -- released
-        ELSE 0 -- done, buried, held by another, or a ghost of the attempt that was released
+        WHEN r.token IS NULL THEN 0 -- done or buried
+        WHEN r.tally % 10 < 5 AND r.token = excluded.token THEN 1 -- the same claim again
+        WHEN r.free_at > excluded.fence THEN 0 -- held by another
+        WHEN r.tally % 10 < 5 THEN 4 -- its worker vanished
+        WHEN r.token <> excluded.token THEN 3 -- released
+        ELSE 0 -- a late copy of the claim that was released
     END

@@ -225,7 +225,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
     }
 
-    async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
+    pub(crate) async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
         if error.repeat() == Repeat::Never {
             tracing::error!(target: "ackonce", scope = self.scope.name(), %error, "the store refuses; nothing is acknowledged");
             return Trouble::End(Why::Fatal(error));

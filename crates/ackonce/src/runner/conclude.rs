@@ -8,8 +8,8 @@ use crate::heartbeat::Hold;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Delivery, Error, Failure, Job, OnFailure, OnUnknown, Previous, Receipt, Repeat, Settle,
-    Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Delivery, Error, ErrorKind, Failure, Job, OnFailure, OnUnknown, Previous, Receipt,
+    Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::admit::{Patience, Trouble};
@@ -204,12 +204,51 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
                 self.meters.settle_time.record(sent.elapsed());
                 match self.judge(answer, &mut patience).await {
-                    Ok(answers) => return each(answers.into_iter().map(|a| a.map_err(Why::Fatal))),
+                    Ok(answers) => {
+                        let answers: Group<crate::Result<Settled>> = each(answers);
+                        if answers
+                            .iter()
+                            .all(|answer| !matches!(answer, Err(e) if e.kind() == ErrorKind::Locked))
+                        {
+                            return each(answers.into_iter().map(|a| a.map_err(Why::Fatal)));
+                        }
+                        return Box::pin(self.settle_locked(settlements, answers, patience)).await;
+                    }
                     Err(Trouble::End(why)) => return all(settlements, &why),
                     Err(Trouble::Again) => {}
                 }
             }
         }
+    }
+
+    /// Settles those whose records another transaction holds, one by one. The others have their answers, and are not sent
+    /// again: somebody may have claimed a released one since.
+    async fn settle_locked(
+        &self,
+        settlements: &[Settlement],
+        answers: Group<crate::Result<Settled>>,
+        mut patience: Patience,
+    ) -> Group<Result<Settled, Why>> {
+        let mut settled = Group::new();
+        for (settlement, mut answer) in settlements.iter().zip(answers) {
+            settled.push(loop {
+                match answer {
+                    Ok(answer) => break Ok(answer),
+                    Err(error) if error.repeat() == Repeat::Never => break Err(Why::Fatal(error)),
+                    Err(error) => {
+                        if let Trouble::End(why) = self.trouble(error, &mut patience).await {
+                            break Err(why);
+                        }
+                    }
+                }
+                let sole = std::slice::from_ref(settlement);
+                let again = self.attempt(&patience, pin!(self.store.settle_unboxed(sole))).await;
+                let Some(again) = again else { break Err(Why::Stopped) };
+                let none = || Err(Error::new(ErrorKind::Protocol, "the store did not answer a settlement"));
+                answer = again.and_then(|answers| answers.into_iter().next().unwrap_or_else(none));
+            });
+        }
+        settled
     }
 
     pub(crate) fn after(

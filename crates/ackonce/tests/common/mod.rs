@@ -38,6 +38,8 @@ pub struct Scripted {
     pub longest: Option<usize>,
     /// IDs that it cannot claim.
     pub unclaimable: Vec<u64>,
+    /// An ID whose record is locked, and how many settlements of it come too early.
+    pub locked: Arc<Mutex<Option<(u64, usize)>>>,
 }
 
 fn error(kind: ErrorKind) -> Error {
@@ -74,6 +76,13 @@ impl Deduplicator for Scripted {
         };
         if settlements.iter().any(too_long) {
             return Err(error(ErrorKind::Invalid));
+        }
+        if let Some((n, left)) = &mut *self.locked.lock().unwrap()
+            && *left > 0
+            && settlements.iter().any(|s| s.key == scope().key(n.to_string()).unwrap())
+        {
+            *left -= 1;
+            return Err(error(ErrorKind::Locked));
         }
         let fault = match self.settles_down.load(Ordering::SeqCst) {
             true => Some(Fault::ErrorBefore),

@@ -1,0 +1,19 @@
+-- One claim in a transaction of the user's, whose settings are the user's as well: the planner could choose to read
+-- the whole table for a look. So there is none: ON CONFLICT knows no other way than the index.
+WITH {clock}, excluded AS MATERIALIZED (
+    SELECT encode(substring(sha256(m.salt || $1::bytea) FOR 16), 'hex')::uuid AS key, c.now AS fence,
+           c.now + $3::int8 AS expires, encode($2::bytea, 'hex')::uuid AS token, c.now AS free_at, 12 AS tally,
+           ('x' || encode(substring($4::bytea FOR 8), 'hex'))::bit(64)::int8 AS fingerprint,
+           $5::text AS scope, $6::bytea AS id
+    FROM clock c, {schema}.meta m WHERE m.one
+), written AS (
+    {grant from excluded}
+), named AS (
+    INSERT INTO {schema}.name (key, scope, id) SELECT key, scope, id FROM excluded WHERE id IS NOT NULL
+    ON CONFLICT (key) DO NOTHING
+)
+SELECT w.key, true AS written, e.fence AS now, w.fence, w.expires, w.token, w.free_at, w.tally, w.fingerprint, w.detail,
+       CASE WHEN w.fingerprint <> e.fingerprint THEN 'mismatch'
+            WHEN w.token IS NULL THEN 'duplicate'
+            WHEN w.token = e.token THEN 'first' ELSE 'busy' END AS answer
+FROM written w, excluded e
