@@ -95,12 +95,7 @@ pub(crate) fn get(address: &str, path: &str, accept: &str) -> (u16, String, Stri
 /// The PostgreSQL of `scripts/servers` as a store, with records and effects in a schema of the caller's own; or loudly
 /// none.
 pub(crate) fn postgres(name: &str) -> Option<String> {
-    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
-        let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
-        assert!(!required, "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test");
-        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-        return None;
-    };
+    let url = ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES")?;
     let schema = format!("{name}_{}", std::process::id());
     Some(format!("{url}?tables=create&names=keep&schema={schema}&options=-c%20search_path%3D{schema}"))
 }

@@ -31,15 +31,7 @@ pub struct Place {
 
 /// The server; `None`, said loudly, where there is none, and a failure with `ACKONCE_REQUIRE_SERVERS=1`.
 pub fn server() -> Option<String> {
-    if let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") {
-        return Some(url);
-    }
-    assert!(
-        std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-        "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
-    );
-    eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-    None
+    ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES")
 }
 
 /// A schema nobody has, here or in an earlier run; not created.

@@ -15,12 +15,6 @@ pub use server::{Server, free_port, until};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// Says so, loudly, or fails where CI requires the servers.
-pub fn not_tested(why: &str) {
-    assert!(std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"), "{why}: run scripts/test");
-    eprintln!("NOT TESTED: redis ({why}; run scripts/test)");
-}
-
 /// Ends the test where there is no server, which was said loudly.
 #[macro_export]
 macro_rules! or_return {
@@ -34,11 +28,7 @@ macro_rules! or_return {
 
 /// The URL of the server the tests were given.
 pub fn url() -> Option<String> {
-    let url = std::env::var("ACKONCE_TEST_REDIS").ok();
-    if url.is_none() {
-        not_tested("ACKONCE_TEST_REDIS is not set");
-    }
-    url
+    ackonce_testkit::servers::address("ACKONCE_TEST_REDIS")
 }
 
 /// A place in that server that no other test and no earlier run uses.
