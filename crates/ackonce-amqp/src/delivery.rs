@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Delivery, Receipt, Stage, Unsettled, Why};
+use ackonce::{Attempt, Delivery, Receipt, Stage, Unsettled, Why};
 use lapin::Acker;
 
 use crate::Message;
@@ -64,6 +64,10 @@ impl Delivery for AmqpDelivery {
     /// False once its channel is gone, and when it has waited so long that the broker is about to close that.
     fn is_current(&self) -> bool {
         self.generation.is_live() && !self.hand.acker.poisoned() && !self.is_aged()
+    }
+
+    fn returns_in(&self, _: Attempt) -> Duration {
+        self.generation.wait(self.message().hops())
     }
 
     fn place(&self) -> String {

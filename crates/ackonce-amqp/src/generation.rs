@@ -24,6 +24,8 @@ pub(crate) struct Generation {
     pub(crate) health: Health,
     /// How long a delivery may wait before it is given back; the broker's time-out is not far then.
     pub(crate) max_age: Duration,
+    /// The waits of the delay queues, in the order of a message's delays.
+    waits: Arc<[Duration]>,
     /// How many settled deliveries are worth a frame at once: so few that the broker has most of the prefetch to
     /// send on.
     pub(crate) enough: usize,
@@ -50,6 +52,7 @@ impl Generation {
         queue: ShortString,
         health: Health,
         max_age: Duration,
+        waits: Arc<[Duration]>,
         prefetch: u16,
     ) -> Self {
         Self {
@@ -58,6 +61,7 @@ impl Generation {
             tally: health.tally().clone(),
             health,
             max_age,
+            waits,
             enough: usize::from(prefetch / 8).max(1),
             wake: Notify::new(),
             dead: CancellationToken::new(),
@@ -76,6 +80,12 @@ impl Generation {
         let delivery = AmqpDelivery::new(delivery, self.clone());
         self.books().hands.insert(tag, Arc::downgrade(delivery.hand()));
         Some(delivery)
+    }
+
+    /// The delay queue's wait of a message that has been delayed `hops` times; zero without delay queues.
+    pub(crate) fn wait(&self, hops: u32) -> Duration {
+        let Some(last) = self.waits.len().checked_sub(1) else { return Duration::ZERO };
+        self.waits[usize::try_from(hops).unwrap_or(last).min(last)]
     }
 
     pub(crate) fn is_live(&self) -> bool {

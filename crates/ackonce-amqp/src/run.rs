@@ -215,6 +215,7 @@ impl AmqpConsumer {
             prefetch: self.prefetch.unwrap_or(u16::try_from(several).unwrap_or(u16::MAX)),
             chunk: self.settings.chunk,
             max_age,
+            waits: self.delays.iter().flat_map(|delays| delays.waits.iter().copied()).collect(),
             reconnect: self.reconnect,
             health: self.health(),
             intake: Arc::new(Intake {

@@ -40,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) chunk: usize,
     pub(crate) arguments: FieldTable,
     pub(crate) max_age: Duration,
+    pub(crate) waits: Arc<[Duration]>,
     pub(crate) reconnect: Backoff,
     pub(crate) intake: Arc<Intake>,
     pub(crate) health: Health,
@@ -176,7 +177,8 @@ impl Session {
         self.connection = Some(connection);
         let (channel, consumer) = opened.map_err(Trouble::Amqp)?;
         let (queue, health) = (plan.intake.queue.clone(), plan.health.clone());
-        let generation = Arc::new(Generation::new(channel, queue, health, plan.max_age, prefetch));
+        let generation =
+            Arc::new(Generation::new(channel, queue, health, plan.max_age, plan.waits.clone(), prefetch));
         self.opened(&generation, prefetch);
         Ok((generation, consumer))
     }

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ackonce::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
+use ackonce::{Attempt, Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
 
 use crate::Message;
 use crate::budget::Load;
+use crate::retry::Delays;
 use crate::tracker::{PartitionId, PartitionTracker, Status};
 use crate::waker::Waker;
 
@@ -30,14 +31,16 @@ pub(crate) struct Assignment {
     wanted: AtomicUsize,
     handed_back: AtomicBool,
     wake: Arc<Waker>,
+    /// The delays of the retry topics, in the order of the hops.
+    delays: Delays,
 }
 
 impl Assignment {
-    pub(crate) fn new(id: PartitionId, wake: Arc<Waker>) -> Arc<Self> {
-        Self::with(id, wake, PartitionTracker::new())
+    pub(crate) fn new(id: PartitionId, wake: Arc<Waker>, delays: Delays) -> Arc<Self> {
+        Self::with(id, wake, delays, PartitionTracker::new())
     }
 
-    fn with(id: PartitionId, wake: Arc<Waker>, tracker: PartitionTracker) -> Arc<Self> {
+    fn with(id: PartitionId, wake: Arc<Waker>, delays: Delays, tracker: PartitionTracker) -> Arc<Self> {
         Arc::new(Self {
             id,
             live: AtomicBool::new(true),
@@ -50,6 +53,7 @@ impl Assignment {
             wanted: AtomicUsize::new(0),
             handed_back: AtomicBool::new(false),
             wake,
+            delays,
         })
     }
 
@@ -57,13 +61,13 @@ impl Assignment {
     pub(crate) fn restarted(&self) -> Arc<Self> {
         self.end();
         let tracker = self.tracker().restarted();
-        Self::with(self.id.clone(), self.wake.clone(), tracker)
+        Self::with(self.id.clone(), self.wake.clone(), self.delays.clone(), tracker)
     }
 
     /// The same partition with other records: no offset that was committed means anything any more.
     pub(crate) fn renewed(&self) -> Arc<Self> {
         self.end();
-        Self::new(self.id.clone(), self.wake.clone())
+        Self::new(self.id.clone(), self.wake.clone(), self.delays.clone())
     }
 
     /// Deliveries that have not begun are stopped; running handlers go on under their leases.
@@ -212,6 +216,10 @@ impl Delivery for KafkaDelivery {
         self.assignment.is_live()
     }
 
+    fn returns_in(&self, attempt: Attempt) -> Duration {
+        self.assignment.delays.of(&self.message, attempt)
+    }
+
     fn place(&self) -> String {
         format!("{:?}", self.message)
     }
@@ -314,7 +322,7 @@ mod tests {
 
     #[test]
     fn deliveries_are_weighed_while_they_are_held_and_counted_while_they_run() {
-        let assignment = Assignment::new(("t".into(), 0), Arc::default());
+        let assignment = Assignment::new(("t".into(), 0), Arc::default(), Delays::default());
         let now = Instant::now();
         let mut records = VecDeque::from([record(5), record(6), record(6)]);
         let booked = assignment.deliver(&mut records, now);
@@ -338,7 +346,7 @@ mod tests {
 
     #[test]
     fn what_was_delivered_before_a_seek_changes_nothing_after_it() {
-        let old = Assignment::new(("t".into(), 0), Arc::default());
+        let old = Assignment::new(("t".into(), 0), Arc::default(), Delays::default());
         let delivery = old.deliver(&mut [record(5)].into(), Instant::now()).remove(0);
         old.mark(5, Status::Abandoned);
         assert!(old.take_handed_back() && !old.take_handed_back());

@@ -10,7 +10,7 @@ use crate::assignment::Assignment;
 use crate::group::{Event, assign, unassign};
 use crate::lane::Lane;
 use crate::poll::Poller;
-use crate::retry::longest_wait;
+use crate::retry::{Delays, longest_wait};
 use crate::tracker::PartitionId;
 
 /// How long the driver may take to answer a seek.
@@ -50,7 +50,8 @@ impl Poller {
                 continue;
             };
             let hop = longest_wait(&self.intake.retry_topics, &id.0);
-            let assignment = Assignment::new(id.clone(), self.control.wake.clone());
+            let delays = Delays::new(&self.intake.retry_topics);
+            let assignment = Assignment::new(id.clone(), self.control.wake.clone(), delays);
             let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
             self.lanes.push(lane);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Result, Scope};
+use ackonce::{Attempt, Backoff, CancellationToken, Error, ErrorKind, Result, Scope};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::error::KafkaError;
@@ -80,6 +80,29 @@ pub(crate) fn ladder(topics: &[RetryTopic], group: &str) -> Result<Ladder> {
     Ok(ladder)
 }
 
+/// The delays of the retry topics, in the order of the hops.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delays(Arc<[Duration]>);
+
+impl Delays {
+    pub(crate) fn new(ladder: &Ladder) -> Self {
+        Self(ladder.iter().map(|(_, delay)| *delay).collect())
+    }
+
+    /// The delay of a failed message's next retry topic; zero without any.
+    pub(crate) fn of(&self, message: &Message, attempt: Attempt) -> Duration {
+        let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
+        wait(self.0[hop(message).min(last)], attempt)
+    }
+}
+
+fn wait(delay: Duration, attempt: Attempt) -> Duration {
+    match attempt {
+        Attempt::Counts => delay,
+        Attempt::Refunded => UNCOUNTED.max(delay),
+    }
+}
+
 /// The longest that a message waits in this retry topic; `None` for another topic.
 pub(crate) fn longest_wait(ladder: &Ladder, topic: &str) -> Option<Duration> {
     ladder.iter().find(|(name, _)| name == topic).map(|(_, delay)| UNCOUNTED.max(*delay))
@@ -153,7 +176,8 @@ impl Retrier {
         let hop = hop(message);
         let at = hop.min(self.ladder.len().saturating_sub(1));
         let Some((topic, delay)) = self.ladder.get(at) else { return Err(KafkaError::Canceled) };
-        let wait = if failed.infrastructure { UNCOUNTED.max(*delay) } else { *delay };
+        let counted = if failed.infrastructure { Attempt::Refunded } else { Attempt::Counts };
+        let wait = wait(*delay, counted);
         let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
         let Some(key) = self.admit.key(message) else { return Err(KafkaError::Canceled) };
         let copy = copied(message, &key, &failed.reason, failed.attempt);

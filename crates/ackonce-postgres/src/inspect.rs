@@ -191,7 +191,7 @@ fn entry(row: &Columns) -> Result<Entry> {
         id: get::<Option<&[u8]>>(row, 11)?.map(Bytes::copy_from_slice),
         record: found.record(now),
         expires_in: Duration::from_micros(found.expires.saturating_sub(now)),
-        lease_ends_in: Duration::from_micros(found.lease_ends.saturating_sub(now)),
+        free_in: found.free_in(now),
     })
 }
 

@@ -66,8 +66,8 @@ fn settle() -> impl Strategy<Value = Settle> {
         0 => Settle::Complete { window, outcome: None },
         1 => Settle::Complete { window, outcome: Some("result".into()) },
         2 => Settle::Bury { window, reason: "a reason".into() },
-        3 => Settle::Release { attempt: Attempt::Counts, window },
-        4 => Settle::Release { attempt: Attempt::Refunded, window },
+        3 => Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO },
+        4 => Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO },
         _ => Settle::Extend { lease, window },
     })
 }
@@ -223,7 +223,7 @@ fn note() -> Note {
 
 /// A redriven record has no token that anybody holds.
 fn redriven(row: &Row) -> Option<Row> {
-    Some(Row { token: Token([0; 16]), ..protocol::redriven(row)? })
+    Some(Row { token: Token([0; 16]), ..protocol::redriven(row, u64::MAX)? })
 }
 
 /// The age is that of the fence, which runs ahead of this clock.

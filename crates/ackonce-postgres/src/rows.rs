@@ -61,7 +61,7 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
         attempt: u32::try_from(tally >> 2).map_err(|_| corrupt("tally", tally))?,
         previous,
         fingerprint: fingerprint.map(whole),
-        lease_ends: unsigned("lease end", lease_ends.unwrap_or(0))?,
+        free_at: unsigned("lease end", lease_ends.unwrap_or(0))?,
         expires: unsigned("expiry", get(columns, 4)?)?,
         outcome: detail.filter(|_| state == State::Done).map(Bytes::copy_from_slice),
         reason: detail

@@ -38,7 +38,7 @@ pub(crate) static REDRIVE: Tend = Tend {
     operation: "redrive",
     change: "UPDATE {schema}.record SET token = '00000000-0000-0000-0000-000000000000', tally = 1, detail = NULL \
              WHERE key = $1",
-    applies: |row| protocol::redriven(row).is_some(),
+    applies: |row| protocol::redriven(row, u64::MAX).is_some(),
 };
 
 impl Tend {

@@ -138,7 +138,7 @@ fn entry(digest: Bytes, listed: &Listed, now: u64, record: Record) -> Entry {
         id: None,
         record,
         expires_in: Duration::from_micros(listed.row.expires.saturating_sub(now)),
-        lease_ends_in: Duration::from_micros(listed.row.lease_ends.saturating_sub(now)),
+        free_in: Duration::from_micros(listed.row.lease_ends.saturating_sub(now)),
     }
 }
 

@@ -53,8 +53,8 @@ async fn a_settlement_whose_reply_is_lost_is_answered_as_before() {
         Settle::Complete { window: HOUR, outcome: None },
         Settle::Complete { window: HOUR, outcome: Some("x".into()) },
         Settle::Bury { window: HOUR, reason: "no".into() },
-        Settle::Release { attempt: Attempt::Counts, window: HOUR },
-        Settle::Release { attempt: Attempt::Refunded, window: HOUR },
+        Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO },
+        Settle::Release { attempt: Attempt::Refunded, window: HOUR, not_before: Duration::ZERO },
         Settle::Extend { lease: HOUR, window: HOUR },
     ];
     for (n, action) in actions.into_iter().enumerate() {
@@ -78,7 +78,10 @@ async fn a_release_applied_late_is_fenced_off() {
     let store = config.connect().await.unwrap();
     let direct = server.config().connect().await.unwrap();
     let lease = acquire(&store, request("release")).await;
-    let release = Settlement::new(&lease, Settle::Release { attempt: Attempt::Counts, window: HOUR });
+    let release = Settlement::new(
+        &lease,
+        Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO },
+    );
     proxy.set_requests(Mode::Hold);
     assert_eq!(error(store.settle_one(release.clone()).await), (K::Timeout, R::Unknown));
     assert_eq!(direct.settle_one(release.clone()).await.unwrap(), Settled::Yes);

@@ -45,8 +45,8 @@ fn action(rng: &mut impl Rng) -> Settle {
         0 | 1 => Settle::Complete { window, outcome: None },
         2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
         3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
-        4 => Settle::Release { attempt: Attempt::Counts, window },
-        5 => Settle::Release { attempt: Attempt::Refunded, window },
+        4 => Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO },
+        5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO },
         _ => Settle::Extend { lease: span(rng), window },
     }
 }

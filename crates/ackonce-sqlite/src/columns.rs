@@ -11,7 +11,7 @@ use crate::generation::Generation;
 /// What to select for [`Full::of`]; columns of the statement's own may follow.
 macro_rules! full {
     () => {
-        "expires, state, token, fence, claimed, lease_ends, attempt, previous, fingerprint, reason, outcome"
+        "expires, state, token, fence, claimed, free_at, attempt, previous, fingerprint, reason, outcome"
     };
 }
 pub(crate) use full;
@@ -43,7 +43,7 @@ pub(crate) struct Full {
     token: [u8; 16],
     fence: i64,
     claimed: Option<i64>,
-    lease_ends: i64,
+    free_at: i64,
     attempt: i64,
     previous: i64,
     fingerprint: Option<[u8; FINGERPRINT]>,
@@ -59,7 +59,7 @@ impl Full {
             token: row.get(2)?,
             fence: row.get(3)?,
             claimed: row.get(4)?,
-            lease_ends: row.get(5)?,
+            free_at: row.get(5)?,
             attempt: row.get(6)?,
             previous: row.get(7)?,
             fingerprint: row.get(8)?,
@@ -93,7 +93,7 @@ impl Full {
                 other => return Err(corrupt_row("previous attempt", other)),
             },
             fingerprint: self.fingerprint.map(padded),
-            lease_ends: unsigned("lease end", self.lease_ends)?,
+            free_at: unsigned("end of a lease or a back-off", self.free_at)?,
             expires: unsigned("expiry", self.expires)?,
             outcome: self.outcome.map(Bytes::from),
             reason: self.reason,
@@ -133,7 +133,7 @@ impl Brief {
             attempt: 1,
             previous: Previous::None,
             fingerprint: self.fingerprint.map(padded),
-            lease_ends: 0,
+            free_at: 0,
             expires: unsigned("expiry", expires)?,
             outcome: None,
             reason: None,
@@ -201,7 +201,7 @@ fn unsigned(what: &str, value: i64) -> Result<u64> {
 fn follow(mut row: Row, now: u64) -> Seen {
     let ahead = row.claimed.saturating_sub(now);
     row.claimed -= ahead;
-    row.lease_ends = row.lease_ends.saturating_sub(ahead);
+    row.free_at = row.free_at.saturating_sub(ahead);
     row.expires = row.expires.saturating_sub(ahead);
     Seen { row, moved: ahead > 0 }
 }

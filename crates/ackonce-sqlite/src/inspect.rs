@@ -60,7 +60,7 @@ impl SqliteStore {
         operation: &'static str,
         key: &Key,
         note: &Note,
-        change: fn(&protocol::Row) -> Option<protocol::Row>,
+        change: fn(&protocol::Row, u64) -> Option<protocol::Row>,
     ) -> Result<Tended> {
         let (key, note) = (key.clone(), note.clone());
         let done = Ok(Done::Unchanged(Tended::Nothing));

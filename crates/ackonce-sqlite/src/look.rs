@@ -127,7 +127,7 @@ fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
         scope,
         id: id.map(Bytes::from),
         expires_in: left(seen.expires),
-        lease_ends_in: left(seen.lease_ends),
+        free_in: seen.free_in(now),
         record: seen.record(now),
     }))
 }

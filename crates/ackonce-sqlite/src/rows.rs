@@ -22,19 +22,19 @@ use crate::generations::{Filters, Generations};
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 
 /// `ON CONFLICT` names the key, so that no other violated constraint can pass for a duplicate.
-const WRITE_CLAIM: &str = "INSERT INTO main.ackonce_claims (key, expires, state, token, fence, claimed, lease_ends, \
+const WRITE_CLAIM: &str = "INSERT INTO main.ackonce_claims (key, expires, state, token, fence, claimed, free_at, \
     attempt, previous, fingerprint, reason, outcome, scope, id) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
     ON CONFLICT (key) DO UPDATE SET expires = excluded.expires, state = excluded.state, \
     token = excluded.token, fence = excluded.fence, claimed = excluded.claimed, \
-    lease_ends = excluded.lease_ends, attempt = excluded.attempt, previous = excluded.previous, \
+    free_at = excluded.free_at, attempt = excluded.attempt, previous = excluded.previous, \
     fingerprint = excluded.fingerprint, reason = excluded.reason, outcome = excluded.outcome, \
     scope = excluded.scope, id = excluded.id";
 
 /// The statement that adds a full record to that table.
 pub(crate) fn insert_full(table: &str) -> String {
     format!(
-        "INSERT INTO {table} (key, expires, state, token, fence, claimed, lease_ends, attempt, previous, \
+        "INSERT INTO {table} (key, expires, state, token, fence, claimed, free_at, attempt, previous, \
          fingerprint, reason, outcome, scope, id) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
     )
@@ -170,7 +170,10 @@ impl<'c> Records<'c> {
             Previous::Released => 1,
             Previous::Vanished => 2,
         };
-        let lease_ends = if row.state == State::Claimed { moment(row.lease_ends) } else { 0 };
+        let free_at = match row.state {
+            State::Claimed | State::Released => moment(row.free_at),
+            State::Done | State::Buried => 0,
+        };
         self.conn
             .prepare_cached(sql)
             .and_then(|mut s| {
@@ -181,7 +184,7 @@ impl<'c> Records<'c> {
                     row.token.0,
                     moment(row.fence),
                     (row.claimed != row.fence).then(|| moment(row.claimed)),
-                    lease_ends,
+                    free_at,
                     row.attempt,
                     previous,
                     row.fingerprint.map(beginning),

@@ -20,7 +20,7 @@ macro_rules! full_columns {
     claimed     INTEGER,                   -- when that was; NULL: when the fence says
     state       INTEGER NOT NULL,          -- 0 done, 1 claimed, 2 released, 3 buried
     token       BLOB NOT NULL,             -- of the last claim
-    lease_ends  INTEGER NOT NULL,          -- 0 unless claimed
+    free_at     INTEGER NOT NULL,          -- the end of the lease or of the back-off; 0 if settled
     attempt     INTEGER NOT NULL,
     previous    INTEGER NOT NULL,          -- 0 none, 1 released, 2 vanished
     fingerprint BLOB,                      -- the first 8 bytes of the payload's

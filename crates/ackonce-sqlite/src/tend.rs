@@ -21,7 +21,7 @@ pub(crate) struct Tend {
     pub(crate) key: Key,
     pub(crate) note: Note,
     /// The record afterwards; `None` if there is nothing to change about it.
-    pub(crate) change: fn(&Row) -> Option<Row>,
+    pub(crate) change: fn(&Row, u64) -> Option<Row>,
     pub(crate) done: Result<Done>,
     pub(crate) reply: oneshot::Sender<Result<Tended>>,
 }
@@ -35,7 +35,7 @@ pub(crate) enum Done {
 }
 
 /// The record stays, expired and empty, so that the next fence is above its own, until a sweep drops it.
-pub(crate) fn forgotten(row: &Row) -> Option<Row> {
+pub(crate) fn forgotten(row: &Row, _: u64) -> Option<Row> {
     Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row.clone() })
 }
 
@@ -46,7 +46,7 @@ impl Tend {
             return Ok((Done::Unchanged(Tended::Nothing), None));
         };
         let (done, change) = match protocol::tendable(Some(&seen.row), now) {
-            Some(true) => match (self.change)(&seen.row) {
+            Some(true) => match (self.change)(&seen.row, now) {
                 Some(row) => (Done::Changed(seen.row.state), Some(row)),
                 None => (Done::Unchanged(Tended::Nothing), None),
             },

@@ -148,7 +148,7 @@ impl World {
         let key = common::key(&id);
         let row = self.model.get(&id).cloned();
         let (answer, change) = match (protocol::tendable(row.as_ref(), now), row) {
-            (Some(true), Some(row)) if redrive => (Tended::Yes, protocol::redriven(&row)),
+            (Some(true), Some(row)) if redrive => (Tended::Yes, protocol::redriven(&row, now)),
             (Some(true), Some(row)) => {
                 (Tended::Yes, Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row }))
             }
@@ -245,7 +245,7 @@ fn settle_of(action: Action) -> Settle {
         Action::Complete(window, outcome) => {
             Settle::Complete { window, outcome: outcome.map(|n| vec![n; 9].into()) }
         }
-        Action::Release(attempt, window) => Settle::Release { attempt, window },
+        Action::Release(attempt, window) => Settle::Release { attempt, window, not_before: Duration::ZERO },
         Action::Extend(lease, window) => Settle::Extend { lease, window },
         Action::Bury(window) => Settle::Bury { window, reason: "no use".into() },
     }

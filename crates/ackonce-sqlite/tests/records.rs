@@ -27,7 +27,10 @@ async fn every_field_outlives_the_process() {
     let settlements = [
         Settlement::new(&done, Settle::Complete { window: HOUR, outcome: Some(Bytes::from_static(b"a\0b")) }),
         Settlement::new(&buried, Settle::Bury { window: HOUR, reason: "bad\0 bytes — ✗".into() }),
-        Settlement::new(&released, Settle::Release { attempt: Attempt::Counts, window: HOUR }),
+        Settlement::new(
+            &released,
+            Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO },
+        ),
     ];
     assert_eq!(store.settle(&settlements).await.unwrap(), [Settled::Yes; 3]);
     drop(store);
@@ -66,7 +69,7 @@ async fn a_batch_is_answered_in_order_as_if_one_after_another() {
     let Claimed::Acquired(lease) = &answers[1] else { panic!() };
     let settle = |action| Settlement::new(lease, action);
     let complete = Settle::Complete { window: HOUR, outcome: None };
-    let release = Settle::Release { attempt: Attempt::Counts, window: HOUR };
+    let release = Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO };
     let batch = [settle(complete.clone()), settle(release), settle(complete)];
     assert_eq!(store.settle(&batch).await.unwrap(), [Settled::Yes, Settled::Lost, Settled::Yes]);
     assert!(is_done(&store, "a").await);
@@ -131,7 +134,7 @@ async fn a_clock_that_was_set_back_does_not_lengthen_a_lease() {
     // Moved for good: what was a year ahead ends with its window.
     let listed = store.list(&Query { state: None, limit: 9, after: None }).await.unwrap().entries;
     assert_eq!(listed.len(), 2);
-    assert!(listed.iter().all(|e| e.expires_in <= HOUR + minute && e.lease_ends_in <= minute), "{listed:?}");
+    assert!(listed.iter().all(|e| e.expires_in <= HOUR + minute && e.free_in <= minute), "{listed:?}");
     complete(&store, &held, HOUR).await;
 }
 

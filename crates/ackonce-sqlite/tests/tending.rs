@@ -120,12 +120,12 @@ async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     acquire(&store, request("x")).await;
     clock.set_back(365 * 24 * HOUR);
     assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::InFlight);
-    let ahead = "SELECT count(*) FROM ackonce_claims WHERE lease_ends > ?1";
+    let ahead = "SELECT count(*) FROM ackonce_claims WHERE free_at > ?1";
     let latest = i64::try_from(clock.micros()).unwrap() + 7_200_000_000;
     let ahead: i64 = place.connection().query_row(ahead, [latest], |r| r.get(0)).unwrap();
     assert_eq!(ahead, 0, "the lease ends when it would have, although nobody but the operator asks");
     // Ended, and forgotten; the clock has yet to pass its fence.
-    place.connection().execute("UPDATE ackonce_claims SET lease_ends = 1", []).unwrap();
+    place.connection().execute("UPDATE ackonce_claims SET free_at = 1", []).unwrap();
     let fence = store.get(&key("x")).await.unwrap().unwrap().fence;
     assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
     assert_eq!(store.sweep().await.unwrap(), 0, "what the next fence must exceed");

@@ -42,7 +42,8 @@ pub trait Inspect: Deduplicator {
     async fn forget(&self, key: &Key, note: &Note) -> Result<Tended>;
 
     /// Lets a done or buried message run once more: its record stays, as released with no attempts, so that
-    /// what is redelivered for it is not taken for a duplicate.
+    /// what is redelivered for it is not taken for a duplicate. The back-off of a released message ends; its attempts
+    /// are kept.
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
@@ -117,8 +118,8 @@ pub struct Entry {
     pub record: Record,
     /// How long until the record is forgotten.
     pub expires_in: Duration,
-    /// How long until the lease of a claimed record ends; zero if it has.
-    pub lease_ends_in: Duration,
+    /// How long claims are refused: the rest of the lease of a claimed record, of the back-off of a released one; else zero.
+    pub free_in: Duration,
 }
 
 /// How much a store holds. Expired records that were not yet dropped may be counted in.

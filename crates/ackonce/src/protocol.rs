@@ -30,8 +30,8 @@ pub struct Row {
     pub previous: Previous,
     /// What the payload was.
     pub fingerprint: Option<Fingerprint>,
-    /// When the lease ends; meaningful while claimed.
-    pub lease_ends: u64,
+    /// When the next claim may be granted: the end of the lease while claimed, the end of the back-off once released.
+    pub free_at: u64,
     /// When the row means nothing any more.
     pub expires: u64,
     /// What the handler returned.
@@ -41,6 +41,15 @@ pub struct Row {
 }
 
 impl Row {
+    /// How long a claim is refused from `now` on: the rest of a lease, or of a back-off.
+    #[must_use]
+    pub fn free_in(&self, now: u64) -> Duration {
+        match self.state {
+            State::Claimed | State::Released => Duration::from_micros(self.free_at.saturating_sub(now)),
+            State::Done | State::Buried => Duration::ZERO,
+        }
+    }
+
     /// The row as a caller sees it at `now`.
     #[must_use]
     pub fn record(&self, now: u64) -> Record {
@@ -73,8 +82,9 @@ pub fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, O
     match row.state {
         State::Done | State::Buried => (Claimed::Done(row.record(now)), None),
         State::Claimed if same => regrant(row, request, now),
-        State::Claimed if now < row.lease_ends => {
-            (Claimed::Busy { free_in: Duration::from_micros(row.lease_ends - now) }, None)
+        // A lease, or the back-off of a failed attempt: another copy of the message would burn its attempts.
+        State::Claimed | State::Released if now < row.free_at => {
+            (Claimed::Busy { free_in: row.free_in(now) }, None)
         }
         // A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
         State::Released if same => (Claimed::Busy { free_in: Duration::ZERO }, None),
@@ -90,7 +100,7 @@ fn grant(
     last_fence: u64,
     trail: Option<(&Row, Previous)>,
 ) -> (Claimed, Option<Row>) {
-    let lease_ends = now.saturating_add(micros(request.lease));
+    let free_at = now.saturating_add(micros(request.lease));
     let row = Row {
         state: State::Claimed,
         token: request.token,
@@ -100,8 +110,8 @@ fn grant(
         previous: trail.map_or(Previous::None, |(_, previous)| previous),
         // A claim that does not say what its payload is does not make the first one's forgotten.
         fingerprint: request.fingerprint.or(trail.and_then(|(row, _)| row.fingerprint)),
-        lease_ends,
-        expires: lease_ends.saturating_add(micros(request.window)),
+        free_at,
+        expires: free_at.saturating_add(micros(request.window)),
         outcome: None,
         reason: None,
     };
@@ -110,10 +120,10 @@ fn grant(
 
 /// The same claim again: the reply was lost. It is answered as before, and held from now.
 fn regrant(row: &Row, request: &ClaimRequest, now: u64) -> (Claimed, Option<Row>) {
-    let lease_ends = now.saturating_add(micros(request.lease)).max(row.lease_ends);
+    let free_at = now.saturating_add(micros(request.lease)).max(row.free_at);
     let row = Row {
-        lease_ends,
-        expires: lease_ends.saturating_add(micros(request.window)).max(row.expires),
+        free_at,
+        expires: free_at.saturating_add(micros(request.window)).max(row.expires),
         ..row.clone()
     };
     (Claimed::Acquired(lease_of(&row, request)), Some(row))
@@ -161,7 +171,8 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             row.reason = Some(reason.clone());
             *window
         }
-        Settle::Release { attempt, window } => {
+        Settle::Release { attempt, window, not_before } => {
+            row.free_at = now.saturating_add(micros(*not_before));
             if *attempt == Attempt::Refunded {
                 row.attempt = row.attempt.saturating_sub(1);
             }
@@ -169,10 +180,10 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             if *attempt == Attempt::Counts || row.previous != Previous::Vanished {
                 row.previous = Previous::Released;
             }
-            *window
+            not_before.saturating_add(*window)
         }
         Settle::Extend { lease, window } => {
-            row.lease_ends = now.saturating_add(micros(*lease));
+            row.free_at = now.saturating_add(micros(*lease));
             lease.saturating_add(*window)
         }
     };
@@ -184,21 +195,26 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
 #[must_use]
 pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
     let row = row.filter(|r| now < r.expires)?;
-    Some(row.state != State::Claimed || now >= row.lease_ends)
+    Some(row.state != State::Claimed || now >= row.free_at)
 }
 
-/// The row after a redrive; `None` if the next claim is granted anyway.
+/// The row after a redrive at `now`; `None` if the next claim is granted anyway. A back-off ends with it, and the
+/// attempts of a message that was neither done nor buried are kept.
 #[must_use]
-pub fn redriven(row: &Row) -> Option<Row> {
-    let settled = matches!(row.state, State::Done | State::Buried);
-    settled.then(|| Row {
-        state: State::Released,
-        attempt: 0,
-        previous: Previous::Released,
-        outcome: None,
-        reason: None,
-        ..row.clone()
-    })
+pub fn redriven(row: &Row, now: u64) -> Option<Row> {
+    match row.state {
+        State::Done | State::Buried => Some(Row {
+            state: State::Released,
+            attempt: 0,
+            previous: Previous::Released,
+            free_at: 0,
+            outcome: None,
+            reason: None,
+            ..row.clone()
+        }),
+        State::Released if now < row.free_at => Some(Row { free_at: 0, ..row.clone() }),
+        State::Claimed | State::Released => None,
+    }
 }
 
 fn micros(d: Duration) -> u64 {

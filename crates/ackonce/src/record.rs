@@ -30,7 +30,7 @@ pub struct Record {
 pub enum State {
     /// Claimed; the lease may have ended.
     Claimed,
-    /// Handed back; the next claim is granted.
+    /// Handed back; the next claim is granted, once its back-off is over.
     Released,
     /// Its effect happened.
     Done,

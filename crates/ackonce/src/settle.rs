@@ -37,12 +37,16 @@ pub enum Settle {
         /// What the handler returned, where the caller wants it replayed.
         outcome: Option<Bytes>,
     },
-    /// Hand it back: the next claim is granted at once. The trail is kept for `window` from now.
+    /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::Claimed::Busy) with the time
+    /// that is left; the next one after that is granted.
     Release {
         /// Whether the attempt counts.
         attempt: Attempt,
-        /// How long the trail is remembered.
+        /// How long the trail is remembered, from the end of `not_before`.
         window: Duration,
+        /// The back-off, from now, by the store's clock. It belongs to the message and not to the delivery that failed:
+        /// another copy in hand would use up the attempts meanwhile. Zero for a claim that is handed back.
+        not_before: Duration,
     },
     /// Hold it for `lease` from now.
     Extend {

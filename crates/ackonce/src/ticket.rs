@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
-use crate::{Error, Fingerprint, Key, Lease, Record, Token};
+use crate::{Attempt, Error, Fingerprint, Key, Lease, Record, Token};
 
 /// What a broker delivered, as the runner needs to see it.
 pub trait Delivery: Send + Sync + 'static {
@@ -27,6 +27,12 @@ pub trait Delivery: Send + Sync + 'static {
     /// Told whenever it begins to wait for something else or to run, for adapters that keep the books. Cheap: every
     /// message is told twice.
     fn note(&self, _stage: Stage) {}
+
+    /// How long its sender holds it back after a failure under [`OnFailure::HandBack`](crate::OnFailure::HandBack), before
+    /// it is delivered again; until then no other copy of the message runs. Zero by default: the sender decides.
+    fn returns_in(&self, _attempt: Attempt) -> Duration {
+        Duration::ZERO
+    }
 
     /// Where it came from, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.
     fn place(&self) -> String {

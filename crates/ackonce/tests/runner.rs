@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce::{
     AtMostOnce, Backoff, Burial, BuryError, Claimed, Context, Deduplicator, DeduplicatorExt, Failure,
@@ -77,6 +77,55 @@ async fn a_failure_is_retried_with_its_attempt_counted() {
         "fences grow, the key stays: {attempts:?}"
     );
     assert_eq!(runner.counts().retried, 2);
+}
+
+/// The back-off is the message's: a copy that waits does not run in the place of the one that failed.
+#[tokio::test]
+async fn copies_of_a_failing_message_share_one_back_off() {
+    let runs = Arc::new(Mutex::new(Vec::new()));
+    let seen = runs.clone();
+    let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(9) };
+    let runner = runner(&Scripted::default(), settings().with_attempts(4).with_backoff(backoff), {
+        move |cx: Context, _: u64| {
+            seen.lock().unwrap().push((cx.attempt(), Instant::now()));
+            async { Err::<(), _>(Failure::from("always")) }
+        }
+    });
+    let all = futures_util::future::join_all((0..4).map(|_| runner.process(job(1)))).await;
+    assert_eq!(all.iter().filter(|r| r.as_ref().unwrap().how() == SettledAs::Buried).count(), 1);
+    let runs = runs.lock().unwrap();
+    assert_eq!(runs.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    for (n, pair) in runs.windows(2).enumerate() {
+        let (waited, least) = (pair[1].1 - pair[0].1, backoff.min * (1 << n));
+        assert!(waited >= least, "attempt {} ran {waited:?} after the one before, not {least:?}", n + 2);
+    }
+}
+
+/// A process that stops does not make the next one wait: a claim that it hands back is granted at once.
+#[tokio::test]
+async fn a_failure_during_shutdown_is_released_without_a_back_off() {
+    let store = Scripted::default();
+    let backoff = Backoff { min: Duration::from_secs(600), max: Duration::from_secs(600) };
+    let (began, runs) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (told, go_on) = (began.clone(), runs.clone());
+    let runner = Arc::new(runner(&store, settings().with_backoff(backoff), move |_: Context, _: u64| {
+        let (told, go_on) = (told.clone(), go_on.clone());
+        async move {
+            told.notify_one();
+            go_on.notified().await;
+            Err::<(), _>(Failure::from("the pool is closed"))
+        }
+    }));
+    let running = tokio::spawn({
+        let runner = runner.clone();
+        async move { runner.process(job(1)).await }
+    });
+    began.notified().await;
+    runner.stop();
+    runs.notify_one();
+    assert!(running.await.unwrap().is_err(), "a failure goes back unsettled");
+    let next = store.claim_one(claim_request(1, Duration::from_secs(9))).await.unwrap();
+    assert!(matches!(next, Claimed::Acquired(ref lease) if lease.attempt == 2), "{next:?}");
 }
 
 #[derive(Default)]

@@ -97,7 +97,11 @@ async fn a_message_that_somebody_else_holds_stops_no_other_partition() {
     let (running, log) = Running::logging(topic.consumer_with(store.clone()));
     others_go_on(&topic).await;
     assert_eq!(log.of_partition(0), 0);
-    let release = Settle::Release { attempt: Attempt::Refunded, window: Duration::from_secs(600) };
+    let release = Settle::Release {
+        attempt: Attempt::Refunded,
+        window: Duration::from_secs(600),
+        not_before: Duration::ZERO,
+    };
     store.settle(&[Settlement::new(&lease, release)]).await.unwrap();
     all_end(&topic, running, &log).await;
 }

@@ -81,10 +81,10 @@ pub(crate) fn complete() -> Settle {
     Settle::Complete { window: LONG, outcome: None }
 }
 pub(crate) fn release() -> Settle {
-    Settle::Release { attempt: Attempt::Counts, window: LONG }
+    Settle::Release { attempt: Attempt::Counts, window: LONG, not_before: Duration::ZERO }
 }
 pub(crate) fn refund() -> Settle {
-    Settle::Release { attempt: Attempt::Refunded, window: LONG }
+    Settle::Release { attempt: Attempt::Refunded, window: LONG, not_before: Duration::ZERO }
 }
 pub(crate) fn extend() -> Settle {
     Settle::Extend { lease: LONG, window: LONG }

@@ -53,7 +53,7 @@ pub async fn fences_grow_faster_than_the_clock(fixture: &dyn Fixture) {
         grown(&mut last, &lease);
         let action = match n % 3 {
             0 => Settle::Complete { window: none, outcome: None },
-            1 => Settle::Release { attempt: Attempt::Refunded, window: none },
+            1 => Settle::Release { attempt: Attempt::Refunded, window: none, not_before: Duration::ZERO },
             _ => release(),
         };
         bench.a.confirm(&lease, action).await;

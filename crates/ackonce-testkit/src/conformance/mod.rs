@@ -13,6 +13,7 @@ mod report;
 mod suite;
 
 pub mod attempts;
+pub mod backoffs;
 pub mod batches;
 pub mod cancellation;
 pub mod claims;

@@ -36,6 +36,15 @@ macro_rules! __for_each_property {
                 a_vanished_attempt_counts
                 the_attempt_before_is_named_by_how_it_ended
             }
+            backoffs {
+                a_back_off_holds_every_claim_off
+                a_back_off_ends
+                a_back_off_is_not_the_lease
+                a_repeated_release_keeps_its_back_off
+                a_back_off_outlives_a_short_window
+                another_payload_is_a_mismatch_during_a_back_off
+                a_back_off_in_a_batch_costs_the_others_nothing
+            }
             batches {
                 a_batch_of_claims_is_answered_in_order
                 a_batch_of_settlements_is_answered_in_order

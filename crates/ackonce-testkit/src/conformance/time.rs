@@ -138,7 +138,7 @@ pub async fn a_lease_outlives_a_short_window(fixture: &dyn Fixture) {
 /// The trail of a released key is kept for the release's window, and no longer.
 pub async fn a_released_trail_ends_with_its_window(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    let short = Settle::Release { attempt: Attempt::Counts, window: SHORT };
+    let short = Settle::Release { attempt: Attempt::Counts, window: SHORT, not_before: Duration::ZERO };
     for (id, action) in [("kept", release()), ("forgotten", short)] {
         let lease = bench.a.acquire(&bench.request(id)).await;
         bench.a.confirm(&lease, action).await;
@@ -159,7 +159,13 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
     is_a_first_attempt(&lease);
     // No trail is left, and no payload to compare the next with.
-    bench.a.confirm(&lease, Settle::Release { attempt: Attempt::Refunded, window: none }).await;
+    bench
+        .a
+        .confirm(
+            &lease,
+            Settle::Release { attempt: Attempt::Refunded, window: none, not_before: Duration::ZERO },
+        )
+        .await;
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
     is_a_first_attempt(&lease);
     bench.a.confirm(&lease, Settle::Extend { lease: none, window: LONG }).await;

@@ -163,7 +163,11 @@ pub(super) fn complete_with(outcome: Option<&'static str>) -> Settle {
     Settle::Complete { window: LONG, outcome: outcome.map(Into::into) }
 }
 pub(super) fn release() -> Settle {
-    Settle::Release { attempt: Attempt::Counts, window: LONG }
+    Settle::Release { attempt: Attempt::Counts, window: LONG, not_before: Duration::ZERO }
+}
+/// A release with a back-off.
+pub(super) fn waiting() -> Settle {
+    Settle::Release { attempt: Attempt::Counts, window: LONG, not_before: LONG }
 }
 pub(super) fn extend() -> Settle {
     Settle::Extend { lease: LONG, window: LONG }

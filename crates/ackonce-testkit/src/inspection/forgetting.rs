@@ -3,7 +3,7 @@
 use ackonce::{ClaimRequest, Fingerprint, Previous, State, Tended};
 
 use super::Fixture;
-use super::bench::{Bench, bury, complete, complete_with, end_of, extend, release};
+use super::bench::{Bench, bury, complete, complete_with, end_of, extend, release, waiting};
 use super::looking::same;
 
 /// The next claim is a first attempt with a larger fence, and meets neither outcome nor payload of before.
@@ -24,6 +24,20 @@ pub async fn a_forgotten_message_runs_as_if_it_were_the_first(fixture: &dyn Fixt
         let record = bench.b.record(&keys[0]).await;
         assert_eq!((record.state, record.outcome, record.reason), (State::Done, None, None), "was {id}");
     }
+}
+
+/// A back-off protects nobody's work: its message may be forgotten, and then runs at once.
+pub async fn a_waiting_message_is_forgotten(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let old = bench.settled("id", waiting()).await;
+    bench.b.is_busy(&bench.request("id")).await;
+    assert_eq!(bench.b.forget(&old.key).await, Tended::Yes, "nobody holds it");
+    let lease = bench.a.acquire(&bench.request("id")).await;
+    assert_eq!(
+        (lease.attempt, lease.previous),
+        (1, Previous::None),
+        "the first attempt of a forgotten message"
+    );
 }
 
 /// A message that somebody runs is not run a second time for an operator's sake.

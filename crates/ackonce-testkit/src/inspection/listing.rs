@@ -7,7 +7,7 @@ use std::time::Duration;
 use ackonce::{Entry, Key, Query, Settle, State, Tended};
 
 use super::Fixture;
-use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry};
+use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
 use super::looking::same;
 
 /// How much longer than told a store may keep something, having rounded up.
@@ -88,24 +88,29 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry says how long the record and, while claimed, its lease will last.
+/// An entry says how long the record will last, and the lease or the back-off before its next claim.
 pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let held = bench.claimed("held").await;
     let lapsed = bench.lapsed("lapsed").await;
     let done = bench.settled("done", Settle::Complete { window: LONG * 2, outcome: None }).await;
+    let waits = bench.settled("waits", waiting()).await;
     let entries = bench.list_all(None, 100).await;
     let within = |what, time: Duration, most: Duration| {
         assert!(!time.is_zero() && time <= rounded(most), "{what} in {time:?} of {most:?}");
     };
     let entry = the_entry(&held.key, &entries);
-    within("a held lease ends", entry.lease_ends_in, LONG);
+    within("a held lease ends", entry.free_in, LONG);
     within("a held claim is forgotten", entry.expires_in, LONG * 2);
-    assert!(entry.expires_in >= entry.lease_ends_in);
+    assert!(entry.expires_in >= entry.free_in);
     let entry = the_entry(&lapsed.key, &entries);
-    assert_eq!(entry.lease_ends_in, Duration::ZERO, "it has ended");
+    assert_eq!(entry.free_in, Duration::ZERO, "it has ended");
     within("a lapsed claim is forgotten", entry.expires_in, LONG);
+    let entry = the_entry(&waits.key, &entries);
+    within("a back-off ends", entry.free_in, LONG);
+    within("a message that waits is forgotten", entry.expires_in, LONG * 2);
     let entry = the_entry(&done.key, &entries);
+    assert_eq!(entry.free_in, Duration::ZERO, "a done message is claimed by nobody");
     within("a completion is forgotten", entry.expires_in, LONG * 2);
     assert!(entry.expires_in > LONG, "its window counts, not its claim's");
 }

@@ -38,7 +38,12 @@ pub async fn a_lapsed_claim_is_shown(fixture: &dyn Fixture) {
 pub async fn a_release_is_shown(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (attempt, counted) in [(Attempt::Counts, 1), (Attempt::Refunded, 0)] {
-        let lease = bench.settled(&format!("{attempt:?}"), Settle::Release { attempt, window: LONG }).await;
+        let lease = bench
+            .settled(
+                &format!("{attempt:?}"),
+                Settle::Release { attempt, window: LONG, not_before: Duration::ZERO },
+            )
+            .await;
         let record = bench.b.record(&lease.key).await;
         assert_eq!((record.state, record.attempt), (State::Released, counted), "{attempt:?}");
     }
@@ -67,7 +72,7 @@ pub async fn an_expired_record_is_not_shown(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let completion = Settle::Complete { window: SHORT, outcome: None };
     let burial = Settle::Bury { window: SHORT, reason: "no use".to_owned() };
-    let release = Settle::Release { attempt: Attempt::Counts, window: SHORT };
+    let release = Settle::Release { attempt: Attempt::Counts, window: SHORT, not_before: Duration::ZERO };
     for (id, action) in [("completed", completion), ("buried", burial), ("released", release)] {
         let lease = bench.settled(id, action).await;
         bench.b.until_absent(&lease.key).await;

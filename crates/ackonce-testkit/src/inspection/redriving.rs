@@ -3,7 +3,7 @@
 use ackonce::{Claimed, Previous, State, Tended};
 
 use super::Fixture;
-use super::bench::{Bench, bury, complete, complete_with, extend, release};
+use super::bench::{Bench, bury, complete, complete_with, extend, release, waiting};
 use super::looking::same;
 
 /// The record stays as released with no attempts; the next claim is granted, and its end is what counts.
@@ -57,6 +57,20 @@ pub async fn what_is_granted_anyway_is_not_redriven(fixture: &dyn Fixture) {
         let next = bench.b.acquire(&super::bench::request(old.key.clone())).await;
         assert_eq!((next.attempt, next.previous), (2, previous));
     }
+}
+
+/// A back-off ends with a redrive: the next claim is granted, and the attempts are kept.
+pub async fn a_redriven_message_waits_no_longer(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let old = bench.settled("id", waiting()).await;
+    bench.b.is_busy(&bench.request("id")).await;
+    assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "its back-off was not over");
+    let next = bench.a.acquire(&bench.request("id")).await;
+    assert_eq!(
+        (next.attempt, next.previous),
+        (2, Previous::Released),
+        "the attempt that failed still counts"
+    );
 }
 
 /// There is nothing to redrive of a key that has no record, or one that has expired.

@@ -38,6 +38,7 @@ macro_rules! __for_each_inspection {
             forgetting {
                 a_forgotten_message_runs_as_if_it_were_the_first
                 a_live_claim_is_not_forgotten
+                a_waiting_message_is_forgotten
                 a_lapsed_claim_is_forgotten
                 of_an_absent_key_nothing_is_forgotten
                 a_record_is_forgotten_once
@@ -75,6 +76,7 @@ macro_rules! __for_each_inspection {
                 a_redriven_message_runs_once_more
                 a_live_claim_is_not_redriven
                 what_is_granted_anyway_is_not_redriven
+                a_redriven_message_waits_no_longer
                 of_an_absent_key_nothing_is_redriven
                 a_record_is_redriven_once
                 a_redriven_lease_settles_nothing

@@ -67,9 +67,13 @@ pub(crate) enum Bug {
     ForgetLeavesLease,
     /// Look, then write, with a gap between.
     ForgetChecksThenActs,
+    /// A message that waits for its back-off is held for claimed.
+    ForgetSparesWaiting,
 
     // Redriving.
     RedriveTakesLive,
+    /// A redrive leaves the back-off as it is.
+    RedriveWaits,
     /// The record is dropped.
     RedriveForgets,
     /// The message is buried again at once, for its attempts are used up.

@@ -16,11 +16,11 @@ impl Sabotaged {
             self.write(key, self.conjured());
         }
         let row = found.filter(|row| now < row.expires || self.has(Bug::GetShowsExpired))?;
-        if self.has(Bug::GetHidesLapsed) && row.state == State::Claimed && row.lease_ends <= now {
+        if self.has(Bug::GetHidesLapsed) && row.state == State::Claimed && row.free_at <= now {
             return None;
         }
         if self.has(Bug::GetExtends) {
-            self.write(key, Row { lease_ends: now + 3_600_000_000, expires: u64::MAX, ..row.clone() });
+            self.write(key, Row { free_at: now + 3_600_000_000, expires: u64::MAX, ..row.clone() });
         }
         let mut record = row.record(now);
         match self.bug {
@@ -122,11 +122,11 @@ impl Sabotaged {
             id: Some(key.id().clone()),
             record: row.record(now),
             expires_in: left(row.expires),
-            lease_ends_in: left(row.lease_ends),
+            free_in: row.free_in(now),
         };
         match self.bug {
             Bug::ListDropsOutcome => entry.record.outcome = None,
-            Bug::ListSwapsTimes => std::mem::swap(&mut entry.expires_in, &mut entry.lease_ends_in),
+            Bug::ListSwapsTimes => std::mem::swap(&mut entry.expires_in, &mut entry.free_in),
             Bug::ListNamesWrong => entry.scope = Some("another".into()),
             _ => {}
         }

@@ -75,6 +75,8 @@ caught! {
     ForgetLeavesLease by a_forgotten_lease_settles_nothing,
     ForgetChecksThenActs by racing_forgets_have_one_winner,
 
+    RedriveWaits by a_redriven_message_waits_no_longer,
+    ForgetSparesWaiting by a_waiting_message_is_forgotten,
     RedriveTakesLive by a_live_claim_is_not_redriven,
     RedriveForgets by a_redriven_message_runs_once_more,
     RedriveKeepsAttempts by a_redriven_message_runs_once_more,

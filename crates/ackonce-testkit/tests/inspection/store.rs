@@ -81,7 +81,7 @@ impl Sabotaged {
             attempt: 1,
             previous: Previous::Released,
             fingerprint: None,
-            lease_ends: 0,
+            free_at: 0,
             expires: u64::MAX,
             outcome: None,
             reason: None,

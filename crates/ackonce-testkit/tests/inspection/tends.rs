@@ -14,6 +14,9 @@ impl Sabotaged {
             Some(true) if self.has(Bug::ForgetSparesLapsed) => {
                 Some(row.as_ref().is_some_and(|r| r.state != State::Claimed))
             }
+            Some(true) if self.has(Bug::ForgetSparesWaiting) => {
+                Some(row.as_ref().is_some_and(|r| r.state != State::Released || r.free_at <= now))
+            }
             other => other,
         };
         if self.has(Bug::ForgetChecksThenActs) {
@@ -50,15 +53,16 @@ impl Sabotaged {
         let settled = matches!(row.state, State::Done | State::Buried);
         let anyway = self.has(Bug::RedriveTakesReleased) || self.has(Bug::RedriveTakesLive);
         let row = if anyway && !settled { Row { state: State::Done, ..row } } else { row };
-        let Some(new) = protocol::redriven(&row) else {
+        let Some(new) = protocol::redriven(&row, now) else {
             return if self.has(Bug::RedriveAlwaysYes) { Tended::Yes } else { Tended::Nothing };
         };
         note.audit("redrive", key, row.state);
         let new = match self.bug {
+            Bug::RedriveWaits => Row { free_at: row.free_at, ..new },
             Bug::RedriveForgets => Row { expires: 0, ..new },
             Bug::RedriveKeepsAttempts => Row { attempt: row.attempt, ..new },
             Bug::RedriveKeepsOutcome => Row { outcome: row.outcome, reason: row.reason, ..new },
-            Bug::RedriveLeavesLease => Row { state: State::Claimed, lease_ends: 0, ..new },
+            Bug::RedriveLeavesLease => Row { state: State::Claimed, free_at: 0, ..new },
             _ => new,
         };
         self.write(key, new);
@@ -70,7 +74,7 @@ impl Sabotaged {
         let before = rows.len();
         rows.retain(|(_, row)| match row.state {
             _ if self.has(Bug::SweepDoesNothing) => true,
-            State::Claimed if self.has(Bug::SweepTakesLapsed) => now < row.lease_ends,
+            State::Claimed if self.has(Bug::SweepTakesLapsed) => now < row.free_at,
             State::Released if self.has(Bug::SweepTakesReleased) => false,
             _ => now < row.expires,
         });

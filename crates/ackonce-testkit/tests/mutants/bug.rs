@@ -40,6 +40,20 @@ pub(crate) enum Bug {
     /// The first attempt is number zero.
     CountsFromZero,
 
+    // Back-offs.
+    /// A release is granted at once, whatever its back-off.
+    BackoffIsIgnored,
+    /// A release waits for the end of its lease.
+    BackoffIsTheLease,
+    /// A release with a back-off is never granted again.
+    BackoffNeverEnds,
+    /// A repeated release begins its back-off anew.
+    RepeatRestartsBackoff,
+    /// The window of a release counts from now, and may end before its back-off.
+    WindowCutsBackoff,
+    /// Another payload is told that the key is busy.
+    BackoffHidesMismatch,
+
     // Fencing.
     /// A settlement is checked by token alone.
     FenceIsUnchecked,

@@ -40,16 +40,19 @@ fn misread(bug: Bug, row: &mut Row, request: &mut ClaimRequest, now: u64) {
     let unknown = Some(Fingerprint::of(b"unknown"));
     match (bug, row.state) {
         (Bug::RepeatIsRival, State::Claimed) if same => row.token = NOBODY,
-        (Bug::RepeatIsGrantedAgain, State::Claimed) if same => (row.token, row.lease_ends) = (NOBODY, 0),
+        (Bug::RepeatIsGrantedAgain, State::Claimed) if same => (row.token, row.free_at) = (NOBODY, 0),
         (Bug::GhostIsGranted, State::Released) => row.token = NOBODY,
-        (Bug::RepeatReopensDone, State::Done) if same => (row.state, row.lease_ends) = (State::Claimed, 0),
-        (Bug::LateRepeatIsRefused, State::Claimed) if same && now >= row.lease_ends => {
-            (row.token, row.lease_ends) = (NOBODY, now + 1);
+        (Bug::RepeatReopensDone, State::Done) if same => (row.state, row.free_at) = (State::Claimed, 0),
+        (Bug::LateRepeatIsRefused, State::Claimed) if same && now >= row.free_at => {
+            (row.token, row.free_at) = (NOBODY, now + 1);
         }
         (Bug::ReleaseWaits, State::Released) => (row.state, row.token) = (State::Claimed, NOBODY),
         (Bug::BuriedIsGranted, State::Buried) => row.state = State::Released,
         (Bug::WindowNeverEnds, State::Done | State::Buried | State::Released) => row.expires = u64::MAX,
-        (Bug::TrailIsDropped, State::Claimed) => row.expires = row.lease_ends,
+        (Bug::TrailIsDropped, State::Claimed) => row.expires = row.free_at,
+        (Bug::BackoffHidesMismatch, State::Released) if now < row.free_at => {
+            request.fingerprint = row.fingerprint
+        }
         (Bug::MismatchIsIgnored, _) => request.fingerprint = row.fingerprint,
         (Bug::MismatchOnlyOnceDone, State::Claimed | State::Released) => {
             request.fingerprint = row.fingerprint
@@ -79,17 +82,15 @@ fn misgrant(bug: Bug, old: Option<&Row>, request: &ClaimRequest, now: u64, lease
             new.fence = old.map_or(new.fence, |old| old.fence);
         }
         Bug::UnknownReplaces => new.fingerprint = request.fingerprint,
-        Bug::LeaseInSeconds => {
-            new.lease_ends = now.saturating_add((new.lease_ends - now).saturating_mul(1000))
-        }
+        Bug::LeaseInSeconds => new.free_at = now.saturating_add((new.free_at - now).saturating_mul(1000)),
         Bug::WindowCutsLease => new.expires = now.saturating_add(window),
-        Bug::TimesWrap if request.lease == Duration::MAX => new.lease_ends = now.wrapping_add(u64::MAX),
-        Bug::ZeroIsForever if request.lease.is_zero() => new.lease_ends = u64::MAX,
+        Bug::TimesWrap if request.lease == Duration::MAX => new.free_at = now.wrapping_add(u64::MAX),
+        Bug::ZeroIsForever if request.lease.is_zero() => new.free_at = u64::MAX,
         _ => {}
     }
     new.expires = match bug {
         Bug::WindowCutsLease => new.expires,
-        _ => new.expires.max(new.lease_ends),
+        _ => new.expires.max(new.free_at),
     };
     lease.fence = new.fence;
 }

@@ -56,6 +56,13 @@ caught! {
     ReleasedIsVanished by the_attempt_before_is_named_by_how_it_ended,
     CountsFromZero by a_first_claim_is_attempt_one,
 
+    BackoffIsIgnored by a_back_off_holds_every_claim_off,
+    BackoffIsTheLease by a_back_off_is_not_the_lease,
+    BackoffNeverEnds by a_back_off_ends,
+    RepeatRestartsBackoff by a_repeated_release_keeps_its_back_off,
+    WindowCutsBackoff by a_back_off_outlives_a_short_window,
+    BackoffHidesMismatch by another_payload_is_a_mismatch_during_a_back_off,
+
     FenceIsUnchecked by a_settlement_needs_the_fence,
     TokenIsUnchecked by a_settlement_needs_the_token,
     AnyoneCompletes by an_old_fence_completes_nothing,

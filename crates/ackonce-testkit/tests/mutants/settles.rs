@@ -22,7 +22,7 @@ pub(crate) fn settle(
     let repeats = row.is_some_and(|r| r.state != State::Claimed);
     match bug {
         Bug::RepeatIsLost if repeats => return (Settled::Lost, None),
-        Bug::LateIsLost if row.is_some_and(|r| now >= r.lease_ends) => return (Settled::Lost, None),
+        Bug::LateIsLost if row.is_some_and(|r| now >= r.free_at) => return (Settled::Lost, None),
         Bug::ExtendIsIgnored if matches!(settlement.action, Settle::Extend { .. }) => {
             return (protocol::settle(seen.as_ref(), &settlement, now).0, None);
         }
@@ -53,6 +53,7 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
         (Bug::ForgottenIsSettled, _) => row.expires = row.expires.max(now + 1),
         (Bug::DoneIsReopened, State::Done | State::Buried) => row.state = State::Claimed,
         (Bug::ReleasedIsSettled, State::Released) => row.state = State::Claimed,
+        (Bug::RepeatRestartsBackoff, State::Released) => row.state = State::Claimed,
         (Bug::RefundRepeats, State::Released) => row.state = State::Claimed,
         _ => {}
     }
@@ -67,7 +68,7 @@ fn created(settlement: &Settlement) -> Row {
         attempt: 1,
         previous: Previous::None,
         fingerprint: None,
-        lease_ends: u64::MAX,
+        free_at: u64::MAX,
         expires: u64::MAX,
         outcome: None,
         reason: None,
@@ -84,7 +85,7 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
         Bug::ReleaseForgets if new.state == State::Released => new.attempt = 0,
         Bug::RefundHidesVanished if new.state == State::Released => new.previous = Previous::Released,
         Bug::RefundIsIgnored => new.attempt = old.attempt,
-        Bug::WindowIsLease if ended => new.expires = old.lease_ends,
+        Bug::WindowIsLease if ended => new.expires = old.free_at,
         Bug::WindowFromClaim if ended => new.expires = old.claimed.saturating_add(window),
         Bug::OutcomeIsDropped => new.outcome = None,
         Bug::EmptyIsNone => new.outcome = new.outcome.take().filter(|o| !o.is_empty()),
@@ -94,14 +95,26 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
         Bug::ReasonIsCut => new.reason = new.reason.take().map(|r| r.chars().take(255).collect()),
         _ => {}
     }
+    if let Settle::Release { not_before, window, .. } = action
+        && !not_before.is_zero()
+    {
+        let window = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
+        match bug {
+            Bug::BackoffIsIgnored => new.free_at = 0,
+            Bug::BackoffIsTheLease => new.free_at = old.free_at,
+            Bug::BackoffNeverEnds => new.free_at = u64::MAX,
+            Bug::WindowCutsBackoff => new.expires = now.saturating_add(window),
+            _ => {}
+        }
+    }
     if let Settle::Extend { lease, window } = action {
         let lease = u64::try_from(lease.as_micros()).unwrap_or(u64::MAX);
         let window = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
         match bug {
-            Bug::ExtendFromClaim => new.lease_ends = old.claimed.saturating_add(lease),
-            Bug::ExtendAdds => new.lease_ends = old.lease_ends.saturating_add(lease),
+            Bug::ExtendFromClaim => new.free_at = old.claimed.saturating_add(lease),
+            Bug::ExtendAdds => new.free_at = old.free_at.saturating_add(lease),
             Bug::WindowCutsLease => new.expires = now.saturating_add(window),
-            Bug::ZeroIsForever if lease == 0 => new.lease_ends = u64::MAX,
+            Bug::ZeroIsForever if lease == 0 => new.free_at = u64::MAX,
             _ => {}
         }
     }

@@ -173,7 +173,7 @@ impl Inspect for MemoryStore {
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
         // The row stays, expired, so that the next fence is above it.
-        self.tend("forget", key, note, |row| Some(Row { expires: 0, ..row.clone() }))
+        self.tend("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
@@ -193,11 +193,11 @@ impl MemoryStore {
         operation: &'static str,
         key: &Key,
         note: &Note,
-        change: impl FnOnce(&Row) -> Option<Row>,
+        change: impl FnOnce(&Row, u64) -> Option<Row>,
     ) -> Result<Tended> {
         let now = self.now();
         let (tended, before) = self.update(key, now, |row, now| match (protocol::tendable(row, now), row) {
-            (Some(true), Some(row)) => match change(row) {
+            (Some(true), Some(row)) => match change(row, now) {
                 Some(changed) => ((Tended::Yes, Some(row.state)), Some(changed)),
                 None => ((Tended::Nothing, None), None),
             },
@@ -218,7 +218,7 @@ fn entry(Filed { digest, row, .. }: &Filed, now: u64) -> Entry {
         id: None,
         record: row.record(now),
         expires_in: Duration::from_micros(row.expires.saturating_sub(now)),
-        lease_ends_in: Duration::from_micros(row.lease_ends.saturating_sub(now)),
+        free_in: row.free_in(now),
     }
 }
 

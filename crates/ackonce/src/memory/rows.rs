@@ -248,7 +248,10 @@ mod tests {
                 let settlement = match step {
                     0 | 1 => None,
                     2 => settle(Settle::Complete { window, outcome: None }),
-                    3 => settle(Settle::Release { attempt: Attempt::Counts, window }),
+                    3 => {
+                        let not_before = Duration::from_millis(size * 300);
+                        settle(Settle::Release { attempt: Attempt::Counts, window, not_before })
+                    }
                     4 => settle(Settle::Extend { lease: Duration::from_secs(size), window }),
                     _ => {
                         rows.sweep(now);

@@ -150,8 +150,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         tickets.into_iter().map(|t| t.job.unsettled(why.clone())).collect()
     }
 
+    /// A release without a back-off: the claim goes back for a reason that is not the message's.
     pub(crate) fn release(&self, attempt: Attempt) -> Settle {
-        Settle::Release { attempt, window: self.settings.window }
+        Settle::Release { attempt, window: self.settings.window, not_before: Duration::ZERO }
     }
 
     /// One try of a trip; `None` if all work was ended meanwhile. A store may also hang: it is given the patience that is left.

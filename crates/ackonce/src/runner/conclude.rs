@@ -8,8 +8,8 @@ use crate::heartbeat::Hold;
 use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
-    Answer, Attempt, Delivery, Error, Failure, Job, Lease, OnFailure, OnUnknown, Previous, Receipt, Repeat,
-    Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Answer, Attempt, Delivery, Error, Failure, Job, OnFailure, OnUnknown, Previous, Receipt, Repeat, Settle,
+    Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
 };
 
 use super::admit::{Patience, Trouble};
@@ -37,8 +37,12 @@ enum Verdict {
     Recorded,
     /// The action, until it is asked for.
     Settle(Option<Settle>),
-    /// Released, to run again or to be handed back with the reason.
-    Release(Attempt, String),
+    /// Released, to run again after `wait` or to be handed back with the reason.
+    Release {
+        attempt: Attempt,
+        reason: String,
+        wait: Duration,
+    },
     Bury {
         reason: String,
         uncertain: bool,
@@ -75,8 +79,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     Some((settlement, answer)) => self.after(ticket, settlement.action, answer, hold),
                     None => self.not_settled(ticket.job, Ok(Settled::Lost)),
                 },
-                Verdict::Release(attempt, reason) => match settled.next() {
-                    Some((_, answer)) => self.released(ticket, attempt, reason, answer),
+                Verdict::Release { attempt, reason, wait } => match settled.next() {
+                    Some((_, answer)) => self.released(ticket, attempt, reason, wait, answer),
                     None => self.not_settled(ticket.job, Ok(Settled::Lost)),
                 },
                 Verdict::Bury { reason, uncertain } => self.leave_to_bury(ticket, reason, uncertain, hold),
@@ -98,7 +102,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         for (ticket, verdict) in group.iter().zip(verdicts) {
             let action = match verdict {
                 Verdict::Settle(action) => action.take(),
-                Verdict::Release(attempt, _) => Some(self.release_after(&ticket.lease, *attempt)),
+                Verdict::Release { attempt, wait, .. } => Some(self.release_after(ticket, *attempt, *wait)),
                 _ => None,
             };
             settlements.extend(action.map(|action| Settlement::new(&ticket.lease, action)));
@@ -109,14 +113,20 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// The release after a run. A failure that does not count and goes back to its sender leaves no trail, unless an
     /// earlier attempt is known: the trail would hold nothing but the payload's fingerprint, and the sender may mend the
     /// payload and send it again under the same ID.
-    fn release_after(&self, lease: &Lease, attempt: Attempt) -> Settle {
+    fn release_after(&self, ticket: &Ticket<D>, attempt: Attempt, wait: Duration) -> Settle {
+        let (lease, settings) = (&ticket.lease, &self.settings);
         let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished;
-        match (self.settings.on_failure, attempt) {
-            (OnFailure::HandBack, Attempt::Refunded) if is_sole => {
-                Settle::Release { attempt, window: Duration::ZERO }
-            }
-            _ => self.release(attempt),
-        }
+        let window = match (settings.on_failure, attempt) {
+            (OnFailure::HandBack, Attempt::Refunded) if is_sole => Duration::ZERO,
+            _ => settings.window,
+        };
+        let not_before = match settings.on_failure {
+            // Nobody waits here any more, and the next process need not.
+            _ if self.stop.is_on() => Duration::ZERO,
+            OnFailure::Retry => wait,
+            OnFailure::HandBack => ticket.job.delivery.returns_in(attempt),
+        };
+        Settle::Release { attempt, window, not_before }
     }
 
     fn verdict(&self, ticket: &mut Ticket<D>, answer: Answer) -> Verdict {
@@ -130,8 +140,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok(_) => *failures,
             Err(_) => 0,
         };
+        let ticket = &*ticket;
         let (attempt, is_last) = (ticket.lease.attempt, ticket.lease.attempt >= self.settings.attempts);
         let bury = |reason: String, uncertain| Verdict::Bury { reason, uncertain };
+        let release = |attempt, reason| Verdict::Release { attempt, reason, wait: self.pause(ticket) };
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
             Ok(EffectKind::Done(outcome)) => Verdict::Settle(Some(Settle::Complete { window, outcome })),
@@ -139,14 +151,14 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Err(Failure::Retry(error)) if is_last => {
                 bury(format!("failed {attempt} times, last: {error}"), false)
             }
-            Err(Failure::Retry(error)) => Verdict::Release(Attempt::Counts, error.to_string()),
-            Err(Failure::Infrastructure(error)) => Verdict::Release(Attempt::Refunded, error.to_string()),
+            Err(Failure::Retry(error)) => release(Attempt::Counts, error.to_string()),
+            Err(Failure::Infrastructure(error)) => release(Attempt::Refunded, error.to_string()),
             Err(Failure::Unknown(error)) => match self.settings.on_unknown {
                 OnUnknown::Park => bury(format!("outcome unknown: {error}"), true),
                 OnUnknown::RunAgain if is_last => {
                     bury(format!("outcome unknown after {attempt} attempts, last: {error}"), true)
                 }
-                OnUnknown::RunAgain => Verdict::Release(Attempt::Counts, error.to_string()),
+                OnUnknown::RunAgain => release(Attempt::Counts, error.to_string()),
                 // The probe is asked once the lease has ended and the claim is granted again.
                 OnUnknown::Ask(_) => Verdict::AskAgain { same_token: false },
             },
@@ -236,9 +248,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         ticket: Ticket<D>,
         counted: Attempt,
         reason: String,
+        wait: Duration,
         answer: Result<Settled, Why>,
     ) -> Next<D> {
-        let wait = self.pause(&ticket);
         let Ticket { job, lease, .. } = ticket;
         if let Err(why) = answer {
             return Next::Stop(job.unsettled(why));
