@@ -1,4 +1,4 @@
-//! The parts without a store or a broker: what they cost each message.
+//! The parts without a store or a broker: their cost for each message.
 //!
 //! ```sh
 //! cargo bench -p ackonce-benches --bench pure
@@ -71,7 +71,7 @@ fn offsets(c: &mut Criterion) {
     group.finish();
 }
 
-/// Claims of one message each from many tasks, in memory: what sharing trips costs where it saves none.
+/// Claims of one message each from many tasks, in memory: the cost of shared trips where they save nothing.
 fn coalescer(c: &mut Criterion) {
     const TASKS: u64 = 64;
     let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else { return };

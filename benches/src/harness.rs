@@ -1,4 +1,4 @@
-//! Arms that take turns: what disturbs one disturbs all, and what is compared was measured side by side.
+//! Arms that take turns: a disturbance meets all of them, and compared figures were measured side by side.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde_json::{Value, json};
 
-/// What the arms that are measured have in their names, if not all are: for a look with a profiler.
+/// The part of a name that selects arms, for a look with a profiler; all arms without it.
 pub(crate) static ONLY: OnceLock<String> = OnceLock::new();
 
 /// Something that is measured: one round of it does some work and says how much.
@@ -30,7 +30,7 @@ impl<'a> Arm<'a> {
         })
     }
 
-    /// The time of a round is what it says: not that in which a consumer joins its group.
+    /// A round reports its own time: the time in which a consumer joins its group is not part of it.
     pub(crate) fn timed(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<Round> + 'a) -> Self {
         Self { name: name.into(), run: Box::new(run), rates: Vec::new(), reference: None }
     }
@@ -41,7 +41,7 @@ impl<'a> Arm<'a> {
     }
 }
 
-/// What one turn of an arm has done.
+/// The result of one turn of an arm.
 pub(crate) struct Round {
     done: u64,
     time: Duration,
@@ -142,7 +142,7 @@ pub(crate) fn append_to(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what the figures below are measured with, an object; it is kept with each of them.
+/// Prints the settings of the figures below, an object that is kept with each of them.
 pub(crate) fn settings(settings: Value) {
     if let Value::Object(each) = &settings {
         let show = |(name, value): (&String, &Value)| match value {
@@ -154,7 +154,7 @@ pub(crate) fn settings(settings: Value) {
     lines().settings = settings;
 }
 
-/// What an arm of a table came to, an object: `{"title": …, "arm": …, "figures": {…}, "settings": {…}}`.
+/// The result of an arm of a table, an object: `{"title": …, "arm": …, "figures": {…}, "settings": {…}}`.
 pub(crate) fn figure(title: &str, arm: &str, figures: Value) -> anyhow::Result<()> {
     let mut lines = lines();
     let line = json!({"title": title, "arm": arm, "figures": figures, "settings": lines.settings});

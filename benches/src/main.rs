@@ -40,15 +40,15 @@ enum What {
     Lanes(kafka::lanes::Options),
     /// A RabbitMQ queue: bare consumers, loops by hand, Ackonce one at a time and in batches, on each store.
     Rabbitmq(rabbitmq::Options),
-    /// What a message waits for at a hundred messages a second, on each store and through Kafka.
+    /// The waits of a message at a hundred messages a second, on each store and through Kafka.
     Latency(latency::Options),
-    /// The memory of a consumer over ten million messages. A store at a time: what one has freed may stay with the process.
+    /// The memory of a consumer over ten million messages. A store at a time: memory that one has freed may stay with the process.
     Memory(memory::Options),
     /// A JSON echo with and without the Idempotency-Key layer.
     Http(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
-    /// Draws what `--json` has collected.
+    /// Draws the figures that `--json` has collected.
     Plot(plot::Options),
     /// Each store: claims and settlements at several sizes, duplicates, expiry, bytes per ID.
     Store(store::Options),

@@ -1,4 +1,4 @@
-//! What the arms are fed with.
+//! The messages for the arms.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a loop by hand remembers what it has done. No lease, no fence, no attempts: two trips per message.
+//! The memory of a loop by hand. No lease, no fence, no attempts: two trips per message.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use ackonce_postgres::tokio_postgres::{Client, NoTls, Statement};
 use ackonce_sqlite::rusqlite::Connection;
 use redis::aio::MultiplexedConnection;
 
-/// How long Redis remembers an ID.
+/// The time that Redis remembers an ID.
 const WINDOW_MS: u64 = 3_600_000;
 
 pub(crate) enum Processed {
@@ -45,7 +45,7 @@ impl Processed {
         Ok(Self::Postgres { client, claim, done })
     }
 
-    /// Whether it was new.
+    /// True if it was new.
     pub(crate) async fn claim(&mut self, id: &str) -> anyhow::Result<bool> {
         Ok(match self {
             Self::Sqlite(connection) => {

@@ -1,4 +1,4 @@
-//! The stores that a broker's messages are remembered in, and what one writes by hand over the same.
+//! The stores for a broker's messages, and the checks by hand over the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) struct Stores {
     /// The Postgres to compare with; without one it is left out. Tables named ackonce_bench_… are made anew in it
     #[arg(long, env = "ACKONCE_TEST_POSTGRES")]
     postgres: Option<String>,
-    /// Where SQLite's files are made
+    /// Directory for SQLite's files
     #[arg(long, default_value = ".")]
     pub(crate) directory: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! What an operator asks a consumer over HTTP: `/metrics` and `/healthz`.
+//! A consumer's HTTP endpoints for operators: `/metrics` and `/healthz`.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// How often histograms are summed up: otherwise their samples pile up until somebody asks for them.
+/// The interval at which histograms are summed up; without it, samples pile up until the next scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// The upper bounds of histograms of seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
@@ -32,10 +32,10 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| "the host has no address".to_owned())
 }
 
-/// How a consumer is.
+/// The health of a consumer.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// It makes progress, or waits for what it may wait for; if not, a restart may help.
+    /// It makes progress or waits for a cause outside of it; if not, a restart may help.
     pub live: bool,
     /// It is connected and consumes.
     pub ready: bool,

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use crate::trouble::Trouble;
 use crate::{Flags, HandlerClass};
 
-/// The handler that the flags ask for, whatever the messages.
+/// The handler that the flags ask for, for any messages.
 ///
 /// # Errors
 /// The file of `--ledger` cannot be opened, or the table `ledger` cannot be made.

@@ -1,4 +1,4 @@
-//! How an example ends: 0 as asked, 2 for wrong flags, 3 for an error, which is one line.
+//! The exit codes of an example: 0 as asked, 2 for wrong flags, 3 for an error, which is one line.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Stopped(pub &'static str);
 const WRONG_FLAGS: u8 = 2;
 /// The exit code of an error.
 const FAILED: u8 = 3;
-/// How long threads that still wait for a server may hold up the end.
+/// The time limit at the end for threads that still wait for a server.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs an example and tells how it ended.

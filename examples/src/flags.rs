@@ -15,21 +15,21 @@ use crate::{On, Stopped, Usage};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = format!("A store URL is {SYNTAX}."))]
 pub struct Flags {
-    /// Where processed message IDs are remembered
+    /// Store of processed message IDs
     #[arg(long, value_name = "URL", default_value = "sqlite:ackonce.db")]
     pub store: StoreUrl,
-    /// What is promised of the effect
+    /// Guarantee class of the effect
     #[arg(long, value_enum, default_value_t = HandlerClass::Leased)]
     pub class: HandlerClass,
-    /// Where effects are appended as JSON lines; with class inbox they are rows of the table `ledger` in the
+    /// File to which effects are appended as JSON lines; with class inbox they are rows of the table `ledger` in the
     /// store's database instead. `at` is in microseconds since the Unix epoch
     #[arg(long, value_name = "FILE", default_value = "ledger.jsonl")]
     pub ledger: PathBuf,
-    /// Who must not process a message twice; whoever has the same scope and store shares records [default: the group
+    /// Name under which no message is processed twice; processes with the same scope and store share records [default: the group
     /// or queue, a slash, the topic or handler]
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
-    /// Where message IDs are: header:NAME, key, json:/POINTER or payload; if given again, the first one present decides
+    /// Source of message IDs: header:NAME, key, json:/POINTER or payload; if given again, the first one present decides
     /// [default: header:message-id]
     #[arg(long, value_name = "SOURCE", value_parser = source)]
     pub id: Vec<IdSource>,
@@ -46,10 +46,10 @@ pub struct Flags {
     /// Panic in the first N attempts of each message; for examples that have a flag for it
     #[arg(skip)]
     pub panic_first: u32,
-    /// How long a claim is held without a heartbeat: what a killed process's messages wait
+    /// Length of a lease without a heartbeat: the wait of a killed process's messages
     #[arg(long, value_name = "MS", default_value_t = 15_000)]
     pub lease_ms: u64,
-    /// How long a processed message is remembered
+    /// Window in which a processed message is remembered
     #[arg(long, value_name = "S", default_value_t = 7 * 24 * 60 * 60)]
     pub window_s: u64,
     /// Attempts before a message is buried
@@ -58,12 +58,12 @@ pub struct Flags {
     /// Handlers that run at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// What to do at start with a store or broker that cannot be used yet: wait for it, wait unless it refused, or end
+    /// At start, with a store or broker that cannot be used yet: wait for it, wait unless it refused, or end
     #[arg(long, value_enum, default_value_t = Start::Refused)]
     pub on_start: Start,
 }
 
-/// What to do at start with a store or broker that cannot be used yet.
+/// The treatment at start of a store or broker that cannot be used yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "the names are those of OnStart, and would be repeated in --help")]
 pub enum Start {
@@ -82,7 +82,7 @@ impl From<Start> for OnStart {
     }
 }
 
-/// What to do with a message without an ID, whatever the broker.
+/// The treatment of a message without an ID, for any broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "the names are those of OnMissing, and would be repeated in --help")]
 pub enum Missing {
@@ -111,7 +111,7 @@ impl From<HandlerClass> for Class {
     }
 }
 
-/// Where message IDs are: `header:NAME`, `key`, `json:/POINTER` or `payload`.
+/// The source of message IDs: `header:NAME`, `key`, `json:/POINTER` or `payload`.
 ///
 /// # Errors
 /// None of these.
@@ -136,7 +136,7 @@ impl Flags {
         Scope::new(self.scope.as_deref().unwrap_or(default)).context("--scope")
     }
 
-    /// Where message IDs are.
+    /// The sources of message IDs.
     #[must_use]
     pub fn ids(&self) -> MessageIds {
         match self.id.as_slice() {
@@ -145,13 +145,13 @@ impl Flags {
         }
     }
 
-    /// How long a processed message is remembered.
+    /// Window in which a processed message is remembered.
     #[must_use]
     pub fn window(&self) -> Duration {
         Duration::from_secs(self.window_s)
     }
 
-    /// How the runner behaves.
+    /// The runner's settings.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.apply(Settings::default())
@@ -168,7 +168,7 @@ impl Flags {
             .with_on_start(self.on_start.into())
     }
 
-    /// Opens the store, waits for one that is away as `--on-start` says, and tells on stderr what is promised on it.
+    /// Opens the store, waits for one that is away as `--on-start` says, and prints the promise on stderr.
     ///
     /// # Errors
     /// [`Usage`] for a class that the store cannot have, [`Stopped`] if `shutdown` ended the wait; otherwise why the

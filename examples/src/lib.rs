@@ -1,4 +1,4 @@
-//! What the examples share: their flags, a handler whose effects can be counted, how they end. What a consumer of
+//! Code that the examples share: their flags, a handler whose effects can be counted, exit codes. A consumer of
 //! yours needs of Ackonce is in each binary, under `src/bin`, and its handler in `src/effect.rs`.
 
 pub mod admin;
@@ -17,7 +17,7 @@ pub use flags::{Flags, HandlerClass, Missing, Start, source};
 pub use serve::serve;
 pub use trouble::On;
 
-/// Logs to stderr what `RUST_LOG` asks for, or warnings, but not lapin's of what is mended; `ackonce=debug` is the audit trail, a line for each decision.
+/// Logs to stderr as `RUST_LOG` says, or warnings without lapin's of errors that are handled; `ackonce=debug` is the audit trail, a line for each decision.
 pub fn log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,lapin=off"));

@@ -1,4 +1,4 @@
-//! What the RabbitMQ examples need to be there, made where it is missing.
+//! The exchanges and queues of the RabbitMQ examples, declared where they are missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::{Stopped, Usage};
 /// A broker on this machine, as it comes.
 pub const URL: &str = "amqp://guest:guest@localhost:5672/%2f";
 
-/// How long connecting and declaring may take together.
+/// The time limit for connecting and declaring together.
 const ASK: Duration = Duration::from_secs(30);
 /// In seconds, unless the URL says otherwise; as [`AmqpConsumer`]'s own.
 const HEARTBEAT: u16 = 20;
@@ -87,8 +87,8 @@ impl Servers {
         AmqpConsumer::new_any(self.urls.iter().map(String::as_str), queue, scope, store)
     }
 
-    /// Declares the queue, and the dead-letter exchange with a queue of its name, but nothing that is there, of
-    /// whatever type: its arguments are somebody else's choice. Waits for a broker that is away as `policy` says.
+    /// Declares the queue, and the dead-letter exchange with a queue of its name, but nothing that exists, of
+    /// any type: its arguments are somebody else's choice. Waits for a broker that is away as `policy` says.
     ///
     /// # Errors
     /// [`Stopped`] if `shutdown` ended the wait; otherwise the broker's refusal.
@@ -135,7 +135,7 @@ impl Servers {
     }
 }
 
-/// Whether to wait: a broker that answered with a refusal will answer the same until somebody changes something.
+/// True if waiting helps: a broker that answered with a refusal will answer the same until somebody changes something.
 fn refusal(error: lapin::Error) -> Error {
     let refused = matches!(error.kind(), ErrorKind::ProtocolError(_) | ErrorKind::AuthProviderError(_));
     let (kind, text) = match refused && !is_broker_ending(&error) {

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server that slow and idle clients cannot hold up.
 //!
 //! `axum::serve` sets no timer, so its time-out for headers never fires, and any number of clients may open a
-//! connection and send a byte a minute. This accept loop is what it takes to be exposed without a proxy.
+//! connection and send a byte a minute. This accept loop can be exposed without a proxy.
 
 use std::io;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const BODY_GAP: Duration = Duration::from_secs(10);
 /// The most that hyper reads ahead of a connection, and so the longest head. Its default of 400 KiB is not for a thousand
 /// connections that upload.
 const READ_AHEAD: usize = 64 << 10;
-/// How long open connections have to end after shutdown began.
+/// The time limit for open connections after shutdown began.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Serves until shutdown, then lets running requests end.

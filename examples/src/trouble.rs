@@ -1,4 +1,4 @@
-//! What an example's handler can be told to do instead of its effect.
+//! Troubles that an example's handler can play instead of its effect.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -54,7 +54,7 @@ impl FromStr for On {
     }
 }
 
-/// What the flags ask of the handler besides its effect.
+/// The troubles that the flags ask of the handler.
 #[derive(Debug, Clone)]
 pub(crate) struct Trouble {
     delay: Duration,

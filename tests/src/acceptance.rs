@@ -19,7 +19,7 @@ use crate::worker::binary;
 /// From one outage of the broker to the next.
 const OUTAGE_EVERY: Duration = Duration::from_secs(4);
 
-/// Where the messages come from.
+/// The source of the messages.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub enum Place {
     /// Bootstrap servers; the group's name is the topic's and `-group`.
@@ -28,7 +28,7 @@ pub enum Place {
     Amqp(String),
 }
 
-/// What a worker is told.
+/// The task of a worker.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs, reason = "named for what they are")]
 pub struct Plan {
@@ -50,10 +50,10 @@ impl Plan {
     }
 }
 
-/// What a run needs of a broker.
+/// A broker, as a run needs it.
 #[allow(async_fn_in_trait, reason = "nobody spawns these")]
 pub trait Broker {
-    /// Where it is.
+    /// Its address.
     fn place(&self) -> Place;
 
     /// Creates a topic or queue with a name of its own.
@@ -62,14 +62,14 @@ pub trait Broker {
     /// Publishes these IDs, all confirmed; an outage may publish some of them again.
     async fn publish(&self, name: &str, ids: &[String]);
 
-    /// Whether all `messages` are consumed and acknowledged.
+    /// True if all `messages` are consumed and acknowledged.
     async fn is_through(&self, name: &str, messages: usize) -> bool;
 
     /// The `n`-th outage, from its beginning to its end.
     async fn outage(&self, n: usize);
 }
 
-/// How much of everything.
+/// The sizes of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
     /// Deliveries published; one in five repeats another.
@@ -82,14 +82,14 @@ pub struct Scale {
     pub outages: usize,
 }
 
-/// What one run showed.
+/// The result of one run.
 #[derive(Debug)]
 pub struct Outcome {
     /// Published against effects.
     pub audit: Audit,
     /// Kills and pauses.
     pub history: History,
-    /// For the inbox: what the account holds.
+    /// For the inbox: the balance of the account.
     pub balance: Option<u64>,
 }
 
@@ -144,7 +144,7 @@ pub async fn run<B: Broker>(broker: &B, mode: &str, scale: Scale, seed: u64) -> 
 }
 
 /// The table of the loops by hand. Before its workers start: three that switch a new file to WAL at once get in each
-/// other's way, whatever their busy time-out.
+/// other's way, with any busy time-out.
 fn create_seen(db: &Path) {
     let db = rusqlite::Connection::open(db).unwrap();
     db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE seen (id TEXT PRIMARY KEY)").unwrap();
@@ -179,7 +179,7 @@ fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
         .collect()
 }
 
-/// What there is to find out why.
+/// The evidence for a failure.
 fn show_unexplained(audit: &Audit, entries: &[Entry], history: &History) {
     for doubled in audit.doubled.iter().filter(|d| !d.explained()) {
         let effects: Vec<_> = entries.iter().filter(|e| e.id == doubled.id).collect();
@@ -225,7 +225,7 @@ async fn effects(plan: &Plan, inbox: Option<Books>, kills: usize) -> (Vec<Entry>
 /// One run whose class must keep its promise.
 ///
 /// # Panics
-/// It does not: something is lost, or doubled beyond what the class states.
+/// It does not: something is lost, or doubled beyond the class's promise.
 pub async fn accept<B: Broker>(broker: &B, class: Class, scale: Scale, seed: u64) {
     let Outcome { audit, history, balance } = run(broker, class.as_str(), scale, seed).await;
     let (kills, pauses, outages) = (history.kills(), history.pauses(), scale.outages);

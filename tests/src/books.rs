@@ -10,7 +10,7 @@ use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
 use ackonce_testkit::servers::address;
 
-/// Where the books are.
+/// The files of the books.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub enum Books {
     /// A file.

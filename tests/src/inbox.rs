@@ -1,7 +1,7 @@
-//! The inbox under kill -9, without a broker: a feed that redelivers whatever was not acknowledged.
+//! The inbox under kill -9, without a broker: a feed that redelivers every unacknowledged message.
 //!
 //! The feed is a file that grows; each worker is responsible for every n-th line of it, and acknowledges a line
-//! by appending its number to a file of its own. What a killed worker had not acknowledged, its successor gets
+//! by appending its number to a file of its own. The unacknowledged messages of a killed worker go to its successor
 //! again. One line in five repeats an earlier ID, so that workers meet over a message.
 
 use std::collections::BTreeMap;
@@ -19,13 +19,13 @@ use crate::acceptance::{Outcome, id_of_delivery};
 use crate::books::Books;
 use crate::worker::binary;
 
-/// Where a worker dies of itself: in the transaction, twice, and once it is committed.
+/// The places where a worker kills itself: twice in the transaction, and once after its commit.
 pub const POINTS: [&str; 3] = ["before-effect", "after-effect", "before-ack"];
 const WORKERS: usize = 3;
 /// Lines that the feed grows by, each time that the fleet is looked at, as long as there are kills to come.
 const SLICE: usize = 20;
 
-/// What a worker is told.
+/// The task of a worker.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs, reason = "named for what they are")]
 pub struct Plan {
@@ -40,7 +40,7 @@ impl Plan {
         self.dir.join("feed")
     }
 
-    /// Whether it is this worker's to deliver.
+    /// True if this worker delivers it.
     pub fn has(&self, line: usize) -> bool {
         line % WORKERS == self.worker
     }

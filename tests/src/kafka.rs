@@ -46,12 +46,12 @@ impl Kafka {
         Self { brokers: mock.bootstrap_servers(), mock: Some(Mock(mock)) }
     }
 
-    /// The real one alone, for what the mock cannot do: `None`, said loudly, where there is none.
+    /// The real one alone, for tests that the mock cannot serve: `None`, said loudly, where there is none.
     pub fn real() -> Option<Self> {
         Some(Self { brokers: address("ACKONCE_TEST_KAFKA")?, mock: None })
     }
 
-    /// Where it listens.
+    /// Its listening address.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
@@ -146,7 +146,7 @@ impl Kafka {
         publish(&self.brokers, topic, records);
     }
 
-    /// What the group has committed for a partition: the next offset it would read.
+    /// The group's commit for a partition: the next offset it would read.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
         let consumer: BaseConsumer = self.group(group).create().unwrap();
         let mut list = TopicPartitionList::new();

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a broker, a worker process that can be killed, its effects.
+//! Shared by the end-to-end tests: a broker, a worker process that can be killed, its effects.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Waits until `condition` holds. The bound only turns a hang into a failure.
 ///
 /// # Panics
-/// After two minutes, saying what was waited for.
+/// Fails after two minutes, naming the awaited condition.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !condition() {

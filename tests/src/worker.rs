@@ -1,4 +1,4 @@
-//! A consumer process that does what its messages say, and can be killed.
+//! A consumer process that obeys its messages, and can be killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

@@ -21,10 +21,10 @@ pub(crate) struct Options {
     /// A cluster to bootstrap from; without one, librdkafka's cluster inside this process
     #[arg(long, env = "ACKONCE_TEST_KAFKA")]
     brokers: Option<String>,
-    /// How long each arm is measured in its turn
+    /// Length of each arm's turn
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// How often each arm takes its turn
+    /// Turns of each arm
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }

@@ -34,10 +34,10 @@ pub(crate) struct Options {
     /// hundreds
     #[arg(long, default_value_t = 300_000)]
     messages: usize,
-    /// How often each arm takes its turn
+    /// Turns of each arm
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long the handler works on each message or batch
+    /// Time that the handler works on each message or batch
     #[arg(long, default_value_t = 0)]
     work_ms: u64,
     /// Keep the cores awake meanwhile: loops that take one message at a time are faster then

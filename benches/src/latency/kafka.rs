@@ -32,7 +32,7 @@ enum Seen {
     Done(Instant),
 }
 
-/// A consumer with its topic, and what it sees.
+/// A consumer with its topic and its observations.
 struct Arm {
     name: String,
     topic: Topic,
@@ -42,7 +42,7 @@ struct Arm {
 
 type Tell = mpsc::UnboundedSender<Seen>;
 
-/// How long a message may be under way before the measurement is given up.
+/// The time limit for one message before the measurement is given up.
 const LOST: Duration = Duration::from_secs(60);
 /// Messages of each arm that are not counted: the groups gather meanwhile, and pages are touched for the first time.
 const WARM_UP: usize = 50;
@@ -112,7 +112,7 @@ impl Arm {
     }
 }
 
-/// Without Ackonce: done is what is committed.
+/// Without Ackonce: a message is done once it is committed.
 fn by_hand(topic: &Topic, mut processed: Option<Processed>, tell: Tell) -> anyhow::Result<()> {
     let mut config = topic.config(&topic.group());
     let consumer: StreamConsumer = config.set("enable.auto.commit", "false").create()?;
@@ -135,7 +135,7 @@ fn by_hand(topic: &Topic, mut processed: Option<Processed>, tell: Tell) -> anyho
     Ok(())
 }
 
-/// Through Ackonce: done is what is recorded. Its commit follows once in a while, and nobody waits for that.
+/// Through Ackonce: a message is done once it is recorded. Its commit follows later, and nothing waits for it.
 fn wrapped(
     topic: &Topic,
     store: Arc<dyn Deduplicator>,

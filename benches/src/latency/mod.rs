@@ -1,4 +1,4 @@
-//! What is added to a message when there is no hurry: a hundred messages a second, one at a time.
+//! The latency that is added to a message without load: a hundred messages a second, one at a time.
 
 mod kafka;
 mod store;
@@ -57,7 +57,7 @@ impl Options {
     }
 }
 
-/// How long each message of an arm took before its handler, and after it.
+/// The time of each message of an arm before its handler, and after it.
 #[derive(Default)]
 struct Times {
     before: Vec<Duration>,

@@ -13,7 +13,7 @@ const ROW: u32 = 24;
 const NAMES: u32 = 250;
 const TITLE: u32 = 44;
 const AXIS: u32 = 44;
-/// Where the bars begin: a logarithmic axis has no zero.
+/// The value at which the bars begin: a logarithmic axis has no zero.
 const LEAST: f64 = 100.0;
 
 /// A bar, or the name of a group of them.
@@ -22,7 +22,7 @@ pub(super) enum Row {
     Bar { name: &'static str, color: RGBColor, rate: f64 },
 }
 
-/// What is drawn of a table: how its arm begins, what it is called, and its colour.
+/// A drawn row of a table: the beginning of its arm's name, its label and its colour.
 const ARMS: [(&str, &str, RGBColor); 6] = [
     ("by hand: claim, done", "by hand, one at a time", RGBColor(0xb0, 0xb4, 0xba)),
     ("by hand: bare SET NX", "by hand, bare SET NX in batches", RGBColor(0xb0, 0xb4, 0xba)),

@@ -1,4 +1,4 @@
-//! Draws what `--json` has collected: the rates of a broker's consumers, stores as they fill, and memory over time.
+//! Draws the figures that `--json` has collected: the rates of a broker's consumers, stores as they fill, and memory over time.
 
 mod bars;
 mod lines;
@@ -15,7 +15,7 @@ use serde_json::Value;
 pub(crate) struct Options {
     /// The folder with the figures, *.jsonl
     from: PathBuf,
-    /// Where the drawings go
+    /// Directory for the drawings
     #[arg(long, default_value = "docs/performance")]
     to: PathBuf,
 }

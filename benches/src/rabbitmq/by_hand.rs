@@ -45,7 +45,7 @@ pub(super) async fn each(
     Ok(round)
 }
 
-/// No store at all: one ack for whatever has arrived, up to half of what the broker sends ahead. More would leave it
+/// No store at all: one ack for all that has arrived, up to half of the prefetch. More would leave it
 /// with nothing to send.
 pub(super) async fn bare(queues: &Queues, messages: usize) -> anyhow::Result<Round> {
     let queue = queues.fill(messages).await?;

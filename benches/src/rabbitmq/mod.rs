@@ -26,10 +26,10 @@ pub(crate) struct Options {
     /// Messages of 200 bytes on the queue, all of which each arm reads; loops by hand read a twentieth
     #[arg(long, default_value_t = 60_000)]
     messages: usize,
-    /// How often each arm takes its turn
+    /// Turns of each arm
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long the handler works on each message or batch
+    /// Time that the handler works on each message or batch
     #[arg(long, default_value_t = 0)]
     work_ms: u64,
     /// Messages that the broker sends ahead of their acks

@@ -1,4 +1,4 @@
-//! A writer that goes on while everything that was remembered has expired: what its trips take longer.
+//! A writer that goes on while all remembered IDs have expired: the extra time of its trips.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ impl Bench<'_> {
         for _ in 0..TRIPS {
             write(&mut before)?;
         }
-        // Whatever the store drops by itself with what is written.
+        // Records that the store drops by itself with a write.
         std::thread::sleep((WINDOW + Duration::from_secs(1)).saturating_sub(loaded.elapsed()));
         for _ in 0..TRIPS {
             write(&mut along)?;
@@ -85,7 +85,7 @@ fn row(
     mut times: Vec<Duration>,
 ) -> anyhow::Result<()> {
     let trips = times.len();
-    // Of so many trips, what they took beyond as many usual ones.
+    // The time of these trips beyond that of as many usual ones.
     let longer = (mean(&times).saturating_sub(usual) * u32::try_from(trips)?).as_secs_f64() * 1e3;
     let [p50, longest] = [50, 100].map(|part| percentile(&mut times, part).as_micros());
     #[allow(clippy::cast_precision_loss, reason = "a ratio is no count")]

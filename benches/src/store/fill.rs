@@ -1,4 +1,4 @@
-//! Stores with so many IDs in them, and what each ID takes.
+//! Stores with many IDs, and the bytes that each ID takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -34,7 +34,7 @@ impl Subject for Memory {
         1
     }
 
-    /// What this process has resident, which tells where nobody else allocates.
+    /// The resident memory of this process, meaningful where nothing else allocates.
     fn bytes(&mut self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

@@ -23,26 +23,26 @@ pub(crate) struct Options {
     /// Which stores are measured
     #[arg(long, value_enum, value_delimiter = ',', default_value = "memory,sqlite,redis,postgres")]
     stores: Vec<Kind>,
-    /// The Redis to measure; what is put there is taken away again
+    /// The Redis to measure; all keys made there are removed again
     #[arg(long, env = "ACKONCE_TEST_REDIS")]
     redis: Option<String>,
     /// The Postgres to measure, with the right to create schemas in it
     #[arg(long, env = "ACKONCE_TEST_POSTGRES")]
     postgres: Option<String>,
-    /// Where SQLite's files are made
+    /// Directory for SQLite's files
     #[arg(long, default_value = ".")]
     directory: PathBuf,
-    /// How many IDs are remembered, in each store that is measured
+    /// Number of IDs remembered in each measured store
     #[arg(long, value_delimiter = ',', default_value = "100000,1000000,10000000")]
     remembered: Vec<u64>,
-    /// How often each arm takes its turn
+    /// Turns of each arm
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// New messages of a turn in batches of 1000; they stay, so that a small store must not get too many. Batches of 64
     /// and of 1 take a fifth and a hundredth of it
     #[arg(long, default_value_t = 20_000)]
     messages: usize,
-    /// How many IDs expire while a writer goes on; 0 for none
+    /// Number of IDs that expire while a writer goes on; 0 for none
     #[arg(long, default_value_t = 1_000_000)]
     expiring: u64,
 }
@@ -55,7 +55,7 @@ enum Kind {
     Postgres,
 }
 
-/// What every measurement needs.
+/// Needed by every measurement.
 struct Bench<'a> {
     options: &'a Options,
     runtime: &'a Runtime,

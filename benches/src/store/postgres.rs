@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::subject::{ByHand, Subject};
 
-/// Patient with a server that shares its cores with what measures it.
+/// Patient with a server that shares its cores with the measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SETTINGS: &str = "SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'shared_buffers', \
                         'synchronous_commit', 'fsync', 'max_wal_size']) AS name";
@@ -105,7 +105,7 @@ impl Subject for Postgres<'_> {
 }
 
 impl Drop for Postgres<'_> {
-    /// Takes away what was put there.
+    /// Removes the records made there.
     fn drop(&mut self) {
         for schema in std::mem::take(&mut self.schemas) {
             if let Err(error) = self.execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")) {

@@ -1,4 +1,4 @@
-//! How many messages per second, and how long one takes.
+//! Messages per second, and the time of one.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::harness::{Arm, compare, figure, percentile, table};
 use crate::messages::process;
 
 impl Bench<'_> {
-    /// Of both the store and what is written by hand, batch after batch.
+    /// Of the store and the loop by hand, batch after batch.
     pub(super) fn new_messages(
         &self,
         filled: &mut [Filled],
@@ -76,7 +76,7 @@ impl Bench<'_> {
         compare(&title, self.options.rounds, arms)
     }
 
-    /// Storms of what is done: of the messages that were remembered last, and of all.
+    /// Storms of done messages: of the latest, and of all.
     pub(super) fn duplicates(&self, filled: &[Filled]) -> anyhow::Result<()> {
         const COUNT: u64 = 50_000;
         for (which, recent) in [("recent", true), ("of any age", false)] {

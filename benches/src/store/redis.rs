@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::subject::{ByHand, Subject};
 
-/// Patient with a server that shares its cores with what measures it.
+/// Patient with a server that shares its cores with the measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
@@ -87,7 +87,7 @@ impl Subject for Redis<'_> {
 }
 
 impl Drop for Redis<'_> {
-    /// Takes away what was put there.
+    /// Removes the records made there.
     fn drop(&mut self) {
         let mut redis = self.redis.clone();
         let pattern = format!("{}*", self.prefix);

@@ -1,4 +1,4 @@
-//! What is particular about each store.
+//! The particulars of each store.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub(super) trait Subject {
         4
     }
 
-    /// How many messages a server takes between two of its quiet moments while `count` are loaded: once a minute or so,
+    /// The number of messages between two quiet moments of a server while `count` are loaded: once a minute or so,
     /// at some thousand messages a second.
     fn between_tidying(&self, count: u64) -> u64 {
         (count / 16).max(60_000)
     }
 
-    /// What a server does by itself in such a moment.
+    /// The server's own work in such a moment.
     fn tidy(&mut self, _name: &str) -> anyhow::Result<()> {
         Ok(())
     }
@@ -39,10 +39,10 @@ pub(super) trait Subject {
     /// Bytes that its stores take now, all of them.
     fn bytes(&mut self) -> anyhow::Result<u64>;
 
-    /// What one writes by hand, on a table or prefix of its own.
+    /// The check by hand, on a table or prefix of its own.
     fn by_hand(&mut self) -> anyhow::Result<Option<Box<dyn ByHand>>>;
 
-    /// What only this one can do.
+    /// Measurements of this store alone.
     fn more(&mut self, _bench: &Bench<'_>, _filled: &mut [Filled]) -> anyhow::Result<()> {
         Ok(())
     }
@@ -57,7 +57,7 @@ pub(super) trait ByHand {
     fn done(&mut self, ids: &[String]) -> anyhow::Result<()>;
 }
 
-/// What it remembers before it is measured.
+/// The records in it before it is measured.
 pub(super) const BY_HAND: u64 = 100_000;
 
 /// It, and the IDs that it has not seen.

@@ -1,4 +1,4 @@
-//! What one writes by hand in front of a route: a map under a lock, that forgets nothing. It has no lease, no fence and no
+//! The check by hand in front of a route: a map under a lock that forgets nothing. It has no lease, no fence and no
 //! window; a handler that panics or whose client hangs up leaves its key taken for good.
 
 use std::collections::hash_map::Entry;

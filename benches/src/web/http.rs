@@ -1,4 +1,4 @@
-//! A JSON echo, bare, behind what one writes by hand and behind the `Idempotency-Key` layer; each request has a key of its own.
+//! A JSON echo, bare, behind a check by hand and behind the `Idempotency-Key` layer; each request has a key of its own.
 
 use std::sync::Arc;
 use std::time::Duration;

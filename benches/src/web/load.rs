@@ -14,7 +14,7 @@ use crate::harness::Round;
 pub(super) struct Load {
     /// Writes the request of that number.
     pub(super) request: fn(u64) -> String,
-    /// What the body of an answer ends with: a hand-made client need not understand more of it.
+    /// The end of an answer's body: a hand-made client need not understand more of it.
     pub(super) end: &'static [u8],
     next: AtomicU64,
 }

@@ -20,10 +20,10 @@ pub(crate) use webhook::run as webhook;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long each turn lasts
+    /// Length of each turn
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// How often each arm takes its turn
+    /// Turns of each arm
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Connections that are kept alive, each with one request under way

@@ -1,4 +1,4 @@
-//! A handler of Stripe's events, bare, behind what one writes by hand and behind the webhook layer; all are sent signed
+//! A handler of Stripe's events, bare, behind a check by hand and behind the webhook layer; all are sent signed
 //! events, each of them new.
 
 use std::sync::Arc;

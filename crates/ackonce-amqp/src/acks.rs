@@ -11,22 +11,22 @@ use tokio::time::Instant;
 use crate::generation::Generation;
 use crate::tracker::{Frame, Reach};
 
-/// How long frames may wait to be written to the socket. Longer, and the connection is as good as lost.
+/// The time limit for writing frames to the socket. After it, the connection counts as lost.
 const WRITE: Duration = Duration::from_secs(30);
-/// How long what is settled waits for more, or for a gap before it to close, and so for one frame instead of many.
-/// A frame of its own for each message would cost the broker three times what the message does. What a crash leaves
+/// The time that a settled delivery waits for others, or for a gap before it to close, so that one frame serves many.
+/// A frame of its own for each message would cost the broker three times as much as the message. The deliveries that a crash leaves
 /// unacknowledged meanwhile comes again, and its record is found.
 const LINGER: Duration = Duration::from_millis(5);
-/// How long the broker may take to close a channel.
+/// The time limit for the broker to close a channel.
 const CLOSE: Duration = Duration::from_secs(3);
 
-/// Acknowledges what gets settled on one channel until that is gone, or all is closed after its last delivery,
+/// Acknowledges settled deliveries of one channel until it is gone, or all is closed after its last delivery,
 /// or `finish` says that nobody works on anything any more.
 ///
 /// While one set of frames is being written, more deliveries get settled, and the next set takes all of them:
 /// the busier, the fewer frames per message.
 pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: CancellationToken) {
-    // When the first of what waits has waited for long enough.
+    // Due once the first waiting delivery has waited for long enough.
     let mut due: Option<Instant> = None;
     let finished = loop {
         let overdue = async {
@@ -62,7 +62,7 @@ pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: Cancellatio
     generation.tally.redeliveries_expected(generation.waiting());
 }
 
-/// Writes what is to be told. Answers how many wait beyond a gap.
+/// Writes the frames that are due. Returns the number of deliveries beyond a gap.
 async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
     let (frames, messages, beyond) = generation.take(reach);
     if frames.is_empty() {
@@ -104,7 +104,7 @@ async fn write(generation: &Generation, frame: Frame) -> lapin::Result<()> {
     }
 }
 
-/// Gives back whatever is left, read or not, and closes the channel. Its consumer is cancelled by now.
+/// Gives back all deliveries that are left, read or not, and closes the channel. Its consumer is cancelled by now.
 async fn end(generation: &Generation) {
     let channel = &generation.channel;
     let ending = async {

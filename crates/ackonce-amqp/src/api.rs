@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long the API may take for one answer, and how long that may be in bytes.
+/// The limits for one answer of the API: time, and bytes.
 const ASK: Duration = Duration::from_secs(10);
 const LONGEST: u64 = 4 << 20;
 
@@ -20,7 +20,7 @@ pub(crate) struct Api<'a> {
 }
 
 impl Api<'_> {
-    /// Whether an exchange leads to a queue under a routing key, or under that of some message which that queue
+    /// Checks that an exchange leads to a queue under a routing key, or under that of some message which that queue
     /// could have. Bindings between exchanges are not followed.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Api<'_> {
     }
 }
 
-/// Whether a topic exchange's binding takes a routing key: `*` is one word, `#` any number.
+/// True if a topic exchange's binding takes a routing key: `*` is one word, `#` any number.
 fn matches(pattern: &str, key: &str) -> bool {
     fn words(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern.split_first(), key.split_first()) {

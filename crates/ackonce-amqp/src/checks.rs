@@ -1,4 +1,4 @@
-//! What is looked at, and said, before the first message.
+//! Checks and warnings before the first message.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::connect::Trouble;
 use crate::delays::Delays;
 use crate::{AmqpConsumer, OnMissing, Order};
 
-/// How long the broker may take to answer a question.
+/// The time limit for the broker to answer a question.
 const ASK: Duration = Duration::from_secs(30);
 
 /// Refuses settings that cannot work with a broker.
@@ -91,7 +91,7 @@ pub(crate) fn handed_back(consumer: &AmqpConsumer) -> Result<()> {
     Ok(())
 }
 
-/// A stream keeps no track of what its consumers have read.
+/// A stream keeps no track of its consumers' progress.
 pub(crate) fn stream(queue: &ShortString) -> Error {
     let text = format!(
         "{:?} is a stream: it does not keep what was acknowledged, so messages published while no consumer runs would be \
@@ -146,7 +146,7 @@ pub(crate) fn run_limit(run_limit: Duration, consumer_timeout: Duration, scope: 
     }
 }
 
-/// What must be there: the queue, the place for dead letters, the delay queues. Nothing is declared but what
+/// Checks the queue, the place for dead letters and the delay queues. Nothing is declared but the queues that
 /// [`Delays::create`] asks for.
 pub(crate) struct Topology<'a> {
     pub(crate) queue: &'a ShortString,
@@ -156,7 +156,7 @@ pub(crate) struct Topology<'a> {
 
 impl Topology<'_> {
     /// # Errors
-    /// [`ErrorKind::Config`] for what is missing or refused, [`ErrorKind::Unavailable`] for a broker that goes away.
+    /// [`ErrorKind::Config`] for a queue or an exchange that is missing or refused, [`ErrorKind::Unavailable`] for a broker that goes away.
     pub(crate) async fn check(&self, connection: &Connection) -> Result<()> {
         self.queue_is_there(connection, self.queue).await?;
         match self.dead_letters {

@@ -1,4 +1,4 @@
-//! Where connections come from, and the thread that keeps them alive.
+//! The source of connections, and the thread that keeps them alive.
 
 use std::fmt;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::hosts::Hosts;
 
-/// How long a connection may take from the first packet to `connection.open-ok`, where there is no other host.
+/// The time limit for a connection, from the first packet to `connection.open-ok`, with one host.
 const CONNECT: Duration = Duration::from_secs(30);
 /// The same where there is another host to try.
 const CONNECT_ONE_OF_SEVERAL: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const CONNECT_ONE_OF_SEVERAL: Duration = Duration::from_secs(10);
 /// A connection on its way.
 pub type Connecting = Pin<Box<dyn Future<Output = lapin::Result<Connection>> + Send>>;
 
-/// Where connections come from. Cloning is cheap; clones share the host that is tried next.
+/// The source of connections. Cloning is cheap; clones share the host that is tried next.
 #[derive(Clone)]
 pub(crate) enum Source {
     Urls(Result<Arc<Hosts>, String>),
@@ -95,7 +95,7 @@ impl Source {
         }
     }
 
-    /// Whether `connect` would give the same lost connection again.
+    /// True if `connect` would give the same lost connection again.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Given(connection) if {
             let status = connection.status();
@@ -149,7 +149,7 @@ impl fmt::Display for Trouble {
 impl std::error::Error for Trouble {}
 
 impl Trouble {
-    /// Whether the broker answered and refused: the answer stays the same until somebody changes something.
+    /// True if the broker answered and refused: the answer stays the same until somebody changes something.
     pub(crate) fn hopeless(&self) -> bool {
         use lapin::ErrorKind as K;
         let Self::Amqp(error) = self else { return matches!(self, Self::Url(_)) };

@@ -15,8 +15,8 @@ use crate::{Health, MESSAGE_ID, Message, Tally};
 
 /// A RabbitMQ consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
-/// It consumes one queue, of any type but a stream, and declares nothing. Whatever becomes of connection, channel
-/// or queue, it comes back with the same prefetch; see [the crate](crate) for what happens then.
+/// It consumes one queue, of any type but a stream, and declares nothing. After the loss of connection, channel
+/// or queue, it comes back with the same prefetch; [the crate](crate) has the details.
 ///
 /// A crash anywhere leaves claims that lapse with their leases and messages that were not acknowledged; the broker
 /// delivers them again, and those whose effect was recorded are not run again.
@@ -64,7 +64,7 @@ pub struct AmqpConsumer {
 
 /// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
 ///
-/// The order is that of delivery: what the broker takes back and delivers again comes when it comes, and several
+/// The order is that of delivery: a message that the broker takes back keeps no place, and several
 /// consumers of one queue share it out among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Order {
@@ -79,7 +79,7 @@ pub enum Order {
     Header(String),
 }
 
-/// What to do with a message that has no usable ID. The default is [`Bury`](Self::Bury) with a dead-letter place
+/// The treatment of a message that has no usable ID. The default is [`Bury`](Self::Bury) with a dead-letter place
 /// and [`Stop`](Self::Stop) without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMissing {
@@ -160,7 +160,7 @@ impl AmqpConsumer {
         }
     }
 
-    /// Where IDs come from. [`IdSource::Header`] with [`MESSAGE_ID`] is the property `message_id`;
+    /// The sources of IDs, in order. [`IdSource::Header`] with [`MESSAGE_ID`] is the property `message_id`;
     /// [`IdSource::Key`] is the routing key; a queue has no [`IdSource::Coordinates`].
     #[must_use]
     pub fn with_ids(mut self, ids: MessageIds) -> Self {
@@ -168,7 +168,7 @@ impl AmqpConsumer {
         self
     }
 
-    /// What to do without one. Default: [`OnMissing::Bury`] with a dead-letter place, else [`OnMissing::Stop`].
+    /// The treatment of a message without one. Default: [`OnMissing::Bury`] with a dead-letter place, else [`OnMissing::Stop`].
     #[must_use]
     pub fn with_on_missing(mut self, on_missing: OnMissing) -> Self {
         self.on_missing = Some(on_missing);
@@ -182,7 +182,7 @@ impl AmqpConsumer {
         self
     }
 
-    /// How the runner behaves.
+    /// The settings of the runner.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -196,7 +196,7 @@ impl AmqpConsumer {
         self
     }
 
-    /// How many messages the broker may have delivered that are not acknowledged, 1 to 65535. Default: four times
+    /// The most messages that the broker delivers ahead of acknowledgements, 1 to 65535. Default: four times
     /// [`Settings::concurrency`] (256), or twice [`Settings::chunk`] (1000) with [`run_batch`](Self::run_batch).
     ///
     /// A message that waits for its next attempt, or for the dead-letter place, is one of them: as many such messages as
@@ -247,7 +247,7 @@ impl AmqpConsumer {
     }
 
     /// Shuts down in good order when this token is cancelled: the consumer is cancelled, running handlers get
-    /// [`Settings::drain`], what is settled is acknowledged, the rest, at most the prefetch, goes back.
+    /// [`Settings::drain`], settled messages are acknowledged; the rest, at most the prefetch, goes back.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -255,7 +255,7 @@ impl AmqpConsumer {
     }
 
     /// The wait between attempts to get a lost connection, channel or queue back; default 100 ms to 10 s. Once it
-    /// has started it never gives up; [`Settings::on_start`] says what it does before.
+    /// has started it never gives up; [`Settings::on_start`] applies before.
     #[must_use]
     pub fn with_reconnect(mut self, backoff: Backoff) -> Self {
         self.reconnect = backoff;
@@ -283,7 +283,7 @@ impl AmqpConsumer {
     /// Asks RabbitMQ's management API at `host:port` (usually 15672, plain HTTP) at start, as the user of the URL: for
     /// the queue's type, its delivery limit, its consumer time-out, and all that lets the broker drop messages, above
     /// all a delivery limit without a dead-letter exchange. Each of these is a warning. A stream is refused, and a
-    /// dead-letter exchange that leads back to the queue. Without it, the consumer says what it cannot know. Only for
+    /// dead-letter exchange that leads back to the queue. Without it, the consumer says which limits it cannot know. Only for
     /// [`new`](Self::new) and [`new_any`](Self::new_any), whose URLs have users.
     #[must_use]
     pub fn with_management(mut self, address: &str) -> Self {
@@ -298,13 +298,13 @@ impl AmqpConsumer {
         self
     }
 
-    /// Follows what it tells, and expects of, the broker.
+    /// A handle on the consumer's counts of acks, returns and redeliveries.
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.health.tally().clone()
     }
 
-    /// Follows whether it makes progress, and what it waits for: for probes and for people.
+    /// A handle on the consumer's progress and its waits, for probes and for people.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
@@ -313,10 +313,10 @@ impl AmqpConsumer {
     /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
     ///
     /// Dropping its future leaves the queue at once; messages in hand are delivered again. A shutdown takes at most
-    /// [`Settings::drain`] and 5 seconds, whatever the broker does.
+    /// [`Settings::drain`] and 5 seconds, even if the broker never answers.
     ///
     /// # Errors
-    /// What ended it before: [`ErrorKind::Config`](ackonce::ErrorKind::Config) for settings, a store or a queue that
+    /// The consumer ended before a shutdown: [`ErrorKind::Config`](ackonce::ErrorKind::Config) for settings, a store or a queue that
     /// cannot work, and for a broker that refuses or is away as [`Settings::on_start`] says (missing queues and exchanges
     /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
     /// this client cannot read.

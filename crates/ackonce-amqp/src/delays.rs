@@ -12,10 +12,10 @@ use crate::copies::text;
 /// The longest wait: RabbitMQ's timers take no more milliseconds than 32 bits.
 const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
 
-/// How long a failed message waits for its next attempt, in queues of the broker.
+/// The waits of failed messages before their next attempts, in queues of the broker.
 ///
 /// A queue for each length, `<queue>.delay.<milliseconds>`: its messages expire in the order they came, which
-/// they would not with lengths of their own. What expires goes back to the end of the queue it was consumed
+/// they would not with lengths of their own. An expired message goes back to the end of the queue it was consumed
 /// from.
 #[derive(Debug, Clone)]
 pub struct Delays {
@@ -79,7 +79,7 @@ fn arguments(queue: &ShortString, wait: Duration) -> FieldTable {
         ("x-dead-letter-exchange", ""),
         ("x-dead-letter-routing-key", queue.as_str()),
         ("x-dead-letter-strategy", "at-least-once"),
-        // What "at least once" asks for.
+        // Required by "at least once".
         ("x-overflow", "reject-publish"),
     ] {
         table.insert(name.into(), text(value));

@@ -134,7 +134,7 @@ impl AmqpDelivery {
         }
     }
 
-    /// Whether its channel is there.
+    /// True if its channel is there.
     pub(crate) fn is_live(&self) -> bool {
         self.generation.is_live()
     }

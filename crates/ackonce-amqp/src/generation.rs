@@ -22,11 +22,11 @@ pub(crate) struct Generation {
     pub(crate) queue: ShortString,
     pub(crate) tally: Tally,
     pub(crate) health: Health,
-    /// How long a delivery may wait before it is given back; the broker's time-out is not far then.
+    /// The longest wait of a delivery before it is given back; the broker's time-out is not far then.
     pub(crate) max_age: Duration,
     /// The waits of the delay queues, in the order of a message's delays.
     waits: Arc<[Duration]>,
-    /// How many settled deliveries are worth a frame at once: so few that the broker has most of the prefetch to
+    /// The number of settled deliveries that are worth a frame at once: so few that the broker has most of the prefetch to
     /// send on.
     pub(crate) enough: usize,
     /// Told whenever a delivery is closed, or the channel is to end.
@@ -42,7 +42,7 @@ pub(crate) struct Generation {
 #[derive(Debug, Default)]
 struct Books {
     tracker: AckTracker,
-    /// What is in hand. What nobody holds any more is not.
+    /// Deliveries in hand; a delivery that nobody holds any more drops out.
     hands: BTreeMap<u64, Weak<Hand>>,
 }
 
@@ -105,12 +105,12 @@ impl Generation {
         self.wake.notify_one();
     }
 
-    /// Whether nothing is left to do on this channel.
+    /// True if nothing is left to do on this channel.
     pub(crate) fn is_over(&self) -> bool {
         !self.is_live() || self.ending.load(Ordering::Acquire) && self.books().tracker.open() == 0
     }
 
-    /// What to tell the broker, how many messages that closes, and how many wait beyond a gap.
+    /// The frames for the broker, the number of messages that they close, and the number beyond a gap.
     pub(crate) fn take(&self, reach: Reach) -> (Vec<Frame>, usize, usize) {
         let tracker = &mut self.books().tracker;
         let before = tracker.waiting();
@@ -118,17 +118,17 @@ impl Generation {
         (frames, before - tracker.waiting(), tracker.waiting())
     }
 
-    /// Whether so many wait that the broker is to be told at once.
+    /// True if enough wait for a frame at once.
     pub(crate) fn enough(&self) -> Option<Reach> {
         (self.waiting() >= self.enough).then_some(Reach::Run)
     }
 
-    /// How many are closed here, and the broker has not been told.
+    /// The number of deliveries closed here and not yet to the broker.
     pub(crate) fn waiting(&self) -> usize {
         self.books().tracker.waiting()
     }
 
-    /// What somebody still works on, or waits with.
+    /// Deliveries that are still in work or waiting.
     pub(crate) fn in_hand(&self) -> Vec<Arc<Hand>> {
         self.books().hands.values().filter_map(Weak::upgrade).collect()
     }

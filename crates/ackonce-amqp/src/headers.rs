@@ -1,4 +1,4 @@
-//! The headers added to what is published again. Those of the original are kept, but for the few that would
+//! The headers added to a message that is published again. Those of the original are kept, but for the few that would
 //! change where the copy goes.
 
 /// Exchange of the original.
@@ -32,16 +32,16 @@ pub const X_DEATH: &str = "ackonce-x-death";
 pub const DELAYED_EXCHANGE: &str = "ackonce-delayed-exchange";
 /// Routing key of a message that came by a delay queue.
 pub const DELAYED_ROUTING_KEY: &str = "ackonce-delayed-routing-key";
-/// How many delay queues a message has come by, this one included; it chooses the next wait.
+/// The number of delay queues a message has come by, this one included; it chooses the next wait.
 pub const DELAYS: &str = "ackonce-delays";
 /// A number that tells copies under way from each other: the broker returns one that leads nowhere with it.
 pub const LETTER: &str = "ackonce-letter";
-/// What a dead letter lacks, because its place does not take the whole message.
+/// The parts that a dead letter lacks because its place does not take the whole message.
 pub const REDUCED: &str = "ackonce-reduced";
 /// SHA-256 of the original's body, in hexadecimal, on a dead letter without it.
 pub const PAYLOAD_SHA256: &str = "ackonce-payload-sha256";
 /// Length of the original's body in bytes, on a dead letter without it.
 pub const PAYLOAD_LENGTH: &str = "ackonce-payload-length";
 
-/// What all of these begin with. A copy carries none of the original's but those that a delay queue's copy keeps.
+/// The prefix of all of these. A copy carries none of the original's but those that a delay queue's copy keeps.
 pub(crate) const PREFIX: &str = "ackonce-";

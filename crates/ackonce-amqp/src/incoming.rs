@@ -13,7 +13,7 @@ pub struct Incoming {
     acker: Acker,
 }
 
-/// What became of an ack.
+/// The result of an ack.
 #[derive(Debug, Clone)]
 #[must_use = "a message whose ack did not go out is delivered again"]
 pub enum Acked {
@@ -52,7 +52,7 @@ impl Delivery for Incoming {
     }
 }
 
-/// Acknowledges what was settled.
+/// Acknowledges a settled delivery.
 ///
 /// lapin answers an ack on a dead channel with `Ok(false)`, which `?` alone would take for success; here it is
 /// [`Acked::RedeliveryExpected`]. Give it a time-out where the broker may freeze.
@@ -61,7 +61,7 @@ pub async fn ack(receipt: Receipt<Incoming>) -> Acked {
 }
 
 /// Gives an unsettled delivery back to the broker, which delivers it again at once. On a quorum queue that counts
-/// against its delivery limit (before RabbitMQ 4.3): not for what is merely busy.
+/// against its delivery limit (before RabbitMQ 4.3): do not use it for a message that is merely busy.
 pub async fn give_back(unsettled: Unsettled<Incoming>) -> Acked {
     let again = BasicNackOptions { multiple: false, requeue: true };
     told(unsettled.delivery().acker.nack(again).await)

@@ -10,10 +10,10 @@ use crate::delivery::AmqpDelivery;
 use crate::outage::Seldom;
 use crate::{Message, OnMissing, Order, headers};
 
-/// How often the same warning is repeated, at most.
+/// The least time between two warnings of the same kind.
 const WARN: Duration = Duration::from_secs(10);
 
-/// What must be known of the consumer to make a job of a delivery.
+/// The part of the consumer that turns a delivery into a job.
 #[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) queue: ShortString,

@@ -117,7 +117,7 @@ fn fewer(properties: BasicProperties, room: usize) -> BasicProperties {
     properties.with_headers(left)
 }
 
-/// Our headers, and the properties that say what the message is.
+/// Our headers, and the properties that describe the message.
 fn own(message: &Message, extra: crate::copies::Extra) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in extra {

@@ -1,4 +1,4 @@
-//! What only RabbitMQ's management API tells of a queue: its type, limits and policies. AMQP 0-9-1 has no
+//! Facts about a queue that only RabbitMQ's management API tells: its type, limits and policies. AMQP 0-9-1 has no
 //! question for them.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{Api, encoded};
 
-/// What the API says of a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
+/// The API's answer about a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
 #[derive(Debug)]
 pub(crate) struct Facts {
     version: String,
@@ -28,7 +28,7 @@ impl Facts {
         self.kind() == "stream"
     }
 
-    /// How often a message may come back before the queue drops or dead-letters it. `None` where nothing is limited.
+    /// The number of returns after which the queue drops or dead-letters a message. `None` without a limit.
     pub(crate) fn delivery_limit(&self) -> Option<u32> {
         if self.kind() != "quorum" {
             return None;
@@ -45,7 +45,7 @@ impl Facts {
         self.setting("consumer-timeout").and_then(Value::as_u64).map(Duration::from_millis)
     }
 
-    /// What of the queue lets the broker lose messages, a line each.
+    /// The queue's settings under which the broker loses messages, a line each.
     pub(crate) fn weaknesses(&self) -> Vec<String> {
         let mut all = Vec::new();
         let buried = self.setting("dead-letter-exchange").is_some();
@@ -86,7 +86,7 @@ impl Facts {
         self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
     }
 
-    /// An argument of the queue, or what a policy sets; of two numbers the lower one holds.
+    /// An argument of the queue or of a policy; of two numbers the lower one holds.
     fn setting(&self, name: &str) -> Option<&Value> {
         let argument = self.queue["arguments"].get(format!("x-{name}"));
         let policy = self.queue["effective_policy_definition"].get(name);
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!((said.weaknesses().len(), said.consumer_timeout()), (3, Some(Duration::from_secs(60))));
     }
 
-    /// Answers each request with the next of these, and returns what was asked.
+    /// Answers each request with the next of these, and returns the requests.
     async fn serve(listener: tokio::net::TcpListener, answers: [&str; 2]) -> Vec<String> {
         let mut asked = Vec::new();
         for answer in answers {

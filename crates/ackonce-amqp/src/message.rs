@@ -27,14 +27,14 @@ struct Inner {
     redelivered: bool,
     properties: BasicProperties,
     payload: Vec<u8>,
-    /// Whether it came back from a delay queue of ours.
+    /// True if it came back from a delay queue of ours.
     delayed: bool,
     /// Headers that are numbers, as text; made when the first of them is asked for.
     numbers: OnceLock<BTreeMap<ShortString, String>>,
 }
 
 impl Message {
-    /// Takes what a delivery carries, and leaves it its tag and its acker.
+    /// Takes the content of a delivery, and leaves it its tag and its acker.
     pub(crate) fn take(delivery: &mut lapin::message::Delivery) -> Self {
         let (exchange, routing_key) =
             (std::mem::take(&mut delivery.exchange), std::mem::take(&mut delivery.routing_key));
@@ -63,14 +63,14 @@ impl Message {
         self.first(headers::DELAYED_ROUTING_KEY).unwrap_or(self.0.routing_key.as_str())
     }
 
-    /// Whether it came by a delay queue: its own exchange is the default one, and the broker says that it expired in
+    /// True if it came by a delay queue: its own exchange is the default one, and the broker says that it expired in
     /// `<routing key>.delay.<milliseconds>`. Only with the right to publish to the default exchange, and so to this
     /// queue under any name, can somebody forge that.
     pub(crate) fn is_delayed(&self) -> bool {
         self.0.delayed
     }
 
-    /// How many delay queues it has come by since it was published.
+    /// The number of delay queues it has come by since it was published.
     pub(crate) fn hops(&self) -> u32 {
         let hops = self.0.delayed.then(|| self.value(headers::DELAYS)).flatten();
         hops.and_then(number).and_then(|hops| hops.parse().ok()).unwrap_or(0)
@@ -83,14 +83,14 @@ impl Message {
         kept.filter(|text| text.len() <= SHORT)
     }
 
-    /// Whether the broker may have delivered it before. It does not count: messages before it in the queue of
+    /// True if the broker may have delivered it before. It does not count: messages before it in the queue of
     /// a lost connection are marked too.
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.0.redelivered
     }
 
-    /// How often a quorum queue has had it back (`x-delivery-count`); `None` on other queues and, before
+    /// The number of its returns to a quorum queue (`x-delivery-count`); `None` on other queues and, before
     /// RabbitMQ 4, on a first delivery.
     #[must_use]
     pub fn delivery_count(&self) -> Option<u64> {
@@ -185,7 +185,7 @@ fn number(value: &AMQPValue) -> Option<String> {
 }
 
 impl fmt::Debug for Message {
-    /// Where it came from; never what it says.
+    /// Its origin, never its content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}/{:?}", self.exchange(), self.routing_key())
     }

@@ -1,6 +1,6 @@
 //! The reconnect loop: connection, channel, prefetch, consumer, again and again.
 //!
-//! lapin's own recovery is not used: it keeps a channel's name for what is another channel to the broker, and a
+//! lapin's own recovery is not used: it keeps a channel's name for another channel of the broker's, and a
 //! delivery tag must not cross from one to the other.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Taking in what one channel delivers, until it gives no more.
+//! The intake of one channel's deliveries, until there are no more.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! What a consumer counts beside the runner's own counts.
+//! A consumer's counts beside the runner's own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, counter};
 
-/// What an [`AmqpConsumer`](crate::AmqpConsumer) has told, and expects of, the broker so far.
+/// The counts of an [`AmqpConsumer`](crate::AmqpConsumer): acks, returns, and deliveries expected to come again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AmqpCounts {

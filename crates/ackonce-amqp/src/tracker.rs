@@ -2,12 +2,12 @@
 //!
 //! Pure bookkeeping, without a broker. A tag means something on its own channel only, and is acknowledged once:
 //! a second time, and the broker closes the channel (406). `basic.ack` with `multiple` takes everything up to
-//! its tag, so it is asked for no further than the contiguous run of closed tags reaches; what was settled beyond
+//! its tag, so it is asked for no further than the contiguous run of closed tags reaches; deliveries settled beyond
 //! a gap is acknowledged one by one.
 
 use std::collections::VecDeque;
 
-/// What became, or is becoming, of one delivery.
+/// The state of one delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Somebody works on it.
@@ -31,10 +31,10 @@ pub enum Frame {
     Ack(u64),
 }
 
-/// How much to tell the broker.
+/// The extent of the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The contiguous run alone: the cheapest frames. What is beyond a gap may join a later run.
+    /// The contiguous run alone: the cheapest frames. Tags beyond a gap may join a later run.
     Run,
     /// Everything that is settled.
     All,
@@ -50,7 +50,7 @@ pub struct AckTracker {
     last: u64,
     open: usize,
     waiting: usize,
-    /// How many of those go back.
+    /// The number of those that go back.
     returning: usize,
 }
 
@@ -83,19 +83,19 @@ impl AckTracker {
         self.close(tag, State::Returned)
     }
 
-    /// How many deliveries somebody works on.
+    /// The number of deliveries in work.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// How many are closed here, and the broker has not been told.
+    /// The number of deliveries closed here and not yet to the broker.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// What to tell the broker now, in this order. It counts as told.
+    /// The frames for the broker, in this order. They count as sent.
     pub fn take(&mut self, reach: Reach) -> Vec<Frame> {
         if self.waiting == 0 {
             return Vec::new();

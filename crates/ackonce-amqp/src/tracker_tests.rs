@@ -52,7 +52,7 @@ fn closed_is_closed() {
     assert!(!t.settled(1) && !t.delivered(1));
 }
 
-/// What RabbitMQ keeps of a channel: `rabbit_channel:collect_acks/3` in a few lines.
+/// RabbitMQ's own books of a channel: `rabbit_channel:collect_acks/3` in a few lines.
 #[derive(Default)]
 struct Broker {
     unacked: BTreeMap<u64, ()>,
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever the order, the broker never closes the channel, hears of no message that is not closed, and of
+    /// In any order, the broker never closes the channel, hears of no message that is not closed, and of
     /// each closed one exactly once.
     #[test]
     fn the_broker_hears_of_each_settled_delivery_once(steps in prop::collection::vec(step(), 0..300)) {

@@ -1,4 +1,4 @@
-//! Where requests meet the runner: a delivery outlives the connection that brought it.
+//! The boundary between requests and the runner: a delivery outlives the connection that brought it.
 //!
 //! An HTTP server drops a request's future when its client hangs up. A delivery that has been claimed must not be
 //! dropped with it, so it becomes a task of its own then. Every delivery is counted: there is a limit to them, and all are waited
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::outlive::Outlive;
 use crate::problem::Problem;
 
-/// How long the deliveries that are left after [`Settings::drain`](ackonce::Settings::drain) have to say their last word,
+/// The time for the deliveries that are left after [`Settings::drain`](ackonce::Settings::drain) to answer their clients,
 /// and then to end.
 const LAST_CALL: Duration = Duration::from_secs(1);
 

@@ -50,7 +50,7 @@ impl Headers {
         Self(Choice::By(Arc::new(replayed)))
     }
 
-    /// Whether a header is replayed.
+    /// True if a header is replayed.
     #[must_use]
     pub fn contains(&self, name: &HeaderName) -> bool {
         match &self.0 {
@@ -101,7 +101,7 @@ fn is_of_one_exchange(name: &str) -> bool {
         && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// Whether `Set-Cookie` is kept and replayed.
+/// The treatment of `Set-Cookie` in kept answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cookies {
     /// No: a cookie belongs to the session it was set in. The default.

@@ -78,7 +78,7 @@ impl Operation {
         self.0.irreversible.store(true, Ordering::Release);
     }
 
-    /// Whether it was marked.
+    /// True if it was marked.
     #[must_use]
     pub fn is_irreversible(&self) -> bool {
         self.0.irreversible.load(Ordering::Acquire)

@@ -1,4 +1,4 @@
-//! How the layer behaves.
+//! Options of the layer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::headers::{Cookies, Headers};
 use crate::payload::Payload;
 use crate::target::Target;
 
-/// How the layer behaves. Start from [`Options::default`] and change only the fields you have to.
+/// Options of the layer. Start from [`Options::default`] and change only the fields you have to.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,9 +45,9 @@ pub struct Options {
     /// The longest answer that is kept, in bytes of body; default 1 MiB. A longer one is passed on, and its repeat is
     /// told that it cannot be replayed.
     pub max_response: usize,
-    /// How an answer of unknown length is treated that is not there at once; default [`Streams::PassOn`].
+    /// The treatment of an answer of unknown length that is not complete at once; default [`Streams::PassOn`].
     pub streams: Streams,
-    /// Whether `Set-Cookie` is replayed; default not.
+    /// The treatment of `Set-Cookie`; default not replayed.
     pub cookies: Cookies,
     /// Which other headers are replayed; default [`Headers::lasting`], all but request IDs, traces, timings and rate limits.
     pub headers: Headers,
@@ -145,7 +145,7 @@ impl Options {
     }
 }
 
-/// Whether a request needs a key.
+/// The rule for requests without a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Without one it is answered 400 `missing_idempotency_key`.
@@ -215,7 +215,7 @@ pub enum InFlight {
     Wait(Duration),
 }
 
-/// How an answer of unknown length is treated that has to be waited for: a proxied one that comes in chunks, or one that is made while it is sent. One that is all there at once is kept either way, and
+/// The treatment of an answer of unknown length that is not complete at once: a proxied one that comes in chunks, or one that is made while it is sent. A complete one is kept either way, and
 /// server-sent events are passed on either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Streams {

@@ -13,7 +13,7 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     work: Option<Pin<Box<F>>>,
-    /// Where to go on; known once the work has begun. A drop may happen anywhere.
+    /// The place to go on; known once the work has begun. A drop may happen anywhere.
     runtime: Option<Handle>,
 }
 

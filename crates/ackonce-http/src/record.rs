@@ -38,7 +38,7 @@ pub struct StoredResponse {
     pub headers: HeaderMap,
     /// The body, or why there is none.
     pub body: Kept,
-    /// How long it is remembered, from its completion; in whole milliseconds.
+    /// The window from its completion, in whole milliseconds.
     pub window: Duration,
 }
 

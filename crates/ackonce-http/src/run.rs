@@ -24,7 +24,7 @@ use crate::options::Streams;
 use crate::record::{Kept, REPLAY_UNAVAILABLE, REPLAYED, encode};
 use crate::response::{Gathered, ResponseBody, gather};
 
-/// How often a run that may lose its lease looks whether it was marked.
+/// The interval at which a run that may lose its lease checks its mark.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// A request on its way through the runner.
@@ -66,7 +66,7 @@ impl Handler<Arc<dyn Run>> for Calls {
     }
 }
 
-/// How a run ended, for the client that waits for it.
+/// The end of a run, for the client that waits for it.
 pub(crate) enum Ended<B, E> {
     Answered(Response<ResponseBody<B>>),
     /// The inner service's own error.
@@ -115,7 +115,7 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
         &self.shared
     }
 
-    /// How the last run ended, if there was one.
+    /// The end of the last run, if there was one.
     pub(crate) fn take(&self) -> Option<Ended<B, E>> {
         lock(&self.ended).take()
     }

@@ -154,7 +154,7 @@ where
 }
 
 impl Shared {
-    /// Where this request's record is, or why it may not have one.
+    /// The key of this request's record, or the reason that it may not have one.
     fn file(&self, head: &Parts, key: &IdempotencyKey) -> Result<Key, Problem> {
         let bucket = self.principal().bucket(head)?;
         // Only a method of hundreds of bytes could be refused here.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 type Keys = Arc<Mutex<Vec<Option<String>>>>;
 
-/// A server that answers with what `respond` gives for the n-th request, and the keys it was sent.
+/// A server that answers the n-th request with the result of `respond`, and the keys it was sent.
 async fn server<F>(respond: F) -> (SocketAddr, Keys)
 where
     F: Fn(usize) -> Response + Clone + Send + Sync + 'static,

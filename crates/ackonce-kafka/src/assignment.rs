@@ -129,7 +129,7 @@ impl Assignment {
         booked
     }
 
-    /// Whether offsets were handed back since the last call.
+    /// True if offsets were handed back since the last call.
     pub(crate) fn take_handed_back(&self) -> bool {
         self.handed_back.swap(false, Ordering::AcqRel)
     }
@@ -246,11 +246,11 @@ pub(crate) struct Failed {
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) reason: String,
     pub(crate) attempt: u32,
-    /// What the handler needs is away, which uses up no attempt.
+    /// A dependency of the handler is away, which uses up no attempt.
     pub(crate) infrastructure: bool,
 }
 
-/// Books the ends of deliveries. A failed one goes to `failed`, if that takes it; what else comes back unsettled is
+/// Books the ends of deliveries. A failed one goes to `failed`, if that takes it; any other unsettled one is
 /// abandoned, and the poll thread seeks back to it.
 pub(crate) fn done(
     ended: Vec<Result<Receipt<KafkaDelivery>, Unsettled<KafkaDelivery>>>,

@@ -1,7 +1,7 @@
-//! How many records each partition may have in hand: its own limits, and a fair share of the consumer's.
+//! Limits on the records that each partition has in hand: its own, and a fair share of the consumer's.
 //!
 //! Pure arithmetic. Half of the consumer's limit is divided among its partitions: a guaranteed share each, of at least
-//! one message. The other half is lent to the first that needs it. So a stuck partition keeps what it has, and takes
+//! one message. The other half is lent to the first that needs it. So a stuck partition keeps its own, and takes
 //! nothing from the shares of the others.
 
 /// The limits of one consumer.
@@ -16,7 +16,7 @@ pub(crate) struct Limits {
     pub(crate) ahead: usize,
 }
 
-/// What one partition has in hand.
+/// The records that one partition has in hand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) messages: usize,
@@ -56,7 +56,7 @@ impl Budget {
         Self { limits, share, share_bytes, spare, spare_bytes }
     }
 
-    /// How many messages a partition may take now.
+    /// The number of messages that a partition may take now.
     pub(crate) fn room(&self, load: Load) -> Result<usize, Limit> {
         if load.ahead >= self.limits.ahead {
             return Err(Limit::Ahead);

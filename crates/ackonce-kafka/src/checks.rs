@@ -8,7 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::retry::Ladder;
 
-/// How long the driver lets a full prefetch queue be before it fetches again. Its default of a second is longer than
+/// The driver's pause before it fetches again for a full prefetch queue. Its default of a second is longer than
 /// a fast consumer takes to empty the queue, which then stands still.
 const FETCH_BACKOFF_MS: &str = "20";
 /// Prefetched records of one partition, in KiB. The driver's default of 64 MiB was for all partitions together.
@@ -110,7 +110,7 @@ pub(crate) fn subscription(
     Ok(all)
 }
 
-/// Whether a subscription to `topic`, a name or a pattern, reads the topic `name`. A pattern that cannot be understood
+/// True if a subscription to `topic`, a name or a pattern, reads the topic `name`. A pattern that cannot be understood
 /// here is taken to read nothing; the driver then judges it.
 fn reads(topic: &str, name: &str) -> bool {
     match topic.starts_with('^') {

@@ -1,4 +1,4 @@
-//! Leaving the group, in bounded time whatever the broker does.
+//! Leaving the group, in bounded time even if the broker never answers.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use rdkafka::consumer::Consumer;
 
 use crate::poll::Poller;
 
-/// How long the group may take to take the partitions back and to answer the last commit.
+/// The time limit for the group to take the partitions back and to answer the last commit.
 const LEAVE: Duration = Duration::from_secs(2);
-/// How much of it goes to comparisons of partitions that were just assigned.
+/// The part of it for comparisons of partitions that were just assigned.
 const COMPARED: Duration = Duration::from_millis(500);
-/// How long the driver may take to end its threads. After it, they end by themselves.
+/// The time limit for the driver to end its threads. After it, they end by themselves.
 const DESTROY: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
 

@@ -13,7 +13,7 @@ use crate::lane::Lane;
 use crate::poll::Poller;
 use crate::tracker::PartitionId;
 
-/// How often idle partitions are asked for a position past records that are never delivered.
+/// The interval at which idle partitions are asked for a position past records that are never delivered.
 const POSITIONS: Duration = Duration::from_secs(1);
 
 impl Poller {
@@ -157,7 +157,7 @@ impl Lane {
         }
     }
 
-    /// Whether the broker's answer is to a commit of an old record, which reached it after the topic was created again.
+    /// True if the broker's answer is to a commit of an old record, which reached it after the topic was created again.
     /// The driver repeats commits that the broker refuses while a topic is missing.
     fn is_foreign(&mut self, next: i64) -> bool {
         let mut tracker = self.assignment.tracker();

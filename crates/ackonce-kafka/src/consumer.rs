@@ -19,7 +19,7 @@ use crate::{Health, Message, RetryTopic, Signs};
 /// `statistics.interval.ms` is 5000.
 ///
 /// One message holds back itself and those that must come after it, nothing else: each partition has a queue, limits
-/// and a commit of its own, and the group is served whatever is full. See [the crate](crate) for what it does when
+/// and a commit of its own, and the group is served even if all of them are full. [The crate](crate) says what it does when
 /// things break.
 ///
 /// A crash anywhere leaves claims that lapse with their leases and offsets that were not committed; the
@@ -185,14 +185,14 @@ impl KafkaConsumer {
     }
 
     /// Shuts down in good order when this token is cancelled: intake stops, running handlers get
-    /// [`Settings::drain`], what is settled is committed.
+    /// [`Settings::drain`], settled offsets are committed.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
         self
     }
 
-    /// How long a revocation waits for running handlers of its partitions; default 10 s. The group waits with it, so
+    /// The longest that a revocation waits for running handlers of its partitions; default 10 s. The group waits with it, so
     /// keep it well under `max.poll.interval.ms`. Messages that have not begun are not waited for.
     #[must_use]
     pub fn with_rebalance_drain(mut self, drain: Duration) -> Self {
@@ -200,7 +200,7 @@ impl KafkaConsumer {
         self
     }
 
-    /// How often offsets are committed; default 200 ms. A crash redelivers the messages after the last commit.
+    /// The interval between commits; default 200 ms. A crash redelivers the messages after the last commit.
     #[must_use]
     pub fn with_commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = interval;
@@ -225,7 +225,7 @@ impl KafkaConsumer {
         self
     }
 
-    /// How far a partition may run ahead of its first unsettled message, in messages; default 10,000. At the limit
+    /// The distance in messages that a partition may run ahead of its first unsettled one; default 10,000. At the limit
     /// that partition alone waits. The commit stays before the unsettled message, so a restart reads as many again and
     /// looks each up in the store.
     #[must_use]

@@ -17,7 +17,7 @@ pub(crate) struct DeadLetters {
 }
 
 /// The letters that are tried, one after another: the part that is missing, then whether payload and headers are there.
-/// What is larger goes first.
+/// Larger parts go first.
 fn letters(message: &Message) -> [(Option<&'static str>, bool, bool); 3] {
     let payload = message.payload().len();
     let second = match payload > message.size().saturating_sub(payload) {

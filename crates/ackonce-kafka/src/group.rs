@@ -46,9 +46,9 @@ pub(crate) struct Group {
     reason: Mutex<String>,
     /// The end of each partition's log, by the last statistics.
     ends: Mutex<HashMap<PartitionId, i64>>,
-    /// Whether a broker was connected and had answered lately, by the last statistics.
+    /// True if a broker was connected and had answered lately, by the last statistics.
     connected: Mutex<Option<bool>>,
-    /// How long a connected broker may say nothing.
+    /// The time that a connected broker may say nothing.
     silence: Duration,
 }
 
@@ -110,7 +110,7 @@ fn silence(heartbeat_ms: Option<&str>) -> Duration {
     SILENCE.max(heartbeat * 3)
 }
 
-/// Whether a broker answers: `up` if one is connected, `heard` if it has said something lately. Only a `steady` member
+/// True if a broker answers: `up` if one is connected, `heard` if it has said something lately. Only a `steady` member
 /// has heartbeats to be answered. One that joins may wait in silence for the other members, and one whose session ended
 /// in silence joins again: until the next answer, both are taken to be as they were.
 fn answers(up: bool, heard: bool, steady: bool, before: Option<bool>) -> bool {

@@ -14,9 +14,9 @@ use crate::lane::Lane;
 use crate::report::{PartitionReport, Phase, Report};
 use crate::tracker::PartitionId;
 
-/// How often the report is made anew.
+/// The interval between reports.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often a partition whose oldest message stays unsettled is named in the log, and how old that has to be.
+/// The age from which a partition's oldest unsettled message is named in the log, and the interval of that line.
 const SAY: Duration = Duration::from_secs(60);
 /// The longest that the poll thread may take for a turn, and a partition with lag may stand without a reason.
 const STILL: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Health {
         Self(Arc::new(Shared { scope, began, turned: AtomicU64::new(0), state: Mutex::default() }))
     }
 
-    /// Whether it makes progress. False once the consumer has ended, when its poll thread has not turned for 30 s, and
+    /// True if it makes progress. False once the consumer has ended, when its poll thread has not turned for 30 s, and
     /// when a partition has had lag for 30 s while nothing of it runs or waits for a due time. A broker that is away
     /// does not count: a restart would not bring it back.
     #[must_use]
@@ -85,7 +85,7 @@ impl Health {
         }
     }
 
-    /// Whether it takes messages in: a broker answers, and the consumer is a member of its group.
+    /// True if it takes messages in: a broker answers, and the consumer is a member of its group.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let state = self.state();

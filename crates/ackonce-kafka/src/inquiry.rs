@@ -21,7 +21,7 @@ use crate::reader::{Compared, Reader};
 use crate::tracker::PartitionId;
 use crate::waker::Waker;
 
-/// How long the group's coordinator may take to answer.
+/// The time limit for the group's coordinator to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Questions that wait; more are not taken, and asked again by their next turn.
 const WAITING: usize = 64;
@@ -189,7 +189,7 @@ impl Worker {
         if records.is_empty() {
             return;
         }
-        // A client for each round: what an earlier round left in its queues would be taken for the present.
+        // A client for each round: answers to an earlier round, left in its queues, would be taken for the present ones.
         let reader = match Reader::new(&self.config) {
             Ok(reader) => reader,
             Err(error) => return self.failed("records", &error),
@@ -249,7 +249,7 @@ impl Worker {
     }
 }
 
-/// Whether the broker did not answer at all; other errors belong to one partition.
+/// True if the broker did not answer at all; other errors belong to one partition.
 fn is_silence(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(

@@ -1,6 +1,6 @@
 //! A partition's own queue: read while the partition has room, left alone while it has not.
 //!
-//! A queue that is not read is the pause: the driver stops fetching for it at its own limit, and keeps what it has.
+//! A queue that is not read is the pause: the driver stops fetching for it at its own limit, and keeps the records it has.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ const LIMIT_AGAIN: Duration = Duration::from_millis(50);
 /// The longest wait of a head on the clock's word: a message due in a year waits, but its clock is looked at again.
 const HEAD: Duration = Duration::from_secs(60);
 
-/// How often a seek is repeated that was not seen to take effect. After that, the records between its target and the
+/// The number of repeats of a seek that was not seen to take effect. After that, the records between its target and the
 /// last one read are taken to be gone.
 const SEEKS: u32 = 3;
 
-/// A seek that was not yet seen to take effect. The driver's thread for the broker throws away what was prefetched, and
+/// A seek that was not yet seen to take effect. The driver's thread for the broker throws away the prefetched records, and
 /// not while it has no connection: such records may come first.
 #[derive(Debug)]
 struct Sought {
@@ -131,7 +131,7 @@ impl Lane {
         }
     }
 
-    /// Whether there may be something to read.
+    /// True if there may be something to read.
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
         if self.revoked || self.seek_to.is_some() || self.wait_until.is_some_and(|until| until > now) {
             return false;
@@ -180,7 +180,7 @@ impl Lane {
     }
 
     fn poll(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
-        // Before the poll: what arrives after it sets the flag again.
+        // Before the poll: a record that arrives after it sets the flag again.
         self.arrived.store(false, Ordering::Release);
         self.looked = now;
         let polled = self.queue.poll(Duration::ZERO);
@@ -198,7 +198,7 @@ impl Lane {
         }
     }
 
-    /// Whether the record was prefetched before the last seek. Running it could move the commit past the record that was
+    /// True if the record was prefetched before the last seek. Running it could move the commit past the record that was
     /// sought: the queue is emptied and the seek made again.
     fn is_stale(&mut self, offset: i64, now: Instant) -> bool {
         if let Some(sought) = &mut self.sought
@@ -226,7 +226,7 @@ impl Lane {
         self.sought = Some(Sought { to, read, tries: 0 });
     }
 
-    /// Whether no record has come since a seek: until then the driver's position says nothing.
+    /// True if no record has come since a seek: until then the driver's position says nothing.
     pub(crate) fn is_sought(&self) -> bool {
         self.sought.is_some()
     }
@@ -264,7 +264,7 @@ impl Lane {
         self.assignment = self.assignment.renewed();
     }
 
-    /// Whatever was read ahead is read again.
+    /// Records that were read ahead are read again.
     pub(crate) fn forget(&mut self) {
         self.head = None;
         self.wait_until = None;
@@ -291,7 +291,7 @@ impl Lane {
     }
 }
 
-/// How long a record of a retry topic has to wait, by its own header and this host's clock, and `left` at most: a clock
+/// The time that a record of a retry topic has to wait, by its own header and this host's clock, and `left` at most: a clock
 /// that is ahead, or a producer that made the moment up, would hold the partition for as long as it says.
 fn wait(message: &Message, left: Duration) -> Option<Duration> {
     let due: u64 = message.hop_header(headers::DUE)?.parse().ok()?;

@@ -13,6 +13,7 @@ mod errors;
 mod group;
 pub mod headers;
 mod health;
+mod incoming;
 mod inquiry;
 mod lane;
 mod message;
@@ -33,6 +34,7 @@ mod waker;
 
 pub use consumer::{KafkaConsumer, OnMissing, Order};
 pub use health::Health;
+pub use incoming::{Incoming, Offsets, commit};
 pub use message::Message;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ackonce::{Delivery, Identify};
+use ackonce::Identify;
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ struct Inner {
 }
 
 impl Message {
-    /// Wraps a record, for a consumer loop of your own: `Message::new(borrowed.detach())`.
+    /// Wraps a record. A consumer loop of your own takes it with [`Offsets::deliver`](crate::Offsets::deliver).
     ///
     /// A header whose name is not UTF-8 is left out. The driver panics on such a name; the panic is caught here, once
     /// for each record, which needs `panic = "unwind"`.
@@ -125,7 +125,7 @@ impl Message {
         readable.filter_map(move |place| all.and_then(|all| all.try_get(place)))
     }
 
-    /// Whether a header's name could not be read.
+    /// True if a header's name could not be read.
     pub(crate) fn has_unreadable_headers(&self) -> bool {
         !self.0.unreadable.is_empty()
     }
@@ -154,19 +154,6 @@ impl fmt::Debug for Message {
     /// Its place; never its content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.topic(), self.partition(), self.offset())
-    }
-}
-
-/// For a consumer loop of your own: the record itself is what a receipt gives back to commit.
-impl Delivery for Message {
-    type Message = Self;
-
-    fn message(&self) -> Self {
-        self.clone()
-    }
-
-    fn place(&self) -> String {
-        format!("{self:?}")
     }
 }
 

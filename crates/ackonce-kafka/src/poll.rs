@@ -84,7 +84,7 @@ pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<Group>>,
     pub(crate) intake: Intake,
     pub(crate) control: Arc<Control>,
-    /// Whether the runner has stopped, which it also does by itself.
+    /// True if the runner has stopped, which it also does by itself.
     stopped: Box<dyn Fn() -> bool + Send>,
     pub(crate) chunks: Option<mpsc::Sender<Vec<Laned<KafkaDelivery>>>>,
     pub(crate) health: Health,
@@ -94,7 +94,7 @@ pub(crate) struct Poller {
     pub(crate) revocation: Option<Revocation>,
     pub(crate) quiet: Quiet,
     pub(crate) recreated: Recreated,
-    /// Ends the consumer once what is in hand has ended.
+    /// Ends the consumer once the messages in hand have ended.
     pub(crate) trouble: Option<Error>,
     pub(crate) last_store: Instant,
     pub(crate) last_position: Instant,
@@ -132,7 +132,7 @@ impl Poller {
     /// Polls until the consumer has finished, then leaves the group.
     ///
     /// # Errors
-    /// What ended the intake before it was stopped.
+    /// The error that ended the intake before it was stopped.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut sleep = SHORT;
         while !self.control.is_finished() {
@@ -160,7 +160,7 @@ impl Poller {
         trouble.map_or(Ok(()), Err)
     }
 
-    /// Serves rebalances, answers to commits and errors, whatever is full.
+    /// Serves rebalances, answers to commits and errors, even if every queue is full.
     fn serve(&mut self) {
         loop {
             let before = self.consumer.context().served();
@@ -247,7 +247,7 @@ impl Poller {
             for delivery in lane.book(now) {
                 match self.intake.admit.job(delivery) {
                     Ok(job) => chunk.push(job),
-                    // What came before it in any partition still runs.
+                    // Earlier messages of any partition still run.
                     Err(error) => {
                         refused.get_or_insert(error);
                         break;

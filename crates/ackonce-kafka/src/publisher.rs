@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use crate::quiet::Quiet;
 use crate::{Message, headers};
 
-/// How long one record may take to be confirmed before it is tried again.
+/// The time limit for one record to be confirmed before it is tried again.
 const CONFIRM: Duration = Duration::from_secs(30);
 /// The longest reason in a header, in bytes.
 const REASON: usize = 4096;
@@ -76,7 +76,7 @@ impl Publisher {
         config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
         // The topic's own limit decides: the driver's default is below that of brokers and of other producers.
         config.set("message.max.bytes", "1000000000");
-        // One record in a request: a broker refuses a request as a whole, and what is refused here is cut or given up.
+        // One record in a request: a broker refuses a request as a whole, and a refused letter is cut or given up.
         config.set("batch.num.messages", "1");
         let producer = Mutex::new(config.create_with_context(Hushed::default())?);
         Ok(Self(Arc::new(Shared { config, producer })))

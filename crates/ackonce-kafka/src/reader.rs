@@ -11,7 +11,7 @@ use crate::digest::RecordDigest;
 use crate::probe::Probe;
 use crate::tracker::PartitionId;
 
-/// How long a broker may take to answer.
+/// The time limit for a broker to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(20);
 

@@ -13,7 +13,7 @@ use crate::poll::Poller;
 use crate::retry::{Delays, longest_wait};
 use crate::tracker::PartitionId;
 
-/// How long the driver may take to answer a seek.
+/// The time limit for the driver to answer a seek.
 const SEEK: Duration = Duration::from_millis(500);
 
 /// A revocation that has not been answered.
@@ -77,7 +77,7 @@ impl Poller {
         self.finish_revocation();
         self.health.rebalanced();
         let ids = ids(&list);
-        // Lost partitions belong to others already: waiting helps nobody. What runs goes on under its lease, and the
+        // Lost partitions belong to others already: waiting helps nobody. Running handlers go on under their leases, and the
         // new owner finds its claim or its record.
         let lost = self.consumer.assignment_lost();
         for lane in self.lanes.iter_mut().filter(|lane| ids.contains(&lane.assignment.id)) {
@@ -112,7 +112,7 @@ impl Poller {
 
     fn finish_revocation(&mut self) {
         let Some(Revocation { list, ids, .. }) = self.revocation.take() else { return };
-        // The driver commits what is stored before it lets the partitions go.
+        // The driver commits the stored offsets before it lets the partitions go.
         if !self.consumer.assignment_lost() {
             self.store_offsets_now();
         }
@@ -127,7 +127,7 @@ impl Poller {
     }
 
     /// Each partition with a message that was handed back is read again from its first unsettled message, after a
-    /// back-off: the books of all that still runs are closed, so nothing of it may be committed past. What took effect
+    /// back-off: the books of all running messages are closed, so no commit may pass them. A message that took effect
     /// is found in the store.
     pub(crate) fn return_handed_back(&mut self, now: Instant) {
         for lane in self.lanes.iter_mut().filter(|lane| !lane.revoked) {

@@ -17,7 +17,7 @@ use crate::lane::Lane;
 use crate::poll::Poller;
 use crate::waker::Waker;
 
-/// How long a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
+/// The time that a re-created topic is remembered: the group may take its partitions away and give them back meanwhile.
 const RECREATED: Duration = Duration::from_secs(120);
 /// The least time between two looks at the commits, however many errors ask for one.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Recreated {
 }
 
 impl Lane {
-    /// Whether its commit waits for the comparison.
+    /// True if its commit waits for the comparison.
     pub(crate) fn is_comparing(&self, now: Instant) -> bool {
         self.comparing_until.is_some_and(|until| until > now)
     }
@@ -100,7 +100,7 @@ impl Lane {
 }
 
 impl Poller {
-    /// Asks what is due, and acts on answers. It waits for nothing.
+    /// Sends the questions that are due, and acts on answers. It waits for nothing.
     pub(crate) fn look_for_recreated(&mut self) {
         let now = Instant::now();
         for (place, answer) in self.recreated.inquiry.answers() {

@@ -11,7 +11,7 @@ use crate::tracker::Status;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Where it is in its life.
+    /// The phase of its life.
     pub phase: Phase,
     /// A broker answers, as far as the driver knows.
     pub connected: bool,
@@ -32,7 +32,7 @@ pub struct Report {
     pub last_error: Option<String>,
 }
 
-/// Where a consumer is in its life.
+/// The phase of a consumer's life.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// It has not begun, or waits for a broker, a topic or its first assignment.
@@ -79,9 +79,9 @@ pub struct PartitionReport {
 pub struct Oldest {
     /// Its offset.
     pub offset: i64,
-    /// How long it has been the first.
+    /// The time since it became the first.
     pub since: Duration,
-    /// What it does or waits for.
+    /// Its present step or wait.
     pub state: &'static str,
 }
 
@@ -109,7 +109,7 @@ impl PartitionReport {
         }
     }
 
-    /// Whether nothing of it goes on and nothing is waited for.
+    /// True if nothing of it goes on and nothing is waited for.
     pub(crate) fn stands(&self) -> bool {
         self.in_flight == 0 && self.held.is_none()
     }

@@ -1,4 +1,4 @@
-//! Whether the window outlasts the topic: a message that is still there can be delivered again.
+//! The check that the window outlasts the topic: a message that is still there can be delivered again.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 
 use crate::probe::Probe;
 
-/// How long the brokers may take to answer.
+/// The time limit for the brokers to answer.
 const ASK: Duration = Duration::from_secs(10);
 
 /// Asks the brokers in the background, and warns where the window is shorter than `retention.ms`.

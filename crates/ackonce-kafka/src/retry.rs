@@ -118,7 +118,7 @@ pub(crate) struct Retrier {
 }
 
 impl Retrier {
-    /// Until `failed` closes and all of it has ended. After `stop` nothing is tried again: what was not confirmed is
+    /// Until `failed` closes and all of it has ended. After `stop` nothing is tried again: a message that was not confirmed is
     /// redelivered from where it is.
     pub(crate) async fn run(self, mut failed: mpsc::UnboundedReceiver<Failed>, stop: CancellationToken) {
         let mut moving = FuturesUnordered::new();
@@ -188,7 +188,7 @@ impl Retrier {
     }
 }
 
-/// How many retry topics the message has been in.
+/// The number of retry topics the message has been in.
 fn hop(message: &Message) -> usize {
     message.hop_header(headers::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }

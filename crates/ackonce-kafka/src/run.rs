@@ -24,9 +24,9 @@ use crate::retry::{Ladder, Retrier, ladder};
 use crate::start::{self, Needs};
 use crate::{Health, KafkaConsumer, Message, OnMissing, Order, Phase, checks, retention, retry};
 
-/// How long the poll thread may take to leave the group: its own steps end sooner.
+/// The time limit for the poll thread to leave the group: its own steps end sooner.
 const LEAVE: Duration = Duration::from_secs(5);
-/// How long messages on their way to a retry topic may take at the end.
+/// The time limit at the end for messages on their way to a retry topic.
 const MOVE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn consume<H: Handler<Message>>(
@@ -94,7 +94,7 @@ async fn run<H: Handler<Message>>(
     control.stop();
     if let Some(moving) = &mut moving {
         giving_up.cancel();
-        // What is not confirmed by then is redelivered from its own partition.
+        // A message that is not confirmed by then is redelivered from its own partition.
         let _ = tokio::time::timeout(MOVE, &mut moving.0).await;
     }
     control.finish();
@@ -250,7 +250,7 @@ fn start_polling(
     Ok(polled)
 }
 
-/// Stops the runner at a shutdown at once. An intake that has ended by itself lets it finish what it has, for as long
+/// Stops the runner at a shutdown at once. An intake that has ended by itself lets it finish the messages it has, for as long
 /// as a shutdown would.
 async fn stop_on<H: Handler<Message>>(
     shutdown: CancellationToken,

@@ -14,12 +14,12 @@ use crate::probe::Probe;
 use crate::publisher::connection;
 use crate::quiet::Quiet;
 
-/// How long a broker may take to answer one question.
+/// The time limit for a broker to answer one question.
 const ASK: Duration = Duration::from_secs(10);
 /// Waits between two looks.
 const AGAIN: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
-/// What has to be there.
+/// The topics that must exist.
 #[derive(Debug, Clone)]
 pub(crate) struct Needs {
     /// Topics that are consumed, without patterns; and whether there are patterns.
@@ -29,7 +29,7 @@ pub(crate) struct Needs {
     pub(crate) targets: Vec<(String, &'static str)>,
 }
 
-/// What is wrong at start.
+/// The reasons against a start.
 #[derive(Debug)]
 enum Wrong {
     /// The brokers do not answer.
@@ -142,7 +142,7 @@ fn ask(config: &ClientConfig, needs: &Needs) -> Result<Option<Wrong>> {
     Ok(None)
 }
 
-/// Whether there is something to read. A topic that is missing beside others does not hold those back: the driver
+/// True if there is something to read. A topic that is missing beside others does not hold those back: the driver
 /// finds it when it is created.
 fn sources(
     client: &BaseConsumer<Probe>,

@@ -2,7 +2,7 @@
 //!
 //! Pure bookkeeping, without a broker. Offsets settle out of order, so each delivered offset is kept until everything
 //! before it is settled. A tracker belongs to one assignment of one partition: a partition that was lost and regained
-//! gets a new one, and what was delivered under the old one changes nothing in it.
+//! gets a new one, in which deliveries of the old one change nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,13 +37,13 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether the offset may be committed past.
+    /// True if the offset may be committed past.
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Settled | Self::Duplicate | Self::Buried | Self::Moved)
     }
 
-    /// Whether work on it goes on.
+    /// True if work on it goes on.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::InFlight | Self::Busy | Self::Retrying | Self::Burying | Self::Moving)
@@ -73,7 +73,7 @@ impl PartitionTracker {
         Self::default()
     }
 
-    /// A tracker for the same partition after a seek back: what may be committed stays.
+    /// A tracker for the same partition after a seek back: the offset to commit stays.
     #[must_use]
     pub(crate) fn restarted(&self) -> Self {
         Self { resume: self.resume, stored: self.stored, committed: self.committed, ..Self::default() }
@@ -171,13 +171,13 @@ impl PartitionTracker {
         self.last_delivered
     }
 
-    /// How many delivered offsets work goes on for.
+    /// The number of delivered offsets that are in work.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// How many offsets were delivered from the first unsettled one on: a restart reads so many again.
+    /// The number of offsets delivered from the first unsettled one on: a restart reads so many again.
     #[must_use]
     pub fn ahead(&self) -> usize {
         self.entries.len()

@@ -24,7 +24,7 @@ pub(crate) fn whole(body: Bytes) -> WebhookBody {
     Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// What says how to read a body; its length follows from it. What else a first answer had (cookies, rate limits, request
+/// The headers that describe a body; its length follows from it. Other headers of the first answer (cookies, rate limits, request
 /// IDs) was true of that one.
 fn content_headers(headers: &HeaderMap) -> HeaderMap {
     let content = |name: &HeaderName| name.as_str().starts_with("content-") && name != CONTENT_LENGTH;
@@ -35,19 +35,19 @@ fn content_headers(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// What is kept of answers.
+/// Limits on kept answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keep {
     /// The most bytes of a body; 0 keeps nothing.
     pub(crate) max: usize,
-    /// How long an answer may take to be made once it has begun; a longer one is passed on and not kept.
+    /// The time limit for an answer's body, from its head on; a slower answer is passed on and not kept.
     pub(crate) patience: Duration,
-    /// How long it is kept.
+    /// The length of time that an answer is kept.
     pub(crate) window: Duration,
 }
 
 impl Keep {
-    /// The answer for the one who waits, and what to keep of it: nothing if it has no body, is too long or is made slowly.
+    /// The answer for the waiting sender, and the copy to keep: none if it has no body, is too long or comes slowly.
     ///
     /// # Errors
     /// The body broke off.
@@ -76,7 +76,7 @@ impl Keep {
         Ok((Response::from_parts(head, body), kept))
     }
 
-    /// Reads a body within the bounds. What goes past them is passed on from where it was read.
+    /// Reads a body within the bounds. The part beyond them is passed on unread.
     async fn gather(self, mut body: WebhookBody) -> Result<Gathered, BoxError> {
         let until = Instant::now() + self.patience;
         let (mut read, mut len) = (Vec::new(), 0);

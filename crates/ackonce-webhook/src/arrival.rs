@@ -1,4 +1,4 @@
-//! One event's way through the runner, with what is to be run for it and the answer that it gave.
+//! One event's way through the runner, with its service and the service's answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ impl Arrival {
         &self.event
     }
 
-    /// Keeps what a service answered for whoever waits for it.
+    /// Keeps a service's answer for the request that waits for it.
     pub(crate) fn reply(&self, response: Response<WebhookBody>) {
         *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     }
@@ -59,7 +59,7 @@ impl Delivery for Arrival {
     }
 }
 
-/// The runner's handler: each arrival brings along what is to be run for it, so that one runner serves all the services
+/// The runner's handler: each arrival carries its own service, so that one runner serves all the services
 /// of a layer.
 #[derive(Debug)]
 pub(crate) struct Calls(pub(crate) Class);

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 /// Hands messages over to tasks of this process, so that the answer does not wait for the work.
 ///
-/// **What is promised is the hand-over**, and the hand-over is what is recorded: once the sender has its 2xx, a crash
+/// **The promise covers the hand-over**, and the record is of the hand-over: once the sender has its 2xx, a crash
 /// loses the work, and so does a failure, which is logged and counted and not repeated. A crash or a failing store between
 /// the hand-over and its record makes the sender come again, and the work is done twice. Where that is too little, hand
 /// over to something that lasts: a handler that writes to a queue or a table and answers once that has confirmed is
@@ -55,8 +55,8 @@ impl<F> Background<F> {
         Self { tasks: TaskTracker::new(), room: Arc::new(room), work: Arc::new(work) }
     }
 
-    /// Waits for what was handed over, for that long at most, and says how many tasks are left. They end with the
-    /// process, and what they were at is lost.
+    /// Waits for the tasks that were handed over, for that long at most, and returns the number left. They end with the
+    /// process, and their work is lost.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;

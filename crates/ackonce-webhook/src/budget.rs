@@ -1,4 +1,4 @@
-//! How much of the memory bodies may take, all together.
+//! A budget in bytes that all bodies share.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tokio_util::sync::PollSemaphore;
 
-/// What each body may have without being counted: as much as the server reads of a connection by itself. So those who send
-/// slowly, or a byte of what they announce, take no room from those who send events.
+/// The uncounted part of each body: as much as the server reads of a connection by itself. So a sender that is
+/// slow, or that announces more than it sends, takes no room from senders of events.
 const UNCOUNTED: usize = 16 * 1024;
 
 /// Room is given in pieces of this.
@@ -78,7 +78,7 @@ impl Budget {
         })?;
         let mut room = held.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(room) = &mut room {
-            // Of a body of unknown length, what was too much.
+            // The excess of a body of unknown length.
             drop(room.split(room.num_permits().saturating_sub(body.len().div_ceil(PIECE))));
         }
         Ok((body, room))

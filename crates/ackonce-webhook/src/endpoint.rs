@@ -24,10 +24,10 @@ use crate::run::Run;
 use crate::webhook::Fingerprints;
 use crate::{Event, Filing, IdBound, Incoming, Provider, Refused, Terms, Verified};
 
-/// How a delivery came to be settled, for whoever reads the provider's log: `run`, `duplicate` or `buried`.
+/// The way a delivery came to be settled, for a reader of the provider's log: `run`, `duplicate` or `buried`.
 const SETTLED: HeaderName = HeaderName::from_static("ackonce-settled");
 
-/// What all requests to one endpoint share.
+/// State shared by all requests to one endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) provider: Arc<dyn Provider>,
@@ -116,14 +116,14 @@ impl Endpoint {
         wanted.then(|| Fingerprint::of(event.payload()))
     }
 
-    /// 2xx if every event is settled, else what the first unsettled one asks for: all come again, and those that are
+    /// 2xx if every event is settled, else the status for the first unsettled one: all come again, and those that are
     /// settled are found.
     fn respond(&self, outcomes: Vec<Outcome>) -> Response<WebhookBody> {
         let mut how = None;
         for outcome in outcomes {
             match outcome {
                 Ok(receipt) => {
-                    // What was recorded is what every repeat is told, so it comes before the answer of a lost claim.
+                    // Every repeat is given the recorded answer, so it goes before the answer of a lost claim.
                     let kept = self.keep.kept(receipt.record());
                     how = Some((receipt.how(), kept.or(receipt.redeem().take_reply())));
                 }

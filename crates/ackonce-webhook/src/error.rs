@@ -1,4 +1,4 @@
-//! What can be wrong: with a request, and with how things were set up.
+//! Errors of a request, and of an endpoint's configuration.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,13 +19,13 @@ pub enum Refused {
     /// It was signed longer ago than the tolerance.
     #[error("signed {age:?} ago, longer than the tolerance")]
     Expired {
-        /// How long ago.
+        /// The age of the signature.
         age: Duration,
     },
     /// It is signed for a time further ahead than the tolerance.
     #[error("signed {ahead:?} ahead of this clock, further than the tolerance")]
     Early {
-        /// How far.
+        /// The distance into the future.
         ahead: Duration,
     },
     /// Something that was to be read cannot be.
@@ -33,7 +33,7 @@ pub enum Refused {
     Malformed {
         /// The header, or the body.
         what: Cow<'static, str>,
-        /// What is wrong with it.
+        /// The fault found in it.
         why: Cow<'static, str>,
     },
     /// It is signed, and says nothing that could tell a repetition.
@@ -51,7 +51,7 @@ impl Refused {
         Self::malformed("body", format!("{:?} error at line {}", error.classify(), error.line()))
     }
 
-    /// 401 for what is not signed or not now, 400 for what cannot be read.
+    /// 401 for a request without a valid, current signature; 400 for one that cannot be read.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -88,7 +88,7 @@ pub enum ConfigError {
     Secret {
         /// Which, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The fault found in it.
         why: Cow<'static, str>,
     },
     /// A part of a scheme's description that cannot be understood.
@@ -96,7 +96,7 @@ pub enum ConfigError {
     Setting {
         /// The setting.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The fault found in it.
         why: Cow<'static, str>,
     },
     /// Records would be forgotten while the same event can still come.
@@ -106,7 +106,7 @@ pub enum ConfigError {
         window: Duration,
         /// The shortest that keeps the promise.
         at_least: Duration,
-        /// What would still come.
+        /// The longest redelivery that the window would miss.
         why: Cow<'static, str>,
     },
     /// The core refuses the settings.

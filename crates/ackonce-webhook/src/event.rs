@@ -28,7 +28,7 @@ struct Inner {
     payload: Bytes,
 }
 
-/// Whether the signature covers what identifies an event.
+/// The signature's cover of the ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdBound {
     /// It does: the provider vouches for the ID.
@@ -58,7 +58,7 @@ impl Event {
         self
     }
 
-    /// The same with what its ID is unique within: an account, a hook. Two scopes never share a record.
+    /// The same with the namespace of its ID: an account, a hook. Two scopes never share a record.
     #[must_use]
     pub fn within(self, part: impl Into<String>) -> Self {
         self.with(|event| event.scope.push(part.into()))
@@ -103,7 +103,7 @@ impl Event {
         &self.0.id
     }
 
-    /// What the ID is unique within, besides the endpoint's own scope.
+    /// The namespace of the ID, besides the endpoint's own scope.
     #[must_use]
     pub fn scope(&self) -> &[String] {
         &self.0.scope
@@ -128,13 +128,13 @@ impl Event {
         self.0.secret
     }
 
-    /// Whether the signature covers the ID.
+    /// True if the signature covers the ID.
     #[must_use]
     pub fn id_bound(&self) -> IdBound {
         self.0.bound
     }
 
-    /// What it says: the request's body, or this event's part of it.
+    /// The content: the request's body, or this event's part of it.
     #[must_use]
     pub fn payload(&self) -> &Bytes {
         &self.0.payload

@@ -1,10 +1,10 @@
-//! What an event's record is filed under.
+//! The scope of an event's record.
 
 use std::fmt::Write;
 
 use ackonce::{KeyError, MAX_SCOPE_LEN, Scope};
 
-/// What an event's record is filed under. It is a stored form: with another one, every event that was seen is new.
+/// The name that becomes part of an event's stored key. A change to it would make every earlier event new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Filing {
     /// The provider's name and the account or hook stand beside the endpoint's scope ([`Scope::beside`]). No other scope
@@ -19,7 +19,7 @@ pub enum Filing {
 }
 
 impl Filing {
-    /// The scope of an event's record: by the endpoint's scope, the name of the provider and what the ID is unique within
+    /// The scope of an event's record: by the endpoint's scope, the name of the provider and the namespace of the ID
     /// ([`Event::scope`](crate::Event::scope)). For looking records up, forgetting and redriving them.
     ///
     /// ```

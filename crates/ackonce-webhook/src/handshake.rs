@@ -1,4 +1,4 @@
-//! Questions about the endpoint itself, described: how they are recognised, and what is answered.
+//! Handshakes about the endpoint itself, described: the way to recognise one, and the answer.
 
 use ackonce::{IdSource, MessageIds};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub struct Handshake {
     answer: Answer,
 }
 
-/// Where a value is in a request.
+/// The place of a value in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// A string or whole number in the JSON body, by RFC 6901 pointer: `/payload/plainToken`.
@@ -63,28 +63,28 @@ enum Answer {
 /// A value of a JSON answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// What is in the request at this place.
+    /// The value in the request at this place.
     Echo(Place),
-    /// The MAC of what is in the request at this place, made with the secret that the request was signed with, behind a
+    /// The MAC of the value in the request at this place, made with the secret that the request was signed with, behind a
     /// prefix.
     Mac {
-        /// What the MAC is of.
+        /// The place of the text that the MAC covers.
         of: Place,
-        /// How it is written.
+        /// The encoding of the MAC.
         encoding: Encoding,
-        /// What stands before it, such as `sha256=`; often nothing.
+        /// The prefix before it, such as `sha256=`; often empty.
         prefix: String,
     },
 }
 
 impl Reply {
-    /// What is in the request at this place.
+    /// The value in the request at this place.
     #[must_use]
     pub fn echo(place: Place) -> Self {
         Self::Echo(place)
     }
 
-    /// The MAC of what is in the request at this place, in hexadecimal.
+    /// The MAC of the value in the request at this place, in hexadecimal.
     #[must_use]
     pub fn mac(of: Place) -> Self {
         Self::Mac { of, encoding: Encoding::Hex, prefix: String::new() }
@@ -143,7 +143,7 @@ impl Handshake {
         Self::new(Asked::Token { place, token: token.into() })
     }
 
-    /// A request without a body (a GET) that has any value at this place; anybody may ask. What has a body is an event
+    /// A request without a body (a GET) that has any value at this place; anybody may ask. A request with a body is an event
     /// and has to be signed.
     #[must_use]
     pub fn unsigned(place: Place) -> Self {
@@ -175,7 +175,7 @@ impl Handshake {
         self
     }
 
-    /// What would make it unsafe or useless.
+    /// Refuses a description that would be unsafe or useless.
     pub(crate) fn check(&self, keys: &[Key]) -> Result<(), ConfigError> {
         let bad = |why| Err(ConfigError::setting("Custom::with_handshake", why));
         if let Asked::Token { token, .. } = &self.asked {

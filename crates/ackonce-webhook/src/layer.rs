@@ -27,7 +27,7 @@ pub type WebhookBody = UnsyncBoxBody<Bytes, BoxError>;
 ///
 /// The service is called with the request as it came, its body whole, with the extensions [`Event`](crate::Event) and
 /// [`ackonce::Context`]. Its answer decides: 2xx, the effect happened and is recorded; 429, 502, 503 and 504, something
-/// else is down; [`Permanent`](crate::Permanent), it is buried and answered 2xx; anything else, it failed. What failed is
+/// else is down; [`Permanent`](crate::Permanent), it is buried and answered 2xx; anything else, it failed. A failed event is
 /// answered as the service did, and the provider's next delivery runs. Where the answer is the effect, it is kept
 /// and a repeat gets it again ([`Webhook::with_kept_answer`]).
 #[derive(Debug, Clone)]
@@ -91,14 +91,14 @@ impl WebhookService {
 macro_rules! ending {
     ($($t:ident . $endpoint:tt),*) => {$(
         impl $t {
-            /// Ends it in good order, once the server has stopped accepting: what waits is answered 503, running handlers
+            /// Ends it in good order, once the server has stopped accepting: waiting requests are answered 503, running handlers
             /// get [`Settings::drain`](ackonce::Settings::drain), then they are cancelled and their claims left to the
             /// lease. Returns how many are still running after all: handlers that block their thread.
             pub async fn drain(&self) -> usize {
                 self.$endpoint.edge.drain().await
             }
 
-            /// What was decided so far.
+            /// Counts of the decisions so far.
             #[must_use]
             pub fn counts(&self) -> Counts {
                 self.$endpoint.edge.runner().counts()

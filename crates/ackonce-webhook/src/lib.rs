@@ -37,5 +37,5 @@ pub use run::Permanent;
 pub use secret::Secret;
 pub use webhook::{Fingerprints, Webhook};
 
-/// What a request's body may take; from `ackonce-http`.
+/// Limits on a request's body; from `ackonce-http`.
 pub use ackonce_http::body::Limits;

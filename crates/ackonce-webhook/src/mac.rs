@@ -12,7 +12,7 @@ use sha2::Sha256;
 use crate::Refused;
 use crate::secret::Secret;
 
-/// How requests are signed.
+/// The algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -24,7 +24,7 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// How signatures are written. A length or a character that is not of the encoding is no signature.
+/// The encoding of a signature. A length or a character that is not of the encoding is no signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -53,7 +53,7 @@ impl Encoding {
         }
     }
 
-    /// Whether a character may be in a signature.
+    /// True if a signature may contain this character.
     pub(crate) fn has(self, character: char) -> bool {
         match self {
             Self::Hex | Self::HexUpper => character.is_ascii_hexdigit(),
@@ -102,7 +102,7 @@ impl Key {
         }
     }
 
-    /// What this key makes of a text; `None` for a public key, which makes nothing.
+    /// The MAC of a text under this key; `None` for a public key, which cannot sign.
     pub(crate) fn sign(&self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Sha256(mac) => Some(mac.clone().chain_update(text).finalize().into_bytes().to_vec()),
@@ -111,7 +111,7 @@ impl Key {
         }
     }
 
-    /// Whether one of the signatures is that of the message, whose parts follow each other without a gap. A
+    /// True if one of the signatures is that of the message, whose parts follow each other without a gap. A
     /// signature of another length is a wrong one.
     pub(crate) fn accepts(&self, message: &[&[u8]], candidates: &[Candidate]) -> bool {
         let mine = candidates.iter().filter(|candidate| candidate.algorithm == self.algorithm());
@@ -134,7 +134,7 @@ impl Key {
 /// and the server's limit on headers is their limit.
 const MOST_ED25519: usize = 32;
 
-/// What may be a signature.
+/// The characters of a possible signature.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) algorithm: Algorithm,

@@ -1,4 +1,4 @@
-//! What an endpoint says besides its runner: what it refused and which secret matched.
+//! Metrics of an endpoint besides its runner's: refused requests, and the secret that matched.
 
 use metrics::counter;
 
@@ -16,7 +16,7 @@ impl Meters {
         Self { scope: scope.to_owned(), provider: provider.to_owned() }
     }
 
-    /// `ackonce_webhook_refused_total`, by reason, and a log line. What is refused is a stranger's text: it is not logged.
+    /// `ackonce_webhook_refused_total`, by reason, and a log line. The request itself is a stranger's text and is not logged.
     pub(crate) fn refused(&self, refused: &Refused) {
         self.refused_for(refused.as_str());
     }

@@ -9,18 +9,18 @@ use http::{HeaderMap, Response, Uri};
 
 use crate::{Event, Refused};
 
-/// Who sends webhooks, and how: how requests are signed, what identifies an event, how long it may come again.
+/// A sender of webhooks: its signatures, its event IDs, and the length of time that an event may come again.
 ///
 /// Implement it for a provider that is not here and that [`Custom`](crate::Custom) cannot describe.
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
-    /// The word used in logs and metrics, and a part of what records are filed under
+    /// The word used in logs and metrics, and a part of the key of every record
     /// ([`Filing`](crate::Filing)): with another name, events that were seen are new.
     fn name(&self) -> &str;
 
-    /// What the provider does, as far as settings depend on it.
+    /// The provider's terms, as far as settings depend on them.
     fn terms(&self) -> Terms;
 
-    /// Whether it can work as it is set up; asked once, when an endpoint is built.
+    /// Checks the configuration; called once, when an endpoint is built.
     ///
     /// # Errors
     /// [`ConfigError`](crate::ConfigError) names the setting that would refuse every request.
@@ -40,7 +40,7 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 pub struct Incoming<'r> {
     /// The headers.
     pub headers: &'r HeaderMap,
-    /// The body, byte for byte: what a framework has parsed and written again is not what was signed.
+    /// The body, byte for byte: a body that a framework has parsed and written again is not the signed one.
     pub body: &'r Bytes,
     /// The request's target; only its query is used.
     pub uri: &'r Uri,
@@ -48,7 +48,7 @@ pub struct Incoming<'r> {
     pub now: SystemTime,
 }
 
-/// What a verified request brings.
+/// The events of a verified request.
 #[derive(Debug)]
 pub enum Verified {
     /// Events, each to take effect once.
@@ -57,24 +57,24 @@ pub enum Verified {
     Handshake(Response<Bytes>),
 }
 
-/// What a provider does, as far as settings depend on it.
+/// A provider's terms, as far as settings depend on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Terms {
-    /// How long after the first delivery the same event may come again, manual redelivery included where it is
+    /// The time after the first delivery within which the same event may come again, manual redelivery included where it is
     /// limited. The window must not be shorter.
     pub retries: Duration,
-    /// How far a signature's timestamp may be off, either way; `None` where there is no timestamp. The
+    /// The tolerance for a signature's timestamp, in both directions; `None` where there is no timestamp. The
     /// window must be at least twice that.
     pub tolerance: Option<Duration>,
-    /// How long the provider waits for an answer.
+    /// The provider's own time limit for an answer.
     pub answer_within: Duration,
     /// The body of a 2xx, where the provider looks at it.
     pub accepted: Option<&'static str>,
     /// The most bytes of a body that the provider sends; default 1 MiB. A longer one is answered 413, and a provider
     /// that does not come again has lost it.
     pub max_body: usize,
-    /// The most bytes of an answer's body that are kept and given to a repeat, where the answer is what the provider
+    /// The most bytes of an answer's body that are kept and given to a repeat, where the answer is the effect that the provider
     /// wants (TwiML, the reply to a command); default 0, for those who look at the status alone.
     pub kept_answer: usize,
 }

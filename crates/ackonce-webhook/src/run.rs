@@ -1,4 +1,4 @@
-//! What is run for an event: a tower service or a handler.
+//! The work for an event: a tower service or a handler.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::answer::Keep;
 use crate::arrival::Arrival;
 use crate::{Event, endpoint};
 
-/// What is run for an event.
+/// The work for an event.
 #[async_trait]
 pub(crate) trait Run: Send + Sync {
     async fn run(&self, cx: Context, arrival: Arrival) -> Answer;
@@ -97,7 +97,7 @@ where
 fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
     let payload = arrival.event.payload();
     let mut parts = arrival.request.as_ref().clone();
-    // The body is whole now, and may be a part of what came.
+    // The body is whole now, and may be a part of the request's.
     parts.headers.remove(TRANSFER_ENCODING);
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(payload.len()));
     parts.extensions.insert(arrival.event.clone());
@@ -105,7 +105,7 @@ fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
     Request::from_parts(parts, Full::new(payload.clone()))
 }
 
-/// 2xx: the effect happened. What says that something else is down is no fault of the event and does not count as an
+/// 2xx: the effect happened. A status for a dependency that is down is no fault of the event and does not count as an
 /// attempt. A 4xx is a failure like others: a wrong route must not swallow events.
 fn judge(status: StatusCode) -> Answer {
     let said = || format!("the service answered {status}");

@@ -1,4 +1,4 @@
-//! One mechanism for all providers that sign with a header: where signatures are, what is signed, how old it may be.
+//! One mechanism for all providers that sign with a header: the signatures' place, the signed text, its greatest age.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,14 +8,14 @@ use crate::mac::{Algorithm, Candidate, Encoding, Key};
 use crate::template::{Part, Template};
 use crate::{Incoming, Refused};
 
-/// How a provider signs.
+/// A provider's signature scheme.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheme {
     /// The header that signatures are in.
     pub(crate) header: HeaderName,
-    /// What the header's value is split at into items; `None`: it is one item.
+    /// The separator of the items in the header's value; `None`: it is one item.
     pub(crate) separator: Option<char>,
-    /// What an item begins with that is a signature, by algorithm.
+    /// The prefix of an item that is a signature, by algorithm.
     pub(crate) marks: Vec<(String, Algorithm)>,
     pub(crate) encoding: Encoding,
     pub(crate) signed: Template,
@@ -24,7 +24,7 @@ pub(crate) struct Scheme {
     pub(crate) keys: Vec<Key>,
 }
 
-/// Where the time of signing is: seconds since the Unix epoch, in decimal.
+/// The place of the time of signing: seconds since the Unix epoch, in decimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Timestamp {
     /// A header of that name.
@@ -33,7 +33,7 @@ pub(crate) enum Timestamp {
     Item(String),
 }
 
-/// What a signature proved.
+/// A verified signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof {
     /// When it was signed, where that is signed, too.
@@ -63,7 +63,7 @@ impl Scheme {
         self.timestamp.as_ref().map(|_| self.tolerance)
     }
 
-    /// Whether a request is signed, and signed now.
+    /// Checks that a request is signed, and signed recently.
     pub(crate) fn verify(&self, request: &Incoming<'_>) -> Result<Proof, Refused> {
         let value = header(request.headers, &self.header)?
             .ok_or_else(|| Refused::Unsigned(self.header.to_string().into()))?;
@@ -76,7 +76,7 @@ impl Scheme {
         let candidates = self.candidates(&items)?;
         let secret = self.keys.iter().position(|key| key.accepts(&message, &candidates));
         let secret = secret.ok_or(Refused::Signature)?;
-        // Only what is signed is worth a word about its age.
+        // The age of an unsigned request is not worth an error of its own.
         let timestamp = timestamp.map(|text| self.within_tolerance(text, request.now)).transpose()?;
         Ok(Proof { timestamp, secret })
     }
@@ -113,7 +113,7 @@ impl Scheme {
         self.signed.0.iter().map(part).collect()
     }
 
-    /// Decoded signatures. What is not a signature of a known version is passed over.
+    /// Decoded signatures. Items of other versions are passed over.
     fn candidates(&self, items: &[&str]) -> Result<Vec<Candidate>, Refused> {
         let signature = |item: &&str| {
             self.marks.iter().find_map(|(mark, algorithm)| {
@@ -128,8 +128,8 @@ impl Scheme {
         Ok(found.into_iter().filter_map(decoded).collect())
     }
 
-    /// Whether the signature covers the value of this header of a verified request: its bytes, and where they begin and
-    /// end. Between two variable parts without a text, or with one that is in the value, too, whoever has seen a
+    /// True if the signature covers the value of this header of a verified request: its bytes, and where they begin and
+    /// end. Between two variable parts without a text, or with one that is in the value, too, anybody who has seen a
     /// request could move the boundary: the signed bytes stay the same.
     pub(crate) fn vouches(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         let parts = &self.signed.0;
@@ -191,7 +191,7 @@ impl Scheme {
     }
 }
 
-/// What most providers advise.
+/// The tolerance that most providers advise.
 pub(crate) const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The one value of a header. Twice is malformed, not a choice.

@@ -35,7 +35,7 @@ impl Secret {
         (quoted('"') || quoted('\'')).then_some("it is in quotes; give it without")
     }
 
-    /// Whether it is this, in a time that does not tell how much of it.
+    /// Compares in constant time.
     pub(crate) fn is(&self, value: &[u8]) -> bool {
         let digest = |bytes: &[u8]| sha2::Sha256::digest(bytes);
         let (mine, other) = (digest(&self.0), digest(value));

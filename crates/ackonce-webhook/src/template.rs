@@ -1,4 +1,4 @@
-//! What is signed, described: `{timestamp:t=}.{body}`.
+//! A description of the signed text: `{timestamp:t=}.{body}`.
 
 use std::borrow::Cow;
 

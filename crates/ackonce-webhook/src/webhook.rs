@@ -1,4 +1,4 @@
-//! An endpoint before it is built: provider, scope, store, and what may be changed about them.
+//! An endpoint before it is built: provider, scope, store, and their options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Webhook {
 /// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fingerprints {
-    /// Where the signature does not cover the ID. Where it does, the provider vouches for it, and some write
+    /// If the signature does not cover the ID. If it does, the provider vouches for it, and some write
     /// the same event a little differently on each attempt (Stripe counts its pending deliveries in it).
     #[default]
     Unsigned,
@@ -78,7 +78,7 @@ impl Webhook {
     ///
     /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
     /// delivery that somebody else holds is answered at once (`hold` 0), a store that does not answer after a third of
-    /// what the provider waits (`patience`, 5 s at most), failures and mismatches are handed back, the window is
+    /// the provider's time limit (`patience`, 5 s at most), failures and mismatches are handed back, the window is
     /// at least the provider's retry horizon, 100 attempts (the provider's ladder ends first; each can wait for the
     /// next rung), 512 deliveries at once (`concurrency`; more are answered 503).
     pub fn new(provider: impl Provider, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
@@ -114,7 +114,7 @@ impl Webhook {
         self
     }
 
-    /// The same with other bounds of a request's body; default what the provider sends ([`Terms::max_body`]), arrived
+    /// The same with other bounds of a request's body; default the provider's largest ([`Terms::max_body`]), arrived
     /// within 30 s.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -130,7 +130,7 @@ impl Webhook {
         self
     }
 
-    /// The same with another limit in bytes on what is kept of a service's answer and given to a repeat; 0 keeps
+    /// The same with another limit in bytes on the part of a service's answer that is kept and given to a repeat; 0 keeps
     /// nothing, and a repeat gets an empty 200. Default [`Terms::kept_answer`]: 64 KiB for providers to whom the answer
     /// is the effect, 0 for others. A longer answer, or one that takes longer than the provider waits, is not kept.
     pub fn with_kept_answer(mut self, bytes: usize) -> Self {
@@ -161,7 +161,7 @@ impl Webhook {
     /// [`Leased`](Class::Leased).
     ///
     /// # Errors
-    /// [`ConfigError`]: a window shorter than the provider's retries or than twice its tolerance, and what the core
+    /// [`ConfigError`]: a window shorter than the provider's retries or than twice its tolerance, and the settings that the core
     /// refuses.
     ///
     /// # Panics

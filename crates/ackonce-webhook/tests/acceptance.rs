@@ -30,7 +30,7 @@ fn scope() -> Scope {
     Scope::new("test/webhooks").unwrap()
 }
 
-/// What Stripe's events are filed under.
+/// The scope of Stripe's events.
 fn filed(id: &str) -> Key {
     Filing::Beside.scope(&scope(), "stripe", [""; 0]).unwrap().key(id.to_owned()).unwrap()
 }
@@ -211,7 +211,7 @@ async fn another_body_under_the_same_id_is_met_by_policy() {
         assert_eq!(post("one").await, 200);
         assert_eq!(runs.load(Ordering::SeqCst), runs_after);
     }
-    // Where the ID is beside the signature, the signature does not bind them: noticed without being asked.
+    // The signature does not cover an ID beside it, so a changed body is noticed by default.
     let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
     let layer = webhook(GitHub::new([SECRET]).unwrap(), &store).layer().unwrap();
     let server = serve(Router::new().route("/w", counting(&runs, |_| StatusCode::OK)).layer(layer)).await;

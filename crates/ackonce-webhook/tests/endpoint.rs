@@ -1,4 +1,4 @@
-//! What an endpoint shares with others and takes in: scopes, sizes, memory.
+//! Scopes that endpoints share, sizes, and memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -138,7 +138,7 @@ async fn a_push_of_github_over_a_mebibyte_is_taken() {
     assert_eq!(send(&service, &Signed::github(SECRET, "d4", "more than ten")).await.status(), 413);
 }
 
-/// Who says how long a body is.
+/// The source of a body's length.
 #[derive(Clone, Copy, PartialEq)]
 enum Length {
     Body,
@@ -186,7 +186,7 @@ async fn uploads(webhook: Webhook, count: usize, length: Length, run: Duration) 
         let given_back = given_back.clone();
         async move {
             tokio::time::sleep(run).await;
-            // What the layer holds for this event from now on is given back.
+            // From here on, the layer gives back the memory it holds for this event.
             given_back.fetch_sub(1 << 20, Ordering::SeqCst);
             drop(request);
             Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))

@@ -1,4 +1,4 @@
-//! What the presets got wrong, each by its name.
+//! Faults of the presets, a test for each.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Whatever a stranger sends: no panic, no 5xx, no record.
+//! Requests of a stranger: no panic, no 5xx, no record.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -142,7 +142,7 @@ fn nothing_a_stranger_sends_is_taken() {
         .unwrap();
 }
 
-/// What is signed is not trusted to make sense either.
+/// A signed body need not make sense either.
 #[test]
 fn nothing_that_is_signed_breaks_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,4 +1,4 @@
-//! What is particular to each provider: what identifies an event, within what, and what is refused.
+//! Each provider's own: the ID of an event, its namespace, and refused requests.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod common;

@@ -33,7 +33,7 @@ fn verify(
     }
 }
 
-/// The schemes alone, whatever the body: events are identified by their payload.
+/// The schemes alone, with any body: events are identified by their payload.
 fn by_payload(name: &str, header: &str, secret: &str, prefix: &str) -> Custom {
     let ids = MessageIds::first_of([IdSource::Payload]);
     Custom::new(name, header, [secret], Algorithm::HmacSha256, ids).unwrap().with_prefix(prefix)

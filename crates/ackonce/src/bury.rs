@@ -17,7 +17,7 @@ pub struct Burial {
     pub attempts: u32,
 }
 
-/// Where buried messages of one adapter go.
+/// The dead-letter place of one adapter.
 ///
 /// The runner asks it before the store records the burial and before the ack. A crash in between repeats the burial,
 /// so a dead letter may appear twice, with the same scope and message ID in its headers; it is never missing. A
@@ -33,12 +33,12 @@ pub trait Graveyard<D>: Send + Sync {
     async fn bury(&self, delivery: &D, burial: &Burial) -> Result<Letter, BuryError>;
 }
 
-/// How much of a message its dead letter holds.
+/// The extent of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Letter {
     /// The whole message.
     Whole,
-    /// A part of it, because the place does not take the whole; the text says what was left out.
+    /// A part of it, because the place does not take the whole; the text names the parts left out.
     Reduced(String),
 }
 

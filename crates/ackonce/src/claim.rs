@@ -27,7 +27,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a payload was, in 128 bits of SHA-256: tells the same ID with another payload apart.
+/// A payload's digest, 128 bits of SHA-256: tells the same ID with another payload apart.
 ///
 /// It never decides identity, so a store may keep a prefix of it, of at least 8 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,11 +59,11 @@ pub struct ClaimRequest {
     pub key: Key,
     /// The attempt.
     pub token: Token,
-    /// How long the claim is held without a heartbeat, by the store's clock.
+    /// The length of the lease without a heartbeat, by the store's clock.
     pub lease: Duration,
-    /// How long after the lease the trail of an unfinished attempt (fence, attempts) is kept.
+    /// The time after the lease for which the trail of an unfinished attempt (fence, attempts) is kept.
     pub window: Duration,
-    /// What the payload was, where a changed payload should be noticed.
+    /// The payload's fingerprint, where a changed payload should be noticed.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -83,7 +83,7 @@ pub enum Claimed {
     Mismatch(Record),
 }
 
-/// A claim that was acquired: what a settle needs to prove itself.
+/// An acquired claim: the proof that a settle carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The message.
@@ -95,11 +95,11 @@ pub struct Lease {
     pub fence: u64,
     /// Which attempt this is, counted by the store when it granted the claim, from 1.
     pub attempt: u32,
-    /// How the attempt before this one ended.
+    /// The end of the attempt before this one.
     pub previous: Previous,
 }
 
-/// How the attempt before this one ended.
+/// The end of the attempt before this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Previous {
     /// There was none.

@@ -1,8 +1,8 @@
-//! What is promised, by class. The class follows from the handler's type, so it is chosen in code.
+//! The promise, by class. The class follows from the handler's type, so it is chosen in code.
 
 use std::fmt;
 
-/// What is promised of one handler's effects.
+/// The promise about one handler's effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Recorded, then run: an effect may be lost, it is never doubled.

@@ -46,7 +46,7 @@ struct Pump<Q, A> {
     calls: mpsc::UnboundedSender<Call<Q, A>>,
     /// One for each trip that may be under way; while none is, the task holds one, ready for the next.
     permits: Arc<Semaphore>,
-    /// Whether a trip ever had to wait. A store that answers at once leaves nothing to share a trip with.
+    /// True if a trip ever had to wait. A store that answers at once leaves nothing to share a trip with.
     waits: AtomicBool,
 }
 
@@ -129,7 +129,7 @@ impl Coalesce {
     }
 }
 
-/// What the trait's functions do, for those who hold the type itself: a future less on the heap.
+/// The trait's functions for a caller that has the type itself: one boxed future less.
 impl Coalesce {
     pub(crate) fn claim_unboxed<'a>(
         &'a self,
@@ -250,7 +250,7 @@ where
     Fut: Future<Output = Result<Vec<A>>> + Send,
 {
     while let Ok(permit) = permits.clone().acquire_owned().await {
-        // The permit comes first: what arrives while all trips are under way travels together.
+        // The permit comes first: calls that arrive while all trips are under way travel together.
         let Some(first) = calls.recv().await else { return };
         let mut batch = first.requests;
         let mut replies = vec![(0..batch.len(), first.reply)];

@@ -1,4 +1,4 @@
-//! What a handler is told about the run it is in.
+//! The context of a handler's run.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::heartbeat::Grant;
 use crate::{Key, Lease, Previous};
 
-/// What a handler is told about the run it is in. Cloning is cheap.
+/// The context of a handler's run. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Context {
     grant: Arc<Grant>,
@@ -35,7 +35,7 @@ impl Context {
         self
     }
 
-    /// How long the record of this message will be remembered, where a runner made this context; for those
+    /// The window of this message's record, where a runner made this context; for handlers
     /// who settle inside their own transaction.
     #[must_use]
     pub fn window(&self) -> Option<Duration> {
@@ -61,7 +61,7 @@ impl Context {
         self.grant.fence
     }
 
-    /// How the attempt before this one ended. After [`Previous::Vanished`] its effect may have happened.
+    /// The end of the attempt before this one. After [`Previous::Vanished`] its effect may have happened.
     #[must_use]
     pub fn previous(&self) -> Previous {
         self.grant.previous
@@ -76,7 +76,7 @@ impl Context {
     /// The idempotency key of one step of this handler: the same for every delivery, attempt and restart,
     /// different for every other step, message and scope.
     ///
-    /// A version 8 UUID (RFC 9562) over 122 bits of SHA-256, because 36 characters in that form are what
+    /// A version 8 UUID (RFC 9562) over 122 bits of SHA-256, because 36 characters in that form are the kind of key that
     /// payment APIs accept everywhere. Pass it on as their idempotency key, and the effect is not
     /// repeated while they remember it (Stripe: at least 24 hours).
     ///
@@ -95,12 +95,12 @@ impl Context {
 
     /// Ready once the lease went unrenewed for two thirds of its length, the run's time is over or the
     /// consumer gives up waiting at shutdown. Unless the lease is renewed after all, the handler is dropped
-    /// soon after; what it has sent is not undone.
+    /// soon after; requests that it has sent are not undone.
     pub async fn cancelled(&self) {
         self.grant.cancelled.on().await;
     }
 
-    /// Whether [`cancelled`](Self::cancelled) is ready; for handlers that cannot wait on it.
+    /// True if [`cancelled`](Self::cancelled) is ready; for handlers that cannot wait on it.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.grant.cancelled.is_on()

@@ -24,7 +24,7 @@ use crate::observe::{Throttle, panic_text};
 use crate::switch::Switch;
 use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
 
-/// A lease, and what tells whoever works under it that it ends.
+/// A lease, and the switch that tells its handler that it ends.
 #[derive(Debug)]
 pub(crate) struct Grant {
     lease: Lease,
@@ -79,7 +79,7 @@ struct Group {
 }
 
 impl Group {
-    /// Whether these are its leases, not others like them.
+    /// True if these are its leases, not others like them.
     fn is(&self, grants: &Grants) -> bool {
         let firsts = self.grants.first().zip(grants.first());
         firsts.is_some_and(|(mine, other)| Arc::ptr_eq(mine, other))
@@ -151,7 +151,7 @@ impl Heartbeat {
 }
 
 impl Hold {
-    /// Tells whoever works under these leases to end.
+    /// Tells the handlers under these leases to end.
     pub(crate) fn cancel(&self) {
         if let Some(group) = self.shared.lock().groups.get(self.place) {
             group.cancel();
@@ -207,13 +207,13 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often the clock is looked at: seldom enough to cost nothing, and often enough for the tenth of the lease
+    /// The interval between looks at the clock: seldom enough to cost nothing, and often enough for the tenth of the lease
     /// that is left after [`lose`](Group::lose).
     fn tick(&self) -> Duration {
         self.lease / 24
     }
 
-    /// Warns and gives up on what was not renewed in time; returns what is due for renewal.
+    /// Warns of leases that were not renewed in time and gives them up; returns those that are due for renewal.
     fn due(&self, now: Instant) -> Vec<(usize, Grants)> {
         let mut held = self.lock();
         let mut due = Vec::new();
@@ -350,7 +350,7 @@ mod tests {
         [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
     }
 
-    /// What a store does to a renewal.
+    /// A store's treatment of a renewal.
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Trip {
         Hangs,
@@ -458,7 +458,7 @@ mod tests {
         part.lost().await;
         let second = heartbeat.hold(grants.clone(), claimed);
         tokio::time::sleep(LEASE / 8).await;
-        // What was lost stays lost.
+        // A lost lease stays lost.
         second.part(grants[0].clone()).lost().await;
     }
 

@@ -10,7 +10,7 @@ use crate::{Deduplicator, Key, Record, Result, State};
 /// Looking into a store and tending it. Nothing on the path of a message needs it.
 ///
 /// # Contract
-/// - [`get`](Self::get) and [`list`](Self::list) show what a claim would meet: an expired record is not there.
+/// - [`get`](Self::get) and [`list`](Self::list) show the records that a claim would meet: an expired one is not there.
 /// - [`forget`](Self::forget) and [`redrive`](Self::redrive) never touch a live claim, so no operator can make
 ///   a message run twice at once. Each that changes something is written down through [`Note::audit`].
 /// - Fences still grow after either.
@@ -29,7 +29,7 @@ pub trait Inspect: Deduplicator {
     /// The store could not answer, or the cursor is not one of its own.
     async fn list(&self, query: &Query) -> Result<Page>;
 
-    /// How much it holds.
+    /// The number of records by state, and their size.
     ///
     /// # Errors
     /// The store could not answer.
@@ -42,22 +42,22 @@ pub trait Inspect: Deduplicator {
     async fn forget(&self, key: &Key, note: &Note) -> Result<Tended>;
 
     /// Lets a done or buried message run once more: its record stays, as released with no attempts, so that
-    /// what is redelivered for it is not taken for a duplicate. The back-off of a released message ends; its attempts
+    /// its redelivery is not taken for a duplicate. The back-off of a released message ends; its attempts
     /// are kept.
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
     async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended>;
 
-    /// Drops what has expired, without stopping the writers, and says how many records that was. Correctness
+    /// Drops expired records without stopping the writers, and returns their number. Correctness
     /// never waits for it: expiry is decided on read.
     ///
     /// # Errors
-    /// The store could not answer; what was dropped stays dropped.
+    /// The store could not answer; records dropped before the error stay dropped.
     async fn sweep(&self) -> Result<u64>;
 }
 
-/// Who changes a record by hand, and why. Both are written down.
+/// The author and the reason of a change by hand. Both are written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The person or job.
@@ -74,7 +74,7 @@ impl Note {
     }
 }
 
-/// What came of tending one record.
+/// The result of changing one record by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tended {
     /// It is so now.
@@ -85,14 +85,14 @@ pub enum Tended {
     InFlight,
 }
 
-/// What to list.
+/// A page of records to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Only this state; `None` for all.
     pub state: Option<State>,
     /// The most entries of a page; at least 1.
     pub limit: usize,
-    /// Where the last page ended.
+    /// The cursor at the end of the last page.
     pub after: Option<Bytes>,
 }
 
@@ -101,7 +101,7 @@ pub struct Query {
 pub struct Page {
     /// The records.
     pub entries: Vec<Entry>,
-    /// Where the next page begins; `None` after the last.
+    /// The cursor of the next page; `None` after the last.
     pub next: Option<Bytes>,
 }
 
@@ -116,13 +116,13 @@ pub struct Entry {
     pub id: Option<Bytes>,
     /// The record.
     pub record: Record,
-    /// How long until the record is forgotten.
+    /// The time until the record is forgotten.
     pub expires_in: Duration,
-    /// How long claims are refused: the rest of the lease of a claimed record, of the back-off of a released one; else zero.
+    /// The time for which claims are refused: the rest of the lease of a claimed record, of the back-off of a released one; else zero.
     pub free_in: Duration,
 }
 
-/// How much a store holds. Expired records that were not yet dropped may be counted in.
+/// The contents of a store. Expired records that were not yet dropped may be counted in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Claimed.

@@ -1,4 +1,4 @@
-//! What a record is filed under: scope + message ID, encoded so that no two pairs can meet.
+//! The key of a record: scope + message ID, encoded so that no two pairs can meet.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,9 +40,9 @@ pub enum KeyError {
     },
 }
 
-/// Who must not process a message twice: the consumer group or queue plus the handler's name.
+/// The name under which no message is processed twice: the consumer group or queue plus the handler's name.
 ///
-/// Two scopes never share a record, whatever their IDs. Cloning is cheap.
+/// Two scopes never share a record, even for equal IDs. Cloning is cheap.
 ///
 /// ```
 /// use ackonce::Scope;
@@ -145,7 +145,7 @@ struct Parts {
 }
 
 impl Key {
-    /// The fixed-length name of this key; what stores index.
+    /// The fixed-length name of this key, which stores index.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
         &self.0.digest

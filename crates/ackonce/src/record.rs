@@ -1,4 +1,4 @@
-//! What a store remembers of a key.
+//! A store's record of a key.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use bytes::Bytes;
 
 use crate::Fingerprint;
 
-/// What a store remembers of a key.
+/// A store's record of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where the key stands.
+    /// The state of the key.
     pub state: State,
     /// The fence of its last claim.
     pub fence: u64,
-    /// How many attempts were counted.
+    /// The number of attempts counted.
     pub attempt: u32,
-    /// What the payload was, if the claim said; a store may keep a prefix and pad it with zeros.
+    /// The payload's fingerprint, if the claim had one; a store may keep a prefix and pad it with zeros.
     pub fingerprint: Option<Fingerprint>,
-    /// What the handler returned, if it was kept.
+    /// The handler's outcome, if it was kept.
     pub outcome: Option<Bytes>,
     /// Why it was buried.
     pub reason: Option<String>,
-    /// How long ago it was last claimed, by the store's clock.
+    /// The time since its last claim, by the store's clock.
     pub age: Duration,
 }
 
-/// Where a key stands.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Claimed; the lease may have ended.

@@ -15,7 +15,7 @@ pub struct Settlement {
     pub token: Token,
     /// The fence it was given; an old one changes nothing.
     pub fence: u64,
-    /// What becomes of it.
+    /// The change.
     pub action: Settle,
 }
 
@@ -27,22 +27,22 @@ impl Settlement {
     }
 }
 
-/// What becomes of a claim.
+/// The change of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
     /// The effect happened: remember the key for `window` from now, with the outcome to replay.
     Complete {
-        /// How long the record is remembered.
+        /// The time for which the record is remembered.
         window: Duration,
-        /// What the handler returned, where the caller wants it replayed.
+        /// The handler's outcome, where the caller wants it replayed.
         outcome: Option<Bytes>,
     },
     /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::Claimed::Busy) with the time
     /// that is left; the next one after that is granted.
     Release {
-        /// Whether the attempt counts.
+        /// Counts the attempt, or gives it back.
         attempt: Attempt,
-        /// How long the trail is remembered, from the end of `not_before`.
+        /// The time for which the trail is remembered, from the end of `not_before`.
         window: Duration,
         /// The back-off, from now, by the store's clock. It belongs to the message and not to the delivery that failed:
         /// another copy in hand would use up the attempts meanwhile. Zero for a claim that is handed back.
@@ -52,19 +52,19 @@ pub enum Settle {
     Extend {
         /// The new length, by the store's clock.
         lease: Duration,
-        /// How long after the lease the trail is remembered.
+        /// The time after the lease for which the trail is remembered.
         window: Duration,
     },
     /// It will never succeed: remember it as settled, with the reason.
     Bury {
-        /// How long the record is remembered.
+        /// The time for which the record is remembered.
         window: Duration,
         /// Why, in a line that an operator will read.
         reason: String,
     },
 }
 
-/// Whether a released attempt counts towards the limit.
+/// A released attempt's part in the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// The handler ran and failed.

@@ -19,7 +19,7 @@ pub fn shutdown_on_signals() -> std::io::Result<CancellationToken> {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
         tracing::info!(target: "ackonce", "signal received: draining");
         cancel.cancel();
-        // Whoever does not want to wait says so twice.
+        // A second signal ends the wait.
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
         tracing::warn!(target: "ackonce", "second signal: ending at once; claims are left to their leases");
         std::process::exit(130);

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Backoff, Error, ErrorKind, OnStart, Repeat, Result};
 
-/// How often a program that waits says so.
+/// The interval at which a program that waits says so.
 const REMIND: Duration = Duration::from_secs(60);
-/// Between two tries: soon at first, for what starts together comes up within a second or two.
+/// Between two tries: soon at first, for programs that start together come up within a second or two.
 const PAUSES: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
 /// Connects to the server called `name` (in log lines and errors: `"Redis at cache.internal"`), and waits for it as

@@ -1,4 +1,4 @@
-//! What ends waiting, or work, for good.
+//! A switch that ends waiting, or work, for good.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ pub(crate) struct Switch {
 impl Switch {
     /// For good.
     pub(crate) fn turn_on(&self) {
-        // The flag first: whoever makes a token after this looked finds the flag set, and whoever the token wakes does.
+        // The flag first: a task that makes its token later finds the flag set, and so does a task that the token wakes.
         self.is_on.store(true, Ordering::SeqCst);
         if let Some(token) = self.token.get() {
             token.cancel();

@@ -10,16 +10,16 @@ use tokio::time::Instant;
 use crate::heartbeat::Grant;
 use crate::{Attempt, Error, Fingerprint, Key, Lease, Record, Token};
 
-/// What a broker delivered, as the runner needs to see it.
+/// A broker's delivery, as the runner sees it.
 pub trait Delivery: Send + Sync + 'static {
-    /// What the handler is given; cheap to clone, for it may run more than once.
+    /// The handler's argument; cheap to clone, for it may run more than once.
     type Message: Send + 'static;
 
     /// The message.
     fn message(&self) -> Self::Message;
 
-    /// Whether acknowledging it still means anything: false once its partition was revoked or its channel
-    /// closed. What is not current is not started.
+    /// True if acknowledging it still means anything: false once its partition was revoked or its channel
+    /// closed. A delivery that is not current is not started.
     fn is_current(&self) -> bool {
         true
     }
@@ -28,19 +28,19 @@ pub trait Delivery: Send + Sync + 'static {
     /// message is told twice.
     fn note(&self, _stage: Stage) {}
 
-    /// How long its sender holds it back after a failure under [`OnFailure::HandBack`](crate::OnFailure::HandBack), before
+    /// The time that its sender holds it back after a failure under [`OnFailure::HandBack`](crate::OnFailure::HandBack), before
     /// it is delivered again; until then no other copy of the message runs. Zero by default: the sender decides.
     fn returns_in(&self, _attempt: Attempt) -> Duration {
         Duration::ZERO
     }
 
-    /// Where it came from, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.
+    /// Its origin, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.
     fn place(&self) -> String {
         String::new()
     }
 }
 
-/// What an unsettled delivery is doing. Before the first of these it waits for its turn.
+/// The step of an unsettled delivery. Before the first of these it waits for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Its claim is under way: it waits for the store.
@@ -62,7 +62,7 @@ pub struct Job<D> {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) token: Token,
     pub(crate) condemned: Option<Box<str>>,
-    /// How often in a row it has failed without an attempt that the store counts: what it needs is down, not it.
+    /// The number of failures in a row that count as no attempt: its dependency is down.
     pub(crate) failures: u32,
     pub(crate) delivery: D,
 }
@@ -173,13 +173,13 @@ pub struct Receipt<D> {
 }
 
 impl<D> Receipt<D> {
-    /// How it came to be settled.
+    /// The way it came to be settled.
     #[must_use]
     pub fn how(&self) -> SettledAs {
         self.how
     }
 
-    /// What the store remembered of the message, for a duplicate: its state, and its outcome to replay.
+    /// The store's record of the message, for a duplicate: its state, and its outcome to replay.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
         self.record.as_deref()
@@ -198,14 +198,14 @@ impl<D> Receipt<D> {
     }
 }
 
-/// How a delivery came to be settled.
+/// The way a delivery came to be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettledAs {
     /// Its handler ran, now.
     Run,
     /// An earlier delivery had settled it.
     Duplicate {
-        /// How long ago that one was claimed.
+        /// The time since that one was claimed.
         age: Duration,
     },
     /// It was buried, now.
@@ -238,11 +238,11 @@ pub enum Why {
     Mismatch,
     /// Its handler failed, under [`OnFailure::HandBack`](crate::OnFailure::HandBack); the claim is released.
     Failed {
-        /// What the handler said.
+        /// The handler's reason.
         reason: String,
         /// Which attempt it was.
         attempt: u32,
-        /// Whether the message is not to blame ([`Failure::Infrastructure`](crate::Failure)): the attempt was not
+        /// True if the message is not to blame ([`Failure::Infrastructure`](crate::Failure)): the attempt was not
         /// counted, so a redelivery comes with the same number.
         infrastructure: bool,
     },

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use examples::{Flags, Usage};
 
-/// Runs a job once per time slot, whatever the number of processes
+/// Runs a job once per time slot, on any number of processes
 #[derive(Debug, Parser)]
 struct Args {
     #[arg(long, value_name = "NAME", default_value = "report")]
@@ -20,10 +20,10 @@ struct Args {
     /// The length of a slot; slots are aligned to the Unix epoch
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     every: u64,
-    /// What to do with slots that nobody ran in time
+    /// Treatment of slots that nobody ran in time
     #[arg(long, value_enum, default_value_t = Policy::Once)]
     missed: Policy,
-    /// How many slots back it looks for missed ones
+    /// Number of past slots searched for missed ones
     #[arg(long, value_name = "N", default_value_t = 10)]
     look_back: u32,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use examples::{Flags, Missing};
 /// Consumes a Kafka topic; each message takes effect once
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where Kafka is
+    /// Kafka's bootstrap servers
     #[arg(long, value_name = "LIST", default_value = "localhost:9092")]
     brokers: String,
     #[arg(long, default_value = "orders")]
@@ -23,13 +23,13 @@ struct Args {
     /// Any property of librdkafka; may be given again
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     set: Vec<(String, String)>,
-    /// Where messages go that will never succeed [default: they are recorded only]
+    /// Destination of messages that will never succeed [default: they are recorded only]
     #[arg(long, value_name = "TOPIC")]
     dead_letter: Option<String>,
     /// A topic in which a message that failed waits for its next attempt, and how long; given again, the next one
     #[arg(long, value_name = "NAME=SECONDS", value_parser = retry_topic)]
     retry_topics: Vec<(String, Duration)>,
-    /// What to do with a message without an ID [default: the consumer's own]
+    /// Treatment of a message without an ID [default: the consumer's own]
     #[arg(long, value_enum)]
     on_missing: Option<Missing>,
     /// Which messages stay in order: those of one key, those of one partition, or none

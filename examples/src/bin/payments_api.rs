@@ -37,16 +37,16 @@ struct Args {
     /// Which answers are kept and replayed
     #[arg(long, value_enum, default_value_t = Keep::Success)]
     policy: Keep,
-    /// What a repeat gets while the first request is in flight: 409, or a wait and then its answer
+    /// Answer to a repeat while the first request is in flight: 409, or a wait and then the first answer
     #[arg(long, value_enum, default_value_t = Meanwhile::Conflict)]
     in_flight: Meanwhile,
-    /// How long it waits at most
+    /// Longest wait
     #[arg(long, value_name = "MS", default_value_t = 30_000)]
     wait_ms: u64,
     /// The longest request that is taken, and the longest answer that is kept
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     max_body_bytes: usize,
-    /// Whether POST and PATCH need a key
+    /// Require a key for POST and PATCH
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
     required: bool,
     #[command(flatten)]
@@ -96,7 +96,7 @@ impl Args {
     }
 }
 
-/// How much memory the bodies of all requests may take, if one may not take more.
+/// The memory for the bodies of all requests, at least that of one.
 const BODIES: usize = 64 << 20;
 
 fn main() -> ExitCode {

@@ -25,18 +25,18 @@ const AT_ONCE: usize = 1000;
 /// RabbitMQ with the property message_id
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where Kafka is
+    /// Kafka's bootstrap servers
     #[arg(long, value_name = "LIST", default_value = "localhost:9092")]
     brokers: String,
     #[arg(long, default_value = "orders")]
     topic: String,
-    /// Where RabbitMQ is
+    /// RabbitMQ's URL
     #[arg(long, value_name = "URL", default_value = rabbitmq::URL, requires = "queue")]
     url: String,
     /// A queue of RabbitMQ, instead of a topic; declared, as a quorum queue, where it is missing
     #[arg(long, conflicts_with_all = ["brokers", "topic"])]
     queue: Option<String>,
-    /// How many
+    /// Number of messages
     #[arg(long, value_name = "N", default_value_t = 20)]
     messages: u32,
     /// The number of the first order

@@ -14,7 +14,7 @@ use examples::{Flags, Missing, source};
 /// Consumes a RabbitMQ queue, classic or quorum; each message takes effect once
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where RabbitMQ is; given again, further nodes of its cluster, tried in turn
+    /// RabbitMQ's URL; given again, further nodes of its cluster, tried in turn
     #[arg(long, value_name = "URL", default_value = rabbitmq::URL)]
     url: Vec<String>,
     /// Declared, as a quorum queue, where it is missing
@@ -23,11 +23,11 @@ struct Args {
     /// Messages delivered and not acknowledged [default: four times the concurrency]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     prefetch: Option<u16>,
-    /// Where messages go that will never succeed [default: they are recorded only]; declared, with a queue of its
+    /// Destination of messages that will never succeed [default: they are recorded only]; declared, with a queue of its
     /// name, where it is missing
     #[arg(long, value_name = "EXCHANGE")]
     dead_letter: Option<String>,
-    /// What to do with a message without an ID [default: the consumer's own]
+    /// Treatment of a message without an ID [default: the consumer's own]
     #[arg(long, value_enum)]
     on_missing: Option<Missing>,
     /// Serve /metrics and /healthz at HOST:PORT, or at a port of the loopback interface

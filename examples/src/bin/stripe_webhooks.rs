@@ -24,7 +24,7 @@ struct Args {
     /// Signing secret of POST /webhooks/stripe; if given again, any of them may match
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
-    /// How far the timestamp of a signature may be off, either way
+    /// Tolerance for a signature's timestamp, in both directions
     #[arg(long, value_name = "S", default_value_t = 300)]
     tolerance_s: u64,
     /// Secret of POST /webhooks/github; may be given again

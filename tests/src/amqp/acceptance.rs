@@ -1,11 +1,11 @@
-//! RabbitMQ in an acceptance run: its queues, and what it does to them.
+//! RabbitMQ in an acceptance run: its queues, and the strikes against them.
 
 use std::time::Duration;
 
 use super::{Kind, Rabbit};
 use crate::acceptance::{Broker, Place};
 
-/// How long one attempt to publish may take before the connection is given up.
+/// The time limit for one attempt to publish before the connection is given up.
 const PUBLISH: Duration = Duration::from_secs(20);
 
 /// Queues of one type on a broker that has outages.
@@ -28,7 +28,7 @@ impl Broker for Queues {
                 let admin = self.0.try_connect().await?;
                 admin.publish_some(queue, &mut open).await
             };
-            // Away: what it took without a word is published again, as a producer of yours would.
+            // Away: messages that it did not confirm are published again, as a producer of yours would.
             if !matches!(tokio::time::timeout(PUBLISH, attempt).await, Ok(Ok(()))) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -36,7 +36,7 @@ impl Broker for Queues {
     }
 
     async fn is_through(&self, queue: &str, _: usize) -> bool {
-        // What it says now may be of before the last message.
+        // Its numbers may be from before the last message.
         let mut says = Some((0, 0));
         for wait in [Duration::ZERO, Rabbit::STALE] {
             tokio::time::sleep(wait).await;

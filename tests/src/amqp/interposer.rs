@@ -27,7 +27,7 @@ struct State {
     to_client: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// Channel and tag of the latest consumer.
     consumer: Option<(u16, Vec<u8>)>,
-    /// What is written over in frames for the broker, and with which bytes.
+    /// The bytes to overwrite in frames for the broker, and their replacement.
     written_over: Option<(Vec<u8>, Vec<u8>)>,
     passing: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -53,7 +53,7 @@ impl Interposer {
         Self { uri, state, accepting }
     }
 
-    /// Where it listens.
+    /// Its listening address.
     pub fn url(&self) -> String {
         self.uri.to_string()
     }

@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Rabbit {
-    /// How old the numbers of a quorum queue may be: it tells them every 200 ms (scripts/servers).
+    /// The age limit for the numbers of a quorum queue, which reports every 200 ms (scripts/servers).
     pub const STALE: Duration = Duration::from_secs(1);
 
     /// The RabbitMQ of `ACKONCE_TEST_AMQP`; `None`, said loudly, where there is none, and with
@@ -45,7 +45,7 @@ impl Rabbit {
         Some(Self { url: address("ACKONCE_TEST_AMQP")? })
     }
 
-    /// Where it listens.
+    /// Its listening address.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -90,7 +90,7 @@ impl Rabbit {
         name
     }
 
-    /// `rabbitmqctl`: what it says.
+    /// The output of `rabbitmqctl`.
     ///
     /// # Panics
     /// It fails.
@@ -102,12 +102,12 @@ impl Rabbit {
         text
     }
 
-    /// Where the management API is.
+    /// The address of the management API.
     pub fn management(&self) -> String {
         std::env::var("ACKONCE_TEST_AMQP_MANAGEMENT").expect("scripts/servers says where it is")
     }
 
-    /// How many messages a queue has, and how many of them are delivered and not acknowledged, as of
+    /// The number of messages in a queue, and of those that are delivered and not acknowledged, as of
     /// [`STALE`](Self::STALE) ago or later; `None` while the broker is away, or has no such queue.
     pub async fn messages(&self, queue: &str) -> Option<(u64, u64)> {
         let url = format!("http://{}/api/queues", self.management());
@@ -127,7 +127,7 @@ impl Rabbit {
         let start = Instant::now();
         loop {
             let found = self.messages(queue).await;
-            // Not what a quorum queue said before this began.
+            // Not the numbers of a quorum queue from before this began.
             if found == Some((messages, unacknowledged)) && start.elapsed() > Self::STALE {
                 return;
             }
@@ -157,7 +157,7 @@ fn servers() -> Command {
     Command::new(std::env::var_os("ACKONCE_SERVERS").expect("started by scripts/servers"))
 }
 
-/// What a test does to the broker itself.
+/// A strike against the broker itself.
 #[derive(Debug)]
 pub struct Admin {
     /// A channel with confirms.
@@ -179,7 +179,7 @@ impl Admin {
         self.channel.queue_declare(queue.into(), options, table).await.unwrap();
     }
 
-    /// Deletes a queue with whatever is in it.
+    /// Deletes a queue with all its messages.
     pub async fn delete(&self, queue: &str) {
         self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
@@ -210,7 +210,7 @@ impl Admin {
         }
     }
 
-    /// Publishes what is `open`, and takes out what was confirmed. The broker may refuse some, as a quorum queue does
+    /// Publishes the `open` messages, and takes out the confirmed ones. The broker may refuse some, as a quorum queue does
     /// while it has no leader.
     ///
     /// # Errors
@@ -237,8 +237,8 @@ impl Admin {
         Ok(())
     }
 
-    /// How many messages wait in a queue, and how many consumers it has. What is delivered and not acknowledged
-    /// is not among them.
+    /// The number of messages that wait in a queue, without those that are delivered and not acknowledged, and of its
+    /// consumers.
     pub async fn ready(&self, queue: &str) -> (u32, u32) {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let queue = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A RabbitMQ consumer process that does what its messages say, and can be killed.
+//! A RabbitMQ consumer process that obeys its messages, and can be killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,10 +8,10 @@ use ackonce_testkit::ledger::{Entry, Ledger};
 use super::Rabbit;
 use crate::worker::{Worker, binary};
 
-/// What a worker process is told, as one JSON argument.
+/// The task of a worker process, as one JSON argument.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Plan {
-    /// Where the broker listens.
+    /// The broker's address.
     pub url: String,
     /// The queue; also the scope.
     pub queue: String,
@@ -25,11 +25,11 @@ pub struct Plan {
     pub attempts: u32,
     /// Settings::concurrency.
     pub concurrency: usize,
-    /// How many messages may be with it; its default if `None`.
+    /// The prefetch; the consumer's default if `None`.
     pub prefetch: Option<u16>,
     /// Settings::lease, in milliseconds.
     pub lease_ms: u64,
-    /// What each handler takes, in milliseconds.
+    /// The time of each handler, in milliseconds.
     pub work_ms: u64,
     /// One message after another.
     pub ordered: bool,
@@ -67,7 +67,7 @@ impl Plan {
         serde_json::from_str(json)
     }
 
-    /// What starts such a worker.
+    /// The command of such a worker.
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary("e2e-amqp-worker"));
         command.arg(serde_json::to_string(self).unwrap());
@@ -79,7 +79,7 @@ impl Plan {
         Worker::start(&mut self.command())
     }
 
-    /// The same, with what it says in a file.
+    /// The same, with its output in a file.
     pub fn start_logged(&self, log: &Path) -> Worker {
         let log = std::fs::File::create(log).unwrap();
         Worker::start(self.command().stderr(log))

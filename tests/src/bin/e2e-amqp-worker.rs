@@ -1,4 +1,4 @@
-//! The RabbitMQ consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`, or
+//! The RabbitMQ consumer process of the tests. A payload names its message's behaviour: `ok`, `abort`, `fail`, or
 //! `hold:PATH`, which waits while that file exists and is empty or names this process.
 
 use std::sync::Arc;

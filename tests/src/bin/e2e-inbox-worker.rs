@@ -95,7 +95,7 @@ where
     Ok(())
 }
 
-/// Every line of this worker that is not acknowledged, in order, and then what comes.
+/// Every line of this worker that is not acknowledged, in order, and then new ones.
 async fn deliver(
     plan: Plan,
     scope: Scope,

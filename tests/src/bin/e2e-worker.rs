@@ -1,4 +1,4 @@
-//! The consumer process of the tests. A payload says what its message does: `ok`, `abort`, `fail`,
+//! The consumer process of the tests. A payload names its message's behaviour: `ok`, `abort`, `fail`,
 //! `fail-until:ATTEMPT`, or `hold:PATH`, which waits while that file exists.
 
 use std::path::Path;

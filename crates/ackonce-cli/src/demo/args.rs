@@ -35,13 +35,13 @@ pub struct DemoArgs {
     /// Deliveries to publish, duplicates included
     #[arg(long, value_name = "N", default_value_t = 5000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub messages: u32,
-    /// How many of a hundred deliveries repeat the ID of another
+    /// Percentage of deliveries that repeat the ID of another
     #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = value_parser!(u32).range(0..=99))]
     pub duplicates: u32,
-    /// How often a worker of each group is killed with SIGKILL
+    /// Number of SIGKILLs for each group of workers
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub kills: u32,
-    /// How often a worker of each group is stopped with SIGSTOP for a while, and continued
+    /// Number of SIGSTOPs, each followed by SIGCONT after a while, for each group of workers
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub pauses: u32,
     /// Decides payloads, IDs, duplicates, victims and moments [default: random, and printed]
@@ -50,10 +50,10 @@ pub struct DemoArgs {
     /// Worker processes of each group
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=64))]
     pub workers: u32,
-    /// What is promised of the wrapped handler's effects
+    /// Guarantee class of the wrapped handler
     #[arg(long, value_enum, default_value_t = DemoClass::Inbox)]
     pub class: DemoClass,
-    /// Where Ackonce remembers IDs: sqlite:PATH, postgres://… or, but for class inbox, redis://… [default: a new file
+    /// Store of Ackonce's IDs: sqlite:PATH, postgres://… or, but for class inbox, redis://… [default: a new file
     /// in a temporary directory]
     #[arg(long, value_name = "URL")]
     pub store: Option<StoreUrl>,
@@ -67,7 +67,7 @@ pub struct DemoArgs {
     /// A Kafka cluster, as HOST:PORT,… [default: a broker inside this process]
     #[arg(long, value_name = "LIST")]
     pub brokers: Option<String>,
-    /// How long a claim is held without a heartbeat: what a killed worker's messages wait
+    /// Length of a lease without a heartbeat: the wait of a killed worker's messages
     #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = value_parser!(u64).range(200..=60_000))]
     pub lease_ms: u64,
     /// Print one JSON object instead of tables and progress
@@ -80,7 +80,7 @@ fn amqp_url(text: &str) -> Result<String, String> {
 }
 
 impl DemoArgs {
-    /// How long a claim is held without a heartbeat.
+    /// The length of a lease without a heartbeat.
     #[must_use]
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)

@@ -47,12 +47,12 @@ impl ArmFiles {
         self.directory.join("ledger.jsonl")
     }
 
-    /// What the workers say on stderr.
+    /// The workers' stderr.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("workers.log")
     }
 
-    /// Writes down who was struck when, for whoever looks at a broken promise.
+    /// Writes down each strike and its time, for the study of a broken promise.
     pub(crate) fn write_history(&self, history: &History) -> anyhow::Result<()> {
         let file = File::create(self.directory.join("history.json"))?;
         Ok(serde_json::to_writer_pretty(file, history)?)

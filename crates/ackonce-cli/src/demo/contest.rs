@@ -25,9 +25,9 @@ pub(crate) struct Contest<'c> {
     pub(crate) order: WorkerOrder,
     pub(crate) workers: u32,
     pub(crate) strikes: &'c [Strike],
-    /// How long a paused worker stands still.
+    /// The time that a paused worker stands still.
     pub(crate) pause: Duration,
-    /// How long nothing may happen at the end before it is the end.
+    /// The quiet time that marks the end.
     pub(crate) quiet: Duration,
     pub(crate) watcher: Watcher,
     pub(crate) bar: Bar,
@@ -39,7 +39,7 @@ pub(crate) struct Contest<'c> {
 #[error("interrupted")]
 pub(crate) struct Interrupted;
 
-/// What happened in it.
+/// Its events.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) history: History,
@@ -95,7 +95,7 @@ impl Contest<'_> {
         self.bar.done();
         let took = started.elapsed().saturating_sub(watch.quiet());
         let history = fleet.end()?;
-        // What its workers had and did not acknowledge is back by now.
+        // The unacknowledged messages of its workers are back by now.
         let left = self.watcher.position();
         if !left.at_end {
             bail!("it was not through, although nothing happened any more: {}", left.text);
@@ -136,7 +136,7 @@ impl Watch {
         due
     }
 
-    /// How long nothing has happened.
+    /// The time since the last event.
     fn quiet(&self) -> Duration {
         self.since.elapsed()
     }

@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::micros_now;
 
-/// How long a worker may take to end in good order.
+/// The time limit for a worker to end in good order.
 const GRACE: Duration = Duration::from_secs(15);
-/// How often workers of one arm may end by themselves before it is given up.
+/// The number of times that workers of one arm may end by themselves before it is given up.
 const FAILURES: u32 = 3;
 
 /// A worker that stands still.
@@ -71,12 +71,12 @@ impl Fleet {
         self.history.events.push(Event { pid, worker, what, from, to: micros_now() });
     }
 
-    /// Whether it can be struck: one that stands still feels nothing.
+    /// True if it can be struck: one that stands still feels nothing.
     pub(crate) fn is_up(&self, worker: usize) -> bool {
         self.paused.iter().all(|paused| paused.worker != worker)
     }
 
-    /// Whether nobody stands still.
+    /// True if nobody stands still.
     pub(crate) fn is_awake(&self) -> bool {
         self.paused.is_empty()
     }
@@ -128,7 +128,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What the workers said last.
+    /// The last lines of the workers.
     pub(crate) fn tail(&self) -> String {
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = said.lines().rev().take(5).collect();
@@ -156,7 +156,7 @@ impl Fleet {
     }
 }
 
-/// Whatever went wrong, no worker is left behind.
+/// No worker is left behind, even after an error.
 impl Drop for Fleet {
     fn drop(&mut self) {
         for child in &mut self.workers {

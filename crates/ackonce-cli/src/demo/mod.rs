@@ -1,4 +1,4 @@
-//! `ackonce demo`: what Ackonce is for, shown under `kill -9`, beside the loops that teams write by hand.
+//! `ackonce demo`: Ackonce under `kill -9`, beside the loops that teams write by hand.
 
 mod args;
 mod arm;

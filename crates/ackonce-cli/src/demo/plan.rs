@@ -1,4 +1,4 @@
-//! What is published and who is struck when: all of it by the seed.
+//! The published messages and the strikes, all derived from the seed.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::args::DemoArgs;
 use super::samples::{Sample, Sender};
 
-/// The record keys: whose messages they are, and what order is kept by.
+/// The record keys, by which order is kept.
 const TENANTS: u32 = 200;
 
 /// One message, however often it is delivered.
@@ -20,7 +20,7 @@ pub(crate) struct Planned {
     pub(crate) sample: Sample,
 }
 
-/// What is published.
+/// A published message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) messages: Vec<Planned>,
@@ -40,7 +40,7 @@ pub(crate) struct Strike {
     pub(crate) delay: Duration,
 }
 
-/// What is done to it.
+/// The kind of strike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blow {
     /// SIGKILL; it is started again.
@@ -87,7 +87,7 @@ fn message_id(rng: &mut StdRng, sender: Sender) -> String {
     }
 }
 
-/// Who is struck when. In waves: a group takes seconds to notice who is dead and to share the work anew,
+/// The strikes and their times. In waves: a group takes seconds to notice a death and to share the work anew,
 /// and is as quick about all of its workers as about one.
 pub(crate) fn strikes(args: &DemoArgs, seed: u64, unique: usize) -> Vec<Strike> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x6b69_6c6c);

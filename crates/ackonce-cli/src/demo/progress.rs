@@ -1,4 +1,4 @@
-//! What one sees while it runs: bars on a terminal, now and then a line elsewhere, nothing with `--json`.
+//! The display of a run: bars on a terminal, now and then a line elsewhere, nothing with `--json`.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;

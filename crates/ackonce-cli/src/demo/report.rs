@@ -16,7 +16,7 @@ use super::arm::{Arm, ArmFiles};
 use super::counter::{BURIED, DELIVERED, FileCounter, SUPPRESSED};
 use super::plan::Plan;
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) class: DemoClass,
@@ -61,7 +61,7 @@ impl Line {
     ) -> Self {
         let all = effects.len();
         if class == Some(Class::Keyed) {
-            // The ledger is what was sent; a target that honours keys takes each once.
+            // The ledger holds all calls; a target that honours keys takes each once.
             let mut seen = HashSet::new();
             effects.retain(|effect| seen.insert(effect.key.clone()));
         }
@@ -155,7 +155,7 @@ impl Report {
         table
     }
 
-    /// What the numbers say, in words.
+    /// The verdict in words.
     pub(crate) fn verdict(&self) -> String {
         let Line { kills, pauses, lost, doubled, unexplained, refused, .. } = self.ackonce;
         let class = self.class.class();
@@ -188,7 +188,7 @@ impl Report {
         text
     }
 
-    /// Whether nothing was lost, nor doubled, beyond what the class states.
+    /// True if nothing was lost or doubled beyond the class's promise.
     pub(crate) fn kept(&self) -> bool {
         let Line { lost, doubled, unexplained, .. } = self.ackonce;
         match self.class.class() {

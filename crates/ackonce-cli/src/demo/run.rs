@@ -20,19 +20,19 @@ use super::worker::WorkerOrder;
 /// Attempts before a message is buried, beside those that strikes may cost it.
 const ATTEMPTS: u32 = 20;
 
-/// Whether the class kept its promise.
+/// The verdict on the class's promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It did.
     Kept,
-    /// Something was lost, or doubled, beyond what it states.
+    /// Something was lost or doubled beyond the promise.
     Broken,
 }
 
 /// Runs the demo and prints its report.
 ///
 /// # Errors
-/// [`UsageError`](super::UsageError) for flags that do not go together; otherwise what kept it from a verdict.
+/// [`UsageError`](super::UsageError) for flags that do not go together; otherwise the error that prevented a verdict.
 pub fn run(args: &DemoArgs) -> Result<Verdict> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     broker::check(args)?;

@@ -1,4 +1,4 @@
-//! Real payloads: what GitHub and Stripe send to webhooks. `data/README.md` says where they are from.
+//! Real payloads of GitHub's and Stripe's webhooks. `data/README.md` names their sources.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ pub(crate) struct Sample {
     pub(crate) body: &'static str,
 }
 
-/// Who sends it, which decides how it is identified.
+/// Its sender, which decides the source of its ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// The ID of a delivery is a UUID beside the payload.

@@ -1,4 +1,4 @@
-//! Where a run takes place: its directory, the store under test, the ledgers.
+//! The setting of a run: its directory, the store under test, the ledgers.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub struct UsageError(pub(crate) String);
 pub(crate) struct Setting {
     directory: TempDir,
     pub(crate) store: String,
-    /// Where effects are rows of the store's database; with the number of the last row that was there before.
+    /// Effects are rows of the store's database; with the number of the last earlier row.
     rows: Option<(Table, i64)>,
     /// It drives the connections of a store.
     runtime: Runtime,
@@ -75,7 +75,7 @@ impl Setting {
         self.directory.keep()
     }
 
-    /// What really happened in an arm, in order.
+    /// The effects of an arm, in order.
     pub(crate) fn effects(&self, arm: Arm, files: &ArmFiles) -> Result<Vec<Entry>> {
         match (arm, &self.rows) {
             (Arm::Ackonce, Some((table, before))) => {

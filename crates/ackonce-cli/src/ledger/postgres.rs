@@ -33,7 +33,7 @@ pub async fn create(store: &PostgresStore) -> Result<()> {
 /// Records an effect in the transaction of an inbox handler. PostgreSQL has no NUL in a text: it becomes U+FFFD.
 ///
 /// # Errors
-/// What the server answers; to be returned as it is, so that the inbox sees whose fault it is.
+/// The server's error, to be returned as it is, so that the inbox can classify it.
 pub async fn insert(tx: &Transaction<'_>, entry: &Entry) -> Result<(), Error> {
     let id = entry.id.replace('\0', "\u{fffd}");
     let (attempt, pid) = (i64::from(entry.attempt), i64::from(entry.pid));

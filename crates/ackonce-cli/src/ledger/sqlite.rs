@@ -15,7 +15,7 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS ledger (id TEXT NOT NULL, key T
 /// Creates the table in the database at `path` where it is missing.
 ///
 /// # Errors
-/// What SQLite answers.
+/// SQLite's error.
 pub fn create(path: &Path) -> rusqlite::Result<()> {
     connect(path)?.execute_batch(CREATE)
 }
@@ -23,7 +23,7 @@ pub fn create(path: &Path) -> rusqlite::Result<()> {
 /// Records an effect in the transaction of an inbox handler.
 ///
 /// # Errors
-/// What SQLite answers.
+/// SQLite's error.
 pub fn insert(tx: &InboxTx<'_>, entry: &Entry) -> rusqlite::Result<()> {
     tx.prepare(INSERT)?.execute(values(entry)).map(drop)
 }
@@ -43,7 +43,7 @@ fn values(entry: &Entry) -> impl rusqlite::Params {
 /// The number of the last row in the database at `path`, 0 if there is none.
 ///
 /// # Errors
-/// What SQLite answers.
+/// SQLite's error.
 pub fn last(path: &Path) -> rusqlite::Result<i64> {
     let sql = "SELECT rowid FROM ledger ORDER BY rowid DESC LIMIT 1";
     Ok(connect(path)?.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or(0))
@@ -52,7 +52,7 @@ pub fn last(path: &Path) -> rusqlite::Result<i64> {
 /// The rows after number `after`, in the order in which they were committed.
 ///
 /// # Errors
-/// What SQLite answers.
+/// SQLite's error.
 pub fn read(path: &Path, after: i64) -> rusqlite::Result<Vec<Entry>> {
     let conn = connect(path)?;
     let sql = "SELECT id, key, attempt, fence, pid, at FROM ledger WHERE rowid > ?1 ORDER BY rowid";

@@ -8,7 +8,7 @@ use clap::{Arg, Command, Error};
 
 use super::StoreUrl;
 
-/// Parses a store's URL and says what is wrong with it, without the URL.
+/// Parses a store's URL; an error names the fault, without the URL.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreUrlParser;
 

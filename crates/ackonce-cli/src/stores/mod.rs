@@ -24,7 +24,7 @@ pub use url::UrlError;
 
 use url::Parts;
 
-/// What can be written where a store's URL is asked for.
+/// The forms of a store's URL.
 pub const SYNTAX: &str = "one of
   memory:
   sqlite:PATH                       ?synchronous=full|normal, busy_timeout_ms=N, cache_bytes=N, checkpoint_pages=N,
@@ -39,7 +39,7 @@ pub const SYNTAX: &str = "one of
                                     sweep=automatic|manual, names=buried|keep|omit, and libpq's such as sslmode=require
 with options joined by &";
 
-/// Where processed message IDs are remembered, as written on a command line.
+/// The store of processed message IDs, as written on a command line.
 ///
 /// Shown without its passwords, by `Display` and `Debug` alike; errors do not repeat them either.
 ///
@@ -60,7 +60,7 @@ pub struct StoreUrl {
     place: Box<Place>,
 }
 
-/// What a store's URL means.
+/// The meaning of a store's URL.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Place {
@@ -111,7 +111,7 @@ impl StoreUrl {
         &self.text
     }
 
-    /// What it means.
+    /// The parsed URL.
     #[must_use]
     pub fn place(&self) -> &Place {
         &self.place
@@ -125,7 +125,7 @@ impl StoreUrl {
         connect_at_start(policy, shutdown, &format!("the store {self}"), || self.open()).await
     }
 
-    /// Whether the store has an inbox: a transaction that commits a handler's effect together with its record.
+    /// True if the store has an inbox: a transaction that commits a handler's effect together with its record.
     #[must_use]
     pub fn has_inbox(&self) -> bool {
         matches!(self.place(), Place::Sqlite(_) | Place::Postgres(_))
@@ -134,7 +134,7 @@ impl StoreUrl {
     /// Opens the store. With TLS, where the program has not chosen its cryptography, that is ring.
     ///
     /// # Errors
-    /// What the store answers to being opened: a missing directory, a damaged file, a server that cannot be
+    /// The store cannot be opened: a missing directory, a damaged file, a server that cannot be
     /// reached or would lose records.
     pub async fn open(&self) -> Result<Opened> {
         #[cfg(feature = "tls")]

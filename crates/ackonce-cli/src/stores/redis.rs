@@ -10,7 +10,7 @@ use super::url::{Parts, UrlError, millis, number, unknown, word};
 const OPTIONS: &str = "prefix, connect_timeout_ms, response_timeout_ms, check_interval_ms, unsafe, replicas and replicas_timeout_ms";
 /// Of a Unix socket's URL.
 const OF_DRIVER: [&str; 3] = ["db", "user", "pass"];
-/// How long to wait for replicas, unless told.
+/// The default time to wait for replicas.
 const REPLICAS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A Redis server or cluster with the options of its URL.
@@ -52,7 +52,7 @@ impl RedisUrl {
     /// Connects, and looks at the server.
     ///
     /// # Errors
-    /// As [`RedisStore::connect`]; what is wrong with the address is told here, too.
+    /// As [`RedisStore::connect`], and for a malformed address.
     pub async fn open(&self) -> Result<RedisStore> {
         self.config.clone().connect().await
     }

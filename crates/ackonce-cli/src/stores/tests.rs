@@ -112,7 +112,7 @@ fn passwords_are_not_shown() {
 }
 
 proptest::proptest! {
-    /// Nothing that is written makes it panic; what is understood is shown and understood again.
+    /// No text makes it panic, and a parsed URL is shown and parsed again as itself.
     #[test]
     fn no_input_panics(
         scheme in "(memory|sqlite|redis|valkeys|rediss\\+cluster|redis\\+unix|postgres|postgresql)?",

@@ -6,7 +6,7 @@ use std::time::Duration;
 const SCHEMES: &str = "there are memory:, sqlite:, redis://, rediss://, redis+cluster://, rediss+cluster://, \
      redis+unix:// and postgres://";
 
-/// Why a store's URL was not understood. Each names the part to change, and none repeats what may be a secret.
+/// A store's URL could not be parsed. Each error names the part to change, and none repeats a possible secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -36,7 +36,7 @@ pub enum UrlError {
     Option {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The fault found in it.
         why: String,
     },
     /// A value that the option cannot have.
@@ -46,7 +46,7 @@ pub enum UrlError {
         name: String,
         /// The value.
         value: String,
-        /// What it can be.
+        /// The accepted values.
         expected: &'static str,
     },
     /// The store's own reason.
@@ -62,7 +62,7 @@ pub(super) struct Parts<'u> {
 }
 
 impl<'u> Parts<'u> {
-    /// Nothing is decoded: a path is what stands between `:` and `?`, byte for byte.
+    /// Nothing is decoded: a path is the text between `:` and `?`, byte for byte.
     pub(super) fn of(text: &'u str) -> Result<Self, UrlError> {
         let (scheme, rest) = text.split_once(':').ok_or(UrlError::NoScheme)?;
         if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
@@ -95,7 +95,7 @@ impl<'u> Parts<'u> {
         format!("{}:{}{mark}{}", self.scheme, self.place, options.join("&"))
     }
 
-    /// What is to be shown of it: everything but passwords.
+    /// The URL for display: everything but passwords.
     pub(super) fn redacted(&self) -> String {
         let options = self.options.iter().map(|(name, value)| {
             let value = if SECRET.contains(name) { "***" } else { value };

@@ -1,4 +1,4 @@
-//! How many bytes of bodies may be in memory at once.
+//! A limit on the bytes of bodies in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ impl Budget {
         read(body, limits, Share { room: self.0.clone(), len: 0 })
     }
 
-    /// How many bytes are held now.
+    /// The number of bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
         self.0.held.load(Ordering::Relaxed)
@@ -91,7 +91,7 @@ impl Share {
         }
     }
 
-    /// Whether so much more could be taken now.
+    /// True if so much more could be taken now.
     pub(super) fn check(&self, more: u64) -> Result<(), BodyError> {
         let Room { most, held } = &*self.room;
         let left = most.saturating_sub(held.load(Ordering::Relaxed)) as u64;

@@ -23,7 +23,7 @@ where
     }
 }
 
-/// Whether a client may be waiting to be asked for the body.
+/// True if a client may be waiting to be asked for the body.
 pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

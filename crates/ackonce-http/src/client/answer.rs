@@ -17,14 +17,14 @@ pub enum Answer {
     Replayed,
     /// 409 with `Retry-After`: an earlier request is in progress; come again.
     InProgress {
-        /// How long to wait.
+        /// The time to wait.
         retry_after: Duration,
     },
     /// 422: the key was used with another request body, or the request is not acceptable as it is.
     Unprocessable,
     /// 429, 502, 503, 504, or another 5xx or 408 that was not replayed: it may succeed if it is sent again with its key.
     Unavailable {
-        /// How long to wait, if the server says.
+        /// The time to wait, if the server says.
         retry_after: Option<Duration>,
     },
 }

@@ -74,7 +74,7 @@ impl IdempotencyKeys {
         self
     }
 
-    /// How often an operation is sent again; default 3, zero for never.
+    /// The number of times that an operation is sent again; default 3, zero for never.
     #[must_use]
     pub fn with_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
@@ -111,7 +111,7 @@ impl IdempotencyKeys {
         Some(key)
     }
 
-    /// How long to wait before the next attempt; `None` if there should be none.
+    /// The time to wait before the next attempt; `None` if there should be none.
     fn wait(&self, attempt: u32, outcome: &Result<Response>) -> Option<Duration> {
         let told = match outcome {
             Ok(response) => match Answer::of(response.status(), response.headers()) {

@@ -132,7 +132,7 @@ impl Answer {
         (self.status, self.problem())
     }
 
-    /// It without what tells a replay from a first answer.
+    /// The answer without the header that marks a replay.
     pub fn plain(&self) -> Self {
         let mut plain = self.clone();
         plain.headers.remove("idempotent-replayed");

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 
 use crate::common::{Api, Gate, post};
 
-/// Whether a repeat of an answer of each status is a replay.
+/// Checks that a repeat of an answer of each status is a replay, or not.
 async fn replayed(policy: Policy) -> Vec<u16> {
     let mut kept = Vec::new();
     for status in [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429, 500, 503] {

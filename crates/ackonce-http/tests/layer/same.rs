@@ -24,7 +24,7 @@ async fn canonical_json_is_one_payload_in_any_order_of_members() {
     assert_eq!(api.post("k", r#"{ "currency": "eur", "amount": 2 }"#).await.status, 422);
 }
 
-/// Whether the second of these requests, as content type, target and body, is a replay of the first; else it is a 422.
+/// True if the second of these requests, as content type, target and body, is a replay of the first; else it is a 422.
 async fn is_repeat(payload: Payload, requests: [(&str, &str, &str); 2]) -> bool {
     let api = Api::numbering(Options::default().with_payload(payload));
     let mut answers = Vec::new();

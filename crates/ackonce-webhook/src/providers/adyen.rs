@@ -16,9 +16,9 @@ use super::{digest, parse, present};
 /// Adyen's standard webhooks: each item of a request carries its own signature, is verified by itself and takes
 /// effect once by itself. A request with one forged item is refused whole.
 ///
-/// The message ID is `eventCode:pspReference:success`. What is signed are eight values with colons between them, so values
+/// The message ID is `eventCode:pspReference:success`. The signed text is eight values with colons between them, so values
 /// with colons (the `pspReference` of a report is a file's name, with times in it) may be read in more than one way; then
-/// it is SHA-256 of what is signed, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
+/// it is SHA-256 of the signed text, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
 /// request is `[accepted]`.
 #[derive(Debug, Clone)]
 pub struct Adyen {
@@ -138,7 +138,7 @@ impl Item {
         fields.map(Option::unwrap_or_default).join(":")
     }
 
-    /// Whether what is signed could be another item. Whoever has seen a request may send it with its values cut
+    /// True if the signed text could be another item. Anybody who has seen a request may send it with its values cut
     /// elsewhere, and the signature is still right. Only readings that Adyen could have sent count: a merchant account is
     /// always there, neither it nor `originalReference` has a colon, and none begins or ends a `pspReference`.
     fn has_other_readings(&self, signed: &str) -> bool {

@@ -15,10 +15,10 @@ use crate::{ConfigError, Event, Handshake, IdBound, Incoming, Provider, Refused,
 
 use super::option;
 
-/// A provider that signs with a header, described: which header, what is signed, how, what identifies an event, and which
+/// A provider that signs with a header, described: the header, the signed text, the algorithm, the event's ID, and the
 /// questions it asks about the endpoint.
 ///
-/// An ID is that of the *event*. The ID of what the event is about (a meeting, an order) makes one of all that happens to it:
+/// An ID is that of the *event*. The ID of the event's subject (a meeting, an order) makes one event of all that happens to it:
 /// the first runs, the others are duplicates. Where no field tells two events apart, several together may
 /// ([`IdSource::Joined`]), and the body always does, if a repeat has the same one ([`IdSource::Payload`]).
 ///
@@ -94,14 +94,14 @@ impl Custom {
 
     option!(tolerance);
 
-    /// The same with what stands before a signature, such as `sha256=`; default nothing.
+    /// The same with a prefix before each signature, such as `sha256=`; default none.
     #[must_use]
     pub fn with_prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.scheme.marks[0].0);
         self
     }
 
-    /// The same for a header that is a list, with what is between its items; default: it is one signature.
+    /// The same for a header that is a list, with the separator of its items; default: it is one signature.
     #[must_use]
     pub fn with_separator(mut self, separator: char) -> Self {
         self.scheme.separator = Some(separator);
@@ -115,7 +115,7 @@ impl Custom {
         self
     }
 
-    /// The same with what is signed: text, `{body}`, and headers as `{header:NAME}`; default `{body}`. An address that is
+    /// The same with another signed text: literal text, `{body}`, and headers as `{header:NAME}`; default `{body}`. An address that is
     /// signed is text. A time of signing, `{timestamp:NAME}` for a header or `{timestamp:t=}` for an item of the
     /// signature header, is in seconds since the Unix epoch and held against the tolerance. An item needs
     /// [`with_separator`](Self::with_separator) first.

@@ -18,8 +18,8 @@ use super::{digest, name, option, present};
 /// redelivers nothing by itself and signs no time; neither ID is covered by the signature ([`Identity`]).
 ///
 /// Both content types of a hook are understood: [`Event::json`] reads the JSON of either. A body has up to 25 MiB: GitHub
-/// caps payloads at 25 MB (<https://docs.github.com/webhooks/webhook-events-and-payloads#payload-cap>) and sends what was
-/// refused never again. A hook of content type form writes the same payload longer; prefer JSON where events are large.
+/// caps payloads at 25 MB (<https://docs.github.com/webhooks/webhook-events-and-payloads#payload-cap>) and never sends a
+/// refused delivery again. A hook of content type form writes the same payload longer; prefer JSON where events are large.
 #[derive(Debug, Clone)]
 pub struct GitHub {
     scheme: Scheme,

@@ -1,4 +1,4 @@
-//! The providers, a file each: how they sign is a scheme, what identifies an event is theirs.
+//! The providers, a file each: a signature scheme, and the provider's own event IDs.
 
 mod adyen;
 mod custom;
@@ -28,9 +28,9 @@ use serde::Deserialize;
 
 use crate::Refused;
 
-/// How a request is recognised where the provider does not sign what identifies a delivery.
+/// The identity of a request whose provider does not sign its delivery ID.
 ///
-/// Such an ID is a header beside the signature. Whoever has seen one request, a log or a proxy included, can send it
+/// Such an ID is a header beside the signature. Anybody who has seen one request, a log or a proxy included, can send it
 /// again under another ID, and it verifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Identity {
@@ -38,7 +38,7 @@ pub enum Identity {
     /// noticed.
     #[default]
     Header,
-    /// By SHA-256 of what is signed: nothing captured runs twice within the window, and two events that are equal
+    /// By SHA-256 of the signed text: nothing captured runs twice within the window, and two events that are equal
     /// to the byte are one.
     Signed,
 }
@@ -56,7 +56,7 @@ fn present(id: Option<String>, name: &str) -> Result<String, Refused> {
     id.filter(|id| !id.is_empty()).ok_or_else(|| Refused::Id(IdError::Missing(name.to_owned())))
 }
 
-/// A JSON body, of which only the fields of `T` are kept. A field twice is refused, whatever a later parser would take;
+/// A JSON body, of which only the fields of `T` are kept. A repeated field is refused, since parsers differ in the one they take;
 /// so is one that is not UTF-8 anywhere, in fields that nobody here looks at included: no JSON is.
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refused> {
     let text = std::str::from_utf8(body).map_err(|_| Refused::malformed("body", "it is not UTF-8"))?;

@@ -37,7 +37,7 @@ pub enum ShopifyId {
     /// `X-Shopify-Webhook-Id`, `shopify-webhook-id`: one delivery to one subscription and its retries.
     #[default]
     Webhook,
-    /// `X-Shopify-Event-Id`, within the topic: what the merchant did, once, however many subscriptions of a topic
+    /// `X-Shopify-Event-Id`, within the topic: one action of the merchant, however many subscriptions of a topic
     /// bring it here. Events webhooks do not send it; they are then identified by the other.
     Event,
 }

@@ -24,12 +24,12 @@ use super::{digest, name, option, parse, present};
 /// - of an event, its `event_id`;
 /// - of a slash command, its `trigger_id`; of buttons, modals and shortcuts, the `trigger_id` inside `payload`, which
 ///   [`Event::json`] reads;
-/// - of what has none of these (`app_rate_limited`, a closed modal), SHA-256 of the body.
+/// - of a request with none of these (`app_rate_limited`, a closed modal), SHA-256 of the body.
 ///
 /// `X-Slack-Retry-Num` is a hint and no ID. Two questions about the endpoint are answered and not recorded:
 /// `url_verification`, once it is verified, and `ssl_check=1`, which Slack does not sign.
 ///
-/// The answer to a command or a modal is what its user sees, so it is kept, up to 64 KiB, and a repeat is given it again.
+/// The user sees the answer to a command or a modal, so it is kept, up to 64 KiB, and a repeat is given it again.
 #[derive(Debug, Clone)]
 pub struct Slack {
     scheme: Scheme,
@@ -60,7 +60,7 @@ struct Body {
     event: Option<Inner>,
 }
 
-/// An event, or what is inside a form's `payload`.
+/// An event, or the content of a form's `payload`.
 #[derive(Deserialize)]
 struct Inner {
     r#type: Option<String>,
@@ -68,8 +68,8 @@ struct Inner {
 }
 
 impl Slack {
-    /// Slack asks now and then whether a command's address is served by TLS, without a signature. What asks so is never
-    /// taken for anything else, whatever it says besides.
+    /// Slack asks now and then whether a command's address is served by TLS, without a signature. Such a request is never
+    /// taken for anything else, whatever other fields it has.
     fn is_tls_check(request: &Incoming<'_>) -> bool {
         let asked = match request.body.is_empty() {
             true => request.uri.query().unwrap_or_default().as_bytes(),

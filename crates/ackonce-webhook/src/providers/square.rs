@@ -38,7 +38,7 @@ impl Square {
     }
 }
 
-/// What Square and Paddle have in common: an event by that name.
+/// An event with a top-level ID, as Square and Paddle send it.
 #[derive(Deserialize)]
 pub(super) struct Named {
     pub(super) event_id: Option<String>,

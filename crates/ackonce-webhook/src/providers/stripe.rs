@@ -52,7 +52,7 @@ impl Stripe {
     /// The same, and for events of these types the message ID is type and object (`data.object.id`, or
     /// `related_object.id`) in place of the event's ID: two events of one change take effect once.
     ///
-    /// Right for what can happen to an object once (`checkout.session.completed`), wrong for what can
+    /// Right for a change that an object sees once (`checkout.session.completed`), wrong for one that can
     /// happen again (`customer.updated`): that would be taken for a repetition.
     #[must_use]
     pub fn once_per_object(mut self, types: impl IntoIterator<Item = impl Into<String>>) -> Self {

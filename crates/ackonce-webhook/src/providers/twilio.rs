@@ -22,8 +22,8 @@ const SIGNATURE: &str = "x-twilio-signature";
 /// Twilio: `X-Twilio-Signature` over the public address and the fields of the form; of JSON, over the address whose
 /// `bodySHA256` covers the body.
 ///
-/// The message ID is `I-Twilio-Idempotency-Token`, which is not signed ([`Identity`]); without it, SHA-256 of what is
-/// signed: a message or a call has many events, and no field tells them apart in all products. JSON in the form of
+/// The message ID is `I-Twilio-Idempotency-Token`, which is not signed ([`Identity`]); without it, SHA-256 of the signed
+/// text: a message or a call has many events, and no field tells them apart in all products. JSON in the form of
 /// CloudEvents (Event Streams) is an event each, by its `id`. The payload of a GET is its query.
 ///
 /// The answer to a call or a message is TwiML, so it is kept, up to 64 KiB (Twilio's own limit for TwiML), and a repeat
@@ -77,7 +77,7 @@ impl Twilio {
         Ok(Proof { timestamp: None, secret })
     }
 
-    /// By the token, else by what is signed: the same bytes, in whichever spelling of the address they were signed.
+    /// By the token, else by the signed text: the same bytes, in whichever spelling of the address they were signed.
     fn event(
         &self,
         request: &Incoming<'_>,

@@ -36,7 +36,7 @@ impl Server {
     }
 }
 
-/// How a delivery was settled, by the response's header.
+/// The way a delivery was settled, by the response's header.
 pub(crate) fn settled(response: &Response<Bytes>) -> &str {
     response.headers().get("ackonce-settled").map_or("", |value| value.to_str().unwrap())
 }

@@ -1,4 +1,4 @@
-//! The claim protocol itself: what one row answers, as two pure functions.
+//! The claim protocol itself: the answers of one row, as two pure functions.
 //!
 //! Every store that can read a row and write it back in one transaction ([`MemoryStore`](crate::MemoryStore),
 //! SQLite) runs these; stores that decide on their server (a script, one statement) say the same in its
@@ -19,7 +19,7 @@ use crate::{
 /// One key's row. Moments are microseconds of the store's clock since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Where the key stands.
+    /// The state of the key.
     pub state: State,
     /// The token of its last claim.
     pub token: Token,
@@ -29,22 +29,22 @@ pub struct Row {
     pub claimed: u64,
     /// Attempts counted so far.
     pub attempt: u32,
-    /// How the attempt before the last claim ended; once released, what the next claim is told.
+    /// The end of the attempt before the last claim; once released, the end that the next claim is told of.
     pub previous: Previous,
-    /// What the payload was.
+    /// The payload's fingerprint.
     pub fingerprint: Option<Fingerprint>,
     /// When the next claim may be granted: the end of the lease while claimed, the end of the back-off once released.
     pub free_at: u64,
     /// When the row means nothing any more.
     pub expires: u64,
-    /// What the handler returned.
+    /// The handler's outcome.
     pub outcome: Option<Bytes>,
     /// Why it was buried.
     pub reason: Option<String>,
 }
 
 impl Row {
-    /// How long a claim is refused from `now` on: the rest of a lease, or of a back-off.
+    /// The time for which a claim is refused from `now` on: the rest of a lease, or of a back-off.
     #[must_use]
     pub fn free_in(&self, now: u64) -> Duration {
         match self.state {
@@ -111,7 +111,7 @@ fn grant(
         claimed: now,
         attempt: trail.map_or(0, |(row, _)| row.attempt).saturating_add(1),
         previous: trail.map_or(Previous::None, |(_, previous)| previous),
-        // A claim that does not say what its payload is does not make the first one's forgotten.
+        // A claim without a fingerprint does not make the first one's forgotten.
         fingerprint: request.fingerprint.or(trail.and_then(|(row, _)| row.fingerprint)),
         free_at,
         expires: free_at.saturating_add(micros(request.window)),
@@ -179,7 +179,7 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             if *attempt == Attempt::Refunded {
                 row.attempt = row.attempt.saturating_sub(1);
             }
-            // What a vanished attempt may have done is not undone by one that was handed back after it.
+            // The possible effect of a vanished attempt is not undone by a later one that was handed back.
             if *attempt == Attempt::Counts || row.previous != Previous::Vanished {
                 row.previous = Previous::Released;
             }
@@ -194,7 +194,7 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
     row
 }
 
-/// Whether a row may be tended by hand at `now`: `None` if there is none, `Some(false)` while its lease lives.
+/// Says if a row may be changed by hand at `now`: `None` if there is none, `Some(false)` while its lease lives.
 #[must_use]
 pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
     let row = row.filter(|r| now < r.expires)?;

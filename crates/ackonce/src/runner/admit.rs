@@ -20,7 +20,7 @@ use crate::{
 
 use super::{Group, Inner, each};
 
-/// What the store said of one delivery.
+/// The store's answer to one delivery's claim.
 pub(crate) enum Admission<D> {
     /// Acquired.
     Run(Ticket<D>),
@@ -172,7 +172,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
     }
 
-    /// A store's answer, or what to do without one: again, after the back-off that this waits for, or not.
+    /// A store's answer, or the next step without one: again, after the back-off that this waits for, or not.
     pub(crate) async fn judge<T>(
         &self,
         answer: Result<T>,
@@ -216,7 +216,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 }
 
-/// How long one trip has been tried.
+/// The time that one trip has been tried.
 #[derive(Default)]
 pub(crate) struct Patience {
     failures: u32,
@@ -229,7 +229,7 @@ impl Patience {
         self.since.get_or_init(Instant::now).elapsed()
     }
 
-    /// Ready once what is left of it is over, and a third of the lease at least.
+    /// Ready once the rest of it is over, and a third of the lease at least.
     async fn over(&self, settings: &Settings) {
         if settings.patience == Duration::MAX {
             std::future::pending().await
@@ -239,7 +239,7 @@ impl Patience {
     }
 }
 
-/// What to do without a store's answer.
+/// The next step without a store's answer.
 pub(crate) enum Trouble {
     Again,
     End(Why),

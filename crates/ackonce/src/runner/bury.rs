@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(crate) struct Burying<D> {
     ticket: Ticket<D>,
     reason: String,
-    /// Whether its effect may have happened: then nobody may run it as if it had not, should the burial be interrupted.
+    /// True if its effect may have happened: then nobody may run it as if it had not, should the burial be interrupted.
     uncertain: bool,
     /// Keeps the claim, for as long as the place is away.
     hold: Hold,
@@ -134,7 +134,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// The runner stopped, or the delivery was taken back, before the letter was confirmed.
     async fn interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> Next<D> {
-        // Released, the next claim would run it; what may have happened is left to the lease, to be found as vanished.
+        // Released, the next claim would run it; a possible effect is left to the lease, to be found as vanished.
         if !uncertain {
             let release = Settlement::new(&ticket.lease, self.release(Attempt::Counts));
             self.settle(std::slice::from_ref(&release)).await;

@@ -1,4 +1,4 @@
-//! From answers to receipts: what each means, and one settle trip for all of them.
+//! From answers to receipts: the meaning of each, and one settle trip for all of them.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::bury::{Burying, is_refused};
 use super::work::Handled;
 use super::{Group, Inner, each};
 
-/// What becomes of a delivery after one step.
+/// The next step of a delivery.
 pub(crate) enum Next<D> {
     /// It may be acknowledged.
     Settled(Receipt<D>),
@@ -31,7 +31,7 @@ pub(crate) enum Next<D> {
     Stop(Unsettled<D>),
 }
 
-/// What one answer asks of the store.
+/// A handler's answer, as a request to the store.
 enum Verdict {
     /// Recorded in the effect's own transaction.
     Recorded,
@@ -96,7 +96,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
     }
 
-    /// What the verdicts ask of the store.
+    /// The settlements that the verdicts ask for.
     fn settlements(&self, group: &[Ticket<D>], verdicts: &mut [Verdict]) -> Group<Settlement> {
         let mut settlements = Group::new();
         for (ticket, verdict) in group.iter().zip(verdicts) {
@@ -162,7 +162,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 // The probe is asked once the lease has ended and the claim is granted again.
                 OnUnknown::Ask(_) => Verdict::AskAgain { same_token: false },
             },
-            // Not released: what was dropped midway may have left work behind that still acts under its lease.
+            // Not released: a handler that was dropped midway may have left work behind that still acts under its lease.
             Err(Failure::Cancelled(_) | Failure::Fenced) => Verdict::AskAgain { same_token: false },
             Err(Failure::Store(error)) if error.repeat() == Repeat::Never => Verdict::Fatal(error),
             // A commit whose answer was lost is found as done, or the claim goes on. If the record was redriven
@@ -279,7 +279,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     pub(crate) fn not_settled(&self, mut job: Job<D>, answer: Result<Settled, Why>) -> Next<D> {
         match answer {
             Ok(_) => {
-                // A store that forgets what it was told would have it run again and again.
+                // A store that forgets its records would have it run again and again.
                 job.failures = job.failures.saturating_add(1);
                 job.delivery.note(Stage::Retrying);
                 let wait = self.settings.backoff.after(job.failures);

@@ -1,7 +1,7 @@
 //! From a stream of chunks to handlers: lanes in order, side by side, claimed when they can start.
 //!
 //! Nothing is claimed that has to wait for a handler. A claim counts an attempt, and a worker that is killed
-//! must not charge what it had merely queued.
+//! must not charge messages that were merely queued.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -31,13 +31,13 @@ const MAX_SETTLING: usize = 2;
 /// A job and the lane it belongs to; jobs of one lane run in order. Without a lane it waits for nobody.
 #[derive(Debug)]
 pub struct Laned<D> {
-    /// What must keep its order: a partition, a record key's hash.
+    /// A lane, whose messages keep their order: a partition, a record key's hash.
     pub lane: Option<u64>,
     /// The job.
     pub job: Job<D>,
 }
 
-/// How messages are given to the handler.
+/// The way that messages are given to the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
     /// One at a time, lanes side by side.
@@ -49,13 +49,13 @@ pub enum Feed {
 type Outcome<D> = std::result::Result<Receipt<D>, Unsettled<D>>;
 type Slot = OwnedSemaphorePermit;
 
-/// What one task ends with.
+/// The result of one task.
 enum Ended<D> {
     /// Answers to claims, each with the slot of its handler.
     Claimed(Vec<(Option<u64>, Slot, Admission<D>)>),
     /// One delivery of a lane.
     One(Option<u64>, Outcome<D>),
-    /// A batch that was run, still to be settled, and what of it goes on alone.
+    /// A batch that was run, still to be settled, and the deliveries of it that go on alone.
     Ran(Group<Ticket<D>>, Handled, Group<Next<D>>),
     /// A batch with nothing left to settle; some of it may have to go on alone.
     Over(Group<Next<D>>),
@@ -100,7 +100,7 @@ where
             () = &mut drain_over, if !dispatcher.inner.abort.is_on() => dispatcher.inner.abort.turn_on(),
             Some(ended) = dispatcher.tasks.join_next() => {
                 dispatcher.ended(ended);
-                // What else has ended is reported with it.
+                // Other deliveries that have ended are reported with it.
                 while let Some(ended) = dispatcher.tasks.try_join_next() {
                     dispatcher.ended(ended);
                 }
@@ -111,7 +111,7 @@ where
             },
             // A delivery that waits has given its slot to the next.
             () = freed.slot_freed.notified(), if !dispatcher.ready.is_empty() => {}
-            // What waits for a slot is handed back at once.
+            // Deliveries that wait for a slot are handed back at once.
             () = stop.cancelled(), if !dispatcher.ready.is_empty() => {}
         }
     }
@@ -128,16 +128,16 @@ struct Dispatcher<D: Delivery, H, F> {
     inner: Arc<Inner<D, H>>,
     feed: Feed,
     done: F,
-    /// What may start: heads of idle lanes, and what has no lane.
+    /// Jobs that may start: heads of idle lanes, and jobs without a lane.
     ready: VecDeque<(Option<u64>, Job<D>)>,
-    /// What waits behind the head of each busy lane.
+    /// Jobs behind the head of each busy lane.
     lanes: HashMap<u64, VecDeque<Job<D>>>,
     tasks: JoinSet<Ended<D>>,
-    /// Whether a batch is being claimed or run. The next is claimed when its handler is free, not before.
+    /// True if a batch is being claimed or run. The next is claimed when its handler is free, not before.
     batching: bool,
     /// Batches that were run and wait for the store to record it, while the next one runs.
     settling: usize,
-    /// What is to be reported at the next opportunity.
+    /// Ends to report at the next opportunity.
     over: Vec<Outcome<D>>,
     fatal: Option<Error>,
 }
@@ -148,7 +148,7 @@ where
     H: Handler<D::Message>,
     F: Fn(Vec<Outcome<D>>) + Send + Sync + 'static,
 {
-    /// Whether more is read. Only what could start at once counts: jobs behind a stuck head and deliveries that wait
+    /// True if more is read. Only jobs that could start at once count: jobs behind a stuck head and deliveries that wait
     /// must not hold up the other lanes.
     fn has_room(&self) -> bool {
         let Settings { chunk, concurrency, .. } = self.inner.settings;
@@ -172,7 +172,7 @@ where
         }
     }
 
-    /// Claims what has a slot, in one trip.
+    /// Claims the jobs that have a slot, in one trip.
     fn start(&mut self) {
         if self.inner.stop.is_on() {
             while let Some((lane, job)) = self.ready.pop_front() {
@@ -230,7 +230,7 @@ where
         self.tasks.spawn(async move { Ended::Settled(inner.conclude(&mut group, handled).await) });
     }
 
-    /// Reports what is over.
+    /// Reports the deliveries that have ended.
     fn hand_over(&mut self) {
         if !self.over.is_empty() {
             (self.done)(std::mem::take(&mut self.over));
@@ -330,7 +330,7 @@ where
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
-    /// Claims a chunk and runs what it can of it at once; the rest goes on alone.
+    /// Claims a chunk and runs the acquired part at once; the rest goes on alone.
     async fn batch(&self, jobs: Group<Job<D>>) -> Ended<D> {
         let (mut group, mut next, mut revoked) = (Group::new(), Group::new(), Group::new());
         for admission in self.admit(jobs).await {
@@ -361,7 +361,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
     }
 
-    /// Whether it may share a batch: nothing about it needs a decision of its own.
+    /// True if it may share a batch: nothing about it needs a decision of its own.
     fn is_plain(&self, ticket: &Ticket<D>) -> bool {
         let certain = ticket.lease.previous != Previous::Vanished
             || matches!(self.settings.on_unknown, OnUnknown::RunAgain)

@@ -31,7 +31,7 @@ use crate::{
     Key, KeyError, Receipt, RecordOnly, Result, Scope, Settings, Unsettled,
 };
 
-/// Runs a handler once per message, whatever number of times the message is delivered.
+/// Runs a handler once per message, however many times the message is delivered.
 ///
 /// This is the low level, for a loop of your own: make a [`Job`] of a delivery, [`process`](Self::process)
 /// it, acknowledge the [`Receipt`]. The adapters' consumers do that for you. Cloning is cheap; clones share
@@ -86,7 +86,7 @@ struct Inner<D: Delivery, H> {
     letters_away: Throttle,
 }
 
-/// What is taken through a step together. Most groups are of one, which needs no memory of its own.
+/// Deliveries that take a step together. Most groups are of one, which needs no memory of its own.
 type Group<T> = SmallVec<[T; 1]>;
 
 /// As `collect`, which takes several times as long for a group of one.
@@ -184,7 +184,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     }
 
     /// Takes one delivery through its whole life: claims it, waits while someone else holds it, runs the
-    /// handler under a heartbeat, retries with back-off, buries what will never succeed, and settles.
+    /// handler under a heartbeat, retries with back-off, buries messages that will never succeed, and settles.
     ///
     /// A crash at any point leaves a claim that lapses with its lease; the redelivery then runs, or finds
     /// the record. Dropping the future does the same without the crash.
@@ -200,10 +200,10 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         self.inner.go_on(Next::Later(job, std::time::Duration::ZERO))
     }
 
-    /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports what became of the
-    /// deliveries to `done`, as many at a time as have ended. This is what a broker's consumer is built on: jobs of one lane run in order, lanes
-    /// run side by side up to [`Settings::concurrency`], and what can start is claimed in one trip. Nothing is
-    /// claimed that has to wait: a kill charges an attempt to what was running, not to what was queued.
+    /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports the ends of the
+    /// deliveries to `done`, as many at a time as have ended. A broker's consumer is built on it: jobs of one lane run in order, lanes
+    /// run side by side up to [`Settings::concurrency`], and jobs that can start are claimed in one trip. Nothing is
+    /// claimed that has to wait: a kill charges an attempt to running messages, not to queued ones.
     ///
     /// One message holds back itself and its lane, nothing else. A delivery that waits (for a back-off, for somebody
     /// else who holds its message, for the dead-letter place) gives its handler's place to the next, and `input` is
@@ -214,7 +214,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// After [`stop`](Self::stop), running handlers get [`Settings::drain`] to finish; then they are cancelled.
     ///
     /// # Errors
-    /// What ended the consumer: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
+    /// The consumer ended: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
     pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Laned<D>>>, feed: Feed, done: F) -> Result<()>
     where
         F: Fn(Vec<std::result::Result<Receipt<D>, Unsettled<D>>>) + Send + Sync + 'static,
@@ -230,13 +230,13 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         self.inner.scope.key(id)
     }
 
-    /// Who must not process a message twice.
+    /// The name under which no message is processed twice.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.inner.scope
     }
 
-    /// Ends all waiting: what is not running goes back unsettled, what runs may finish.
+    /// Ends all waiting: deliveries that do not run go back unsettled, running handlers may finish.
     pub fn stop(&self) {
         self.inner.stop.turn_on();
     }
@@ -247,13 +247,13 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         self.inner.abort.turn_on();
     }
 
-    /// Whether it was stopped, by [`stop`](Self::stop), [`abort`](Self::abort) or an error that ends it.
+    /// True if it was stopped, by [`stop`](Self::stop), [`abort`](Self::abort) or an error that ends it.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.inner.stop.is_on()
     }
 
-    /// What was decided so far.
+    /// Counts of the decisions so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.inner.meters.counts()
@@ -265,7 +265,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         &self.inner.settings
     }
 
-    /// What is promised as things are set up, with everything that weakens it; also logged, a line each.
+    /// The promise under the present settings, with everything that weakens it; also logged, a line each.
     pub fn announce(&self) -> Guarantee {
         let guarantee = Guarantee { class: self.inner.meters.class, store: self.inner.store.describe() };
         let scope = self.inner.scope.name();
@@ -285,7 +285,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
 pub struct Guarantee {
     /// The class, from the handler's type.
     pub class: Class,
-    /// The store, with what weakens the class.
+    /// The store, with everything that weakens the class.
     pub store: Description,
 }
 

@@ -23,25 +23,25 @@ use super::{Group, Inner};
 
 /// The longest wait before asking again for a message that somebody else holds.
 const BUSY_MAX: Duration = Duration::from_secs(1);
-/// How often a waiting delivery looks whether it is still wanted.
+/// The interval at which a waiting delivery checks that it is still wanted.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// How long somebody else has held the message of one delivery.
+/// The time that another delivery has held the message of this one.
 #[derive(Default)]
 pub(crate) struct Held {
     waits: u32,
     since: Option<Instant>,
 }
 
-/// What an admission leads to.
+/// The step after an admission.
 enum Step<'a, D> {
     Over(Next<D>),
     Run(Ticket<D>),
-    /// Whatever is rare.
+    /// A rare step.
     Other(BoxFuture<'a, Next<D>>),
 }
 
-/// Where a delivery's life goes on from.
+/// The point from which a delivery goes on.
 enum Point<D> {
     /// It waits for something, without a slot.
     Next(Next<D>),
@@ -53,7 +53,7 @@ type Outcome<D> = Result<Receipt<D>, Unsettled<D>>;
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     /// From an admission to the end, with the slot that its handler runs in. A slot is taken before a claim is
-    /// made, so that what is claimed starts, and given back while a delivery waits.
+    /// made, so that a claimed message starts at once, and given back while a delivery waits.
     pub(crate) fn resume(
         &self,
         admission: Admission<D>,
@@ -67,7 +67,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         self.live(Point::Next(next))
     }
 
-    /// What is waited for is made first and waited for after that: what is bound across an await takes its place in
+    /// Each future is made first and awaited after that: a value bound across an await takes its place in
     /// the future for all of its life, and this is the future of every message.
     fn live(&self, mut point: Point<D>) -> impl Future<Output = Outcome<D>> + Send {
         let mut held = Held::default();
@@ -196,7 +196,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             };
             return Step::Over(self.condemn(ticket, reason, vanished));
         }
-        // An inbox has no unknown outcome: what did not commit did not happen.
+        // An inbox has no unknown outcome: an effect that did not commit did not happen.
         if vanished && self.meters.class != Class::Inbox {
             return self.after_unknown(ticket);
         }

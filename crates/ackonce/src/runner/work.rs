@@ -19,14 +19,14 @@ use crate::{
 use super::conclude::Next;
 use super::{Group, Inner, each};
 
-/// What a handler has answered for a group, which is held by the heartbeat until it is settled: a store that does not
+/// A handler's answers for a group, which is held by the heartbeat until it is settled: a store that does not
 /// answer may take its time.
 pub(crate) struct Handled {
     pub(crate) answers: Group<Answer>,
     pub(crate) hold: Hold,
 }
 
-/// What running a group comes to.
+/// The result of running a group.
 pub(crate) enum Worked<D> {
     /// To be settled by the handler's answers.
     Handled(Handled),
@@ -128,7 +128,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
     }
 
-    /// [`Class::AtMostOnce`]: only what the store has recorded as done is run, and a failure changes nothing.
+    /// [`Class::AtMostOnce`]: a message runs only once it is recorded as done, and a failure changes nothing.
     async fn record_then_run(&self, group: Group<Ticket<D>>, hold: &Hold) -> Group<Next<D>> {
         let done = Settle::Complete { window: self.settings.window, outcome: None };
         let settlements: Group<_> = group.iter().map(|t| Settlement::new(&t.lease, done.clone())).collect();

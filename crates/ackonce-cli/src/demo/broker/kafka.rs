@@ -22,7 +22,7 @@ use super::Position;
 /// Partitions of the topic.
 const PARTITIONS: i32 = 6;
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a killed worker keeps its partitions. Of the in-process broker: it waits 3 s for more members of a
+/// The time that a killed worker keeps its partitions. Of the in-process broker: it waits 3 s for more members of a
 /// new group, and forgets those whose session ends while they wait; a second and a half less than the
 /// session when a member comes or goes.
 const SHORT_SESSION: Duration = Duration::from_millis(3500);
@@ -67,7 +67,7 @@ impl Kafka {
         }
     }
 
-    /// How long a killed worker keeps its partitions.
+    /// The time that a killed worker keeps its partitions.
     pub(super) fn session(&self) -> Duration {
         match self {
             Self::InProcess(_) => SHORT_SESSION,
@@ -75,7 +75,7 @@ impl Kafka {
         }
     }
 
-    /// How long a stopped worker stands still: past its leases. In a cluster also until others have its
+    /// The time that a stopped worker stands still: past its leases. In a cluster also until others have its
     /// partitions; the in-process broker gives a member's ID to another one when it forgot the first, and
     /// must not meet both.
     pub(super) fn pause(&self, lease: Duration) -> Duration {
@@ -98,11 +98,11 @@ impl Kafka {
         }
     }
 
-    /// Removes what the demo made on a cluster.
+    /// Removes the demo's topics and groups from a cluster.
     pub(super) fn clean_up(&self, topic: &str, groups: &[&str]) -> Result<()> {
         let Self::Cluster { runtime, .. } = self else { return Ok(()) };
         let admin = self.admin()?;
-        // A group that never committed is not there; what is left of others, the broker forgets with time.
+        // A group that never committed is not there; the rest of others, the broker forgets with time.
         let _ = runtime.block_on(admin.delete_groups(groups, &options()));
         let answers = runtime.block_on(admin.delete_topics(&[topic], &options()))?;
         match answers.into_iter().next() {
@@ -133,7 +133,7 @@ impl Kafka {
         let receipts = Receipts::default();
         let producer: ThreadedProducer<_> = ClientConfig::new()
             .set("bootstrap.servers", self.brokers())
-            // Nothing is to be published twice but what the plan says.
+            // Only the plan's duplicates are to be published twice.
             .set("enable.idempotence", "true")
             // Repeated shapes compress well, and the in-process broker keeps 5 MiB of each partition as it got them.
             .set("compression.type", "lz4")
@@ -191,7 +191,7 @@ impl Kafka {
     }
 }
 
-/// What a group has committed.
+/// The offsets that a group has committed.
 pub(crate) struct Committed {
     watcher: BaseConsumer,
     topic: String,
@@ -236,7 +236,7 @@ fn one(answers: rdkafka::error::KafkaResult<Vec<rdkafka::admin::TopicResult>>) -
     }
 }
 
-/// Counts what the broker confirmed.
+/// Counts the broker's confirmations.
 #[derive(Debug, Clone, Default)]
 struct Receipts {
     confirmed: Arc<AtomicU64>,

@@ -21,20 +21,20 @@ pub(crate) enum Broker {
     RabbitMq(Box<RabbitMq>),
 }
 
-/// Where a group of workers finds its messages.
+/// The source of a group's messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Source {
     Kafka { brokers: String, topic: String, group: String, session_ms: u64 },
     RabbitMq { url: String, queue: String },
 }
 
-/// Follows what a group of workers has acknowledged.
+/// Follows the acknowledgements of a group of workers.
 pub(crate) enum Watcher {
     Kafka(Committed),
     RabbitMq(Queue),
 }
 
-/// How far a group is.
+/// The progress of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     /// Deliveries.
@@ -65,7 +65,7 @@ impl Broker {
         }
     }
 
-    /// What it is and where.
+    /// Its kind and place.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Kafka(kafka) => kafka.describe(),
@@ -73,7 +73,7 @@ impl Broker {
         }
     }
 
-    /// How long a stopped worker stands still: past its leases.
+    /// The time that a stopped worker stands still: past its leases.
     pub(crate) fn pause(&self, lease: Duration) -> Duration {
         match self {
             Self::Kafka(kafka) => kafka.pause(lease),
@@ -81,12 +81,12 @@ impl Broker {
         }
     }
 
-    /// How long nothing may happen at the end of a group before it is done.
+    /// The quiet time at the end of a group after which it is done.
     pub(crate) fn quiet(&self, lease: Duration) -> Duration {
         match self {
-            // What is committed is settled.
+            // Committed messages are settled.
             Self::Kafka(_) => Duration::ZERO,
-            // A queue does not tell what is delivered and not acknowledged. Of a dead worker it comes back at
+            // A queue does not count messages that are delivered and not acknowledged. Those of a dead worker come back at
             // once, and waits for a lease at most.
             Self::RabbitMq(_) => lease * 2,
         }
@@ -122,7 +122,7 @@ impl Broker {
         }
     }
 
-    /// What a group's workers are told.
+    /// The settings of a group's workers.
     pub(crate) fn source(&self, topic: &str, group: &str) -> Source {
         match self {
             Self::Kafka(kafka) => Source::Kafka {
@@ -145,7 +145,7 @@ impl Broker {
         }
     }
 
-    /// Removes what the demo made.
+    /// Removes the demo's queues or topics.
     pub(crate) fn clean_up(&self, topic: &str, groups: &[&str]) -> Result<()> {
         match self {
             Self::Kafka(kafka) => kafka.clean_up(topic, groups),

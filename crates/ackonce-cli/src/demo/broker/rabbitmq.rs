@@ -154,7 +154,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// What waits in it. What is delivered and not acknowledged is not among it.
+    /// The messages that wait in it, without those that are delivered and not acknowledged.
     fn ready(&self) -> Result<u32> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asking = self.channel.queue_declare(self.name.clone(), passive, FieldTable::default());

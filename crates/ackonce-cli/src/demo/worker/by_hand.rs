@@ -66,7 +66,7 @@ impl Loop<'_> {
             let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
             let message = match message {
                 Ok(message) => message,
-                // The client mends what can be mended: a broker that is away, a rebalance.
+                // The client recovers by itself from a broker that is away and from a rebalance.
                 Err(error) => {
                     eprintln!("{error}");
                     continue;
@@ -127,7 +127,7 @@ impl Loop<'_> {
         Ok(new)
     }
 
-    /// Whether the ID was new.
+    /// True if the ID was new.
     fn record(&self, id: &str) -> rusqlite::Result<bool> {
         Ok(self.db.execute("INSERT INTO processed (id) VALUES (?1) ON CONFLICT DO NOTHING", [id])? == 1)
     }

@@ -18,11 +18,11 @@ use super::broker::Source;
 /// The argument of `demo-worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// What to do, as JSON
+    /// The task, as JSON
     order: String,
 }
 
-/// What a worker is told.
+/// The task of a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct WorkerOrder {
     pub(crate) arm: Arm,

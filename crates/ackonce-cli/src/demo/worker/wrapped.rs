@@ -26,7 +26,7 @@ use super::{WorkerOrder, kafka};
 use crate::ledger;
 use crate::stores::{Opened, StoreUrl};
 
-/// How many are claimed at once; what is claimed and not begun when a worker is killed waits for the lease.
+/// The number of messages claimed at once; after a kill, those that had not begun wait for the lease.
 const CHUNK: usize = 32;
 
 pub(super) fn run(order: &WorkerOrder) -> Result<()> {

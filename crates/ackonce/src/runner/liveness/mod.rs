@@ -1,7 +1,7 @@
-//! A property: every message ends settled within a bound that its plan gives, and what is wrong with one partition costs
+//! A property: every message ends settled within a bound that its plan gives, and a fault of one partition costs
 //! the others nothing but the time its handlers run. On a simulated broker and a clock that stands still.
 //!
-//! It fails within twenty cases if, in the dispatcher, `has_room` counts what is parked or waits; if a burial keeps its
+//! It fails within twenty cases if, in the dispatcher, `has_room` counts jobs that are parked or wait; if a burial keeps its
 //! handler's slot; if the back-off does not grow with failures that the store refunds; if a trip that is never answered is
 //! never given up; if one request that the store refuses fails its trip; if a lane is not freed. Within some hundred, if the
 //! heartbeat does not look at the clock while a renewal is under way.
@@ -23,7 +23,7 @@ use self::world::{Sent, Servers, World};
 use crate::heartbeat::Heartbeat;
 use crate::{Answer, Batch, Feed, Item, Job, Laned, Runner, State};
 
-/// A consumer: its loop, and what feeds it. Dropped, it is as if it were killed.
+/// A consumer: its loop and its feed. Dropping it is a kill.
 struct Consumer {
     input: mpsc::Sender<Vec<Laned<Sent>>>,
     tasks: JoinSet<()>,

@@ -1,4 +1,4 @@
-//! What is tried: partitions with their messages, what goes wrong with each, and what goes wrong around them.
+//! The plan of a case: partitions with their messages, the fault of each, and the faults around them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,13 +12,13 @@ pub(super) const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), m
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 pub(super) const RUN_LIMIT: Duration = Duration::from_secs(25);
 
-/// What becomes of a message's runs.
+/// The results of a message's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behaviour {
     Succeeds,
     /// Succeeds after so many runs that ended like this.
     After(u32, Wrong),
-    /// What it needs is down until all others are over.
+    /// Its dependency is down until all others are over.
     Stuck,
     Permanent,
     /// Fails for good, and no dead-letter place will ever take it.
@@ -70,7 +70,7 @@ pub(super) struct Plan {
     pub(super) chunk: usize,
     /// Messages of one partition that the runner may have at once.
     pub(super) per_lane: usize,
-    /// Whether the dead-letter place is away until all that do not need it are over.
+    /// True if the dead-letter place is away until all that do not need it are over.
     pub(super) place_is_away: bool,
     /// From when, for how long.
     pub(super) outages: Vec<(Duration, Duration, Outage)>,
@@ -171,12 +171,12 @@ impl Plan {
         all.filter(|(_, message)| message.copy_of.is_none()).collect()
     }
 
-    /// Whether something may cost a claim that was held, or its answer.
+    /// True if something may cost a claim that was held, or its answer.
     pub(super) fn is_calm(&self) -> bool {
         self.outages.is_empty() && self.moves.is_empty() && self.kill.is_none()
     }
 
-    /// Whether it waits until [`World::release`](super::world::World) says so.
+    /// True if it waits until [`World::release`](super::world::World) says so.
     pub(super) fn waits(&self, message: &Message) -> bool {
         let buried = match message.behaviour {
             Behaviour::Succeeds => false,

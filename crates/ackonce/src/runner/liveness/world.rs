@@ -1,4 +1,4 @@
-//! A broker, a store with outages and a handler that do as planned, and write down what they see.
+//! A broker, a store with outages and a handler that follow the plan and keep a log.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::resume_unwind;
@@ -113,7 +113,7 @@ impl World {
         self.seen().partitions[partition].generation
     }
 
-    /// Takes a partition from its consumer; the next one begins at what was committed.
+    /// Takes a partition from its consumer; the next one begins at the committed offset.
     pub(super) fn take_away(&self, partition: usize) -> (u64, usize) {
         let partition = &mut self.seen().partitions[partition];
         partition.generation += 1;
@@ -164,7 +164,7 @@ impl World {
         self.seen().partitions[partition].over
     }
 
-    /// What was down comes up, the dead-letter place as well.
+    /// The dependency comes up, and the dead-letter place.
     pub(super) fn release(&self) {
         self.seen().released = true;
     }
@@ -177,7 +177,7 @@ impl World {
         self.seen().by_id.get(&id).map_or(0, |runs| runs.begun)
     }
 
-    /// How often the effect happened, and after how many runs that ended without a word; how many letters there are.
+    /// The numbers of effects, of runs that vanished before them, and of letters.
     pub(super) fn effects(&self, id: usize) -> (u32, u32, u32) {
         let seen = self.seen();
         let runs = seen.by_id.get(&id).map_or((0, 0), |runs| (runs.effects, runs.vanished));
@@ -238,7 +238,7 @@ impl Running {
         Self { world, id }
     }
 
-    /// How many ended before this one, which is counted now.
+    /// The number of deliveries that ended before this one, which is counted now.
     fn ended(&self) -> u32 {
         let mut seen = self.world.seen();
         let runs = seen.by_id.entry(self.id).or_default();
