@@ -119,13 +119,7 @@ impl Deduplicator for MemoryStore {
     }
 
     fn describe(&self) -> Description {
-        Description {
-            name: "memory".into(),
-            weaknesses: vec![
-                "records live in this process alone: a restart or a second process runs everything again"
-                    .into(),
-            ],
-        }
+        Description { name: "memory".into(), weaknesses: vec![Description::LOST_WITH_PROCESS.into()] }
     }
 }
 
