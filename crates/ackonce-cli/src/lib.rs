@@ -8,9 +8,5 @@ pub mod stores;
 /// tell their own.
 #[must_use]
 pub fn tell(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
-        cause if told.is_empty() => cause,
-        cause if told.contains(&cause) => told,
-        cause => format!("{told}: {cause}"),
-    })
+    ackonce::chain(error.as_ref()).to_string()
 }

@@ -53,7 +53,9 @@ impl Sweeper {
         match self.look(link, *page, pages).await {
             Ok((_, next)) => *page = Some(next.unwrap_or(0)),
             // What fails a sweep costs space.
-            Err(error) => tracing::warn!(%error, "expired records could not be swept"),
+            Err(error) => {
+                tracing::warn!(target: "ackonce", error = %ackonce::chain(&error), "expired records could not be swept")
+            }
         }
     }
 

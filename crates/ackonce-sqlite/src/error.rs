@@ -94,7 +94,7 @@ pub(crate) fn is_environment(error: &rusqlite::Error) -> bool {
 }
 
 fn sqlite_code(error: &Error) -> Option<C> {
-    error.source()?.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()
+    error.find::<rusqlite::Error>()?.sqlite_error_code()
 }
 
 #[cfg(test)]

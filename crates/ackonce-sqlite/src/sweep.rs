@@ -105,7 +105,7 @@ impl Sweeper {
         match self.try_look(records, look, now) {
             Err(error) if breaks_connection(&error) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "expired records could not be swept");
+                tracing::warn!(target: "ackonce", error = %ackonce::chain(&error), "expired records could not be swept");
                 Ok(())
             }
             Ok(()) => Ok(()),

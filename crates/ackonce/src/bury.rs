@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key};
+use crate::{BoxError, Key, chain};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -61,8 +61,10 @@ impl<E: Into<BoxError>> From<E> for BuryError {
 impl fmt::Display for BuryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retry(error) => write!(f, "the dead letter was not confirmed: {error}"),
-            Self::Never(error) => write!(f, "the dead-letter place will never take this message: {error}"),
+            Self::Retry(error) => write!(f, "the dead letter was not confirmed: {}", chain(&**error)),
+            Self::Never(error) => {
+                write!(f, "the dead-letter place will never take this message: {}", chain(&**error))
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::{BoxError, Class, Context, Error, Settled};
+use crate::{BoxError, Class, Context, Error, Settled, chain};
 
 /// One message to run, with its context.
 #[derive(Debug, Clone)]
@@ -230,6 +230,7 @@ impl<E: Into<BoxError>> From<E> for Failure {
     }
 }
 
+/// With the causes of its reason: a failure is no error itself, and has no source.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -237,9 +238,9 @@ impl fmt::Display for Failure {
             | Self::Permanent(e)
             | Self::Infrastructure(e)
             | Self::Unknown(e)
-            | Self::Cancelled(e) => e.fmt(f),
+            | Self::Cancelled(e) => chain(&**e).fmt(f),
             Self::Fenced => f.write_str("the claim was taken over"),
-            Self::Store(e) => e.fmt(f),
+            Self::Store(e) => chain(e).fmt(f),
         }
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bury;
+mod chain;
 mod claim;
 mod class;
 mod coalesce;
@@ -27,6 +28,7 @@ mod switch;
 mod ticket;
 
 pub use bury::{Burial, BuryError, Graveyard, Letter, RecordOnly};
+pub use chain::{Chain, chain};
 pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
 pub use class::Class;
 pub use coalesce::Coalesce;

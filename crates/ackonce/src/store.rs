@@ -33,8 +33,9 @@ use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement
 ///
 /// # A store of your own
 /// A transaction, [`protocol::claim`](crate::protocol::claim) and [`protocol::settle`](crate::protocol::settle), and
-/// [`Row::encode`](crate::protocol::Row::encode) for what is kept: `tests/third_party.rs` in `ackonce-testkit` is a
-/// store on files in 90 lines that passes the suite.
+/// [`Row::encode`](crate::protocol::Row::encode) for the bytes that are kept: `tests/folder/mod.rs` of
+/// `ackonce-testkit` is a store of less than a hundred lines on the files of a folder, and `tests/third_party.rs`
+/// beside it holds it to the suite.
 #[async_trait]
 pub trait Deduplicator: fmt::Debug + Send + Sync {
     /// One answer per request, in order; one trip for the whole batch.

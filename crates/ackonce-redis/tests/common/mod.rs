@@ -101,3 +101,17 @@ pub fn error<T: std::fmt::Debug>(answer: ackonce::Result<T>) -> (ErrorKind, Repe
     println!("{error}");
     (error.kind(), error.repeat())
 }
+
+/// A client of those records, behind a proxy.
+pub async fn wire(url: &str, prefix: &str) -> Box<dyn ackonce_testkit::conformance::Breakable> {
+    let (proxy, url) = ackonce_testkit::proxy::Proxy::in_front_of(url).await.unwrap();
+    let timeout = Duration::from_secs(2);
+    let config = RedisConfig::new(url).with_prefix(prefix).with_connect_timeout(timeout);
+    let client = std::sync::Arc::new(config.with_response_timeout(timeout).connect().await.unwrap());
+    Box::new(ackonce_testkit::conformance::Wire { proxy, client })
+}
+
+/// An outcome beyond the store's limit.
+pub fn impossible() -> Settle {
+    Settle::Complete { window: HOUR, outcome: Some(vec![0; ackonce_redis::MAX_VALUE_LEN + 1].into()) }
+}

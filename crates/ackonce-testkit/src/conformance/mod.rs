@@ -33,7 +33,7 @@ pub mod settling;
 pub mod time;
 
 pub use fixture::{Breakable, CannotFail, Failure, Fixture, Unbreakable, Wire, copied, swept};
-pub use report::{Failed, Report, run_all};
+pub use report::{Failed, Report, run_all, run_all_but};
 #[doc(hidden)]
 pub use suite::run_test;
 pub use suite::{PROPERTIES, Property};

@@ -15,7 +15,7 @@ use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
-    Settings, Settle, Settlement, Stage, Ticket, Unsettled,
+    Settings, Settle, Settlement, Stage, Ticket, Unsettled, chain,
 };
 
 use super::{Group, Inner, each};
@@ -193,14 +193,14 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
         if error.repeat() == Repeat::Never {
-            tracing::error!(target: "ackonce", %error, "the store refuses; nothing is acknowledged");
+            tracing::error!(target: "ackonce", error = %chain(&error), "the store refuses; nothing is acknowledged");
             return Trouble::End(Why::Fatal(error));
         }
         patience.failures += 1;
         self.meters.store_unavailable.add(1);
         let failures = patience.failures;
         self.store_away.warn(|more| {
-            tracing::warn!(target: "ackonce", %error, failures, more, "the store does not answer; nothing is acknowledged");
+            tracing::warn!(target: "ackonce", error = %chain(&error), failures, more, "the store does not answer; nothing is acknowledged");
         });
         // All of the patience is waited for, and the store is asked at its end.
         let left = self.settings.patience.saturating_sub(patience.spent());

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::ticket::Why;
 use crate::{
     Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Settings, Ticket,
-    Unsettled,
+    Unsettled, chain,
 };
 
 use super::admit::Admission;
@@ -323,7 +323,7 @@ where
     }
 
     fn fail(&mut self, error: Error) {
-        tracing::error!(target: "ackonce", %error, "the consumer ends");
+        tracing::error!(target: "ackonce", error = %chain(&error), "the consumer ends");
         self.fatal.get_or_insert(error);
         self.inner.stop.turn_on();
     }
