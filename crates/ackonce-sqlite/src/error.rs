@@ -1,7 +1,5 @@
 //! What SQLite's result codes mean to a caller.
 
-use std::error::Error as StdError;
-
 use ackonce::{Error, ErrorKind, Repeat};
 use rusqlite::ErrorCode as C;
 
