@@ -191,7 +191,7 @@ async fn prepared_statements_where_they_cannot_work_are_named() {
     let store = config().connect().await.unwrap();
     let error = store.claim(&[request("a")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    assert!(error.to_string().contains("Prepare::Never"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("Prepare::Never"), "{error}");
     let store = config().with_prepare(Prepare::Never).connect().await.unwrap();
     acquire(&store, request("a")).await;
 }
