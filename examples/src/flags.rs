@@ -52,8 +52,9 @@ pub struct Flags {
     /// Window in which a processed message is remembered
     #[arg(long, value_name = "S", default_value_t = 7 * 24 * 60 * 60)]
     pub window_s: u64,
-    /// Attempts before a message is buried
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    /// Attempts before a message is buried, where there is a dead-letter place (or, in an example without brokers, a
+    /// record)
+    #[arg(long, value_name = "N", default_value_t = Settings::default().attempts, value_parser = value_parser!(u32).range(1..))]
     pub attempts: u32,
     /// Handlers that run at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]

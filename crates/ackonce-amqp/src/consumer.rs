@@ -23,7 +23,7 @@ use crate::{Health, MESSAGE_ID, Message, Tally};
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use ackonce::{Context, Failure, MemoryStore, Scope};
+/// use ackonce::{Context, MemoryStore, Scope};
 /// use ackonce_amqp::{AmqpConsumer, Message};
 ///
 /// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
@@ -33,7 +33,7 @@ use crate::{Health, MESSAGE_ID, Message, Tally};
 ///     .with_dead_letters("orders.dead")
 ///     .run(|_cx: Context, message: Message| async move {
 ///         charge(message.payload()).await?;
-///         Ok::<(), Failure>(())
+///         Ok(())
 ///     })
 ///     .await?;
 /// println!("{counts:?}");
@@ -52,6 +52,7 @@ pub struct AmqpConsumer {
     pub(crate) order: Order,
     pub(crate) prefetch: Option<u16>,
     pub(crate) dead_letters: Option<(String, Option<String>)>,
+    pub(crate) record_only: bool,
     pub(crate) delays: Option<Delays>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) reconnect: Backoff,
@@ -93,8 +94,9 @@ pub enum OnMissing {
 
 impl AmqpConsumer {
     /// A consumer of `queue` at `url` (`amqp://user:password@host:port/vhost`, where the vhost `/` is written
-    /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID`]), no order, no dead-letter exchange (a
-    /// buried message is kept as a record with its reason) and default [`Settings`].
+    /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID`]), no order, no dead-letter exchange and default
+    /// [`Settings`]. Without a dead-letter exchange no message is given up for a failure that may pass
+    /// ([`NoDeadLetters`](ackonce::NoDeadLetters)).
     ///
     /// Unless the URL has `heartbeat=SECONDS`, that is 20: a dead link is noticed after twice as long.
     ///
@@ -149,6 +151,7 @@ impl AmqpConsumer {
             order: Order::default(),
             prefetch: None,
             dead_letters: None,
+            record_only: false,
             delays: None,
             shutdown: CancellationToken::new(),
             reconnect: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
@@ -228,6 +231,14 @@ impl AmqpConsumer {
     #[must_use]
     pub fn with_dead_letters_to(mut self, exchange: &str, routing_key: &str) -> Self {
         self.dead_letters = Some((exchange.to_owned(), Some(routing_key.to_owned())));
+        self
+    }
+
+    /// Gives messages up after [`Settings::attempts`] where there is no dead-letter place: the record keeps the reason, and
+    /// the payload is gone with the ack. Without it they are retried for as long as it takes.
+    #[must_use]
+    pub fn with_record_only(mut self) -> Self {
+        self.record_only = true;
         self
     }
 

@@ -76,8 +76,8 @@ fn renamed(message: &Message, purpose: Purpose, name: &ShortString) -> Option<Sh
         "BCC" => Some(headers::BCC.into()),
         // Of a message that came by a delay queue it tells of that alone; the original's is kept beside it.
         "x-death" if delay => (!message.is_delayed()).then(|| headers::X_DEATH.into()),
-        // A dead letter that came back keeps its identity.
-        headers::SCOPE | headers::MESSAGE_ID if delay => Some(name.clone()),
+        // A dead letter that came back keeps its identity, and its proof until it was claimed.
+        headers::SCOPE | headers::MESSAGE_ID | headers::BURIAL if delay => Some(name.clone()),
         ours if ours.starts_with(headers::PREFIX) => {
             (message.is_delayed() && KEPT.contains(&ours)).then(|| name.clone())
         }

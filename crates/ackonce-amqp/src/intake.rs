@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use ackonce::{Error, ErrorKind, Fingerprint, Job, Key, Laned, MessageIds, Scope, Token};
+use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Job, Key, Laned, MessageIds, Scope, Token};
 use lapin::types::ShortString;
 
 use crate::delivery::AmqpDelivery;
@@ -12,6 +12,8 @@ use crate::{Message, OnMissing, Order, headers};
 
 /// The least time between two warnings of the same kind.
 const WARN: Duration = Duration::from_secs(10);
+/// The scope, beside the user's, of messages without an ID.
+const UNIDENTIFIED: &str = "unidentified";
 
 /// The part of the consumer that turns a delivery into a job.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Intake {
     pub(crate) delivery_limit: u32,
     pub(crate) near_limit: Seldom,
     pub(crate) came_back: Seldom,
+    /// Exchange and routing key of dead letters; what arrives by them goes in a circle.
+    pub(crate) dead_letters: Option<(ShortString, Option<ShortString>)>,
 }
 
 impl Intake {
@@ -33,10 +37,9 @@ impl Intake {
     pub(crate) fn admit(&self, delivery: AmqpDelivery) -> Result<Laned<AmqpDelivery>, Error> {
         let message = delivery.message().clone();
         self.look_at_count(&delivery);
-        let key = self.ids.find(&message).map_err(|e| e.to_string());
-        let key = key.and_then(|id| self.scope.key(id).map_err(|e| e.to_string()));
-        let job = match (key, self.on_missing) {
-            (Ok(key), _) => Job::new(key, delivery),
+        let job = match (self.find(&message), self.on_missing) {
+            (Ok((key, Some(proof))), _) => Job::new(key, delivery).as_letter(proof),
+            (Ok((key, None)), _) => Job::new(key, delivery),
             (Err(why), OnMissing::Stop) => return Err(self.missing(&delivery, &why)),
             (Err(why), OnMissing::Bury) => Job::new(self.unidentified(&delivery)?, delivery).condemned(why),
         };
@@ -45,6 +48,43 @@ impl Intake {
             false => job,
         };
         Ok(Laned { lane: self.order.lane(&message), job })
+    }
+
+    /// The key of a message, and the proof of its burial if it is a dead letter that was published again.
+    fn find(&self, message: &Message) -> Result<(Key, Option<BurialProof>), String> {
+        let proof = self.proof(message);
+        let of_letter = |scope: Scope| {
+            let id = message
+                .header(headers::MESSAGE_ID)
+                .filter(|_| message.text(headers::SCOPE) == Some(scope.name()))?;
+            scope.with_max_id_len(id.len()).key(id.to_vec()).ok()
+        };
+        if proof.is_some()
+            && let Some(key) = of_letter(self.scope.clone())
+        {
+            return Ok((key, proof));
+        }
+        let found = self.ids.find(message).map_err(|e| e.to_string());
+        let found = found.and_then(|id| self.scope.key(id).map_err(|e| e.to_string()));
+        match found {
+            Ok(key) => Ok((key, None)),
+            // The letter of a message without an ID has one by now: its own.
+            Err(why) if proof.is_some() => {
+                of_letter(self.scope.beside(UNIDENTIFIED)).map(|key| (key, proof)).ok_or(why)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// The proof of a burial that a letter carries, unless it came here by the way of dead letters: nobody has mended
+    /// anything then, and it goes in a circle.
+    fn proof(&self, message: &Message) -> Option<BurialProof> {
+        let proof = message.text(headers::BURIAL)?.parse().ok()?;
+        let in_circle = self.dead_letters.as_ref().is_some_and(|(exchange, key)| {
+            message.exchange() == exchange.as_str()
+                && key.as_ref().is_none_or(|key| message.routing_key() == key.as_str())
+        });
+        (!in_circle).then_some(proof)
     }
 
     fn missing(&self, delivery: &AmqpDelivery, why: &str) -> Error {
@@ -64,7 +104,7 @@ impl Intake {
     /// same are still two, and each is to be buried. A letter of ours that came back keeps its identity, so that it is
     /// found as buried.
     fn unidentified(&self, delivery: &AmqpDelivery) -> Result<Key, Error> {
-        let scope = self.scope.beside("unidentified");
+        let scope = self.scope.beside(UNIDENTIFIED);
         let message = delivery.message();
         let known = (message.text(headers::SCOPE) == Some(scope.name()))
             .then(|| message.header(headers::MESSAGE_ID))

@@ -66,6 +66,7 @@ pub(crate) fn properties(
     match form {
         Form::Whole => {
             extra.extend(why(burial, reason(&burial.reason)));
+            extra.push((headers::BURIAL, text(burial.proof.to_string())));
             copied(message, Purpose::DeadLetter, extra)
         }
         Form::FewerHeaders { room } => {
@@ -151,7 +152,8 @@ mod tests {
 
     fn burial() -> Burial {
         let key = Scope::new("s").unwrap().key("m").unwrap();
-        Burial { key, reason: "r".repeat(5000), attempts: 1 }
+        let proof = "0-1-0".parse().unwrap();
+        Burial { key, reason: "r".repeat(5000), attempts: 1, proof }
     }
 
     fn names(properties: &BasicProperties) -> Vec<&str> {

@@ -204,8 +204,9 @@ impl Identify for Message {
         Some(self.routing_key().as_bytes())
     }
 
-    fn payload(&self) -> &[u8] {
-        self.payload()
+    /// Always there: an AMQP message without a body has an empty one.
+    fn payload(&self) -> Option<&[u8]> {
+        Some(self.payload())
     }
 
     /// A queue has none: a delivery tag counts deliveries, and starts again with each channel.

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, OnFailure, RecordOnly, Result,
-    Runner,
+    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, NoDeadLetters, OnFailure,
+    RecordOnly, Result, Runner,
 };
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
@@ -177,7 +177,8 @@ impl<H: Handler<Message>> Stopping<H> {
 impl AmqpConsumer {
     fn graveyard(&self, names: &Names, upstream: &Arc<Upstream>) -> Arc<dyn Graveyard<AmqpDelivery>> {
         match &names.dead_letters {
-            None => Arc::new(RecordOnly),
+            None if self.record_only => Arc::new(RecordOnly),
+            None => Arc::new(NoDeadLetters),
             Some((exchange, key)) => Arc::new(DeadLetters {
                 publisher: Publisher::start(upstream.clone()),
                 exchange: exchange.clone(),
@@ -228,6 +229,7 @@ impl AmqpConsumer {
                 delivery_limit: self.delivery_limit,
                 near_limit: Seldom::default(),
                 came_back: Seldom::default(),
+                dead_letters: names.dead_letters.clone(),
             }),
             source: self.source,
             arguments: self.arguments,

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ackonce::{Error, ErrorKind, Fingerprint, Identify, Job, Key, Laned, MessageIds, Scope};
+use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Identify, Job, Key, Laned, MessageIds, Scope};
 
 use crate::assignment::KafkaDelivery;
 use crate::{Message, OnMissing, Order, headers};
@@ -24,7 +24,10 @@ impl Admit {
         let message = delivery.message.clone();
         let key = self.find(&message);
         let job = match (key, self.on_missing) {
-            (Ok(key), _) => Job::new(key, delivery),
+            (Ok(key), _) => match proof(&message).filter(|_| self.known(&message).as_ref() == Some(&key)) {
+                Some(proof) => Job::new(key, delivery).as_letter(proof),
+                None => Job::new(key, delivery),
+            },
             (Err(why), OnMissing::Stop) => return Err(missing(&message, &why)),
             (Err(why), OnMissing::Bury) => self.unidentified(&message, delivery)?.condemned(why),
         };
@@ -41,11 +44,14 @@ impl Admit {
     }
 
     fn find(&self, message: &Message) -> Result<Key, String> {
-        if let Some(key) = self.known(message) {
-            return Ok(key);
+        let known = self.known(message);
+        if let Some(key) = known.as_ref().filter(|key| key.scope().name() == self.scope.name()) {
+            return Ok(key.clone());
         }
-        let id = self.ids.find(message).map_err(|e| e.to_string())?;
-        self.scope.key(id).map_err(|e| e.to_string())
+        let found = self.ids.find(message).map_err(|e| e.to_string());
+        let found = found.and_then(|id| self.scope.key(id).map_err(|e| e.to_string()));
+        // The letter of a message without an ID has one by now: its own.
+        found.or_else(|why| known.filter(|_| proof(message).is_some()).ok_or(why))
     }
 
     /// The identity that a letter or a hop of this scope carries: a message keeps it wherever it has been.
@@ -61,15 +67,21 @@ impl Admit {
 
     /// A letter of ours that left its payload out names the payload's digest: come back, it is the same message still.
     fn fingerprint(&self, message: &Message) -> Fingerprint {
-        let left_out = message.payload().is_empty() && self.known(message).is_some();
+        let left_out = message.is_tombstone() && self.known(message).is_some();
         let digest = left_out.then(|| message.header(headers::PAYLOAD_SHA256)).flatten();
         digest
             .and_then(|digest| u128::from_str_radix(std::str::from_utf8(digest.get(..32)?).ok()?, 16).ok())
-            .map_or_else(|| Fingerprint::of(message.payload()), |half| Fingerprint(half.to_be_bytes()))
+            .map_or_else(
+                || Fingerprint::of_payload(Identify::payload(message)),
+                |half| Fingerprint(half.to_be_bytes()),
+            )
     }
 
     /// A record of its own, beside the scope's IDs, so that a message without one is buried once.
     fn unidentified(&self, message: &Message, delivery: KafkaDelivery) -> Result<Job<KafkaDelivery>, Error> {
+        if let Some(key) = self.known(message) {
+            return Ok(Job::new(key, delivery));
+        }
         let id = message.coordinates().unwrap_or_default();
         let scope = self.scope.beside(UNIDENTIFIED).with_max_id_len(id.len());
         let key = scope.key(id).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
@@ -86,6 +98,11 @@ impl Admit {
         }
         Some(hasher.finish())
     }
+}
+
+/// The proof of a burial that a letter carries.
+fn proof(message: &Message) -> Option<BurialProof> {
+    std::str::from_utf8(message.header(headers::BURIAL)?).ok()?.parse().ok()
 }
 
 /// The scope, beside the user's, of messages without an ID.

@@ -27,7 +27,7 @@ use crate::{Health, Message, RetryTopic, Signs};
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use ackonce::{Context, Failure, IdSource, MemoryStore, MessageIds, Scope};
+/// use ackonce::{Context, IdSource, MemoryStore, MessageIds, Scope};
 /// use ackonce_kafka::{ClientConfig, KafkaConsumer, Message};
 ///
 /// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
@@ -39,7 +39,7 @@ use crate::{Health, Message, RetryTopic, Signs};
 ///     .with_dead_letters("orders.dead")
 ///     .run(|_cx: Context, message: Message| async move {
 ///         charge(message.payload()).await?;
-///         Ok::<(), Failure>(())
+///         Ok(())
 ///     })
 ///     .await?;
 /// println!("{counts:?}");
@@ -57,6 +57,7 @@ pub struct KafkaConsumer {
     pub(crate) fingerprints: bool,
     pub(crate) order: Order,
     pub(crate) dead_letters: Option<String>,
+    pub(crate) record_only: bool,
     pub(crate) retry_topics: Vec<RetryTopic>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) rebalance_drain: Duration,
@@ -92,8 +93,9 @@ pub enum OnMissing {
 }
 
 impl KafkaConsumer {
-    /// A consumer of `topics`, with IDs from the header `message-id`, order per partition, no dead-letter
-    /// topic (a buried message is kept as a record with its reason) and default [`Settings`].
+    /// A consumer of `topics`, with IDs from the header `message-id`, order per partition, no dead-letter topic and
+    /// default [`Settings`]. Without a dead-letter topic no message is given up for a failure that may pass
+    /// ([`NoDeadLetters`](ackonce::NoDeadLetters)).
     #[must_use]
     pub fn new(config: ClientConfig, topics: &[&str], scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
         Self {
@@ -107,6 +109,7 @@ impl KafkaConsumer {
             fingerprints: true,
             order: Order::default(),
             dead_letters: None,
+            record_only: false,
             retry_topics: Vec::new(),
             shutdown: CancellationToken::new(),
             rebalance_drain: Duration::from_secs(10),
@@ -165,10 +168,18 @@ impl KafkaConsumer {
         self
     }
 
+    /// Gives messages up after [`Settings::attempts`] where there is no dead-letter topic: the record keeps the reason, and
+    /// the payload is gone once the topic's retention has passed. Without it they are retried for as long as it takes.
+    #[must_use]
+    pub fn with_record_only(mut self) -> Self {
+        self.record_only = true;
+        self
+    }
+
     /// Moves a message whose handler failed to the next of these topics, which hold it until it is due; the last one
     /// takes all further failures. Nothing waits behind it meanwhile, so it loses its place among the messages of its
     /// partition and key. Message ID, attempts and record stay its own at every hop; it is buried after
-    /// [`Settings::attempts`]. The topics have to exist and belong to this group alone; they are consumed with the
+    /// [`Settings::attempts`], where there is a dead-letter topic. The topics have to exist and belong to this group alone; they are consumed with the
     /// others. A duration stands for the topic `<group.id>.retry.<seconds>s`.
     ///
     /// ```

@@ -41,10 +41,11 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                     identified(OwnedHeaders::new(), message, &burial.key, &burial.reason, burial.attempts)
                 }
             };
-            if let Some(missing) = missing {
-                headers = text(headers, headers::REDUCED, missing);
-            }
-            if !with_payload {
+            headers = match missing {
+                Some(missing) => text(headers, headers::REDUCED, missing),
+                None => text(headers, headers::BURIAL, &burial.proof.to_string()),
+            };
+            if !with_payload && !message.is_tombstone() {
                 headers = text(headers, headers::PAYLOAD_SHA256, &digest(message));
             }
             let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);

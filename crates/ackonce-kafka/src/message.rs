@@ -105,10 +105,16 @@ impl Message {
         self.0.record.key()
     }
 
-    /// The payload; empty for a tombstone.
+    /// The payload; empty for a tombstone ([`is_tombstone`](Self::is_tombstone)).
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.0.record.payload().unwrap_or_default()
+    }
+
+    /// Whether it has no payload at all, which says on a compacted topic that its key was deleted.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        self.0.record.payload().is_none()
     }
 
     /// The first header of that name.
@@ -166,8 +172,8 @@ impl Identify for Message {
         self.0.record.key()
     }
 
-    fn payload(&self) -> &[u8] {
-        self.payload()
+    fn payload(&self) -> Option<&[u8]> {
+        self.0.record.payload()
     }
 
     /// Topic, partition and offset alone would take the first messages of a re-created topic for those of the

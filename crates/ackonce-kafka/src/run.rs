@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, OnFailure, RecordOnly,
-    Result, Runner,
+    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, NoDeadLetters,
+    OnFailure, RecordOnly, Result, Runner,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, error::KafkaError};
@@ -145,7 +145,8 @@ impl Prepared {
             (Some(topic), Some(publisher)) => {
                 Arc::new(DeadLetters { topic: topic.to_owned(), publisher: publisher.clone() })
             }
-            _ => Arc::new(RecordOnly),
+            _ if consumer.record_only => Arc::new(RecordOnly),
+            _ => Arc::new(NoDeadLetters),
         };
         let by_default = if dead_letters.is_some() { OnMissing::Bury } else { OnMissing::Stop };
         let admit = Arc::new(Admit {

@@ -195,6 +195,9 @@ fn is_so(row: &Row, settlement: &Settlement) -> bool {
         Settle::Bury { .. } => State::Buried,
         Settle::Release { .. } => State::Released,
         Settle::Extend { .. } => State::Claimed,
+        Settle::Redrive { .. } => {
+            return row.state == State::Released && row.fence == settlement.fence && row.attempt == 0;
+        }
     };
     row.state == state && row.fence == settlement.fence && row.token == settlement.token
 }
@@ -206,6 +209,7 @@ fn letter(action: &Settle) -> i8 {
         Settle::Release { attempt: Attempt::Counts, .. } => b'r',
         Settle::Release { attempt: Attempt::Refunded, .. } => b'f',
         Settle::Extend { .. } => b'e',
+        Settle::Redrive { .. } => b'q',
     };
     letter.cast_signed()
 }
@@ -213,9 +217,10 @@ fn letter(action: &Settle) -> i8 {
 /// Lease and window.
 fn times(action: &Settle) -> (Duration, Duration) {
     match action {
-        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Release { window, .. } => {
-            (Duration::ZERO, *window)
-        }
+        Settle::Complete { window, .. }
+        | Settle::Bury { window, .. }
+        | Settle::Release { window, .. }
+        | Settle::Redrive { window } => (Duration::ZERO, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
 }
@@ -225,7 +230,7 @@ pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
         Settle::Bury { reason, .. } => Some(reason.as_bytes()),
-        Settle::Release { .. } | Settle::Extend { .. } => None,
+        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => None,
     }
 }
 

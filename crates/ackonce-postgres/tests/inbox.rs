@@ -257,3 +257,37 @@ async fn a_pool_of_the_users_own() {
     assert_eq!(effects(&place).await, ["a", "b"]);
     assert_eq!(pool.status().available, 1, "given back");
 }
+
+struct Id(String);
+
+impl ackonce::Delivery for Id {
+    type Message = String;
+    fn message(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// An application's error by its type: the effect is undone, and the message buried at once.
+#[tokio::test]
+async fn an_error_that_says_what_it_is_is_sorted_in_an_inbox() {
+    let Some(place) = place() else { return };
+    let store = with_effects(&place).await;
+    let insert = place.text("INSERT INTO effect VALUES ($1)");
+    let inbox = store.inbox(move |tx: &Transaction<'_>, _, id: String| {
+        let insert = insert.clone();
+        Box::pin(async move {
+            tx.execute(&insert, &[&id]).await?;
+            Err(std::fmt::Error)?;
+            Ok(())
+        })
+    });
+    let scope = ackonce::Scope::new("sorted").unwrap();
+    let settings =
+        ackonce::Settings::default().with_failure_kind(|_: &std::fmt::Error| ackonce::FailureKind::Permanent);
+    let kept = Arc::new(store.clone());
+    let runner = ackonce::Runner::with(kept, &scope, inbox, settings, Arc::new(ackonce::RecordOnly)).unwrap();
+    let job = ackonce::Job::new(scope.key("a").unwrap(), Id("a".into()));
+    assert_eq!(runner.process(job).await.unwrap().how(), ackonce::SettledAs::Buried);
+    assert_eq!(runner.counts().run, 1);
+    assert!(effects(&place).await.is_empty());
+}

@@ -1,4 +1,4 @@
-//! Where the server is: what a URL means, and which part of it is wrong.
+//! The server's address: the meaning of a URL, and the part of it that is wrong.
 
 use ackonce::{Error, ErrorKind, Result};
 use redis::io::tcp::TcpSettings;
@@ -6,7 +6,7 @@ use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 use crate::RedisConfig;
 
-/// Where to connect, how, and what to call it.
+/// The servers to connect to, and their name.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     /// One server, or some of a cluster's.
@@ -41,7 +41,7 @@ impl Address {
         if is_cluster && !cfg!(feature = "cluster") {
             return Err(refused("Redis Cluster needs ackonce-redis with its feature `cluster`".to_owned()));
         }
-        // The driver would take `#insecure` for leave to trust anybody. What follows may be part of a password.
+        // The driver would take `#insecure` for leave to trust anybody. The text after it may be part of a password.
         if rest.contains('#') {
             return Err(refused("the URL has a `#`; in a user or password, write %23".into()));
         }
@@ -50,7 +50,7 @@ impl Address {
         {
             return Err(match query.split(['=', '&']).next() {
                 Some(name) if !query.contains('@') => {
-                    refused(format!("`{name}` is not an option of this URL"))
+                    refused(format!("`{name}` is not an option of this URL; RedisConfig has the settings"))
                 }
                 _ => refused("the URL has a `?` in its user or password; write %3F".into()),
             });
@@ -113,10 +113,13 @@ fn tls_is_there() -> Result<()> {
     }
 }
 
-/// What the store's keys may begin with: braces would move a cluster's hash tag.
+/// The prefix that the store's keys may have: braces would move a cluster's hash tag.
 pub(crate) fn prefix(prefix: &str) -> Result<()> {
     if prefix.is_empty() || prefix.len() > 64 || prefix.contains(['{', '}']) {
-        return Err(refused(format!("the prefix {prefix:?} must have 1 to 64 bytes and no braces")));
+        let places = "RedisConfig::with_prefix, `prefix=` in a URL";
+        return Err(refused(format!(
+            "the prefix {prefix:?} ({places}) must have 1 to 64 bytes and no braces"
+        )));
     }
     Ok(())
 }

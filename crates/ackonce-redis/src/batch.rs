@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ackonce::Result;
+use ackonce::{Error, Result};
 
 use crate::names::{Secret, root};
+use crate::refusal::{Place, refusal};
 use crate::reply::{Reply, misread};
 use crate::requests::Request;
-use crate::row::{corrupt, newer};
 use crate::script::Call;
 use crate::store::Inner;
 
@@ -28,6 +28,10 @@ struct Part {
 
 impl Inner {
     /// One answer per request, in order.
+    ///
+    /// # Errors
+    /// Those of the trip; [`Invalid`](ackonce::ErrorKind::Invalid) if it is about a single request, whose neighbours
+    /// were carried out: the core halves the batch until that request is alone.
     pub(crate) async fn ask<R: Request>(&self, requests: &[R]) -> Result<Vec<R::Answer>> {
         let mut answers: Vec<Option<R::Answer>> = requests.iter().map(|_| None).collect();
         let mut open: Vec<usize> = (0..requests.len()).collect();
@@ -40,8 +44,14 @@ impl Inner {
             let calls = Arc::new(calls);
             let replies = self.io.run(self.link.clone().trip(calls.clone())).await?;
             open.clear();
+            let mut refused = None;
             for ((members, call), reply) in members.iter().zip(calls.iter()).zip(&replies) {
-                self.read(requests, members, Reply::open(reply, &call.nonce)?, &mut answers, &mut open)?;
+                let reply = Reply::open(reply, &call.nonce)?;
+                let error = self.read(requests, members, reply, &mut answers, &mut open)?;
+                refused = refused.or(error);
+            }
+            if let Some(error) = refused {
+                return Err(error);
             }
         }
         let whole: Option<Vec<_>> = answers.into_iter().collect();
@@ -86,9 +96,20 @@ impl Inner {
             requests[at].encode(before, secret, &mut asked);
             before = Some(&requests[at]);
         }
-        Part { members: members.to_vec(), call: Call::new(R::script(), secret, &roots, &asked) }
+        let eviction = self.link.eviction();
+        Part { members: members.to_vec(), call: Call::new(R::script(), secret, &roots, &asked, eviction) }
     }
 
+    fn refusal<R: Request>(&self, word: u8, request: &R, reply: &mut Reply<'_>) -> Result<Option<Error>> {
+        if !matches!(word, b'V' | b'X' | b'T' | b'E') {
+            return Ok(None);
+        }
+        let (tag, prefix) = (request.tag(), self.link.config.prefix.as_str());
+        let field = request.field(&self.link.secrets.of(tag));
+        refusal(word, &Place { prefix, tag, field, name: request.name() }, reply)
+    }
+
+    /// Reads one call's reply, and returns the error of the first request that has one of its own.
     fn read<R: Request>(
         &self,
         requests: &[R],
@@ -96,18 +117,22 @@ impl Inner {
         mut reply: Reply<'_>,
         answers: &mut [Option<R::Answer>],
         again: &mut Vec<usize>,
-    ) -> Result<()> {
+    ) -> Result<Option<Error>> {
+        let mut refused = None;
         for &at in members {
-            match reply.u8()? {
-                b'S' => {
-                    self.link.secrets.learn(requests[at].tag(), reply.array()?);
-                    again.push(at);
-                }
-                b'V' => return Err(newer()),
-                b'X' => return Err(corrupt("the outcome or reason of a record is gone from beside it")),
-                word => answers[at] = Some(requests[at].decode(word, &mut reply)?),
+            let (request, word) = (&requests[at], reply.u8()?);
+            if word == b'S' {
+                self.link.secrets.learn(request.tag(), reply.array()?);
+                again.push(at);
+            } else if let Some(answer) = request.if_unreadable().filter(|_| word == b'V') {
+                answers[at] = Some(answer);
+            } else if let Some(error) = self.refusal(word, request, &mut reply)? {
+                refused = refused.or(Some(error));
+            } else {
+                answers[at] = Some(request.decode(word, &mut reply)?);
             }
         }
-        reply.end()
+        reply.end()?;
+        Ok(refused)
     }
 }

@@ -1,4 +1,4 @@
-//! What a server's settings and role make of the promise.
+//! The effect of a server's settings and role on the promise.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use ackonce::{Error, ErrorKind, Repeat, Result};
 
 use crate::{Replicas, Unsafe};
 
-/// What one server says of itself.
+/// One server's own account of itself.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// What to call it in a weakness: its address in a cluster, `the server` alone.
+    /// Its name in a weakness: its address in a cluster, `the server` alone.
     pub(crate) name: String,
     /// The lines of INFO; `None` if it is forbidden.
     pub(crate) info: Option<HashMap<String, String>>,
@@ -17,7 +17,7 @@ pub(crate) struct Server {
     pub(crate) config: Option<HashMap<String, String>>,
 }
 
-/// What the store asks of servers.
+/// The store's demands on servers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) unsafe_server: Unsafe,
@@ -50,7 +50,12 @@ impl Server {
         self.config.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// What weakens the promise on this server.
+    /// Whether it threw out keys of anybody since it was started.
+    pub(crate) fn has_evicted(&self) -> bool {
+        !matches!(self.info("evicted_keys"), "" | "0")
+    }
+
+    /// The weaknesses of this server.
     ///
     /// # Errors
     /// Why it is refused, naming the setting to change.
@@ -108,7 +113,7 @@ impl Server {
         match policy {
             Unsafe::Downgrade if takes_writes => {
                 weak.push(format!(
-                    "{} is a replica that takes writes: what it records is lost when it next copies its primary",
+                    "{} is a replica that takes writes: its records are lost when it next copies its primary",
                     self.name
                 ));
                 Ok(())
@@ -129,7 +134,8 @@ impl Server {
         match policy {
             Unsafe::Refuse => Err(refused(format!(
                 "{} has maxmemory-policy {evicts}, which throws records out to make room; set it to noeviction, \
-                 or use a server of its own",
+                 use a server of its own, or allow it (RedisConfig::with_unsafe(Unsafe::Downgrade), \
+                 `unsafe=downgrade` in a URL)",
                 self.name
             ))),
             Unsafe::Downgrade => {
@@ -150,8 +156,7 @@ impl Server {
                         .into(),
                 ),
                 _ => weak.push(
-                    "appendonly no: a crash or restart forgets what was recorded since the last snapshot"
-                        .into(),
+                    "appendonly no: a crash or restart forgets all records since the last snapshot".into(),
                 ),
             }
             return;
@@ -162,7 +167,7 @@ impl Server {
                 weak.push("appendfsync everysec: a power cut loses up to two seconds of records".into());
             }
             Some(other) => weak.push(format!(
-                "appendfsync {other}: a power cut loses what the operating system had not yet written"
+                "appendfsync {other}: a power cut loses records that the operating system had not yet written"
             )),
             None => weak.push(
                 "appendfsync is unknown (CONFIG is forbidden to this user): a power cut may lose records"

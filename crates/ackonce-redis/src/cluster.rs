@@ -1,5 +1,6 @@
 //! Redis Cluster: each call goes to the node that has its slot.
 
+use ackonce::{Error, ErrorKind, Repeat};
 use futures_util::future::{join_all, try_join_all};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -14,7 +15,7 @@ use crate::script::Call;
 use crate::{RedisConfig, Replicas};
 
 /// How often the driver itself follows a redirection or tries another time, within the response time-out.
-/// Sending a script again is safe: what it does carries the attempt's token.
+/// Sending a script again is safe: its requests carry the attempt's token.
 const RETRIES: u32 = 3;
 
 pub(crate) async fn open(address: &Address, config: &RedisConfig) -> RedisResult<ClusterConnection> {
@@ -65,11 +66,21 @@ async fn one(
         Err(error) => error.code() == Some("NOSCRIPT"),
     };
     let values = if unknown { exchange(&mut cluster, call.by_text(), call, replicas).await } else { first };
-    let mut values = values.map_err(asking)?;
+    let mut values = values.map_err(asking_node)?;
     let confirmed = replicas.and_then(|_| values.pop());
-    let value = values.pop().unwrap_or_default().extract_error().map_err(asking)?;
+    let value = values.pop().unwrap_or_default().extract_error().map_err(asking_node)?;
     enough(replicas, confirmed)?;
     Ok(value)
+}
+
+/// The driver follows redirections; one that is left after its tries is not followed any more, for the cluster is changing.
+fn asking_node(error: RedisError) -> Trouble {
+    if !matches!(error.code(), Some("MOVED" | "ASK")) {
+        return asking(error);
+    }
+    let message = "redis: the cluster is moving slots, or its nodes disagree on where they are";
+    let error = Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe).with_source(error);
+    Trouble { error, is_broken: false, lacks_right: false }
 }
 
 /// With its WAIT, where there is one, on the same connection: elsewhere it would confirm nothing.
@@ -98,4 +109,24 @@ pub(crate) async fn ask_all(cluster: &mut ClusterConnection, cmd: &Cmd) -> Redis
         Ok((redis::from_redis_value::<String>(name)?, answer.extract_error()?))
     });
     try_join_all(named).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_that_is_left_is_waited_for() {
+        for line in
+            ["-MOVED 3999 127.0.0.1:6381\r\n", "-ASK 3999 127.0.0.1:6381\r\n", "-TRYAGAIN Multiple keys\r\n"]
+        {
+            let error = redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err();
+            let trouble = asking_node(error);
+            assert_eq!(
+                (trouble.error.kind(), trouble.error.repeat()),
+                (ErrorKind::Unavailable, Repeat::Safe),
+                "{line}"
+            );
+        }
+    }
 }

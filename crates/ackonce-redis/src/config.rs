@@ -7,7 +7,7 @@ use ackonce::Result;
 
 use crate::RedisStore;
 
-/// What to do about a server that is set up to lose records.
+/// The policy for a server that is set up to lose records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unsafe {
     /// Do not work with it: [`Config`](ackonce::ErrorKind::Config) or
@@ -63,12 +63,12 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The defaults, for the server at `url`:
     ///
-    /// | URL | what |
+    /// | URL | server |
     /// |---|---|
-    /// | `redis://[user][:password@]host[:port][/database]` | one server; port 6379 and database 0 unless given |
+    /// | `redis://[[user]:password@]host[:port][/database]` | one server; port 6379 and database 0 unless given |
     /// | `rediss://…` | the same over TLS (feature `tls`) |
     /// | `redis+unix:///path[?db=2&user=…&pass=…]` | a Unix socket |
-    /// | `redis+cluster://[user][:password@]host[:port][,host[:port]…]` | Redis Cluster (feature `cluster`), found from any of the hosts |
+    /// | `redis+cluster://[[user]:password@]host[:port][,host[:port]…]` | Redis Cluster (feature `cluster`), found from any of the hosts |
     /// | `rediss+cluster://…` | the same over TLS |
     ///
     /// `valkey` stands for `redis` anywhere. User and password are percent-encoded.
@@ -89,7 +89,7 @@ impl RedisConfig {
         }
     }
 
-    /// What the store's keys begin with (default `ackonce`): 1 to 64 bytes without braces. Stores with
+    /// The beginning of the store's keys (default `ackonce`): 1 to 64 bytes without braces. Stores with
     /// different prefixes share nothing.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -106,7 +106,7 @@ impl RedisConfig {
     }
 
     /// How long to wait for an answer before saying [`Timeout`](ackonce::ErrorKind::Timeout), outcome unknown
-    /// (default 2 s). What [`with_replicas`](Self::with_replicas) waits comes on top. Keep it well below the
+    /// (default 2 s). The time that [`with_replicas`](Self::with_replicas) waits comes on top. Keep it well below the
     /// lease, since heartbeats wait here too, and above the longest stall that you know of (a fork for a
     /// snapshot, a slow script of somebody else's).
     #[must_use]
@@ -123,7 +123,7 @@ impl RedisConfig {
         self
     }
 
-    /// What to do about a server that is set up to lose records (default [`Unsafe::Refuse`]): one that evicts
+    /// The policy for a server that is set up to lose records (default [`Unsafe::Refuse`]): one that evicts
     /// keys to make room, or a replica that takes writes. A read-only replica is always refused.
     #[must_use]
     pub fn with_unsafe(mut self, policy: Unsafe) -> Self {

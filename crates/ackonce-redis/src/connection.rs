@@ -38,6 +38,10 @@ impl Connection {
         open.await.map(Self::Server).map_err(connecting)
     }
 
+    pub(crate) fn is_cluster(&self) -> bool {
+        !matches!(self, Self::Server(_))
+    }
+
     /// Sends all calls at once, in order where it is one server, and returns their replies, in order.
     pub(crate) async fn send(
         &mut self,
@@ -63,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// One command to whoever is responsible for its key.
+    /// One command to the server that has its key.
     pub(crate) async fn ask(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Server(server) => server.req_packed_command(cmd).await,
@@ -170,9 +174,14 @@ pub(crate) fn enough(
         Some(Value::Int(n)) => Err(Trouble {
             error: Error::new(
                 ErrorKind::Unavailable,
-                format!("redis: {n} of {} replicas confirmed the change in time", replicas.count),
+                format!(
+                    "redis: {n} of {} replicas confirmed the change in {:?} (RedisConfig::with_replicas, `replicas=` and \
+                     `replicas_timeout_ms=` in a URL)",
+                    replicas.count, replicas.timeout
+                ),
             ),
             is_broken: false,
+            lacks_right: false,
         }),
         Some(Value::ServerError(e)) => Err(asking(e.into())),
         _ => Err(Trouble::untrusted(misread("WAIT was not answered with a number"))),
@@ -183,7 +192,7 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
 }
 
-/// What one call was refused says nothing about the others.
+/// The refusal of one call says nothing about the others.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
         ackonce::Repeat::Safe if calls > 1 => {

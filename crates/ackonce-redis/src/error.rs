@@ -1,52 +1,77 @@
-//! What Redis's errors mean to a caller: that the store could not answer, never that something is a duplicate.
+//! The meaning of Redis's errors to a caller: that the store could not answer, never that something is a duplicate.
+
+use std::borrow::Cow;
 
 use ackonce::{Error, ErrorKind, Repeat};
 use redis::RedisError;
+
+use crate::rights::{lacks_right, named};
 
 /// An error, and whether the connection it came from must not be used again.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) error: Error,
     pub(crate) is_broken: bool,
+    /// The user may not run a command, which the server need not name.
+    pub(crate) lacks_right: bool,
 }
 
 impl Trouble {
     /// An answer that cannot be trusted: neither can the next one on this connection.
     pub(crate) fn untrusted(error: Error) -> Self {
-        Self { error, is_broken: true }
+        Self { error, is_broken: true, lacks_right: false }
     }
 }
 
 /// Before anything was asked for: a repeat is safe.
 pub(crate) fn connecting(error: RedisError) -> Error {
     let (kind, advice) = match judge(&error) {
-        (ErrorKind::Timeout, advice) => (ErrorKind::Unavailable, advice),
-        // What a server answers to AUTH and SELECT.
-        (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection"),
+        (ErrorKind::Timeout, _) => (
+            ErrorKind::Unavailable,
+            "no answer came in time (RedisConfig::with_connect_timeout and with_response_timeout, \
+             `connect_timeout_ms=` and `response_timeout_ms=` in a URL)"
+                .into(),
+        ),
+        // A server's answer to AUTH and SELECT.
+        (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection".into()),
         judged => judged,
     };
-    let repeat = if kind == ErrorKind::Config { Repeat::Never } else { Repeat::Safe };
+    let repeat = match kind {
+        ErrorKind::Config | ErrorKind::Corrupt => Repeat::Never,
+        _ => Repeat::Safe,
+    };
     Error::new(kind, format!("redis: connecting: {advice}")).with_repeat(repeat).with_source(error)
 }
 
-/// After a script was sent. What the server refuses before it runs is known not to be applied.
+/// After a script was sent. A request that the server refuses before it runs is known not to be applied.
 pub(crate) fn asking(error: RedisError) -> Trouble {
     let (kind, advice) = judge(&error);
     let is_refusal = matches!(
         code(&error),
-        "OOM" | "READONLY" | "LOADING" | "MASTERDOWN" | "BUSY" | "NOREPLICAS" | "MISCONF" | "CLUSTERDOWN"
+        "OOM"
+            | "READONLY"
+            | "LOADING"
+            | "MASTERDOWN"
+            | "BUSY"
+            | "NOREPLICAS"
+            | "MISCONF"
+            | "CLUSTERDOWN"
+            | "TRYAGAIN"
     ) && !error.to_string().contains("script: ");
     let repeat = match kind {
         ErrorKind::Config | ErrorKind::Corrupt => Repeat::Never,
         _ if is_refusal => Repeat::Safe,
         _ => Repeat::Unknown,
     };
-    // A replica will not turn into a primary for us, but the name we connect by may lead to the new one.
+    // A replica will not turn into a primary for us, but the name we connect by may lead to the new one. A connection
+    // that is not let in any more has to log in again.
     let is_broken = matches!(error.kind(), redis::ErrorKind::Io | redis::ErrorKind::Parse)
         || error.is_unrecoverable_error()
-        || kind == ErrorKind::ReadOnly;
+        || kind == ErrorKind::ReadOnly
+        || matches!(code(&error), "NOAUTH" | "WRONGPASS");
+    let lacks_right = lacks_right(&error);
     let error = Error::new(kind, format!("redis: {advice}")).with_repeat(repeat).with_source(error);
-    Trouble { error, is_broken }
+    Trouble { error, is_broken, lacks_right }
 }
 
 /// The word a server's error begins with; empty for others.
@@ -54,10 +79,25 @@ fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_default()
 }
 
-fn judge(error: &RedisError) -> (ErrorKind, &'static str) {
+fn judge(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
+    if lacks_right(error) {
+        let rule = named(error);
+        let advice = rule.map_or("the user may not do that; the README lists its rights".into(), |rule| {
+            format!("the user lacks a right: ACL SETUSER <its name> {rule}").into()
+        });
+        return (ErrorKind::Config, advice);
+    }
+    let (kind, advice) = judge_others(error);
+    (kind, advice.into())
+}
+
+fn judge_others(error: &RedisError) -> (ErrorKind, &'static str) {
     use ErrorKind as K;
     if error.is_timeout() {
-        return (K::Timeout, "no answer came in time");
+        return (
+            K::Timeout,
+            "no answer came in time (RedisConfig::with_response_timeout, `response_timeout_ms=` in a URL)",
+        );
     }
     match error.kind() {
         redis::ErrorKind::Io => return (K::Unavailable, "the connection was lost or could not be made"),
@@ -81,20 +121,12 @@ fn judge(error: &RedisError) -> (ErrorKind, &'static str) {
         "CLUSTERDOWN" | "TRYAGAIN" => (K::Unavailable, "the cluster cannot serve this slot now"),
         "MOVED" | "ASK" | "CROSSSLOT" => (K::Config, "the server is in a cluster; use redis+cluster://"),
         "NOAUTH" | "WRONGPASS" => (K::Config, "user or password is not accepted"),
-        "NOPERM" => (K::Config, "the user may not do that; the README lists what it needs"),
         "WRONGTYPE" => (K::Corrupt, "a key of the store's holds something else"),
         "UNKILLABLE" | "NOTBUSY" | "NOSCRIPT" => (K::Unavailable, "the script could not be run"),
         _ if error.to_string().contains("max number of clients") => {
             (K::Unavailable, "the server takes no more connections")
         }
         _ if error.to_string().contains("killed by user") => (K::Unavailable, "the script was killed"),
-        // Of a command in a script: Redis 7.0 says the one, later ones and Valkey the other.
-        _ if ["user executing the script", "ACL failure in script"]
-            .iter()
-            .any(|s| error.to_string().contains(s)) =>
-        {
-            (K::Config, "the user may not do that; the README lists what it needs")
-        }
         _ if error.to_string().contains("non local key") => {
             (K::Unavailable, "the cluster is moving this slot to another node")
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::RedisStore;
 use crate::names::{Field, TAGS};
+use crate::refusal::stand_in;
 use crate::reply::misread;
 use crate::requests::{At, Look, Seen};
 use crate::walk::{Listed, Steps};
@@ -19,6 +20,7 @@ impl Inspect for RedisStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         match self.look(At::Key(key), b'G').await? {
             Seen::Record(_, record) => Ok(Some(record)),
+            Seen::Unreadable => Ok(Some(stand_in())),
             Seen::Tended(..) => Ok(None),
         }
     }
@@ -45,8 +47,9 @@ impl Inspect for RedisStore {
         Ok(Page { entries: self.entries(found).await?, next })
     }
 
-    /// Counts every record, some thousand per trip. `bytes` is what Redis says the keys take (`MEMORY USAGE`),
-    /// without their places in its own tables: about three bytes less per record than its memory grows by.
+    /// Counts every record, some thousand per trip; one that cannot be read counts as buried. `bytes` is the memory of the
+    /// keys as Redis counts it (`MEMORY USAGE`), without their places in its own tables: about three bytes less per record
+    /// than its memory grows by.
     async fn stats(&self) -> Result<Stats> {
         let mut stats = Stats { bytes: Some(0), ..Stats::default() };
         let mut steps = Steps::from(0);
@@ -106,40 +109,39 @@ impl RedisStore {
                 }
                 Ok(tended)
             }
-            Seen::Record(..) => Err(misread("a record came back for a change")),
+            Seen::Record(..) | Seen::Unreadable => Err(misread("a record came back for a change")),
         }
     }
 
-    /// Outcomes and reasons are fetched for what is on the page alone.
+    /// Outcomes and reasons are fetched for the records of the page alone.
     async fn entries(&self, found: Vec<(Listed, u64)>) -> Result<Vec<Entry>> {
         let mut entries = Vec::with_capacity(found.len());
         for (listed, now) in found {
             let digest = name(&listed);
-            if !listed.row.has_body {
-                entries.push(entry(digest, &listed, now, listed.row.clone().record(now, None)?));
+            let Some(row) = listed.row else {
+                entries.push(entry(digest, stand_in(), Duration::ZERO, Duration::ZERO));
                 continue;
-            }
-            // It may have been forgotten or redriven since; then it is not of this page any more.
-            let seen = self.look(At::Listed(listed.tag, listed.field), b'G').await?;
-            if let Seen::Record(row, record) = seen
-                && row.state == listed.row.state
-            {
-                entries.push(entry(digest, &listed, now, record));
-            }
+            };
+            let left = |end: u64| Duration::from_micros(end.saturating_sub(now));
+            let (expires_in, free_in) = (left(row.expires), left(row.free_at));
+            let state = row.state;
+            let record = if row.has_body {
+                // It may have been forgotten or redriven since; then it is not of this page any more.
+                match self.look(At::Listed(listed.tag, listed.field), b'G').await? {
+                    Seen::Record(row, record) if row.state == state => record,
+                    _ => continue,
+                }
+            } else {
+                row.record(now, None)
+            };
+            entries.push(entry(digest, record, expires_in, free_in));
         }
         Ok(entries)
     }
 }
 
-fn entry(digest: Bytes, listed: &Listed, now: u64, record: Record) -> Entry {
-    Entry {
-        digest,
-        scope: None,
-        id: None,
-        record,
-        expires_in: Duration::from_micros(listed.row.expires.saturating_sub(now)),
-        free_in: Duration::from_micros(listed.row.lease_ends.saturating_sub(now)),
-    }
+fn entry(digest: Bytes, record: Record, expires_in: Duration, free_in: Duration) -> Entry {
+    Entry { digest, scope: None, id: None, record, expires_in, free_in }
 }
 
 fn code(state: State) -> u8 {

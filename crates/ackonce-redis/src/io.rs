@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(crate) struct Io {
     handle: Handle,
-    /// Dropped with this, which is what the thread waits for.
+    /// Dropped with this; the thread waits for that.
     _alive: oneshot::Sender<()>,
 }
 

@@ -11,14 +11,15 @@ use ackonce::{Error, ErrorKind, Repeat, Result};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::RedisConfig;
 use crate::address::Address;
 use crate::check::{Rules, SETTINGS, Server, parse_info};
 use crate::connection::Connection;
-use crate::error::connecting;
+use crate::error::{Trouble, connecting};
 use crate::names::{Secret, Secrets, secret_key};
 use crate::reply::misread;
-use crate::script::Call;
+use crate::rights;
+use crate::script::{Call, Eviction};
+use crate::{RedisConfig, Unsafe};
 
 /// The longest that a refusal of the server's settings stands without another look.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -32,9 +33,13 @@ pub(crate) struct Link {
     found: Mutex<Option<Found>>,
     /// Whether a trip was ever answered.
     worked: AtomicBool,
+    /// Whether a server was seen to have evicted keys.
+    evicted: AtomicBool,
+    /// When it was last said that some keys cannot be read.
+    said_unreadable: Mutex<Option<Instant>>,
 }
 
-/// What was found when the server was last looked at.
+/// The findings of the last look at the server.
 struct Found {
     weaknesses: Vec<String>,
     wasteful: Vec<String>,
@@ -47,7 +52,7 @@ struct State {
     number: u64,
     /// The last attempt to connect, or to look at the server, that failed, for those who waited for it.
     failed: Option<(Instant, Error)>,
-    /// Whether a server was ever good enough: what worked will work again, so that its refusals are waited for.
+    /// Whether a server was ever good enough: a server that worked will work again, so that its refusals are waited for.
     started: bool,
     /// Whether it was said that the server's settings are refused.
     said: bool,
@@ -59,6 +64,8 @@ struct Open {
     number: u64,
     /// When the server was last looked at and found good.
     checked: Option<Instant>,
+    /// Whether the user was found to have all rights.
+    has_rights: bool,
 }
 
 impl Link {
@@ -70,13 +77,24 @@ impl Link {
             state: AsyncMutex::default(),
             found: Mutex::default(),
             worked: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            said_unreadable: Mutex::default(),
         }
     }
 
-    /// What was found to weaken the promise when the server was last looked at.
+    /// The weaknesses that the last look at the server found.
     pub(crate) fn weaknesses(&self) -> Vec<String> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
+    }
+
+    /// Whether some of the store's keys may have been evicted, as of the last look at the server.
+    pub(crate) fn eviction(&self) -> Eviction {
+        match self.config.unsafe_server {
+            Unsafe::Downgrade => Eviction::Allowed,
+            Unsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
+            Unsafe::Refuse => Eviction::Unseen,
+        }
     }
 
     /// Connects if need be, and looks at the server if that is due.
@@ -99,8 +117,20 @@ impl Link {
                 }
                 // A right that was taken away will be given back.
                 let waits = trouble.error.kind() == ErrorKind::Config && self.worked.load(Ordering::Relaxed);
-                Err(if waits { trouble.error.with_repeat(Repeat::Unknown) } else { trouble.error })
+                let error = self.with_rights(&open.connection, trouble).await;
+                Err(if waits { error.with_repeat(Repeat::Unknown) } else { error })
             }
+        }
+    }
+
+    /// The error of a trip; it names the rights that the user lacks if it is about them.
+    async fn with_rights(&self, connection: &Connection, trouble: Trouble) -> Error {
+        if !trouble.lacks_right {
+            return trouble.error;
+        }
+        match rights::refusal(&rights::missing(connection, &self.config).await) {
+            Some(named) => named.with_source(trouble.error),
+            None => trouble.error,
         }
     }
 
@@ -135,7 +165,7 @@ impl Link {
     /// A setting that turned bad is somebody's to set back, a password somebody's to change: nothing was asked of the
     /// server meanwhile, and a consumer that ran yesterday waits for it instead of ending.
     fn while_running(&self, state: &mut State, error: Error) -> Error {
-        if !state.started || error.kind() != ErrorKind::Config {
+        if !state.started || !matches!(error.kind(), ErrorKind::Config | ErrorKind::NewerSchema) {
             return error;
         }
         if !std::mem::replace(&mut state.said, true) {
@@ -151,12 +181,12 @@ impl Link {
             None => {
                 let connection = Connection::open(&self.address, &self.config).await?;
                 state.number += 1;
-                Open { connection, number: state.number, checked: None }
+                Open { connection, number: state.number, checked: None, has_rights: false }
             }
         };
         if open.checked.is_none_or(|at| at.elapsed() >= self.config.check_interval) {
             open.checked = None;
-            if let Err(error) = self.check(&mut open.connection).await {
+            if let Err(error) = self.check(&mut open).await {
                 // Settings are looked at again on the same connection. Any other trouble may be over on a new one:
                 // a name may lead to the new primary by then.
                 if error.kind() == ErrorKind::Config {
@@ -176,8 +206,9 @@ impl Link {
         }
     }
 
-    /// Looks at settings and role, and takes up the store's secret.
-    async fn check(&self, connection: &mut Connection) -> Result<()> {
+    /// Looks at settings, role and rights, and takes up the store's secret.
+    async fn check(&self, open: &mut Open) -> Result<()> {
+        let connection = &mut open.connection;
         let rules = Rules {
             unsafe_server: self.config.unsafe_server,
             replicas: self.config.replicas,
@@ -185,6 +216,7 @@ impl Link {
         };
         let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
         for server in self.servers(connection).await.map_err(connecting)? {
+            self.evicted.fetch_or(server.has_evicted(), Ordering::Relaxed);
             for weakness in server.judge(rules)? {
                 if !weaknesses.contains(&weakness) {
                     weaknesses.push(weakness);
@@ -193,11 +225,17 @@ impl Link {
             wasteful.extend(server.wasteful().map(|limit| format!("{limit} of {}", server.name)));
         }
         self.say_news(Found { weaknesses, wasteful });
+        if !open.has_rights {
+            if let Some(error) = rights::refusal(&rights::missing(connection, &self.config).await) {
+                return Err(error);
+            }
+            open.has_rights = true;
+        }
         self.secrets.set_current(self.secret(connection).await?);
         Ok(())
     }
 
-    /// Each look finds the same; what is new is said. Weaknesses at start are printed by the consumer.
+    /// Each look finds the same; only news are said. Weaknesses at start are printed by the consumer.
     fn say_news(&self, found: Found) {
         let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let store = &self.address.name;
@@ -211,6 +249,20 @@ impl Link {
             tracing::warn!(target: "ackonce", store, "weakened since it was last looked at: {weakness}");
         }
         *last = Some(found);
+    }
+
+    /// Names keys that a walk could not read; once a minute, since a sweep may meet them each time.
+    pub(crate) fn say_unreadable(&self, keys: &[String]) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut said = self.said_unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= Duration::from_secs(60)) {
+            *said = Some(Instant::now());
+            let (store, more) = (&self.address.name, keys.len().saturating_sub(8));
+            tracing::warn!(target: "ackonce", store, keys = ?&keys[..keys.len() - more], more,
+                "these keys hold something that cannot be read: it is damaged, or a newer version or another program wrote it");
+        }
     }
 
     async fn servers(&self, connection: &mut Connection) -> RedisResult<Vec<Server>> {
@@ -228,7 +280,7 @@ impl Link {
         Ok(servers.collect())
     }
 
-    /// The secret of the store, made by whoever comes first.
+    /// The secret of the store, made by the first client.
     async fn secret(&self, connection: &mut Connection) -> Result<Secret> {
         let name = secret_key(&self.config.prefix);
         let fresh: Secret = rand::random();
@@ -241,13 +293,25 @@ impl Link {
             if let Some(cmd) = cmd {
                 connection.ask(cmd).await.and_then(Value::extract_error).map_err(connecting)?;
             }
-            let found = connection.ask(&get).await.and_then(Value::extract_error).map_err(connecting)?;
+            let found = match connection.ask(&get).await.and_then(Value::extract_error) {
+                Err(error) if error.code() == Some("WRONGTYPE") => return Err(not_a_secret(&name)),
+                found => found.map_err(connecting)?,
+            };
             if let Value::BulkString(bytes) = found {
-                return bytes.try_into().map_err(|_| crate::row::corrupt(&format!("{name} is not a secret")));
+                return bytes.try_into().map_err(|_| not_a_secret(&name));
             }
         }
         Err(misread("the store's secret was written and is not there"))
     }
+}
+
+/// A version whose buckets have another form gives this key another form, so that older ones stop here.
+fn not_a_secret(name: &str) -> Error {
+    let message = format!(
+        "redis: the key {name} does not hold the secret of this store: a newer version wrote it, or another program; \
+         upgrade ackonce-redis, or choose another prefix (RedisConfig::with_prefix, `prefix=` in a URL)"
+    );
+    Error::new(ErrorKind::NewerSchema, message)
 }
 
 /// `None` where the server itself said no.

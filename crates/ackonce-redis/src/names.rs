@@ -1,4 +1,4 @@
-//! What records are filed under: a tag, which is a cluster slot's worth of keys, and a field in it.
+//! The names of records: a tag, which is a cluster slot's worth of keys, and a field in it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,8 @@ pub(crate) fn secret_key(prefix: &str) -> String {
 /// The secrets in use.
 ///
 /// A bucket carries the secret that its fields were made with. It is the store's, except for a while after
-/// somebody flushed the database under running clients, when a newcomer has made another one: then whoever
-/// meets the bucket is told its secret, and asks again.
+/// somebody flushed the database under running clients, when a newcomer has made another one: then a client
+/// that meets the bucket is told its secret, and asks again.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Mutex<Known>);
 
@@ -68,7 +68,7 @@ impl Secrets {
         known.others.get(&tag).copied().unwrap_or(known.current)
     }
 
-    /// What new buckets are made with.
+    /// Sets the secret of new buckets.
     pub(crate) fn set_current(&self, secret: Secret) {
         self.lock().current = secret;
     }

@@ -1,4 +1,4 @@
-//! What is asked of the scripts, and what they answer, byte for byte as `lua/*.lua` say.
+//! The requests to the scripts and their answers, byte for byte as `lua/*.lua` say.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::names::{Field, Secret, field, tag};
 use crate::reply::{Reply, misread};
-use crate::row::{Row, corrupt};
+use crate::row::Row;
 use crate::script::{CLAIM, SETTLE, Script, TEND};
 
 /// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
@@ -29,7 +29,18 @@ pub(crate) trait Request: Sync {
         64
     }
 
-    /// The field it is filed under, and what is asked about it. `before` is the request before it in the call.
+    /// The field its record is filed under.
+    fn field(&self, secret: &Secret) -> Field;
+
+    /// Its name for humans.
+    fn name(&self) -> String;
+
+    /// The answer if its record cannot be read; `None` where that is an error.
+    fn if_unreadable(&self) -> Option<Self::Answer> {
+        None
+    }
+
+    /// Its field and the question. `before` is the request before it in the call.
     fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>);
 
     fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Self::Answer>;
@@ -60,9 +71,17 @@ impl Request for ClaimRequest {
         tag(&self.key)
     }
 
+    fn field(&self, secret: &Secret) -> Field {
+        field(secret, &self.key)
+    }
+
+    fn name(&self) -> String {
+        format!("{:?}", self.key)
+    }
+
     fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
         let has_spans = before.is_none_or(|b| (b.lease, b.window) != (self.lease, self.window));
-        out.extend_from_slice(&field(secret, &self.key));
+        out.extend_from_slice(&self.field(secret));
         out.extend_from_slice(&self.token.0);
         out.push(parts(has_spans, self.fingerprint.is_some()));
         if has_spans {
@@ -95,23 +114,23 @@ fn lease(key: &Key, token: Token, reply: &mut Reply<'_>) -> Result<Lease> {
             0 => Previous::None,
             1 => Previous::Released,
             2 => Previous::Vanished,
-            _ => return Err(corrupt("how the attempt before ended is not known")),
+            _ => return Err(misread("the end of the attempt before is not known")),
         },
     })
 }
 
 /// A row with its record.
 pub(crate) fn record(reply: &mut Reply<'_>) -> Result<(Row, Record)> {
-    let row = Row::read(reply)?;
+    let row = Row::read(reply)?.ok_or_else(|| misread("an answer has no row"))?;
     let body = match reply.u32()? {
         0 => None,
         n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
     };
-    let record = row.clone().record(reply.now, body)?;
+    let record = row.clone().record(reply.now, body);
     Ok((row, record))
 }
 
-/// The script's word for an action, and what is to be kept beside the row.
+/// The script's word for an action, and the text to keep beside the row.
 fn words(action: &Settle) -> (u8, Option<&[u8]>) {
     match action {
         Settle::Complete { outcome: None, .. } => (b'C', None),
@@ -120,15 +139,17 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
         Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
         Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
         Settle::Extend { .. } => (b'E', None),
+        Settle::Redrive { .. } => (b'D', None),
     }
 }
 
-/// An action's lease and window.
+/// An action's lease or back-off, and its window.
 fn spans_of(action: &Settle) -> (Duration, Duration) {
     match action {
-        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Release { window, .. } => {
+        Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Redrive { window } => {
             (Duration::ZERO, *window)
         }
+        Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
 }
@@ -153,11 +174,19 @@ impl Request for Settlement {
         tag(&self.key)
     }
 
+    fn field(&self, secret: &Secret) -> Field {
+        field(secret, &self.key)
+    }
+
+    fn name(&self) -> String {
+        format!("{:?}", self.key)
+    }
+
     fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
         let spans = spans_of(&self.action);
         let has_spans = before.is_none_or(|b| spans_of(&b.action) != spans);
         let (action, body) = words(&self.action);
-        out.extend_from_slice(&field(secret, &self.key));
+        out.extend_from_slice(&self.field(secret));
         out.extend_from_slice(&self.fence.to_be_bytes());
         out.extend_from_slice(&self.token.0);
         out.push(action);
@@ -198,10 +227,12 @@ pub(crate) enum At<'k> {
     Listed(u16, Field),
 }
 
-/// What was found.
+/// The answer to a look.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Record(Row, Record),
+    /// There is a row, of a form that this version does not know.
+    Unreadable,
     Tended(Tended, Option<State>),
 }
 
@@ -219,12 +250,26 @@ impl Request for Look<'_> {
         }
     }
 
-    fn encode(&self, _: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
-        let field = match &self.at {
+    fn field(&self, secret: &Secret) -> Field {
+        match &self.at {
             At::Key(key) => field(secret, key),
             At::Listed(_, field) => *field,
-        };
-        out.extend_from_slice(&field);
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.at {
+            At::Key(key) => format!("{key:?}"),
+            At::Listed(..) => "a listed message".to_owned(),
+        }
+    }
+
+    fn if_unreadable(&self) -> Option<Seen> {
+        (self.what == b'G').then_some(Seen::Unreadable)
+    }
+
+    fn encode(&self, _: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.field(secret));
         out.push(self.what);
     }
 

@@ -1,10 +1,11 @@
 //! A row as the scripts write it (`lua/row.lua`), read for records.
 
-use ackonce::{Error, ErrorKind, Fingerprint, Record, Result, State};
-use bytes::Bytes;
 use std::time::Duration;
 
-use crate::reply::Reply;
+use ackonce::{Fingerprint, Record, Result, State};
+use bytes::Bytes;
+
+use crate::reply::{Reply, misread};
 
 const FULL: [usize; 2] = [50, 58];
 const SETTLED: [usize; 2] = [13, 21];
@@ -16,7 +17,8 @@ const BODY: u8 = 16;
 pub(crate) struct Row {
     pub(crate) state: State,
     pub(crate) expires: u64,
-    pub(crate) lease_ends: u64,
+    /// When the next claim may be granted; zero once it is done or buried.
+    pub(crate) free_at: u64,
     claimed: u64,
     attempt: u32,
     fence: u64,
@@ -26,31 +28,33 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// The row that comes next in a reply, with its length before it.
-    pub(crate) fn read(reply: &mut Reply<'_>) -> Result<Self> {
+    /// The row that comes next in a reply, with its length before it; `None` for one that the script could not read.
+    pub(crate) fn read(reply: &mut Reply<'_>) -> Result<Option<Self>> {
         let len = usize::from(reply.u8()?);
         match len {
-            _ if FULL.contains(&len) => Self::full(reply, len == FULL[1]),
-            _ if SETTLED.contains(&len) => Self::settled(reply, len == SETTLED[1]),
-            _ => Err(newer()),
+            0 => Ok(None),
+            _ if FULL.contains(&len) => Self::full(reply, len == FULL[1]).map(Some),
+            _ if SETTLED.contains(&len) => Self::settled(reply, len == SETTLED[1]).map(Some),
+            _ => Err(misread("a row of no known length came back")),
         }
     }
 
     fn full(reply: &mut Reply<'_>, has_print: bool) -> Result<Self> {
-        let (expires, lease_ends, claimed) = (reply.u56()?, reply.u56()?, reply.u56()?);
+        let (expires, free_at, claimed) = (reply.u56()?, reply.u56()?, reply.u56()?);
         let flags = reply.u8()?;
         let attempt = reply.u32()?;
         let fence = reply.u64()?;
         reply.bytes(16)?;
+        let state = match flags % 4 {
+            0 => State::Claimed,
+            1 => State::Released,
+            2 => State::Done,
+            _ => State::Buried,
+        };
         Ok(Self {
-            state: match flags % 4 {
-                0 => State::Claimed,
-                1 => State::Released,
-                2 => State::Done,
-                _ => State::Buried,
-            },
+            state,
             expires,
-            lease_ends,
+            free_at: if matches!(state, State::Claimed | State::Released) { free_at } else { 0 },
             claimed,
             attempt,
             fence,
@@ -67,7 +71,7 @@ impl Row {
         Ok(Self {
             state: State::Done,
             expires,
-            lease_ends: 0,
+            free_at: 0,
             claimed: fence,
             attempt: u32::try_from(packed >> 52).unwrap_or(u32::MAX),
             fence,
@@ -77,15 +81,12 @@ impl Row {
     }
 
     /// The record at `now`, with the outcome or reason that was beside it.
-    pub(crate) fn record(self, now: u64, body: Option<Bytes>) -> Result<Record> {
+    pub(crate) fn record(self, now: u64, body: Option<Bytes>) -> Record {
         let (outcome, reason) = match self.state {
-            State::Buried => {
-                let text = body.map(|b| String::from_utf8(b.into())).transpose();
-                (None, text.map_err(|_| corrupt("a reason is not text"))?)
-            }
+            State::Buried => (None, body.map(|text| String::from_utf8_lossy(&text).into_owned())),
             _ => (body, None),
         };
-        Ok(Record {
+        Record {
             state: self.state,
             fence: self.fence,
             attempt: self.attempt,
@@ -93,7 +94,7 @@ impl Row {
             outcome,
             reason,
             age: Duration::from_micros(now.saturating_sub(self.claimed)),
-        })
+        }
     }
 }
 
@@ -105,17 +106,4 @@ fn print(reply: &mut Reply<'_>, has_print: bool) -> Result<Option<Fingerprint>> 
     let mut print = [0; 16];
     print[..8].copy_from_slice(reply.bytes(8)?);
     Ok(Some(Fingerprint(print)))
-}
-
-/// A row or bucket of a form that this version does not write.
-pub(crate) fn newer() -> Error {
-    Error::new(
-        ErrorKind::NewerSchema,
-        "redis: a record has a form that this version does not know; upgrade ackonce-redis",
-    )
-}
-
-/// Something is not as the scripts leave it.
-pub(crate) fn corrupt(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("redis: {what}"))
 }

@@ -6,6 +6,17 @@ use redis::{Arg, Cmd};
 
 use crate::names::Secret;
 
+/// Whether the server may have evicted some keys of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// It is not allowed, and none was seen.
+    Unseen,
+    /// It is not allowed, and was seen: split buckets may be gone from above others.
+    Seen,
+    /// It is allowed: moreover, a record whose outcome is gone is not there.
+    Allowed,
+}
+
 /// A script and the name that Redis knows it by once it has seen it.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -55,8 +66,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call for those roots, with what is asked about each in one string.
-    pub(crate) fn new(script: &'static Script, secret: &[u8], roots: &[Vec<u8>], requests: &[u8]) -> Self {
+    /// A call for those roots, with the requests about them in one string.
+    pub(crate) fn new(
+        script: &'static Script,
+        secret: &[u8],
+        roots: &[Vec<u8>],
+        requests: &[u8],
+        eviction: Eviction,
+    ) -> Self {
         let nonce: [u8; 16] = rand::random();
         let bytes = roots.iter().map(Vec::len).sum::<usize>() + requests.len();
         let mut by_name = Cmd::with_capacity(roots.len() + 6, bytes + size_of::<Secret>() + 128);
@@ -64,7 +81,12 @@ impl Call {
         for root in roots {
             by_name.arg(root.as_slice());
         }
-        by_name.arg(nonce.as_slice()).arg(secret).arg(requests);
+        let eviction = match eviction {
+            Eviction::Unseen => "",
+            Eviction::Seen => "R",
+            Eviction::Allowed => "E",
+        };
+        by_name.arg(nonce.as_slice()).arg(secret).arg(requests).arg(eviction);
         Self { script, nonce, root: roots.first().cloned().unwrap_or_default(), by_name }
     }
 

@@ -53,7 +53,7 @@ impl RedisStore {
         Ok(Self { inner: Arc::new(Inner { link, io }) })
     }
 
-    /// At the memory limit, what expired makes room: the buckets that were asked about are swept, so that the
+    /// At the memory limit, expired records make room: the buckets that were asked about are swept, so that the
     /// next try may find some. Other buckets are swept by other requests, and by [`sweep`](ackonce::Inspect).
     async fn make_room(&self, requests: &[ClaimRequest]) {
         let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).collect();

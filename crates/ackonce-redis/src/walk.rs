@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ackonce::Result;
 
 use crate::names::{Field, TAGS, root};
+use crate::refusal::{bad_keys, is_refusal};
 use crate::reply::{Reply, misread};
-use crate::row::{Row, newer};
+use crate::row::Row;
 use crate::script::{Call, WALK};
 use crate::store::Inner;
 
@@ -22,10 +23,11 @@ const MOST: u16 = 512;
 pub(crate) struct Listed {
     pub(crate) tag: u16,
     pub(crate) field: Field,
-    pub(crate) row: Row,
+    /// `None` if it cannot be read.
+    pub(crate) row: Option<Row>,
 }
 
-/// What a sweep did.
+/// The work of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Swept {
     pub(crate) dropped: u64,
@@ -62,7 +64,7 @@ impl Steps {
 }
 
 impl Inner {
-    /// Does `work` with each tag, and reads what it answers, in order.
+    /// Does `work` with each tag, and reads the answers, in order; without those that cannot be read.
     async fn walk<T>(
         &self,
         tags: &[u16],
@@ -73,21 +75,26 @@ impl Inner {
         let parts: Vec<_> = tags.chunks(per_call).collect();
         let calls = parts.iter().map(|tags| {
             let roots: Vec<_> = tags.iter().map(|tag| root(&self.link.config.prefix, *tag)).collect();
-            Call::new(&WALK, b"", &roots, work)
+            Call::new(&WALK, b"", &roots, work, self.link.eviction())
         });
         let calls = Arc::new(calls.collect::<Vec<_>>());
         let replies = self.io.run(self.link.clone().trip(calls.clone())).await?;
         let mut answers = Vec::with_capacity(tags.len());
+        let mut bad = Vec::new();
         for ((tags, call), reply) in parts.iter().zip(calls.iter()).zip(&replies) {
             let mut reply = Reply::open(reply, &call.nonce)?;
             for tag in *tags {
-                match reply.u8()? {
-                    b'V' => return Err(newer()),
-                    word => answers.push(read(*tag, word, &mut reply)?),
+                let word = reply.u8()?;
+                if is_refusal(word, &mut reply)? {
+                    bad.push(String::from_utf8_lossy(&root(&self.link.config.prefix, *tag)).into_owned());
+                } else {
+                    answers.push(read(*tag, word, &mut reply)?);
+                    bad.append(&mut bad_keys(&mut reply)?);
                 }
             }
             reply.end()?;
         }
+        self.link.say_unreadable(&bad);
         Ok(answers)
     }
 

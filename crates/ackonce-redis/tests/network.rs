@@ -53,7 +53,7 @@ async fn a_settlement_whose_reply_is_lost_is_answered_as_before() {
         Settle::Complete { window: HOUR, outcome: None },
         Settle::Complete { window: HOUR, outcome: Some("x".into()) },
         Settle::Bury { window: HOUR, reason: "no".into() },
-        Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO },
+        Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: HOUR },
         Settle::Release { attempt: Attempt::Refunded, window: HOUR, not_before: Duration::ZERO },
         Settle::Extend { lease: HOUR, window: HOUR },
     ];

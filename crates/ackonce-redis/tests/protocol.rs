@@ -10,7 +10,8 @@ use ackonce::{
     Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, MemoryStore, Note,
     Record, Settle, Settlement, Tended, Token,
 };
-use common::{HOUR, key};
+use ackonce_redis::{RedisStore, Unsafe};
+use common::{HOUR, Server, key};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -34,6 +35,11 @@ fn span(rng: &mut impl Rng) -> Duration {
     if rng.random_ratio(1, 6) { Duration::ZERO } else { HOUR }
 }
 
+/// Mostly none: a back-off of an hour is the end of a key, unless it is redriven.
+fn pause(rng: &mut impl Rng) -> Duration {
+    if rng.random_ratio(1, 6) { HOUR } else { Duration::ZERO }
+}
+
 fn print(rng: &mut impl Rng) -> Option<Fingerprint> {
     [None, None, Some("one"), Some("one"), Some("two")][rng.random_range(0..5)]
         .map(|p: &str| Fingerprint::of(p.as_bytes()))
@@ -45,15 +51,15 @@ fn action(rng: &mut impl Rng) -> Settle {
         0 | 1 => Settle::Complete { window, outcome: None },
         2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
         3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
-        4 => Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO },
-        5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO },
+        4 => Settle::Release { attempt: Attempt::Counts, window, not_before: pause(rng) },
+        5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: pause(rng) },
         _ => Settle::Extend { lease: span(rng), window },
     }
 }
 
 struct Pair {
     memory: MemoryStore,
-    redis: ackonce_redis::RedisStore,
+    redis: RedisStore,
     keys: Vec<Key>,
     rng: SmallRng,
     /// Of each key: the attempts made so far.
@@ -153,10 +159,14 @@ impl Pair {
 }
 
 async fn random_steps(keys: Vec<Key>) {
+    random_steps_on(or_return!(common::store().await), keys, async || {}).await;
+}
+
+/// `meanwhile` is done between any two steps.
+async fn random_steps_on(redis: RedisStore, keys: Vec<Key>, mut meanwhile: impl AsyncFnMut()) {
     let seed = std::env::var("ACKONCE_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("ACKONCE_TEST_SEED={seed}");
-    let redis = or_return!(common::store().await);
     let mut pair = Pair {
         memory: MemoryStore::new(),
         redis,
@@ -166,6 +176,7 @@ async fn random_steps(keys: Vec<Key>) {
         keys,
     };
     for step in 0..STEPS {
+        meanwhile().await;
         match pair.rng.random_range(0..20) {
             0 => pair.tend().await,
             1..9 => pair.claim().await,
@@ -191,3 +202,30 @@ async fn random_steps_are_answered_as_the_protocol_says() {
 async fn random_steps_in_a_crowd_are_answered_as_the_protocol_says() {
     random_steps(common::crowd(300)).await;
 }
+
+/// The same while a server evicts the buckets that have others below them: that costs no record.
+#[tokio::test]
+async fn random_steps_are_answered_as_the_protocol_says_while_parents_are_evicted() {
+    let server = or_return!(Server::start(&["--appendonly", "no"]).await);
+    let store = server.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let mut beside = server.beside().await.unwrap();
+    let mut evicted = 0;
+    random_steps_on(store, common::crowd(400), async || {
+        let mut evict = redis::cmd("EVAL");
+        evict.arg(EVICT_PARENTS).arg(0);
+        evicted += evict.query_async::<u32>(&mut beside).await.unwrap();
+    })
+    .await;
+    assert!(evicted > 100, "{evicted}");
+}
+
+/// Drops half of those buckets that have no entry but their own.
+const EVICT_PARENTS: &str = "
+    local dropped = 0
+    for _, key in ipairs(redis.call('KEYS', 'ackonce:{*')) do
+        if redis.call('TYPE', key).ok == 'hash' and redis.call('HLEN', key) == 1 and math.random(2) == 1 then
+            dropped = dropped + redis.call('DEL', key)
+        end
+    end
+    return dropped
+";

@@ -143,7 +143,7 @@ async fn no_bucket_ends_before_what_is_in_it() {
             let action = match n % 4 {
                 0 => Settle::Complete { window, outcome: None },
                 1 => Settle::Extend { lease: hours(n, 300), window },
-                2 => Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO },
+                2 => Settle::Release { attempt: Attempt::Counts, window, not_before: hours(n, 200) },
                 _ => return None,
             };
             Some(Settlement::new(&lease, action))

@@ -148,7 +148,7 @@ fn fits(action: &Settle) -> Result<()> {
     let len = match action {
         Settle::Complete { outcome, .. } => outcome.as_ref().map_or(0, |o| o.len()),
         Settle::Bury { reason, .. } => reason.len(),
-        Settle::Release { .. } | Settle::Extend { .. } => 0,
+        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => 0,
     };
     match len {
         0..=MAX_VALUE_LEN => Ok(()),

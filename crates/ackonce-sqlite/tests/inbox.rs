@@ -194,3 +194,43 @@ async fn inbox_claims_and_settlements_share_a_group() {
     assert!(answers.iter().all(Result::is_ok) && matches!(claim.unwrap(), Claimed::Acquired(_)));
     assert_eq!(effects(&place), ["a", "b"]);
 }
+
+struct Id(String);
+
+impl ackonce::Delivery for Id {
+    type Message = String;
+    fn message(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// An application's error, by its type or by a function: the effect is undone either way, and the message buried at once.
+#[tokio::test]
+async fn an_error_that_says_what_it_is_is_sorted_in_an_inbox() {
+    let declined = |tx: &InboxTx<'_>, id: &str| -> Result<(), std::fmt::Error> {
+        insert(tx, id).map_err(|_| std::fmt::Error)?;
+        Err(std::fmt::Error)
+    };
+    let place = place();
+    let store = with_effects(&place);
+    let scope = ackonce::Scope::new("sorted").unwrap();
+    let settings =
+        ackonce::Settings::default().with_failure_kind(|_: &std::fmt::Error| ackonce::FailureKind::Permanent);
+    let by_type = store.inbox(move |tx: &InboxTx<'_>, _: &Context, id: &String| {
+        declined(tx, id)?;
+        Ok(())
+    });
+    let by_function = store.inbox(move |tx: &InboxTx<'_>, _: &Context, id: &String| {
+        declined(tx, id).map_err(Failure::permanent)
+    });
+    let place_of = || Arc::new(ackonce::RecordOnly);
+    let kept = Arc::new(store.clone());
+    let first = ackonce::Runner::with(kept.clone(), &scope, by_type, settings, place_of()).unwrap();
+    let second =
+        ackonce::Runner::with(kept, &scope, by_function, ackonce::Settings::default(), place_of()).unwrap();
+    let job = |id: &str| ackonce::Job::new(scope.key(id.to_owned()).unwrap(), Id(id.into()));
+    assert_eq!(first.process(job("a")).await.unwrap().how(), ackonce::SettledAs::Buried);
+    assert_eq!(second.process(job("b")).await.unwrap().how(), ackonce::SettledAs::Buried);
+    assert_eq!((first.counts().run, second.counts().run), (1, 1));
+    assert!(effects(&place).is_empty());
+}

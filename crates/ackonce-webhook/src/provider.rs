@@ -129,8 +129,8 @@ impl Identify for Incoming<'_> {
         None
     }
 
-    fn payload(&self) -> &[u8] {
-        self.body
+    fn payload(&self) -> Option<&[u8]> {
+        Some(self.body)
     }
 
     fn coordinates(&self) -> Option<Vec<u8>> {

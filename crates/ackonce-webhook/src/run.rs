@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use ackonce::{Answer, BoxError, Context, Effect, Failure, Handler, Item};
+use ackonce::{Answer, BoxError, Context, Effect, Failure, FailureKinds, Handler, Item};
 use ackonce_http::problem::Problem;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,13 +28,18 @@ const DOWN: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handler_unavailable", "It cannot be processed now");
 
 /// A handler of events.
-pub(crate) struct OfHandler<H>(pub(crate) H);
+pub(crate) struct OfHandler<H> {
+    pub(crate) handler: H,
+    /// Those of the settings: the answer to the sender is by the failure's kind, too.
+    pub(crate) kinds: FailureKinds,
+}
 
 #[async_trait]
 impl<H: Handler<Event>> Run for OfHandler<H> {
     async fn run(&self, cx: Context, arrival: Arrival) -> Answer {
         let message = arrival.event.clone();
-        let answer = self.0.handle_one(Item { cx, message }).await;
+        let answer = self.handler.handle_one(Item { cx, message }).await;
+        let answer = answer.map_err(|failure| self.kinds.sort(failure));
         if let Err(Failure::Infrastructure(_)) = answer {
             arrival.reply(endpoint::problem(DOWN.with_retry_after(Duration::from_secs(1))));
         }

@@ -104,6 +104,7 @@ impl Webhook {
             body_budget: None,
             kept_answer: terms.kept_answer,
             fingerprints: Fingerprints::default(),
+            // Not none: the sender has the event, and knows what became of it.
             graveyard: Arc::new(RecordOnly),
         }
     }
@@ -179,8 +180,9 @@ impl Webhook {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn handle(self, handler: impl Handler<Event>) -> Result<WebhookService, ConfigError> {
+        let kinds = self.settings.failure_kinds.clone();
         let endpoint = self.build(handler.class())?;
-        Ok(WebhookService::new(Arc::new(endpoint), Arc::new(OfHandler(handler))))
+        Ok(WebhookService::new(Arc::new(endpoint), Arc::new(OfHandler { handler, kinds })))
     }
 
     fn build(self, class: Class) -> Result<Endpoint, ConfigError> {

@@ -381,3 +381,29 @@ async fn what_a_dead_worker_holds_is_409_until_its_lease_ends_and_then_runs_once
     assert_eq!(settled(&server.post("/w", &stripe_event("evt_1")).await), "duplicate");
     assert_eq!(runs.load(Ordering::SeqCst), 1);
 }
+
+/// An error that came by `?` answers by its kind, as the settings know it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_type_that_is_known_to_the_settings_is_answered_by_its_kind() {
+    let store = MemoryStore::new();
+    let handler = |_: Context, event: Event| async move {
+        match &event.id()[..] {
+            b"evt_down" => Err(std::io::Error::other("the ledger is away"))?,
+            b"evt_bad" => Err(std::fmt::Error)?,
+            _ => Ok(()),
+        }
+    };
+    let service = webhook(stripe(), &store)
+        .with_settings(|s| {
+            s.with_failure_kind(|_: &std::io::Error| ackonce::FailureKind::Infrastructure)
+                .with_failure_kind(|_: &std::fmt::Error| ackonce::FailureKind::Permanent)
+        })
+        .handle(handler)
+        .unwrap();
+    let server = serve(Router::new().route_service("/w", service)).await;
+    for (id, status) in [("evt_down", 503), ("evt_bad", 200), ("evt_fine", 200), ("evt_down", 503)] {
+        assert_eq!(server.post("/w", &stripe_event(id)).await.status(), status, "{id}");
+    }
+    let record = store.get(&filed("evt_bad")).await.unwrap().unwrap();
+    assert_eq!(record.state, State::Buried);
+}

@@ -1,10 +1,11 @@
 //! The dead-letter place: where a message that will never succeed goes once, with its reason.
 
 use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key, chain};
+use crate::{BoxError, Key, Lease, Settle, Settlement, Token, chain};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -15,6 +16,61 @@ pub struct Burial {
     pub reason: String,
     /// Attempts counted, the last one included; 0 for a message that never had one.
     pub attempts: u32,
+    /// To be written on a letter that holds the whole payload, as text: published again, it redrives its record.
+    pub proof: BurialProof,
+}
+
+/// The claim that has buried a message. A dead letter carries it, and proves by it that it is the letter of the record's
+/// last burial when it is published again: [`Job::as_letter`](crate::Job::as_letter). As text it is
+/// `<token>-<fence>-<round>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BurialProof {
+    token: Token,
+    fence: u64,
+    /// How often the message's letters had come back before: a letter that goes in circles comes ever more slowly.
+    pub(crate) round: u32,
+}
+
+impl BurialProof {
+    pub(crate) fn of(lease: &Lease, round: u32) -> Self {
+        Self { token: lease.token, fence: lease.fence, round }
+    }
+
+    /// The settlement that redrives the record of `key`, if this claim has buried it.
+    #[must_use]
+    pub fn redrive(&self, key: Key, window: std::time::Duration) -> Settlement {
+        Settlement { key, token: self.token, fence: self.fence, action: Settle::Redrive { window } }
+    }
+}
+
+impl fmt::Display for BurialProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}-{}-{}", u128::from_be_bytes(self.token.0), self.fence, self.round)
+    }
+}
+
+/// The text was not written by [`Display`](fmt::Display) of a [`BurialProof`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the proof of a burial")]
+pub struct NoProof;
+
+impl FromStr for BurialProof {
+    type Err = NoProof;
+
+    fn from_str(text: &str) -> Result<Self, NoProof> {
+        let mut parts = text.split('-');
+        let (Some(token), Some(fence), Some(round), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NoProof);
+        };
+        let token = u128::from_str_radix(token, 16).map_err(|_| NoProof)?;
+        Ok(Self {
+            token: Token(token.to_be_bytes()),
+            fence: fence.parse().map_err(|_| NoProof)?,
+            round: round.parse().map_err(|_| NoProof)?,
+        })
+    }
 }
 
 /// The dead-letter place of one adapter.
@@ -31,6 +87,12 @@ pub trait Graveyard<D>: Send + Sync {
     /// acknowledged. [`BuryError::Never`]: this message can never be put there; the runner records the burial in the
     /// store alone, with the reason, and counts it.
     async fn bury(&self, delivery: &D, burial: &Burial) -> Result<Letter, BuryError>;
+
+    /// Whether there is a place at all. Without one, nothing is buried for a failure that may pass; see
+    /// [`NoDeadLetters`]. True by default.
+    fn is_place(&self) -> bool {
+        true
+    }
 }
 
 /// The extent of a dead letter.
@@ -69,7 +131,34 @@ impl fmt::Display for BuryError {
     }
 }
 
-/// No dead-letter place: the reason is kept in the store's record and in the log.
+/// No dead-letter place was chosen; the default. A message's payload would be given up with it, so it is not buried for
+/// a failure that may pass:
+///
+/// | event | answer |
+/// |---|---|
+/// | [`Failure::Retry`](crate::Failure::Retry) and unknown outcomes, [`Settings::attempts`](crate::Settings::attempts) used up | retried at the longest back-off for as long as it takes, with a warning and the count `past_attempts` |
+/// | [`Failure::Permanent`](crate::Failure::Permanent), [`OnUnknown::Park`](crate::OnUnknown::Park), a probe that cannot tell | buried, for the code says so: the record keeps the reason, the payload is given up; an error in the log, counted as `buried_without_letter` |
+/// | it may be a message that kills its process | run again alone, once per longest back-off |
+/// | the same ID with another payload, under [`OnMismatch::Bury`](crate::OnMismatch::Bury) | the consumer ends with an error |
+/// | a claim that the store can never take | the consumer ends with the store's error |
+///
+/// [`RecordOnly`] is for those who would rather give a message up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoDeadLetters;
+
+#[async_trait]
+impl<D: Sync> Graveyard<D> for NoDeadLetters {
+    async fn bury(&self, _: &D, _: &Burial) -> Result<Letter, BuryError> {
+        Err(BuryError::Never("there is no dead-letter place".into()))
+    }
+
+    fn is_place(&self) -> bool {
+        false
+    }
+}
+
+/// Gives buried messages up: the reason is kept in the store's record and in the log, the payload nowhere. Chosen by
+/// those whose payloads exist elsewhere, or are not worth keeping.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RecordOnly;
 

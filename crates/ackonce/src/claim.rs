@@ -42,6 +42,12 @@ impl Fingerprint {
         short.copy_from_slice(&digest[..16]);
         Self(short)
     }
+
+    /// The fingerprint of a payload that may be missing: none at all is another one than an empty one.
+    #[must_use]
+    pub fn of_payload(payload: Option<&[u8]>) -> Self {
+        Self::of(payload.unwrap_or(b"ackonce: a message without a payload"))
+    }
 }
 
 impl fmt::Debug for Fingerprint {

@@ -1,13 +1,12 @@
 //! What runs for a message, and what it answers.
 
-use std::fmt;
 use std::future::Future;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::{BoxError, Class, Context, Error, Settled, chain};
+use crate::{Class, Context, Failure, Settled};
 
 /// One message to run, with its context.
 #[derive(Debug, Clone)]
@@ -50,12 +49,12 @@ pub(crate) fn no_answer() -> Answer {
 }
 
 #[async_trait]
-impl<M, F, Fut, T> Handler<M> for F
+impl<M, F, Fut> Handler<M> for F
 where
     M: Send + 'static,
     F: Fn(Context, M) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, Failure>> + Send,
-    T: Into<Effect>,
+    Fut: Future + Send,
+    Fut::Output: Reply,
 {
     fn class(&self) -> Class {
         Class::Leased
@@ -64,13 +63,120 @@ where
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
         let runs = items.into_iter().map(|item| {
             let run = self(item.cx, item.message);
-            async { run.await.map(Into::into) }
+            async { run.await.into_answer() }
         });
         join_all(runs).await
     }
 
     async fn handle_one(&self, item: Item<M>) -> Answer {
-        self(item.cx, item.message).await.map(Into::into)
+        self(item.cx, item.message).await.into_answer()
+    }
+}
+
+/// The result of a handler that is a function: `Result<_, Failure>` alone. A second implementation would leave
+/// the error type of every closure to be written out.
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `Result<_, Failure>`, not `{Self}`",
+    label = "this handler returns `{Self}`",
+    note = "`?` turns any error into a `Failure`; a function with an error type of its own is a handler as \
+            `MapErr(function, Failure::from)`, or with a function of yours that says which errors are permanent"
+)]
+pub trait Reply {
+    /// The same as an [`Answer`].
+    fn into_answer(self) -> Answer;
+}
+
+impl<T: Into<Effect>> Reply for Result<T, Failure> {
+    fn into_answer(self) -> Answer {
+        self.map(Into::into)
+    }
+}
+
+/// A function with an error type of its own as a handler, and the function that says what its errors are: the first
+/// returns `Result<_, E>`, the second makes a [`Failure`] of an `E`.
+///
+/// Handed over by itself, such a function is told to be no handler:
+/// ```compile_fail,E0277
+/// # use ackonce::Context;
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+/// async fn charge(_cx: Context, _order: String) -> anyhow::Result<()> {
+///     Ok(())
+/// }
+/// is_handler(charge);
+/// ```
+///
+/// [`Failure::from`] does for any error, all of which are then retried:
+///
+/// ```
+/// use ackonce::{Context, Failure, Keyed, MapErr};
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+/// async fn charge(_cx: Context, _order: String) -> anyhow::Result<()> {
+///     anyhow::bail!("the bank does not answer")
+/// }
+/// is_handler(MapErr(charge, Failure::from));
+/// is_handler(Keyed(MapErr(charge, Failure::from)));
+/// ```
+///
+/// An application's error chooses, and `?` in the handler works as in any function:
+///
+/// ```
+/// use ackonce::{Context, Failure, MapErr};
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+/// #[derive(Debug, thiserror::Error)]
+/// enum ChargeError {
+///     #[error("the card was declined")]
+///     Declined,
+///     #[error("the bank is away")]
+///     Bank(#[from] std::io::Error),
+/// }
+///
+/// impl ChargeError {
+///     fn into_failure(self) -> Failure {
+///         match self {
+///             Self::Declined => Failure::permanent(self),
+///             Self::Bank(_) => Failure::infrastructure(self),
+///         }
+///     }
+/// }
+///
+/// # async fn ask_the_bank(_: &str) -> Result<bool, std::io::Error> { Ok(true) }
+/// async fn charge(_cx: Context, card: String) -> Result<(), ChargeError> {
+///     match ask_the_bank(&card).await? {
+///         true => Ok(()),
+///         false => Err(ChargeError::Declined),
+///     }
+/// }
+/// is_handler(MapErr(charge, ChargeError::into_failure));
+/// ```
+///
+/// For handlers that use `?` into [`Failure`] itself, inboxes and batches among them, see
+/// [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
+#[derive(Debug, Clone)]
+pub struct MapErr<F, S>(pub F, pub S);
+
+#[async_trait]
+impl<M, F, S, Fut, T, E> Handler<M> for MapErr<F, S>
+where
+    M: Send + 'static,
+    F: Fn(Context, M) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<T, E>> + Send,
+    T: Into<Effect>,
+    S: Fn(E) -> Failure + Send + Sync + 'static,
+{
+    fn class(&self) -> Class {
+        Class::Leased
+    }
+
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
+        let runs = items.into_iter().map(|item| {
+            let run = self.0(item.cx, item.message);
+            async { run.await.map(Into::into).map_err(&self.1) }
+        });
+        join_all(runs).await
+    }
+
+    async fn handle_one(&self, item: Item<M>) -> Answer {
+        self.0(item.cx, item.message).await.map(Into::into).map_err(&self.1)
     }
 }
 
@@ -78,12 +184,12 @@ where
 /// [`Keyed`](Class::Keyed).
 ///
 /// ```
-/// use ackonce::{Context, Failure, Keyed};
+/// use ackonce::{Context, Keyed};
 /// # async fn charge(_card: &str, _key: String) -> Result<(), std::io::Error> { Ok(()) }
 /// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
 /// is_handler(Keyed(|cx: Context, card: String| async move {
 ///     charge(&card, cx.idempotency_key("charge")).await?;
-///     Ok::<_, Failure>(())
+///     Ok(())
 /// }));
 /// ```
 #[derive(Debug, Clone)]
@@ -114,7 +220,8 @@ class!(Keyed);
 class!(AtMostOnce);
 
 /// A handler of many messages at once, for `run_batch`: a closure from `Vec<Item<M>>` to one [`Answer`]
-/// each, in order. A missing answer counts as an unknown outcome.
+/// each, in order. A missing answer counts as an unknown outcome. `Batch(MapErr(closure, sort))` takes a closure whose
+/// results have an error type of their own.
 #[derive(Debug, Clone)]
 pub struct Batch<F>(pub F);
 
@@ -131,6 +238,25 @@ where
 
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
         self.0(items).await
+    }
+}
+
+#[async_trait]
+impl<M, F, S, Fut, T, E> Handler<M> for Batch<MapErr<F, S>>
+where
+    M: Send + 'static,
+    F: Fn(Vec<Item<M>>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Vec<Result<T, E>>> + Send,
+    T: Into<Effect>,
+    S: Fn(E) -> Failure + Send + Sync + 'static,
+{
+    fn class(&self) -> Class {
+        Class::Leased
+    }
+
+    async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
+        let MapErr(run, sort) = &self.0;
+        run(items).await.into_iter().map(|answer| answer.map(Into::into).map_err(sort)).collect()
     }
 }
 
@@ -183,64 +309,5 @@ impl From<Bytes> for Effect {
 impl From<Option<Bytes>> for Effect {
     fn from(outcome: Option<Bytes>) -> Self {
         Self::done(outcome)
-    }
-}
-
-/// Why a handler did not succeed, by what should happen next. Any error converts into
-/// [`Retry`](Self::Retry) with `?`.
-#[derive(Debug)]
-pub enum Failure {
-    /// Run again after a back-off, until the attempts are used up; then bury.
-    Retry(BoxError),
-    /// It will never succeed: bury it now.
-    Permanent(BoxError),
-    /// No fault of the message (a dependency is down): run again after a back-off, as often as it takes.
-    Infrastructure(BoxError),
-    /// The effect may have happened: [`OnUnknown`](crate::OnUnknown) decides.
-    Unknown(BoxError),
-    /// The run was dropped midway and may have left work behind: the claim is left to its lease, then as
-    /// [`Unknown`](Self::Unknown). The runner answers this for a handler past its lease or its time.
-    Cancelled(BoxError),
-    /// The claim was taken over and the effect rolled back: ask the store again. For inboxes.
-    Fenced,
-    /// The store failed in the handler's own transaction: ask it again what became of it. For inboxes.
-    Store(Error),
-}
-
-impl Failure {
-    /// [`Permanent`](Self::Permanent) with this reason.
-    pub fn permanent(error: impl Into<BoxError>) -> Self {
-        Self::Permanent(error.into())
-    }
-
-    /// [`Infrastructure`](Self::Infrastructure) with this reason.
-    pub fn infrastructure(error: impl Into<BoxError>) -> Self {
-        Self::Infrastructure(error.into())
-    }
-
-    /// [`Unknown`](Self::Unknown) with this reason.
-    pub fn unknown(error: impl Into<BoxError>) -> Self {
-        Self::Unknown(error.into())
-    }
-}
-
-impl<E: Into<BoxError>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Retry(error.into())
-    }
-}
-
-/// With the causes of its reason: a failure is no error itself, and has no source.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Retry(e)
-            | Self::Permanent(e)
-            | Self::Infrastructure(e)
-            | Self::Unknown(e)
-            | Self::Cancelled(e) => chain(&**e).fmt(f),
-            Self::Fenced => f.write_str("the claim was taken over"),
-            Self::Store(e) => chain(e).fmt(f),
-        }
     }
 }

@@ -15,7 +15,8 @@ pub enum IdSource {
     Key,
     /// A string or whole number in the JSON payload, by RFC 6901 pointer: `/data/object/id`.
     Json(String),
-    /// SHA-256 of the payload: two messages with equal payloads are one.
+    /// SHA-256 of the payload: two messages with equal payloads are one. A message without a payload, such as a Kafka
+    /// tombstone, does not have it; an empty payload is one.
     Payload,
     /// Several places whose values together are the ID, for events that no single field tells apart: an object, what
     /// happened to it and when. Present only where all of them are. The values are joined with `:`, those in them
@@ -32,8 +33,8 @@ pub trait Identify {
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a>;
     /// The record key, if there is one.
     fn key(&self) -> Option<&[u8]>;
-    /// The payload; empty if there is none.
-    fn payload(&self) -> &[u8];
+    /// The payload. `None` where there is none, as in a Kafka tombstone, which is another message than an empty one.
+    fn payload(&self) -> Option<&[u8]>;
     /// Where the broker keeps it, bound to its incarnation; `None` where the broker has no such thing.
     fn coordinates(&self) -> Option<Vec<u8>>;
 }
@@ -121,8 +122,10 @@ impl IdSource {
                 }
             }
             Self::Key => Ok(message.key().map(Bytes::copy_from_slice)),
-            Self::Json(pointer) => json(message.payload(), pointer),
-            Self::Payload => Ok(Some(Bytes::copy_from_slice(&Sha256::digest(message.payload())))),
+            Self::Json(pointer) => message.payload().map_or(Ok(None), |payload| json(payload, pointer)),
+            Self::Payload => {
+                Ok(message.payload().map(|payload| Bytes::copy_from_slice(&Sha256::digest(payload))))
+            }
             Self::Joined(sources) => joined(sources, message),
             Self::Coordinates => Ok(message.coordinates().map(Bytes::from)),
         }
@@ -169,12 +172,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Fingerprint;
 
     #[derive(Default)]
     struct Parts {
         headers: Vec<(&'static str, Vec<u8>)>,
         key: Option<Vec<u8>>,
-        payload: Vec<u8>,
+        payload: Option<Vec<u8>>,
     }
 
     impl Identify for Parts {
@@ -184,8 +188,8 @@ mod tests {
         fn key(&self) -> Option<&[u8]> {
             self.key.as_deref()
         }
-        fn payload(&self) -> &[u8] {
-            &self.payload
+        fn payload(&self) -> Option<&[u8]> {
+            self.payload.as_deref()
         }
         fn coordinates(&self) -> Option<Vec<u8>> {
             None
@@ -220,9 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn a_tombstone_has_no_payload_and_is_not_the_empty_one() {
+        let of = |source: IdSource, payload: Option<&[u8]>| {
+            let payload = payload.map(<[u8]>::to_vec);
+            MessageIds::first_of([source, header("id")]).find(&Parts { payload, ..Parts::default() })
+        };
+        let sources = [
+            IdSource::Payload,
+            IdSource::Json("/id".into()),
+            IdSource::Joined(vec![IdSource::Payload, IdSource::Json("/id".into())]),
+        ];
+        for source in sources {
+            let missing = of(source.clone(), None);
+            assert!(matches!(missing, Err(IdError::Missing(_))), "{source:?}: {missing:?}");
+        }
+        assert_eq!(of(IdSource::Payload, Some(b"")).unwrap()[..], Sha256::digest(b"")[..]);
+        let print = |payload: Option<&[u8]>| Fingerprint::of_payload(payload);
+        assert_ne!(print(None), print(Some(b"")));
+        assert_eq!(print(Some(b"x")), Fingerprint::of(b"x"));
+    }
+
+    #[test]
     fn json_ids_keep_every_digit_or_are_refused() {
         let ids = MessageIds::first_of([IdSource::Json("/a/id".into())]);
-        let find = |payload: &str| ids.find(&Parts { payload: payload.into(), ..Parts::default() });
+        let find = |payload: &str| ids.find(&Parts { payload: Some(payload.into()), ..Parts::default() });
         assert_eq!(find(r#"{"a":{"id":"007"}}"#).unwrap(), "007");
         assert_eq!(find(r#"{"a":{"id":7}}"#).unwrap(), "7");
         assert_eq!(find(r#"{"a":{"id":18446744073709551615}}"#).unwrap(), "18446744073709551615");
@@ -240,7 +265,8 @@ mod tests {
         let joined = IdSource::Joined(vec![IdSource::Json("/a".into()), header("b")]);
         let find = |ids: &MessageIds, a: &str, b: Option<&[u8]>| {
             let headers = b.map(|b| ("b", b.to_vec())).into_iter().collect();
-            ids.find(&Parts { headers, payload: format!(r#"{{"a":{a}}}"#).into(), ..Parts::default() })
+            let payload = Some(format!(r#"{{"a":{a}}}"#).into());
+            ids.find(&Parts { headers, payload, ..Parts::default() })
         };
         let ids = MessageIds::first_of([joined.clone()]);
         assert_eq!(find(&ids, "7", Some(b"x")).unwrap(), "7:x");
@@ -259,7 +285,7 @@ mod tests {
         #[test]
         fn no_payload_panics(payload in prop::collection::vec(any::<u8>(), 0..200), pointer in "\\PC{0,10}") {
             let ids = MessageIds::first_of([IdSource::Json(pointer), IdSource::Payload]);
-            let _ = ids.find(&Parts { payload, ..Parts::default() });
+            let _ = ids.find(&Parts { payload: Some(payload), ..Parts::default() });
         }
     }
 }

@@ -26,19 +26,27 @@ pub struct Counts {
     /// Deliveries found buried before, whose effect did not happen; `ackonce_duplicate_of_buried_total`. Redrive the
     /// record before its dead letter is sent again.
     pub duplicate_of_buried: u64,
+    /// Records of buried messages redriven by their dead letters, which were published again;
+    /// `ackonce_redriven_total`.
+    pub redriven: u64,
     /// Claims answered busy, repeats included; `ackonce_busy_total`.
     pub busy: u64,
     /// The same ID under another payload; `ackonce_mismatch_total`.
     pub mismatch: u64,
     /// Runs to be repeated after a back-off; `ackonce_retried_total`.
     pub retried: u64,
+    /// Of those, the ones that had used up their attempts and had no dead-letter place to be buried in;
+    /// `ackonce_past_attempts_total`.
+    pub past_attempts: u64,
     /// Messages buried; `ackonce_buried_total`.
     pub buried: u64,
     /// Of those, the ones whose dead letter holds a part of the message only; `ackonce_letters_reduced_total`.
     pub letters_reduced: u64,
-    /// Of those, the ones that the dead-letter place will never take: the store's record is all that is left;
+    /// Of those, the ones that the dead-letter place will never take, or that have none: the store's record is all that is left;
     /// `ackonce_buried_without_letter_total`.
     pub buried_without_letter: u64,
+    /// Missed slots of a scheduled job that were not run, by policy; `ackonce_skipped_total`.
+    pub skipped: u64,
     /// Leases lost while their handler ran; `ackonce_lease_lost_total`.
     pub lease_lost: u64,
     /// Handlers that succeeded although their claim was gone: the effect may be doubled;
@@ -84,13 +92,16 @@ meters! {
     delivered "ackonce_delivered_total"
     run "ackonce_run_total"
     duplicate "ackonce_duplicate_total"
+    redriven "ackonce_redriven_total"
     busy "ackonce_busy_total"
     mismatch "ackonce_mismatch_total"
     retried "ackonce_retried_total"
+    past_attempts "ackonce_past_attempts_total"
     duplicate_of_buried "ackonce_duplicate_of_buried_total"
     buried "ackonce_buried_total"
     letters_reduced "ackonce_letters_reduced_total"
     buried_without_letter "ackonce_buried_without_letter_total"
+    skipped "ackonce_skipped_total"
     lease_lost "ackonce_lease_lost_total"
     completed_not_recorded "ackonce_completed_not_recorded_total"
     store_unavailable "ackonce_store_unavailable_total"
@@ -139,7 +150,7 @@ impl Meters {
                 age_s = record.age.as_secs(),
                 reason,
                 place = place(),
-                "its effect did not happen; redrive the record to run it"
+                "its effect did not happen; publish its dead letter again or redrive the record to run it"
             );
             return;
         }

@@ -1,5 +1,6 @@
 //! How a runner behaves: lengths, limits, and what to do in the cases that have no single right answer.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Semaphore;
 
-use crate::{Context, Error, ErrorKind, Result};
+use crate::{Context, Error, ErrorKind, FailureKind, FailureKinds, Result};
 
 /// The longest lease and the longest wait.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -34,9 +35,13 @@ pub struct Settings {
     /// How long a settled record is remembered; default 7 days. It must outlast the latest possible
     /// redelivery: topic retention, retry ladders, dead-letter redrives, a provider's retry schedule.
     pub window: Duration,
-    /// How often a message may be attempted before it is buried; default 5, at least 1. Attempts are
+    /// How often a message may be attempted before it is buried; default 15, at least 1. With the default
+    /// [`backoff`](Self::backoff) that takes 12 to 14 minutes: [`rides_out`](Self::rides_out). Attempts are
     /// counted in the store at claim time, so a message that kills the process is counted. With fewer than
     /// 3, a message that ran beside such a killer may be buried with it.
+    ///
+    /// Without a dead-letter place ([`NoDeadLetters`](crate::NoDeadLetters)) attempts end nothing: a failure that may
+    /// pass is retried at the longest back-off for as long as it takes, with a warning and a count.
     pub attempts: u32,
     /// The wait between attempts.
     pub backoff: Backoff,
@@ -56,6 +61,8 @@ pub struct Settings {
     /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told. A store
     /// that hangs is given a third of the lease at least.
     pub patience: Duration,
+    /// What errors are that came by `?`, by their types; see [`with_failure_kind`](Self::with_failure_kind).
+    pub failure_kinds: FailureKinds,
     /// What to do when a handler fails and attempts remain.
     pub on_failure: OnFailure,
     /// What to do with the same ID under another payload.
@@ -71,7 +78,7 @@ impl Default for Settings {
         Self {
             lease: Duration::from_secs(15),
             window: Duration::from_secs(7 * 24 * 3600),
-            attempts: 5,
+            attempts: 15,
             backoff: Backoff::default(),
             run_limit: Duration::from_secs(15 * 60),
             concurrency: 64,
@@ -79,6 +86,7 @@ impl Default for Settings {
             drain: Duration::from_secs(20),
             hold: Duration::MAX,
             patience: Duration::MAX,
+            failure_kinds: FailureKinds::default(),
             on_failure: OnFailure::Retry,
             on_mismatch: OnMismatch::Bury,
             on_unknown: OnUnknown::RunAgain,
@@ -116,6 +124,40 @@ impl Settings {
         with_on_start on_start OnStart;
     }
 
+    /// The same, with a function that says what an error of this type is, wherever a handler's `?` meets it: whatever the
+    /// handler's class, in closures, batches, inboxes, schedules and webhooks. May be called for several types.
+    ///
+    /// A [`Failure::Retry`](crate::Failure::Retry) is looked through from the outermost error to its sources, and the first one of a
+    /// known type decides. A failure that a handler has named itself ([`Failure::permanent`](crate::Failure::permanent), say) stays as it is.
+    ///
+    /// An `anyhow::Error` that is turned into a [`Failure`](crate::Failure) hides the type of its outermost error (not of those below a
+    /// `context`); sort those with [`MapErr`](crate::MapErr) and anyhow's own `downcast_ref`.
+    ///
+    /// ```
+    /// use ackonce::{FailureKind, Settings};
+    /// #[derive(Debug, thiserror::Error)]
+    /// enum ChargeError {
+    ///     #[error("the card was declined")]
+    ///     Declined,
+    ///     #[error("the bank is away")]
+    ///     Bank(#[from] std::io::Error),
+    /// }
+    /// let settings = Settings::default()
+    ///     .with_failure_kind(|error: &ChargeError| match error {
+    ///         ChargeError::Declined => FailureKind::Permanent,
+    ///         ChargeError::Bank(_) => FailureKind::Infrastructure,
+    ///     })
+    ///     .with_failure_kind(|_: &std::num::ParseIntError| FailureKind::Permanent);
+    /// ```
+    #[must_use]
+    pub fn with_failure_kind<E: StdError + 'static>(
+        mut self,
+        kind: impl Fn(&E) -> FailureKind + Send + Sync + 'static,
+    ) -> Self {
+        self.failure_kinds.add(kind);
+        self
+    }
+
     /// Refuses what cannot work.
     ///
     /// # Errors
@@ -149,22 +191,36 @@ impl Settings {
     /// The attempt from which a message that may have killed its worker runs alone. Messages in flight
     /// beside a killer are charged with it; alone, a crash is charged to the guilty only.
     pub(crate) fn isolate_from(&self) -> u32 {
-        self.attempts.saturating_sub(1).max(2)
+        self.attempts.saturating_sub(1).clamp(2, 4)
+    }
+
+    /// The outage of a handler's dependency that no message is buried for: how long its attempts last at least, the
+    /// sum of the waits between them without their random parts. The handlers' own time comes on top. With retry topics
+    /// or delay queues their delays count instead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ackonce::Settings;
+    /// assert!(Settings::default().rides_out() > Duration::from_secs(12 * 60));
+    /// ```
+    #[must_use]
+    pub fn rides_out(&self) -> Duration {
+        self.backoff.before(self.attempts).0
     }
 }
 
 /// Exponential back-off with jitter, so that workers which failed together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The wait after the first failure; default 100 ms, more than zero.
+    /// The wait after the first failure; default 250 ms, more than zero.
     pub min: Duration,
-    /// The longest wait; default 30 s, at least `min`, at most a day.
+    /// The longest wait; default 2 minutes, at least `min`, at most a day.
     pub max: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { min: Duration::from_millis(100), max: Duration::from_secs(30) }
+        Self { min: Duration::from_millis(250), max: Duration::from_secs(120) }
     }
 }
 
@@ -183,6 +239,23 @@ impl Backoff {
         // From 1 ns, 47 doublings make a day.
         let skip = n.saturating_sub(1).min(47) as usize;
         builder.build().nth(skip).unwrap_or(max).min(max)
+    }
+
+    /// When attempt `n` begins after the first one at the earliest and at the latest, if every attempt fails at once.
+    #[must_use]
+    pub fn before(&self, n: u32) -> (Duration, Duration) {
+        let max = self.max.min(DAY);
+        let (mut least, mut most, mut wait) = (Duration::ZERO, Duration::ZERO, self.min.min(max));
+        for done in 1..n {
+            if wait == max {
+                let rest = max.saturating_mul(n - done);
+                return (least.saturating_add(rest), most.saturating_add(rest));
+            }
+            least = least.saturating_add(wait);
+            wait = wait.saturating_mul(2).min(max);
+            most = most.saturating_add(wait);
+        }
+        (least, most)
     }
 
     /// Refuses waits that cannot work.
@@ -216,7 +289,8 @@ pub enum OnFailure {
 /// What to do with the same ID under another payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMismatch {
-    /// Bury it with the reason. The first message's record stays as it is.
+    /// Bury it with the reason. The first message's record stays as it is. Without a dead-letter place, where the second
+    /// payload would be given up, this is [`Fail`](Self::Fail).
     #[default]
     Bury,
     /// Stop the consumer with an error; nothing is acknowledged.
@@ -229,7 +303,8 @@ pub enum OnMismatch {
 /// panicked, was cancelled or said so.
 #[derive(Clone, Default)]
 pub enum OnUnknown {
-    /// Run it again, while attempts remain. Right for idempotent, keyed and inbox effects.
+    /// Run it again, while attempts remain; for as long as it takes where there is no dead-letter place. Right for
+    /// idempotent, keyed and inbox effects.
     #[default]
     RunAgain,
     /// Bury it for a person to look at. Right where doubling is worse than waiting.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
-use crate::{Attempt, Error, Fingerprint, Key, Lease, Record, Token, chain};
+use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Lease, Record, Token, chain};
 
 /// A broker's delivery, as the runner sees it.
 pub trait Delivery: Send + Sync + 'static {
@@ -64,14 +64,35 @@ pub struct Job<D> {
     pub(crate) condemned: Option<Box<str>>,
     /// The number of failures in a row that count as no attempt: its dependency is down.
     pub(crate) failures: u32,
+    /// It may be what kills the worker, has no place to be buried in, and has waited before it runs again.
+    pub(crate) paced: bool,
+    /// It is a dead letter that has come back. Boxed, as all that is rare.
+    pub(crate) letter: Option<Box<Returned>>,
     pub(crate) delivery: D,
+}
+
+/// A dead letter that has come back.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    pub(crate) proof: BurialProof,
+    /// It was asked once whether it redrives its record.
+    pub(crate) is_spent: bool,
 }
 
 impl<D> Job<D> {
     /// A delivery of the message `key`.
     #[must_use]
     pub fn new(key: Key, delivery: D) -> Self {
-        Self { key, fingerprint: None, token: Token::random(), condemned: None, failures: 0, delivery }
+        Self {
+            key,
+            fingerprint: None,
+            token: Token::random(),
+            condemned: None,
+            failures: 0,
+            paced: false,
+            letter: None,
+            delivery,
+        }
     }
 
     /// The same, so that the same ID with another payload is noticed.
@@ -86,6 +107,24 @@ impl<D> Job<D> {
     pub fn condemned(mut self, reason: impl Into<String>) -> Self {
         self.condemned = Some(reason.into().into());
         self
+    }
+
+    /// The same, as a dead letter of this message that was published again. If the claim that `proof` names has buried the
+    /// message last, its record is redriven, with the audit line, and it runs; else it is a delivery like any other.
+    #[must_use]
+    pub fn as_letter(mut self, proof: BurialProof) -> Self {
+        self.letter = Some(Box::new(Returned { proof, is_spent: false }));
+        self
+    }
+
+    /// Whether it may redrive its record.
+    pub(crate) fn is_letter(&self) -> bool {
+        self.letter.as_ref().is_some_and(|letter| !letter.is_spent)
+    }
+
+    /// How often letters of this message have come back, this one included.
+    pub(crate) fn round(&self) -> u32 {
+        self.letter.as_ref().map_or(0, |letter| letter.proof.round.saturating_add(1))
     }
 
     /// The message it is.

@@ -29,6 +29,11 @@ struct Host {
 }
 
 impl Host {
+    async fn stop_after(self, n: u32) -> Counts {
+        minutes(n).await;
+        self.stop().await
+    }
+
     async fn stop(self) -> Counts {
         self.shutdown.cancel();
         self.ended.await.unwrap().unwrap()
@@ -115,17 +120,46 @@ async fn each_slot_runs_once_whatever_the_hosts_think_of_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lone_host_whose_clock_is_ahead_waits_for_the_store() {
+async fn a_lone_host_runs_by_the_stores_clock_whatever_its_own_says() {
+    for (ahead, behind) in [(5, 0), (0, 5), (1800, 0), (0, 1800), (86_400, 0), (0, 86_400)] {
+        let world = World::new().await;
+        let began = world.now();
+        let (epoch, start) = (world.epoch, world.start);
+        let clock =
+            move || epoch + start.elapsed() + Duration::from_secs(ahead) - Duration::from_secs(behind);
+        let host = world.host(world.job().with_clock(clock));
+        minutes(10).await;
+        let counts = host.stop().await;
+        assert_eq!(world.minutes(began), (1..=10).collect::<Vec<_>>(), "{ahead} s ahead, {behind} s behind");
+        assert!(world.runs.lock().unwrap().iter().all(|(_, late)| *late == 0), "each in time");
+        assert_eq!((counts.skipped, counts.buried), (0, 0));
+    }
+}
+
+/// A8: two hosts, both up, one 5 s ahead of the store: two slots ran nowhere.
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_clock_is_ahead_skips_no_slot() {
     let world = World::new().await;
     let began = world.now();
     let (epoch, start) = (world.epoch, world.start);
-    let host = world.host(world.job().with_clock(move || epoch + start.elapsed() + 30 * MINUTE));
-    minutes(19).await;
-    assert_eq!(world.minutes(began), [0; 0], "all it has asked for has not begun");
-    minutes(41).await;
-    host.stop().await;
-    assert_eq!(world.minutes(began), (20..=60).collect::<Vec<_>>(), "each once, from its look-back on");
-    assert!(world.runs.lock().unwrap().iter().all(|(_, late)| *late <= 1), "none early, none late");
+    let second = Every::new(Duration::from_secs(1)).unwrap();
+    let job = |ahead: u64| {
+        ScheduledJob::new(&World::scope(), second, Arc::new(world.store.clone()))
+            .with_clock(move || epoch + start.elapsed() + Duration::from_secs(ahead))
+    };
+    let right = world.host(job(0));
+    tokio::time::sleep(Duration::from_millis(2_700)).await;
+    let ahead = world.host(job(5));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let (right, ahead) = (right.stop().await, ahead.stop().await);
+    assert_eq!((right.skipped + ahead.skipped, right.buried + ahead.buried), (0, 0));
+    let mut ran: Vec<_> = world.runs.lock().unwrap().iter().map(|(slot, _)| *slot).collect();
+    ran.sort_unstable();
+    let since = began.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let expected: Vec<_> =
+        (1..=ran.len() as u64).map(|n| UNIX_EPOCH + Duration::from_secs(since + n)).collect();
+    assert_eq!(ran, expected, "each once, and none left out");
+    assert!(ran.len() >= 22);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,21 +233,45 @@ async fn missed_slots_are_skipped_caught_up_once_or_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_skipped_is_on_record_and_can_be_redriven() {
+async fn a_skipped_slot_is_done_not_buried_and_can_be_redriven() {
     let (world, _) = after_an_outage(Missed::Skip, 10).await;
-    let buried = world.store.stats().await.unwrap().buried;
-    assert_eq!(buried, 5);
+    assert_eq!(world.store.stats().await.unwrap().buried, 0);
     let slot = world.now() - 3 * MINUTE;
     let id = slot.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
     let key = World::scope().key(id.to_string()).unwrap();
     let record = world.store.get(&key).await.unwrap().unwrap();
-    assert_eq!(record.reason.as_deref(), Some("missed, and the policy is to skip it"));
+    assert_eq!(record.state, State::Done);
+    assert!(record.outcome.unwrap().starts_with(b"skipped"));
     let note = ackonce::Note { actor: "me".into(), reason: "it matters".into() };
     world.store.redrive(&key, &note).await.unwrap();
     let host = world.host(world.job().with_missed(Missed::Skip));
     minutes(1).await;
     host.stop().await;
-    assert_eq!(world.store.get(&key).await.unwrap().unwrap().state, State::Done);
+    let record = world.store.get(&key).await.unwrap().unwrap();
+    assert_eq!((record.state, record.outcome), (State::Done, None));
+    let start = UNIX_EPOCH + Duration::from_millis(id);
+    assert_eq!(world.runs.lock().unwrap().iter().filter(|(slot, _)| *slot == start).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn skipped_slots_are_counted_once_whatever_the_number_of_hosts_and_restarts() {
+    let world = World::new().await;
+    world.host(world.job()).stop_after(2).await;
+    minutes(9).await;
+    let mut skipped = Vec::new();
+    for _ in 0..3 {
+        let hosts: Vec<_> = (0..3).map(|_| world.host(world.job())).collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut all = 0;
+        for host in hosts {
+            let counts = host.stop().await;
+            assert_eq!(counts.buried, 0);
+            all += counts.skipped;
+        }
+        skipped.push(all);
+    }
+    assert_eq!(skipped, [8, 0, 0], "the ninth runs, late");
+    assert_eq!(world.store.stats().await.unwrap().buried, 0);
 }
 
 #[tokio::test(start_paused = true)]

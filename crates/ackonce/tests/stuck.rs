@@ -201,7 +201,8 @@ async fn a_dependency_that_is_down_is_asked_less_and_less_often() {
         [|| Failure::infrastructure("down"), || Failure::Store(Error::new(ErrorKind::Unavailable, "down"))];
     for failure in down {
         let failing = move |run| (run < 20).then(failure);
-        let pauses = pauses(&runs(failing, Settings::default().with_attempts(2)).await);
+        let told = Settings::default().with_attempts(2).with_backoff(backoff);
+        let pauses = pauses(&runs(failing, told).await);
         for (n, pause) in (0..).zip(&pauses) {
             let least = backoff.min.saturating_mul(1 << n.min(15)).min(backoff.max);
             assert!(*pause >= least && *pause <= backoff.max + Duration::from_millis(5), "{n}: {pause:?}");
@@ -217,7 +218,8 @@ async fn another_kind_of_answer_begins_the_count_anew() {
         7 => Some(Failure::from("its own fault")),
         _ => None,
     };
-    let pauses = pauses(&runs(failing, Settings::default()).await);
+    let backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
+    let pauses = pauses(&runs(failing, Settings::default().with_backoff(backoff)).await);
     assert!(pauses[5] >= Duration::from_millis(3200), "six in a row: {pauses:?}");
     assert!(pauses[6] <= Duration::from_millis(205), "the first attempt: {pauses:?}");
     assert!(pauses[7] <= Duration::from_millis(405), "the second attempt, refunded: {pauses:?}");

@@ -64,6 +64,16 @@ impl Drop for Program {
     }
 }
 
+/// The program in the README is this one.
+#[test]
+fn the_readme_shows_the_program() {
+    let program = include_str!("../src/bin/kafka.rs");
+    let (_, code) = program.split_once("\n\n").unwrap();
+    assert!(
+        include_str!("../../../README.md").contains(&format!("```rust,no_run\n{}\n```", code.trim_end()))
+    );
+}
+
 #[tokio::test]
 async fn kafka() {
     let kafka = Kafka::get();

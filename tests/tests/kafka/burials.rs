@@ -133,7 +133,23 @@ async fn a_dead_letter_topic_that_is_missing_or_read_by_the_subscription_is_refu
     }
 }
 
-/// As an operator would who moves letters back by hand: whole ones, and one without its payload.
+/// Publishes letters to their topic again, with all their headers, as tools for dead letters do.
+fn publish_again(topic: &Topic, letters: &[OwnedMessage]) {
+    let producer: BaseProducer = topic.kafka.config().create().unwrap();
+    for letter in letters {
+        let record = BaseRecord::<[u8], [u8]>::to(&topic.name).partition(0);
+        let record = record.key(letter.key().unwrap_or_default()).headers(letter.headers().unwrap().clone());
+        let record = match letter.payload() {
+            Some(payload) => record.payload(payload),
+            None => record,
+        };
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+/// As an operator would who moves letters back by hand, too early: the handler is not mended. A letter without its payload
+/// and one of another payload under a known ID stay what they were.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_comes_back_keeps_its_identity() {
     let Some(topic) = Topic::with("returned", 1, &[("max.message.bytes", "3000000")]).await else { return };
@@ -153,19 +169,97 @@ async fn a_letter_that_comes_back_keeps_its_identity() {
     topic.until_committed(0).await;
     let letters = topic.kafka.read(&dead);
     assert_eq!(letters.len(), 4);
-    let producer: BaseProducer = topic.kafka.config().create().unwrap();
-    for letter in &letters {
-        let record = BaseRecord::<[u8], [u8]>::to(&topic.name).partition(0);
-        let record = record.key(letter.key().unwrap_or_default()).headers(letter.headers().unwrap().clone());
-        let record = match letter.payload() {
-            Some(payload) => record.payload(payload),
-            None => record,
-        };
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(Duration::from_secs(30)).unwrap();
+    publish_again(&topic, &letters);
     topic.until_committed(0).await;
     let counts = running.stop().await;
-    assert_eq!((counts.buried, counts.duplicate_of_buried), (4, 4), "found as buried");
-    assert_eq!(topic.kafka.read(&dead).len(), 4, "no second letters");
+    assert_eq!((counts.buried, counts.redriven, counts.duplicate_of_buried), (6, 2, 2));
+    let letters = topic.kafka.read(&dead);
+    assert_eq!(letters.len(), 6, "one more for each that ran again");
+    let ids: Vec<_> = letters.iter().map(|letter| header(letter, headers::MESSAGE_ID)).collect();
+    assert_eq!(ids[4..], ids[..2], "under the same identity");
+}
+
+/// Letters published again after the handler was mended were swallowed as duplicates of buried records.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_published_again_after_the_handler_was_mended_run_once() {
+    let Some(topic) = Topic::new("mended", 1).await else { return };
+    let dead = topic.beside("dead").await;
+    let store = std::sync::Arc::new(ackonce::MemoryStore::new());
+    topic.fill(0, 0..3);
+    topic.kafka.publish(&topic.name, [(0, "k", None, "no ID")]);
+    let consumer = || topic.consumer_with(store.clone()).with_dead_letters(&dead);
+    assert_eq!(bury(&topic, consumer(), "a bug").await.buried, 4);
+    let letters = topic.kafka.read(&dead);
+
+    let (running, log) = Running::logging(consumer());
+    topic.fill(0, 0..1);
+    topic.until_committed(0).await;
+    assert_eq!(log.ids().len(), 0, "a copy of the original is no letter");
+    publish_again(&topic, &letters);
+    publish_again(&topic, &letters);
+    topic.until_committed(0).await;
+    let counts = running.stop().await;
+    assert_eq!((counts.run, counts.redriven, counts.buried), (4, 4, 0));
+    assert_eq!((counts.duplicate, counts.duplicate_of_buried), (4, 1), "each letter once, and the copy");
+}
+
+/// IDs that were looked for in the wrong place, and are found by the mended consumer.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_messages_without_an_id_take_the_id_that_is_found_now() {
+    let Some(topic) = Topic::new("ids", 1).await else { return };
+    let dead = topic.beside("dead").await;
+    let store = std::sync::Arc::new(ackonce::MemoryStore::new());
+    topic.kafka.publish(&topic.name, [(0, "k", None, r#"{"id":"a"}"#), (0, "k", None, r#"{"id":"b"}"#)]);
+    let consumer = || topic.consumer_with(store.clone()).with_dead_letters(&dead);
+    assert_eq!(bury(&topic, consumer(), "no handler runs").await.buried, 2);
+    let letters = topic.kafka.read(&dead);
+    let ids = ackonce::MessageIds::first_of([ackonce::IdSource::Json("/id".into())]);
+    let (running, _) = Running::logging(consumer().with_ids(ids));
+    publish_again(&topic, &letters);
+    topic.kafka.publish(&topic.name, [(0, "k", None, r#"{"id":"a"}"#)]);
+    topic.until_committed(0).await;
+    let counts = running.stop().await;
+    assert_eq!((counts.run, counts.duplicate, counts.buried), (2, 1, 0), "the late copy is known by its ID");
+}
+
+/// All tombstones were one message under `IdSource::Payload`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_has_no_payload_to_be_known_by() {
+    let Some(topic) = Topic::new("tombstones", 1).await else { return };
+    let dead = topic.beside("dead").await;
+    let producer: BaseProducer = topic.kafka.config().create().unwrap();
+    for key in ["user-1", "user-2"] {
+        let record = BaseRecord::<str, str>::to(&topic.name).partition(0).key(key);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    let empty = BaseRecord::<str, str>::to(&topic.name).partition(0).key("user-3").payload("");
+    producer.send(empty).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let payload = ackonce::IdSource::Payload;
+    let by_payload = topic.consumer().with_ids(ackonce::MessageIds::first_of([payload.clone()]));
+    let (running, log) = Running::logging(by_payload.with_dead_letters(&dead));
+    topic.until_committed(0).await;
+    let counts = running.stop().await;
+    assert_eq!((counts.run, counts.buried, counts.duplicate), (1, 2, 0), "{:?}", log.ids());
+    let letters = topic.kafka.read(&dead);
+    assert_eq!(letters.iter().filter(|letter| letter.payload().is_none()).count(), 2);
+
+    // A source after it decides.
+    let second = Topic::new("tombstones-by-key", 1).await.unwrap();
+    let producer: BaseProducer = second.kafka.config().create().unwrap();
+    for key in ["user-1", "user-2"] {
+        let record = BaseRecord::<str, str>::to(&second.name).partition(0).key(key);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    // The same ID with an empty payload is another message.
+    let empty = BaseRecord::<str, str>::to(&second.name).partition(0).key("user-2");
+    let id = OwnedHeaders::new().insert(Header { key: "id", value: Some("user-2") });
+    producer.send(empty.payload("").headers(id)).map_err(|(error, _)| error).unwrap();
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let sources = [ackonce::IdSource::Header("id".into()), payload, ackonce::IdSource::Key];
+    let by_key = second.consumer().with_ids(ackonce::MessageIds::first_of(sources)).with_record_only();
+    let (running, _) = Running::logging(by_key);
+    second.until_committed(0).await;
+    let counts = running.stop().await;
+    assert_eq!((counts.run, counts.mismatch), (2, 1), "null is not empty");
 }

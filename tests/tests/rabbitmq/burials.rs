@@ -1,13 +1,18 @@
 //! Messages that will never succeed, and where they go.
 
-use ackonce_amqp::headers;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ackonce::{CancellationToken, Context, Counts, Failure, Result};
 use ackonce_amqp::lapin::message::Delivery;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
 use ackonce_amqp::lapin::{BasicProperties, ExchangeKind};
+use ackonce_amqp::{AmqpConsumer, Message, Tally, headers};
 use ackonce_tests::amqp::worker::Plan;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
+use tokio::task::JoinHandle;
 
 use crate::inside::{Inside, consumer, ids, memory, told};
 
@@ -144,4 +149,88 @@ async fn messages_without_an_id_are_buried_and_none_is_lost() {
     assert_eq!(errors.len(), 4);
     assert!(errors[0].starts_with("malformed message ID") && errors[1] == errors[2], "{errors:?}");
     assert!(errors[1].starts_with("no message ID") && errors[3].contains("another payload"), "{errors:?}");
+}
+
+/// A consumer whose handler calls everything permanent until it is mended.
+struct Mending {
+    mended: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<Counts>>,
+    tally: Tally,
+}
+
+impl Mending {
+    fn run(consumer: AmqpConsumer) -> Self {
+        let (mended, shutdown) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
+        let (tally, is_mended) = (consumer.tally(), mended.clone());
+        let handler = move |_: Context, _: Message| {
+            let mended = is_mended.load(Ordering::SeqCst);
+            async move { if mended { Ok(()) } else { Err(Failure::permanent("a bug")) } }
+        };
+        let running = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
+        Self { mended, shutdown, running, tally }
+    }
+
+    async fn until_acked(&self, messages: u64) {
+        until(&format!("{messages} are acknowledged"), || self.tally.counts().acked >= messages).await;
+    }
+
+    async fn stop(self) -> Counts {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap()
+    }
+}
+
+/// Letters published again after the handler was mended were swallowed as duplicates of buried records.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_published_again_after_the_handler_was_mended_run_once() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    for kind in [Kind::Classic, Kind::Quorum] {
+        let (queue, dead) = (rabbit.queue("mended", kind).await, rabbit.queue("dead", kind).await);
+        let admin = rabbit.connect().await;
+        admin.publish(&queue, Some("m0"), b"x").await;
+        admin.publish(&queue, Some("m1"), b"x").await;
+        admin.publish(&queue, None, b"no ID").await;
+        let mending = Mending::run(consumer(rabbit.url(), &queue, memory()).with_dead_letters_to("", &dead));
+        mending.until_acked(3).await;
+        mending.mended.store(true, Ordering::SeqCst);
+        admin.publish(&queue, Some("m0"), b"x").await;
+        mending.until_acked(4).await;
+        let letters = admin.take(&dead).await;
+        assert_eq!(letters.len(), 3);
+        for letter in letters.iter().chain(&letters) {
+            admin.publish_with(&queue, &letter.data, letter.properties.clone()).await;
+        }
+        mending.until_acked(10).await;
+        let counts = mending.stop().await;
+        assert_eq!((counts.run, counts.redriven, counts.buried), (5, 3, 3), "{kind:?}");
+        assert_eq!((counts.duplicate_of_buried, counts.duplicate), (1, 3), "the copy; each letter once");
+    }
+}
+
+/// A dead-letter queue whose letters expire and go back, by the broker's own dead-lettering.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_queue_that_sends_its_letters_back_redrives_them() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("again", Kind::Classic).await;
+    let (dead, admin) = (rabbit.name("dead"), rabbit.connect().await);
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let back = [
+        ("x-message-ttl", AMQPValue::LongLongInt(300)),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(&queue)),
+    ];
+    admin.declare(&dead, Kind::Classic, &back).await;
+    admin.publish(&queue, Some("m0"), b"x").await;
+    let mending = Mending::run(consumer(rabbit.url(), &queue, memory()).with_dead_letters_to("", &dead));
+    mending.until_acked(3).await;
+    mending.mended.store(true, Ordering::SeqCst);
+    until("it took effect", || mending.tally.counts().acked >= 4).await;
+    rabbit.until_empty(&queue).await;
+    let counts = mending.stop().await;
+    assert!(
+        counts.buried >= 3 && counts.redriven == counts.buried && counts.run == counts.buried + 1,
+        "{counts:?}"
+    );
+    assert_eq!(admin.ready(&dead).await.0, 0);
 }

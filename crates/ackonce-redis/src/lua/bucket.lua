@@ -1,7 +1,7 @@
 -- Buckets. Rows live in hashes small enough for Redis to keep as a listpack, without a pointer or a header
 -- per entry: the root of a tag (the first 14 bits of the key's digest) and, once that is full, its four
 -- children by the next two bits of the field, and so on. All of a tag is in one cluster slot. The entry with
--- the empty name says what a bucket is:
+-- the empty name describes the bucket:
 --   kind 1 | deadline 4, in seconds: when Redis may drop it whole | soonest 4, in seconds: about when the first of
 --   its rows expires | rows to tidy at 1 | secret 16
 local LEAF, SPLIT = 1, 2
@@ -11,6 +11,7 @@ local META, META_LENGTH = '>BI4I4Bc16', 26
 -- limit for listpacks (hash-max-listpack-entries, 128 or 512). The one in two thousand that gets there takes more
 -- memory until it is split.
 local FIRST, CROWDED, MOST, COUNTED = 32, 96, 100, 4
+local FIELD = 15 -- bytes of a record's name
 
 -- Digits of a key's name: to format a number takes Redis as long as to find the key.
 local DIGITS, PLACES = { [0] = '0', '1', '2', '3' }, { [0] = 64, 16, 4, 1 }
@@ -38,28 +39,58 @@ local function must_not_be_elsewhere(root, key)
     if key ~= root then call('EXISTS', root, key) end
 end
 
--- How deep the last leaf was. Most are as deep, so that is where to look first: a leaf lies under split buckets alone,
--- which one script makes together with it and which live as long.
-local usual = 0
+-- How deep the last leaf was, or DEEPEST. Most are as deep, so that is where to look first: a leaf lies under split
+-- buckets alone, which one script makes together with it and which live as long. A server that evicts may take
+-- those first, since they are hardly read; regrow() makes them again before anything else is put in their place. To
+-- look for that takes longer than to make a bucket, so it is done where the server may have evicted (ARGV[4]).
+local usual, DEEPEST, evicts = 0, 2, ARGV[4] ~= ''
 
--- What a leaf's key has after its root's, by depth and by the field's first byte, which says it for so many levels.
-local suffixes = { {}, {}, {}, {} }
+-- The rest of a leaf's key after its root's, by depth and by the field's first byte, which says it for so many levels.
+local suffixes = { {}, {} }
 
 local function usual_place(root, field)
     if usual == 0 then return root, 0 end
     local known, first = suffixes[usual], byte(field)
-    local suffix = known and known[first]
+    local suffix = known[first]
     if not suffix then
         suffix = ''
         for depth = 0, usual - 1 do suffix = child_of(suffix, depth, field) end
-        if known then known[first] = suffix end
+        known[first] = suffix
     end
     return root .. suffix, usual
 end
 
+-- Whether there is a bucket below a root that is not there, as far down as usual_place() looks. While a cluster moves
+-- the slot that is an error; then they are looked at one by one.
+local function is_bare(root)
+    local a, b, c, d = root .. ':0', root .. ':1', root .. ':2', root .. ':3'
+    return redis.pcall('EXISTS', a, b, c, d, a .. '0', a .. '1', a .. '2', a .. '3', b .. '0', b .. '1', b .. '2',
+        b .. '3', c .. '0', c .. '1', c .. '2', c .. '3', d .. '0', d .. '1', d .. '2', d .. '3') == 0
+end
+
+-- A bucket that is not there: split again if any of those below it are there. Its own entry, or nil.
+local regrow
+function regrow(key, depth)
+    if depth >= DEEPEST or depth == 0 and is_bare(key) then return nil end
+    local deadline, secret = 0, nil
+    for bits = 0, 3 do
+        local name = child(key, depth, bits)
+        local meta = call('HGET', name, '') or regrow(name, depth + 1)
+        if meta and #meta == META_LENGTH then
+            deadline = max(deadline, floor(deadline_of(meta) / 1000000))
+            secret = secret_of(meta)
+        end
+    end
+    if not secret then return nil end
+    local meta = pack(META, SPLIT, deadline, 0, 0, secret)
+    call('HSET', key, '', meta)
+    call('PEXPIREAT', key, deadline * 1000)
+    return meta
+end
+
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
--- where there is none. Where that cannot be told: nil, and the answer to give instead. Without a secret, the
--- field was listed.
+-- where there is none. If that cannot be told: nil, the answer to give instead, and the bucket if it is the row
+-- alone that cannot be read. Without a secret, the field was listed.
 local find
 function find(root, field, secret)
     local key, depth = usual_place(root, field)
@@ -72,12 +103,15 @@ function find(root, field, secret)
         end
         if not meta then
             must_not_be_elsewhere(root, key)
-            return key, depth
+            if row then return nil, 'V' end
+            meta = evicts and regrow(key, depth)
+            if not meta then return key, depth end
         end
-        if #meta ~= META_LENGTH or row and not is_known(row) then return nil, 'V' end
+        if #meta ~= META_LENGTH then return nil, 'V' end
+        if row and not is_known(row) then return nil, 'V', key end
         local kind = byte(meta)
         -- A row that is there was filed with this secret.
-        if kind == LEAF then usual = depth end
+        if kind == LEAF then usual = depth < DEEPEST and depth or DEEPEST end
         if kind == LEAF and row then return key, depth, row, meta end
         if secret ~= '' and secret_of(meta) ~= secret then return nil, 'S' .. secret_of(meta) end
         if kind == LEAF then return key, depth, row, meta end
@@ -90,7 +124,7 @@ end
 local function prolong(root, depth, field, deadline)
     local key = root
     for level = 0, depth - 1 do
-        local kind, was, soonest, due, own = parse(META, call('HGET', key, ''))
+        local kind, was, soonest, due, own = parse(META, call('HGET', key, '') or regrow(key, level))
         if was < deadline then
             call('HSET', key, '', pack(META, kind, deadline, soonest, due, own))
             call('PEXPIREAT', key, deadline * 1000)
@@ -105,7 +139,7 @@ end
 
 -- Whether a row means nothing any more. One whose fence is ahead of the clock is kept: the next is above it.
 local function is_dead(row)
-    if not KNOWN[#row] then return false end
+    if not is_known(row) then return false end
     if #row >= FULL then return expires_of(row) <= now and fence_of(row) < now end
     local seconds, top, rest = parse('>I4BI6', row)
     return seconds * 1000000 <= now and top % 16 * SIX_BYTES + rest < now
@@ -136,13 +170,14 @@ local function split(key, depth, deadline, soonest, secret, live)
     call('HDEL', key, unpack(fields))
 end
 
--- Drops what has expired from a leaf, all of whose entries are given, and splits it if that leaves it
+-- Drops the expired rows of a leaf, all of whose entries are given, and splits it if that leaves it
 -- crowded. Returns how many rows were dropped, and how many there were.
 local function tidy(key, depth, deadline, secret, entries)
     local live, dead, rows, gone, soonest = {}, {}, 0, 0, LAST
     for i = 1, #entries, 2 do
         local field, row = entries[i], entries[i + 1]
-        if field ~= '' then
+        -- Any other name is nobody's record.
+        if #field == FIELD then
             if is_dead(row) then
                 gone = gone + 1
                 dead[gone] = field
@@ -209,7 +244,7 @@ local function file_new(root, secret, field, row, expires)
     end
     local is_leaf = meta and #meta == META_LENGTH and byte(meta) == LEAF and secret_of(meta) == secret
     if not is_leaf or expires > deadline_of(meta) or expires < soonest_of(meta) then return false end
-    usual = depth
+    usual = depth < DEEPEST and depth or DEEPEST
     if call('HSETNX', key, field, row) == 0 then return false end
     grown(key, depth, meta, field)
     return true
@@ -220,11 +255,58 @@ local function body_key(root, field)
     return root .. ':o:' .. field
 end
 
--- A record for the client: the row, and the length of what lies beside it plus one, 0 for nothing.
+-- A record for the client without the text that lies beside it.
+local function bare_record(word, row)
+    return word .. char(#row) .. row .. '\0\0\0\0'
+end
+
+local function is_wrong_type(text)
+    return string.find(text, 'WRONGTYPE', 1, true) ~= nil
+end
+
+-- A record for the client: the row, and the length of the text beside it plus one, 0 for none. Nil if its outcome is
+-- gone; a burial stands without its reason.
 local function record(word, root, field, row)
-    if not has_body(row) then return word .. char(#row) .. row .. '\0\0\0\0' end
-    local body = call('GET', body_key(root, field))
-    if not body then must_not_be_elsewhere(root, body_key(root, field)) end
-    if not body or sub(body, 1, 8) ~= sub(row, 27, 34) then return 'X' end
-    return word .. char(#row) .. row .. pack('>I4', #body - 7) .. sub(body, 9)
+    if not has_body(row) then return bare_record(word, row) end
+    local body = redis.pcall('GET', body_key(root, field))
+    if type(body) == 'table' then
+        if not is_wrong_type(body.err) then error(body) end
+        body = nil
+    elseif not body then
+        must_not_be_elsewhere(root, body_key(root, field))
+    end
+    if body and sub(body, 1, 8) == sub(row, 27, 34) then
+        return word .. char(#row) .. row .. pack('>I4', #body - 7) .. sub(body, 9)
+    end
+    return state_of(row) == BURIED and bare_record(word, row) or nil
+end
+
+-- The answer to a request that failed. A failure that is about its own record, a key of another type or a row that makes no
+-- sense to this script, fails no other. Any other that a command answers, such as a right that is missing, is the whole
+-- script's.
+local function refusal(failure, wrong_type)
+    -- Redis's pcall gives the text alone, Lua's the table.
+    local text = type(failure) == 'table' and failure.err or tostring(failure)
+    if is_wrong_type(text) then return wrong_type end
+    -- Lua's own errors begin with the place in the script.
+    if not string.find(text, '^user_script:%d+:') then error({ err = text }) end
+    text = sub(text, 1, 500)
+    return pack('>c1I2', 'E', #text) .. text
+end
+
+-- The reply: work(root) answers each request, and `wrong_type` is the answer where a key is of another type. After a
+-- failure it goes on with the next request, so that those without one share a protected call.
+local function reply(work, wrong_type)
+    local answers, i, last = { ARGV[1], pack('>I7', now) }, 0, #KEYS
+    local function go_on()
+        while i < last do
+            i = i + 1
+            answers[i + 2] = work(KEYS[i])
+        end
+    end
+    while i < last do
+        local is_done, failure = pcall(go_on)
+        if not is_done then answers[i + 2] = refusal(failure, wrong_type) end
+    end
+    return table.concat(answers)
 end

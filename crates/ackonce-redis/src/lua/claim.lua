@@ -1,13 +1,14 @@
--- Claims. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string, which is cheaper here
--- than a string for each:
+-- Claims. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, which is cheaper here than a string
+-- for each, and nothing, or `R` if the server has evicted, or `E` if it is allowed to:
 --   field 15 | token 16 | parts 1 [| lease 7 | window 7, unless as before: parts 1] [| print 8: parts 2]
 -- The answers, after nonce 16 and now 7: A fence 8, attempt 4, previous 1 | B free in 7 | D or M record |
--- S the bucket's other secret | V of a newer version | X an outcome is missing. Says what protocol::claim says.
-local secret = ARGV[2]
+-- S the bucket's other secret | V it cannot be read | X its outcome is missing | T a key is of another type |
+-- E text of an error. The same as protocol::claim. With leave to evict, a record without its outcome is not there.
+local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 local GRANTED = pack('>c1I8I4B', 'A', now, 1, NONE)
 
--- What claims with the same lease and window have in common: when they end and expire, and the row of a first
--- attempt up to its token.
+-- The common part of claims with the same lease and window: when they end and expire, and the row of a first attempt up
+-- to its token.
 local window, ends, expires, first
 
 local function spans(lease, as_window)
@@ -36,14 +37,16 @@ local function claim(root, field, token, print)
         return GRANTED
     end
     local attempt, previous, fence = 0, NONE, nil
-    if now < expires_of(row) then
-        local known = print_of(row)
-        if known ~= '' then
-            if print ~= '' and print ~= known then return record('M', root, field, row) end
-            print = known
-        end
-        local state = state_of(row)
-        if state == DONE or state == BURIED then return record('D', root, field, row) end
+    local is_live, known, state = now < expires_of(row), print_of(row), state_of(row)
+    local differs = print ~= '' and known ~= '' and print ~= known
+    if is_live and (differs or state == DONE or state == BURIED) then
+        local found = record(differs and 'M' or 'D', root, field, row)
+        if found then return found end
+        if not may_evict then return 'X' end
+        is_live = false
+    end
+    if is_live then
+        if known ~= '' then print = known end
         local was_to_expire, was_to_end, _, flags, holder
         was_to_expire, was_to_end, _, flags, attempt, fence, holder = parse(ROW, row)
         previous = previous_of(flags)
@@ -56,7 +59,8 @@ local function claim(root, field, token, print)
             save(root, key, depth, meta, secret, field, row, was_to_expire, false)
             return pack('>c1I8I4B', 'A', fence, attempt, previous)
         end
-        if state == CLAIMED and now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
+        -- A lease, or the back-off of a failed attempt.
+        if now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
         if state == CLAIMED then previous = VANISHED end
         -- A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
         if state == RELEASED and same then return pack('>c1I7', 'B', 0) end
@@ -71,8 +75,8 @@ local function claim(root, field, token, print)
     return pack('>c1I8I4B', 'A', fence, attempt, previous)
 end
 
-local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local requests, at = ARGV[3], 1
+return reply(function(root)
     local field, token, parts, lease, as_window
     field, token, parts, at = parse('>c15c16B', requests, at)
     if parts % 2 == 1 then
@@ -84,6 +88,5 @@ for i = 1, #KEYS do
         print = sub(requests, at, at + 7)
         at = at + 8
     end
-    answers[i + 2] = claim(KEYS[i], field, token, print)
-end
-return table.concat(answers)
+    return claim(root, field, token, print)
+end, 'T')

@@ -1,7 +1,8 @@
 -- Records. One record is one row: a string in one of two forms, told apart by their length. Numbers are
 -- big-endian and unsigned; moments are microseconds of this server's clock since the Unix epoch.
---   full     expires 7 | lease ends 7 | claimed 7 | flags 1 | attempt 4 | fence 8 | token 16 [| print 8]
+--   full     expires 7 | free at 7 | claimed 7 | flags 1 | attempt 4 | fence 8 | token 16 [| print 8]
 --   settled  expires 4, in seconds | attempt and fence 7 | token's start 2 [| print 8]
+-- A row is free at the end of its lease while claimed, at the end of its back-off once released.
 -- A settled row is a completion and nothing else, in as few bytes as it takes: it expires on a whole second,
 -- was claimed when its fence says, and its attempt (up to 15) sits in the fence's top four bits, which are
 -- zero until the year 2112. Numbers are exact to 2^53, which a fence reaches in the year 2255.
@@ -12,7 +13,7 @@ local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local ROW = '>I7I7I7BI4I8c16'
 local FULL, SETTLED, PRINT = 50, 13, 8
 local CLAIMED, RELEASED, DONE, BURIED = 0, 1, 2, 3 -- flags, bits 0 and 1
-local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, or what the next is told
+local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, as the next is told
 local NONE, HANDED_BACK, VANISHED = 0, 1, 2
 local BODY, TOKENLESS = 16, 32 -- it has an outcome or reason, beside it; its token is not known any more
 
@@ -25,7 +26,10 @@ local now = time[1] * 1000000 + time[2]
 local KNOWN = { [SETTLED] = true, [SETTLED + PRINT] = true, [FULL] = true, [FULL + PRINT] = true }
 
 local function is_known(row)
-    return KNOWN[#row]
+    local length = #row
+    if length < FULL then return KNOWN[length] end
+    local flags = KNOWN[length] and byte(row, 22)
+    return flags and flags < 2 * TOKENLESS and flags % BODY < PREVIOUS * (VANISHED + 1)
 end
 
 local function is_full(row)

@@ -1,13 +1,15 @@
--- Settlements. KEYS: the root of each; ARGV: nonce, secret, and all of them in one string:
---   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease 7 | window 7, unless as before: parts 1]
+-- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
+--   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
 --   [| length 4 | outcome or reason: parts 2]
--- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend.
--- The answers, after nonce 16 and now 7: Y yes | L lost | S, V as of claims. Says what protocol::settle says.
+-- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
+-- D redrive.
+-- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
+-- cannot be read is not this holder's: lost.
 local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
 
--- What settlements with the same lease and window have in common: when a lease ends and a record expires, and
+-- The common part of settlements with the same lease or back-off and window: when a record expires, and
 -- the settled form of that moment, where it has one.
 local lease, window, expires, settled_expires, settled
 
@@ -36,7 +38,7 @@ local luck = 8
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
     local row = call('HGET', key, field)
-    if not row or not is_known(row) or not is_full(row) then return false end
+    if not row or #row ~= FULL and #row ~= FULL + PRINT then return false end
     local done = settled_expires <= expires_of(row) and completed(row, held)
     if done then call('HSET', key, field, done) end
     return done
@@ -59,6 +61,15 @@ local function settle(root, field, held, action, body)
     local flags = byte(row, 22)
     if sub(row, 27, 50) ~= held or flags >= TOKENLESS then return 'L' end
     local state = flags % 4
+    if action == 'D' then
+        if state ~= BURIED then return 'L' end
+        -- The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
+        row = pack(ROW, expires, 0, parse('>I7', row, 15), RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS, 0,
+            fence_of(row), string.rep('\0', 16))
+        save(root, key, depth, meta, secret, field, row, expires, false)
+        call('DEL', body_key(root, field))
+        return 'Y'
+    end
     if state ~= CLAIMED then return state == becomes and 'Y' or 'L' end
 
     local done = action == 'C' and settled and completed(row, held)
@@ -68,14 +79,15 @@ local function settle(root, field, held, action, body)
     end
     local ends, claimed, _, attempts = parse('>I7I7BI4', row, 8)
     local previous, as_expires = previous_of(flags), expires
-    if action == 'E' then
+    if becomes == CLAIMED or becomes == RELEASED then
         ends = min(now + lease, LAST)
         as_expires = min(ends + window, LAST)
-    elseif action == 'R' then
+    end
+    if action == 'R' then
         previous = HANDED_BACK
     elseif action == 'F' then
         attempts = max(attempts - 1, 0)
-        -- What a vanished attempt may have done is not undone by one that was handed back after it.
+        -- The effects of a vanished attempt are not undone by one that was handed back after it.
         if previous ~= VANISHED then previous = HANDED_BACK end
     end
     flags = becomes + PREVIOUS * previous
@@ -89,8 +101,8 @@ local function settle(root, field, held, action, body)
     return 'Y'
 end
 
-local answers, settlements, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local settlements, at = ARGV[3], 1
+return reply(function(root)
     local field, held, action, parts, as_lease, as_window, body
     field, held, action, parts, at = parse('>c15c24c1B', settlements, at)
     if parts % 2 == 1 then
@@ -98,6 +110,6 @@ for i = 1, #KEYS do
         spans(as_lease, as_window)
     end
     if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
-    answers[i + 2] = settle(KEYS[i], field, held, action, body)
-end
-return table.concat(answers)
+    local answer = settle(root, field, held, action, body)
+    return answer == 'V' and 'L' or answer
+end, 'L')

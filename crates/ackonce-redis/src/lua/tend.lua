@@ -1,9 +1,10 @@
--- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, and all of them in one
--- string:
+-- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
+-- as of claims:
 --   field 15 | what to do 1: G get, F forget, R redrive
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
--- D record | Y the state before 1 | S, V, X as of claims. Says what protocol::tendable and redriven say.
-local secret = ARGV[2]
+-- D record | Y the state before 1 | S, V, T, E as of claims. The same as protocol::tendable and redriven. A row that
+-- cannot be read can be forgotten, which removes it.
+local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 
 -- The row stays, expired, so that the next fence is above it.
 local function forgotten(row)
@@ -13,7 +14,11 @@ end
 
 local function redriven(row)
     local flags = RELEASED + PREVIOUS * HANDED_BACK
-    if is_full(row) then return sub(row, 1, 21) .. pack('>BI4', flags, 0) .. sub(row, 27) end
+    -- A back-off ends, and its attempts are kept.
+    if state_of(row) == RELEASED then return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15) end
+    if is_full(row) then
+        return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15, 21) .. pack('>BI4', flags, 0) .. sub(row, 27)
+    end
     local fence = fence_of(row)
     return pack(ROW, expires_of(row), 0, fence, flags + TOKENLESS, 0, fence, string.rep('\0', 16))
         .. print_of(row)
@@ -21,22 +26,28 @@ end
 
 local function tend(root, field, what)
     local key, depth, row, meta = find(root, field, secret)
+    if not key and row and what == 'F' then
+        call('HDEL', row, field)
+        return 'Y' .. char(BURIED)
+    end
     if not key then return depth end
     if not row or now >= expires_of(row) then return 'N' end
-    if what == 'G' then return record('D', root, field, row) end
+    if what == 'G' then
+        return record('D', root, field, row) or may_evict and 'N' or bare_record('D', row)
+    end
     local state = state_of(row)
-    if state == CLAIMED and now < parse('>I7', row, 8) then return 'I' end
-    if what == 'R' and state ~= DONE and state ~= BURIED then return 'N' end
+    local waits = (state == CLAIMED or state == RELEASED) and now < parse('>I7', row, 8)
+    if state == CLAIMED and waits then return 'I' end
+    if what == 'R' and (state == CLAIMED or state == RELEASED and not waits) then return 'N' end
     local new = what == 'F' and forgotten(row) or redriven(row)
     save(root, key, depth, meta, secret, field, new, expires_of(new), false)
     if has_body(row) then call('DEL', body_key(root, field)) end
     return 'Y' .. char(state)
 end
 
-local answers, requests, at = { ARGV[1], pack('>I7', now) }, ARGV[3], 1
-for i = 1, #KEYS do
+local requests, at = ARGV[3], 1
+return reply(function(root)
     local field, what
     field, what, at = parse('>c15c1', requests, at)
-    answers[i + 2] = tend(KEYS[i], field, what)
-end
-return table.concat(answers)
+    return tend(root, field, what)
+end, 'T')

@@ -1,52 +1,69 @@
--- Whole tags at a time. KEYS: their roots; ARGV: nonce, nothing, and the work:
+-- Whole tags at a time. KEYS: their roots; ARGV: nonce, nothing, the work, and as of claims:
 --   L list, of the state that follows if one does | C count | W sweep
--- The answers, after nonce 16 and now 7: L rows 4, and of each field 15, length 1, row |
--- C claimed 4, released 4, done 4, buried 4, bytes 8 (all ones: not to be had) | W dropped 4, looked at 4 |
--- V of a newer version.
+-- The answers, after nonce 16 and now 7: L rows 4, and of each field 15, length 1 (0: it cannot be read), row |
+-- C claimed 4, released 4, done 4, buried 4, bytes 8 (all ones: not to be had) | W dropped 4, looked at 4; after each
+-- the keys that hold something that cannot be read: their number 2, and of each length 2, key | T, E as of claims.
+-- A row that cannot be read counts as buried: it will not run until somebody sees to it.
+local bad
 
--- Calls visit(key, depth, deadline, secret, entries) for each leaf; whether all of it was understood.
+-- Calls visit(key, depth, deadline, secret, entries) for each leaf.
 local function walk(root, key, depth, visit)
-    local entries = call('HGETALL', key)
-    local meta
+    local entries = redis.pcall('HGETALL', key)
+    if entries.err and is_wrong_type(entries.err) then
+        bad[#bad + 1] = key
+        return
+    end
+    if entries.err then error(entries) end
+    local meta, is_bad = nil, false
     for i = 1, #entries, 2 do
         if entries[i] == '' then
             meta = entries[i + 1]
-        elseif not is_known(entries[i + 1]) then
-            return false
+        elseif #entries[i] ~= FIELD or not is_known(entries[i + 1]) then
+            is_bad = true
         end
     end
     if not meta then
         must_not_be_elsewhere(root, key)
-        return #entries == 0
+        meta = #entries == 0 and evicts and regrow(key, depth)
+        if not meta and #entries == 0 then return end
     end
-    if #meta ~= META_LENGTH then return false end
-    local kind, deadline, _, _, own = parse(META, meta)
+    local kind = meta and #meta == META_LENGTH and byte(meta)
+    if is_bad or kind ~= LEAF and kind ~= SPLIT then bad[#bad + 1] = key end
     if kind == LEAF then
-        visit(key, depth, deadline, own, entries)
-        return true
+        visit(key, depth, floor(deadline_of(meta) / 1000000), secret_of(meta), entries)
+    elseif kind == SPLIT then
+        for bits = 0, 3 do walk(root, child(key, depth, bits), depth + 1, visit) end
     end
-    if kind ~= SPLIT then return false end
-    for bits = 0, 3 do
-        if not walk(root, child(key, depth, bits), depth + 1, visit) then return false end
-    end
-    return true
 end
 
--- Calls visit(field, row) for each live row.
+-- Calls visit(field, row) for each live row, and without a row for each that cannot be read.
 local function each_live(entries, visit)
     for i = 1, #entries, 2 do
-        if entries[i] ~= '' and now < expires_of(entries[i + 1]) then visit(entries[i], entries[i + 1]) end
+        local field, row = entries[i], entries[i + 1]
+        if #field == FIELD then
+            if not is_known(row) then
+                visit(field)
+            elseif now < expires_of(row) then
+                visit(field, row)
+            end
+        end
     end
+end
+
+local function state_or_buried(row)
+    return row and state_of(row) or BURIED
 end
 
 local function list(root, only)
     local rows = {}
-    local understood = walk(root, root, 0, function(_, _, _, _, entries)
+    walk(root, root, 0, function(_, _, _, _, entries)
         each_live(entries, function(field, row)
-            if only == '' or state_of(row) == byte(only) then rows[#rows + 1] = field .. char(#row) .. row end
+            if only == '' or state_or_buried(row) == byte(only) then
+                rows[#rows + 1] = field .. char(row and #row or 0) .. (row or '')
+            end
         end)
     end)
-    return understood and pack('>c1I4', 'L', #rows) .. table.concat(rows) or 'V'
+    return pack('>c1I4', 'L', #rows) .. table.concat(rows)
 end
 
 local function count(root)
@@ -55,31 +72,32 @@ local function count(root)
         local own = bytes and redis.pcall('MEMORY', 'USAGE', key)
         bytes = type(own) == 'number' and bytes + own or own == false and bytes or nil
     end
-    local understood = walk(root, root, 0, function(key, _, _, _, entries)
+    walk(root, root, 0, function(key, _, _, _, entries)
         weigh(key)
         each_live(entries, function(field, row)
-            counts[state_of(row)] = counts[state_of(row)] + 1
-            if has_body(row) then weigh(body_key(root, field)) end
+            local state = state_or_buried(row)
+            counts[state] = counts[state] + 1
+            if row and has_body(row) then weigh(body_key(root, field)) end
         end)
     end)
-    if not understood then return 'V' end
     return pack('>c1I4I4I4I4', 'C', counts[CLAIMED], counts[RELEASED], counts[DONE], counts[BURIED])
         .. (bytes and pack('>I8', bytes) or string.rep('\255', 8))
 end
 
 local function sweep(root)
     local dropped, seen = 0, 0
-    local understood = walk(root, root, 0, function(...)
+    walk(root, root, 0, function(...)
         local dead, rows = tidy(...)
         dropped, seen = dropped + dead, seen + rows
     end)
-    return understood and pack('>c1I4I4', 'W', dropped, seen) or 'V'
+    return pack('>c1I4I4', 'W', dropped, seen)
 end
 
-local answers = { ARGV[1], pack('>I7', now) }
-local what = sub(ARGV[3], 1, 1)
+local what, only = sub(ARGV[3], 1, 1), sub(ARGV[3], 2)
 local work = what == 'L' and list or what == 'C' and count or sweep
-for i = 1, #KEYS do
-    answers[i + 2] = work(KEYS[i], sub(ARGV[3], 2))
-end
-return table.concat(answers)
+return reply(function(root)
+    bad = {}
+    local parts = { work(root, only), pack('>I2', #bad) }
+    for i = 1, #bad do parts[i + 2] = pack('>I2', #bad[i]) .. bad[i] end
+    return table.concat(parts)
+end, 'T')

@@ -89,6 +89,9 @@ pub(crate) fn refund() -> Settle {
 pub(crate) fn extend() -> Settle {
     Settle::Extend { lease: LONG, window: LONG }
 }
+pub(crate) fn redrive() -> Settle {
+    Settle::Redrive { window: LONG }
+}
 pub(crate) fn bury() -> Settle {
     Settle::Bury { window: LONG, reason: "it will never succeed".to_owned() }
 }

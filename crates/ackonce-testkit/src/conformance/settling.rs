@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Previous, Settle, State};
+use ackonce::{ClaimRequest, Claimed, Fingerprint, Previous, Settle, State};
 
 use super::Fixture;
-use super::bench::{Bench, LONG, SHORT, bury, complete, extend, refund, release};
+use super::bench::{Bench, LONG, SHORT, bury, complete, extend, redrive, refund, release};
 
 /// A completed key answers Done to everybody.
 pub async fn a_completed_key_is_done(fixture: &dyn Fixture) {
@@ -136,4 +136,52 @@ pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
         2,
         "the attempt after one that was released once"
     );
+}
+
+/// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew, with whatever
+/// payload.
+pub async fn a_burial_is_redriven_by_its_own_claim(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let with =
+        |payload: &[u8]| ClaimRequest { fingerprint: Some(Fingerprint::of(payload)), ..bench.request("id") };
+    let payloads = [b"first".as_slice(), b"mended", b"mended again"];
+    for pair in payloads.windows(2) {
+        // Attempts before the last one are forgotten with it.
+        let failed = bench.a.acquire(&with(pair[0])).await;
+        bench.a.confirm(&failed, release()).await;
+        let lease = bench.a.acquire(&with(pair[0])).await;
+        bench.a.confirm(&lease, bury()).await;
+        bench.b.confirm(&lease, redrive()).await;
+        let again = bench.b.acquire(&with(pair[1])).await;
+        assert_eq!((again.attempt, again.previous), (1, Previous::Released), "it begins anew");
+        assert!(again.fence > lease.fence, "fences grow over a redrive");
+        bench.b.confirm(&again, release()).await;
+    }
+    let last = bench.a.acquire(&with(payloads[2])).await;
+    bench.a.confirm(&last, complete()).await;
+    let record = bench.b.done(&with(payloads[2])).await;
+    assert_eq!((record.state, record.reason), (State::Done, None), "the reason of the burial is gone");
+    bench.b.mismatch(&with(payloads[1])).await;
+}
+
+/// The letter of an earlier burial, and one of a message that took effect, redrive nothing.
+pub async fn a_redrive_changes_nothing_but_its_own_burial(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let first = bench.a.acquire(&bench.request("id")).await;
+    bench.b.lose(&first, redrive()).await;
+    bench.a.confirm(&first, bury()).await;
+    bench.a.confirm(&first, redrive()).await;
+    let second = bench.b.acquire(&bench.request("id")).await;
+    bench.a.lose(&first, redrive()).await;
+    bench.b.confirm(&second, bury()).await;
+    bench.a.lose(&first, redrive()).await;
+    let record = bench.a.done(&bench.request("id")).await;
+    assert_eq!((record.state, record.fence), (State::Buried, second.fence));
+    for (n, action) in [complete(), release()].into_iter().enumerate() {
+        let id = format!("other {n}");
+        let lease = bench.a.acquire(&bench.request(&id)).await;
+        bench.a.confirm(&lease, action).await;
+        bench.b.lose(&lease, redrive()).await;
+    }
+    bench.a.done(&bench.request("other 0")).await;
 }

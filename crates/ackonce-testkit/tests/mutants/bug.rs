@@ -97,6 +97,10 @@ pub(crate) enum Bug {
     ReleaseWaits,
     /// A buried key is granted again.
     BuriedIsGranted,
+    /// A redrive needs no proof.
+    AnyoneRedrives,
+    /// A redrive keeps the attempts.
+    RedriveKeepsAttempts,
 
     // Time.
     /// Leases are compared with the caller's clock.

@@ -85,6 +85,8 @@ caught! {
     ReleasedIsSettled by a_released_lease_stays_released,
     ReleaseWaits by a_released_key_is_granted_at_once,
     BuriedIsGranted by a_buried_key_is_done,
+    AnyoneRedrives by a_redrive_changes_nothing_but_its_own_burial,
+    RedriveKeepsAttempts by a_burial_is_redriven_by_its_own_claim,
 
     CallersClock by a_lease_is_not_measured_by_the_clients,
     LeaseInSeconds by a_second_claim_is_busy,

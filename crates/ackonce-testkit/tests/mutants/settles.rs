@@ -42,6 +42,7 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
             | (Bug::AnyoneReleases, Settle::Release { .. })
             | (Bug::AnyoneExtends, Settle::Extend { .. })
             | (Bug::AnyoneBuries, Settle::Bury { .. })
+            | (Bug::AnyoneRedrives, Settle::Redrive { .. })
     );
     if unowned || bug == Bug::FenceIsUnchecked && settlement.token == row.token {
         settlement.fence = row.fence;
@@ -85,6 +86,7 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
         Bug::ReleaseForgets if new.state == State::Released => new.attempt = 0,
         Bug::RefundHidesVanished if new.state == State::Released => new.previous = Previous::Released,
         Bug::RefundIsIgnored => new.attempt = old.attempt,
+        Bug::RedriveKeepsAttempts if matches!(action, Settle::Redrive { .. }) => new.attempt = old.attempt,
         Bug::WindowIsLease if ended => new.expires = old.free_at,
         Bug::WindowFromClaim if ended => new.expires = old.claimed.saturating_add(window),
         Bug::OutcomeIsDropped => new.outcome = None,

@@ -155,6 +155,13 @@ pub fn settle(row: Option<&Row>, settlement: &Settlement, now: u64) -> (Settled,
         Settle::Bury { .. } => State::Buried,
         Settle::Release { .. } => State::Released,
         Settle::Extend { .. } => State::Claimed,
+        Settle::Redrive { window } if row.state == State::Buried => {
+            let expires = now.saturating_add(micros(window));
+            // The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
+            let (token, fingerprint) = (Token([0; 16]), None);
+            return (Settled::Yes, redriven(row, now).map(|row| Row { token, fingerprint, expires, ..row }));
+        }
+        Settle::Redrive { .. } => return (Settled::Lost, None),
     };
     match row.state {
         State::Claimed => (Settled::Yes, Some(changed(row.clone(), &settlement.action, ends_as, now))),
@@ -189,6 +196,7 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             row.free_at = now.saturating_add(micros(*lease));
             lease.saturating_add(*window)
         }
+        Settle::Redrive { window } => *window,
     };
     row.expires = now.saturating_add(micros(window));
     row

@@ -60,7 +60,7 @@ impl Row {
             [self.fence, self.free_at, self.expires].map(|moment| moment.wrapping_sub(self.claimed));
         let [since_fence, since_free, since_expired] = moments;
         let numbers = [self.claimed, since_fence, since_free, since_expired, u64::from(self.attempt)];
-        let mut flags = place(self.state as usize) | place(self.previous as usize) << 2;
+        let mut flags = self.state as u8 | (self.previous as u8) << 2;
         let mut length = 3 + 16 + numbers.into_iter().map(varint_len).sum::<usize>();
         if self.fingerprint.is_some() {
             flags |= FINGERPRINT;
@@ -109,22 +109,20 @@ fn corrupt() -> Error {
     Error::new(ErrorKind::Corrupt, "a record is damaged: its bytes are not those of a row")
 }
 
-/// One of at most four.
-fn place(index: usize) -> u8 {
-    (index & 3) as u8
-}
-
 /// How many bytes it takes.
 fn varint_len(number: u64) -> usize {
     (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 fn varint(bytes: &mut Vec<u8>, mut number: u64) {
-    while number > 0x7f {
-        bytes.push(number as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            return bytes.push(low);
+        }
+        bytes.push(low | 0x80);
     }
-    bytes.push(number as u8);
 }
 
 /// What is yet to be read. `None` is the end of the bytes, or a form that no row has.

@@ -15,7 +15,7 @@ use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
-    Settings, Settle, Settlement, Stage, Ticket, Unsettled, chain,
+    Settings, Settle, Settlement, Stage, State, Ticket, Unsettled, chain,
 };
 
 use super::{Group, Inner, each};
@@ -24,14 +24,16 @@ use super::{Group, Inner, each};
 pub(crate) enum Admission<D> {
     /// Acquired.
     Run(Ticket<D>),
-    /// It may have killed a worker that ran others beside it: to be run alone. Its claim was handed back.
-    Suspect(Job<D>),
+    /// It may have killed a worker that ran others beside it: to be run alone, after a wait. Its claim was handed back.
+    Suspect(Job<D>, Duration),
     /// Settled before.
     Duplicate(Receipt<D>),
     /// Somebody else holds it.
     Busy(Job<D>, Duration),
     /// The same ID with another payload.
     Mismatch(Job<D>),
+    /// A dead letter of a buried message, with the payload that was buried or a mended one.
+    Letter(Job<D>),
     /// The store can never take this claim.
     Invalid(Job<D>, Error),
     /// Not claimed, and not to be.
@@ -62,7 +64,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             .collect();
         self.settle(&suspects).await;
         let isolate = |admission: Admission<D>| match (self.is_suspect(&admission), admission) {
-            (true, Admission::Run(ticket)) => Admission::Suspect(ticket.job.renewed()),
+            (true, Admission::Run(ticket)) => {
+                let wait = self.pacing(&ticket);
+                Admission::Suspect(ticket.job.renewed(), wait)
+            }
             (_, other) => other,
         };
         admissions.into_iter().map(isolate).collect()
@@ -70,8 +75,31 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     fn is_suspect(&self, admission: &Admission<D>) -> bool {
         let Admission::Run(Ticket { lease, .. }) = admission else { return false };
-        lease.previous == Previous::Vanished
-            && (self.settings.isolate_from()..=self.settings.attempts).contains(&lease.attempt)
+        let most = if self.buries { self.settings.attempts } else { u32::MAX };
+        lease.previous == Previous::Vanished && (self.settings.isolate_from()..=most).contains(&lease.attempt)
+    }
+
+    /// The wait of a message that may be what kills the worker, has used up its attempts and cannot be buried: the
+    /// others run meanwhile, however often the worker dies.
+    fn pacing(&self, ticket: &Ticket<D>) -> Duration {
+        if ticket.lease.attempt <= self.settings.attempts || ticket.job.paced {
+            return Duration::ZERO;
+        }
+        let wait = self.settings.backoff.max;
+        self.goes_on(ticket, "its attempts ended without a word: it may be what kills the worker", wait);
+        wait
+    }
+
+    /// Says that a message has used up its attempts and is not buried, for there is no place.
+    pub(crate) fn goes_on(&self, ticket: &Ticket<D>, reason: &str, wait: Duration) {
+        self.meters.past_attempts.add(1);
+        let (job, attempt) = (&ticket.job, ticket.lease.attempt);
+        self.past_attempts.warn(|more| {
+            tracing::warn!(target: "ackonce", scope = job.key.scope().name(), id = %job.key.id().escape_ascii(), attempt,
+                reason, wait_ms = wait.as_millis(), more, place = job.delivery.place(),
+                "Settings::attempts are used up, and there is no dead-letter place: the message is not given up but run \
+                again; with a dead-letter place it would be buried there");
+        });
     }
 
     /// Claims them in one trip and answers in order.
@@ -114,6 +142,11 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Claimed::Acquired(lease) => {
                 let lease = Arc::new(Grant::new(lease, Switch::default()));
                 Admission::Run(Ticket { job, lease, claimed })
+            }
+            Claimed::Done(record) | Claimed::Mismatch(record)
+                if record.state == State::Buried && job.is_letter() =>
+            {
+                Admission::Letter(job)
             }
             Claimed::Done(record) => {
                 self.meters.duplicate(&job.key, &record, || job.delivery.place());
@@ -251,5 +284,12 @@ fn refuse<D>(jobs: Group<Job<D>>, why: &Why) -> Group<Admission<D>> {
 
 /// The error of [`OnMismatch::Fail`](crate::OnMismatch::Fail).
 pub(crate) fn mismatch_error<D>(job: &Job<D>) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{:?} came with another payload than before", job.key))
+    Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "{:?} came with another payload than before: mend its sender's IDs, or choose a dead-letter place or another \
+            Settings::on_mismatch",
+            job.key
+        ),
+    )
 }

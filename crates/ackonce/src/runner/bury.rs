@@ -9,8 +9,8 @@ use crate::heartbeat::Hold;
 use crate::observe::{decide, panic_text};
 use crate::ticket::Why;
 use crate::{
-    Attempt, Burial, BuryError, Delivery, Error, ErrorKind, Job, Letter, Settle, Settled, Settlement, Stage,
-    Ticket, chain,
+    Attempt, Burial, BurialProof, BuryError, Delivery, Error, ErrorKind, Job, Letter, Note, Settle, Settled,
+    Settlement, Stage, State, Ticket, chain,
 };
 
 use super::Inner;
@@ -23,6 +23,9 @@ const MAX_REASON: usize = 4096;
 /// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
 /// driver tries by itself, so that letters do not pile up in it.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// The longest wait before a dead-letter place that was away is asked again.
+const LETTER_AGAIN: Duration = Duration::from_secs(30);
 
 /// A claimed message on its way to the dead-letter place.
 pub(crate) struct Burying<D> {
@@ -57,7 +60,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     pub(crate) async fn bury(&self, burying: Box<Burying<D>>) -> Next<D> {
         let Burying { ticket, reason, uncertain, hold } = *burying;
         ticket.job.delivery.note(Stage::Burying);
-        let mut burial = Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt };
+        let proof = BurialProof::of(&ticket.lease, ticket.job.round());
+        let mut burial =
+            Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt, proof };
         let letter = match self.put_away(&ticket, &burial).await {
             Ok(letter) => letter,
             Err(why) => return self.interrupted(ticket, uncertain, why).await,
@@ -101,7 +106,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     id = %job.key.id().escape_ascii(), place = job.delivery.place(),
                     "the dead letter was not confirmed, trying again; its message holds back its own lane only");
             });
-            let wait = self.settings.backoff.after(failures);
+            let wait = self.settings.backoff.after(failures).min(LETTER_AGAIN);
             self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
         }
     }
@@ -126,8 +131,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             Err(BuryError::Never(error) | BuryError::Retry(error)) => {
                 decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, error = %chain(&**error),
-                    "the dead-letter place will never take this message: the store's record is all that is left of it");
-                Some(format!("it has no dead letter, for the place will never take it: {}", chain(&**error)))
+                    "no dead-letter place will ever have this message: the store's record is all that is left of it");
+                Some(format!("it has no dead letter: {}", chain(&**error)))
             }
         }
     }
@@ -140,6 +145,30 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             self.settle(std::slice::from_ref(&release)).await;
         }
         Next::Stop(ticket.job.unsettled(why))
+    }
+
+    /// A dead letter of a buried message has come back. If it is that of the last burial, the record is released, and the
+    /// message is claimed anew; the later its round, the longer it waits, for it may go in circles. A crash in between
+    /// leaves the record released, and the next delivery finds it so.
+    pub(crate) async fn redrive(&self, mut job: Job<D>) -> Next<D> {
+        let Some(letter) = job.letter.as_mut() else { return Next::Later(job, Duration::ZERO) };
+        letter.is_spent = true;
+        let round = letter.proof.round;
+        let redrive = letter.proof.redrive(job.key.clone(), self.settings.window);
+        job.delivery.note(Stage::Retrying);
+        match sole(self.settle(std::slice::from_ref(&redrive)).await) {
+            Err(why) => Next::Stop(job.unsettled(why)),
+            // The letter of an earlier burial, or redriven meanwhile: the next claim tells.
+            Ok(Settled::Lost) => Next::Later(job.renewed(), Duration::ZERO),
+            Ok(Settled::Yes) => {
+                self.meters.redriven.add(1);
+                let (actor, reason) =
+                    (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
+                Note { actor, reason }.audit("redrive", &job.key, State::Buried);
+                let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
+                Next::Later(job.renewed(), wait)
+            }
+        }
     }
 
     /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
@@ -156,8 +185,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// The burial of a delivery that the store can never claim under its own key.
     pub(crate) fn unclaimable(&self, job: Job<D>, error: Error) -> Next<D> {
-        if job.condemned.is_some() {
-            // Nor under a key of ours: it is not the message that the store refuses.
+        // Nor under a key of ours: it is not the message that the store refuses. Or its payload would be given up.
+        if job.condemned.is_some() || !self.buries {
             return Next::Stop(job.unsettled(Why::Fatal(error)));
         }
         decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));

@@ -27,6 +27,8 @@ pub(crate) enum Next<D> {
     Alone(Job<D>),
     /// It goes to the dead-letter place. Boxed, as all that is rare.
     Bury(Box<Burying<D>>),
+    /// It is a dead letter that has come back: its record is redriven, then it is claimed again.
+    Redrive(Job<D>),
     /// It goes back unsettled.
     Stop(Unsettled<D>),
 }
@@ -130,6 +132,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     fn verdict(&self, ticket: &mut Ticket<D>, answer: Answer) -> Verdict {
+        let answer = answer.map_err(|failure| self.settings.failure_kinds.sort(failure));
         let window = self.settings.window;
         let failures = &mut ticket.job.failures;
         *failures = match &answer {
@@ -141,9 +144,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Err(_) => 0,
         };
         let ticket = &*ticket;
-        let (attempt, is_last) = (ticket.lease.attempt, ticket.lease.attempt >= self.settings.attempts);
+        let attempt = ticket.lease.attempt;
+        let used_up = attempt >= self.settings.attempts;
+        let is_last = used_up && self.buries;
         let bury = |reason: String, uncertain| Verdict::Bury { reason, uncertain };
-        let release = |attempt, reason| Verdict::Release { attempt, reason, wait: self.pause(ticket) };
+        let release = |attempt, reason: String| {
+            let is_past = used_up && attempt == Attempt::Counts;
+            let wait = if is_past { self.settings.backoff.max } else { self.pause(ticket) };
+            if is_past {
+                self.goes_on(ticket, &reason, wait);
+            }
+            Verdict::Release { attempt, reason, wait }
+        };
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
             Ok(EffectKind::Done(outcome)) => Verdict::Settle(Some(Settle::Complete { window, outcome })),

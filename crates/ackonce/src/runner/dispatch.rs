@@ -341,9 +341,10 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 Admission::Run(ticket) if self.is_plain(&ticket) => group.push(ticket),
                 // Asked for again alone, with the same token: it is answered as before.
                 Admission::Run(Ticket { job, .. }) => next.push(Next::Later(job, Duration::ZERO)),
-                Admission::Suspect(job) => next.push(Next::Alone(job)),
+                Admission::Suspect(job, wait) => next.push(self.suspect(job, wait)),
                 Admission::Busy(job, free_in) => next.push(self.busy(job, free_in, &mut Held::default())),
                 Admission::Mismatch(job) => next.push(self.mismatch(job)),
+                Admission::Letter(job) => next.push(Next::Redrive(job)),
                 Admission::Invalid(job, error) => next.push(self.unclaimable(job, error)),
             }
         }
@@ -366,6 +367,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         let certain = ticket.lease.previous != Previous::Vanished
             || matches!(self.settings.on_unknown, OnUnknown::RunAgain)
             || self.meters.class == Class::Inbox;
-        certain && ticket.job.condemned.is_none() && ticket.lease.attempt <= self.settings.attempts
+        let counted = ticket.lease.attempt <= self.settings.attempts || !self.buries;
+        certain && ticket.job.condemned.is_none() && counted
     }
 }

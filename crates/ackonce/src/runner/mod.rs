@@ -6,6 +6,7 @@
 )]
 
 mod admit;
+mod ask;
 mod bury;
 mod conclude;
 mod dispatch;
@@ -28,7 +29,7 @@ use crate::observe::{Meters, Throttle};
 use crate::switch::Switch;
 use crate::{
     Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
-    Key, KeyError, Receipt, RecordOnly, Result, Scope, Settings, Unsettled,
+    Key, KeyError, NoDeadLetters, Receipt, Result, Scope, Settings, Unsettled,
 };
 
 /// Runs a handler once per message, however many times the message is delivered.
@@ -71,6 +72,8 @@ struct Inner<D: Delivery, H> {
     scope: Scope,
     handler: H,
     graveyard: Arc<dyn Graveyard<D>>,
+    /// Whether a message may be given up after its attempts: there is a place for it.
+    buries: bool,
     settings: Settings,
     heartbeat: Heartbeat,
     meters: Meters,
@@ -84,6 +87,7 @@ struct Inner<D: Delivery, H> {
     /// For lines that come with every failed trip, and with every letter that was not confirmed.
     store_away: Throttle,
     letters_away: Throttle,
+    past_attempts: Throttle,
 }
 
 /// Deliveries that take a step together. Most groups are of one, which needs no memory of its own.
@@ -122,7 +126,8 @@ impl<D: Delivery, H> fmt::Debug for Runner<D, H> {
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
-    /// A runner with default [`Settings`] whose buried messages are kept in the record only.
+    /// A runner with default [`Settings`] and no dead-letter place ([`NoDeadLetters`]): no message is buried for a
+    /// failure that may pass.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the heartbeat's thread cannot be started.
@@ -130,7 +135,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(store: Arc<dyn Deduplicator>, scope: &Scope, handler: H) -> Result<Self> {
-        Self::with(store, scope, handler, Settings::default(), Arc::new(RecordOnly))
+        Self::with(store, scope, handler, Settings::default(), Arc::new(NoDeadLetters))
     }
 
     /// A runner with everything chosen.
@@ -167,6 +172,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         let inner = Inner {
             store: Coalesce::new(store),
             scope: scope.clone(),
+            buries: graveyard.is_place(),
             graveyard,
             meters: Meters::new(scope.name(), handler.class()),
             heartbeat,
@@ -179,6 +185,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             abort: Switch::default(),
             store_away: Throttle::default(),
             letters_away: Throttle::default(),
+            past_attempts: Throttle::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -275,6 +282,10 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             "{}", guarantee.class.promise());
         for weakness in &guarantee.store.weaknesses {
             tracing::warn!(target: "ackonce", scope, store = %guarantee.store.name, "weakened: {weakness}");
+        }
+        if !self.inner.buries {
+            tracing::warn!(target: "ackonce", scope, "there is no dead-letter place: failures are retried without end, \
+                and the payload of a message that the handler calls a permanent failure is given up");
         }
         guarantee
     }

@@ -100,6 +100,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         match next {
             Next::Alone(job) => self.alone(job, held).boxed(),
             Next::Bury(burying) => self.bury(burying).boxed(),
+            Next::Redrive(job) => self.redrive(job).boxed(),
             next => ready(next).boxed(),
         }
     }
@@ -147,15 +148,22 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             Admission::Refused(unsettled) => Step::Over(Next::Stop(unsettled)),
             Admission::Busy(job, free_in) => Step::Over(self.busy(job, free_in, held)),
             Admission::Mismatch(job) => Step::Over(self.mismatch(job)),
+            Admission::Letter(job) => Step::Over(Next::Redrive(job)),
             Admission::Invalid(job, error) => Step::Over(self.unclaimable(job, error)),
-            Admission::Suspect(job) => {
-                job.delivery.note(Stage::Retrying);
-                Step::Over(Next::Alone(job))
-            }
+            Admission::Suspect(job, wait) => Step::Over(self.suspect(job, wait)),
             Admission::Run(ticket) => {
                 *held = Held::default();
                 self.start(ticket)
             }
+        }
+    }
+
+    /// A message that may have killed its worker, after `wait`.
+    pub(crate) fn suspect(&self, job: Job<D>, wait: Duration) -> Next<D> {
+        job.delivery.note(Stage::Retrying);
+        match wait.is_zero() {
+            true => Next::Alone(job),
+            false => Next::Later(Job { paced: true, ..job }, wait),
         }
     }
 
@@ -189,7 +197,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             return Step::Over(self.condemn(ticket, reason, false));
         }
         let (attempts, vanished) = (self.settings.attempts, ticket.lease.previous == Previous::Vanished);
-        if ticket.lease.attempt > attempts {
+        if ticket.lease.attempt > attempts && self.buries {
             let reason = match vanished {
                 true => format!("{attempts} attempts ended without a word: it may be what kills the worker"),
                 false => format!("failed {attempts} times; its burial was interrupted before"),
@@ -266,12 +274,13 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
 
     pub(crate) fn mismatch(&self, job: Job<D>) -> Next<D> {
         match self.settings.on_mismatch {
-            OnMismatch::Fail => {
+            OnMismatch::HandBack => Next::Stop(job.unsettled(Why::Mismatch)),
+            OnMismatch::Bury if self.buries => self.beside_the_first(job),
+            // Or its payload would be given up.
+            OnMismatch::Fail | OnMismatch::Bury => {
                 let error = mismatch_error(&job);
                 Next::Stop(job.unsettled(Why::Fatal(error)))
             }
-            OnMismatch::HandBack => Next::Stop(job.unsettled(Why::Mismatch)),
-            OnMismatch::Bury => self.beside_the_first(job),
         }
     }
 }

@@ -1,84 +1,120 @@
-//! Time cut into slots. Pure: no clock is read here.
+//! The slots of a job: when they begin, what their message IDs are, and what becomes of missed ones.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{Error, ErrorKind, Result};
+use super::every::{Every, millis};
 
-/// Slots of a fixed length, one after another, aligned to the Unix epoch or to an anchor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Every {
-    pub(super) length: Duration,
-    anchor: SystemTime,
+/// When the slots of a job begin: each time of a fixed length ([`Every`]), or by a cron expression in a time zone
+/// ([`Schedule::cron`], with the feature `cron`).
+#[derive(Debug, Clone)]
+pub struct Schedule(pub(super) Kind);
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Every(Every),
+    #[cfg(feature = "cron")]
+    Cron(std::sync::Arc<super::cron::Cron>),
 }
 
-impl Every {
-    /// Slots of that length in whole milliseconds, aligned to the Unix epoch: an hour's begin with the hour in UTC.
+impl Schedule {
+    /// The start of the first slot that begins after that moment; `None` if there is none.
     ///
-    /// # Errors
-    /// [`ErrorKind::Config`]: it is shorter than 10 ms or not in whole milliseconds.
-    pub fn new(length: Duration) -> Result<Self> {
-        if length < Duration::from_millis(10) || !length.subsec_nanos().is_multiple_of(1_000_000) {
-            let why = format!("a slot of {length:?} is not of whole milliseconds, 10 at least");
-            return Err(Error::new(ErrorKind::Config, why));
-        }
-        Ok(Self { length, anchor: UNIX_EPOCH })
-    }
-
-    /// The same, one of them beginning at that moment, cut to milliseconds. Moving the anchor makes other slots.
-    #[must_use]
-    pub fn anchored(self, anchor: SystemTime) -> Self {
-        let length = millis(self.length);
-        let offset = match anchor.duration_since(UNIX_EPOCH) {
-            Ok(since) => millis(since) % length,
-            Err(before) => (length - millis(before.duration()) % length) % length,
-        };
-        Self { anchor: UNIX_EPOCH + Duration::from_millis(offset), ..self }
-    }
-
-    /// The start of the slot that holds that moment; `None` for a clock that shows a time before 1970.
-    #[must_use]
-    pub fn at(&self, moment: SystemTime) -> Option<SystemTime> {
-        let since = millis(moment.duration_since(self.anchor).ok()?);
-        self.anchor.checked_add(Duration::from_millis(since - since % millis(self.length)))
-    }
-
-    /// The start of the first slot that begins after that moment.
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use ackonce::schedule::{Every, Schedule};
+    /// let hourly = Schedule::from(Every::new(Duration::from_secs(3600))?);
+    /// assert_eq!(hourly.after(UNIX_EPOCH), Some(UNIX_EPOCH + Duration::from_secs(3600)));
+    /// # Ok::<(), ackonce::Error>(())
+    /// ```
     #[must_use]
     pub fn after(&self, moment: SystemTime) -> Option<SystemTime> {
-        self.at(moment)?.checked_add(self.length)
+        match &self.0 {
+            Kind::Every(every) => every.after(moment),
+            #[cfg(feature = "cron")]
+            Kind::Cron(cron) => cron.after(moment),
+        }
     }
 
-    /// The starts of up to `most` slots before this one, and this one, oldest first.
-    pub(super) fn up_to(&self, start: SystemTime, most: u32) -> Vec<SystemTime> {
-        let back = |n: u32| start.checked_sub(self.length.checked_mul(n)?);
-        (0..=most).rev().filter_map(back).filter(|slot| *slot >= self.anchor).collect()
+    /// The last `most` slots that begin after the one moment and up to the other, oldest first.
+    pub(super) fn between(&self, after: SystemTime, until: SystemTime, most: u32) -> Vec<Slot> {
+        let starts = match &self.0 {
+            Kind::Every(every) => every.between(after, until, most),
+            #[cfg(feature = "cron")]
+            Kind::Cron(cron) => cron.between(after, until, most),
+        };
+        let slot = |start| Slot { start, length: self.length(start) };
+        starts.into_iter().map(slot).collect()
+    }
+
+    fn length(&self, start: SystemTime) -> Duration {
+        self.after(start).and_then(|next| next.duration_since(start).ok()).unwrap_or(Duration::MAX)
+    }
+
+    /// The time that this many slots take, one after another. The same on every host and at any time.
+    pub(super) fn span(&self, slots: u32) -> Duration {
+        match &self.0 {
+            Kind::Every(every) => every.length.saturating_mul(slots),
+            #[cfg(feature = "cron")]
+            Kind::Cron(cron) => cron.span(slots),
+        }
     }
 }
 
-fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+impl From<Every> for Schedule {
+    fn from(every: Every) -> Self {
+        Self(Kind::Every(every))
+    }
 }
 
-/// The message ID of a slot: its start, in milliseconds since the Unix epoch. Not its number: a job that is run twice
-/// as often from tomorrow on still finds what it has done.
-pub(super) fn id(start: SystemTime) -> String {
-    millis(start.duration_since(UNIX_EPOCH).unwrap_or_default()).to_string()
+/// As it is logged and recorded: `every 60s`, `0 2 * * * Europe/Berlin`.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Every(every) => every.fmt(f),
+            #[cfg(feature = "cron")]
+            Kind::Cron(cron) => cron.fmt(f),
+        }
+    }
 }
 
-/// One time slot of a job: what its handler is given.
+/// One time slot of a job, given to its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// When it begins.
     pub start: SystemTime,
-    /// How long it is.
+    /// Its length: until the next one begins, or [`Duration::MAX`] if it is the last.
     pub length: Duration,
 }
 
-/// What to do with slots that nobody ran in time: every host was down, asleep or too late by half a slot.
+impl Slot {
+    /// Within half of its length a slot is on time: hosts that start together, and a scheduler's hiccup.
+    pub(super) fn is_on_time(&self, now: SystemTime) -> bool {
+        now.duration_since(self.start).is_ok_and(|age| age <= self.length / 2)
+    }
+
+    /// The message ID: its start, in milliseconds since the Unix epoch, in UTC. Not its number, nor a local time: hosts
+    /// with other time zones agree on it, the two passes of a repeated hour differ, and a job that is run twice as often
+    /// from tomorrow on still finds the slots that have run.
+    pub(super) fn id(&self) -> String {
+        unix_millis(self.start).to_string()
+    }
+}
+
+pub(super) fn unix_millis(moment: SystemTime) -> u64 {
+    millis(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// The policy for slots that nobody ran in time: every host was down, asleep or too late by half a slot, or
+/// the store was away.
 /// A slot that was begun is not missed; it runs again.
+///
+/// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
+/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once for all hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
+/// lets it run after all, when a host next looks back at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missed {
-    /// They do not run; each is buried with that reason, where an operator can redrive it.
+    /// They are skipped.
     Skip,
     /// The latest of them runs, late, and the others are skipped. The default.
     #[default]
@@ -87,43 +123,54 @@ pub enum Missed {
     All,
 }
 
+/// A moment in UTC, to the millisecond, as RFC 3339 has it.
+pub(super) struct Utc(pub(super) SystemTime);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = unix_millis(self.0);
+        let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
+        // From March on, a year is five months of 153 days and two more months; an era of 400 years has 146,097 days.
+        let days = days + 719_468;
+        let (era, of_era) = (days / 146_097, days % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * month + 2) / 5 + 1;
+        let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = year + era * 400 + later;
+        let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", of_day % 1000)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn at(millis: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(millis)
+    #[test]
+    fn moments_are_written_in_utc() {
+        let written = |millis| Utc(UNIX_EPOCH + Duration::from_millis(millis)).to_string();
+        assert_eq!(written(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(written(951_825_599_999), "2000-02-29T11:59:59.999Z");
+        assert_eq!(written(1_774_745_999_000), "2026-03-29T00:59:59.000Z");
+        assert_eq!(written(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+        assert_eq!(written(1_798_761_599_000), "2026-12-31T23:59:59.000Z");
     }
 
     #[test]
-    fn slots_begin_at_the_epoch_or_at_the_anchor() {
-        let hourly = Every::new(Duration::from_secs(3600)).unwrap();
-        assert_eq!(hourly.at(at(3_600_000 * 5 + 1)), Some(at(3_600_000 * 5)));
-        assert_eq!(hourly.at(at(3_600_000 * 5)), Some(at(3_600_000 * 5)), "its first moment is its own");
-        let at_seven = hourly.anchored(at(7 * 60_000));
-        assert_eq!(at_seven.at(at(3_600_000)), Some(at(7 * 60_000)));
-        assert_eq!(at_seven.at(at(1)), None, "before the first");
-        assert_eq!(
-            hourly.anchored(UNIX_EPOCH - Duration::from_secs(60)).at(at(3_599_999)),
-            Some(at(3_540_000))
-        );
-        assert_eq!(hourly.up_to(at(7_200_000), 5), [at(0), at(3_600_000), at(7_200_000)]);
-        for bad in [Duration::ZERO, Duration::from_millis(9), Duration::from_micros(10_500)] {
-            assert_eq!(Every::new(bad).unwrap_err().kind(), ErrorKind::Config);
-        }
+    fn a_slot_is_on_time_for_half_of_its_length() {
+        let slot = Slot { start: UNIX_EPOCH, length: Duration::from_secs(60) };
+        assert!(slot.is_on_time(UNIX_EPOCH + Duration::from_secs(30)));
+        assert!(!slot.is_on_time(UNIX_EPOCH + Duration::from_secs(31)));
+        assert!(!slot.is_on_time(UNIX_EPOCH - Duration::from_secs(1)), "it has not begun");
     }
 
-    proptest! {
-        #[test]
-        fn each_moment_is_in_one_slot(length in 10_u64..100_000, anchor in 0_u64..1 << 40, moment in 1_u64 << 41..1 << 42) {
-            let every = Every::new(Duration::from_millis(length)).unwrap().anchored(at(anchor));
-            let start = every.at(at(moment)).unwrap();
-            prop_assert!(start <= at(moment) && at(moment) < start + every.length);
-            prop_assert_eq!(every.at(start), Some(start));
-            prop_assert_eq!(every.after(start), Some(start + every.length));
-            prop_assert_eq!((millis(start.duration_since(UNIX_EPOCH).unwrap()) + length - anchor % length) % length, 0);
-        }
+    #[test]
+    fn a_schedule_is_named_by_its_settings() {
+        let every = Every::new(Duration::from_secs(90)).unwrap();
+        assert_eq!(Schedule::from(every).to_string(), "every 90s");
+        let anchored = every.anchored(UNIX_EPOCH + Duration::from_millis(100_500));
+        assert_eq!(Schedule::from(anchored).to_string(), "every 90s from 10.5s");
     }
 }

@@ -1,0 +1,159 @@
+//! Why a handler did not succeed, and how an error says which failure it is.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{BoxError, Error, chain};
+
+/// Why a handler did not succeed, by what should happen next.
+///
+/// | failure | made by | the message | attempts |
+/// |---|---|---|---|
+/// | [`Retry`](Self::Retry) | `?` on any error | runs again after a back-off; buried after [`Settings::attempts`](crate::Settings::attempts), where there is a dead-letter place | count |
+/// | [`Permanent`](Self::Permanent) | [`Failure::permanent`] | is buried at once | |
+/// | [`Infrastructure`](Self::Infrastructure) | [`Failure::infrastructure`] | runs again after a back-off, as often as it takes | do not count |
+/// | [`Unknown`](Self::Unknown) | [`Failure::unknown`], a panic | [`OnUnknown`](crate::OnUnknown) decides; by default it runs again | count |
+///
+/// The back-off doubles from 250 ms to 2 minutes by default, and the default attempts last 12 minutes at least
+/// ([`Settings::rides_out`](crate::Settings::rides_out)). Nothing waits in a handler's slot.
+///
+/// # An error that says what it is
+///
+/// `?` turns an error into `Retry`, because a retry harms the least where nobody has said more. Those that know more say so
+/// in one of these places:
+///
+/// | error type | where its kind is said |
+/// |---|---|
+/// | any, at one place | `.map_err(Failure::permanent)?` |
+/// | an own type without `std::error::Error` | `impl From<MyError> for Failure`, then `?` |
+/// | an own type with it, or one of a library, wherever `?` met it: closures, [`Batch`](crate::Batch), inboxes, schedules, webhooks | [`Settings::with_failure_kind`](crate::Settings::with_failure_kind), once |
+/// | the error type of an `async fn` (`anyhow::Result<()>`, `Result<(), MyError>`) | [`MapErr`](crate::MapErr) |
+///
+/// ```
+/// use ackonce::Failure;
+/// enum Rejected { Malformed(String), Busy }
+/// impl From<Rejected> for Failure {
+///     fn from(rejected: Rejected) -> Self {
+///         match rejected {
+///             Rejected::Malformed(why) => Failure::permanent(why),
+///             Rejected::Busy => Failure::infrastructure("busy"),
+///         }
+///     }
+/// }
+/// fn parse(text: &str) -> Result<(), Rejected> { Err(Rejected::Malformed(text.into())) }
+/// fn in_a_handler() -> Result<(), Failure> { Ok(parse("{")?) }
+/// assert!(matches!(in_a_handler(), Err(Failure::Permanent(_))));
+/// ```
+#[derive(Debug)]
+pub enum Failure {
+    /// Run again after a back-off, until the attempts are used up; then bury, if there is a dead-letter place. Without
+    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::NoDeadLetters).
+    Retry(BoxError),
+    /// It will never succeed: bury it now.
+    Permanent(BoxError),
+    /// No fault of the message (a dependency is down): run again after a back-off, as often as it takes.
+    Infrastructure(BoxError),
+    /// The effect may have happened: [`OnUnknown`](crate::OnUnknown) decides.
+    Unknown(BoxError),
+    /// The run was dropped midway and may have left work behind: the claim is left to its lease, then as
+    /// [`Unknown`](Self::Unknown). The runner answers this for a handler past its lease or its time.
+    Cancelled(BoxError),
+    /// The claim was taken over and the effect rolled back: ask the store again. For inboxes.
+    Fenced,
+    /// The store failed in the handler's own transaction: ask it again what became of it. For inboxes.
+    Store(Error),
+}
+
+impl Failure {
+    /// [`Permanent`](Self::Permanent) with this reason.
+    pub fn permanent(error: impl Into<BoxError>) -> Self {
+        Self::Permanent(error.into())
+    }
+
+    /// [`Infrastructure`](Self::Infrastructure) with this reason.
+    pub fn infrastructure(error: impl Into<BoxError>) -> Self {
+        Self::Infrastructure(error.into())
+    }
+
+    /// [`Unknown`](Self::Unknown) with this reason.
+    pub fn unknown(error: impl Into<BoxError>) -> Self {
+        Self::Unknown(error.into())
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+/// With the causes of its reason: a failure is no error itself, and has no source.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry(e)
+            | Self::Permanent(e)
+            | Self::Infrastructure(e)
+            | Self::Unknown(e)
+            | Self::Cancelled(e) => chain(&**e).fmt(f),
+            Self::Fenced => f.write_str("the claim was taken over"),
+            Self::Store(e) => chain(e).fmt(f),
+        }
+    }
+}
+
+/// What an error of a type is, for [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// [`Failure::Retry`].
+    Retry,
+    /// [`Failure::Permanent`].
+    Permanent,
+    /// [`Failure::Infrastructure`].
+    Infrastructure,
+    /// [`Failure::Unknown`].
+    Unknown,
+}
+
+type Sort = dyn Fn(&(dyn StdError + 'static)) -> Option<FailureKind> + Send + Sync;
+
+/// What errors are, by their types; see [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
+#[derive(Clone, Default)]
+pub struct FailureKinds(Vec<Arc<Sort>>);
+
+impl FailureKinds {
+    pub(crate) fn add<E: StdError + 'static>(
+        &mut self,
+        kind: impl Fn(&E) -> FailureKind + Send + Sync + 'static,
+    ) {
+        self.0.push(Arc::new(move |error| error.downcast_ref::<E>().map(&kind)));
+    }
+
+    /// Sorts a failure that nobody has sorted: one that came by `?`. The runner does so with a handler's answers.
+    #[must_use]
+    pub fn sort(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Retry(error) if !self.0.is_empty() => match self.kind(&*error) {
+                FailureKind::Retry => Failure::Retry(error),
+                FailureKind::Permanent => Failure::Permanent(error),
+                FailureKind::Infrastructure => Failure::Infrastructure(error),
+                FailureKind::Unknown => Failure::Unknown(error),
+            },
+            sorted => sorted,
+        }
+    }
+
+    /// The outermost error of a known type decides: it knows of those that it holds.
+    fn kind(&self, error: &(dyn StdError + 'static)) -> FailureKind {
+        let chain = std::iter::successors(Some(error), |error: &&(dyn StdError + 'static)| (*error).source());
+        let mut kinds = chain.filter_map(|error| self.0.iter().find_map(|sort| sort(error)));
+        kinds.next().unwrap_or(FailureKind::Retry)
+    }
+}
+
+impl fmt::Debug for FailureKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {} types", self.0.len())
+    }
+}
