@@ -8,6 +8,7 @@ use ackonce_postgres::{PostgresConfig, SchemaName, Sweep, Tables};
 use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::servers::address;
 
 /// The files of the books.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -83,15 +84,7 @@ impl Books {
 
 /// The server; `None`, said loudly, where there is none, and a failure with `ACKONCE_REQUIRE_SERVERS=1`.
 pub fn server() -> Option<String> {
-    let url = std::env::var("ACKONCE_TEST_POSTGRES").ok();
-    if url.is_none() {
-        assert!(
-            std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-            "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
-        );
-        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-    }
-    url
+    address("ACKONCE_TEST_POSTGRES")
 }
 
 /// The settings of a store in that schema.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ackonce_testkit::audit::audit;
 use ackonce_testkit::crash::{Faults, Fleet, Progress};
+use ackonce_testkit::lines;
 
 use crate::acceptance::{Outcome, id_of_delivery};
 use crate::books::Books;
@@ -98,6 +99,6 @@ pub async fn run(books: Books, kills: usize, every: Duration, seed: u64) -> Outc
 }
 
 fn acknowledged(dir: &Path) -> usize {
-    let of = |worker| std::fs::read_to_string(acks(dir, worker)).unwrap_or_default().lines().count();
+    let of = |worker| lines::read(acks(dir, worker)).unwrap().len();
     (0..WORKERS).map(of).sum()
 }

@@ -12,6 +12,7 @@ use ackonce_kafka::rdkafka::mocking::MockCluster;
 use ackonce_kafka::rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use ackonce_kafka::rdkafka::util::Timeout;
 use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
+use ackonce_testkit::servers::address;
 
 use crate::acceptance::{Broker, Place};
 
@@ -47,15 +48,7 @@ impl Kafka {
 
     /// The real one alone, for tests that the mock cannot serve: `None`, said loudly, where there is none.
     pub fn real() -> Option<Self> {
-        if let Ok(brokers) = std::env::var("ACKONCE_TEST_KAFKA") {
-            return Some(Self { brokers, mock: None });
-        }
-        assert!(
-            std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-            "ACKONCE_TEST_KAFKA is not set: run this through scripts/test"
-        );
-        eprintln!("NOT TESTED: real Kafka (ACKONCE_TEST_KAFKA is not set; run scripts/test)");
-        None
+        Some(Self { brokers: address("ACKONCE_TEST_KAFKA")?, mock: None })
     }
 
     /// Its listening address.

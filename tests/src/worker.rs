@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use ackonce_testkit::lines;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
@@ -83,8 +84,7 @@ impl Plan {
 
     /// The effects so far.
     pub fn effects(&self) -> Vec<Effect> {
-        let text = std::fs::read_to_string(&self.effects).unwrap_or_default();
-        text.lines().map(parse).collect()
+        lines::read(&self.effects).unwrap().iter().map(|line| parse(line)).collect()
     }
 
     /// The IDs whose effects happened so far, in order.
@@ -95,7 +95,7 @@ impl Plan {
 
 fn parse(line: &str) -> Effect {
     let mut words = line.split(' ');
-    let mut next = || words.next().unwrap_or_else(|| panic!("torn effect: {line}"));
+    let mut next = || words.next().unwrap_or_else(|| panic!("no effect: {line}"));
     Effect { id: next().into(), attempt: next().parse().unwrap(), pid: next().parse().unwrap() }
 }
 

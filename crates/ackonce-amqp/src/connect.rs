@@ -170,7 +170,7 @@ impl Trouble {
 
     pub(crate) fn error(self, what: &str) -> Error {
         let kind = if self.hopeless() { ErrorKind::Config } else { ErrorKind::Unavailable };
-        Error::new(kind, format!("{what}: {self}")).with_source(self)
+        Error::new(kind, what).with_source(self)
     }
 }
 

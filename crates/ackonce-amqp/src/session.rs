@@ -83,8 +83,8 @@ impl Session {
     pub(crate) async fn run(mut self, chunks: Chunks, ended: Arc<Ended>) -> Result<()> {
         let outcome = self.consume(chunks).await;
         if let Err(error) = &outcome {
-            tracing::error!(target: "ackonce", scope = self.plan.intake.scope.name(), queue = %self.plan.intake.queue, %error, "the consumer ends");
-            self.plan.health.is_now(State::Stopping, Some(error.to_string()));
+            tracing::error!(target: "ackonce", scope = self.plan.intake.scope.name(), queue = %self.plan.intake.queue, error = %ackonce::chain(error), "the consumer ends");
+            self.plan.health.is_now(State::Stopping, Some(ackonce::chain(error).to_string()));
             let _ = ended.error.set(error.clone());
         }
         ended.token.cancel();

@@ -78,10 +78,10 @@ impl AmqpConsumer {
             }
             failures += 1;
             if let Some(failures) = outage.failed() {
-                tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = self.queue, %error, failures,
+                tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = self.queue, error = %ackonce::chain(&error), failures,
                     "RabbitMQ cannot be used yet; trying again, with a back-off (Settings::on_start)");
             }
-            self.health.is_now(State::Starting, Some(error.to_string()));
+            self.health.is_now(State::Starting, Some(ackonce::chain(&error).to_string()));
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(None),
                 () = tokio::time::sleep(self.reconnect.after(failures)) => {}

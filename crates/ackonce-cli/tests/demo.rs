@@ -3,6 +3,7 @@
 
 use std::process::{Command, Output};
 
+use ackonce_testkit::servers::address;
 use serde_json::Value;
 
 fn ackonce(args: &[&str]) -> Output {
@@ -21,28 +22,17 @@ fn nothing_is_lost_or_doubled_under_kill_9() {
 
 #[test]
 fn nor_on_rabbitmq() {
-    let Some(url) = server("ACKONCE_TEST_AMQP") else { return };
+    let Some(url) = address("ACKONCE_TEST_AMQP") else { return };
     nothing_is_lost_or_doubled(&["--broker", "amqp", "--url", &url]);
 }
 
 #[test]
 fn nor_with_an_inbox_on_postgres() {
-    let Some(url) = server("ACKONCE_TEST_POSTGRES") else { return };
+    let Some(url) = address("ACKONCE_TEST_POSTGRES") else { return };
     // Records and effects in a schema of this run's own.
     let schema = format!("demo_{}", std::process::id());
     let url = format!("{url}?tables=create&schema={schema}&options=-c%20search_path%3D{schema}");
     nothing_is_lost_or_doubled(&["--store", &url]);
-}
-
-/// Where a server of `scripts/servers` is, or loudly nothing.
-fn server(variable: &str) -> Option<String> {
-    let url = std::env::var(variable).ok();
-    if url.is_none() {
-        let required = std::env::var("ACKONCE_REQUIRE_SERVERS").as_deref() == Ok("1");
-        assert!(!required, "run this through scripts/test");
-        eprintln!("NOT TESTED: {variable} is not set; run scripts/test");
-    }
-    url
 }
 
 fn nothing_is_lost_or_doubled(broker: &[&str]) {

@@ -7,12 +7,7 @@ use ackonce_testkit::ledger::Entry;
 
 /// A store with a schema of this run's own; or loudly none.
 fn store() -> Option<StoreUrl> {
-    let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") else {
-        let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
-        assert!(!required, "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test");
-        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-        return None;
-    };
+    let url = ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES")?;
     let schema = format!("ledger_{}", std::process::id());
     let options = format!("tables=create&schema={schema}&options=-c%20search_path%3D{schema}");
     Some(format!("{url}?{options}").parse().unwrap())

@@ -129,7 +129,7 @@ impl Health {
     }
 
     pub(crate) fn failed(&self, error: &Error) {
-        self.phase(Phase::Failed(error.to_string()));
+        self.phase(Phase::Failed(ackonce::chain(error).to_string()));
     }
 
     pub(crate) fn rebalanced(&self) {

@@ -195,7 +195,7 @@ impl Poller {
 
     /// Stops the intake; messages in hand go on.
     pub(crate) fn end(&mut self, error: Error) {
-        tracing::error!(target: "ackonce", scope = self.scope(), %error, "no more messages are taken in; the consumer ends");
+        tracing::error!(target: "ackonce", scope = self.scope(), error = %ackonce::chain(&error), "no more messages are taken in; the consumer ends");
         self.health.failed(&error);
         self.trouble.get_or_insert(error);
         self.close_intake();

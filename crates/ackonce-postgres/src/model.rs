@@ -225,22 +225,9 @@ fn timeless(answer: Claimed) -> Claimed {
     }
 }
 
-/// The server; `None`, said loudly, where there is none.
-pub(crate) fn server() -> Option<String> {
-    let url = std::env::var("ACKONCE_TEST_POSTGRES").ok();
-    if url.is_none() {
-        assert!(
-            std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-            "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
-        );
-        eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-    }
-    url
-}
-
 #[test]
 fn the_statements_say_what_the_protocol_says() {
-    let Some(url) = server() else { return };
+    let Some(url) = ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES") else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let pair = std::cell::RefCell::new(runtime.block_on(open(&url)));
     let histories = std::cell::Cell::new(0);
@@ -274,7 +261,7 @@ async fn open(url: &str) -> Pair {
 /// Planning a statement takes longer than running it, so each must be planned once, for single messages, too.
 #[tokio::test]
 async fn a_statement_is_not_planned_for_each_message() {
-    let Some(url) = server() else { return };
+    let Some(url) = ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES") else { return };
     let schema = SchemaName::new(format!("plans {}", std::process::id())).unwrap();
     let config = PostgresConfig::new(&url).unwrap().with_schema(schema.clone());
     let store = config.with_tables(Tables::CreateMissing).connect().await.unwrap();

@@ -60,7 +60,7 @@ async fn plan(client: &Client, planned: &Planned) -> String {
 
 #[tokio::test]
 async fn every_plan_finds_its_rows_by_the_index_whatever_the_statistics() {
-    let Some(url) = crate::model::server() else { return };
+    let Some(url) = ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES") else { return };
     let schema = SchemaName::new(format!("plans by index {}", std::process::id())).unwrap();
     let config = PostgresConfig::new(&url).unwrap().with_schema(schema.clone());
     let _store = config.with_tables(Tables::CreateMissing).connect().await.unwrap();

@@ -70,7 +70,9 @@ impl Sweeper {
         match self.look(link, *page, pages).await {
             Ok((_, next)) => *page = Some(next.unwrap_or(0)),
             // A sweep that fails costs space.
-            Err(error) => tracing::warn!(target: "ackonce", %error, "expired records could not be swept"),
+            Err(error) => {
+                tracing::warn!(target: "ackonce", error = %ackonce::chain(&error), "expired records could not be swept")
+            }
         }
     }
 

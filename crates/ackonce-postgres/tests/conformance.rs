@@ -5,29 +5,40 @@ mod common;
 
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, MemoryStore};
+use ackonce::{Deduplicator, Settle};
 use ackonce_postgres::{PostgresStore, Prepare};
-use ackonce_testkit::conformance::Fixture;
+use ackonce_testkit::conformance::{Breakable, Fixture, swept};
 use async_trait::async_trait;
 use common::Place;
 
-/// Where each client connects anew; nowhere without a server, which was said loudly.
+/// Where each client connects anew.
 struct Opened {
-    place: Option<Place>,
+    place: Place,
     prepare: Prepare,
     hand_out: fn(PostgresStore) -> Arc<dyn Deduplicator>,
-    instead: MemoryStore,
 }
 
 #[async_trait]
 impl Fixture for Opened {
     async fn open(&self) -> Arc<dyn Deduplicator> {
-        match &self.place {
-            Some(place) => {
-                (self.hand_out)(place.config().with_prepare(self.prepare).connect().await.unwrap())
-            }
-            None => Arc::new(self.instead.clone()),
-        }
+        (self.hand_out)(self.place.config().with_prepare(self.prepare).connect().await.unwrap())
+    }
+
+    /// Over new connections; tests/reopened.rs kills the server.
+    async fn reopen(&self) -> Arc<dyn Deduplicator> {
+        self.open().await
+    }
+
+    async fn breakable(&self) -> Box<dyn Breakable> {
+        self.place.wire(self.prepare).await
+    }
+
+    fn impossible(&self) -> Option<Settle> {
+        Some(common::impossible())
+    }
+
+    async fn held(&self) -> u64 {
+        swept(&self.place.store().await).await
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -44,11 +55,17 @@ fn shared(store: PostgresStore) -> Arc<dyn Deduplicator> {
 }
 
 /// The server lets everybody in, so the password only has to stay secret.
-fn opened(prepare: Prepare, hand_out: fn(PostgresStore) -> Arc<dyn Deduplicator>) -> Opened {
-    let place =
-        common::place().map(|place| Place { url: place.url.replacen('@', ":not%20shown@", 1), ..place });
-    Opened { place, prepare, hand_out, instead: MemoryStore::new() }
+macro_rules! opened {
+    ($prepare:expr, $hand_out:expr) => {
+        match common::place() {
+            Some(place) => {
+                let place = Place { url: place.url.replacen('@', ":not%20shown@", 1), ..place };
+                Opened { place, prepare: $prepare, hand_out: $hand_out }
+            }
+            None => return,
+        }
+    };
 }
 
-ackonce_testkit::conformance!(prepared, opened(Prepare::Cached, value));
-ackonce_testkit::conformance!(unprepared, opened(Prepare::Never, shared));
+ackonce_testkit::conformance!(prepared, opened!(Prepare::Cached, value));
+ackonce_testkit::conformance!(unprepared, opened!(Prepare::Never, shared));

@@ -151,7 +151,7 @@ async fn missing_tables_are_named() {
     let tx = client.transaction().await.unwrap();
     let error = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("PostgresConfig::create_schema"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("PostgresConfig::create_schema"), "{error}");
     drop(tx);
     place.store().await;
     client.batch_execute("UPDATE meta SET version = 1000").await.unwrap();

@@ -5,24 +5,17 @@ mod common;
 
 use std::sync::Arc;
 
-use ackonce::{Inspect, MemoryStore};
+use ackonce::Inspect;
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;
 use common::Place;
 
-/// Nowhere without a server, which was said loudly.
-struct Opened {
-    place: Option<Place>,
-    instead: MemoryStore,
-}
+struct Opened(Place);
 
 #[async_trait]
 impl Fixture for Opened {
     async fn open(&self) -> Arc<dyn Inspect> {
-        match &self.place {
-            Some(place) => Arc::new(place.config().connect().await.unwrap()),
-            None => Arc::new(self.instead.clone()),
-        }
+        Arc::new(self.0.config().connect().await.unwrap())
     }
 
     fn is_alone(&self) -> bool {
@@ -30,4 +23,14 @@ impl Fixture for Opened {
     }
 }
 
-ackonce_testkit::inspection!(postgres, Opened { place: common::place(), instead: MemoryStore::new() });
+/// Ends the test where there is no server, which was said loudly.
+macro_rules! opened {
+    () => {
+        match common::place() {
+            Some(place) => Opened(place),
+            None => return,
+        }
+    };
+}
+
+ackonce_testkit::inspection!(postgres, opened!());

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler, Inspect};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler, Inspect, Settle};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, Prepare};
 use ackonce_testkit::{conformance, inspection};
@@ -82,6 +82,22 @@ impl Pooled {
 impl conformance::Fixture for Pooled {
     async fn open(&self) -> Arc<dyn Deduplicator> {
         Arc::new(self.store().await)
+    }
+
+    async fn reopen(&self) -> Arc<dyn Deduplicator> {
+        conformance::Fixture::open(self).await
+    }
+
+    async fn breakable(&self) -> Box<dyn conformance::Breakable> {
+        self.0.wire(Prepare::Never).await
+    }
+
+    fn impossible(&self) -> Option<Settle> {
+        Some(common::impossible())
+    }
+
+    async fn held(&self) -> u64 {
+        conformance::swept(&self.store().await).await
     }
 }
 
@@ -175,7 +191,7 @@ async fn prepared_statements_where_they_cannot_work_are_named() {
     let store = config().connect().await.unwrap();
     let error = store.claim(&[request("a")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    assert!(error.to_string().contains("Prepare::Never"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("Prepare::Never"), "{error}");
     let store = config().with_prepare(Prepare::Never).connect().await.unwrap();
     acquire(&store, request("a")).await;
 }

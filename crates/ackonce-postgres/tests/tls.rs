@@ -50,7 +50,7 @@ async fn sslmode_require_is_tls_with_a_verified_certificate() {
     let asked = ackonce_postgres::PostgresConfig::new(&format!("{}?sslmode=require", own.url)).unwrap();
     let error = asked.connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("install_default"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("install_default"), "{error}");
     plain.connect().await.unwrap();
 }
 
@@ -70,5 +70,5 @@ async fn connects(url: &str) {
     // The same server under a name that its certificate does not have.
     let error = place(format!("{url}?sslmode=require")).config().connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("certificate"), "{error}");
 }

@@ -163,7 +163,7 @@ mod tests {
         for (url, part) in bad {
             let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");
-            assert!(error.to_string().contains(part), "{url}: {error}");
+            assert!(ackonce::chain(&error).to_string().contains(part), "{url}: {error}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{url}: {error:?}");
         }
         for bad in ["", "a{b", "}", &"x".repeat(65)] {

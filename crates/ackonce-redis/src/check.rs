@@ -248,7 +248,7 @@ mod tests {
         for (changes, kind, word) in cases {
             let error = server(changes, &[]).judge(RULES).unwrap_err();
             assert_eq!(error.kind(), kind, "{changes}");
-            assert!(error.to_string().contains(word), "{changes}: {error}");
+            assert!(ackonce::chain(&error).to_string().contains(word), "{changes}: {error}");
         }
         // Without a limit nothing is thrown out, whatever the policy.
         assert!(server("maxmemory_policy:allkeys-lru", &[]).judge(RULES).unwrap().is_empty());

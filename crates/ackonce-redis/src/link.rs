@@ -169,7 +169,7 @@ impl Link {
             return error;
         }
         if !std::mem::replace(&mut state.said, true) {
-            tracing::error!(target: "ackonce", store = self.address.name, %error,
+            tracing::error!(target: "ackonce", store = self.address.name, error = %ackonce::chain(&error),
                 "the server is refused: nothing is claimed or settled until it is set right");
         }
         error.with_repeat(Repeat::Safe)

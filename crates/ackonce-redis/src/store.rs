@@ -61,7 +61,9 @@ impl RedisStore {
         tags.dedup();
         match self.inner.sweep_tags(&tags).await {
             Ok(swept) => tracing::info!(target: "ackonce", dropped = swept.dropped, "redis is full: swept"),
-            Err(error) => tracing::warn!(target: "ackonce", %error, "redis is full, and could not be swept"),
+            Err(error) => {
+                tracing::warn!(target: "ackonce", error = %ackonce::chain(&error), "redis is full, and could not be swept")
+            }
         }
     }
 }

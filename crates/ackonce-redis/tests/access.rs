@@ -178,7 +178,9 @@ async fn a_sentinel_is_refused_by_its_name() {
     std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\ndir {}\n", dir.path().display())).unwrap();
     let mut command = std::process::Command::new("redis-server");
     let started = command.arg(&file).arg("--sentinel").stdout(std::process::Stdio::null()).spawn();
-    let Ok(mut sentinel) = started else { return common::not_tested("redis-server is not installed") };
+    let Ok(mut sentinel) = started else {
+        return ackonce_testkit::servers::not_tested("redis-server is not installed");
+    };
     let config = RedisConfig::new(format!("redis://127.0.0.1:{port}"));
     until("it says that it is one", async || {
         let refused = config.clone().connect().await.unwrap_err();

@@ -1,7 +1,5 @@
 //! What SQLite's result codes mean to a caller.
 
-use std::error::Error as StdError;
-
 use ackonce::{Error, ErrorKind, Repeat};
 use rusqlite::ErrorCode as C;
 
@@ -106,7 +104,7 @@ pub(crate) fn is_environment(error: &rusqlite::Error) -> bool {
 }
 
 fn sqlite_code(error: &Error) -> Option<C> {
-    error.source()?.downcast_ref::<rusqlite::Error>()?.sqlite_error_code()
+    error.find::<rusqlite::Error>()?.sqlite_error_code()
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn a_transaction_that_was_not_begun_for_writing_is_refused() {
     let tx = conn.transaction_with_behavior(Deferred).unwrap();
     let error = InboxGuard::enter(&tx, &key("a"), &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("TransactionBehavior::Immediate"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("TransactionBehavior::Immediate"), "{error}");
 }
 
 #[test]
@@ -110,5 +110,5 @@ fn missing_tables_and_weak_settings_are_named() {
     assert!(InboxGuard::weaknesses(&conn).unwrap().is_empty());
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
     let error = InboxGuard::enter(&tx, &key("a"), &options()).unwrap_err();
-    assert!(error.to_string().contains("create_schema"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("create_schema"), "{error}");
 }

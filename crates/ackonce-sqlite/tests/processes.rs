@@ -110,7 +110,7 @@ async fn after_a_failed_write_the_file_is_opened_anew() {
     for _ in 0..2 {
         let error = store.claim(&big).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Unknown), "{error}");
-        assert!(error.to_string().contains("disk"), "{error}");
+        assert!(ackonce::chain(&error).to_string().contains("disk"), "{error}");
         assert!(is_done(&store, "before").await, "reading goes on");
     }
     setrlimit(Resource::Fsize, limit).unwrap();

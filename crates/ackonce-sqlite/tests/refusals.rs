@@ -19,7 +19,7 @@ async fn records_of_a_newer_version() {
     place.connection().execute("UPDATE ackonce_meta SET value = 4 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::NewerSchema, Repeat::Never));
-    assert!(error.to_string().contains("upgrade ackonce-sqlite"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("upgrade ackonce-sqlite"), "{error}");
     place.connection().execute("UPDATE ackonce_meta SET value = 1 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");

@@ -64,7 +64,7 @@ async fn a_full_store_says_so_and_has_room_after_a_sweep() {
         }
     };
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Full, Repeat::Safe), "{error}");
-    assert!(error.to_string().contains("with_max_bytes"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("with_max_bytes"), "{error}");
     assert_eq!(place.rows(), i64::from(stored), "all of a failed batch was undone");
     assert_eq!(store.sweep().await.unwrap(), u64::from(stored));
     acquire(&store, request("after the sweep")).await;

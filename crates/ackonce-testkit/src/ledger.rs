@@ -1,15 +1,13 @@
 //! What really happened: a file that effects are appended to, independent of the store under test.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::lines::Lines;
+use crate::lines::{Items, Writer};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,14 +47,14 @@ pub(crate) fn micros_now() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A file of [`Entry`]s as JSON lines, appended to by any number of processes.
+/// A file of [`Entry`]s as JSON [`lines`](crate::lines), appended to by any number of processes.
 ///
-/// An entry is one `write(2)` with `O_APPEND`, so that entries of several processes do not mix and one whose
-/// process is killed is there whole or not at all. Once `append` has returned, the entry outlives its process;
-/// with [`synced`](Self::synced) also the machine.
+/// Entries of several processes do not mix, and one whose process is killed in the middle of it is not taken for
+/// an effect. Once `append` has returned, the entry outlives its process; with [`synced`](Self::synced) also the
+/// machine.
 #[derive(Debug)]
 pub struct Ledger {
-    file: File,
+    lines: Writer,
     synced: bool,
 }
 
@@ -66,15 +64,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be opened, read or written.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        let mut last = [b'\n'];
-        if let Some(end) = file.metadata()?.len().checked_sub(1) {
-            file.read_exact_at(&mut last, end)?;
-        }
-        if last != [b'\n'] {
-            (&file).write_all(b"\n")?;
-        }
-        Ok(Self { file, synced: false })
+        Ok(Self { lines: Writer::open(path)?, synced: false })
     }
 
     /// The same, with every entry on disk before `append` returns.
@@ -89,13 +79,8 @@ impl Ledger {
     /// # Errors
     /// It was not written, or only in part (a full disk); do not go on as if the effect had happened.
     pub fn append(&self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        // Not `write_all`: a second write could meet another process's entry in between.
-        if (&self.file).write(&line)? != line.len() {
-            return Err(io::Error::new(ErrorKind::WriteZero, "an entry of the ledger was torn"));
-        }
-        if self.synced { self.file.sync_data() } else { Ok(()) }
+        self.lines.append(serde_json::to_vec(entry)?)?;
+        if self.synced { self.lines.sync() } else { Ok(()) }
     }
 
     /// Everything in it, in the order it was appended. A file that is not there yet is empty.
@@ -114,18 +99,18 @@ impl Ledger {
 pub struct Contents {
     /// The effects, in the order they were appended.
     pub entries: Vec<Entry>,
-    /// Lines that are no entry: torn by a full disk or a power cut.
+    /// Lines that are no entry: torn by a kill, a full disk or a power cut.
     pub torn: usize,
 }
 
 /// Follows a [`Ledger`] while others append to it, without reading anything twice.
 #[derive(Debug)]
-pub struct Reader(Lines<Entry>);
+pub struct Reader(Items<Entry>);
 
 impl Reader {
     /// A reader at the beginning of the file, which need not be there yet.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self(Lines::new(path.as_ref().to_path_buf()))
+        Self(Items::new(path))
     }
 
     /// Reads what was appended since and returns everything so far.
@@ -139,8 +124,7 @@ impl Reader {
 
     /// Everything so far; a line without its end counts as torn.
     #[must_use]
-    pub fn into_contents(mut self) -> Contents {
-        self.0.end();
-        Contents { entries: self.0.items, torn: self.0.torn }
+    pub fn into_contents(self) -> Contents {
+        Contents { torn: self.0.torn(), entries: self.0.items }
     }
 }

@@ -6,9 +6,10 @@ pub mod crash;
 mod faulty;
 pub mod inspection;
 pub mod ledger;
-mod lines;
+pub mod lines;
 pub mod network;
 pub mod proxy;
 mod seed;
+pub mod servers;
 
 pub use faulty::{Fault, FaultyStore, Injected, Rates};

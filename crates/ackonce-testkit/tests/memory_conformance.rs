@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, MemoryStore};
-use ackonce_testkit::conformance::{Fixture, run_all};
+use ackonce::{Deduplicator, MemoryStore, Settle};
+use ackonce_testkit::conformance::{Breakable, Fixture, Unbreakable, run_all, swept};
 use async_trait::async_trait;
 
 struct Opened(fn(MemoryStore) -> Arc<dyn Deduplicator>, MemoryStore);
@@ -12,6 +12,22 @@ struct Opened(fn(MemoryStore) -> Arc<dyn Deduplicator>, MemoryStore);
 impl Fixture for Opened {
     async fn open(&self) -> Arc<dyn Deduplicator> {
         self.0(self.1.clone())
+    }
+
+    async fn reopen(&self) -> Arc<dyn Deduplicator> {
+        self.0(MemoryStore::new())
+    }
+
+    async fn breakable(&self) -> Box<dyn Breakable> {
+        Box::new(Unbreakable(self.open().await))
+    }
+
+    fn impossible(&self) -> Option<Settle> {
+        None
+    }
+
+    async fn held(&self) -> u64 {
+        swept(&self.1).await
     }
 }
 

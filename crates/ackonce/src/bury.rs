@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key, Lease, Settle, Settlement, Token};
+use crate::{BoxError, Key, Lease, Settle, Settlement, Token, chain};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -123,8 +123,10 @@ impl<E: Into<BoxError>> From<E> for BuryError {
 impl fmt::Display for BuryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retry(error) => write!(f, "the dead letter was not confirmed: {error}"),
-            Self::Never(error) => write!(f, "the dead-letter place will never take this message: {error}"),
+            Self::Retry(error) => write!(f, "the dead letter was not confirmed: {}", chain(&**error)),
+            Self::Never(error) => {
+                write!(f, "the dead-letter place will never take this message: {}", chain(&**error))
+            }
         }
     }
 }

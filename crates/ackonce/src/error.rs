@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::chain::{repeats, untold};
+
 /// The result of a store. It has the standard one's second parameter, so that `use ackonce::*` takes nothing away:
 ///
 /// ```
@@ -28,7 +30,45 @@ struct Inner {
     kind: ErrorKind,
     repeat: Repeat,
     message: String,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    source: Option<Cause>,
+}
+
+#[derive(Clone)]
+enum Cause {
+    Plain(Arc<dyn StdError + Send + Sync>),
+    /// An error that tells its own causes.
+    Telling(Telling),
+}
+
+/// Stands for an error whose text tells its causes, and gives only those that it does not tell: otherwise whoever
+/// prints the chain says each of them twice.
+#[derive(Clone)]
+struct Telling(Arc<dyn StdError + Send + Sync>);
+
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Telling {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        untold(&*self.0).filter(|cause| !repeats(*cause))
+    }
+}
+
+impl Cause {
+    fn error(&self) -> &Arc<dyn StdError + Send + Sync> {
+        match self {
+            Self::Plain(error) | Self::Telling(Telling(error)) => error,
+        }
+    }
 }
 
 /// What happened.
@@ -95,8 +135,26 @@ impl Error {
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
+        let source: Arc<dyn StdError + Send + Sync> = Arc::from(source.into());
+        let tells = repeats(&*source);
+        let source = if tells { Cause::Telling(Telling(source)) } else { Cause::Plain(source) };
+        Arc::make_mut(&mut self.0).source = Some(source);
         self
+    }
+
+    /// The first of its causes that is a `T`, such as the driver's own error. [`source`](StdError::source) does not
+    /// give every cause as it is: one that tells its own causes has a stand-in that does not give them again.
+    #[must_use]
+    pub fn find<T: StdError + 'static>(&self) -> Option<&T> {
+        let mut cause: Option<&(dyn StdError + 'static)> = self.0.source.as_ref().map(|c| &**c.error() as _);
+        while let Some(error) = cause {
+            match (error.downcast_ref::<T>(), error.downcast_ref::<Self>()) {
+                (Some(found), _) => return Some(found),
+                (None, Some(error)) => return error.find(),
+                (None, None) => cause = error.source(),
+            }
+        }
+        None
     }
 
     /// What happened.
@@ -119,23 +177,23 @@ impl fmt::Debug for Error {
             .field("kind", kind)
             .field("repeat", repeat)
             .field("message", message)
-            .field("source", source)
+            .field("source", &source.as_ref().map(Cause::error))
             .finish()
     }
 }
 
+/// Without its causes, which [`source`](StdError::source) gives; [`chain`](crate::chain) prints both.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        match &self.0.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.0.message)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|s| s.as_ref() as &(dyn StdError + 'static))
+        Some(match self.0.source.as_ref()? {
+            Cause::Plain(error) => &**error,
+            Cause::Telling(telling) => telling,
+        })
     }
 }

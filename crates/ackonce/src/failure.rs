@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, chain};
 
 /// Why a handler did not succeed, by what should happen next.
 ///
@@ -88,6 +88,7 @@ impl<E: Into<BoxError>> From<E> for Failure {
     }
 }
 
+/// With the causes of its reason: a failure is no error itself, and has no source.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,9 +96,9 @@ impl fmt::Display for Failure {
             | Self::Permanent(e)
             | Self::Infrastructure(e)
             | Self::Unknown(e)
-            | Self::Cancelled(e) => e.fmt(f),
+            | Self::Cancelled(e) => chain(&**e).fmt(f),
             Self::Fenced => f.write_str("the claim was taken over"),
-            Self::Store(e) => e.fmt(f),
+            Self::Store(e) => chain(e).fmt(f),
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::coalesce::apart;
 use crate::observe::{Meters, Throttle, panic_text};
 use crate::switch::Switch;
-use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement};
+use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement, chain};
 
 /// A lease, and the switch that tells its handler that it ends.
 #[derive(Debug)]
@@ -319,7 +319,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
             }
             Some(Ok(Err(error))) => {
                 failures.warn(|more| {
-                    tracing::warn!(target: "ackonce", scope, %error, more, "heartbeat: the store could not renew leases");
+                    tracing::warn!(target: "ackonce", scope, error = %chain(&error), more, "heartbeat: the store could not renew leases");
                 });
             }
             Some(Err(_)) => {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bury;
+mod chain;
 mod claim;
 mod class;
 mod coalesce;
@@ -29,6 +30,7 @@ mod switch;
 mod ticket;
 
 pub use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly};
+pub use chain::{Chain, chain};
 pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
 pub use class::Class;
 pub use coalesce::Coalesce;

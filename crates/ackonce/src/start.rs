@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Error, ErrorKind, OnStart, Repeat, Result};
+use crate::{Backoff, Error, ErrorKind, OnStart, Repeat, Result, chain};
 
 /// The interval at which a program that waits says so.
 const REMIND: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ where
         failures = failures.saturating_add(1);
         if said.is_none_or(|at| at.elapsed() >= REMIND) {
             said = Some(Instant::now());
-            tracing::warn!(target: "ackonce", %error, failures, waited_s,
+            tracing::warn!(target: "ackonce", error = %chain(&error), failures, waited_s,
                 "{name} cannot be used yet: waiting for it (Settings::on_start)");
         }
         tokio::select! {

@@ -25,7 +25,17 @@ use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement
 ///   reply is [`Repeat::Unknown`](crate::Repeat::Unknown).
 ///
 /// Dropping a returned future makes the outcome unknown, as a lost reply does. Clones and references speak
-/// of the same records. The conformance suite in `ackonce-testkit` tests every line above.
+/// of the same records.
+///
+/// The conformance suite in `ackonce-testkit` tests every line above: with clients side by side, with the store opened
+/// again as after a `kill -9`, with failures that it provokes, and by the room that expired records take. It does not
+/// cut the power: a store that writes files has to show by itself that it flushes before it answers.
+///
+/// # A store of your own
+/// A transaction, [`protocol::claim`](crate::protocol::claim) and [`protocol::settle`](crate::protocol::settle), and
+/// [`Row::encode`](crate::protocol::Row::encode) for the bytes that are kept: `tests/folder/mod.rs` of
+/// `ackonce-testkit` is a store of less than a hundred lines on the files of a folder, and `tests/third_party.rs`
+/// beside it holds it to the suite.
 #[async_trait]
 pub trait Deduplicator: fmt::Debug + Send + Sync {
     /// One answer per request, in order; one trip for the whole batch.
@@ -43,6 +53,13 @@ pub trait Deduplicator: fmt::Debug + Send + Sync {
 
     /// What it is, and what weakens the promise as it is set up now; printed when a consumer starts.
     fn describe(&self) -> Description;
+}
+
+impl Description {
+    /// The weakness of a store that keeps its records in its process. The conformance suite knows by these words that
+    /// nothing is there after a restart, and demands it of every other store.
+    pub const LOST_WITH_PROCESS: &str =
+        "records live in this process alone: a restart or a second process runs everything again";
 }
 
 /// What a store says of itself.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
-use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Lease, Record, Token};
+use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Lease, Record, Token, chain};
 
 /// A broker's delivery, as the runner sees it.
 pub trait Delivery: Send + Sync + 'static {
@@ -321,8 +321,10 @@ impl<D> fmt::Display for Unsettled<D> {
             Why::Busy { free_in } => write!(f, "somebody else holds the message, for {free_in:?} at most"),
             Why::Mismatch => f.write_str("the same message ID came before with another payload"),
             Why::Failed { reason, attempt, .. } => write!(f, "attempt {attempt} failed: {reason}"),
-            Why::NotRecorded(error) => write!(f, "the handler succeeded and could not be recorded: {error}"),
-            Why::Fatal(error) | Why::Unavailable(error) => error.fmt(f),
+            Why::NotRecorded(error) => {
+                write!(f, "the handler succeeded and could not be recorded: {}", chain(error))
+            }
+            Why::Fatal(error) | Why::Unavailable(error) => chain(error).fmt(f),
         }
     }
 }

@@ -14,6 +14,7 @@ use ackonce::{Query, State};
 use ackonce_cli::ledger::Table;
 use ackonce_cli::stores::StoreUrl;
 use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::servers::address;
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -94,25 +95,14 @@ pub(crate) fn get(address: &str, path: &str, accept: &str) -> (u16, String, Stri
 
 /// The Redis of `scripts/servers` as a store, with keys of the caller's own; or loudly none.
 pub(crate) fn redis(name: &str) -> Option<String> {
-    let url = server("ACKONCE_TEST_REDIS")?;
+    let url = address("ACKONCE_TEST_REDIS")?;
     Some(format!("{url}?prefix={name}-{}&unsafe=downgrade", std::process::id()))
-}
-
-/// A server's address; or loudly none.
-fn server(variable: &str) -> Option<String> {
-    let url = std::env::var(variable).ok();
-    let required = std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_some_and(|v| v == "1");
-    assert!(url.is_some() || !required, "{variable} is not set: run this through scripts/test");
-    if url.is_none() {
-        eprintln!("NOT TESTED: {variable} is not set; run scripts/test");
-    }
-    url
 }
 
 /// The PostgreSQL of `scripts/servers` as a store, with records and effects in a schema of the caller's own; or loudly
 /// none.
 pub(crate) fn postgres(name: &str) -> Option<String> {
-    let url = server("ACKONCE_TEST_POSTGRES")?;
+    let url = address("ACKONCE_TEST_POSTGRES")?;
     let schema = format!("{name}_{}", std::process::id());
     Some(format!("{url}?tables=create&names=keep&schema={schema}&options=-c%20search_path%3D{schema}"))
 }

@@ -18,6 +18,7 @@ use ackonce_amqp::lapin::uri::AMQPUri;
 use ackonce_amqp::lapin::{
     self as lapin, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, message,
 };
+use ackonce_testkit::servers::address;
 
 /// The broker of one test.
 #[derive(Debug, Clone)]
@@ -41,15 +42,7 @@ impl Rabbit {
     /// The RabbitMQ of `ACKONCE_TEST_AMQP`; `None`, said loudly, where there is none, and with
     /// `ACKONCE_REQUIRE_SERVERS=1` a failure: nothing stands in for it.
     pub fn real() -> Option<Self> {
-        if let Ok(url) = std::env::var("ACKONCE_TEST_AMQP") {
-            return Some(Self { url });
-        }
-        assert!(
-            std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-            "ACKONCE_TEST_AMQP is not set: run this through scripts/test"
-        );
-        eprintln!("NOT TESTED: rabbitmq (ACKONCE_TEST_AMQP is not set; run scripts/test)");
-        None
+        Some(Self { url: address("ACKONCE_TEST_AMQP")? })
     }
 
     /// Its listening address.

@@ -1,8 +1,6 @@
 //! A worker of the inbox's crash runs: delivers its lines of the feed until it is killed.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::lines;
 use ackonce_tests::books::{self, Books, book_in_file, book_on_server};
 use ackonce_tests::inbox::Plan;
 use anyhow::Context as _;
@@ -71,13 +70,12 @@ where
         Settings::default().with_lease(Duration::from_secs(1)).with_attempts(1000).with_concurrency(8);
     let scope = Scope::new("inbox")?;
     let runner = Runner::with(store, &scope, inbox, settings, Arc::new(ackonce::RecordOnly))?;
-    let mut acks = OpenOptions::new().create(true).append(true).open(plan.acks())?;
-    let (acked, mut acknowledged) = mpsc::unbounded_channel();
+    let acks = lines::Writer::open(plan.acks())?;
+    let (acked, mut acknowledged) = mpsc::unbounded_channel::<usize>();
     let writing = std::thread::spawn(move || -> std::io::Result<()> {
         while let Some(line) = acknowledged.blocking_recv() {
             point("before-ack");
-            // One write, whole or not at all.
-            acks.write_all(format!("{line}\n").as_bytes())?;
+            acks.append(line.to_string())?;
         }
         Ok(())
     });
@@ -104,20 +102,19 @@ async fn deliver(
     input: mpsc::Sender<Vec<Laned<Line>>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let acks = std::fs::read_to_string(plan.acks()).unwrap_or_default();
-    let acked: HashSet<usize> = acks.lines().map(str::parse).collect::<Result<_, _>>()?;
-    let mut feed = BufReader::new(File::open(plan.feed())?);
-    let (mut text, mut line) = (String::new(), 0);
+    let acks = lines::read(plan.acks())?;
+    let acked: HashSet<usize> = acks.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
+    let mut feed = lines::Reader::new(plan.feed());
+    let (mut came, mut line) = (VecDeque::new(), 0);
     loop {
+        came.extend(feed.catch_up()?);
         let mut chunk = Vec::new();
-        while chunk.len() < 16 && feed.read_line(&mut text)? > 0 && text.ends_with('\n') {
+        while chunk.len() < 16
+            && let Some(id) = came.pop_front()
+        {
             if plan.has(line) && !acked.contains(&line) {
-                chunk.push(Laned {
-                    lane: None,
-                    job: Job::new(scope.key(text.trim_end().to_owned())?, Line(line)),
-                });
+                chunk.push(Laned { lane: None, job: Job::new(scope.key(id)?, Line(line)) });
             }
-            text.clear();
             line += 1;
         }
         let sent = async {

@@ -1,7 +1,6 @@
 //! The consumer process of the tests. A payload names its message's behaviour: `ok`, `abort`, `fail`,
 //! `fail-until:ATTEMPT`, or `hold:PATH`, which waits while that file exists.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use ackonce::{Backoff, Context, Failure, IdSource, MessageIds, Scope, Settings};
 use ackonce_kafka::{ClientConfig, KafkaConsumer, Message, Order, RetryTopic};
 use ackonce_sqlite::SqliteStore;
+use ackonce_testkit::lines::Writer;
 use anyhow::Context as _;
 
 #[tokio::main]
@@ -88,8 +88,6 @@ async fn obey(cx: &Context, message: &Message, effects: &Path) -> Result<(), Fai
         || format!("{}@{}", message.partition(), message.offset()),
         |id| String::from_utf8_lossy(id).into_owned(),
     );
-    let line = format!("{id} {} {}\n", cx.attempt(), std::process::id());
-    // One write of one line: O_APPEND keeps lines of several processes whole.
-    std::fs::OpenOptions::new().create(true).append(true).open(effects)?.write_all(line.as_bytes())?;
+    Writer::open(effects)?.append(format!("{id} {} {}", cx.attempt(), std::process::id()))?;
     Ok(())
 }

@@ -129,7 +129,7 @@ async fn a_dead_letter_topic_that_is_missing_or_read_by_the_subscription_is_refu
         );
         let error = Running::logging(consumer.with_dead_letters(&dead)).0.ended().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("with_dead_letters"), "{error}");
+        assert!(ackonce::chain(&error).to_string().contains("with_dead_letters"), "{error}");
     }
 }
 

@@ -130,5 +130,5 @@ async fn handing_a_mismatch_back_is_refused_by_name() {
     let consumer = topic.consumer().with_settings(settings().with_on_mismatch(OnMismatch::HandBack));
     let error = Running::logging(consumer).0.ended().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("OnMismatch::HandBack"), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains("OnMismatch::HandBack"), "{error}");
 }

@@ -44,7 +44,7 @@ async fn a_consumer_that_is_told_to_end_names_what_is_missing() {
     let Some(topic) = Topic::unmade("end", 1) else { return };
     let ends = || settings().with_on_start(OnStart::End);
     let error = Running::logging(topic.consumer().with_settings(ends())).0.ended().await.unwrap_err();
-    assert!(error.to_string().contains(&topic.name), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains(&topic.name), "{error}");
     // A port that nobody listens at.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut config = topic.config();
@@ -52,7 +52,7 @@ async fn a_consumer_that_is_told_to_end_names_what_is_missing() {
     let consumer = topic.consumer_of(config, Arc::new(MemoryStore::new())).with_settings(ends());
     let error = Running::logging(consumer).0.ended().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains(&port), "{error}");
+    assert!(ackonce::chain(&error).to_string().contains(&port), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

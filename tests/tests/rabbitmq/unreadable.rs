@@ -32,7 +32,11 @@ async fn a_message_that_cannot_be_read_ends_the_consumer_and_costs_no_other_mess
         let (seen, health) = (inside.seen.clone(), inside.health.clone());
         let error = inside.ended().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
-        assert!(error.to_string().contains(&queue) && error.to_string().contains("by hand"), "{error}");
+        assert!(
+            ackonce::chain(&error).to_string().contains(&queue)
+                && ackonce::chain(&error).to_string().contains("by hand"),
+            "{error}"
+        );
         assert_eq!(health.report().counts.unreadable, 2, "{kind:?}");
         let mut ran = seen.lock().unwrap().clone();
         assert!(ids(0..20).iter().all(|id| ran.contains(id)), "{kind:?}: those before it ran: {ran:?}");

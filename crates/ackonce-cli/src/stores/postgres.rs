@@ -1,7 +1,5 @@
 //! `postgres://…?option=value`.
 
-use std::error::Error as _;
-
 use ackonce::Result;
 use ackonce_postgres::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables, Unsafe};
 
@@ -60,16 +58,7 @@ impl PostgresUrl {
 
 /// The driver keeps to the last cause which option is wrong. None of them tells a value.
 fn refused(error: &ackonce::Error) -> UrlError {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    UrlError::Refused(message)
+    UrlError::Refused(ackonce::chain(error).to_string())
 }
 
 fn set(config: PostgresConfig, option: (&str, &str)) -> std::result::Result<PostgresConfig, UrlError> {

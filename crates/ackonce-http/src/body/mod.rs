@@ -65,7 +65,7 @@ pub enum BodyError {
         after: Duration,
     },
     /// The connection broke, or its framing did: fewer bytes than announced, a malformed chunk.
-    #[error("the body could not be read: {0}")]
+    #[error("the body could not be read")]
     Broken(#[source] BoxError),
 }
 

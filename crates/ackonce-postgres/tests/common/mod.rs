@@ -18,7 +18,7 @@ use ackonce::{
     Settled, Settlement, Token,
 };
 use ackonce_postgres::tokio_postgres::{self, Client, NoTls};
-use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
+use ackonce_postgres::{PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,15 +31,7 @@ pub struct Place {
 
 /// The server; `None`, said loudly, where there is none, and a failure with `ACKONCE_REQUIRE_SERVERS=1`.
 pub fn server() -> Option<String> {
-    if let Ok(url) = std::env::var("ACKONCE_TEST_POSTGRES") {
-        return Some(url);
-    }
-    assert!(
-        std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"),
-        "ACKONCE_TEST_POSTGRES is not set: run this through scripts/test"
-    );
-    eprintln!("NOT TESTED: postgres (ACKONCE_TEST_POSTGRES is not set; run scripts/test)");
-    None
+    ackonce_testkit::servers::address("ACKONCE_TEST_POSTGRES")
 }
 
 /// A schema nobody has, here or in an earlier run; not created.
@@ -75,6 +67,14 @@ impl Place {
             .with_schema(self.schema.clone())
             .with_tables(Tables::CreateMissing)
             .with_sweep(Sweep::Manual)
+    }
+
+    /// A client of its own, behind a proxy.
+    pub async fn wire(&self, prepare: Prepare) -> Box<dyn ackonce_testkit::conformance::Breakable> {
+        let (proxy, url) = ackonce_testkit::proxy::Proxy::in_front_of(&self.url).await.unwrap();
+        let config = Self { url, schema: self.schema.clone() }.config().with_prepare(prepare);
+        let client = config.with_request_timeout(Duration::from_secs(2)).connect().await.unwrap();
+        Box::new(ackonce_testkit::conformance::Wire { proxy, client: std::sync::Arc::new(client) })
     }
 
     pub async fn store(&self) -> PostgresStore {
@@ -125,6 +125,11 @@ pub async fn acquire(store: &PostgresStore, request: ClaimRequest) -> Lease {
         Claimed::Acquired(lease) => lease,
         other => panic!("not acquired: {other:?}"),
     }
+}
+
+/// An outcome beyond the store's limit.
+pub fn impossible() -> Settle {
+    Settle::Complete { window: HOUR, outcome: Some(vec![0; ackonce_postgres::MAX_VALUE_LEN + 1].into()) }
 }
 
 pub fn done() -> Settle {

@@ -15,12 +15,6 @@ pub use server::{Server, free_port, until};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// Says so, loudly, or fails where CI requires the servers.
-pub fn not_tested(why: &str) {
-    assert!(std::env::var_os("ACKONCE_REQUIRE_SERVERS").is_none_or(|v| v != "1"), "{why}: run scripts/test");
-    eprintln!("NOT TESTED: redis ({why}; run scripts/test)");
-}
-
 /// Ends the test where there is no server, which was said loudly.
 #[macro_export]
 macro_rules! or_return {
@@ -34,11 +28,7 @@ macro_rules! or_return {
 
 /// The URL of the server the tests were given.
 pub fn url() -> Option<String> {
-    let url = std::env::var("ACKONCE_TEST_REDIS").ok();
-    if url.is_none() {
-        not_tested("ACKONCE_TEST_REDIS is not set");
-    }
-    url
+    ackonce_testkit::servers::address("ACKONCE_TEST_REDIS")
 }
 
 /// A place in that server that no other test and no earlier run uses.
@@ -110,4 +100,18 @@ pub fn error<T: std::fmt::Debug>(answer: ackonce::Result<T>) -> (ErrorKind, Repe
     let error = answer.unwrap_err();
     println!("{error}");
     (error.kind(), error.repeat())
+}
+
+/// A client of those records, behind a proxy.
+pub async fn wire(url: &str, prefix: &str) -> Box<dyn ackonce_testkit::conformance::Breakable> {
+    let (proxy, url) = ackonce_testkit::proxy::Proxy::in_front_of(url).await.unwrap();
+    let timeout = Duration::from_secs(2);
+    let config = RedisConfig::new(url).with_prefix(prefix).with_connect_timeout(timeout);
+    let client = std::sync::Arc::new(config.with_response_timeout(timeout).connect().await.unwrap());
+    Box::new(ackonce_testkit::conformance::Wire { proxy, client })
+}
+
+/// An outcome beyond the store's limit.
+pub fn impossible() -> Settle {
+    Settle::Complete { window: HOUR, outcome: Some(vec![0; ackonce_redis::MAX_VALUE_LEN + 1].into()) }
 }

@@ -28,7 +28,7 @@ impl Server {
 
     pub fn launch(args: &[&str], dir: TempDir) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            super::not_tested("redis-server is not installed");
+            ackonce_testkit::servers::not_tested("redis-server is not installed");
             return None;
         }
         let port = free_port();

@@ -23,7 +23,7 @@ pub async fn a_batch_of_claims_is_answered_in_order(fixture: &dyn Fixture) {
     let answers: Vec<_> = bench.b.claim_all(&requests).await;
     let words: Vec<_> = answers.iter().map(word).collect();
     let expected = ["acquired", "busy", "done", "mismatch", "acquired", "done", "acquired", "busy", "done"];
-    assert_eq!(words, expected);
+    assert_eq!(words, expected, "the answers to {ids:?} with a mismatch at the fourth place, in order");
     for (answer, request) in answers.into_iter().zip(&requests) {
         if matches!(answer, Claimed::Acquired(_)) {
             acquired(answer, request);
@@ -52,11 +52,15 @@ pub async fn a_batch_of_settlements_is_answered_in_order(fixture: &dyn Fixture) 
     }
     let (yes, lost) = (Settled::Yes, Settled::Lost);
     let expected = [lost, yes, yes, lost, yes, lost, yes, lost, yes, lost];
-    assert_eq!(bench.b.settle_all(&settlements).await, expected);
+    assert_eq!(
+        bench.b.settle_all(&settlements).await,
+        expected,
+        "each settlement is answered at its own place"
+    );
     let ids = ["taken over", "id 0", "id 1", "id 2", "id 3"];
     let requests: Vec<_> = ids.iter().map(|id| bench.request(id)).collect();
     let words: Vec<_> = bench.a.claim_all(&requests).await.iter().map(word).collect();
-    assert_eq!(words, ["done", "done", "acquired", "busy", "done"]);
+    assert_eq!(words, ["done", "done", "acquired", "busy", "done"], "how {ids:?} stand after the batch");
 }
 
 /// Two deliveries of one message in one batch: the first is granted, the rest wait.
@@ -64,12 +68,16 @@ pub async fn a_duplicate_in_a_batch_is_busy(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let requests: Vec<_> = (0..4).map(|_| bench.request("id")).collect();
     let answers = bench.a.claim_all(&requests).await;
-    assert_eq!(answers.iter().map(word).collect::<Vec<_>>(), ["acquired", "busy", "busy", "busy"]);
+    assert_eq!(
+        answers.iter().map(word).collect::<Vec<_>>(),
+        ["acquired", "busy", "busy", "busy"],
+        "of four claims of one key in a batch, the first is granted and the others wait"
+    );
     for answer in &answers[1..] {
         let held = matches!(answer, Claimed::Busy { free_in } if !free_in.is_zero() && *free_in <= LONG);
         assert!(held, "busy with the first of the batch: {answer:?}");
     }
-    assert_eq!(acquired(answers[0].clone(), &requests[0]).attempt, 1);
+    assert_eq!(acquired(answers[0].clone(), &requests[0]).attempt, 1, "the attempt of a first claim");
 }
 
 /// The neighbours of a duplicate are granted, each with its own first attempt.
@@ -79,10 +87,14 @@ pub async fn a_duplicate_in_a_batch_costs_the_others_nothing(fixture: &dyn Fixtu
     let requests: Vec<_> = ids.iter().map(|id| bench.request(id)).collect();
     let answers = bench.a.claim_all(&requests).await;
     let words: Vec<_> = answers.iter().map(word).collect();
-    assert_eq!(words, ["acquired", "acquired", "acquired", "busy", "acquired", "busy", "acquired"]);
+    assert_eq!(
+        words,
+        ["acquired", "acquired", "acquired", "busy", "acquired", "busy", "acquired"],
+        "the answers to {ids:?}, each for itself"
+    );
     for (answer, request) in answers.into_iter().zip(&requests).filter(|(a, _)| word(a) == "acquired") {
         let lease = acquired(answer, request);
-        assert_eq!(lease.attempt, 1);
+        assert_eq!(lease.attempt, 1, "the attempt of a first claim beside a duplicate");
         bench.b.confirm(&lease, complete()).await;
     }
 }
@@ -92,7 +104,11 @@ pub async fn a_repeat_in_a_batch_is_one_grant(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");
     let answers = bench.a.claim_all(&[request.clone(), bench.request("other"), request.clone()]).await;
-    assert_eq!(acquired(answers[0].clone(), &request), acquired(answers[2].clone(), &request));
+    assert_eq!(
+        acquired(answers[0].clone(), &request),
+        acquired(answers[2].clone(), &request),
+        "one claim, twice in a batch, is one grant"
+    );
 }
 
 /// Settlements of one lease in one batch: each finds what the one before it left.
@@ -121,8 +137,8 @@ pub async fn settlements_of_one_lease_in_a_batch_follow_one_another(fixture: &dy
 /// Nothing asked, nothing answered, no error.
 pub async fn an_empty_batch_has_no_answers(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    assert!(bench.a.claim_all(&[]).await.is_empty());
-    assert!(bench.a.settle_all(&[]).await.is_empty());
+    assert!(bench.a.claim_all(&[]).await.is_empty(), "an empty batch of claims has no answers");
+    assert!(bench.a.settle_all(&[]).await.is_empty(), "an empty batch of settlements has no answers");
 }
 
 /// Two thousand in one call, past every driver's limit on parameters: claimed, settled and found.
@@ -137,10 +153,17 @@ pub async fn a_large_batch_is_answered_whole(fixture: &dyn Fixture) {
         Settlement::new(lease, Settle::Complete { window: LONG, outcome })
     });
     let settlements: Vec<_> = settlements.collect();
-    assert!(bench.a.settle_all(&settlements).await.iter().all(|answer| *answer == Settled::Yes));
+    assert!(
+        bench.a.settle_all(&settlements).await.iter().all(|answer| *answer == Settled::Yes),
+        "each of {MANY} completions by its holder is confirmed"
+    );
     let again: Vec<_> = (0..MANY).map(|n| bench.request(n.to_be_bytes())).collect();
     for (n, answer) in (0..MANY).zip(bench.b.claim_all(&again).await) {
         let Claimed::Done(record) = answer else { panic!("expected Done for {n}, not {answer:?}") };
-        assert_eq!(record.outcome.as_deref(), Some(n.to_be_bytes().as_slice()));
+        assert_eq!(
+            record.outcome.as_deref(),
+            Some(n.to_be_bytes().as_slice()),
+            "the outcome of message {n} of {MANY}"
+        );
     }
 }

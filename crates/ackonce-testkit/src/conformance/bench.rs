@@ -197,7 +197,7 @@ pub(crate) async fn within_patience<T>(call: impl Future<Output = T>) -> T {
 }
 
 fn answers<T>(answers: Result<Vec<T>>, requests: usize) -> Vec<T> {
-    let answers = answers.unwrap_or_else(|e| panic!("the store could not answer: {e}"));
+    let answers = answers.unwrap_or_else(|e| panic!("the store could not answer: {}", ackonce::chain(&e)));
     assert_eq!(answers.len(), requests, "one answer per request");
     answers
 }

@@ -48,7 +48,7 @@ pub async fn a_dropped_claim_can_be_repeated(fixture: &dyn Fixture) {
         let request = bench.request(&id);
         dropped_after(polls, bench.a.0.claim(slice::from_ref(&request))).await;
         let lease = bench.b.acquire(&request).await;
-        assert_eq!(lease.attempt, 1);
+        assert_eq!(lease.attempt, 1, "the same claim again is one attempt");
         bench.pass(SHORT).await;
         assert_eq!(bench.a.acquire(&request).await, lease, "also once the dropped one has long arrived");
         let free_in = bench.b.busy(&bench.request(&id)).await;
@@ -65,6 +65,10 @@ pub async fn a_dropped_settlement_can_be_repeated(fixture: &dyn Fixture) {
         let settlement = Settlement::new(&lease, complete());
         dropped_after(polls, bench.a.0.settle(slice::from_ref(&settlement))).await;
         bench.b.confirm(&lease, complete()).await;
-        assert_eq!(bench.b.done(&bench.request(&id)).await.state, State::Done);
+        assert_eq!(
+            bench.b.done(&bench.request(&id)).await.state,
+            State::Done,
+            "the state after a completion that was repeated"
+        );
     }
 }

@@ -74,7 +74,7 @@ pub async fn a_repeated_claim_after_its_completion_is_done(fixture: &dyn Fixture
     let lease = bench.a.acquire(&request).await;
     let outcome = Some("result".into());
     bench.a.confirm(&lease, Settle::Complete { window: LONG, outcome: outcome.clone() }).await;
-    assert_eq!(bench.b.done(&request).await.outcome, outcome);
+    assert_eq!(bench.b.done(&request).await.outcome, outcome, "the outcome that its own completion left");
 }
 
 /// A repeat of a claim whose key went to another is not granted, and costs the other nothing.
@@ -86,6 +86,10 @@ pub async fn a_repeated_claim_after_a_takeover_is_busy(fixture: &dyn Fixture) {
     let new = bench.b.acquire_at_last(|| rival.clone()).await;
     let free_in = bench.a.busy(&request).await;
     assert!(free_in > Duration::ZERO && free_in <= LONG, "busy for {free_in:?} of a lease of {LONG:?}");
-    assert_eq!(acquired(bench.b.claim(&rival).await, &rival), new);
+    assert_eq!(
+        acquired(bench.b.claim(&rival).await, &rival),
+        new,
+        "the claim that took the key over, repeated"
+    );
     bench.b.confirm(&new, complete()).await;
 }

@@ -44,7 +44,11 @@ pub async fn a_reason_comes_back_letter_for_letter(fixture: &dyn Fixture) {
         let lease = bench.a.acquire(&bench.request(&id)).await;
         bench.a.confirm(&lease, Settle::Bury { window: LONG, reason: reason.to_owned() }).await;
         let record = bench.b.done(&bench.request(&id)).await;
-        assert_eq!((record.state, record.reason.as_deref()), (State::Buried, Some(reason)));
+        assert_eq!(
+            (record.state, record.reason.as_deref()),
+            (State::Buried, Some(reason)),
+            "state and reason as they were written"
+        );
     }
 }
 
@@ -58,13 +62,25 @@ pub async fn a_record_tells_its_claim(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&request()).await;
     bench.a.confirm(&lease, complete()).await;
     let record: Record = bench.b.done(&request()).await;
-    assert_eq!((record.state, record.fence, record.attempt), (State::Done, lease.fence, 2));
+    assert_eq!(
+        (record.state, record.fence, record.attempt),
+        (State::Done, lease.fence, 2),
+        "state, fence and attempt are those of the last claim"
+    );
     // A store may keep a prefix of at least 8 bytes.
-    assert_eq!(record.fingerprint.map(|f| f.0[..8].to_vec()), Some(print.0[..8].to_vec()));
+    assert_eq!(
+        record.fingerprint.map(|f| f.0[..8].to_vec()),
+        Some(print.0[..8].to_vec()),
+        "the first eight bytes of the payload's fingerprint"
+    );
 
     let lease = bench.a.acquire(&bench.request("without")).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(bench.b.done(&bench.request("without")).await.fingerprint, None);
+    assert_eq!(
+        bench.b.done(&bench.request("without")).await.fingerprint,
+        None,
+        "no claim said what the payload was"
+    );
 }
 
 /// The age is the time since the last claim, in the right unit.

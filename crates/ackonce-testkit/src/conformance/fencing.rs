@@ -98,7 +98,11 @@ async fn changes_nothing(fixture: &dyn Fixture, actions: &[Settle]) {
         bench.a.lose(&old, action.clone()).await;
     }
     let record = bench.a.done(&bench.request("id")).await;
-    assert_eq!((record.fence, record.attempt, record.outcome), (new.fence, 2, None));
+    assert_eq!(
+        (record.fence, record.attempt, record.outcome),
+        (new.fence, 2, None),
+        "fence, attempt and outcome are those of the new holder"
+    );
 }
 
 async fn is_still_held(bench: &Bench, lease: &Lease) {
@@ -106,7 +110,7 @@ async fn is_still_held(bench: &Bench, lease: &Lease) {
     assert!(free_in > Duration::ZERO && free_in <= LONG, "busy for {free_in:?} of a lease of {LONG:?}");
     // Its holder's own claim, repeated, is answered as before.
     let again = ClaimRequest { token: lease.token, ..request(lease.key.clone()) };
-    assert_eq!(&bench.b.acquire(&again).await, lease);
+    assert_eq!(&bench.b.acquire(&again).await, lease, "the holder's own claim, repeated");
 }
 
 /// The right token with another fence settles nothing.
@@ -155,5 +159,9 @@ pub async fn a_settlement_of_a_forgotten_claim_is_lost(fixture: &dyn Fixture) {
     for action in [extend(), release(), bury(), complete()] {
         bench.a.lose(&lease, action).await;
     }
-    assert_eq!(bench.a.acquire(&bench.request("id")).await.attempt, 1);
+    assert_eq!(
+        bench.a.acquire(&bench.request("id")).await.attempt,
+        1,
+        "the attempt after the claim was forgotten"
+    );
 }

@@ -148,7 +148,10 @@ pub async fn the_shortest_and_longest_ids_are_kept_whole(fixture: &dyn Fixture) 
 
     let bench = Bench::new(fixture).await;
     for refused in [vec![], vec![b'x'; 1025]] {
-        assert!(bench.scope.key(refused).is_err());
+        assert!(
+            bench.scope.key(refused).is_err(),
+            "an ID without bytes, or with more than 1024, makes no key"
+        );
     }
     let name = |last: char| format!("{:x<255}{last}", bench.scope.name());
     for last in ['x', 'y'] {

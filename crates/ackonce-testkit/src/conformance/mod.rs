@@ -6,9 +6,13 @@
 //!
 //! The suite never asserts that something was fast. Where time must pass, it passes by the store's own clock;
 //! where an answer counts only if it came in time, the property measures, and repeats with more time if not.
+//!
+//! It opens the store again as after a `kill -9`, makes it fail, and looks at its size. It does not cut the power, so
+//! it cannot tell a store that flushes from one that leaves that to the operating system.
 #![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
 
 pub(crate) mod bench;
+mod fixture;
 mod report;
 mod suite;
 
@@ -18,31 +22,18 @@ pub mod batches;
 pub mod cancellation;
 pub mod claims;
 pub mod content;
+pub mod durability;
+pub mod failures;
 pub mod fencing;
 pub mod keys;
 pub mod payloads;
 pub mod races;
+pub mod room;
 pub mod settling;
 pub mod time;
 
-use std::sync::Arc;
-
-use ackonce::Deduplicator;
-use async_trait::async_trait;
-
-pub use report::{Failed, Report, run_all};
+pub use fixture::{Breakable, CannotFail, Failure, Fixture, Unbreakable, Wire, copied, swept};
+pub use report::{Failed, Report, run_all, run_all_but};
 #[doc(hidden)]
 pub use suite::run_test;
 pub use suite::{PROPERTIES, Property};
-
-/// The store under test.
-#[async_trait]
-pub trait Fixture: Send + Sync {
-    /// Another client of the same records, on its own connection where there is such a thing.
-    async fn open(&self) -> Arc<dyn Deduplicator>;
-
-    /// Words that [`describe`](Deduplicator::describe) and `Debug` must not show: the password it connects with.
-    fn secrets(&self) -> Vec<String> {
-        Vec::new()
-    }
-}

@@ -12,7 +12,7 @@ fn with(bench: &Bench, id: &str, payload: Option<&str>) -> ClaimRequest {
 
 fn is_the_first(record: &ackonce::Record, state: State) {
     let first = Fingerprint::of(b"one");
-    assert_eq!(record.state, state);
+    assert_eq!(record.state, state, "the state of the first payload's record");
     assert_eq!(
         record.fingerprint.map(|f| f.0[..8].to_vec()),
         Some(first.0[..8].to_vec()),
@@ -47,7 +47,11 @@ pub async fn another_payload_is_a_mismatch_once_released(fixture: &dyn Fixture) 
     bench.b.acquire(&short).await;
     bench.pass(short.lease).await;
     is_the_first(&bench.a.mismatch(&with(&bench, "id", Some("two"))).await, State::Claimed);
-    assert_eq!(bench.a.acquire(&with(&bench, "id", Some("one"))).await.attempt, 3);
+    assert_eq!(
+        bench.a.acquire(&with(&bench, "id", Some("one"))).await.attempt,
+        3,
+        "attempts of the first payload: one released, one vanished, this one"
+    );
 }
 
 /// A side that does not say what its payload was is believed.
@@ -83,7 +87,11 @@ pub async fn a_mismatch_changes_nothing(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&request).await;
     for _ in 0..3 {
         let record = bench.b.mismatch(&with(&bench, "id", Some("two"))).await;
-        assert_eq!((record.fence, record.attempt), (lease.fence, 1));
+        assert_eq!(
+            (record.fence, record.attempt),
+            (lease.fence, 1),
+            "fence and attempt are those of the holder, whoever else asks"
+        );
     }
     assert_eq!(bench.b.acquire(&request).await, lease, "the claim, repeated");
     bench.a.confirm(&lease, complete()).await;

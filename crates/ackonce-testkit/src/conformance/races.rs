@@ -112,7 +112,7 @@ pub async fn racing_takeovers_have_one_winner(fixture: &dyn Fixture) {
     });
     let won: Vec<_> = ends.await.into_iter().flatten().collect();
     assert_eq!(won.len(), 1, "winners of a lapsed key: {won:?}");
-    assert_eq!(won[0].attempt, 2);
+    assert_eq!(won[0].attempt, 2, "the attempt after one that lapsed");
     assert!(won[0].fence > old.fence, "fence {} after fence {}", won[0].fence, old.fence);
     bench.b.lose(&old, complete()).await;
     bench.b.confirm(&won[0], complete()).await;
@@ -128,7 +128,7 @@ pub async fn racing_repeats_share_one_grant(fixture: &dyn Fixture) {
     })
     .await;
     assert!(leases.iter().all(|lease| *lease == leases[0]), "one claim, several grants: {leases:?}");
-    assert_eq!(leases[0].attempt, 1);
+    assert_eq!(leases[0].attempt, 1, "the attempt of a claim that was sent many times");
 }
 
 /// Completed, released and buried at once: one of the three happened, and the others were told so.

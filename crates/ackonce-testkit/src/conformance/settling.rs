@@ -14,7 +14,7 @@ pub async fn a_completed_key_is_done(fixture: &dyn Fixture) {
     bench.a.confirm(&lease, complete()).await;
     for client in [&bench.a, &bench.b] {
         let record = client.done(&bench.request("id")).await;
-        assert_eq!((record.state, record.reason), (State::Done, None));
+        assert_eq!((record.state, record.reason), (State::Done, None), "state and reason of a completed key");
     }
 }
 
@@ -24,8 +24,8 @@ pub async fn a_buried_key_is_done(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&bench.request("id")).await;
     bench.a.confirm(&lease, bury()).await;
     let record = bench.b.done(&bench.request("id")).await;
-    assert_eq!((record.state, record.outcome), (State::Buried, None));
-    assert_eq!(record.reason.as_deref(), Some("it will never succeed"));
+    assert_eq!((record.state, record.outcome), (State::Buried, None), "state and outcome of a buried key");
+    assert_eq!(record.reason.as_deref(), Some("it will never succeed"), "the reason it was buried for");
 }
 
 /// Nobody waits for the lease of a key that was handed back.
@@ -58,7 +58,11 @@ pub async fn a_late_completion_is_recorded(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&bench.short("id")).await;
     bench.pass(SHORT).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(bench.b.done(&bench.request("id")).await.fence, lease.fence);
+    assert_eq!(
+        bench.b.done(&bench.request("id")).await.fence,
+        lease.fence,
+        "the fence of the late completion"
+    );
 }
 
 /// The lease has ended, nobody claimed since: a late heartbeat holds the key again.
@@ -96,7 +100,11 @@ pub async fn a_completed_lease_stays_completed(fixture: &dyn Fixture) {
     for action in [release(), refund(), extend(), bury()] {
         bench.b.lose(&lease, action).await;
         let record = bench.b.done(&bench.request("id")).await;
-        assert_eq!((record.state, record.outcome, record.reason), (State::Done, outcome.clone(), None));
+        assert_eq!(
+            (record.state, record.outcome, record.reason),
+            (State::Done, outcome.clone(), None),
+            "state, outcome and reason stay those of the completion"
+        );
     }
 }
 
@@ -107,7 +115,11 @@ pub async fn a_buried_lease_stays_buried(fixture: &dyn Fixture) {
     bench.a.confirm(&lease, bury()).await;
     for action in [complete(), release(), refund(), extend()] {
         bench.b.lose(&lease, action).await;
-        assert_eq!(bench.b.done(&bench.request("id")).await.state, State::Buried);
+        assert_eq!(
+            bench.b.done(&bench.request("id")).await.state,
+            State::Buried,
+            "a buried key stays buried"
+        );
     }
 }
 
@@ -119,7 +131,11 @@ pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     for action in [complete(), extend(), bury()] {
         bench.b.lose(&lease, action).await;
     }
-    assert_eq!(bench.b.acquire(&bench.request("id")).await.attempt, 2);
+    assert_eq!(
+        bench.b.acquire(&bench.request("id")).await.attempt,
+        2,
+        "the attempt after one that was released once"
+    );
 }
 
 /// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew, with whatever

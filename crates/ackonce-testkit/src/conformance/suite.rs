@@ -76,6 +76,15 @@ macro_rules! __for_each_property {
                 a_records_age_is_that_of_its_claim
                 a_description_names_the_store_without_secrets
             }
+            durability {
+                a_claim_outlives_its_process
+                a_settlement_outlives_its_process
+            }
+            failures {
+                an_outage_is_an_error_and_passes
+                an_error_is_safe_only_where_nothing_was_applied
+                the_impossible_is_never_to_be_repeated
+            }
             fencing {
                 fences_grow_over_releases
                 fences_grow_over_lapsed_leases
@@ -112,6 +121,9 @@ macro_rules! __for_each_property {
                 racing_repeats_share_one_grant
                 racing_settlements_of_one_lease_have_one_winner
                 a_late_completion_and_a_takeover_agree
+            }
+            room {
+                expired_records_take_no_room
             }
             settling {
                 a_completed_key_is_done
@@ -181,8 +193,8 @@ macro_rules! __property_tests {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Deduplicator, MemoryStore};
-/// use ackonce_testkit::conformance::Fixture;
+/// use ackonce::{Deduplicator, MemoryStore, Settle};
+/// use ackonce_testkit::conformance::{Breakable, Fixture, Unbreakable, swept};
 ///
 /// struct Memory(MemoryStore);
 ///
@@ -190,6 +202,23 @@ macro_rules! __property_tests {
 /// impl Fixture for Memory {
 ///     async fn open(&self) -> Arc<dyn Deduplicator> {
 ///         Arc::new(self.0.clone())
+///     }
+///
+///     // Nothing outlives the process; the store's description says so.
+///     async fn reopen(&self) -> Arc<dyn Deduplicator> {
+///         Arc::new(MemoryStore::new())
+///     }
+///
+///     async fn breakable(&self) -> Box<dyn Breakable> {
+///         Box::new(Unbreakable(self.open().await))
+///     }
+///
+///     fn impossible(&self) -> Option<Settle> {
+///         None
+///     }
+///
+///     async fn held(&self) -> u64 {
+///         swept(&self.0).await
 ///     }
 /// }
 ///

@@ -13,7 +13,11 @@ pub async fn a_lease_ends(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.a.acquire(&bench.short("id")).await;
     let new = bench.b.acquire_at_last(|| bench.request("id")).await;
-    assert_eq!((new.attempt, new.previous), (old.attempt + 1, Previous::Vanished));
+    assert_eq!(
+        (new.attempt, new.previous),
+        (old.attempt + 1, Previous::Vanished),
+        "the next attempt, and how the one before it ended"
+    );
 }
 
 /// A request that was made long before it was sent is held for its whole lease nevertheless.
@@ -109,7 +113,11 @@ pub async fn a_done_record_outlives_the_lease(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&bench.short("id")).await;
     bench.a.confirm(&lease, complete()).await;
     bench.pass(SHORT * 3).await;
-    assert_eq!(bench.b.done(&bench.request("id")).await.state, State::Done);
+    assert_eq!(
+        bench.b.done(&bench.request("id")).await.state,
+        State::Done,
+        "a record that is done, after the end of its lease"
+    );
 }
 
 /// Fence and attempts of an unfinished attempt are kept after its lease.
@@ -118,7 +126,11 @@ pub async fn a_trail_outlives_the_lease(fixture: &dyn Fixture) {
     let old = bench.a.acquire(&bench.short("id")).await;
     bench.pass(SHORT * 3).await;
     let new = bench.b.acquire(&bench.request("id")).await;
-    assert_eq!((new.attempt, new.previous), (2, Previous::Vanished));
+    assert_eq!(
+        (new.attempt, new.previous),
+        (2, Previous::Vanished),
+        "the next attempt, and how the one before it ended"
+    );
     assert!(new.fence > old.fence, "fence {} after fence {}", new.fence, old.fence);
 }
 
@@ -144,7 +156,11 @@ pub async fn a_released_trail_ends_with_its_window(fixture: &dyn Fixture) {
         bench.a.confirm(&lease, action).await;
     }
     bench.pass(SHORT * 2).await;
-    assert_eq!(bench.b.acquire(&bench.request("kept")).await.attempt, 2);
+    assert_eq!(
+        bench.b.acquire(&bench.request("kept")).await.attempt,
+        2,
+        "the attempt while the trail is kept"
+    );
     is_a_first_attempt(&bench.b.acquire(&bench.request("forgotten")).await);
 }
 
@@ -154,7 +170,7 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     let none = Duration::ZERO;
     bench.a.acquire(&ClaimRequest { lease: none, ..bench.request("id") }).await;
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
-    assert_eq!(lease.attempt, 2);
+    assert_eq!(lease.attempt, 2, "the attempt after a lease of no length");
     bench.a.confirm(&lease, Settle::Complete { window: none, outcome: None }).await;
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
     is_a_first_attempt(&lease);
@@ -169,7 +185,11 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     let lease = bench.b.acquire_at_last(|| bench.request("id")).await;
     is_a_first_attempt(&lease);
     bench.a.confirm(&lease, Settle::Extend { lease: none, window: LONG }).await;
-    assert_eq!(bench.b.acquire_at_last(|| bench.request("id")).await.attempt, 2);
+    assert_eq!(
+        bench.b.acquire_at_last(|| bench.request("id")).await.attempt,
+        2,
+        "the attempt after an extension of no length"
+    );
 }
 
 /// The longest times there are neither panic nor overflow into the past.
@@ -177,9 +197,12 @@ pub async fn endless_times_are_survived(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let ever = Duration::MAX;
     let lease = bench.a.acquire(&ClaimRequest { lease: ever, window: ever, ..bench.request("id") }).await;
-    assert!(bench.b.busy(&bench.request("id")).await > LONG);
+    assert!(bench.b.busy(&bench.request("id")).await > LONG, "a lease without end is longer than {LONG:?}");
     bench.a.confirm(&lease, Settle::Extend { lease: ever, window: ever }).await;
-    assert!(bench.b.busy(&bench.request("id")).await > LONG);
+    assert!(
+        bench.b.busy(&bench.request("id")).await > LONG,
+        "an extension without end is longer than {LONG:?}"
+    );
     bench.a.confirm(&lease, Settle::Complete { window: ever, outcome: None }).await;
     bench.b.done(&bench.request("id")).await;
 }

@@ -1,8 +1,6 @@
 //! Named points at which a worker kills or stops itself when it is told to.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +8,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::micros_now;
+use crate::lines::Writer;
 
 /// `name` or `name:nth`: the point, and which time it is passed, at which the process kills itself.
 pub const CRASH_AT: &str = "ACKONCE_CRASH_AT";
@@ -71,7 +70,7 @@ fn hit(point: &str, signal: Signal) {
     if let Some(log) = std::env::var_os(POINT_LOG) {
         let stops = signal == Signal::STOP;
         let line = Hit { pid: std::process::id(), point: point.to_owned(), stops, at: micros_now() };
-        if let Err(e) = write(&PathBuf::from(log), &line) {
+        if let Err(e) = write(Path::new(&log), &line) {
             eprintln!("the point log cannot be written: {e}");
         }
     }
@@ -82,10 +81,8 @@ fn hit(point: &str, signal: Signal) {
     }
 }
 
-fn write(log: &PathBuf, hit: &Hit) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(hit)?;
-    line.push(b'\n');
-    OpenOptions::new().create(true).append(true).open(log)?.write_all(&line)
+fn write(log: &Path, hit: &Hit) -> std::io::Result<()> {
+    Writer::open(log)?.append(serde_json::to_vec(hit)?)
 }
 
 #[cfg(test)]

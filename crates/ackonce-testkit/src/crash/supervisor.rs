@@ -14,7 +14,7 @@ use super::history::{Event, History, What};
 use super::point::{CRASH_AT, Hit, PAUSE_AT, POINT_LOG};
 use super::worker::{Worker, tail};
 use crate::ledger::micros_now;
-use crate::lines::Lines;
+use crate::lines::Items;
 use crate::seed::Dice;
 
 /// How often processes are looked after.
@@ -24,7 +24,7 @@ pub(super) struct Supervisor<'a> {
     fleet: &'a Fleet,
     dice: Dice,
     seats: Vec<Seat>,
-    points: Lines<Hit>,
+    points: Items<Hit>,
     /// How many lines of the point log were acted on.
     points_seen: usize,
     next_kill: Option<Instant>,
@@ -60,7 +60,7 @@ impl<'a> Supervisor<'a> {
             fleet,
             dice: Dice::new(fleet.seed),
             seats: (0..fleet.size).map(|_| Seat::Empty(now)).collect(),
-            points: Lines::new(fleet.dir.join("points.jsonl")),
+            points: Items::new(fleet.dir.join("points.jsonl")),
             points_seen: 0,
             next_kill: None,
             next_pause: None,

@@ -1,7 +1,7 @@
 //! One process of a fleet.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::history::{Event, What};
 use crate::ledger::micros_now;
+use crate::lines::Writer;
 
 /// How much of a worker's output is shown when the fleet fails, in bytes and lines.
 const TAIL_BYTES: i64 = 16 * 1024;
@@ -36,8 +37,10 @@ struct Standing {
 
 impl Worker {
     pub(super) fn start(mut command: Command, index: usize, log: &Path) -> io::Result<Self> {
-        let mut output = OpenOptions::new().create(true).append(true).open(log)?;
-        writeln!(output, "--- started")?;
+        // The one before may have been killed in the middle of a line.
+        let output = Writer::open(log)?;
+        output.append("--- started")?;
+        let output = output.into_file();
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let started = micros_now();
         Ok(Self { index, child: command.spawn()?, started, standing: None, passed_point: false })

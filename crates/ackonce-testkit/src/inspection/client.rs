@@ -131,7 +131,9 @@ async fn within_patience<T>(call: impl Future<Output = T>) -> T {
 }
 
 async fn answer<T>(call: impl Future<Output = Result<T>>) -> T {
-    within_patience(call).await.unwrap_or_else(|e| panic!("the store could not answer: {e}"))
+    within_patience(call)
+        .await
+        .unwrap_or_else(|e| panic!("the store could not answer: {}", ackonce::chain(&e)))
 }
 
 fn only<T>(answers: Vec<T>) -> T {

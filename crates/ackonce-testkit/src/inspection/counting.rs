@@ -36,7 +36,7 @@ pub async fn a_change_moves_the_count(fixture: &dyn Fixture) {
     holds(&bench, [1, 0, 3, 0]).await;
     bench.a.confirm(&lease, complete()).await;
     holds(&bench, [0, 0, 4, 0]).await;
-    assert_eq!(bench.a.redrive(&keys[0]).await, Tended::Yes);
+    assert_eq!(bench.a.redrive(&keys[0]).await, Tended::Yes, "a done record is redriven");
     holds(&bench, [0, 1, 3, 0]).await;
 }
 
@@ -44,5 +44,9 @@ pub async fn a_change_moves_the_count(fixture: &dyn Fixture) {
 pub async fn a_size_is_that_of_something(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.some(3, "done", State::Done).await;
-    assert_ne!(bench.b.stats().await.bytes, Some(0));
+    assert_ne!(
+        bench.b.stats().await.bytes,
+        Some(0),
+        "a store with records takes some bytes, or does not know how many"
+    );
 }

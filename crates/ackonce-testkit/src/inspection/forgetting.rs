@@ -45,8 +45,16 @@ pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.claimed("id").await;
     let before = same(bench.b.record(&lease.key).await);
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::InFlight);
-    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    assert_eq!(
+        bench.b.forget(&lease.key).await,
+        Tended::InFlight,
+        "a claim with a live lease is not forgotten"
+    );
+    assert_eq!(
+        same(bench.b.record(&lease.key).await),
+        before,
+        "the record of a claim that was not forgotten"
+    );
     bench.b.is_busy(&bench.request("id")).await;
     bench.a.confirm(&lease, extend()).await;
     bench.a.confirm(&lease, complete()).await;
@@ -57,30 +65,34 @@ pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
 pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.lapsed("id").await;
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes);
-    assert_eq!(bench.b.get(&lease.key).await, None);
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "a claim whose lease has ended is forgotten");
+    assert_eq!(bench.b.get(&lease.key).await, None, "a forgotten key has no record");
     let next = bench.b.acquire(&bench.request("id")).await;
-    assert_eq!((next.attempt, next.previous), (1, Previous::None));
+    assert_eq!((next.attempt, next.previous), (1, Previous::None), "the next attempt is a first one");
     assert!(next.fence > lease.fence, "fence {} after fence {}", next.fence, lease.fence);
 }
 
 /// There is nothing to forget of a key that has no record, or one that has expired.
 pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    assert_eq!(bench.b.forget(&bench.key("unknown")).await, Tended::Nothing);
+    assert_eq!(
+        bench.b.forget(&bench.key("unknown")).await,
+        Tended::Nothing,
+        "a key that was never seen has nothing to forget"
+    );
     let expired = bench.expired("expired").await;
-    assert_eq!(bench.b.forget(&expired.key).await, Tended::Nothing);
-    assert_eq!(bench.claimed("unknown").await.attempt, 1);
+    assert_eq!(bench.b.forget(&expired.key).await, Tended::Nothing, "an expired record is nothing to forget");
+    assert_eq!(bench.claimed("unknown").await.attempt, 1, "the attempt of a key that was never seen");
 }
 
 /// What is repeated finds nothing left to do, whoever repeats it.
 pub async fn a_record_is_forgotten_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(1, "id", State::Done).await;
-    assert_eq!(bench.a.forget(&keys[0]).await, Tended::Yes);
-    assert_eq!(bench.b.forget(&keys[0]).await, Tended::Nothing);
-    assert_eq!(bench.b.redrive(&keys[0]).await, Tended::Nothing);
-    assert_eq!(bench.b.get(&keys[0]).await, None);
+    assert_eq!(bench.a.forget(&keys[0]).await, Tended::Yes, "a done record is forgotten");
+    assert_eq!(bench.b.forget(&keys[0]).await, Tended::Nothing, "a second forget finds nothing");
+    assert_eq!(bench.b.redrive(&keys[0]).await, Tended::Nothing, "a forgotten record is not redriven");
+    assert_eq!(bench.b.get(&keys[0]).await, None, "a forgotten key has no record");
 }
 
 /// Whoever held it before settles nothing any more: neither at once, nor when somebody else has it.

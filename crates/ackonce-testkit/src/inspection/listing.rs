@@ -78,12 +78,16 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
         let keys = bench.some(1, state.as_str(), state).await;
         let entries = bench.list_all(Some(state), 100).await;
         let entry = the_entry(&keys[0], &entries);
-        assert_eq!(same(entry.record.clone()), same(bench.a.record(&keys[0]).await));
+        assert_eq!(
+            same(entry.record.clone()),
+            same(bench.a.record(&keys[0]).await),
+            "the listed record is the one that get shows"
+        );
         if let Some(scope) = &entry.scope {
-            assert_eq!(scope, bench.scope.name());
+            assert_eq!(scope, bench.scope.name(), "the scope of the listed record");
         }
         if let Some(id) = &entry.id {
-            assert_eq!(id, keys[0].id());
+            assert_eq!(id, keys[0].id(), "the message ID of the listed record");
         }
     }
 }
@@ -102,7 +106,7 @@ pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     let entry = the_entry(&held.key, &entries);
     within("a held lease ends", entry.free_in, LONG);
     within("a held claim is forgotten", entry.expires_in, LONG * 2);
-    assert!(entry.expires_in >= entry.free_in);
+    assert!(entry.expires_in >= entry.free_in, "a record outlives its lease or back-off");
     let entry = the_entry(&lapsed.key, &entries);
     assert_eq!(entry.free_in, Duration::ZERO, "it has ended");
     within("a lapsed claim is forgotten", entry.expires_in, LONG);
@@ -151,7 +155,7 @@ pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let mut entries = Vec::new();
     while let Some(page) = walk.next().await {
         for key in of(&keys, &page).into_keys() {
-            assert_eq!(bench.a.forget(&key).await, Tended::Yes);
+            assert_eq!(bench.a.forget(&key).await, Tended::Yes, "a record is forgotten while somebody lists");
         }
         entries.extend(page);
     }

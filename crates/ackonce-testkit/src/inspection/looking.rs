@@ -10,8 +10,8 @@ use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release
 /// A key that nobody claimed has no record, and asking for it makes none.
 pub async fn an_absent_key_has_no_record(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    assert_eq!(bench.b.get(&bench.key("id")).await, None);
-    assert_eq!(bench.claimed("id").await.attempt, 1);
+    assert_eq!(bench.b.get(&bench.key("id")).await, None, "a key that was never seen has no record");
+    assert_eq!(bench.claimed("id").await.attempt, 1, "the attempt of a key that was only looked at");
 }
 
 /// A claim is seen by every client as soon as it is answered.
@@ -19,8 +19,12 @@ pub async fn a_claim_is_shown(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.claimed("id").await;
     let record = bench.b.record(&lease.key).await;
-    assert_eq!((record.state, record.fence, record.attempt), (State::Claimed, lease.fence, 1));
-    assert_eq!((&record.outcome, &record.reason), (&None, &None));
+    assert_eq!(
+        (record.state, record.fence, record.attempt),
+        (State::Claimed, lease.fence, 1),
+        "state, fence and attempt of a claim"
+    );
+    assert_eq!((&record.outcome, &record.reason), (&None, &None), "a claim has neither outcome nor reason");
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
     assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "what the payload was");
     assert!(record.age < LONG, "claimed {:?} ago", record.age);
@@ -31,7 +35,11 @@ pub async fn a_lapsed_claim_is_shown(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.lapsed("id").await;
     let record = bench.b.record(&lease.key).await;
-    assert_eq!((record.state, record.fence, record.attempt), (State::Claimed, lease.fence, 1));
+    assert_eq!(
+        (record.state, record.fence, record.attempt),
+        (State::Claimed, lease.fence, 1),
+        "state, fence and attempt of a claim whose lease has ended"
+    );
 }
 
 /// A released key shows the attempts that count.
@@ -54,8 +62,12 @@ pub async fn a_completion_is_shown_with_its_outcome(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.settled("id", complete()).await;
     let record = bench.b.record(&lease.key).await;
-    assert_eq!((record.state, record.fence, record.attempt), (State::Done, lease.fence, 1));
-    assert_eq!(record.outcome.as_deref(), Some(&b"a \0 result \xff"[..]));
+    assert_eq!(
+        (record.state, record.fence, record.attempt),
+        (State::Done, lease.fence, 1),
+        "state, fence and attempt of a completion"
+    );
+    assert_eq!(record.outcome.as_deref(), Some(&b"a \0 result \xff"[..]), "the outcome, byte for byte");
 }
 
 /// A buried key shows why, letter for letter.
@@ -63,8 +75,12 @@ pub async fn a_burial_is_shown_with_its_reason(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.settled("id", bury()).await;
     let record = bench.b.record(&lease.key).await;
-    assert_eq!((record.state, record.attempt), (State::Buried, 1));
-    assert_eq!(record.reason.as_deref(), Some("it's of no \"use\" \u{2717}"));
+    assert_eq!((record.state, record.attempt), (State::Buried, 1), "state and attempt of a burial");
+    assert_eq!(
+        record.reason.as_deref(),
+        Some("it's of no \"use\" \u{2717}"),
+        "the reason, letter for letter"
+    );
 }
 
 /// Once the window has ended the key is absent to an operator, as it is to a claim.
@@ -98,7 +114,7 @@ pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
     assert_eq!((next.attempt, next.previous), (2, Previous::Vanished), "the lease ended, the trail stayed");
     bench.b.is_busy(&bench.request("held")).await;
     bench.a.confirm(&held, complete()).await;
-    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done);
+    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done, "a done record that was looked at");
 }
 
 /// What is asked about one key says and changes nothing about those that look like it.
@@ -119,12 +135,16 @@ pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
         assert_eq!(bench.b.forget(&other).await, Tended::Nothing, "{other:?}");
         assert_eq!(bench.b.redrive(&other).await, Tended::Nothing, "{other:?}");
     }
-    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    assert_eq!(
+        same(bench.b.record(&lease.key).await),
+        before,
+        "a record whose lookalikes were forgotten and redriven"
+    );
     // And the other way round.
     let neighbour = key(&bench.scope.beside("x"), "7:a");
     let held = bench.a.acquire(&super::bench::request(neighbour.clone())).await;
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes);
-    assert_eq!(bench.b.record(&neighbour).await.state, State::Claimed);
+    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "the record itself is forgotten");
+    assert_eq!(bench.b.record(&neighbour).await.state, State::Claimed, "the neighbour of a forgotten record");
     bench.a.confirm(&held, release()).await;
 }
 

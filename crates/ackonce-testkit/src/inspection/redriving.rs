@@ -40,8 +40,12 @@ pub async fn a_live_claim_is_not_redriven(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.claimed("id").await;
     let before = same(bench.b.record(&lease.key).await);
-    assert_eq!(bench.b.redrive(&lease.key).await, Tended::InFlight);
-    assert_eq!(same(bench.b.record(&lease.key).await), before);
+    assert_eq!(
+        bench.b.redrive(&lease.key).await,
+        Tended::InFlight,
+        "a claim with a live lease is not redriven"
+    );
+    assert_eq!(same(bench.b.record(&lease.key).await), before, "the record of a claim that was not redriven");
     bench.b.is_busy(&bench.request("id")).await;
     bench.a.confirm(&lease, complete()).await;
     assert_eq!(bench.b.redrive(&lease.key).await, Tended::Yes, "it is over");
@@ -55,7 +59,11 @@ pub async fn what_is_granted_anyway_is_not_redriven(fixture: &dyn Fixture) {
     for (old, previous) in [(released, Previous::Released), (lapsed, Previous::Vanished)] {
         assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing, "{previous:?}");
         let next = bench.b.acquire(&super::bench::request(old.key.clone())).await;
-        assert_eq!((next.attempt, next.previous), (2, previous));
+        assert_eq!(
+            (next.attempt, next.previous),
+            (2, previous),
+            "the next attempt, and how the one before it ended"
+        );
     }
 }
 
@@ -77,10 +85,18 @@ pub async fn a_redriven_message_waits_no_longer(fixture: &dyn Fixture) {
 pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let unknown = bench.key("unknown");
-    assert_eq!(bench.b.redrive(&unknown).await, Tended::Nothing);
+    assert_eq!(
+        bench.b.redrive(&unknown).await,
+        Tended::Nothing,
+        "a key that was never seen has nothing to redrive"
+    );
     assert_eq!(bench.b.get(&unknown).await, None, "and no record is made of it");
     let expired = bench.expired("expired").await;
-    assert_eq!(bench.b.redrive(&expired.key).await, Tended::Nothing);
+    assert_eq!(
+        bench.b.redrive(&expired.key).await,
+        Tended::Nothing,
+        "an expired record is nothing to redrive"
+    );
     assert_eq!(bench.b.get(&expired.key).await, None, "nor brought back");
 }
 
@@ -89,8 +105,8 @@ pub async fn a_record_is_redriven_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", complete()).await;
     for _ in 0..2 {
-        assert_eq!(bench.a.redrive(&old.key).await, Tended::Yes);
-        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing);
+        assert_eq!(bench.a.redrive(&old.key).await, Tended::Yes, "a done record is redriven");
+        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing, "a second redrive finds nothing to do");
         bench.settled("id", bury()).await;
     }
 }

@@ -27,7 +27,11 @@ pub async fn a_sweep_leaves_what_lives(fixture: &dyn Fixture) {
     bench.b.is_busy(&bench.request("held")).await;
     bench.a.confirm(&held, complete()).await;
     let next = bench.b.acquire(&bench.request("lapsed")).await;
-    assert_eq!((next.attempt, next.previous), (2, Previous::Vanished));
+    assert_eq!(
+        (next.attempt, next.previous),
+        (2, Previous::Vanished),
+        "the next attempt, and how the one before it ended"
+    );
 }
 
 /// Afterwards no room is taken by what had expired.
@@ -53,8 +57,12 @@ pub async fn a_sweep_drops_what_has_expired(fixture: &dyn Fixture) {
         assert_eq!(left, [1, 0, 1, 0], "claimed, released, done, buried");
         assert_eq!(bench.b.sweep().await, 0, "there is no more to drop");
     }
-    assert_eq!(bench.b.record(&there.key).await.state, State::Done);
-    assert_eq!(bench.b.record(&held.key).await.state, State::Claimed);
+    assert_eq!(
+        bench.b.record(&there.key).await.state,
+        State::Done,
+        "a done record within its window, after a sweep"
+    );
+    assert_eq!(bench.b.record(&held.key).await.state, State::Claimed, "a held claim, after a sweep");
 }
 
 /// Neither expiry nor the sweep let a fence begin anew.
@@ -62,8 +70,8 @@ pub async fn a_swept_key_goes_on_with_a_larger_fence(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.expired("id").await;
     bench.b.sweep().await;
-    assert_eq!(bench.b.get(&old.key).await, None);
+    assert_eq!(bench.b.get(&old.key).await, None, "an expired record is not shown");
     let new = bench.a.acquire(&bench.request("id")).await;
-    assert_eq!((new.attempt, new.previous), (1, Previous::None));
+    assert_eq!((new.attempt, new.previous), (1, Previous::None), "the next attempt is a first one");
     assert!(new.fence > old.fence, "fence {} after fence {}", new.fence, old.fence);
 }

@@ -112,7 +112,12 @@ async fn open(fixture: &dyn Fixture, address: &str) -> Client {
 
 /// An error of the wire, after which the same call may be made again.
 pub(super) fn repeatable(error: &Error) {
-    assert_ne!(error.repeat(), Repeat::Never, "the wire broke, and the store gives up for good: {error}");
+    assert_ne!(
+        error.repeat(),
+        Repeat::Never,
+        "the wire broke, and the store gives up for good: {}",
+        ackonce::chain(error)
+    );
 }
 
 /// No answer can have come.
@@ -139,7 +144,7 @@ impl Patience {
 
     async fn spend(&mut self, error: &Error) {
         repeatable(error);
-        assert!(self.0.elapsed() < PATIENCE, "no answer in {PATIENCE:?}, but: {error}");
+        assert!(self.0.elapsed() < PATIENCE, "no answer in {PATIENCE:?}, but: {}", ackonce::chain(error));
         tokio::time::sleep(SHORT / 4).await;
     }
 }

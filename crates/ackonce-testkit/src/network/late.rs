@@ -14,8 +14,8 @@ pub async fn a_claim_applied_late_is_one_attempt(fixture: &dyn Fixture) {
     unknown(bench.try_claim(&request).await);
     let lease = bench.near.acquire(&request).await;
     bench.let_go().await;
-    assert_eq!(bench.near.acquire(&request).await, lease);
-    assert_eq!(lease.attempt, 1);
+    assert_eq!(bench.near.acquire(&request).await, lease, "a claim that was applied late, repeated");
+    assert_eq!(lease.attempt, 1, "the attempt of a claim that was applied late");
     bench.near.busy(&bench.request("id")).await;
 }
 
@@ -42,7 +42,11 @@ pub async fn a_claim_applied_late_takes_nothing_from_a_rival(fixture: &dyn Fixtu
         }
         bench.let_go().await;
         bench.near.confirm(&rivals, complete_with("rival")).await;
-        assert_eq!(bench.near.done(&bench.request(id)).await.fence, rivals.fence);
+        assert_eq!(
+            bench.near.done(&bench.request(id)).await.fence,
+            rivals.fence,
+            "the rival's fence stays, whatever arrives late"
+        );
         bench.warm_up().await;
     }
 }
@@ -58,7 +62,11 @@ pub async fn a_completion_applied_late_is_fenced_off(fixture: &dyn Fixture) {
     bench.near.busy(&bench.request("id")).await;
     bench.near.confirm(&rivals, complete_with("rival")).await;
     let record = bench.near.done(&bench.request("id")).await;
-    assert_eq!((record.fence, record.outcome.as_deref()), (rivals.fence, Some(b"rival".as_slice())));
+    assert_eq!(
+        (record.fence, record.outcome.as_deref()),
+        (rivals.fence, Some(b"rival".as_slice())),
+        "fence and outcome are the rival's"
+    );
 }
 
 fn complete_with(outcome: &'static str) -> Settle {

@@ -82,7 +82,11 @@ pub async fn a_completion_cut_anywhere_is_repeated(fixture: &dyn Fixture) {
                     bench.near.confirm(&lease, action).await;
                 }
                 let record = bench.near.done(&bench.request(&id)).await;
-                assert_eq!((record.fence, record.outcome.as_deref()), (lease.fence, Some(id.as_bytes())));
+                assert_eq!(
+                    (record.fence, record.outcome.as_deref()),
+                    (lease.fence, Some(id.as_bytes())),
+                    "fence and outcome of the completion"
+                );
             }
         }
     }

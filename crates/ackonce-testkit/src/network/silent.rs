@@ -19,7 +19,7 @@ pub async fn a_black_hole_is_no_answer_and_passes(fixture: &dyn Fixture) {
     bench.proxy.set(Mode::Blackhole);
     unknown(bench.try_settle(&lease, complete()).await);
     no_answer(bench.try_claim(&bench.request("new")).await);
-    assert!(bench.proxy.counts().requests.swallowed > 0);
+    assert!(bench.proxy.counts().requests.swallowed > 0, "the black hole swallowed something");
     bench.proxy.set(Mode::Pass);
     bench.settle(&lease, complete()).await;
 
@@ -48,5 +48,9 @@ pub async fn a_refused_connection_is_no_answer_and_passes(fixture: &dyn Fixture)
     let new = bench.request("new");
     acquired(bench.claim(&new).await, &new);
     assert_eq!(bench.acquire(&request).await, lease, "nothing was lost");
-    assert_eq!(bench.near.settle(&lease, complete()).await, Settled::Yes);
+    assert_eq!(
+        bench.near.settle(&lease, complete()).await,
+        Settled::Yes,
+        "the holder settles once the network is back"
+    );
 }

@@ -26,12 +26,16 @@ async fn answers_are_right(fixture: &dyn Fixture, mode: Mode) {
     bench.proxy.set(mode);
     let request = bench.request("id");
     let lease = bench.acquire(&request).await;
-    assert_eq!(lease.attempt, 1);
+    assert_eq!(lease.attempt, 1, "the attempt of a slow claim");
     acquired(bench.near.claim(&request).await, &request);
     let outcome: Vec<u8> = (0..=u8::MAX).chain(0..=u8::MAX).collect();
     bench.settle(&lease, Settle::Complete { window: LONG, outcome: Some(outcome.clone().into()) }).await;
     match bench.claim(&bench.request("id")).await {
-        ackonce::Claimed::Done(record) => assert_eq!(record.outcome.as_deref(), Some(outcome.as_slice())),
+        ackonce::Claimed::Done(record) => assert_eq!(
+            record.outcome.as_deref(),
+            Some(outcome.as_slice()),
+            "the outcome over a slow wire, byte for byte"
+        ),
         answer => panic!("expected Done, not {answer:?}"),
     }
 }

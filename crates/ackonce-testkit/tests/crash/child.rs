@@ -4,14 +4,13 @@
 //! what is under test is the harness.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::lines;
 
 use super::WORKERS;
 
@@ -33,7 +32,7 @@ fn marks(home: &Path, worker: usize) -> PathBuf {
 }
 
 pub(crate) fn ran_through(home: &Path, worker: usize) -> bool {
-    fs::read_to_string(marks(home, worker)).is_ok_and(|text| text.ends_with("all\n"))
+    lines::read(marks(home, worker)).unwrap().last().is_some_and(|line| line == "all")
 }
 
 impl Child {
@@ -58,12 +57,9 @@ impl Child {
     fn work(&self) {
         let ledger = Ledger::open(self.home.join("ledger")).unwrap();
         let path = marks(&self.home, self.worker);
-        let done: HashSet<String> =
-            fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
-        let mark = |id: &str| {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
-            file.write_all(format!("{id}\n").as_bytes()).unwrap();
-        };
+        let done: HashSet<String> = lines::read(&path).unwrap().into_iter().collect();
+        let marks = lines::Writer::open(&path).unwrap();
+        let mark = |id: &str| marks.append(id).unwrap();
         let mine = (0..IDS).filter(|n| usize::try_from(*n).unwrap() % WORKERS == self.worker);
         for id in mine.map(|n| n.to_string()).filter(|id| !done.contains(id)) {
             if self.mode == "mark-first" {

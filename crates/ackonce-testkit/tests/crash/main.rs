@@ -13,6 +13,7 @@ use ackonce::Class;
 use ackonce_testkit::audit::{Audit, Cause, audit};
 use ackonce_testkit::crash::{self, Event, Faults, Fleet, History, Progress, What};
 use ackonce_testkit::ledger::Ledger;
+use ackonce_testkit::lines;
 use tempfile::TempDir;
 
 const WORKERS: usize = 3;
@@ -47,7 +48,8 @@ async fn run(
         .await
         .unwrap();
     let contents = Ledger::read(dir.join("ledger")).unwrap();
-    assert_eq!(contents.torn, 0);
+    let ends = history.kills() + history.crashes();
+    assert!(contents.torn <= ends, "{} torn entries after {ends} kills", contents.torn);
     let published = (0..child::IDS).map(|n| (n.to_string(), 1)).collect::<BTreeMap<_, _>>();
     let audit = audit(&published, &contents.entries, &history);
     println!("{audit}; {:?}", history.points());
@@ -177,7 +179,7 @@ async fn a_worker_that_ignores_the_end_is_killed() {
         command
     });
     let log = dir.path().join("worker-0.log");
-    let ready = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"));
+    let ready = || lines::read(&log).unwrap().iter().any(|line| line == "ready");
     let grace = Duration::from_millis(200);
     let history = fleet.with_grace(grace).run(|_| async { ready() }).await.unwrap();
     assert_eq!(history.count(|what| *what == What::TerminatedByForce), 1, "{history:?}");

@@ -176,6 +176,32 @@ pub(crate) enum Bug {
     /// A settlement dropped midway leaves the key unsettled for ever.
     SettleIsLeaked,
 
+    // Durability.
+    /// A restart finds nothing.
+    RestartForgets,
+    /// Claims are kept in memory: a restart finds only what was settled.
+    RestartForgetsClaims,
+    /// Settlements are written some time later: a restart finds what was claimed.
+    RestartForgetsSettlements,
+
+    // Failures.
+    /// Every error says that nothing was applied.
+    EverythingIsSafe,
+    /// The consumer ends for good because the store was away for a moment.
+    OutageIsFinal,
+    /// A store that is away takes every message for a duplicate.
+    OutageIsDone,
+    /// A store that is away says that the lease is lost.
+    OutageIsLost,
+    /// A request that can never succeed is to be sent again and again.
+    ImpossibleIsRetried,
+    /// A request that can never succeed is confirmed.
+    ImpossibleIsConfirmed,
+
+    // Room.
+    /// What has expired is kept for ever.
+    NothingIsDropped,
+
     // Keys.
     /// Case is folded.
     KeyFolded,

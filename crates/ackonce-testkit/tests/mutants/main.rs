@@ -3,6 +3,7 @@
 
 mod bug;
 mod claims;
+mod failures;
 mod keys;
 mod settles;
 mod store;
@@ -123,6 +124,19 @@ caught! {
 
     LockIsLeaked by a_dropped_claim_frees_the_key_within_a_lease,
     SettleIsLeaked by a_dropped_settlement_can_be_repeated,
+
+    RestartForgets by a_settlement_outlives_its_process,
+    RestartForgetsClaims by a_claim_outlives_its_process,
+    RestartForgetsSettlements by a_settlement_outlives_its_process,
+
+    EverythingIsSafe by an_error_is_safe_only_where_nothing_was_applied,
+    OutageIsFinal by an_outage_is_an_error_and_passes,
+    OutageIsDone by an_outage_is_an_error_and_passes,
+    OutageIsLost by an_outage_is_an_error_and_passes,
+    ImpossibleIsRetried by the_impossible_is_never_to_be_repeated,
+    ImpossibleIsConfirmed by the_impossible_is_never_to_be_repeated,
+
+    NothingIsDropped by expired_records_take_no_room,
 
     KeyFolded by lookalike_ids_stay_apart,
     KeyTrimmed by lookalike_ids_stay_apart,

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ackonce::protocol::Row;
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settled, Settlement,
+    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
+    State,
 };
-use ackonce_testkit::conformance::Fixture;
+use ackonce_testkit::conformance::{Breakable, Failure, Fixture};
 use async_trait::async_trait;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::bug::Bug;
+use crate::failures::{Broken, is_too_large, too_large};
 use crate::keys::stored_key;
 use crate::{claims, settles};
 
@@ -36,6 +38,22 @@ impl Sabotaged {
     pub(crate) fn new(bug: Bug) -> Self {
         Self { bug, rows: Arc::default(), start: Instant::now(), opened: AtomicU64::new(0) }
     }
+
+    fn client(&self, skew: u64) -> Client {
+        let failure = Mutex::default();
+        Client { bug: self.bug, rows: self.rows.clone(), start: self.start, skew, failure }
+    }
+
+    /// What a kill leaves of the records.
+    fn restart(&self) {
+        let rows = &mut self.rows.lock().unwrap().by_key;
+        match self.bug {
+            Bug::RestartForgets => rows.clear(),
+            Bug::RestartForgetsClaims => rows.retain(|_, row| row.state != State::Claimed),
+            Bug::RestartForgetsSettlements => rows.values_mut().for_each(|row| row.state = State::Claimed),
+            _ => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -43,7 +61,29 @@ impl Fixture for Sabotaged {
     async fn open(&self) -> Arc<dyn Deduplicator> {
         let hour_ahead = self.opened.fetch_add(1, Ordering::Relaxed) % 2;
         let skew = if self.bug == Bug::CallersClock { hour_ahead * 3_600_000_000 } else { 0 };
-        Arc::new(Client { bug: self.bug, rows: self.rows.clone(), start: self.start, skew })
+        Arc::new(self.client(skew))
+    }
+
+    async fn reopen(&self) -> Arc<dyn Deduplicator> {
+        self.restart();
+        Arc::new(self.client(0))
+    }
+
+    async fn breakable(&self) -> Box<dyn Breakable> {
+        Box::new(Broken(Arc::new(self.client(0))))
+    }
+
+    fn impossible(&self) -> Option<Settle> {
+        Some(too_large())
+    }
+
+    async fn held(&self) -> u64 {
+        let now = self.client(0).now();
+        let mut rows = self.rows.lock().unwrap();
+        if self.bug != Bug::NothingIsDropped {
+            rows.by_key.retain(|_, row| now < row.expires || now <= row.fence);
+        }
+        rows.by_key.len() as u64
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -51,11 +91,12 @@ impl Fixture for Sabotaged {
     }
 }
 
-struct Client {
-    bug: Bug,
+pub(crate) struct Client {
+    pub(crate) bug: Bug,
     rows: Arc<Mutex<Rows>>,
     start: Instant,
     skew: u64,
+    pub(crate) failure: Mutex<Option<Failure>>,
 }
 
 impl fmt::Debug for Client {
@@ -122,6 +163,9 @@ impl Client {
 #[async_trait]
 impl Deduplicator for Client {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        if let Some(guess) = self.away(|| requests.iter().map(|request| self.guess(request)).collect()) {
+            return guess;
+        }
         let keys: Vec<_> = requests.iter().map(|r| stored_key(self.bug, &r.key)).collect();
         if self.refuses(&keys) {
             return Err(Error::new(ErrorKind::Invalid, "this batch is not supported"));
@@ -142,10 +186,16 @@ impl Deduplicator for Client {
             Bug::AnswersOncePerKey => answers.dedup_by_key(|(key, _)| *key),
             _ => {}
         }
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        self.reply(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if let Some(guess) = self.away(|| vec![Settled::Lost; settlements.len()]) {
+            return guess;
+        }
+        if settlements.iter().any(|settlement| is_too_large(&settlement.action)) {
+            return self.refused(settlements.len());
+        }
         let keys: Vec<_> = settlements.iter().map(|s| stored_key(self.bug, &s.key)).collect();
         let before: Vec<_> = keys.iter().map(|key| self.row(key)).collect();
         let mut answers = Vec::new();
@@ -157,7 +207,7 @@ impl Deduplicator for Client {
             answers.push(self.settle_one(seen, settlement).await);
             self.rows().locked.remove(key);
         }
-        Ok(answers)
+        self.reply(answers)
     }
 
     fn describe(&self) -> Description {

@@ -15,7 +15,7 @@ use crate::switch::Switch;
 use crate::ticket::Why;
 use crate::{
     Attempt, ClaimRequest, Claimed, Delivery, Error, ErrorKind, Job, Previous, Receipt, Repeat, Result,
-    Settings, Settle, Settlement, Stage, State, Ticket, Unsettled,
+    Settings, Settle, Settlement, Stage, State, Ticket, Unsettled, chain,
 };
 
 use super::{Group, Inner, each};
@@ -227,14 +227,14 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     pub(crate) async fn trouble(&self, error: Error, patience: &mut Patience) -> Trouble {
         if error.repeat() == Repeat::Never {
-            tracing::error!(target: "ackonce", scope = self.scope.name(), %error, "the store refuses; nothing is acknowledged");
+            tracing::error!(target: "ackonce", scope = self.scope.name(), error = %chain(&error), "the store refuses; nothing is acknowledged");
             return Trouble::End(Why::Fatal(error));
         }
         patience.failures += 1;
         self.meters.store_unavailable.add(1);
         let failures = patience.failures;
         self.store_away.warn(|more| {
-            tracing::warn!(target: "ackonce", scope = self.scope.name(), %error, failures, more,
+            tracing::warn!(target: "ackonce", scope = self.scope.name(), error = %chain(&error), failures, more,
                 "the store does not answer; nothing is acknowledged");
         });
         // All of the patience is waited for, and the store is asked at its end.

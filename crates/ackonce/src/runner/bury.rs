@@ -11,7 +11,7 @@ use crate::observe::{decide, panic_text};
 use crate::ticket::Why;
 use crate::{
     Attempt, Burial, BurialProof, BuryError, Delivery, Error, ErrorKind, Job, Letter, Note, Settle, Settled,
-    Settlement, Stage, State, Ticket,
+    Settlement, Stage, State, Ticket, chain,
 };
 
 use super::Inner;
@@ -109,7 +109,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             };
             failures += 1;
             self.letters_away.warn(|more| {
-                tracing::warn!(target: "ackonce", %error, failures, more, scope = job.key.scope().name(),
+                tracing::warn!(target: "ackonce", error = %chain(&*error), failures, more, scope = job.key.scope().name(),
                     id = %job.key.id().escape_ascii(), place = job.delivery.place(),
                     "the dead letter was not confirmed, trying again; its message holds back its own lane only");
             });
@@ -137,9 +137,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 Some(format!("its dead letter is reduced: {left_out}"))
             }
             Err(BuryError::Never(error) | BuryError::Retry(error)) => {
-                decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, %error,
+                decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, error = %chain(&**error),
                     "no dead-letter place will ever have this message: the store's record is all that is left of it");
-                Some(format!("it has no dead letter: {error}"))
+                Some(format!("it has no dead letter: {}", chain(&**error)))
             }
         }
     }
@@ -197,9 +197,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         if job.condemned.is_some() || !self.buries {
             return Next::Stop(job.unsettled(Why::Fatal(error)));
         }
-        decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), %error);
+        decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));
         let id = hex(job.key.digest()).into_bytes();
-        self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {error}"))
+        self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {}", chain(&error)))
     }
 
     /// Claims it again to be buried, under a key that can meet no message's.

@@ -9,7 +9,7 @@ use crate::observe::decide;
 use crate::ticket::Why;
 use crate::{
     Answer, Attempt, Delivery, Error, ErrorKind, Failure, Job, OnFailure, OnUnknown, Previous, Receipt,
-    Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled,
+    Repeat, Settle, Settled, SettledAs, Settlement, Stage, Ticket, Unsettled, chain,
 };
 
 use super::admit::{Patience, Trouble};
@@ -159,18 +159,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         match answer.map(|effect| effect.0) {
             Ok(EffectKind::Recorded) => Verdict::Recorded,
             Ok(EffectKind::Done(outcome)) => Verdict::Settle(Some(Settle::Complete { window, outcome })),
-            Err(Failure::Permanent(error)) => bury(error.to_string(), false),
+            Err(Failure::Permanent(error)) => bury(chain(&*error).to_string(), false),
             Err(Failure::Retry(error)) if is_last => {
-                bury(format!("failed {attempt} times, last: {error}"), false)
+                bury(format!("failed {attempt} times, last: {}", chain(&*error)), false)
             }
-            Err(Failure::Retry(error)) => release(Attempt::Counts, error.to_string()),
-            Err(Failure::Infrastructure(error)) => release(Attempt::Refunded, error.to_string()),
+            Err(Failure::Retry(error)) => release(Attempt::Counts, chain(&*error).to_string()),
+            Err(Failure::Infrastructure(error)) => release(Attempt::Refunded, chain(&*error).to_string()),
             Err(Failure::Unknown(error)) => match self.settings.on_unknown {
-                OnUnknown::Park => bury(format!("outcome unknown: {error}"), true),
+                OnUnknown::Park => bury(format!("outcome unknown: {}", chain(&*error)), true),
                 OnUnknown::RunAgain if is_last => {
-                    bury(format!("outcome unknown after {attempt} attempts, last: {error}"), true)
+                    bury(format!("outcome unknown after {attempt} attempts, last: {}", chain(&*error)), true)
                 }
-                OnUnknown::RunAgain => release(Attempt::Counts, error.to_string()),
+                OnUnknown::RunAgain => release(Attempt::Counts, chain(&*error).to_string()),
                 // The probe is asked once the lease has ended and the claim is granted again.
                 OnUnknown::Ask(_) => Verdict::AskAgain { same_token: false },
             },
@@ -282,8 +282,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let place = job.delivery.place();
                 decide!(warn, self.meters, "completed-but-not-recorded", job.key, Some(lease), place);
                 if let Some(error) = is_refused(&answer) {
-                    let reason =
-                        format!("its effect happened, and the store cannot keep its outcome: {error}");
+                    let reason = format!(
+                        "its effect happened, and the store cannot keep its outcome: {}",
+                        chain(error)
+                    );
                     return self.leave_to_bury(ticket, reason, true, hold);
                 }
                 let answer = answer.map_err(|why| match why {

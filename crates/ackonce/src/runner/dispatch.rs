@@ -16,7 +16,7 @@ use crate::observe::Taken;
 use crate::ticket::Why;
 use crate::{
     Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Settings, Ticket,
-    Unsettled,
+    Unsettled, chain,
 };
 
 use super::admit::Admission;
@@ -329,7 +329,7 @@ where
     }
 
     fn fail(&mut self, error: Error) {
-        tracing::error!(target: "ackonce", scope = self.inner.scope.name(), %error, "the consumer ends");
+        tracing::error!(target: "ackonce", scope = self.inner.scope.name(), error = %chain(&error), "the consumer ends");
         self.fatal.get_or_insert(error);
         self.inner.stop.turn_on();
     }

@@ -2,7 +2,10 @@
 //!
 //! Every store that can read a row and write it back in one transaction ([`MemoryStore`](crate::MemoryStore),
 //! SQLite) runs these; stores that decide on their server (a script, one statement) say the same in its
-//! language, and the conformance suite holds them to it.
+//! language, and the conformance suite holds them to it. A store that keeps bytes under a key writes
+//! [`Row::encode`] and reads [`Row::decode`].
+
+mod stored;
 
 use std::time::Duration;
 
