@@ -130,7 +130,7 @@ pub(crate) fn carry_over(conn: &Connection) {
     let done =
         conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
     if let Err(error) = done {
-        tracing::debug!(target: "ackonce", %error, "the log cannot be carried over now");
+        tracing::debug!(target: "ackonce", error = %ackonce::chain(&error), "the log cannot be carried over now");
     }
 }
 

@@ -179,7 +179,7 @@ impl Sweeper {
 
     fn failed(&mut self, generation: Option<i64>, error: &Error) {
         if !self.rests() {
-            tracing::warn!(target: "ackonce", %error, generation, "expired records could not be swept");
+            tracing::warn!(target: "ackonce", error = %ackonce::chain(error), generation, "expired records could not be swept");
         }
         // Elsewhere the next time: one bad table must not keep the rest.
         *self = Self { failed: Some((generation, Instant::now())), ..Self::new() };

@@ -313,7 +313,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                 }
                 if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
                     failures.warn(|more| {
-                        tracing::warn!(target: "ackonce", %error, more, "heartbeat: the store could not renew a lease");
+                        tracing::warn!(target: "ackonce", scope, error = %chain(error), more, "heartbeat: the store could not renew a lease");
                     });
                 }
             }
