@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, ScheduledJob, Slot};
-use ackonce::{CancellationToken, Context, Counts, Failure, Inspect, Note, Result, Scope, State, Tended};
+use ackonce::{
+    AdminOutcome, CancellationToken, Context, Counts, Failure, Inspect, Note, Result, Scope, State,
+};
 use ackonce_cli::stores::StoreUrl;
 use tokio::task::JoinHandle;
 
@@ -196,7 +198,7 @@ async fn skips_once(url: &str) {
 
     let note = Note { actor: "test".into(), reason: "it matters".into() };
     let again = found[2];
-    assert_eq!(hosts.store.redrive(&hosts.key(again), &note).await.unwrap(), Tended::Yes);
+    assert_eq!(hosts.store.redrive(&hosts.key(again), &note).await.unwrap(), AdminOutcome::Yes);
     let running = vec![hosts.start()];
     hosts.until("the redriven slot runs", |runs| runs.contains_key(&again)).await;
     end(running).await;

@@ -84,7 +84,9 @@ impl Delivery for Order {
 }
 
 fn settings() -> Settings {
-    Settings::default().with_lease(Duration::from_millis(200)).with_drain(Duration::from_millis(100))
+    Settings::default()
+        .with_lease(Duration::from_millis(200))
+        .with_shutdown_timeout(Duration::from_millis(100))
 }
 
 /// For a while, then dropped.
@@ -100,7 +102,7 @@ async fn handle<M>(_: Context, _: M) -> std::result::Result<(), Failure> {
 async fn a_runner(name: &'static str) {
     let scope = Scope::new(name).unwrap();
     let store = Arc::new(Away(MemoryStore::new()));
-    let settings = settings().with_patience(Duration::from_secs(1));
+    let settings = settings().with_store_timeout(Duration::from_secs(1));
     let runner = Runner::with(store, &scope, handle::<u32>, settings, Arc::new(ackonce::RecordOnly)).unwrap();
     runner.announce();
     run(runner.process(Job::new(scope.key("1").unwrap(), Order(1)))).await;

@@ -76,7 +76,7 @@ async fn equipped(topic: &Topic) -> KafkaConsumer {
         .consumer()
         .with_dead_letters(dead)
         .with_retry_topics([(retry, Duration::from_secs(1))])
-        .with_settings(settings().with_drain(Duration::from_secs(1)))
+        .with_settings(settings().with_shutdown_timeout(Duration::from_secs(1)))
 }
 
 /// Every fifth message fails once, every seventh for good.

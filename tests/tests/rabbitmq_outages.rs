@@ -108,8 +108,9 @@ async fn publish(rabbit: &Rabbit, queue: &str, n: &mut u64) {
 
 /// The consumer of the tests below.
 fn consumer(url: &str, queue: &str, shutdown: &CancellationToken) -> AmqpConsumer {
-    let settings =
-        Settings::default().with_lease(Duration::from_millis(1500)).with_drain(Duration::from_secs(1));
+    let settings = Settings::default()
+        .with_lease(Duration::from_millis(1500))
+        .with_shutdown_timeout(Duration::from_secs(1));
     AmqpConsumer::new(url, queue, &Scope::new(queue).unwrap(), Arc::new(MemoryStore::new()))
         .with_settings(settings)
         .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_millis(500) })
@@ -124,7 +125,7 @@ async fn handle(_: Context, message: Message) -> Result<(), Failure> {
     }
 }
 
-/// `drain` plus five seconds, and something for a loaded machine.
+/// `shutdown_timeout` plus five seconds, and something for a loaded machine.
 const BOUND: Duration = Duration::from_secs(1 + 5 + 4);
 
 /// It took as long as the broker was away.

@@ -110,7 +110,9 @@ impl<'a> Lanes<'a> {
             let store = Arc::new(MemoryStore::new());
             let consumer = KafkaConsumer::new(self.topic.config(&group), &topics, &scope, store)
                 .with_settings(
-                    Settings::default().with_concurrency(self.concurrency).with_drain(Duration::from_secs(1)),
+                    Settings::default()
+                        .with_concurrency(self.concurrency)
+                        .with_shutdown_timeout(Duration::from_secs(1)),
                 )
                 .with_order(self.order)
                 .with_shutdown(shutdown.clone());

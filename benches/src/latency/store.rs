@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Failure, Feed, Job, Laned, Receipt, Runner,
+    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Failure, Job, Mode, Ordered, Receipt, Runner,
     Scope, Settle, Settlement, Token, Unsettled,
 };
 use anyhow::{Context as _, bail, ensure};
@@ -66,7 +66,7 @@ async fn trips(store: &dyn Deduplicator, scope: &Scope, id: &str, times: &mut Ti
 /// A runner that is given one message after another.
 struct Ackonce {
     scope: Scope,
-    input: mpsc::Sender<Vec<Laned<Probe>>>,
+    input: mpsc::Sender<Vec<Ordered<Probe>>>,
     settled: mpsc::UnboundedReceiver<Instant>,
 }
 
@@ -97,7 +97,7 @@ impl Ackonce {
                 drop(receipt.redeem());
             });
         };
-        tokio::spawn(async move { runner.consume(jobs, Feed::Each, done).await });
+        tokio::spawn(async move { runner.consume(jobs, Mode::Each, done).await });
         Ok(Self { scope: scope.clone(), input, settled })
     }
 
@@ -105,7 +105,7 @@ impl Ackonce {
         let ran = Arc::new(OnceLock::new());
         let job = Job::new(self.scope.key(id)?, Probe(ran.clone()));
         let given = Instant::now();
-        self.input.send(vec![Laned { lane: None, job }]).await.ok().context("the runner has ended")?;
+        self.input.send(vec![Ordered { lane: None, job }]).await.ok().context("the runner has ended")?;
         let settled = self.settled.recv().await.context("the runner has ended")?;
         let ran = *ran.get().context("settled without a run")?;
         times.add(ran - given, settled - ran);

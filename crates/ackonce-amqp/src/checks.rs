@@ -82,11 +82,11 @@ pub(crate) fn handed_back(consumer: &AmqpConsumer) -> Result<()> {
     if settings.on_failure == OnFailure::HandBack {
         return refuse("Settings::on_failure is OnFailure::HandBack", "use OnFailure::Retry");
     }
-    if settings.hold < max_age {
-        return refuse(&format!("Settings::hold is {:?}", settings.hold), &longer);
+    if settings.busy_timeout < max_age {
+        return refuse(&format!("Settings::busy_timeout is {:?}", settings.busy_timeout), &longer);
     }
-    if settings.patience < max_age {
-        return refuse(&format!("Settings::patience is {:?}", settings.patience), &longer);
+    if settings.store_timeout < max_age {
+        return refuse(&format!("Settings::store_timeout is {:?}", settings.store_timeout), &longer);
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ pub(crate) async fn is_stream(connection: &Connection, queue: &ShortString) -> O
 pub(crate) fn run_limit(run_limit: Duration, consumer_timeout: Duration, scope: &str) {
     if run_limit >= consumer_timeout {
         tracing::warn!(target: "ackonce", scope, run_limit_s = run_limit.as_secs(), consumer_timeout_s = consumer_timeout.as_secs(),
-            "Settings::run_limit is not below the broker's consumer_timeout: a handler that runs so long loses its \
+            "Settings::handler_timeout is not below the broker's consumer_timeout: a handler that runs so long loses its \
             channel, and all that was prefetched is delivered again");
     }
 }

@@ -88,7 +88,7 @@ pub enum OnMissing {
     /// them are one message. Without a dead-letter place its payload is given up.
     Bury,
     /// End the consumer with an error that names queue, delivery tag and the missing ID. The message stays in the
-    /// queue; those that were delivered beside it run, within [`Settings::drain`].
+    /// queue; those that were delivered beside it run, within [`Settings::shutdown_timeout`].
     Stop,
 }
 
@@ -248,7 +248,7 @@ impl AmqpConsumer {
     /// of the original, but for those of [`headers`](crate::headers); attempts are counted by message ID, and go on.
     ///
     /// Everything else that is handed back goes the same way: a message that another worker holds for longer than
-    /// [`Settings::hold`], one whose store does not answer for [`Settings::patience`], one that waits until near the
+    /// [`Settings::busy_timeout`], one whose store does not answer for [`Settings::store_timeout`], one that waits until near the
     /// consumer time-out. Each delay counts as a step to the next wait. A message that no delay queue takes waits in
     /// hand, for at most the longest back-off of [`Settings::backoff`], and is run again.
     #[must_use]
@@ -258,7 +258,7 @@ impl AmqpConsumer {
     }
 
     /// Shuts down in good order when this token is cancelled: the consumer is cancelled, running handlers get
-    /// [`Settings::drain`], settled messages are acknowledged; the rest, at most the prefetch, goes back.
+    /// [`Settings::shutdown_timeout`], settled messages are acknowledged; the rest, at most the prefetch, goes back.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -324,7 +324,7 @@ impl AmqpConsumer {
     /// Gives the handler one message at a time, several at once as [`Order`] allows, until shutdown.
     ///
     /// Dropping its future leaves the queue at once; messages in hand are delivered again. A shutdown takes at most
-    /// [`Settings::drain`] and 5 seconds, even if the broker never answers.
+    /// [`Settings::shutdown_timeout`] and 5 seconds, even if the broker never answers.
     ///
     /// # Errors
     /// The consumer ended before a shutdown: [`ErrorKind::Config`](ackonce::ErrorKind::Config) for settings, a store or a queue that
@@ -332,7 +332,7 @@ impl AmqpConsumer {
     /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
     /// this client cannot read.
     pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::Feed::Each).await
+        crate::run::consume(self, handler, ackonce::Mode::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -341,6 +341,6 @@ impl AmqpConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::Feed::Batches).await
+        crate::run::consume(self, handler, ackonce::Mode::Batches).await
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Laned};
+use ackonce::{CancellationToken, Ordered};
 use lapin::types::{AMQPValue, ShortString};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ pub(crate) struct Delayer {
     in_hand: Duration,
     intake: Arc<Intake>,
     /// To the runner, for as long as it takes more.
-    again: mpsc::WeakSender<Vec<Laned<AmqpDelivery>>>,
+    again: mpsc::WeakSender<Vec<Ordered<AmqpDelivery>>>,
     tally: Tally,
 }
 
@@ -50,7 +50,7 @@ impl Delayer {
         upstream: Arc<Upstream>,
         in_hand: Duration,
         intake: Arc<Intake>,
-        again: mpsc::WeakSender<Vec<Laned<AmqpDelivery>>>,
+        again: mpsc::WeakSender<Vec<Ordered<AmqpDelivery>>>,
         tally: Tally,
     ) -> Self {
         let queue = intake.queue.clone();

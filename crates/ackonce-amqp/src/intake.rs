@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Job, Key, Laned, MessageIds, Scope, Token};
+use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Job, Key, MessageIds, Ordered, Scope, Token};
 use lapin::types::ShortString;
 
 use crate::delivery::AmqpDelivery;
@@ -34,20 +34,22 @@ pub(crate) struct Intake {
 impl Intake {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a message without a usable ID under [`OnMissing::Stop`]: the consumer must end.
-    pub(crate) fn admit(&self, delivery: AmqpDelivery) -> Result<Laned<AmqpDelivery>, Error> {
+    pub(crate) fn admit(&self, delivery: AmqpDelivery) -> Result<Ordered<AmqpDelivery>, Error> {
         let message = delivery.message().clone();
         self.look_at_count(&delivery);
         let job = match (self.find(&message), self.on_missing) {
             (Ok((key, Some(proof))), _) => Job::new(key, delivery).as_letter(proof),
             (Ok((key, None)), _) => Job::new(key, delivery),
             (Err(why), OnMissing::Stop) => return Err(self.missing(&delivery, &why)),
-            (Err(why), OnMissing::Bury) => Job::new(self.unidentified(&delivery)?, delivery).condemned(why),
+            (Err(why), OnMissing::Bury) => {
+                Job::new(self.unidentified(&delivery)?, delivery).dead_lettered(why)
+            }
         };
         let job = match self.fingerprints {
             true => job.with_fingerprint(Fingerprint::of(message.payload())),
             false => job,
         };
-        Ok(Laned { lane: self.order.lane(&message), job })
+        Ok(Ordered { lane: self.order.lane(&message), job })
     }
 
     /// The key of a message, and the proof of its burial if it is a dead letter that was published again.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, NoDeadLetters, OnFailure,
+    CancellationToken, Counts, Error, ErrorKind, Graveyard, Handler, Mode, NoDeadLetters, OnFailure,
     RecordOnly, Result, Runner,
 };
 use lapin::types::ShortString;
@@ -25,7 +25,7 @@ use crate::{AmqpConsumer, Health, Message, OnMissing, checks, watch};
 
 /// The interval at which a runner that has stopped by itself is noticed.
 const LOOK_UP: Duration = Duration::from_millis(100);
-/// The time after [`ackonce::Settings::drain`] at which the runner is left behind, with handlers that it cannot cancel.
+/// The time after [`ackonce::Settings::shutdown_timeout`] at which the runner is left behind, with handlers that it cannot cancel.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 /// The time limit for all goodbyes together. With [`LEFT_BEHIND`] it is 5 s.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -53,7 +53,7 @@ impl Drop for Ending {
 pub(crate) async fn consume<H: Handler<Message>>(
     mut consumer: AmqpConsumer,
     handler: H,
-    feed: Feed,
+    feed: Mode,
 ) -> Result<Counts> {
     let health = consumer.health();
     let _ending = Ending(health.clone(), consumer.scope.name().to_owned());
@@ -66,12 +66,12 @@ pub(crate) async fn consume<H: Handler<Message>>(
     // The consumer time-out may be known only now.
     checks::handed_back(&consumer)?;
     let max_age = consumer.max_age();
-    consumer.settings.hold = consumer.settings.hold.min(max_age);
+    consumer.settings.busy_timeout = consumer.settings.busy_timeout.min(max_age);
     if consumer.delays.is_some() {
         consumer.settings.on_failure = OnFailure::HandBack;
     }
     let scope = consumer.scope.name().to_owned();
-    checks::run_limit(consumer.settings.run_limit, consumer.consumer_timeout, &scope);
+    checks::run_limit(consumer.settings.handler_timeout, consumer.consumer_timeout, &scope);
     let upstream = Arc::new(Upstream::new(consumer.source.clone(), scope.clone()));
     health.publishes_on(&upstream);
     let (settings, store) = (consumer.settings.clone(), consumer.store.clone());
@@ -82,7 +82,8 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let (stop, finish, ended) =
         (CancellationToken::new(), CancellationToken::new(), Arc::new(Ended::default()));
     let stopping = Stopping { stop: stop.clone(), runner: runner.clone(), health: health.clone() };
-    let _stopping = Guard::spawn(stopping.on(consumer.shutdown.clone(), ended.clone(), settings.drain));
+    let _stopping =
+        Guard::spawn(stopping.on(consumer.shutdown.clone(), ended.clone(), settings.shutdown_timeout));
     let _watching = Guard::spawn(watch::watch(health.clone(), scope.clone()));
     let (chunks, input) = mpsc::channel(1);
     let (delays, tally, backoff) = (consumer.delays.clone(), consumer.tally(), settings.backoff);
@@ -103,7 +104,7 @@ pub(crate) async fn consume<H: Handler<Message>>(
     };
     let ran = tokio::select! {
         ran = runner.consume(input, feed, report) => ran,
-        () = left_behind(&stop, settings.drain) => {
+        () = left_behind(&stop, settings.shutdown_timeout) => {
             tracing::warn!(target: "ackonce", scope, queue = %names.queue, "handlers did not end when they were cancelled; they are left behind");
             Ok(())
         }
@@ -205,10 +206,10 @@ impl AmqpConsumer {
         self.on_missing.unwrap_or(default)
     }
 
-    fn plan(self, names: &Names, feed: Feed, max_age: Duration) -> Plan {
+    fn plan(self, names: &Names, feed: Mode, max_age: Duration) -> Plan {
         let several = match feed {
-            Feed::Each => self.settings.concurrency.saturating_mul(4),
-            Feed::Batches => self.settings.chunk.saturating_mul(2),
+            Mode::Each => self.settings.concurrency.saturating_mul(4),
+            Mode::Batches => self.settings.chunk.saturating_mul(2),
         };
         let queue: ShortString = names.queue.clone();
         Plan {

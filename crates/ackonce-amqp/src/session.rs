@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Laned, Result};
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Ordered, Result};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, Consumer};
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     pub(crate) health: Health,
 }
 
-pub(crate) type Chunks = mpsc::Sender<Vec<Laned<AmqpDelivery>>>;
+pub(crate) type Chunks = mpsc::Sender<Vec<Ordered<AmqpDelivery>>>;
 
 pub(crate) struct Session {
     plan: Plan,

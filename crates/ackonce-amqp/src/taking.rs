@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Error, Laned};
+use ackonce::{CancellationToken, Error, Ordered};
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::BasicCancelOptions;
@@ -128,7 +128,7 @@ impl Taking<'_> {
         &self,
         consumer: &mut Consumer,
         first: Option<lapin::Result<Delivery>>,
-    ) -> (Vec<Laned<AmqpDelivery>>, Option<End>) {
+    ) -> (Vec<Ordered<AmqpDelivery>>, Option<End>) {
         let (mut chunk, mut fatal) = (Vec::new(), None);
         let mut next = Some(first);
         while let Some(arrived) = next {
@@ -143,7 +143,7 @@ impl Taking<'_> {
         (chunk, fatal)
     }
 
-    fn admit(&self, arrived: Option<lapin::Result<Delivery>>) -> Result<Laned<AmqpDelivery>, End> {
+    fn admit(&self, arrived: Option<lapin::Result<Delivery>>) -> Result<Ordered<AmqpDelivery>, End> {
         match arrived {
             Some(Ok(delivery)) => match self.generation.deliver(delivery) {
                 Some(delivery) => self.intake.admit(delivery).map_err(End::Fatal),
@@ -157,8 +157,8 @@ impl Taking<'_> {
     }
 
     /// True if these come from a stream. Any publisher may set that header, so the broker is asked, once.
-    async fn is_stream(&mut self, chunk: &[Laned<AmqpDelivery>]) -> bool {
-        let says_so = |laned: &Laned<AmqpDelivery>| {
+    async fn is_stream(&mut self, chunk: &[Ordered<AmqpDelivery>]) -> bool {
+        let says_so = |laned: &Ordered<AmqpDelivery>| {
             let value = laned.job.delivery().message().value(STREAM_OFFSET);
             matches!(value, Some(AMQPValue::LongLongInt(_)))
         };

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::outlive::Outlive;
 use crate::problem::Problem;
 
-/// The time for the deliveries that are left after [`Settings::drain`](ackonce::Settings::drain) to answer their clients,
+/// The time for the deliveries that are left after [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to answer their clients,
 /// and then to end.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
@@ -70,7 +70,7 @@ impl<D: Delivery, H> fmt::Debug for Edge<D, H> {
 
 impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     /// An edge with at most `most` deliveries at once, running and waiting ones; more are refused. A runner for
-    /// callers who wait has [`Settings`](ackonce::Settings) of its own: short `hold` and `patience`, `HandBack`
+    /// callers who wait has [`Settings`](ackonce::Settings) of its own: short `busy_timeout` and `store_timeout`, `HandBack`
     /// on failure and mismatch, a `concurrency` not under `most`.
     #[must_use]
     pub fn new(runner: Runner<D, H>, most: usize) -> Self {
@@ -114,15 +114,15 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     }
 
     /// Ends it in good order: nothing new starts, waiting deliveries are refused, running ones get
-    /// [`Settings::drain`](ackonce::Settings::drain) to finish. The rest is cancelled, its claims left
+    /// [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to finish. The rest is cancelled, its claims left
     /// to their leases. Call it when the server has stopped accepting. Returns how many deliveries are still
     /// running two seconds after that: handlers that block their thread.
     pub async fn drain(&self) -> usize {
         self.0.runner.stop();
         self.0.under_way.close();
         let ended = |limit| async move { tokio::time::timeout(limit, self.0.under_way.wait()).await.is_ok() };
-        if !ended(self.0.runner.settings().drain).await {
-            tracing::warn!(target: "ackonce", scope = self.0.runner.scope().name(), left = self.0.under_way.len(), "Settings::drain is over: handlers are cancelled");
+        if !ended(self.0.runner.settings().shutdown_timeout).await {
+            tracing::warn!(target: "ackonce", scope = self.0.runner.scope().name(), left = self.0.under_way.len(), "Settings::shutdown_timeout is over: handlers are cancelled");
             self.0.last_call.cancel();
             ended(LAST_CALL).await;
             self.0.runner.abort();
@@ -131,7 +131,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
         self.0.under_way.len()
     }
 
-    /// Cancelled when [`drain`](Self::drain) gives up waiting, a second before it cancels the handlers: the
+    /// Cancelled when [`shutdown_timeout`](Self::drain) gives up waiting, a second before it cancels the handlers: the
     /// last moment at which a handler's answer is still recorded.
     #[must_use]
     pub fn last_call(&self) -> &CancellationToken {

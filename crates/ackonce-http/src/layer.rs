@@ -99,7 +99,7 @@ impl IdempotencyLayer {
     }
 
     /// Ends it in good order, once the server has stopped accepting: running requests get
-    /// [`Settings::drain`](ackonce::Settings::drain) to finish and be recorded, whether or not its client waits.
+    /// [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to finish and be recorded, whether or not its client waits.
     /// Returns how many runs are left, which is none unless they block their thread.
     pub async fn drain(&self) -> usize {
         self.shared.edge.drain().await

@@ -55,7 +55,7 @@ pub struct Options {
     pub max_in_flight: usize,
     /// Lease (15 s), window (24 h from completion), run limit (15 min), drain (20 s), patience (2 s; how long a
     /// store that does not answer holds a request up), attempts, and the treatment of a process that vanished midway.
-    /// `hold`, `on_failure`, `on_mismatch` and `concurrency` follow from the rest. Start from [`Options::settings`].
+    /// `busy_timeout`, `on_failure`, `on_mismatch` and `concurrency` follow from the rest. Start from [`Options::settings`].
     pub settings: Settings,
 }
 
@@ -125,7 +125,7 @@ impl Options {
     pub fn settings() -> Settings {
         Settings::default()
             .with_window(Duration::from_secs(24 * 3600))
-            .with_patience(Duration::from_secs(2))
+            .with_store_timeout(Duration::from_secs(2))
             .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) })
     }
 
@@ -136,12 +136,12 @@ impl Options {
         };
         self.settings
             .clone()
-            .with_hold(hold)
+            .with_busy_timeout(hold)
             .with_on_failure(OnFailure::HandBack)
             .with_on_mismatch(OnMismatch::HandBack)
             .with_concurrency(self.max_in_flight)
             // The layer keeps the limit itself, so that a marked operation is recorded when it is over.
-            .with_run_limit(Duration::MAX)
+            .with_handler_timeout(Duration::MAX)
     }
 }
 

@@ -215,7 +215,7 @@ where
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(options.settings.run_limit) => "it ran past Settings::run_limit",
+            () = tokio::time::sleep(options.settings.handler_timeout) => "it ran past Settings::handler_timeout",
             () = edge.last_call().cancelled() => "the server shut down",
             () = lapsing => "its lease was about to end",
         }

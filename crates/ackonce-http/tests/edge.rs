@@ -39,7 +39,7 @@ fn edge_on<H: Handler<u32>>(
     most: usize,
     handler: H,
 ) -> Edge<Number, H> {
-    let settings = settings.with_hold(Duration::ZERO).with_on_failure(OnFailure::HandBack);
+    let settings = settings.with_busy_timeout(Duration::ZERO).with_on_failure(OnFailure::HandBack);
     let scope = Scope::new("edge").unwrap();
     Edge::new(Runner::with(store, &scope, handler, settings, Arc::new(RecordOnly)).unwrap(), most)
 }
@@ -104,7 +104,7 @@ async fn more_than_there_is_room_for_are_refused_unseen() {
 #[tokio::test]
 async fn a_drain_refuses_what_is_new_and_cancels_what_does_not_end() {
     let gate = Gate::default();
-    let edge = edge(Settings::default().with_drain(Duration::from_millis(10)), 10, gate.handler());
+    let edge = edge(Settings::default().with_shutdown_timeout(Duration::from_millis(10)), 10, gate.handler());
     let stuck = tokio::spawn({
         let edge = edge.clone();
         async move { edge.process(job(1)).await }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Identify, Job, Key, Laned, MessageIds, Scope};
+use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Identify, Job, Key, MessageIds, Ordered, Scope};
 
 use crate::assignment::KafkaDelivery;
 use crate::{Message, OnMissing, Order, headers};
@@ -20,7 +20,7 @@ pub(crate) struct Admit {
 impl Admit {
     /// # Errors
     /// A record without a usable ID, under [`OnMissing::Stop`].
-    pub(crate) fn job(&self, delivery: KafkaDelivery) -> Result<Laned<KafkaDelivery>, Error> {
+    pub(crate) fn job(&self, delivery: KafkaDelivery) -> Result<Ordered<KafkaDelivery>, Error> {
         let message = delivery.message.clone();
         let key = self.find(&message);
         let job = match (key, self.on_missing) {
@@ -29,13 +29,13 @@ impl Admit {
                 None => Job::new(key, delivery),
             },
             (Err(why), OnMissing::Stop) => return Err(missing(&message, &why)),
-            (Err(why), OnMissing::Bury) => self.unidentified(&message, delivery)?.condemned(why),
+            (Err(why), OnMissing::Bury) => self.unidentified(&message, delivery)?.dead_lettered(why),
         };
         let job = match self.fingerprints {
             true => job.with_fingerprint(self.fingerprint(&message)),
             false => job,
         };
-        Ok(Laned { lane: self.lane(&message), job })
+        Ok(Ordered { lane: self.lane(&message), job })
     }
 
     /// The key of a message, if it has a usable ID.

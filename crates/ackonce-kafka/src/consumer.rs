@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Deduplicator, Feed, Handler, IdSource, MessageIds, Result, Scope, Settings,
+    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Mode, Result, Scope, Settings,
 };
 use rdkafka::ClientConfig;
 
@@ -60,7 +60,7 @@ pub struct KafkaConsumer {
     pub(crate) record_only: bool,
     pub(crate) retry_topics: Vec<RetryTopic>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) rebalance_drain: Duration,
+    pub(crate) rebalance_timeout: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_bytes: usize,
@@ -112,7 +112,7 @@ impl KafkaConsumer {
             record_only: false,
             retry_topics: Vec::new(),
             shutdown: CancellationToken::new(),
-            rebalance_drain: Duration::from_secs(10),
+            rebalance_timeout: Duration::from_secs(10),
             commit_interval: Duration::from_millis(200),
             max_in_flight: 10_000,
             max_bytes: 64 << 20,
@@ -196,7 +196,7 @@ impl KafkaConsumer {
     }
 
     /// Shuts down in good order when this token is cancelled: intake stops, running handlers get
-    /// [`Settings::drain`], settled offsets are committed.
+    /// [`Settings::shutdown_timeout`], settled offsets are committed.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: CancellationToken) -> Self {
         self.shutdown = shutdown;
@@ -206,8 +206,8 @@ impl KafkaConsumer {
     /// The longest that a revocation waits for running handlers of its partitions; default 10 s. The group waits with it, so
     /// keep it well under `max.poll.interval.ms`. Messages that have not begun are not waited for.
     #[must_use]
-    pub fn with_rebalance_drain(mut self, drain: Duration) -> Self {
-        self.rebalance_drain = drain;
+    pub fn with_rebalance_timeout(mut self, drain: Duration) -> Self {
+        self.rebalance_timeout = drain;
         self
     }
 
@@ -268,7 +268,7 @@ impl KafkaConsumer {
     /// that cannot go on, a message without an ID under [`OnMissing::Stop`]; at start, as
     /// [`Settings::on_start`] says, brokers that are away or refuse.
     pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, Feed::Each).await
+        crate::run::consume(self, handler, Mode::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -277,6 +277,6 @@ impl KafkaConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, Feed::Batches).await
+        crate::run::consume(self, handler, Mode::Batches).await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Laned};
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Ordered};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
@@ -41,7 +41,7 @@ pub(crate) struct Intake {
     /// The most records in a chunk.
     pub(crate) chunk: usize,
     pub(crate) commit_interval: Duration,
-    pub(crate) rebalance_drain: Duration,
+    pub(crate) rebalance_timeout: Duration,
     /// Waits before a partition is read again from a message that was handed back.
     pub(crate) backoff: Backoff,
     /// Topics that hold messages until they are due.
@@ -86,7 +86,7 @@ pub(crate) struct Poller {
     pub(crate) control: Arc<Control>,
     /// True if the runner has stopped, which it also does by itself.
     stopped: Box<dyn Fn() -> bool + Send>,
-    pub(crate) chunks: Option<mpsc::Sender<Vec<Laned<KafkaDelivery>>>>,
+    pub(crate) chunks: Option<mpsc::Sender<Vec<Ordered<KafkaDelivery>>>>,
     pub(crate) health: Health,
     pub(crate) lanes: Vec<Lane>,
     /// The lane after the last that was read: turns begin here.
@@ -106,7 +106,7 @@ impl Poller {
         intake: Intake,
         control: Arc<Control>,
         stopped: Box<dyn Fn() -> bool + Send>,
-        chunks: mpsc::Sender<Vec<Laned<KafkaDelivery>>>,
+        chunks: mpsc::Sender<Vec<Ordered<KafkaDelivery>>>,
         health: Health,
         recreated: Recreated,
     ) -> Self {

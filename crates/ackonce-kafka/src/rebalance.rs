@@ -86,7 +86,7 @@ impl Poller {
             lane.forget();
             lane.assignment.end();
         }
-        let drain = if lost { Duration::ZERO } else { self.intake.rebalance_drain };
+        let drain = if lost { Duration::ZERO } else { self.intake.rebalance_timeout };
         tracing::info!(target: "ackonce", scope = self.scope(), partitions = ?ids, lost, "revoked");
         self.revocation = Some(Revocation { list, ids, until: Instant::now() + drain });
         self.revoke_if_drained();

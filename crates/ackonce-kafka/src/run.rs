@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Feed, Graveyard, Handler, IdSource, NoDeadLetters,
+    CancellationToken, Counts, Error, ErrorKind, Graveyard, Handler, IdSource, Mode, NoDeadLetters,
     OnFailure, RecordOnly, Result, Runner,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -32,7 +32,7 @@ const MOVE: Duration = Duration::from_secs(1);
 pub(crate) async fn consume<H: Handler<Message>>(
     mut consumer: KafkaConsumer,
     handler: H,
-    feed: Feed,
+    feed: Mode,
 ) -> Result<Counts> {
     let health = consumer.health.clone();
     let prepared = Prepared::of(&mut consumer, feed)?;
@@ -69,7 +69,7 @@ async fn run<H: Handler<Message>>(
     consumer: KafkaConsumer,
     prepared: Prepared,
     runner: &Runner<KafkaDelivery, H>,
-    feed: Feed,
+    feed: Mode,
 ) -> Result<Counts> {
     let (control, health) = (Arc::new(Control::default()), consumer.health.clone());
     let _leaving = Leave(control.clone());
@@ -89,7 +89,7 @@ async fn run<H: Handler<Message>>(
         control.clone(),
         runner.clone(),
         health.clone(),
-        consumer.settings.drain,
+        consumer.settings.shutdown_timeout,
     )));
     let giving_up = CancellationToken::new();
     let (failed, mut moving) = match prepared.retrier(&consumer) {
@@ -137,7 +137,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn of(consumer: &mut KafkaConsumer, feed: Feed) -> Result<Self> {
+    fn of(consumer: &mut KafkaConsumer, feed: Mode) -> Result<Self> {
         checks::settings(&consumer.settings)?;
         let config = checks::config(&consumer.config, consumer.commit_interval)?;
         let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
@@ -147,7 +147,7 @@ impl Prepared {
             consumer.settings.on_failure = OnFailure::HandBack;
         }
         // A batch keeps its order by itself.
-        if feed == Feed::Batches {
+        if feed == Mode::Batches {
             consumer.order = Order::Unordered;
         }
         let publisher = match dead_letters.is_some() || !ladder.is_empty() {
@@ -196,13 +196,13 @@ impl Prepared {
 
 /// Of a partition whose messages run one after another, no more than a chunk is worth holding. Behind a stuck key, or
 /// beside a stuck message, the others go on as far as the commit may stay behind.
-fn limits(consumer: &KafkaConsumer, feed: Feed) -> Limits {
+fn limits(consumer: &KafkaConsumer, feed: Mode) -> Limits {
     let (chunk, concurrency) = (consumer.settings.chunk, consumer.settings.concurrency);
     let partition = match (feed, consumer.order) {
-        (Feed::Batches, _) => chunk.saturating_mul(2),
-        (Feed::Each, Order::Partition) => chunk,
-        (Feed::Each, Order::Key) => consumer.max_ahead,
-        (Feed::Each, Order::Unordered) => chunk.max(concurrency).saturating_mul(2),
+        (Mode::Batches, _) => chunk.saturating_mul(2),
+        (Mode::Each, Order::Partition) => chunk,
+        (Mode::Each, Order::Key) => consumer.max_ahead,
+        (Mode::Each, Order::Unordered) => chunk.max(concurrency).saturating_mul(2),
     };
     Limits {
         messages: consumer.max_in_flight,
@@ -236,7 +236,7 @@ fn start_polling(
     prepared: &Prepared,
     control: Arc<Control>,
     stopped: Box<dyn Fn() -> bool + Send>,
-    chunks: mpsc::Sender<Vec<ackonce::Laned<KafkaDelivery>>>,
+    chunks: mpsc::Sender<Vec<ackonce::Ordered<KafkaDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
     let group = Group::new(&consumer.config, consumer.health.shared_scope().clone());
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
@@ -249,7 +249,7 @@ fn start_polling(
         limits: prepared.limits,
         chunk: consumer.settings.chunk,
         commit_interval: consumer.commit_interval,
-        rebalance_drain: consumer.rebalance_drain,
+        rebalance_timeout: consumer.rebalance_timeout,
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.clone(),
     };

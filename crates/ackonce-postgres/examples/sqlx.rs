@@ -15,8 +15,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use ackonce::{
-    Answer, Class, Delivery, Effect, Error, ErrorKind, Failure, Feed, Handler, Item, Job, Laned, RecordOnly,
-    Runner, Scope, Settings, Settled,
+    Answer, Class, Delivery, Effect, Error, ErrorKind, Failure, Handler, Item, Job, Mode, Ordered,
+    RecordOnly, Runner, Scope, Settings, Settled,
 };
 use ackonce_postgres::{DEFAULT_WINDOW, PostgresConfig, SchemaName, Tables, finish_sql};
 use async_trait::async_trait;
@@ -120,7 +120,7 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn StdError>> {
         let (input, chunks) = tokio::sync::mpsc::channel(1);
         let mut jobs = Vec::new();
         for n in 0..10 {
-            jobs.push(Laned { lane: None, job: Job::new(runner.key(n.to_string())?, Delivered(n)) });
+            jobs.push(Ordered { lane: None, job: Job::new(runner.key(n.to_string())?, Delivered(n)) });
         }
         input.send(jobs).await?;
         drop(input);
@@ -129,7 +129,7 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn StdError>> {
                 let Delivered(_n) = receipt.redeem();
             }
         };
-        runner.consume(chunks, Feed::Each, acknowledge).await?;
+        runner.consume(chunks, Mode::Each, acknowledge).await?;
         let balance: i64 =
             sqlx::query_scalar("SELECT balance FROM account WHERE name = 'alice'").fetch_one(&pool).await?;
         println!("round {round}: balance {balance}, runs {}", runner.counts().run);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats, Tended, Token,
+    AdminOutcome, Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats,
+    Token,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,11 +97,11 @@ impl Inspect for PostgresStore {
         .await
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend(key, note, &FORGET).await
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend(key, note, &REDRIVE).await
     }
 
@@ -120,11 +121,11 @@ impl PostgresStore {
         self.inner.thread.call(|waiting: Waiting<T>| async move { waiting.answer(asked.await) }).await
     }
 
-    async fn tend(&self, key: &Key, note: &Note, tend: &'static Tend) -> Result<Tended> {
+    async fn tend(&self, key: &Key, note: &Note, tend: &'static Tend) -> Result<AdminOutcome> {
         let (key, note) = (key.clone(), note.clone());
         self.ask(|inner| async move {
             let done = inner.link.tend(async |leash| tend.run(&inner, leash, &key, &note).await).await?;
-            if let (Tended::Yes, Some(before)) = done {
+            if let (AdminOutcome::Yes, Some(before)) = done {
                 note.audit(tend.operation, &key, before);
             }
             Ok(done.0)

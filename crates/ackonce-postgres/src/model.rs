@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, Note, Record, Scope,
-    Settle, Settled, Settlement, State, Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, Note,
+    Record, Scope, Settle, Settled, Settlement, State, Token,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -185,17 +185,17 @@ impl Pair {
         }
     }
 
-    fn tended(&mut self, key: usize, answer: Tended, change: fn(&Row, u64) -> Option<Row>) {
+    fn tended(&mut self, key: usize, answer: AdminOutcome, change: fn(&Row, u64) -> Option<Row>) {
         let key = self.key(key);
         let row = self.rows.get(key.digest());
         let changed = row.and_then(|row| change(row, self.now));
         let expected = match (protocol::tendable(row, self.now), &changed) {
-            (Some(true), Some(_)) => Tended::Yes,
-            (Some(false), _) => Tended::InFlight,
-            _ => Tended::Nothing,
+            (Some(true), Some(_)) => AdminOutcome::Yes,
+            (Some(false), _) => AdminOutcome::InFlight,
+            _ => AdminOutcome::Nothing,
         };
         assert_eq!(answer, expected);
-        if expected == Tended::Yes {
+        if expected == AdminOutcome::Yes {
             self.rows.extend(changed.map(|row| (*key.digest(), row)));
         }
     }

@@ -1,7 +1,7 @@
 //! Changing one record by hand: the change and its audit row in one transaction.
 
 use ackonce::protocol::{self, Row};
-use ackonce::{Key, Note, Result, State, Tended, Token};
+use ackonce::{AdminOutcome, Key, Note, Result, State, Token};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
@@ -50,7 +50,7 @@ impl Tend {
         mut leash: Leash,
         key: &Key,
         note: &Note,
-    ) -> Result<((Tended, Option<State>), Leash)> {
+    ) -> Result<((AdminOutcome, Option<State>), Leash)> {
         let texts = inner.texts();
         let id = inner.salt.id(key);
         let Some(object) = leash.object() else { return Err(broken()) };
@@ -68,15 +68,17 @@ impl Tend {
         let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
         let Some(stands) = row.as_ref().map(decode).transpose()?.flatten() else {
             tx.rollback().await.map_err(failed)?;
-            return Ok(((Tended::Nothing, None), leash));
+            return Ok(((AdminOutcome::Nothing, None), leash));
         };
         let row = stands.row.map(|row| row.under(Token([0; 16])));
         let done = match (protocol::tendable(row.as_ref(), stands.now), &row) {
-            (Some(true), Some(row)) if (self.applies)(row, stands.now) => (Tended::Yes, Some(row.state)),
-            (Some(false), _) => (Tended::InFlight, None),
-            _ => (Tended::Nothing, None),
+            (Some(true), Some(row)) if (self.applies)(row, stands.now) => {
+                (AdminOutcome::Yes, Some(row.state))
+            }
+            (Some(false), _) => (AdminOutcome::InFlight, None),
+            _ => (AdminOutcome::Nothing, None),
         };
-        if let (Tended::Yes, Some(before)) = done {
+        if let (AdminOutcome::Yes, Some(before)) = done {
             // A text of PostgreSQL holds every character but one.
             let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
             let (scope, name) = (key.scope().name(), &key.id()[..]);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ackonce::{
-    Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Feed, Handler, Settle, Settled, Settlement,
+    Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Handler, Mode, Settle, Settled, Settlement,
 };
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
@@ -203,7 +203,7 @@ async fn handlers_that_deadlock_run_again_as_a_whole() {
             Ok::<_, Failure>(())
         })
     });
-    deliver(&store, 0..2, Feed::Each, inbox).await;
+    deliver(&store, 0..2, Mode::Each, inbox).await;
     assert!(runs.load(Ordering::SeqCst) > 2, "one was undone");
     assert_eq!(place.value("SELECT count(*) FROM effect").await, 2);
     assert_eq!(place.value("SELECT sum(balance)::int8 FROM account").await, 4);
@@ -229,7 +229,7 @@ async fn a_serialization_failure_runs_the_handler_again_as_a_whole() {
             Ok::<_, Failure>(())
         })
     });
-    deliver(&store, 0..60, Feed::Batches, inbox).await;
+    deliver(&store, 0..60, Mode::Batches, inbox).await;
     let expected = (0..60).map(|n| (n, if n % 3 == 0 { 2 } else { 1 })).collect();
     assert_eq!(*runs.lock().unwrap(), expected);
     assert_eq!(place.value("SELECT count(DISTINCT n) FROM effect").await, 60);

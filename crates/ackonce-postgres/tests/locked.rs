@@ -4,7 +4,7 @@
 mod common;
 
 use ackonce::{
-    Attempt, Claimed, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Feed, Handler, Lease,
+    Attempt, Claimed, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Lease, Mode,
     Repeat, Settle, Settled, Settlement,
 };
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
@@ -152,7 +152,7 @@ async fn a_consumer_goes_on_beside_a_locked_record() {
         guard.finish(&tx).await.unwrap();
         tx.commit().await.unwrap();
     };
-    let (counts, ()) = futures_util::future::join(deliver(&store, 0..20, Feed::Batches, inbox), others).await;
+    let (counts, ()) = futures_util::future::join(deliver(&store, 0..20, Mode::Batches, inbox), others).await;
     assert_eq!(place.value("SELECT count(*) FROM effect").await, 19, "{counts:?}");
 }
 

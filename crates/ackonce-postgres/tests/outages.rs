@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Context, Counts, Failure, Feed, Keyed};
+use ackonce::{Context, Counts, Failure, Keyed, Mode};
 use ackonce_postgres::PostgresStore;
 use ackonce_postgres::tokio_postgres::{self, NoTls, Transaction};
 use common::deliveries::deliver;
@@ -72,7 +72,7 @@ async fn store(own: &Own) -> PostgresStore {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_loses_and_doubles_nothing() {
     let Some(own) = Own::start() else { return };
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let place = own.place("outages");
         let store = store(&own).await;
         let insert = place.text("INSERT INTO effect VALUES ($1)");
@@ -107,7 +107,7 @@ async fn a_keyed_effect_keeps_its_key() {
             keys.lock().unwrap().entry(n).or_default().insert(cx.idempotency_key("step"));
             async { Ok::<_, Failure>(()) }
         });
-        deliver(&store, numbers, Feed::Each, handler).await
+        deliver(&store, numbers, Mode::Each, handler).await
     })
     .await;
     let keys = keys.lock().unwrap();

@@ -4,8 +4,8 @@
 mod common;
 
 use ackonce::{
-    Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Inspect, Note, Repeat, Settle,
-    Tended,
+    AdminOutcome, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Inspect, Note, Repeat,
+    Settle,
 };
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Names, PostgresStore, Unsafe};
@@ -109,7 +109,7 @@ async fn a_database_that_cannot_hold_a_reason_is_refused_by_name() {
             assert_eq!(page.entries[0].scope.as_deref(), Some(scope));
             assert_eq!(page.entries[0].record.reason.as_deref(), Some(reason));
             let note = Note { actor: "Зоя".into(), reason: reason.into() };
-            assert_eq!(store.redrive(&id, &note).await.unwrap(), Tended::Yes);
+            assert_eq!(store.redrive(&id, &note).await.unwrap(), AdminOutcome::Yes);
             acquire(&store, request(key("z").id().len())).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::{
-    Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats, Tended,
+    AdminOutcome, Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ impl Inspect for RedisStore {
         match self.look(At::Key(key), b'G').await? {
             Seen::Record(_, record) => Ok(Some(record)),
             Seen::Unreadable => Ok(Some(stand_in())),
-            Seen::Tended(..) => Ok(None),
+            Seen::AdminOutcome(..) => Ok(None),
         }
     }
 
@@ -72,11 +72,11 @@ impl Inspect for RedisStore {
         }
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend("forget", b'F', key, note).await
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend("redrive", b'R', key, note).await
     }
 
@@ -101,9 +101,9 @@ impl RedisStore {
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
 
-    async fn tend(&self, operation: &'static str, what: u8, key: &Key, note: &Note) -> Result<Tended> {
+    async fn tend(&self, operation: &'static str, what: u8, key: &Key, note: &Note) -> Result<AdminOutcome> {
         match self.look(At::Key(key), what).await? {
-            Seen::Tended(tended, before) => {
+            Seen::AdminOutcome(tended, before) => {
                 if let Some(before) = before {
                     note.audit(operation, key, before);
                 }

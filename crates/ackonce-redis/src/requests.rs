@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Key, Lease, Previous, Record, Result, Settle, Settled, Settlement, State,
-    Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Key, Lease, Previous, Record, Result, Settle, Settled,
+    Settlement, State, Token,
 };
 use bytes::Bytes;
 
@@ -233,7 +233,7 @@ pub(crate) enum Seen {
     Record(Row, Record),
     /// There is a row, of a form that this version does not know.
     Unreadable,
-    Tended(Tended, Option<State>),
+    AdminOutcome(AdminOutcome, Option<State>),
 }
 
 impl Request for Look<'_> {
@@ -286,10 +286,10 @@ impl Request for Look<'_> {
                     2 => State::Done,
                     _ => State::Buried,
                 };
-                Seen::Tended(Tended::Yes, Some(before))
+                Seen::AdminOutcome(AdminOutcome::Yes, Some(before))
             }
-            b'N' => Seen::Tended(Tended::Nothing, None),
-            b'I' => Seen::Tended(Tended::InFlight, None),
+            b'N' => Seen::AdminOutcome(AdminOutcome::Nothing, None),
+            b'I' => Seen::AdminOutcome(AdminOutcome::InFlight, None),
             _ => return Err(unknown_word(word)),
         })
     }

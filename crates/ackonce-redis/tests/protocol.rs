@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, MemoryStore, Note,
-    Record, Settle, Settlement, Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease,
+    MemoryStore, Note, Record, Settle, Settlement, Token,
 };
 use ackonce_redis::{RedisStore, Unsafe};
 use common::{HOUR, Server, key};
@@ -135,7 +135,7 @@ impl Pair {
             (self.memory.forget(&self.keys[n], &note).await, self.redis.forget(&self.keys[n], &note).await)
         } else {
             let answer = self.redis.redrive(&self.keys[n], &note).await;
-            if matches!(answer, Ok(Tended::Yes)) {
+            if matches!(answer, Ok(AdminOutcome::Yes)) {
                 // A settled row keeps no more of its token than proves its settlement: once redriven, it does
                 // not know the attempt it came from. Here that is not heard of again.
                 self.tokens[n].clear();

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Entry, Fingerprint, Inspect, Key, Note,
-    Query, Scope, Settle, Settled, Settlement, State, Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Entry, Fingerprint, Inspect,
+    Key, Note, Query, Scope, Settle, Settled, Settlement, State, Token,
 };
 use ackonce_redis::RedisStore;
 use common::{HOUR, Server, acquired, request_for, until};
@@ -51,10 +51,10 @@ async fn a_crowded_tag_keeps_every_record_apart() {
 
     let note = Note { actor: "test".into(), reason: "crowd".into() };
     for key in &keys[..100] {
-        assert_eq!(store.forget(key, &note).await.unwrap(), Tended::Yes);
+        assert_eq!(store.forget(key, &note).await.unwrap(), AdminOutcome::Yes);
     }
     for key in &keys[100..200] {
-        assert_eq!(store.redrive(key, &note).await.unwrap(), Tended::Yes);
+        assert_eq!(store.redrive(key, &note).await.unwrap(), AdminOutcome::Yes);
     }
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.released, stats.done), (100, 250));
@@ -95,7 +95,7 @@ async fn a_sweep_takes_the_dead_alone() {
     let note = Note { actor: "test".into(), reason: "to be swept".into() };
     let (last, others) = keys.split_last().unwrap();
     for key in others {
-        assert_eq!(store.forget(key, &note).await.unwrap(), Tended::Yes);
+        assert_eq!(store.forget(key, &note).await.unwrap(), AdminOutcome::Yes);
     }
     assert_eq!(store.sweep().await.unwrap(), 199);
     assert!(matches!(store.claim_one(request_for(last)).await.unwrap(), Claimed::Done(_)));

@@ -7,9 +7,9 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use ackonce::{
-    ClaimRequest, Claimed, Coalesce, Context, Deduplicator, DeduplicatorExt, Delivery, ErrorKind as K,
-    Failure, Inspect, Job, Key, Lease, Note, Query, RecordOnly, Repeat as R, Runner, Settings, Settle,
-    Settled, SettledAs, Settlement, State, Tended,
+    AdminOutcome, ClaimRequest, Claimed, Coalesce, Context, Deduplicator, DeduplicatorExt, Delivery,
+    ErrorKind as K, Failure, Inspect, Job, Key, Lease, Note, Query, RecordOnly, Repeat as R, Runner,
+    Settings, Settle, Settled, SettledAs, Settlement, State,
 };
 use ackonce_redis::{RedisStore, Unsafe};
 use common::{HOUR, Server, acquire, acquired, complete, done, error, key, request_for, until};
@@ -287,7 +287,7 @@ async fn a_row_that_cannot_be_read_costs_its_own_message_an_error() {
 
         let note = Note { actor: "test".into(), reason: "unreadable".into() };
         assert_eq!(error(store.redrive(bad, &note).await), (K::Invalid, R::Never));
-        assert_eq!(store.forget(bad, &note).await.unwrap(), Tended::Yes);
+        assert_eq!(store.forget(bad, &note).await.unwrap(), AdminOutcome::Yes);
         let again = acquire(&store, request_for(bad)).await;
         assert!(again.fence > lease.fence);
         redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await.unwrap();

@@ -1,6 +1,8 @@
 //! Looking and tending: what operators ask of the store.
 
-use ackonce::{Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, Stats, Tended, protocol};
+use ackonce::{
+    AdminOutcome, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, Stats, protocol,
+};
 use async_trait::async_trait;
 
 use crate::SqliteStore;
@@ -41,11 +43,11 @@ impl Inspect for SqliteStore {
         Ok(Stats { bytes: Some(bytes), ..stats })
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend("forget", key, note, forgotten).await
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend("redrive", key, note, protocol::redriven).await
     }
 
@@ -61,9 +63,9 @@ impl SqliteStore {
         key: &Key,
         note: &Note,
         change: fn(&protocol::Row, u64) -> Option<protocol::Row>,
-    ) -> Result<Tended> {
+    ) -> Result<AdminOutcome> {
         let (key, note) = (key.clone(), note.clone());
-        let done = Ok(Done::Unchanged(Tended::Nothing));
+        let done = Ok(Done::Unchanged(AdminOutcome::Nothing));
         self.writer().call(|reply| Tend { operation, key, note, change, done, reply }).await
     }
 }

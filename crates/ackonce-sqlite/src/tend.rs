@@ -1,7 +1,7 @@
 //! Changing one record by hand: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
-use ackonce::{Key, Note, Result, State, Tended};
+use ackonce::{AdminOutcome, Key, Note, Result, State};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
@@ -23,7 +23,7 @@ pub(crate) struct Tend {
     /// The record afterwards; `None` if there is nothing to change about it.
     pub(crate) change: fn(&Row, u64) -> Option<Row>,
     pub(crate) done: Result<Done>,
-    pub(crate) reply: oneshot::Sender<Result<Tended>>,
+    pub(crate) reply: oneshot::Sender<Result<AdminOutcome>>,
 }
 
 /// What came of it.
@@ -31,7 +31,7 @@ pub(crate) struct Tend {
 pub(crate) enum Done {
     /// It was in that state before.
     Changed(State),
-    Unchanged(Tended),
+    Unchanged(AdminOutcome),
 }
 
 /// The record stays, expired and empty, so that the next fence is above its own, until a sweep drops it.
@@ -43,15 +43,15 @@ impl Tend {
     /// What it comes to, and the record to write if it changed.
     fn decide(&self, turn: &Turn<'_>, name: &Filed, now: u64) -> Result<(Done, Option<(Row, Home)>)> {
         let Some(seen) = turn.records.find(name, None, now)? else {
-            return Ok((Done::Unchanged(Tended::Nothing), None));
+            return Ok((Done::Unchanged(AdminOutcome::Nothing), None));
         };
         let (done, change) = match protocol::tendable(Some(&seen.row), now) {
             Some(true) => match (self.change)(&seen.row, now) {
                 Some(row) => (Done::Changed(seen.row.state), Some(row)),
-                None => (Done::Unchanged(Tended::Nothing), None),
+                None => (Done::Unchanged(AdminOutcome::Nothing), None),
             },
-            Some(false) => (Done::Unchanged(Tended::InFlight), None),
-            None => (Done::Unchanged(Tended::Nothing), None),
+            Some(false) => (Done::Unchanged(AdminOutcome::InFlight), None),
+            None => (Done::Unchanged(AdminOutcome::Nothing), None),
         };
         Ok((done, change.or(seen.moved.then_some(seen.row)).map(|row| (row, seen.home))))
     }
@@ -105,7 +105,7 @@ impl Work for Tend {
         let answer = match (outcome, self.done) {
             (Outcome::Committed, Ok(Done::Changed(before))) => {
                 self.note.audit(self.operation, &self.key, before);
-                Ok(Tended::Yes)
+                Ok(AdminOutcome::Yes)
             }
             (Outcome::Committed, Ok(Done::Unchanged(tended))) => Ok(tended),
             (Outcome::Committed, Err(error)) => Err(error),

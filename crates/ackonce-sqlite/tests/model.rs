@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Lease, Note, Query, Settle, Settled,
-    Settlement, Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Lease, Note, Query,
+    Settle, Settled, Settlement, Token,
 };
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, place, request};
@@ -148,14 +148,16 @@ impl World {
         let key = common::key(&id);
         let row = self.model.get(&id).cloned();
         let (answer, change) = match (protocol::tendable(row.as_ref(), now), row) {
-            (Some(true), Some(row)) if redrive => (Tended::Yes, protocol::redriven(&row, now)),
-            (Some(true), Some(row)) => {
-                (Tended::Yes, Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row }))
-            }
-            (Some(false), _) => (Tended::InFlight, None),
-            _ => (Tended::Nothing, None),
+            (Some(true), Some(row)) if redrive => (AdminOutcome::Yes, protocol::redriven(&row, now)),
+            (Some(true), Some(row)) => (
+                AdminOutcome::Yes,
+                Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row }),
+            ),
+            (Some(false), _) => (AdminOutcome::InFlight, None),
+            _ => (AdminOutcome::Nothing, None),
         };
-        let answer = if change.is_none() && answer == Tended::Yes { Tended::Nothing } else { answer };
+        let answer =
+            if change.is_none() && answer == AdminOutcome::Yes { AdminOutcome::Nothing } else { answer };
         let tended = match redrive {
             true => store.redrive(&key, &note).await.unwrap(),
             false => store.forget(&key, &note).await.unwrap(),

@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint, Inspect, Note,
-    Previous, Query, Settle, Settled, Settlement, State, Tended, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint,
+    Inspect, Note, Previous, Query, Settle, Settled, Settlement, State, Token,
 };
 use ackonce_sqlite::Names;
 use bytes::Bytes;
@@ -73,7 +73,7 @@ async fn a_back_off_outlives_the_process_and_ends_with_a_redrive() {
     assert_eq!(free_in, HOUR);
     assert_eq!(store.sweep().await.unwrap(), 0, "its window begins when the wait is over");
     let note = Note { actor: "ada".into(), reason: "mended".into() };
-    assert_eq!(store.redrive(&key("redriven"), &note).await.unwrap(), Tended::Yes);
+    assert_eq!(store.redrive(&key("redriven"), &note).await.unwrap(), AdminOutcome::Yes);
     assert_eq!(acquire(&store, request("redriven")).await.attempt, 2);
     clock.advance(HOUR);
     assert_eq!(acquire(&store, request("waits")).await.attempt, 2);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ackonce::{
-    ClaimRequest, ErrorKind, Fingerprint, Inspect, Key, Note, Repeat, Settle, Settlement, State, Tended,
+    AdminOutcome, ClaimRequest, ErrorKind, Fingerprint, Inspect, Key, Note, Repeat, Settle, Settlement, State,
 };
 use ackonce::{Deduplicator, Settled};
 use ackonce_sqlite::{Names, SqliteStore};
@@ -49,11 +49,11 @@ async fn each_change_leaves_a_row_that_outlives_the_process() {
     finish(&store, "done", Settle::Complete { window: HOUR, outcome: None }).await;
     finish(&store, "buried", Settle::Bury { window: HOUR, reason: "no use".into() }).await;
     acquire(&store, request("held")).await;
-    assert_eq!(store.forget(&key("done"), &note()).await.unwrap(), Tended::Yes);
-    assert_eq!(store.redrive(&key("buried"), &note()).await.unwrap(), Tended::Yes);
-    assert_eq!(store.redrive(&key("buried"), &note()).await.unwrap(), Tended::Nothing);
-    assert_eq!(store.forget(&key("held"), &note()).await.unwrap(), Tended::InFlight);
-    assert_eq!(store.forget(&key("unknown"), &note()).await.unwrap(), Tended::Nothing);
+    assert_eq!(store.forget(&key("done"), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.redrive(&key("buried"), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.redrive(&key("buried"), &note()).await.unwrap(), AdminOutcome::Nothing);
+    assert_eq!(store.forget(&key("held"), &note()).await.unwrap(), AdminOutcome::InFlight);
+    assert_eq!(store.forget(&key("unknown"), &note()).await.unwrap(), AdminOutcome::Nothing);
     drop(store);
     assert_eq!(trail(&place, &key("done")), entry("forget", "done", "done"));
     assert_eq!(trail(&place, &key("buried")), entry("redrive", "buried", "buried"), "once");
@@ -69,7 +69,7 @@ async fn ids_that_stay_out_of_the_records_stay_out_of_the_trail() {
     let place = place();
     let store = place.config().with_names(Names::Omit).open().unwrap();
     finish(&store, "x", Settle::Complete { window: HOUR, outcome: None }).await;
-    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
+    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), AdminOutcome::Yes);
     let trail = trail(&place, &key("x"));
     assert_eq!((trail.len(), &trail[0].1, &trail[0].2), (1, &None, &None));
 }
@@ -86,7 +86,7 @@ async fn no_trail_no_change() {
         assert!(is_done(&store, "x").await);
     }
     place.connection().execute_batch("ALTER TABLE away RENAME TO ackonce_audit").unwrap();
-    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
+    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), AdminOutcome::Yes);
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
     let lease = acquire(&store, ClaimRequest { fingerprint, ..request("x") }).await;
     let outcome = Some("secret".into());
     store.settle(&[Settlement::new(&lease, Settle::Complete { window: HOUR, outcome })]).await.unwrap();
-    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
+    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), AdminOutcome::Yes);
     let left: (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>) = place
         .connection()
         .query_row("SELECT fingerprint, outcome, reason FROM ackonce_claims", [], |r| {
@@ -119,7 +119,7 @@ async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     let store = clock.of(place.config()).open().unwrap();
     acquire(&store, request("x")).await;
     clock.set_back(365 * 24 * HOUR);
-    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::InFlight);
+    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), AdminOutcome::InFlight);
     let ahead = "SELECT count(*) FROM ackonce_claims WHERE free_at > ?1";
     let latest = i64::try_from(clock.micros()).unwrap() + 7_200_000_000;
     let ahead: i64 = place.connection().query_row(ahead, [latest], |r| r.get(0)).unwrap();
@@ -127,7 +127,7 @@ async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     // Ended, and forgotten; the clock has yet to pass its fence.
     place.connection().execute("UPDATE ackonce_claims SET free_at = 1", []).unwrap();
     let fence = store.get(&key("x")).await.unwrap().unwrap().fence;
-    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), Tended::Yes);
+    assert_eq!(store.forget(&key("x"), &note()).await.unwrap(), AdminOutcome::Yes);
     assert_eq!(store.sweep().await.unwrap(), 0, "what the next fence must exceed");
     assert!(acquire(&store, request("x")).await.fence > fence);
 }

@@ -92,7 +92,7 @@ macro_rules! ending {
     ($($t:ident . $endpoint:tt),*) => {$(
         impl $t {
             /// Ends it in good order, once the server has stopped accepting: waiting requests are answered 503, running handlers
-            /// get [`Settings::drain`](ackonce::Settings::drain), then they are cancelled and their claims left to the
+            /// get [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout), then they are cancelled and their claims left to the
             /// lease. Returns how many are still running after all: handlers that block their thread.
             pub async fn drain(&self) -> usize {
                 self.$endpoint.edge.drain().await

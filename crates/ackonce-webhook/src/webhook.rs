@@ -77,8 +77,8 @@ impl Webhook {
     /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`Filing`]).
     ///
     /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
-    /// delivery that somebody else holds is answered at once (`hold` 0), a store that does not answer after a third of
-    /// the provider's time limit (`patience`, 5 s at most), failures and mismatches are handed back, the window is
+    /// delivery that somebody else holds is answered at once (`busy_timeout` 0), a store that does not answer after a third of
+    /// the provider's time limit (`store_timeout`, 5 s at most), failures and mismatches are handed back, the window is
     /// at least the provider's retry horizon, 100 attempts (the provider's ladder ends first; each can wait for the
     /// next rung), 512 deliveries at once (`concurrency`; more are answered 503).
     pub fn new(provider: impl Provider, scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
@@ -87,8 +87,8 @@ impl Webhook {
         let defaults = Settings::default();
         let window = defaults.window.max(least);
         let settings = defaults
-            .with_hold(Duration::ZERO)
-            .with_patience((terms.answer_within / 3).min(Duration::from_secs(5)))
+            .with_busy_timeout(Duration::ZERO)
+            .with_store_timeout((terms.answer_within / 3).min(Duration::from_secs(5)))
             .with_on_failure(OnFailure::HandBack)
             .with_on_mismatch(OnMismatch::HandBack)
             .with_window(window)
@@ -125,7 +125,7 @@ impl Webhook {
     /// The same with another budget in bytes for the bodies of all requests at once, from their arrival until their
     /// events are settled; default 64 MiB, or the longest body if that is more. The first 16 KiB of each body are
     /// not counted: a server holds as much for each connection anyway. A body that finds no room waits for as long as
-    /// [`Settings::patience`], and its request is then answered 503 with `Retry-After`.
+    /// [`Settings::store_timeout`], and its request is then answered 503 with `Retry-After`.
     pub fn with_body_budget(mut self, bytes: usize) -> Self {
         self.body_budget = Some(bytes);
         self
@@ -221,7 +221,7 @@ impl Webhook {
             let why = format!("it is {bytes} bytes, and one body may have {longest} (Webhook::with_limits)");
             return Err(ConfigError::setting("Webhook::with_body_budget", why));
         }
-        Ok(Budget::new(bytes, self.settings.patience))
+        Ok(Budget::new(bytes, self.settings.store_timeout))
     }
 }
 
@@ -244,9 +244,9 @@ fn check(settings: &Settings, terms: &Terms) -> Result<(), ConfigError> {
     if settings.window < at_least {
         return Err(ConfigError::ShortWindow { window: settings.window, at_least, why: why.into() });
     }
-    if settings.hold > terms.answer_within {
+    if settings.busy_timeout > terms.answer_within {
         let why = format!("it is over the {:?} that the provider waits for an answer", terms.answer_within);
-        return Err(ConfigError::setting("Settings::hold", why));
+        return Err(ConfigError::setting("Settings::busy_timeout", why));
     }
     Ok(())
 }
@@ -290,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_longer_than_the_providers_is_refused_by_name() {
         let github = webhook(GitHub::new(["s"]).unwrap());
-        let patient = github.with_settings(|settings| settings.with_hold(Duration::from_secs(11)));
-        assert!(refused(patient).starts_with("Settings::hold: it is over the 10s"));
+        let patient = github.with_settings(|settings| settings.with_busy_timeout(Duration::from_secs(11)));
+        assert!(refused(patient).starts_with("Settings::busy_timeout: it is over the 10s"));
     }
 }

@@ -92,7 +92,7 @@ async fn fifty_at_once_are_one_run_and_no_early_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounded_wait_answers_all_of_them_with_2xx() {
     let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
-    let webhook = webhook(stripe(), &store).with_settings(|s| s.with_hold(Duration::from_secs(20)));
+    let webhook = webhook(stripe(), &store).with_settings(|s| s.with_busy_timeout(Duration::from_secs(20)));
     let app = Router::new().route("/w", counting(&runs, |_| StatusCode::OK)).layer(webhook.layer().unwrap());
     let server = serve(app).await;
     let event = stripe_event("evt_1");
@@ -146,7 +146,7 @@ async fn a_store_that_is_down_is_503_and_the_handler_is_not_called() {
     let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
     let faulty = Arc::new(FaultyStore::scripted(Arc::new(store.clone()), [None; 0]));
     let layer = Webhook::new(stripe(), &scope(), faulty.clone())
-        .with_settings(|s| s.with_patience(Duration::from_millis(50)))
+        .with_settings(|s| s.with_store_timeout(Duration::from_millis(50)))
         .layer()
         .unwrap();
     let server = serve(Router::new().route("/w", counting(&runs, |_| StatusCode::OK)).layer(layer)).await;

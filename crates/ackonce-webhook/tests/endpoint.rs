@@ -225,7 +225,7 @@ fn uploaded(budget: usize) -> Webhook {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_hundred_uploads_take_what_the_budget_says() {
     for length in [Length::Body, Length::Header, Length::Nobody] {
-        let webhook = uploaded(8 << 20).with_settings(|s| s.with_patience(Duration::from_secs(300)));
+        let webhook = uploaded(8 << 20).with_settings(|s| s.with_store_timeout(Duration::from_secs(300)));
         let (run, refused, most) = uploads(webhook, 400, length, Duration::from_millis(1)).await;
         assert_eq!((run, refused), (400, 0), "each has its turn");
         // Besides the budget, each may have had three frames of 8 KiB.
@@ -240,14 +240,14 @@ async fn a_body_without_room_is_503_and_small_ones_pass() {
     for (length, at_once) in [(Length::Body, 4), (Length::Header, 4), (Length::Nobody, 1)] {
         let webhook = uploaded(4 << 20)
             .with_limits(Limits { max_len: 4 << 20, ..Limits::default() })
-            .with_settings(|s| s.with_patience(Duration::from_secs(1)));
+            .with_settings(|s| s.with_store_timeout(Duration::from_secs(1)));
         let (run, refused, _) = uploads(webhook, 10, length, Duration::from_secs(100)).await;
         assert_eq!((run, refused), (at_once, 10 - at_once), "they fill it for longer than the others wait");
     }
 
     // Strangers who send half of a large body, and no more.
     let service =
-        counting(uploaded(1 << 20).with_settings(|s| s.with_patience(Duration::from_secs(1))), &runs);
+        counting(uploaded(1 << 20).with_settings(|s| s.with_store_timeout(Duration::from_secs(1))), &runs);
     let stranger = || {
         let chunk =
             stream::iter([Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b'x'; 1 << 19])))]);

@@ -39,7 +39,7 @@ pub trait Inspect: Deduplicator {
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended>;
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome>;
 
     /// Lets a done or buried message run once more: its record stays, as released with no attempts, so that
     /// its redelivery is not taken for a duplicate. The back-off of a released message ends; its attempts
@@ -47,7 +47,7 @@ pub trait Inspect: Deduplicator {
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended>;
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome>;
 
     /// Drops expired records without stopping the writers, and returns their number. Correctness
     /// never waits for it: expiry is decided on read.
@@ -76,7 +76,7 @@ impl Note {
 
 /// The result of changing one record by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tended {
+pub enum AdminOutcome {
     /// It is so now.
     Yes,
     /// There is no such record, or nothing to change about it.

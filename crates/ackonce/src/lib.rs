@@ -39,12 +39,12 @@ pub use error::{BoxError, Error, ErrorKind, Repeat, Result};
 pub use failure::{Failure, FailureKind, FailureKinds};
 pub use handler::{Answer, AtMostOnce, Batch, Effect, Handler, Item, Keyed, MapErr, Reply};
 pub use ids::{IdError, IdSource, Identify, MessageIds};
-pub use inspect::{Entry, Inspect, Note, Page, Query, Stats, Tended};
+pub use inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
 pub use key::{DEFAULT_MAX_ID_LEN, Key, KeyError, MAX_SCOPE_LEN, Scope};
 pub use memory::MemoryStore;
 pub use observe::{Counts, metric};
 pub use record::{Record, State};
-pub use runner::{Feed, Guarantee, Laned, Runner};
+pub use runner::{Guarantee, Mode, Ordered, Runner};
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Probe, Settings};
 pub use settle::{Attempt, Settle, Settled, Settlement};
 #[cfg(feature = "signal")]

@@ -47,20 +47,20 @@ pub struct Settings {
     pub backoff: Backoff,
     /// The longest a handler may run, heartbeats or not; default 15 minutes. After it the handler is
     /// cancelled and the outcome is unknown. The same limit holds for a [`Probe`].
-    pub run_limit: Duration,
+    pub handler_timeout: Duration,
     /// The most handlers running at once; default 64.
     pub concurrency: usize,
     /// The most messages claimed in one trip; default 500.
     pub chunk: usize,
     /// How long running handlers get to finish at shutdown, before they are cancelled; default 20 s.
-    pub drain: Duration,
+    pub shutdown_timeout: Duration,
     /// How long a delivery waits for somebody else who holds its message, before it is handed back; default
     /// for ever. Never acknowledged either way.
-    pub hold: Duration,
+    pub busy_timeout: Duration,
     /// How long a store that does not answer is asked again for one delivery, before that is handed back;
     /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told. A store
     /// that hangs is given a third of the lease at least.
-    pub patience: Duration,
+    pub store_timeout: Duration,
     /// What errors are that came by `?`, by their types; see [`with_failure_kind`](Self::with_failure_kind).
     pub failure_kinds: FailureKinds,
     /// What to do when a handler fails and attempts remain.
@@ -80,12 +80,12 @@ impl Default for Settings {
             window: Duration::from_secs(7 * 24 * 3600),
             attempts: 15,
             backoff: Backoff::default(),
-            run_limit: Duration::from_secs(15 * 60),
+            handler_timeout: Duration::from_secs(15 * 60),
             concurrency: 64,
             chunk: 500,
-            drain: Duration::from_secs(20),
-            hold: Duration::MAX,
-            patience: Duration::MAX,
+            shutdown_timeout: Duration::from_secs(20),
+            busy_timeout: Duration::MAX,
+            store_timeout: Duration::MAX,
             failure_kinds: FailureKinds::default(),
             on_failure: OnFailure::Retry,
             on_mismatch: OnMismatch::Bury,
@@ -112,12 +112,12 @@ impl Settings {
         with_window window Duration;
         with_attempts attempts u32;
         with_backoff backoff Backoff;
-        with_run_limit run_limit Duration;
+        with_handler_timeout handler_timeout Duration;
         with_concurrency concurrency usize;
         with_chunk chunk usize;
-        with_drain drain Duration;
-        with_hold hold Duration;
-        with_patience patience Duration;
+        with_shutdown_timeout shutdown_timeout Duration;
+        with_busy_timeout busy_timeout Duration;
+        with_store_timeout store_timeout Duration;
         with_on_failure on_failure OnFailure;
         with_on_mismatch on_mismatch OnMismatch;
         with_on_unknown on_unknown OnUnknown;
@@ -181,8 +181,8 @@ impl Settings {
         if self.concurrency > Semaphore::MAX_PERMITS {
             return refuse("Settings::concurrency is over tokio's limit of usize::MAX / 8");
         }
-        if self.run_limit.is_zero() {
-            return refuse("Settings::run_limit is zero: every handler would be cancelled at once");
+        if self.handler_timeout.is_zero() {
+            return refuse("Settings::handler_timeout is zero: every handler would be cancelled at once");
         }
         self.backoff.check()?;
         Ok(())
@@ -370,7 +370,7 @@ mod tests {
             (Settings::default().with_lease(most), "Settings::lease"),
             (Settings::default().with_lease(DAY + ms), "Settings::lease"),
             (Settings::default().with_lease(Duration::ZERO), "Settings::lease"),
-            (Settings::default().with_run_limit(Duration::ZERO), "Settings::run_limit"),
+            (Settings::default().with_handler_timeout(Duration::ZERO), "Settings::handler_timeout"),
             (Settings::default().with_concurrency(usize::MAX), "concurrency"),
             (backoff(ms, most), "Backoff::max"),
             (backoff(most, most), "Backoff::max"),
@@ -384,10 +384,10 @@ mod tests {
         let for_ever = Settings::default()
             .with_lease(DAY)
             .with_window(most)
-            .with_run_limit(most)
-            .with_drain(most)
-            .with_hold(most)
-            .with_patience(most);
+            .with_handler_timeout(most)
+            .with_shutdown_timeout(most)
+            .with_busy_timeout(most)
+            .with_store_timeout(most);
         for_ever.check().unwrap();
     }
 

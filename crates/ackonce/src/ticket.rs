@@ -61,7 +61,7 @@ pub struct Job<D> {
     pub(crate) key: Key,
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) token: Token,
-    pub(crate) condemned: Option<Box<str>>,
+    pub(crate) dead_lettered: Option<Box<str>>,
     /// The number of failures in a row that count as no attempt: its dependency is down.
     pub(crate) failures: u32,
     /// It may be what kills the worker, has no place to be buried in, and has waited before it runs again.
@@ -87,7 +87,7 @@ impl<D> Job<D> {
             key,
             fingerprint: None,
             token: Token::random(),
-            condemned: None,
+            dead_lettered: None,
             failures: 0,
             paced: false,
             letter: None,
@@ -104,8 +104,8 @@ impl<D> Job<D> {
 
     /// The same, to be buried with this reason instead of run (a message without an ID, say).
     #[must_use]
-    pub fn condemned(mut self, reason: impl Into<String>) -> Self {
-        self.condemned = Some(reason.into().into());
+    pub fn dead_lettered(mut self, reason: impl Into<String>) -> Self {
+        self.dead_lettered = Some(reason.into().into());
         self
     }
 
@@ -267,7 +267,7 @@ pub enum Why {
     NotCurrent,
     /// The store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail) says to stop: the consumer ends.
     Fatal(Error),
-    /// Somebody else held the message for longer than [`Settings::hold`](crate::Settings::hold).
+    /// Somebody else held the message for longer than [`Settings::busy_timeout`](crate::Settings::busy_timeout).
     Busy {
         /// When their lease ends if they do nothing more.
         free_in: Duration,
@@ -285,9 +285,9 @@ pub enum Why {
         /// counted, so a redelivery comes with the same number.
         infrastructure: bool,
     },
-    /// The store did not answer for [`Settings::patience`](crate::Settings::patience); the handler did not run.
+    /// The store did not answer for [`Settings::store_timeout`](crate::Settings::store_timeout); the handler did not run.
     Unavailable(Error),
-    /// The handler succeeded, and the store did not answer for [`Settings::patience`](crate::Settings::patience): a
+    /// The handler succeeded, and the store did not answer for [`Settings::store_timeout`](crate::Settings::store_timeout): a
     /// redelivery may run it again.
     NotRecorded(Error),
 }

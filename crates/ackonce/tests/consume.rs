@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Answer, Batch, Context, Effect, Failure, Feed, Item, SettledAs};
+use ackonce::{Answer, Batch, Context, Effect, Failure, Item, Mode, SettledAs};
 use common::consumption::consume;
 use common::{Fault, Scripted, settings};
 
@@ -16,7 +16,7 @@ async fn lanes_keep_their_order_through_retries_and_run_side_by_side() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (busy, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (log, now, max) = (seen.clone(), busy.clone(), most.clone());
-    let consumption = consume(&Scripted::default(), settings(), Feed::Each, move |cx: Context, n: u64| {
+    let consumption = consume(&Scripted::default(), settings(), Mode::Each, move |cx: Context, n: u64| {
         let (log, now, max) = (log.clone(), now.clone(), max.clone());
         async move {
             max.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -45,7 +45,7 @@ async fn lanes_keep_their_order_through_retries_and_run_side_by_side() {
 async fn a_slow_message_holds_up_its_own_lane_only() {
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let wait = gate.clone();
-    let consumption = consume(&Scripted::default(), settings(), Feed::Each, move |_: Context, n: u64| {
+    let consumption = consume(&Scripted::default(), settings(), Mode::Each, move |_: Context, n: u64| {
         let wait = wait.clone();
         async move {
             if n == 0 {
@@ -81,7 +81,7 @@ async fn a_batch_is_one_run_and_its_failures_go_on_alone() {
             items.iter().map(answer).collect()
         }
     });
-    let consumption = consume(&Scripted::default(), settings(), Feed::Batches, handler);
+    let consumption = consume(&Scripted::default(), settings(), Mode::Batches, handler);
     // Twice the same ID in one chunk: one runs, the other waits for it.
     consumption.feed((0..10).chain([5]).map(|n| (Some(0), n))).await;
     let (outcomes, counts) = consumption.end().await;
@@ -105,7 +105,7 @@ async fn the_next_batch_runs_while_the_store_records_the_last_and_is_not_claimed
         }
     });
     let two_at_a_time = settings().with_chunk(2);
-    let consumption = consume(&store, two_at_a_time, Feed::Batches, handler);
+    let consumption = consume(&store, two_at_a_time, Mode::Batches, handler);
     let run = async |n: u64| {
         while consumption.runner.counts().run < n {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -139,7 +139,7 @@ async fn answers_that_a_batch_handler_owes_are_unknown() {
     let handler = Batch(|items: Vec<Item<u64>>| async move {
         items.iter().filter(|i| i.cx.attempt() > 1 || i.message == 0).map(|_| Ok(Effect::from(()))).collect()
     });
-    let consumption = consume(&Scripted::default(), settings(), Feed::Batches, handler);
+    let consumption = consume(&Scripted::default(), settings(), Mode::Batches, handler);
     consumption.feed((0..3).map(|n| (None, n))).await;
     let (outcomes, counts) = consumption.end().await;
     assert!(outcomes.iter().all(Result::is_ok));
@@ -151,7 +151,7 @@ async fn stopping_hands_back_the_queue_and_the_next_consumer_is_not_kept_waiting
     let store = Scripted::default();
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let wait = gate.clone();
-    let consumption = consume(&store, settings(), Feed::Each, move |_: Context, _: u64| {
+    let consumption = consume(&store, settings(), Mode::Each, move |_: Context, _: u64| {
         let wait = wait.clone();
         async move {
             let _ = wait.acquire().await;
@@ -169,7 +169,7 @@ async fn stopping_hands_back_the_queue_and_the_next_consumer_is_not_kept_waiting
     assert_eq!((outcomes.len(), counts.run), (20, 1));
 
     // The lease is 20 s: only claims that were handed back can all run now, and as first attempts.
-    let next = consume(&store, settings(), Feed::Each, |cx: Context, _: u64| async move {
+    let next = consume(&store, settings(), Mode::Each, |cx: Context, _: u64| async move {
         if cx.attempt() == 1 { Ok(()) } else { Err(Failure::permanent("charged for nothing")) }
     });
     next.feed((0..20).map(|n| (None, n))).await;
@@ -182,7 +182,7 @@ async fn a_store_that_refuses_ends_the_consumer() {
     let store = Scripted::default();
     store.claims.lock().unwrap().push_back(Fault::Refuse);
     let consumption =
-        consume(&store, settings(), Feed::Each, |_: Context, _: u64| async { Ok::<_, Failure>(()) });
+        consume(&store, settings(), Mode::Each, |_: Context, _: u64| async { Ok::<_, Failure>(()) });
     consumption.feed((0..5).map(|n| (None, n))).await;
     drop(consumption.input);
     assert!(consumption.task.await.unwrap().is_err());

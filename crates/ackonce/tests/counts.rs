@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    Context, Counts, Delivery, Failure, Feed, Job, Laned, MemoryStore, RecordOnly, Runner, Scope, Settings,
+    Context, Counts, Delivery, Failure, Job, MemoryStore, Mode, Ordered, RecordOnly, Runner, Scope, Settings,
 };
 use tokio::sync::mpsc;
 
@@ -39,7 +39,7 @@ fn sum(counts: &Counts) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn deliveries_are_the_sum_of_their_ends_however_they_end() {
     let scope = Scope::new("counts").unwrap();
-    let settings = Settings::default().with_drain(Duration::from_secs(1));
+    let settings = Settings::default().with_shutdown_timeout(Duration::from_secs(1));
     let runner =
         Runner::with(Arc::new(MemoryStore::new()), &scope, handle, settings, Arc::new(RecordOnly)).unwrap();
     let job = |id: &'static str, order| Job::new(scope.key(id).unwrap(), order);
@@ -55,10 +55,10 @@ async fn deliveries_are_the_sum_of_their_ends_however_they_end() {
     assert_eq!((counts.handed_back, counts.delivered, sum(&counts)), (1, 7, 7));
 
     let (input, chunks) = mpsc::channel(4);
-    let laned = |id, order| Laned { lane: Some(1), job: job(id, order) };
+    let laned = |id, order| Ordered { lane: Some(1), job: job(id, order) };
     let consuming = {
         let runner = runner.clone();
-        tokio::spawn(async move { runner.consume(chunks, Feed::Each, |_| {}).await })
+        tokio::spawn(async move { runner.consume(chunks, Mode::Each, |_| {}).await })
     };
     let queued = vec![
         laned("good", Order::Succeeds),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, Batch, Burial, BurialProof, BuryError, Context, DeduplicatorExt, Effect, Failure, Feed,
-    Fingerprint, Graveyard, Handler, Item, Letter, Runner, Settings, Settled, SettledAs,
+    Backoff, Batch, Burial, BurialProof, BuryError, Context, DeduplicatorExt, Effect, Failure, Fingerprint,
+    Graveyard, Handler, Item, Letter, Mode, Runner, Settings, Settled, SettledAs,
 };
 use async_trait::async_trait;
 use common::consumption::consume_with;
@@ -108,7 +108,7 @@ async fn a_letter_of_an_earlier_burial_or_a_forged_one_redrives_nothing() {
 
 #[tokio::test]
 async fn letters_in_a_batch_run_and_cost_the_others_nothing() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let (store, letters, mended) = (Scripted::default(), Letters::default(), Mended::default());
         let first = runner(&store, &letters, mended.handler());
         for n in 0..5 {

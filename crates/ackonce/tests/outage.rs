@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, Burial, BuryError, Context, DeduplicatorExt, ErrorKind, Failure, Feed, Fingerprint, Graveyard,
-    Inspect, Letter, NoDeadLetters, OnFailure, Previous, Runner, Settings, SettledAs, State, Why,
+    Backoff, Burial, BuryError, Context, DeduplicatorExt, ErrorKind, Failure, Fingerprint, Graveyard,
+    Inspect, Letter, Mode, NoDeadLetters, OnFailure, Previous, Runner, Settings, SettledAs, State, Why,
 };
 use async_trait::async_trait;
 use common::consumption::consume_with;
@@ -54,7 +54,7 @@ fn the_defaults_ride_out_what_the_readme_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dependency_that_is_away_for_twelve_minutes_buries_nothing_under_the_defaults() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let (letters, store, began) = (Letters::default(), Scripted::default(), Instant::now());
         let handler = move |_: Context, _: u64| async move {
             if began.elapsed() < 12 * MINUTE {
@@ -78,7 +78,7 @@ async fn a_dependency_that_is_away_for_twelve_minutes_buries_nothing_under_the_d
 
 #[tokio::test(start_paused = true)]
 async fn without_a_dead_letter_place_a_failure_that_may_pass_is_never_buried() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         for panics in [false, true] {
             let (store, began) = (Scripted::default(), Instant::now());
             let handler = move |_: Context, n: u64| async move {
@@ -92,7 +92,7 @@ async fn without_a_dead_letter_place_a_failure_that_may_pass_is_never_buried() {
                 consume_with(&store, Settings::default(), feed, handler, Arc::new(NoDeadLetters));
             consumption.feed((0..100).map(|n| (Some(n % 4), n))).await;
             // Its own lane waits for it where order is kept, and nothing else does.
-            consumption.ended(if feed == Feed::Each { 75 } else { 99 }).await;
+            consumption.ended(if feed == Mode::Each { 75 } else { 99 }).await;
             assert!(began.elapsed() < MINUTE, "{feed:?}: {:?}", began.elapsed());
             let (outcomes, counts) = consumption.end().await;
             assert!(outcomes.len() == 100 && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -158,7 +158,7 @@ async fn without_a_dead_letter_place_a_claim_that_the_store_refuses_ends_the_con
 /// Workers died with it again and again. It is not buried, and the others have time between two deaths.
 #[tokio::test(start_paused = true)]
 async fn without_a_dead_letter_place_a_message_that_may_kill_its_worker_runs_alone_and_seldom() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let store = Scripted::default();
         for _ in 0..6 {
             store.store.claim_one(claim_request(0, Duration::ZERO)).await.unwrap();

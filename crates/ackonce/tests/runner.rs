@@ -363,8 +363,8 @@ async fn what_is_not_current_is_handed_back_and_can_be_claimed_at_once() {
 async fn a_caller_who_waits_is_told_at_once() {
     let store = Scripted::default();
     let told = settings()
-        .with_hold(Duration::ZERO)
-        .with_patience(Duration::ZERO)
+        .with_busy_timeout(Duration::ZERO)
+        .with_store_timeout(Duration::ZERO)
         .with_on_failure(OnFailure::HandBack)
         .with_on_mismatch(OnMismatch::HandBack);
     let handler = |_: Context, n: u64| async move { if n == 1 { Err("no luck".into()) } else { Ok(()) } };
@@ -395,7 +395,7 @@ async fn a_caller_who_waits_is_told_at_once() {
 async fn a_store_that_hangs_uses_up_patience_too() {
     let store = Scripted::default();
     let (runs, handler) = counting(0);
-    let runner = runner(&store, settings().with_patience(Duration::ZERO), handler);
+    let runner = runner(&store, settings().with_store_timeout(Duration::ZERO), handler);
     store.claims.lock().unwrap().push_back(Fault::Never);
     assert!(matches!(runner.process(job(1)).await.unwrap_err().why(), Why::Unavailable(_)));
     assert_eq!(runs.load(Ordering::SeqCst), 0);
@@ -410,7 +410,7 @@ async fn a_wait_for_the_holder_lasts_as_long_as_the_hold() {
     store.claim(&[claim_request(1, Duration::from_secs(60))]).await.unwrap();
     for hold in [1, 400, 3_000, 59_000].map(Duration::from_millis) {
         let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
-        let runner = runner(&store, settings().with_backoff(backoff).with_hold(hold), counting(0).1);
+        let runner = runner(&store, settings().with_backoff(backoff).with_busy_timeout(hold), counting(0).1);
         let since = tokio::time::Instant::now();
         assert!(matches!(runner.process(job(1)).await.unwrap_err().why(), Why::Busy { .. }));
         assert!(since.elapsed() >= hold, "a hold of {hold:?} ended after {:?}", since.elapsed());
@@ -425,7 +425,7 @@ async fn a_store_that_is_away_is_asked_until_patience_is_over() {
     store.claims.lock().unwrap().extend([Fault::ErrorBefore; 100]);
     for patience in [1, 2_000, 30_000].map(Duration::from_millis) {
         let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_secs(1) };
-        let settings = settings().with_backoff(backoff).with_patience(patience);
+        let settings = settings().with_backoff(backoff).with_store_timeout(patience);
         let since = tokio::time::Instant::now();
         let refused = runner(&store, settings, counting(0).1).process(job(1)).await.unwrap_err();
         assert!(matches!(refused.why(), Why::Unavailable(_)));

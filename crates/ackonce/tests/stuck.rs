@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ackonce::{
     Backoff, Batch, Burial, BuryError, Claimed, Context, DeduplicatorExt, Effect, Error, ErrorKind, Failure,
-    Feed, Found, Graveyard, Inspect, Item, Letter, Note, OnFailure, OnUnknown, Previous, Probe, Record,
+    Found, Graveyard, Inspect, Item, Letter, Mode, Note, OnFailure, OnUnknown, Previous, Probe, Record,
     RecordOnly, Runner, Settings, Settle, SettledAs, Settlement, Stage, State, Why,
 };
 use async_trait::async_trait;
@@ -53,7 +53,7 @@ async fn record(store: &Scripted, n: u64) -> Record {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_message_in_one_of_four_lanes_stops_no_other() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let handler = |_: Context, n: u64| async move {
             if n == 0 { Err(Failure::infrastructure("down")) } else { Ok(()) }
         };
@@ -61,20 +61,20 @@ async fn a_stuck_message_in_one_of_four_lanes_stops_no_other() {
         for chunk in 0..48_u64 {
             consumption.feed((0..500).map(|n| 500 * chunk + n).map(|n| (Some(n % 4), n))).await;
         }
-        let others = if feed == Feed::Each { 18_000 } else { 23_999 };
+        let others = if feed == Mode::Each { 18_000 } else { 23_999 };
         consumption.ended(others).await;
         consumption.runner.stop();
         let (outcomes, counts) = consumption.end().await;
         let settled: Vec<_> = outcomes.iter().flatten().map(|(n, _)| *n).collect();
         assert_eq!(settled.len(), others, "{feed:?}");
-        assert!(feed == Feed::Batches || settled.iter().all(|n| n % 4 != 0), "its own lane waits");
+        assert!(feed == Mode::Batches || settled.iter().all(|n| n % 4 != 0), "its own lane waits");
         assert_eq!(counts.buried, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn sixty_four_messages_whose_dead_letter_place_is_away_do_not_slow_the_others() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let place = place(true);
         let handler = |_: Context, n: u64| async move {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -115,7 +115,7 @@ async fn suspects_in_quarantine_hold_no_slot() {
             Ok::<_, Failure>(())
         }
     };
-    let consumption = consume(&store, Settings::default().with_attempts(2), Feed::Each, handler);
+    let consumption = consume(&store, Settings::default().with_attempts(2), Mode::Each, handler);
     consumption.feed((0..100).map(|n| (Some(n), n))).await;
     consumption.feed((100..1000).map(|n| (Some(n), n))).await;
     let began = Instant::now();
@@ -165,7 +165,7 @@ async fn a_dead_letter_place_that_panics_is_asked_again() {
     let handler = |_: Context, _: u64| async { Err::<(), _>(Failure::permanent("boom")) };
     let store = Scripted::default();
     let graveyard = Arc::new(Panics(AtomicU32::new(0)));
-    let consumption = consume_with(&store, settings(), Feed::Each, handler, graveyard);
+    let consumption = consume_with(&store, settings(), Mode::Each, handler, graveyard);
     consumption.feed([(None, 1)]).await;
     assert_eq!(consumption.end().await.0, [Ok((1, SettledAs::Buried))]);
 }
@@ -241,7 +241,7 @@ async fn what_is_handed_back_says_whose_fault_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn one_too_long_outcome_in_a_batch_is_that_messages_failure() {
-    for feed in [Feed::Batches, Feed::Each] {
+    for feed in [Mode::Batches, Mode::Each] {
         for guilty in [&[37_u64][..], &[0, 1, 99], &[50, 51, 52, 53]] {
             let store = Scripted { longest: Some(5000), ..Scripted::default() };
             let bad = guilty.to_vec();
@@ -268,7 +268,7 @@ async fn one_too_long_outcome_in_a_batch_is_that_messages_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_locked_record_in_a_batch_is_settled_once_it_is_free() {
-    for feed in [Feed::Batches, Feed::Each] {
+    for feed in [Mode::Batches, Mode::Each] {
         for early in [1, 7, 8, 20] {
             let store = Scripted { locked: Arc::new(Mutex::new(Some((37, early)))), ..Scripted::default() };
             let handler = |_: Context, _: u64| async { Ok::<_, Failure>(()) };
@@ -290,7 +290,7 @@ async fn a_reason_longer_than_any_store_keeps_is_cut() {
     let store = Scripted { longest: Some(5000), ..Scripted::default() };
     let place = Place::default();
     let handler = |_: Context, _: u64| async { Err::<(), _>(Failure::permanent("é".repeat(1 << 20))) };
-    let consumption = consume_with(&store, settings(), Feed::Each, handler, Arc::new(place.clone()));
+    let consumption = consume_with(&store, settings(), Mode::Each, handler, Arc::new(place.clone()));
     consumption.feed([(None, 1)]).await;
     assert_eq!(consumption.end().await.0, [Ok((1, SettledAs::Buried))]);
     assert!(place.letters.lock().unwrap()[0].reason.len() <= 4096, "brokers limit headers");
@@ -298,7 +298,7 @@ async fn a_reason_longer_than_any_store_keeps_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_the_store_can_never_claim_is_buried_under_a_key_of_ours() {
-    for feed in [Feed::Batches, Feed::Each] {
+    for feed in [Mode::Batches, Mode::Each] {
         let store = Scripted { unclaimable: vec![3, 4, 77], ..Scripted::default() };
         let place = Place::default();
         let handler = |_: Context, _: u64| async { Ok::<_, Failure>(()) };
@@ -364,7 +364,7 @@ impl ackonce::Deduplicator for AlwaysBusy {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_stays_busy_is_asked_for_with_a_back_off() {
-    for feed in [Feed::Each, Feed::Batches] {
+    for feed in [Mode::Each, Mode::Batches] {
         let store = Arc::new(AlwaysBusy::default());
         let handler = |_: Context, _: u64| async { Ok::<_, Failure>(()) };
         let runner =
@@ -373,7 +373,7 @@ async fn a_message_that_stays_busy_is_asked_for_with_a_back_off() {
         let (input, receiver) = tokio::sync::mpsc::channel(1);
         let consuming = runner.clone();
         let consuming = tokio::spawn(async move { consuming.consume(receiver, feed, |_| {}).await });
-        input.send(vec![ackonce::Laned { lane: None, job: job(1) }]).await.unwrap();
+        input.send(vec![ackonce::Ordered { lane: None, job: job(1) }]).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         runner.stop();
         drop(input);
@@ -395,7 +395,7 @@ async fn an_adapter_can_say_at_each_moment_what_a_delivery_waits_for() {
     store.store.claim_one(claim_request(1, Duration::from_millis(10))).await.unwrap();
     let of = job(1);
     let stages = of.delivery().stages.clone();
-    let consumption = consume_with(&store, Settings::default(), Feed::Each, handler, Arc::new(place.clone()));
+    let consumption = consume_with(&store, Settings::default(), Mode::Each, handler, Arc::new(place.clone()));
     consumption.feed_jobs([(Some(1), of)]).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(*stages.lock().unwrap(), [Claiming, Busy, Claiming, Running, Burying]);
@@ -416,7 +416,7 @@ async fn a_burial_that_is_interrupted_is_gone_on_with_by_the_next_consumer_at_on
         let store = Scripted::default();
         let (place, letters) = (place(true), place(false));
         let handler = |_: Context, _: u64| async { Err::<(), _>(Failure::permanent("bad")) };
-        let first = consume_with(&store, Settings::default(), Feed::Each, handler, Arc::new(place));
+        let first = consume_with(&store, Settings::default(), Mode::Each, handler, Arc::new(place));
         let of = job(1);
         let number = of.delivery().clone();
         first.feed_jobs([(Some(1), of)]).await;
@@ -429,7 +429,7 @@ async fn a_burial_that_is_interrupted_is_gone_on_with_by_the_next_consumer_at_on
         first.ended(1).await;
         assert_eq!(first.end().await.0, [Err(1)]);
 
-        let next = consume_with(&store, Settings::default(), Feed::Each, handler, Arc::new(letters.clone()));
+        let next = consume_with(&store, Settings::default(), Mode::Each, handler, Arc::new(letters.clone()));
         let began = Instant::now();
         next.feed([(Some(1), 1)]).await;
         assert_eq!(next.end().await.0, [Ok((1, SettledAs::Buried))]);
@@ -449,12 +449,12 @@ async fn a_parked_message_whose_burial_is_interrupted_is_never_run_again() {
         }
     };
     let park = Settings::default().with_on_unknown(OnUnknown::Park);
-    let first = consume_with(&store, park.clone(), Feed::Each, handler(runs.clone()), Arc::new(place(true)));
+    let first = consume_with(&store, park.clone(), Mode::Each, handler(runs.clone()), Arc::new(place(true)));
     first.feed([(Some(1), 1)]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     first.runner.stop();
     assert_eq!(first.end().await.0, [Err(1)]);
-    let next = consume(&store, park, Feed::Each, handler(runs.clone()));
+    let next = consume(&store, park, Mode::Each, handler(runs.clone()));
     next.feed([(Some(1), 1)]).await;
     assert_eq!(next.end().await.0, [Ok((1, SettledAs::Buried))]);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
@@ -479,10 +479,12 @@ async fn a_probe_that_never_answers_or_panics_ends_like_a_handler() {
     let store = Scripted::default();
     store.store.claim_one(claim_request(1, Duration::ZERO)).await.unwrap();
     let ask = OnUnknown::Ask(Arc::new(Silent(AtomicU32::new(0))));
-    let settings =
-        Settings::default().with_on_unknown(ask).with_attempts(9).with_run_limit(Duration::from_secs(60));
+    let settings = Settings::default()
+        .with_on_unknown(ask)
+        .with_attempts(9)
+        .with_handler_timeout(Duration::from_secs(60));
     let handler = |_: Context, _: u64| async { Ok::<_, Failure>(()) };
-    let consumption = consume(&store, settings, Feed::Each, handler);
+    let consumption = consume(&store, settings, Mode::Each, handler);
     consumption.feed([(Some(1), 1)]).await;
     let (outcomes, counts) = consumption.end().await;
     assert_eq!((outcomes, counts.run), (vec![Ok((1, SettledAs::Run))], 0));
@@ -497,7 +499,7 @@ async fn what_waits_for_a_slot_is_handed_back_when_it_is_revoked() {
         }
         Ok::<_, Failure>(())
     };
-    let settings = Settings::default().with_concurrency(1).with_run_limit(Duration::MAX);
+    let settings = Settings::default().with_concurrency(1).with_handler_timeout(Duration::MAX);
     let runner = Runner::with(Arc::new(store), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
     let hanging = runner.clone();
     let hanging = tokio::spawn(async move { hanging.process(job(0)).await });
@@ -523,10 +525,10 @@ async fn lengths_of_for_ever_are_waited_for_ever() {
     let most = Duration::MAX;
     let settings = Settings::default()
         .with_window(most)
-        .with_run_limit(most)
-        .with_drain(most)
-        .with_hold(most)
-        .with_patience(most)
+        .with_handler_timeout(most)
+        .with_shutdown_timeout(most)
+        .with_busy_timeout(most)
+        .with_store_timeout(most)
         .with_lease(Duration::from_secs(24 * 3600));
     let store = Scripted::default();
     store.store.claim_one(claim_request(1, Duration::from_secs(60))).await.unwrap();
@@ -534,7 +536,7 @@ async fn lengths_of_for_ever_are_waited_for_ever() {
         tokio::time::sleep(Duration::from_secs(3600)).await;
         Ok::<_, Failure>(())
     };
-    let consumption = consume(&store, settings, Feed::Each, handler);
+    let consumption = consume(&store, settings, Mode::Each, handler);
     consumption.feed([(Some(1), 1)]).await;
     while consumption.runner.counts().run == 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    CancellationToken, Context, Deduplicator, Delivery, Failure, Feed, Handler, Job, Laned, Runner, Scope,
+    CancellationToken, Context, Deduplicator, Delivery, Failure, Handler, Job, Mode, Ordered, Runner, Scope,
     Settings,
 };
 use ackonce_postgres::tokio_postgres::Transaction;
@@ -82,7 +82,7 @@ where
     let (input, jobs) = mpsc::channel(1);
     let reading = tokio::spawn(deliver(plan.clone(), scope, input, ackonce::shutdown_on_signals()?));
     runner
-        .consume(jobs, Feed::Batches, move |ended| {
+        .consume(jobs, Mode::Batches, move |ended| {
             for receipt in ended.into_iter().flatten() {
                 let Line(line) = receipt.redeem();
                 // It is the last to go.
@@ -99,7 +99,7 @@ where
 async fn deliver(
     plan: Plan,
     scope: Scope,
-    input: mpsc::Sender<Vec<Laned<Line>>>,
+    input: mpsc::Sender<Vec<Ordered<Line>>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let acks = lines::read(plan.acks())?;
@@ -113,7 +113,7 @@ async fn deliver(
             && let Some(id) = came.pop_front()
         {
             if plan.has(line) && !acked.contains(&line) {
-                chunk.push(Laned { lane: None, job: Job::new(scope.key(id)?, Line(line)) });
+                chunk.push(Ordered { lane: None, job: Job::new(scope.key(id)?, Line(line)) });
             }
             line += 1;
         }

@@ -67,7 +67,7 @@ async fn chaos(order: Order, path: Path, assignor: &str) {
         let consumer = match path {
             Path::InPlace => consumer.with_settings(settings),
             Path::HandBack => consumer.with_settings(
-                settings.with_on_failure(OnFailure::HandBack).with_patience(Duration::from_millis(1)),
+                settings.with_on_failure(OnFailure::HandBack).with_store_timeout(Duration::from_millis(1)),
             ),
             Path::Hops => consumer
                 .with_settings(settings)

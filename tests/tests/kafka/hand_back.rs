@@ -91,7 +91,7 @@ async fn a_message_held_for_longer_than_hold_is_read_again() {
     claim_by_hand(&*store, &topic, "p0-40", Duration::from_secs(4)).await;
     let consumer = topic.consumer_with(store);
     let (running, log) =
-        Running::logging(consumer.with_settings(settings().with_hold(Duration::from_millis(100))));
+        Running::logging(consumer.with_settings(settings().with_busy_timeout(Duration::from_millis(100))));
     topic.until_committed(1).await;
     topic.until_committed(0).await;
     running.stop().await;
@@ -109,7 +109,7 @@ async fn patience_is_over(order: Order) {
     topic.fill_all(50);
     let store = Arc::new(FaultyStore::scripted(Arc::new(MemoryStore::new()), [None]));
     let consumer = topic.consumer_with(store.clone()).with_order(order);
-    let settings = settings().with_patience(Duration::from_millis(100));
+    let settings = settings().with_store_timeout(Duration::from_millis(100));
     let (running, log) = Running::logging(consumer.with_settings(settings));
     until("some ran", || log.len() >= 50).await;
     store.pause();

@@ -157,7 +157,7 @@ impl Topic {
 pub(crate) fn settings() -> Settings {
     Settings::default()
         .with_lease(Duration::from_secs(3))
-        .with_drain(Duration::from_secs(5))
+        .with_shutdown_timeout(Duration::from_secs(5))
         .with_attempts(5)
         .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) })
 }

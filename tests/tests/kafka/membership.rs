@@ -34,7 +34,7 @@ async fn a_slow_handler_under_lag_does_not_cost_the_membership() {
     config.set("max.poll.interval.ms", "6000").set("session.timeout.ms", "6000");
     let log = Log::default();
     let consumer = topic.consumer_of(config, Arc::new(MemoryStore::new()));
-    let consumer = consumer.with_settings(settings().with_drain(Duration::from_millis(100)));
+    let consumer = consumer.with_settings(settings().with_shutdown_timeout(Duration::from_millis(100)));
     let running = Running::start(consumer, slow(&log, Duration::from_secs(8)));
     until("the second message has ended", || log.len() == 3).await;
     let report = running.health.report();
@@ -107,7 +107,7 @@ async fn hand_over_takes_a_handler(assignor: &str) {
     let member = || {
         let consumer = topic.consumer_of(config.clone(), store.clone());
         let log = Log::default();
-        let consumer = consumer.with_rebalance_drain(Duration::from_secs(120));
+        let consumer = consumer.with_rebalance_timeout(Duration::from_secs(120));
         (Running::start(consumer, slow(&log, Duration::from_secs(1))), log)
     };
     let (first, log) = member();

@@ -40,7 +40,7 @@ async fn a_message_without_an_id_ends_the_consumer_after_those_before_it() {
     topic.kafka.publish(&topic.name, [(0, "k", None, "no ID")]);
     topic.fill(0, 41..80);
     topic.fill(1, 0..40);
-    let consumer = topic.consumer().with_settings(settings().with_drain(Duration::from_secs(60)));
+    let consumer = topic.consumer().with_settings(settings().with_shutdown_timeout(Duration::from_secs(60)));
     let (running, log) = Running::logging(consumer);
     let began = Instant::now();
     let health = running.health.clone();
@@ -63,7 +63,7 @@ async fn a_message_without_an_id_ends_the_consumer_after_those_before_it() {
 async fn a_message_without_an_id_ends_the_consumer_beside_a_stuck_one() {
     let Some(topic) = Topic::new("stop-stuck", 2).await else { return };
     topic.fill(1, 0..1);
-    let consumer = topic.consumer().with_settings(settings().with_drain(Duration::from_secs(1)));
+    let consumer = topic.consumer().with_settings(settings().with_shutdown_timeout(Duration::from_secs(1)));
     let running = Running::start(consumer, |_: Context, _: Message| async {
         Err::<(), _>(Failure::infrastructure("down"))
     });

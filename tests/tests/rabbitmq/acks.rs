@@ -65,7 +65,7 @@ async fn a_shutdown_gives_back_what_it_did_not_do() {
         let all = ids(0..100);
         let special: Vec<_> = all[50..].iter().map(|id| (id.as_str(), "hold")).collect();
         admin.publish_all(&queue, told(&all, &special)).await;
-        let settings = settings().with_concurrency(8).with_drain(Duration::from_millis(200));
+        let settings = settings().with_concurrency(8).with_shutdown_timeout(Duration::from_millis(200));
         let inside = Inside::run(consumer(rabbit.url(), &queue, memory()).with_settings(settings));
         inside.until_acked(50).await;
         inside.stop().await.unwrap();
@@ -90,7 +90,7 @@ async fn what_somebody_else_holds_for_too_long_is_given_back_and_not_lost() {
     // Given back after 5/6 of this.
     let timeout = Duration::from_millis(1200);
     let consumer = consumer(rabbit.url(), &queue, store).with_consumer_timeout(timeout);
-    let inside = Inside::run(consumer.with_settings(settings().with_run_limit(timeout / 2)));
+    let inside = Inside::run(consumer.with_settings(settings().with_handler_timeout(timeout / 2)));
     inside.until_acked(1).await;
     assert!(inside.counts().returned >= 1, "{:?}", inside.counts());
     let counts = inside.stop().await.unwrap();

@@ -37,7 +37,7 @@ async fn a_finite_hold_spends_no_delivery_limit() {
     let held = ClaimRequest { key, token: Token::random(), lease, window, fingerprint: None };
     store.claim(&[held]).await.unwrap();
     rabbit.connect().await.publish(&queue, Some("m0"), b"ok").await;
-    let held = settings().with_hold(Duration::from_millis(200));
+    let held = settings().with_busy_timeout(Duration::from_millis(200));
     let inside =
         Inside::run(consumer(rabbit.url(), &queue, store).with_settings(held).with_delays(delays(&[200])));
     until("it ran", || inside.seen() == ["m0"]).await;
@@ -56,7 +56,7 @@ async fn a_store_outage_with_finite_patience_spends_no_delivery_limit() {
     rabbit.connect().await.publish_all(&queue, told(&all, &[])).await;
     let store = Arc::new(FaultyStore::scripted(memory(), [None]));
     store.pause();
-    let patient = settings().with_patience(Duration::from_millis(100));
+    let patient = settings().with_store_timeout(Duration::from_millis(100));
     let at = consumer(rabbit.url(), &queue, store.clone()).with_settings(patient);
     let inside = Inside::run(at.with_delays(delays(&[100, 200])));
     until("each has been delayed several times", || inside.counts().delayed >= 150).await;
@@ -74,8 +74,8 @@ async fn settings_that_hand_back_without_delay_queues_are_refused_by_their_names
     let queue = rabbit.queue("refused", Kind::Quorum).await;
     let minute = Duration::from_secs(60);
     let refused: [(&str, Settings); 3] = [
-        ("Settings::hold", settings().with_hold(minute)),
-        ("Settings::patience", settings().with_patience(minute)),
+        ("Settings::busy_timeout", settings().with_busy_timeout(minute)),
+        ("Settings::store_timeout", settings().with_store_timeout(minute)),
         ("Settings::on_failure", settings().with_on_failure(OnFailure::HandBack)),
     ];
     for (name, settings) in refused {
@@ -90,7 +90,8 @@ async fn settings_that_hand_back_without_delay_queues_are_refused_by_their_names
         until("it consumes", || inside.health.is_ready()).await;
         inside.stop().await.unwrap();
     }
-    let allowed = settings().with_hold(Duration::from_secs(50)).with_patience(Duration::from_secs(50));
+    let allowed =
+        settings().with_busy_timeout(Duration::from_secs(50)).with_store_timeout(Duration::from_secs(50));
     let at = consumer(rabbit.url(), &queue, memory()).with_consumer_timeout(minute);
     let inside = Inside::run(at.with_settings(allowed));
     until("it consumes", || inside.health.is_ready()).await;
@@ -98,7 +99,7 @@ async fn settings_that_hand_back_without_delay_queues_are_refused_by_their_names
 }
 
 fn at_least(settings: &Settings) -> Settings {
-    settings.clone().with_run_limit(Duration::from_secs(10))
+    settings.clone().with_handler_timeout(Duration::from_secs(10))
 }
 
 /// It was sent one by one, and repeated for ever: all other failed messages waited behind it.
@@ -182,7 +183,7 @@ async fn each_hop_takes_the_next_wait_although_its_attempt_does_not_count() {
     let admin = rabbit.connect().await;
     let store = Arc::new(FaultyStore::scripted(memory(), [None]));
     store.pause();
-    let patient = settings().with_patience(Duration::from_millis(50));
+    let patient = settings().with_store_timeout(Duration::from_millis(50));
     let at = consumer(rabbit.url(), &queue, store.clone()).with_settings(patient);
     let inside = Inside::run(at.with_delays(delays(&[100, 3_600_000])));
     until("it consumes", || inside.counts().channels == 1).await;

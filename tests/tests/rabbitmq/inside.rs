@@ -45,7 +45,7 @@ impl Inside {
         Self::run(consumer(rabbit.url(), queue, memory()))
     }
 
-    /// A message `hold` waits for a permit of the gate, `fail` fails; all others take effect at once.
+    /// A message `busy_timeout` waits for a permit of the gate, `fail` fails; all others take effect at once.
     pub(crate) fn run(consumer: AmqpConsumer) -> Self {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let gate = Arc::new(Semaphore::new(0));

@@ -136,7 +136,7 @@ async fn an_irreversible_operation_that_succeeds_is_replayed_like_any_other() {
 #[tokio::test]
 async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
     let options = || {
-        let settings = Options::settings().with_run_limit(Duration::from_millis(50));
+        let settings = Options::settings().with_handler_timeout(Duration::from_millis(50));
         Options::default().with_settings(settings.with_lease(Duration::from_secs(2)))
     };
     let api = Api::new(options(), |run: u32, _: Request<Body>| async move {
@@ -170,7 +170,7 @@ async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
 async fn the_mark_of_an_irreversible_operation_survives_the_end_of_a_drain() {
     for marked in [true, false] {
         let store = MemoryStore::new();
-        let settings = Options::settings().with_drain(Duration::ZERO);
+        let settings = Options::settings().with_shutdown_timeout(Duration::ZERO);
         let options = Options::default().with_settings(settings);
         let gate = Gate::default();
         let started = gate.started.clone();

@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::common::Api;
 
 fn quick() -> Settings {
-    Options::settings().with_patience(Duration::from_millis(50))
+    Options::settings().with_store_timeout(Duration::from_millis(50))
 }
 
 fn options(settings: Settings) -> Options {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, Counts, Delivery, Feed, Handler, Job, Laned, Receipt, RecordOnly, Runner, Scope, Settings,
+    Backoff, Counts, Delivery, Handler, Job, Mode, Ordered, Receipt, RecordOnly, Runner, Scope, Settings,
     Unsettled,
 };
 use ackonce_postgres::PostgresStore;
@@ -26,7 +26,7 @@ impl Delivery for Number {
 pub async fn deliver(
     store: &PostgresStore,
     numbers: Range<i64>,
-    feed: Feed,
+    feed: Mode,
     handler: impl Handler<i64>,
 ) -> Counts {
     let settings = Settings::default()
@@ -40,7 +40,7 @@ pub async fn deliver(
         let (input, chunks) = mpsc::channel(1);
         let left: Vec<_> = open.difference(&acknowledged.lock().unwrap()).copied().collect();
         let job =
-            |n: &i64| Laned { lane: None, job: Job::new(runner.key(n.to_string()).unwrap(), Number(*n)) };
+            |n: &i64| Ordered { lane: None, job: Job::new(runner.key(n.to_string()).unwrap(), Number(*n)) };
         input.send(left.iter().map(job).collect()).await.unwrap();
         drop(input);
         let done = Arc::clone(&acknowledged);

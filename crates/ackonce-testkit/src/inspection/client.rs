@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    ClaimRequest, Claimed, Inspect, Key, Lease, Note, Page, Query, Record, Result, Settle, Settled,
-    Settlement, Stats, Tended,
+    AdminOutcome, ClaimRequest, Claimed, Inspect, Key, Lease, Note, Page, Query, Record, Result, Settle,
+    Settled, Settlement, Stats,
 };
 use tokio::time::Instant;
 
@@ -105,11 +105,11 @@ impl Client {
         answer(self.0.stats()).await
     }
 
-    pub(super) async fn forget(&self, key: &Key) -> Tended {
+    pub(super) async fn forget(&self, key: &Key) -> AdminOutcome {
         answer(self.0.forget(key, &note())).await
     }
 
-    pub(super) async fn redrive(&self, key: &Key) -> Tended {
+    pub(super) async fn redrive(&self, key: &Key) -> AdminOutcome {
         answer(self.0.redrive(key, &note())).await
     }
 

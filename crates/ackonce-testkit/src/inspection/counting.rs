@@ -1,6 +1,6 @@
 //! How much a store holds.
 
-use ackonce::{State, Stats, Tended};
+use ackonce::{AdminOutcome, State, Stats};
 
 use super::Fixture;
 use super::bench::{Bench, STATES, complete};
@@ -36,7 +36,7 @@ pub async fn a_change_moves_the_count(fixture: &dyn Fixture) {
     holds(&bench, [1, 0, 3, 0]).await;
     bench.a.confirm(&lease, complete()).await;
     holds(&bench, [0, 0, 4, 0]).await;
-    assert_eq!(bench.a.redrive(&keys[0]).await, Tended::Yes, "a done record is redriven");
+    assert_eq!(bench.a.redrive(&keys[0]).await, AdminOutcome::Yes, "a done record is redriven");
     holds(&bench, [0, 1, 3, 0]).await;
 }
 

@@ -1,6 +1,6 @@
 //! Forgetting: the record goes, the fence does not, and nobody's claim is taken away.
 
-use ackonce::{ClaimRequest, Fingerprint, Previous, State, Tended};
+use ackonce::{AdminOutcome, ClaimRequest, Fingerprint, Previous, State};
 
 use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, end_of, extend, release, waiting};
@@ -13,7 +13,7 @@ pub async fn a_forgotten_message_runs_as_if_it_were_the_first(fixture: &dyn Fixt
         let id = state.as_str();
         let keys = bench.some(1, id, state).await;
         let fence = bench.b.record(&keys[0]).await.fence;
-        assert_eq!(bench.b.forget(&keys[0]).await, Tended::Yes, "{id}");
+        assert_eq!(bench.b.forget(&keys[0]).await, AdminOutcome::Yes, "{id}");
         assert_eq!(bench.a.get(&keys[0]).await, None, "{id}");
         let other = Some(Fingerprint::of(b"another payload"));
         let request = ClaimRequest { fingerprint: other, ..super::bench::request(keys[0].clone()) };
@@ -31,7 +31,7 @@ pub async fn a_waiting_message_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", waiting()).await;
     bench.b.is_busy(&bench.request("id")).await;
-    assert_eq!(bench.b.forget(&old.key).await, Tended::Yes, "nobody holds it");
+    assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "nobody holds it");
     let lease = bench.a.acquire(&bench.request("id")).await;
     assert_eq!(
         (lease.attempt, lease.previous),
@@ -47,7 +47,7 @@ pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
     let before = same(bench.b.record(&lease.key).await);
     assert_eq!(
         bench.b.forget(&lease.key).await,
-        Tended::InFlight,
+        AdminOutcome::InFlight,
         "a claim with a live lease is not forgotten"
     );
     assert_eq!(
@@ -58,14 +58,18 @@ pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
     bench.b.is_busy(&bench.request("id")).await;
     bench.a.confirm(&lease, extend()).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "it is over");
+    assert_eq!(bench.b.forget(&lease.key).await, AdminOutcome::Yes, "it is over");
 }
 
 /// A claim whose lease has ended is nobody's.
 pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.lapsed("id").await;
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "a claim whose lease has ended is forgotten");
+    assert_eq!(
+        bench.b.forget(&lease.key).await,
+        AdminOutcome::Yes,
+        "a claim whose lease has ended is forgotten"
+    );
     assert_eq!(bench.b.get(&lease.key).await, None, "a forgotten key has no record");
     let next = bench.b.acquire(&bench.request("id")).await;
     assert_eq!((next.attempt, next.previous), (1, Previous::None), "the next attempt is a first one");
@@ -77,11 +81,15 @@ pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(
         bench.b.forget(&bench.key("unknown")).await,
-        Tended::Nothing,
+        AdminOutcome::Nothing,
         "a key that was never seen has nothing to forget"
     );
     let expired = bench.expired("expired").await;
-    assert_eq!(bench.b.forget(&expired.key).await, Tended::Nothing, "an expired record is nothing to forget");
+    assert_eq!(
+        bench.b.forget(&expired.key).await,
+        AdminOutcome::Nothing,
+        "an expired record is nothing to forget"
+    );
     assert_eq!(bench.claimed("unknown").await.attempt, 1, "the attempt of a key that was never seen");
 }
 
@@ -89,9 +97,9 @@ pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
 pub async fn a_record_is_forgotten_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(1, "id", State::Done).await;
-    assert_eq!(bench.a.forget(&keys[0]).await, Tended::Yes, "a done record is forgotten");
-    assert_eq!(bench.b.forget(&keys[0]).await, Tended::Nothing, "a second forget finds nothing");
-    assert_eq!(bench.b.redrive(&keys[0]).await, Tended::Nothing, "a forgotten record is not redriven");
+    assert_eq!(bench.a.forget(&keys[0]).await, AdminOutcome::Yes, "a done record is forgotten");
+    assert_eq!(bench.b.forget(&keys[0]).await, AdminOutcome::Nothing, "a second forget finds nothing");
+    assert_eq!(bench.b.redrive(&keys[0]).await, AdminOutcome::Nothing, "a forgotten record is not redriven");
     assert_eq!(bench.b.get(&keys[0]).await, None, "a forgotten key has no record");
 }
 
@@ -104,7 +112,7 @@ pub async fn a_forgotten_lease_settles_nothing(fixture: &dyn Fixture) {
             Some(action) => bench.settled(id, action).await,
             None => bench.lapsed(id).await,
         };
-        assert_eq!(bench.b.forget(&old.key).await, Tended::Yes, "{id}");
+        assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "{id}");
         for action in [complete(), release(), extend(), bury()] {
             bench.a.lose(&old, action).await;
             assert_eq!(bench.b.get(&old.key).await, None, "{id} once");

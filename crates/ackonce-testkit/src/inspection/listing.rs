@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::slice;
 use std::time::Duration;
 
-use ackonce::{Entry, Key, Query, Settle, State, Tended};
+use ackonce::{AdminOutcome, Entry, Key, Query, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
@@ -155,7 +155,11 @@ pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let mut entries = Vec::new();
     while let Some(page) = walk.next().await {
         for key in of(&keys, &page).into_keys() {
-            assert_eq!(bench.a.forget(&key).await, Tended::Yes, "a record is forgotten while somebody lists");
+            assert_eq!(
+                bench.a.forget(&key).await,
+                AdminOutcome::Yes,
+                "a record is forgotten while somebody lists"
+            );
         }
         entries.extend(page);
     }

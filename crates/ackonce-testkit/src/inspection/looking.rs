@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Attempt, ClaimRequest, Previous, Query, Record, Settle, State, Tended};
+use ackonce::{AdminOutcome, Attempt, ClaimRequest, Previous, Query, Record, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};
@@ -132,8 +132,8 @@ pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
     others.extend(longer.ok().map(|scope| key(&scope, ":a")));
     for other in others {
         assert_eq!(bench.b.get(&other).await, None, "{other:?}");
-        assert_eq!(bench.b.forget(&other).await, Tended::Nothing, "{other:?}");
-        assert_eq!(bench.b.redrive(&other).await, Tended::Nothing, "{other:?}");
+        assert_eq!(bench.b.forget(&other).await, AdminOutcome::Nothing, "{other:?}");
+        assert_eq!(bench.b.redrive(&other).await, AdminOutcome::Nothing, "{other:?}");
     }
     assert_eq!(
         same(bench.b.record(&lease.key).await),
@@ -143,7 +143,7 @@ pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
     // And the other way round.
     let neighbour = key(&bench.scope.beside("x"), "7:a");
     let held = bench.a.acquire(&super::bench::request(neighbour.clone())).await;
-    assert_eq!(bench.b.forget(&lease.key).await, Tended::Yes, "the record itself is forgotten");
+    assert_eq!(bench.b.forget(&lease.key).await, AdminOutcome::Yes, "the record itself is forgotten");
     assert_eq!(bench.b.record(&neighbour).await.state, State::Claimed, "the neighbour of a forgotten record");
     bench.a.confirm(&held, release()).await;
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use ackonce::{Claimed, Previous, Tended};
+use ackonce::{AdminOutcome, Claimed, Previous};
 use tokio::sync::Barrier;
 
 use super::Fixture;
@@ -50,9 +50,9 @@ async fn clients(fixture: &dyn Fixture) -> Vec<Client> {
     clients
 }
 
-fn one_did_it(ends: &[Tended]) {
-    let won = ends.iter().filter(|end| **end == Tended::Yes).count();
-    let rest = ends.iter().filter(|end| **end == Tended::Nothing).count();
+fn one_did_it(ends: &[AdminOutcome]) {
+    let won = ends.iter().filter(|end| **end == AdminOutcome::Yes).count();
+    let rest = ends.iter().filter(|end| **end == AdminOutcome::Nothing).count();
     assert_eq!((won, rest), (1, TASKS - 1), "{ends:?}");
 }
 
@@ -85,7 +85,7 @@ pub async fn racing_redrives_have_one_winner(fixture: &dyn Fixture) {
 /// What one racer was told.
 #[derive(Debug)]
 enum End {
-    Tended(Tended),
+    AdminOutcome(AdminOutcome),
     Claimed(Claimed),
 }
 
@@ -97,14 +97,14 @@ async fn tend_and_claim<F>(
     tend: fn(Client, ackonce::Key) -> F,
 ) -> Vec<End>
 where
-    F: Future<Output = Tended> + Send + 'static,
+    F: Future<Output = AdminOutcome> + Send + 'static,
 {
     let key = bench.key(id);
     race(clients, |n, client| {
         let (key, ours) = (key.clone(), tend);
         async move {
             match n {
-                0 => End::Tended(ours(client, key).await),
+                0 => End::AdminOutcome(ours(client, key).await),
                 _ => End::Claimed(client.claim(&request(key)).await),
             }
         }
@@ -113,11 +113,11 @@ where
 }
 
 /// Those who acquired it, as attempt and what ended the one before, and what the operator was told.
-fn won(ends: &[End]) -> (Vec<(u32, Previous)>, Tended) {
-    let (mut won, mut told) = (Vec::new(), Tended::Nothing);
+fn won(ends: &[End]) -> (Vec<(u32, Previous)>, AdminOutcome) {
+    let (mut won, mut told) = (Vec::new(), AdminOutcome::Nothing);
     for end in ends {
         match end {
-            End::Tended(tended) => told = *tended,
+            End::AdminOutcome(tended) => told = *tended,
             End::Claimed(Claimed::Acquired(lease)) => won.push((lease.attempt, lease.previous)),
             End::Claimed(_) => {}
         }
@@ -136,9 +136,9 @@ pub async fn a_forget_and_claims_agree(fixture: &dyn Fixture) {
             tend_and_claim(&bench, &clients, &id, |client, key| async move { client.forget(&key).await })
                 .await;
         let fair = match won(&ends) {
-            (won, Tended::Yes) => won == [(1, Previous::None)],
-            (won, Tended::InFlight) => won == [(2, Previous::Vanished)],
-            (_, Tended::Nothing) => false,
+            (won, AdminOutcome::Yes) => won == [(1, Previous::None)],
+            (won, AdminOutcome::InFlight) => won == [(2, Previous::Vanished)],
+            (_, AdminOutcome::Nothing) => false,
         };
         assert!(fair, "{ends:?}");
         bench.b.is_busy(&bench.request(&id)).await;
@@ -156,7 +156,7 @@ pub async fn a_redrive_and_claims_agree(fixture: &dyn Fixture) {
             tend_and_claim(&bench, &clients, &id, |client, key| async move { client.redrive(&key).await })
                 .await;
         let (mut won, told) = won(&ends);
-        assert_eq!(told, Tended::Yes, "{ends:?}");
+        assert_eq!(told, AdminOutcome::Yes, "{ends:?}");
         if won.is_empty() {
             let lease = bench.b.acquire(&bench.request(&id)).await;
             won.push((lease.attempt, lease.previous));

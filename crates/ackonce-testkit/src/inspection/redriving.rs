@@ -1,6 +1,6 @@
 //! Redriving: a settled message runs once more, and what is redelivered for it is not taken for a duplicate.
 
-use ackonce::{Claimed, Previous, State, Tended};
+use ackonce::{AdminOutcome, Claimed, Previous, State};
 
 use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, extend, release, waiting};
@@ -18,7 +18,7 @@ pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
             _ => {}
         }
         let old = bench.settled(id, end).await;
-        assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "{id}");
+        assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Yes, "{id}");
         let record = bench.a.record(&old.key).await;
         assert_eq!((record.state, record.attempt), (State::Released, 0), "was {id}");
         assert_eq!((record.outcome, record.reason), (None, None), "was {id}");
@@ -42,13 +42,13 @@ pub async fn a_live_claim_is_not_redriven(fixture: &dyn Fixture) {
     let before = same(bench.b.record(&lease.key).await);
     assert_eq!(
         bench.b.redrive(&lease.key).await,
-        Tended::InFlight,
+        AdminOutcome::InFlight,
         "a claim with a live lease is not redriven"
     );
     assert_eq!(same(bench.b.record(&lease.key).await), before, "the record of a claim that was not redriven");
     bench.b.is_busy(&bench.request("id")).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(bench.b.redrive(&lease.key).await, Tended::Yes, "it is over");
+    assert_eq!(bench.b.redrive(&lease.key).await, AdminOutcome::Yes, "it is over");
 }
 
 /// Released and lapsed claims need no redrive: nothing changes, and their attempts are kept.
@@ -57,7 +57,7 @@ pub async fn what_is_granted_anyway_is_not_redriven(fixture: &dyn Fixture) {
     let released = bench.settled("released", release()).await;
     let lapsed = bench.lapsed("lapsed").await;
     for (old, previous) in [(released, Previous::Released), (lapsed, Previous::Vanished)] {
-        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing, "{previous:?}");
+        assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Nothing, "{previous:?}");
         let next = bench.b.acquire(&super::bench::request(old.key.clone())).await;
         assert_eq!(
             (next.attempt, next.previous),
@@ -72,7 +72,7 @@ pub async fn a_redriven_message_waits_no_longer(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", waiting()).await;
     bench.b.is_busy(&bench.request("id")).await;
-    assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "its back-off was not over");
+    assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Yes, "its back-off was not over");
     let next = bench.a.acquire(&bench.request("id")).await;
     assert_eq!(
         (next.attempt, next.previous),
@@ -87,14 +87,14 @@ pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
     let unknown = bench.key("unknown");
     assert_eq!(
         bench.b.redrive(&unknown).await,
-        Tended::Nothing,
+        AdminOutcome::Nothing,
         "a key that was never seen has nothing to redrive"
     );
     assert_eq!(bench.b.get(&unknown).await, None, "and no record is made of it");
     let expired = bench.expired("expired").await;
     assert_eq!(
         bench.b.redrive(&expired.key).await,
-        Tended::Nothing,
+        AdminOutcome::Nothing,
         "an expired record is nothing to redrive"
     );
     assert_eq!(bench.b.get(&expired.key).await, None, "nor brought back");
@@ -105,8 +105,12 @@ pub async fn a_record_is_redriven_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", complete()).await;
     for _ in 0..2 {
-        assert_eq!(bench.a.redrive(&old.key).await, Tended::Yes, "a done record is redriven");
-        assert_eq!(bench.b.redrive(&old.key).await, Tended::Nothing, "a second redrive finds nothing to do");
+        assert_eq!(bench.a.redrive(&old.key).await, AdminOutcome::Yes, "a done record is redriven");
+        assert_eq!(
+            bench.b.redrive(&old.key).await,
+            AdminOutcome::Nothing,
+            "a second redrive finds nothing to do"
+        );
         bench.settled("id", bury()).await;
     }
 }
@@ -116,7 +120,7 @@ pub async fn a_redriven_lease_settles_nothing(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, end) in [("done", complete()), ("buried", bury())] {
         let old = bench.settled(id, end).await;
-        assert_eq!(bench.b.redrive(&old.key).await, Tended::Yes, "{id}");
+        assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Yes, "{id}");
         for action in [complete(), extend(), bury()] {
             bench.a.lose(&old, action).await;
         }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ackonce::protocol::{self, Row};
 use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Inspect, Key, Note, Page, Previous, Query, Record,
-    Result, Settled, Settlement, State, Stats, Tended, Token,
+    AdminOutcome, ClaimRequest, Claimed, Deduplicator, Description, Inspect, Key, Note, Page, Previous,
+    Query, Record, Result, Settled, Settlement, State, Stats, Token,
 };
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;
@@ -143,11 +143,11 @@ impl Inspect for Sabotaged {
         Ok(self.count())
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         Ok(self.drop_one(key, note).await)
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         Ok(self.rerun(key, note).await)
     }
 

@@ -1,13 +1,13 @@
 //! Tending the sabotaged store.
 
 use ackonce::protocol::{self, Row};
-use ackonce::{Key, Note, State, Tended};
+use ackonce::{AdminOutcome, Key, Note, State};
 
 use crate::bug::Bug;
 use crate::store::Sabotaged;
 
 impl Sabotaged {
-    pub(crate) async fn drop_one(&self, key: &Key, note: &Note) -> Tended {
+    pub(crate) async fn drop_one(&self, key: &Key, note: &Note) -> AdminOutcome {
         let (now, row) = (self.now(), self.find(key));
         let may = match protocol::tendable(row.as_ref(), now) {
             Some(false) if self.has(Bug::ForgetTakesLive) => Some(true),
@@ -24,7 +24,7 @@ impl Sabotaged {
         }
         let (Some(true), Some(row)) = (may, row) else {
             let always = self.has(Bug::ForgetAlwaysYes) && may.is_none();
-            return if always { Tended::Yes } else { refused(may) };
+            return if always { AdminOutcome::Yes } else { refused(may) };
         };
         note.audit("forget", key, row.state);
         match self.bug {
@@ -32,10 +32,10 @@ impl Sabotaged {
             Bug::ForgetRestartsFence => self.lock().retain(|(k, _)| k != key),
             _ => self.write(key, Row { expires: 0, ..row }),
         }
-        Tended::Yes
+        AdminOutcome::Yes
     }
 
-    pub(crate) async fn rerun(&self, key: &Key, note: &Note) -> Tended {
+    pub(crate) async fn rerun(&self, key: &Key, note: &Note) -> AdminOutcome {
         let (now, row) = (self.now(), self.find(key));
         let row = match row {
             None if self.has(Bug::RedriveMakesARecord) => Some(Row { state: State::Done, ..self.conjured() }),
@@ -54,7 +54,7 @@ impl Sabotaged {
         let anyway = self.has(Bug::RedriveTakesReleased) || self.has(Bug::RedriveTakesLive);
         let row = if anyway && !settled { Row { state: State::Done, ..row } } else { row };
         let Some(new) = protocol::redriven(&row, now) else {
-            return if self.has(Bug::RedriveAlwaysYes) { Tended::Yes } else { Tended::Nothing };
+            return if self.has(Bug::RedriveAlwaysYes) { AdminOutcome::Yes } else { AdminOutcome::Nothing };
         };
         note.audit("redrive", key, row.state);
         let new = match self.bug {
@@ -66,7 +66,7 @@ impl Sabotaged {
             _ => new,
         };
         self.write(key, new);
-        Tended::Yes
+        AdminOutcome::Yes
     }
 
     pub(crate) fn drop_expired(&self) -> u64 {
@@ -82,6 +82,6 @@ impl Sabotaged {
     }
 }
 
-fn refused(may: Option<bool>) -> Tended {
-    if may == Some(false) { Tended::InFlight } else { Tended::Nothing }
+fn refused(may: Option<bool>) -> AdminOutcome {
+    if may == Some(false) { AdminOutcome::InFlight } else { AdminOutcome::Nothing }
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use self::rows::{Digest, Rows};
 use crate::protocol::{self, Row};
 use crate::{
-    ClaimRequest, Claimed, Deduplicator, Description, Entry, Error, ErrorKind, Inspect, Key, Note, Page,
-    Query, Record, Result, Settled, Settlement, State, Stats, Tended,
+    AdminOutcome, ClaimRequest, Claimed, Deduplicator, Description, Entry, Error, ErrorKind, Inspect, Key,
+    Note, Page, Query, Record, Result, Settled, Settlement, State, Stats,
 };
 
 /// Parts with a lock of their own, so that threads hardly ever wait for each other.
@@ -168,12 +168,12 @@ impl Inspect for MemoryStore {
         Ok(stats)
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         // The row stays, expired, so that the next fence is above it.
         self.tend("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<Tended> {
+    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         self.tend("redrive", key, note, protocol::redriven)
     }
 
@@ -191,16 +191,16 @@ impl MemoryStore {
         key: &Key,
         note: &Note,
         change: impl FnOnce(&Row, u64) -> Option<Row>,
-    ) -> Result<Tended> {
+    ) -> Result<AdminOutcome> {
         let now = self.now();
         let (tended, before) =
             self.update(key, now, |row, now| match (protocol::tendable(row, now), row) {
                 (Some(true), Some(row)) => match change(row, now) {
-                    Some(changed) => ((Tended::Yes, Some(row.state)), Some(changed)),
-                    None => ((Tended::Nothing, None), None),
+                    Some(changed) => ((AdminOutcome::Yes, Some(row.state)), Some(changed)),
+                    None => ((AdminOutcome::Nothing, None), None),
                 },
-                (Some(false), _) => ((Tended::InFlight, None), None),
-                _ => ((Tended::Nothing, None), None),
+                (Some(false), _) => ((AdminOutcome::InFlight, None), None),
+                _ => ((AdminOutcome::Nothing, None), None),
             })?;
         if let Some(before) = before {
             note.audit(operation, key, before);

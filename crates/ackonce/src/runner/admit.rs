@@ -201,7 +201,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             () = self.abort.on() => None,
             // No timer for a trip that is over at once.
             () = patience.over(&self.settings) => {
-                Some(Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::patience")))
+                Some(Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout")))
             }
         }
     }
@@ -238,7 +238,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 "the store does not answer; nothing is acknowledged");
         });
         // All of the patience is waited for, and the store is asked at its end.
-        let left = self.settings.patience.saturating_sub(patience.spent());
+        let left = self.settings.store_timeout.saturating_sub(patience.spent());
         if left.is_zero() {
             return Trouble::End(Why::Unavailable(error));
         }
@@ -266,10 +266,10 @@ impl Patience {
 
     /// Ready once the rest of it is over, and a third of the lease at least.
     async fn over(&self, settings: &Settings) {
-        if settings.patience == Duration::MAX {
+        if settings.store_timeout == Duration::MAX {
             std::future::pending().await
         }
-        let left = settings.patience.saturating_sub(self.spent()).max(settings.lease / 3);
+        let left = settings.store_timeout.saturating_sub(self.spent()).max(settings.lease / 3);
         Box::pin(tokio::time::sleep(left)).await;
     }
 }

@@ -40,12 +40,17 @@ pub(crate) struct Burying<D> {
 
 impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// The next step of a message that is buried and not run: its claim alone condemns it.
-    pub(crate) fn condemn(&self, ticket: Ticket<D>, reason: impl Into<String>, uncertain: bool) -> Next<D> {
+    pub(crate) fn dead_letter(
+        &self,
+        ticket: Ticket<D>,
+        reason: impl Into<String>,
+        uncertain: bool,
+    ) -> Next<D> {
         let hold = self.hold(std::slice::from_ref(&ticket));
         Next::Bury(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
     }
 
-    /// The next step of a message whose run ended with a burial. It leaves the group that `hold` keeps.
+    /// The next step of a message whose run ended with a burial. It leaves the group that `busy_timeout` keeps.
     pub(crate) fn leave_to_bury(
         &self,
         ticket: Ticket<D>,
@@ -194,7 +199,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// The burial of a delivery that the store can never claim under its own key.
     pub(crate) fn unclaimable(&self, job: Job<D>, error: Error) -> Next<D> {
         // Nor under a key of ours: it is not the message that the store refuses. Or its payload would be given up.
-        if job.condemned.is_some() || !self.buries {
+        if job.dead_lettered.is_some() || !self.buries {
             return Next::Stop(job.unsettled(Why::Fatal(error)));
         }
         decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));
@@ -206,7 +211,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     fn beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> Next<D> {
         match job.key.scope().beside(purpose).with_max_id_len(id.len()).key(id) {
             Ok(key) => {
-                let job = Job { key, ..job }.renewed().condemned(cut(reason));
+                let job = Job { key, ..job }.renewed().dead_lettered(cut(reason));
                 Next::Later(job, Duration::ZERO)
             }
             Err(error) => {

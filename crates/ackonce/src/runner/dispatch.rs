@@ -31,7 +31,7 @@ const MAX_SETTLING: usize = 2;
 
 /// A job and the lane it belongs to; jobs of one lane run in order. Without a lane it waits for nobody.
 #[derive(Debug)]
-pub struct Laned<D> {
+pub struct Ordered<D> {
     /// A lane, whose messages keep their order: a partition, a record key's hash.
     pub lane: Option<u64>,
     /// The job.
@@ -40,7 +40,7 @@ pub struct Laned<D> {
 
 /// The way that messages are given to the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feed {
+pub enum Mode {
     /// One at a time, lanes side by side.
     Each,
     /// A claimed chunk at once. Order holds within and across chunks, but for messages that are retried.
@@ -66,8 +66,8 @@ enum Ended<D> {
 
 pub(super) async fn consume<D, H, F>(
     inner: Arc<Inner<D, H>>,
-    mut input: mpsc::Receiver<Vec<Laned<D>>>,
-    feed: Feed,
+    mut input: mpsc::Receiver<Vec<Ordered<D>>>,
+    feed: Mode,
     done: F,
 ) -> Result<()>
 where
@@ -123,14 +123,14 @@ where
 
 async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
     inner.stop.on().await;
-    tokio::time::sleep(inner.settings.drain).await;
+    tokio::time::sleep(inner.settings.shutdown_timeout).await;
     tracing::warn!(target: "ackonce", scope = inner.scope.name(),
-        "Settings::drain is over: running handlers are cancelled");
+        "Settings::shutdown_timeout is over: running handlers are cancelled");
 }
 
 struct Dispatcher<D: Delivery, H, F> {
     inner: Arc<Inner<D, H>>,
-    feed: Feed,
+    feed: Mode,
     done: F,
     /// Jobs that may start: heads of idle lanes, and jobs without a lane.
     ready: VecDeque<(Option<u64>, Job<D>)>,
@@ -160,10 +160,10 @@ where
         self.ready.len() < chunk.max(concurrency).saturating_mul(2)
     }
 
-    fn take(&mut self, chunk: Vec<Laned<D>>) {
+    fn take(&mut self, chunk: Vec<Ordered<D>>) {
         self.taken.take(chunk.len());
-        for Laned { lane, job } in chunk {
-            let lane = lane.filter(|_| self.feed == Feed::Each);
+        for Ordered { lane, job } in chunk {
+            let lane = lane.filter(|_| self.feed == Mode::Each);
             match lane.map(|id| self.lanes.entry(id)) {
                 Some(Entry::Occupied(mut busy)) => {
                     busy.get_mut().push_back(job);
@@ -187,8 +187,8 @@ where
             return;
         }
         match self.feed {
-            Feed::Each => self.start_each(),
-            Feed::Batches => self.start_batch(),
+            Mode::Each => self.start_each(),
+            Mode::Batches => self.start_batch(),
         }
     }
 
@@ -374,6 +374,6 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             || matches!(self.settings.on_unknown, OnUnknown::RunAgain)
             || self.meters.class == Class::Inbox;
         let counted = ticket.lease.attempt <= self.settings.attempts || !self.buries;
-        certain && ticket.job.condemned.is_none() && counted
+        certain && ticket.job.dead_lettered.is_none() && counted
     }
 }

@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-pub use dispatch::{Feed, Laned};
+pub use dispatch::{Mode, Ordered};
 
 use self::conclude::Next;
 use crate::heartbeat::Heartbeat;
@@ -224,11 +224,11 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// [`Settings::concurrency`]. Jobs behind the head of a lane and deliveries that wait are not counted, so memory is
     /// bounded by the feeder alone: an AMQP channel by its prefetch, a Kafka consumer by a limit for each partition.
     ///
-    /// After [`stop`](Self::stop), running handlers get [`Settings::drain`] to finish; then they are cancelled.
+    /// After [`stop`](Self::stop), running handlers get [`Settings::shutdown_timeout`] to finish; then they are cancelled.
     ///
     /// # Errors
     /// The consumer ended: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
-    pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Laned<D>>>, feed: Feed, done: F) -> Result<()>
+    pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Ordered<D>>>, feed: Mode, done: F) -> Result<()>
     where
         F: Fn(Vec<std::result::Result<Receipt<D>, Unsettled<D>>>) + Send + Sync + 'static,
     {

@@ -181,7 +181,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             false => (job, pause.min(free_in.saturating_add(Duration::from_millis(1)))),
         };
         // All of the hold is waited for, and the store is asked at its end.
-        match self.settings.hold.saturating_sub(since.elapsed()) {
+        match self.settings.busy_timeout.saturating_sub(since.elapsed()) {
             Duration::ZERO => Next::Stop(job.unsettled(Why::Busy { free_in })),
             left => Next::Later(job, wait.min(left)),
         }
@@ -193,8 +193,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             let back = async move { Next::Stop(sole(self.hand_back(smallvec![ticket], &why).await)) };
             return Step::Other(back.boxed());
         }
-        if let Some(reason) = ticket.job.condemned.clone() {
-            return Step::Over(self.condemn(ticket, reason, false));
+        if let Some(reason) = ticket.job.dead_lettered.clone() {
+            return Step::Over(self.dead_letter(ticket, reason, false));
         }
         let (attempts, vanished) = (self.settings.attempts, ticket.lease.previous == Previous::Vanished);
         if ticket.lease.attempt > attempts && self.buries {
@@ -202,7 +202,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 true => format!("{attempts} attempts ended without a word: it may be what kills the worker"),
                 false => format!("failed {attempts} times; its burial was interrupted before"),
             };
-            return Step::Over(self.condemn(ticket, reason, vanished));
+            return Step::Over(self.dead_letter(ticket, reason, vanished));
         }
         // An inbox has no unknown outcome: an effect that did not commit did not happen.
         if vanished && self.meters.class != Class::Inbox {
@@ -219,7 +219,9 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     fn after_unknown(&self, ticket: Ticket<D>) -> Step<'_, D> {
         match &self.settings.on_unknown {
             OnUnknown::RunAgain => Step::Run(ticket),
-            OnUnknown::Park => Step::Over(self.condemn(ticket, "outcome unknown: its worker vanished", true)),
+            OnUnknown::Park => {
+                Step::Over(self.dead_letter(ticket, "outcome unknown: its worker vanished", true))
+            }
             OnUnknown::Ask(probe) => Step::Other(self.probed(ticket, probe.as_ref()).boxed()),
         }
     }

@@ -121,8 +121,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 self.meters.lease_lost.add(messages as u64);
                 "the lease was lost while the handler ran; it was cancelled"
             }
-            () = tokio::time::sleep(self.settings.run_limit) => {
-                "the handler ran past Settings::run_limit; it was cancelled"
+            () = tokio::time::sleep(self.settings.handler_timeout) => {
+                "the handler ran past Settings::handler_timeout; it was cancelled"
             }
             () = self.abort.on() => "the handler was cancelled at shutdown",
         }

@@ -64,8 +64,8 @@ impl ScheduledJob {
 
     /// The same with other settings. [`Settings::window`] must reach over the look-back and two more slots, or a slot
     /// that was forgotten would be taken for one that was missed: the default of 7 days is raised to that by itself,
-    /// any other that is shorter is refused by [`check`](Self::check). A slot is kept until it is settled: `hold`,
-    /// `patience` and `HandBack` have no meaning here.
+    /// any other that is shorter is refused by [`check`](Self::check). A slot is kept until it is settled: `busy_timeout`,
+    /// `store_timeout` and `HandBack` have no meaning here.
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
@@ -141,7 +141,7 @@ impl ScheduledJob {
             ));
         }
         settings.check()?;
-        let settings = settings.with_hold(Duration::MAX).with_patience(Duration::MAX);
+        let settings = settings.with_busy_timeout(Duration::MAX).with_store_timeout(Duration::MAX);
         Ok(settings.with_on_failure(OnFailure::Retry))
     }
 
@@ -151,7 +151,7 @@ impl ScheduledJob {
     }
 
     /// Runs the job until it is shut down: at each slot's start, and at once for slots that were missed or left
-    /// unfinished. At shutdown a running handler gets [`Settings::drain`] to finish; then it is cancelled.
+    /// unfinished. At shutdown a running handler gets [`Settings::shutdown_timeout`] to finish; then it is cancelled.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] as from [`check`](Self::check); an answer with which the store refuses for good.

@@ -53,9 +53,9 @@ impl<'a, H: Handler<Slot>> Run<'a, H> {
         let ended = self.slots().await;
         self.runner.stop();
         let drained = async { while self.runs.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.runner.settings().drain, drained).await.is_err() {
+        if tokio::time::timeout(self.runner.settings().shutdown_timeout, drained).await.is_err() {
             let scope = self.runner.scope().name();
-            tracing::warn!(target: "ackonce", scope, "Settings::drain is over: running slots are cancelled");
+            tracing::warn!(target: "ackonce", scope, "Settings::shutdown_timeout is over: running slots are cancelled");
             self.runner.abort();
             while self.runs.join_next().await.is_some() {}
         }

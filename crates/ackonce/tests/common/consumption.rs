@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use ackonce::{
-    Counts, Feed, Graveyard, Handler, Job, Laned, Receipt, RecordOnly, Runner, Settings, SettledAs, Unsettled,
+    Counts, Graveyard, Handler, Job, Mode, Ordered, Receipt, RecordOnly, Runner, Settings, SettledAs,
+    Unsettled,
 };
 use tokio::sync::mpsc;
 
@@ -14,7 +15,7 @@ pub type Outcomes = Arc<Mutex<Vec<Result<(u64, SettledAs), u64>>>>;
 
 pub struct Consumption<H: Handler<u64>> {
     pub runner: Runner<Number, H>,
-    pub input: mpsc::Sender<Vec<Laned<Number>>>,
+    pub input: mpsc::Sender<Vec<Ordered<Number>>>,
     pub outcomes: Outcomes,
     pub task: tokio::task::JoinHandle<ackonce::Result<()>>,
 }
@@ -22,7 +23,7 @@ pub struct Consumption<H: Handler<u64>> {
 pub fn consume<H: Handler<u64>>(
     store: &Scripted,
     settings: Settings,
-    feed: Feed,
+    feed: Mode,
     handler: H,
 ) -> Consumption<H> {
     consume_with(store, settings, feed, handler, Arc::new(RecordOnly))
@@ -31,7 +32,7 @@ pub fn consume<H: Handler<u64>>(
 pub fn consume_with<H: Handler<u64>>(
     store: &Scripted,
     settings: Settings,
-    feed: Feed,
+    feed: Mode,
     handler: H,
     graveyard: Arc<dyn Graveyard<Number>>,
 ) -> Consumption<H> {
@@ -55,7 +56,7 @@ impl<H: Handler<u64>> Consumption<H> {
     }
 
     pub async fn feed_jobs(&self, chunk: impl IntoIterator<Item = (Option<u64>, Job<Number>)>) {
-        let chunk = chunk.into_iter().map(|(lane, job)| Laned { lane, job }).collect();
+        let chunk = chunk.into_iter().map(|(lane, job)| Ordered { lane, job }).collect();
         self.input.send(chunk).await.unwrap();
     }
 

@@ -22,11 +22,11 @@ use self::plan::{Behaviour, LEASE, Order, Plan, Wrong, plan};
 use self::world::{Sent, Servers, World};
 use crate::heartbeat::Heartbeat;
 use crate::observe::Meters;
-use crate::{Answer, Batch, Class, Feed, Item, Job, Laned, Runner, State};
+use crate::{Answer, Batch, Class, Item, Job, Mode, Ordered, Runner, State};
 
 /// A consumer: its loop and its feed. Dropping it is a kill.
 struct Consumer {
-    input: mpsc::Sender<Vec<Laned<Sent>>>,
+    input: mpsc::Sender<Vec<Ordered<Sent>>>,
     tasks: JoinSet<()>,
 }
 
@@ -50,7 +50,7 @@ fn consumer(world: &Arc<World>) -> Consumer {
     });
     let runner =
         Runner::on(heartbeat.unwrap(), meters, servers.clone(), &world.scope, handler, settings, servers);
-    let feed = if world.plan.order == Order::Batches { Feed::Batches } else { Feed::Each };
+    let feed = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {
         runner.consume(chunks, feed, move |ended| done.ended(ended)).await.unwrap();
@@ -73,7 +73,7 @@ impl Consumer {
                 let lane = (world.plan.order != Order::Unordered).then_some(partition as u64);
                 let key = world.scope.key(id.to_string()).unwrap();
                 let sent = Sent { world: world.clone(), id, partition, offset, generation, _room };
-                if input.send(vec![Laned { lane, job: Job::new(key, sent) }]).await.is_err() {
+                if input.send(vec![Ordered { lane, job: Job::new(key, sent) }]).await.is_err() {
                     return;
                 }
             }

@@ -150,7 +150,7 @@ impl Plan {
             .with_lease(LEASE)
             .with_attempts(ATTEMPTS)
             .with_backoff(BACKOFF)
-            .with_run_limit(RUN_LIMIT)
+            .with_handler_timeout(RUN_LIMIT)
             .with_concurrency(self.concurrency)
             .with_chunk(self.chunk)
     }
