@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::check::Checks;
 use crate::error;
 use crate::leash::Leash;
-use crate::sql::Texts;
+use crate::sql::{IN_ORDER, Texts};
 use crate::{PostgresConfig, Prepare};
 
 /// A parameter with its type, so that the server need not be asked for it.
@@ -35,6 +35,8 @@ pub(crate) enum Locks {
     Hurry,
     /// Half of the request timeout: nobody else waits for the answer.
     Alone,
+    /// The lock timeout, for an inspection or a sweep.
+    Inspect,
 }
 
 /// The way to the server.
@@ -43,15 +45,17 @@ pub(crate) struct Link {
     pool: Pool,
     prepare: Prepare,
     request_timeout: Duration,
-    begin: Arc<[String; 3]>,
+    begin: Arc<[String; 4]>,
     pub(crate) checks: Arc<Checks>,
 }
 
 impl Link {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
         let (prepare, request_timeout) = (config.prepare, config.request_timeout);
-        let waits = [config.lock_timeout, config.lock_timeout / 10, request_timeout / 2];
-        let begin = waits.map(|wait| Texts::begin(wait, request_timeout));
+        let wait = config.lock_timeout;
+        let mut begin =
+            [wait, wait / 10, request_timeout / 2, wait].map(|wait| Texts::begin(wait, request_timeout));
+        begin[Locks::Inspect as usize].push_str(IN_ORDER);
         Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
     }
 
@@ -70,7 +74,7 @@ impl Link {
 
     /// Runs one statement in a transaction of its own.
     pub(crate) async fn query(&self, doing: &str, text: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
-        self.query_by(Locks::Wait, doing, text, params).await
+        self.query_by(Locks::Inspect, doing, text, params).await
     }
 
     pub(crate) async fn query_by(

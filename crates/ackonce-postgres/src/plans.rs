@@ -7,6 +7,10 @@ use crate::sql::{BY_INDEX, Texts};
 use crate::store::LOOK;
 use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect, sweep, tend};
 
+/// As of an inspection.
+const IN_ORDER: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
 /// A statement, the types of its parameters, and the settings that it runs under.
 struct Planned {
     name: &'static str,
@@ -26,9 +30,9 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
     vec![
         planned("claim", texts.claim(), CLAIM, BY_INDEX),
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
-        planned("look", texts.fill(LOOK), "uuid[]", BY_INDEX),
-        planned("list", inspect::list(&texts), "uuid, text, int8, int8", BY_INDEX),
-        planned("sweep", sweep::text(&texts), "tid, tid", BY_INDEX),
+        planned("look", texts.fill(LOOK), "uuid[]", IN_ORDER),
+        planned("list", inspect::list(&texts), "uuid, text, int8, int8", IN_ORDER),
+        planned("sweep", sweep::text(&texts), "tid, tid", IN_ORDER),
         planned("hold", texts.fill(tend::HOLD), "uuid", BY_INDEX),
         planned("forget", texts.fill(tend::FORGET.change), "uuid", BY_INDEX),
         planned("redrive", texts.fill(tend::REDRIVE.change), "uuid", BY_INDEX),

@@ -25,11 +25,13 @@ pub(crate) const DURABLE: &str = "set_config('synchronous_commit', replace(curre
                                   'synchronous_commit'), 'off', 'on'), true) AS durable";
 
 /// Leaves the planner the indexes alone. A plan that was made while a table was small, or by statistics of that time,
-/// would read all of the table for each key once it is not. Nor is a plan compiled (`jit`), which takes longer than to run
-/// it. Only for a transaction of the store's own: the user's
+/// would read all of the table for each key once it is not. Only for a transaction of the store's own: the user's
 /// statements are planned as the user wants.
-pub(crate) const BY_INDEX: &str =
-    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+pub(crate) const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
+
+/// The same for a list of records, which a bitmap would read and sort to the end for each page, and whose plans would be
+/// compiled for longer than they run.
+pub(crate) const IN_ORDER: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
 // Each array comes out of a sub-select, where the planner does not see how long it is: it would find a plan of its own
 // better for each short one, and planning takes longer than all the rest.
