@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{ClaimRequest, Coalesce, Deduplicator, Fingerprint, MemoryStore, Scope, Token};
+use ackonce::store::{ClaimRequest, Coalesce, Fingerprint, Token};
+use ackonce::{Deduplicator, MemoryStore, Scope};
 use ackonce_amqp::tracker::{AckTracker, Reach};
 use ackonce_kafka::tracker::{PartitionTracker, Status};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

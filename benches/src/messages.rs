@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, Scope, Settle, Settled, Settlement, Token};
+use ackonce::store::{ClaimRequest, Claimed, Settle, Settled, Settlement, Token};
+use ackonce::{Deduplicator, Scope};
 use anyhow::{Context as _, bail};
 
 pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

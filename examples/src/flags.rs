@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Class, Guarantee, IdSource, MessageIds, OnStart, Scope, Settings};
+use ackonce::adapter::Guarantee;
+use ackonce::{CancellationToken, Class, IdSource, MessageIds, OnStart, Scope, Settings};
 use ackonce_cli::ledger::STORES;
 use ackonce_cli::stores::{Opened, SYNTAX, StoreUrl};
 use anyhow::{Context as _, Result};

@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, ScheduledJob, Slot};
-use ackonce::{
-    AdminOutcome, CancellationToken, Context, Counts, Failure, Inspect, Note, Result, Scope, State,
-};
+use ackonce::store::{AdminOutcome, Inspect, Note, State};
+use ackonce::{CancellationToken, Context, Counts, Failure, Result, Scope};
 use ackonce_cli::stores::StoreUrl;
 use tokio::task::JoinHandle;
 

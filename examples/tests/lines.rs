@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ackonce::adapter::{Delivery, Job};
 use ackonce::schedule::{Every, ScheduledJob};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Error, ErrorKind,
-    Failure, Job, MemoryStore, Result, Runner, Scope, Settings, Settled, Settlement,
+    CancellationToken, Context, Deduplicator, Error, ErrorKind, Failure, MemoryStore, Result, Runner, Scope,
+    Settings,
 };
 use ackonce_amqp::AmqpConsumer;
 use ackonce_kafka::{ClientConfig, KafkaConsumer};
@@ -103,7 +105,8 @@ async fn a_runner(name: &'static str) {
     let scope = Scope::new(name).unwrap();
     let store = Arc::new(Away(MemoryStore::new()));
     let settings = settings().with_store_timeout(Duration::from_secs(1));
-    let runner = Runner::with(store, &scope, handle::<u32>, settings, Arc::new(ackonce::RecordOnly)).unwrap();
+    let runner =
+        Runner::with(store, &scope, handle::<u32>, settings, Arc::new(ackonce::adapter::RecordOnly)).unwrap();
     runner.announce();
     run(runner.process(Job::new(scope.key("1").unwrap(), Order(1)))).await;
 }

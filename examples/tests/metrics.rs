@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ackonce::metric::{Kind, METRICS, Metric};
-use ackonce::{Context, Delivery, Failure, Job, MemoryStore, Runner, Scope};
+use ackonce::adapter::metric::{Kind, METRICS, Metric};
+use ackonce::adapter::{Delivery, Job};
+use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 fn all() -> Vec<(&'static str, &'static [Metric])> {

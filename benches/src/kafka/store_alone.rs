@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, Fingerprint, Scope, Settle, Settled, Settlement, Token};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Settle, Settled, Settlement, Token};
+use ackonce::{Deduplicator, Scope};
 use anyhow::{Context as _, bail};
 use tokio::runtime::Runtime;
 

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Deduplicator, Description, Failure, Scope, Settle,
-    Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{CancellationToken, Context, Deduplicator, Failure, Scope};
 use ackonce_kafka::{KafkaConsumer, Message};
 use anyhow::Context as _;
 use async_trait::async_trait;

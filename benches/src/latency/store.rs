@@ -4,10 +4,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Failure, Job, Mode, Ordered, Receipt, Runner,
-    Scope, Settle, Settlement, Token, Unsettled,
-};
+use ackonce::adapter::{Delivery, Job, Mode, Ordered, Receipt, Unsettled};
+use ackonce::store::{ClaimRequest, Claimed, Settle, Settlement, Token};
+use ackonce::{Context, Deduplicator, Failure, Runner, Scope};
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};

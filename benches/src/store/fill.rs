@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use serde_json::json;
 
 use super::Bench;

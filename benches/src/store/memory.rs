@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{Inspect, MemoryStore};
+use ackonce::MemoryStore;
+use ackonce::store::Inspect;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 

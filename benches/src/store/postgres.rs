@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use ackonce_postgres::tokio_postgres::{Client, NoTls, Statement, connect};
 use ackonce_postgres::{PostgresConfig, SchemaName, Tables};
 use serde_json::{Map, Value, json};

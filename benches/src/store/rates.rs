@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ackonce::{Claimed, Coalesce};
+use ackonce::store::{Claimed, Coalesce};
 use anyhow::ensure;
 use serde_json::json;
 

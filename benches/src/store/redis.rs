@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use ackonce_redis::RedisConfig;
 use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;

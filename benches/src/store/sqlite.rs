@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use ackonce_sqlite::rusqlite::{self, Connection, TransactionBehavior};
 use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteStore};
 use anyhow::bail;

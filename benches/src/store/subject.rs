@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use anyhow::ensure;
 use serde_json::Value;
 

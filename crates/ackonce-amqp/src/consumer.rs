@@ -96,7 +96,7 @@ impl AmqpConsumer {
     /// A consumer of `queue` at `url` (`amqp://user:password@host:port/vhost`, where the vhost `/` is written
     /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID`]), no order, no dead-letter exchange and default
     /// [`Settings`]. Without a dead-letter exchange no message is given up for a failure that may pass
-    /// ([`NoDeadLetters`](ackonce::NoDeadLetters)).
+    /// ([`NoDeadLetters`](ackonce::adapter::NoDeadLetters)).
     ///
     /// Unless the URL has `heartbeat=SECONDS`, that is 20: a dead link is noticed after twice as long.
     ///
@@ -332,7 +332,7 @@ impl AmqpConsumer {
     /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
     /// this client cannot read.
     pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::Mode::Each).await
+        crate::run::consume(self, handler, ackonce::adapter::Mode::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -341,6 +341,6 @@ impl AmqpConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::Mode::Batches).await
+        crate::run::consume(self, handler, ackonce::adapter::Mode::Batches).await
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Burial, BuryError, Graveyard, Letter};
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use lapin::types::{AMQPValue, ShortString};
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Ordered};
+use ackonce::CancellationToken;
+use ackonce::adapter::Ordered;
 use lapin::types::{AMQPValue, ShortString};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

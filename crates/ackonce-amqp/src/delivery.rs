@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Attempt, Delivery, Receipt, Stage, Unsettled, Why};
+use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Why};
+use ackonce::store::Attempt;
 use lapin::Acker;
 
 use crate::Message;

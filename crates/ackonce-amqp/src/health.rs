@@ -78,9 +78,9 @@ impl Waits {
     }
 }
 
-impl From<ackonce::Stage> for Waits {
-    fn from(stage: ackonce::Stage) -> Self {
-        use ackonce::Stage;
+impl From<ackonce::adapter::Stage> for Waits {
+    fn from(stage: ackonce::adapter::Stage) -> Self {
+        use ackonce::adapter::Stage;
         match stage {
             Stage::Claiming => Self::Store,
             Stage::Running => Self::Handler,

@@ -1,12 +1,12 @@
 //! The low level: one's own consumer loop around [`Runner::process`](ackonce::Runner::process).
 
-use ackonce::{Delivery, Receipt, Unsettled};
+use ackonce::adapter::{Delivery, Receipt, Unsettled};
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
 use crate::Message;
 
-/// A delivery of a consumer loop of your own, for [`Job::new`](ackonce::Job::new).
+/// A delivery of a consumer loop of your own, for [`Job::new`](ackonce::adapter::Job::new).
 #[derive(Debug)]
 pub struct Incoming {
     message: Message,

@@ -3,7 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Job, Key, MessageIds, Ordered, Scope, Token};
+use ackonce::adapter::{BurialProof, Job, Ordered};
+use ackonce::store::{Fingerprint, Token};
+use ackonce::{Error, ErrorKind, Key, MessageIds, Scope};
 use lapin::types::ShortString;
 
 use crate::delivery::AmqpDelivery;
@@ -150,7 +152,7 @@ impl Order {
             Self::Queue => {}
             Self::RoutingKey => message.routing_key().hash(&mut hasher),
             Self::Header(name) => {
-                let mut values = ackonce::Identify::headers(message, name);
+                let mut values = ackonce::adapter::Identify::headers(message, name);
                 values.next()?.hash(&mut hasher);
             }
         }

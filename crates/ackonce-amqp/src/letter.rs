@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ackonce::Burial;
+use ackonce::adapter::Burial;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use sha2::{Digest, Sha256};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use ackonce::Identify;
+use ackonce::adapter::Identify;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 

@@ -3,10 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Graveyard, Handler, Mode, NoDeadLetters, OnFailure,
-    RecordOnly, Result, Runner,
-};
+use ackonce::adapter::{Graveyard, Mode, NoDeadLetters, RecordOnly};
+use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, OnFailure, Result, Runner};
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
 

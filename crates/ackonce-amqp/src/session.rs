@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Ordered, Result};
+use ackonce::adapter::Ordered;
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Result};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, Consumer};

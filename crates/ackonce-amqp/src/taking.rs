@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Error, Ordered};
+use ackonce::adapter::Ordered;
+use ackonce::{CancellationToken, Error};
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::BasicCancelOptions;

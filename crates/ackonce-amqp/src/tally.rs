@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ackonce::metric::Metric;
+use ackonce::adapter::metric::Metric;
 use metrics::Counter;
 
 use crate::watch::{BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};

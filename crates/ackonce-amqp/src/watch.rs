@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::metric::Metric;
+use ackonce::adapter::metric::Metric;
 use metrics::Gauge;
 
 use crate::tally::BY_SCOPE;

@@ -9,7 +9,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Delivery, Handler, Job, Receipt, Runner, Unsettled, Why};
+use ackonce::adapter::{Delivery, Job, Receipt, Unsettled, Why};
+use ackonce::{CancellationToken, Handler, Runner};
 use futures_util::FutureExt;
 use http::StatusCode;
 use tokio_util::task::TaskTracker;
@@ -25,7 +26,8 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Context, Delivery, Failure, Job, MemoryStore, Runner, Scope};
+/// use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
+/// use ackonce::adapter::{Delivery, Job};
 /// use ackonce_http::edge::Edge;
 ///
 /// struct Event(&'static str);

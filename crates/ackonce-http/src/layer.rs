@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::{Counts, Deduplicator, Error, ErrorKind, Guarantee, Key, RecordOnly, Result, Runner, Scope};
+use ackonce::adapter::{Guarantee, RecordOnly};
+use ackonce::{Counts, Deduplicator, Error, ErrorKind, Key, Result, Runner, Scope};
 use http::Method;
 use tower_layer::Layer;
 
@@ -117,7 +118,7 @@ impl IdempotencyLayer {
         self.shared.edge.runner().announce()
     }
 
-    /// The key that a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::Inspect).
+    /// The key that a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::store::Inspect).
     /// A principal of `None` is the caller of [`Principal::single_tenant`]. The target is the path, unless
     /// [`Options::target`] says otherwise.
     ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::Why;
+use ackonce::adapter::Why;
 use http::{HeaderValue, StatusCode};
 
 use crate::edge::Refused;

@@ -27,7 +27,7 @@ pub const REPLAY_UNAVAILABLE: HeaderName = HeaderName::from_static("idempotency-
 const VERSION: u64 = 1;
 const MAGIC: &[u8] = b"{\"ackonce-http\":";
 
-/// An answer as it is kept; a record's [`outcome`](ackonce::Record::outcome). The record holds the rest:
+/// An answer as it is kept; a record's [`outcome`](ackonce::store::Record::outcome). The record holds the rest:
 /// the request's fingerprint, when it was claimed and when it expires. It completed `window` before
 /// it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::{Answer, BoxError, Class, Context, Delivery, Effect, Failure, Fingerprint, Handler, Item};
+use ackonce::adapter::Delivery;
+use ackonce::store::Fingerprint;
+use ackonce::{Answer, BoxError, Class, Context, Effect, Failure, Handler, Item};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ackonce::metric::Metric;
-use ackonce::{BoxError, Job, Key, Receipt, State};
+use ackonce::adapter::metric::Metric;
+use ackonce::adapter::{Job, Receipt};
+use ackonce::store::State;
+use ackonce::{BoxError, Key};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Failure, Handler, Job, MemoryStore,
-    OnFailure, RecordOnly, Runner, Scope, Settings, Settled, SettledAs, Settlement, Why,
-};
+use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs, Why};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, OnFailure, Runner, Scope, Settings};
 use ackonce_http::edge::{Edge, Refused};
 use async_trait::async_trait;
 use futures_util::poll;

@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ackonce::{BurialProof, Error, ErrorKind, Fingerprint, Identify, Job, Key, MessageIds, Ordered, Scope};
+use ackonce::adapter::{BurialProof, Identify, Job, Ordered};
+use ackonce::store::Fingerprint;
+use ackonce::{Error, ErrorKind, Key, MessageIds, Scope};
 
 use crate::assignment::KafkaDelivery;
 use crate::{Message, OnMissing, Order, headers};

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ackonce::{Attempt, Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
+use ackonce::adapter::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
+use ackonce::store::Attempt;
 
 use crate::Message;
 use crate::budget::Load;

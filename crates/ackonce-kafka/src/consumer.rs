@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::adapter::Mode;
 use ackonce::{
-    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Mode, Result, Scope, Settings,
+    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Result, Scope, Settings,
 };
 use rdkafka::ClientConfig;
 
@@ -95,7 +96,7 @@ pub enum OnMissing {
 impl KafkaConsumer {
     /// A consumer of `topics`, with IDs from the header `message-id`, order per partition, no dead-letter topic and
     /// default [`Settings`]. Without a dead-letter topic no message is given up for a failure that may pass
-    /// ([`NoDeadLetters`](ackonce::NoDeadLetters)).
+    /// ([`NoDeadLetters`](ackonce::adapter::NoDeadLetters)).
     #[must_use]
     pub fn new(config: ClientConfig, topics: &[&str], scope: &Scope, store: Arc<dyn Deduplicator>) -> Self {
         Self {

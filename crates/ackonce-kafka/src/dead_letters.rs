@@ -1,6 +1,6 @@
 //! The dead-letter topic: payload, key and headers as they came, and the reason of the burial.
 
-use ackonce::{Burial, BuryError, Graveyard, Letter};
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;

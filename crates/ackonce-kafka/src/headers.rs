@@ -15,7 +15,7 @@ pub const ATTEMPTS: &str = "ackonce-attempts";
 pub const SCOPE: &str = "ackonce-scope";
 /// Its message ID, as bytes.
 pub const MESSAGE_ID: &str = "ackonce-message-id";
-/// On a letter with its whole content: the claim that has buried the message ([`ackonce::BurialProof`]). Published again with
+/// On a letter with its whole content: the claim that has buried the message ([`ackonce::adapter::BurialProof`]). Published again with
 /// it, the letter redrives its record and runs.
 pub const BURIAL: &str = "ackonce-burial";
 /// In a retry topic: the moment from which it is delivered, in milliseconds since the Unix epoch.

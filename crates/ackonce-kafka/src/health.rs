@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ackonce::Error;
-use ackonce::metric::Metric;
+use ackonce::adapter::metric::Metric;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::group::Group;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ackonce::{Delivery, Receipt, SettledAs};
+use ackonce::adapter::{Delivery, Receipt, SettledAs};
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
@@ -29,7 +29,7 @@ struct Partition {
     tracker: Mutex<PartitionTracker>,
 }
 
-/// A delivery of a consumer loop of your own, for [`Job::new`](ackonce::Job::new).
+/// A delivery of a consumer loop of your own, for [`Job::new`](ackonce::adapter::Job::new).
 ///
 /// Only a receipt lets it be committed:
 /// ```compile_fail,E0308

@@ -1,6 +1,6 @@
 //! The metrics of a consumer beside those of its runner.
 
-use ackonce::metric::Metric;
+use ackonce::adapter::metric::Metric;
 
 /// The metrics of a Kafka consumer, beside those of its runner.
 pub const METRICS: &[Metric] =

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Ordered};
+use ackonce::adapter::Ordered;
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;

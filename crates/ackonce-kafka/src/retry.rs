@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ackonce::{Attempt, Backoff, CancellationToken, Error, ErrorKind, Result, Scope};
+use ackonce::store::Attempt;
+use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Result, Scope};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::error::KafkaError;

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, Counts, Error, ErrorKind, Graveyard, Handler, IdSource, Mode, NoDeadLetters,
-    OnFailure, RecordOnly, Result, Runner,
-};
+use ackonce::adapter::{Graveyard, Mode, NoDeadLetters, RecordOnly};
+use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, IdSource, OnFailure, Result, Runner};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::sync::{mpsc, oneshot};
@@ -236,7 +234,7 @@ fn start_polling(
     prepared: &Prepared,
     control: Arc<Control>,
     stopped: Box<dyn Fn() -> bool + Send>,
-    chunks: mpsc::Sender<Vec<ackonce::Ordered<KafkaDelivery>>>,
+    chunks: mpsc::Sender<Vec<ackonce::adapter::Ordered<KafkaDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
     let group = Group::new(&consumer.config, consumer.health.shared_scope().clone());
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;

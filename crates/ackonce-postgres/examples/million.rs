@@ -14,7 +14,8 @@ use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, Inspect, Scope, Settle, Settled, Settlement, Token};
+use ackonce::store::{ClaimRequest, Claimed, Inspect, Settle, Settled, Settlement, Token};
+use ackonce::{Deduplicator, Scope};
 use ackonce_postgres::tokio_postgres::{Client, NoTls, connect};
 use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
 

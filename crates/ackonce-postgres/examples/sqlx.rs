@@ -14,10 +14,9 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use ackonce::{
-    Answer, Class, Delivery, Effect, Error, ErrorKind, Failure, Handler, Item, Job, Mode, Ordered,
-    RecordOnly, Runner, Scope, Settings, Settled,
-};
+use ackonce::adapter::{Delivery, Job, Mode, Ordered, RecordOnly};
+use ackonce::store::Settled;
+use ackonce::{Answer, Class, Effect, Error, ErrorKind, Failure, Handler, Item, Runner, Scope, Settings};
 use ackonce_postgres::{DEFAULT_WINDOW, PostgresConfig, SchemaName, Tables, finish_sql};
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -124,7 +123,9 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn StdError>> {
         }
         input.send(jobs).await?;
         drop(input);
-        let acknowledge = |ended: Vec<Result<ackonce::Receipt<Delivered>, ackonce::Unsettled<Delivered>>>| {
+        let acknowledge = |ended: Vec<
+            Result<ackonce::adapter::Receipt<Delivered>, ackonce::adapter::Unsettled<Delivered>>,
+        >| {
             for receipt in ended.into_iter().flatten() {
                 let Delivered(_n) = receipt.redeem();
             }

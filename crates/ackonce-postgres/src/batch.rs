@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use ackonce::protocol::Row;
-use ackonce::{Error, ErrorKind, Key, Result, Token};
+use ackonce::store::Token;
+use ackonce::{Error, ErrorKind, Key, Result};
 
 use crate::rows::Stored;
 

@@ -48,7 +48,7 @@ pub enum Sweep {
     /// The store: it looks at four records for each one it writes.
     #[default]
     Automatic,
-    /// Whoever calls [`Inspect::sweep`](ackonce::Inspect::sweep). Expired records cost space until then, never
+    /// Whoever calls [`Inspect::sweep`](ackonce::store::Inspect::sweep). Expired records cost space until then, never
     /// correctness.
     Manual,
 }

@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use ackonce::{Error, ErrorKind, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind};
 use deadpool_postgres::PoolError;
 use tokio_postgres::Error as PgError;
 use tokio_postgres::error::{DbError, Severity, SqlState};

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ackonce::protocol;
-use ackonce::{
-    Answer, Context, Effect, Error, ErrorKind, Failure, Item, Repeat, Settle, Settled, Settlement, Token,
-};
+use ackonce::store::{Repeat, Settle, Settled, Settlement, Token};
+use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item};
 use bytes::Bytes;
 use deadpool_postgres::StatementCache;
 use futures_util::future::{BoxFuture, try_join3};

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Error, ErrorKind, Fingerprint, Key, Lease, Record, Repeat, Result, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, Record, Repeat, Token};
+use ackonce::{Error, ErrorKind, Key, Result};
 use bytes::Bytes;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};

@@ -68,7 +68,7 @@ impl InboxOutcome for Option<Bytes> {
 /// - Before the commit: effect and record are both absent; the claim stays, and after its lease the message runs
 ///   again as its next attempt.
 /// - After the commit, before the ack: both are there; the redelivery is acknowledged without a run.
-/// - During the commit: one of the two. The error is [`Repeat::Unknown`](ackonce::Repeat::Unknown), and asking
+/// - During the commit: one of the two. The error is [`Repeat::Unknown`](ackonce::store::Repeat::Unknown), and asking
 ///   the store again tells.
 ///
 /// A run that is cancelled takes its connection with it: what it has done is rolled back, its statement cancelled.

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats,
-    Token,
-};
+use ackonce::store::{AdminOutcome, Entry, Inspect, Note, Page, Query, Record, State, Stats, Token};
+use ackonce::{Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_postgres::Row as Columns;

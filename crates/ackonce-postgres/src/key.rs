@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 
-use ackonce::{Key, Token};
+use ackonce::Key;
+use ackonce::store::Token;
 use bytes::{BufMut, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};

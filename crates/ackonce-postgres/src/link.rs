@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 use deadpool_postgres::{Object, Pool, StatementCache};
 use futures_util::future::join3;
 use tokio::time::{Instant, timeout_at};

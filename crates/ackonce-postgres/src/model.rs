@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease, Note,
-    Record, Scope, Settle, Settled, Settlement, State, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle, Settled,
+    Settlement, State, Token,
 };
+use ackonce::{Deduplicator, Key, Scope};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, NoTls};

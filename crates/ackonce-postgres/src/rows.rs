@@ -1,7 +1,8 @@
 //! One record, as PostgreSQL keeps it and as the protocol sees it.
 
 use ackonce::protocol::Row;
-use ackonce::{Error, ErrorKind, Fingerprint, Previous, Result, State, Token};
+use ackonce::store::{Fingerprint, State, Token};
+use ackonce::{Error, ErrorKind, Previous, Result};
 use bytes::Bytes;
 use tokio_postgres::Row as Columns;
 

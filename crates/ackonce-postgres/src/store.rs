@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Key, Result, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::{Deduplicator, Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 
 use crate::apart::{Held, Parts};

@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::{Error, ErrorKind, Result, Token};
+use ackonce::store::Token;
+use ackonce::{Error, ErrorKind, Result};
 use bytes::{BufMut, BytesMut};
 use tokio::sync::Mutex;
 use tokio_postgres::Row;

@@ -1,7 +1,8 @@
 //! Changing one record by hand: the change and its audit row in one transaction.
 
 use ackonce::protocol::{self, Row};
-use ackonce::{AdminOutcome, Key, Note, Result, State, Token};
+use ackonce::store::{AdminOutcome, Note, State, Token};
+use ackonce::{Key, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 

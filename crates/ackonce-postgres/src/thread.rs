@@ -5,7 +5,8 @@
 
 use std::future::Future;
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
-use ackonce::{
-    Attempt, ClaimRequest, Claimed, Error, ErrorKind, Key, Lease, Repeat, Result, Settle, Settled,
-    Settlement, State,
-};
+use ackonce::store::{Attempt, ClaimRequest, Claimed, Lease, Repeat, Settle, Settled, Settlement, State};
+use ackonce::{Error, ErrorKind, Key, Result};
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 

@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use ackonce::{Context, Error, ErrorKind, Failure, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Context, Error, ErrorKind, Failure};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};

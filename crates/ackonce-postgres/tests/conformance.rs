@@ -5,7 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, Settle};
+use ackonce::Deduplicator;
+use ackonce::store::Settle;
 use ackonce_postgres::{PostgresStore, Prepare};
 use ackonce_testkit::conformance::{Breakable, Fixture, swept};
 use async_trait::async_trait;

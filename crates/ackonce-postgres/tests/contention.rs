@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    Claimed, Context, Deduplicator, DeduplicatorExt, Failure, Handler, Mode, Settle, Settled, Settlement,
-};
+use ackonce::adapter::Mode;
+use ackonce::store::{Claimed, DeduplicatorExt, Settle, Settled, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
 use common::deliveries::deliver;

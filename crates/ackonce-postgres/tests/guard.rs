@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{Claimed, DeduplicatorExt, ErrorKind, Fingerprint, Repeat, State, Token};
+use ackonce::ErrorKind;
+use ackonce::store::{Claimed, DeduplicatorExt, Fingerprint, Repeat, State, Token};
 use ackonce_postgres::tokio_postgres::error::SqlState;
 use ackonce_postgres::tokio_postgres::types::ToSql;
 use ackonce_postgres::tokio_postgres::{IsolationLevel, Row};

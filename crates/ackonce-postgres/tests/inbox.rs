@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Class, Context, DeduplicatorExt, Failure, Handler, Item,
-    Settle, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Settle, Settled, Settlement};
+use ackonce::{CancellationToken, Class, Context, Failure, Handler, Item};
 use ackonce_postgres::deadpool_postgres;
 use ackonce_postgres::tokio_postgres::{NoTls, Transaction};
 use ackonce_postgres::{InboxSettings, PostgresStore, Prepare};
@@ -168,7 +166,7 @@ async fn a_claim_that_is_taken_over_while_the_handler_runs_is_rolled_back() {
     let [Err(Failure::Store(error)), Err(Failure::Fenced), Err(Failure::Store(_))] = &answers[..] else {
         panic!("{answers:?}")
     };
-    assert_eq!(error.repeat(), ackonce::Repeat::Safe, "the neighbours run again: {error}");
+    assert_eq!(error.repeat(), ackonce::store::Repeat::Safe, "the neighbours run again: {error}");
     assert!(effects(&place).await.is_empty());
     assert!(!is_done(&store, "a").await);
 }
@@ -260,7 +258,7 @@ async fn a_pool_of_the_users_own() {
 
 struct Id(String);
 
-impl ackonce::Delivery for Id {
+impl ackonce::adapter::Delivery for Id {
     type Message = String;
     fn message(&self) -> String {
         self.0.clone()
@@ -285,9 +283,10 @@ async fn an_error_that_says_what_it_is_is_sorted_in_an_inbox() {
     let settings =
         ackonce::Settings::default().with_failure_kind(|_: &std::fmt::Error| ackonce::FailureKind::Permanent);
     let kept = Arc::new(store.clone());
-    let runner = ackonce::Runner::with(kept, &scope, inbox, settings, Arc::new(ackonce::RecordOnly)).unwrap();
-    let job = ackonce::Job::new(scope.key("a").unwrap(), Id("a".into()));
-    assert_eq!(runner.process(job).await.unwrap().how(), ackonce::SettledAs::Buried);
+    let runner =
+        ackonce::Runner::with(kept, &scope, inbox, settings, Arc::new(ackonce::adapter::RecordOnly)).unwrap();
+    let job = ackonce::adapter::Job::new(scope.key("a").unwrap(), Id("a".into()));
+    assert_eq!(runner.process(job).await.unwrap().how(), ackonce::adapter::SettledAs::Buried);
     assert_eq!(runner.counts().run, 1);
     assert!(effects(&place).await.is_empty());
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Answer, ClaimRequest, Claimed, Context, DeduplicatorExt, ErrorKind, Failure, Handler, Repeat};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Repeat};
+use ackonce::{Answer, Context, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{PostgresInbox, PostgresStore};
 use ackonce_testkit::proxy::{Mode, Proxy};

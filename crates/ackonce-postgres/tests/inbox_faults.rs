@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{Answer, Context, ErrorKind, Failure, Handler, Item, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Answer, Context, ErrorKind, Failure, Handler, Item};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{InboxSettings, PostgresStore};
 use common::{Place, acquire, is_done, item, place, request};

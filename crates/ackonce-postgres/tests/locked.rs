@@ -3,10 +3,9 @@
 
 mod common;
 
-use ackonce::{
-    Attempt, Claimed, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Lease, Mode,
-    Repeat, Settle, Settled, Settlement,
-};
+use ackonce::adapter::Mode;
+use ackonce::store::{Attempt, Claimed, DeduplicatorExt, Lease, Repeat, Settle, Settled, Settlement};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, PostgresStore};
 use common::deliveries::deliver;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Context, Counts, Failure, Keyed, Mode};
+use ackonce::adapter::Mode;
+use ackonce::{Context, Counts, Failure, Keyed};
 use ackonce_postgres::PostgresStore;
 use ackonce_postgres::tokio_postgres::{self, NoTls, Transaction};
 use common::deliveries::deliver;

@@ -10,10 +10,10 @@ mod common;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ackonce::{
-    Attempt, ClaimRequest, Claimed, Context, DeduplicatorExt, Failure, Handler, Inspect, Lease, Note, Settle,
-    Settlement,
+use ackonce::store::{
+    Attempt, ClaimRequest, Claimed, DeduplicatorExt, Inspect, Lease, Note, Settle, Settlement,
 };
+use ackonce::{Context, Failure, Handler};
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
 use common::{HOUR, Place, acquire, complete, done, item, key, place, request};

@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Context, Deduplicator, Failure, Handler, Inspect, Query, Settle, Settlement};
+use ackonce::store::{Claimed, Inspect, Query, Settle, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_postgres::tokio_postgres::types::ToSql;
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
 use ackonce_postgres::{InboxSettings, Names, PostgresStore, Prepare, enter_sql, finish_sql};

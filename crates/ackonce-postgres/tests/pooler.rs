@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler, Inspect, Settle};
+use ackonce::store::{Inspect, Settle};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Entry, GuardOptions, InboxGuard, Prepare};
 use ackonce_testkit::{conformance, inspection};

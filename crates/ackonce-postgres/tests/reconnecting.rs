@@ -3,10 +3,8 @@
 
 mod common;
 
-use ackonce::{
-    AdminOutcome, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Inspect, Note, Repeat,
-    Settle,
-};
+use ackonce::store::{AdminOutcome, DeduplicatorExt, Inspect, Note, Repeat, Settle};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Names, PostgresStore, Unsafe};
 use common::own::Own;
@@ -102,10 +100,12 @@ async fn a_database_that_cannot_hold_a_reason_is_refused_by_name() {
             let store = config.connect().await.unwrap();
             let (scope, reason) = ("заказы/größe", "причина: größe 💥");
             let id = ackonce::Scope::new(scope).unwrap().key("ключ").unwrap();
-            let lease = acquire(&store, ackonce::ClaimRequest { key: id.clone(), ..request("x") }).await;
+            let lease =
+                acquire(&store, ackonce::store::ClaimRequest { key: id.clone(), ..request("x") }).await;
             let bury = Settle::Bury { window: HOUR, reason: reason.into() };
-            store.settle_one(ackonce::Settlement::new(&lease, bury)).await.unwrap();
-            let page = store.list(&ackonce::Query { state: None, after: None, limit: 3 }).await.unwrap();
+            store.settle_one(ackonce::store::Settlement::new(&lease, bury)).await.unwrap();
+            let page =
+                store.list(&ackonce::store::Query { state: None, after: None, limit: 3 }).await.unwrap();
             assert_eq!(page.entries[0].scope.as_deref(), Some(scope));
             assert_eq!(page.entries[0].record.reason.as_deref(), Some(reason));
             let note = Note { actor: "Зоя".into(), reason: reason.into() };

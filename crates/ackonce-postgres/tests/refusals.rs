@@ -3,7 +3,8 @@
 
 mod common;
 
-use ackonce::{Deduplicator, DeduplicatorExt, Error, ErrorKind, Repeat};
+use ackonce::store::{DeduplicatorExt, Repeat};
+use ackonce::{Deduplicator, Error, ErrorKind};
 use ackonce_postgres::{PostgresConfig, PostgresStore, Tables, Unsafe};
 use common::own::Own;
 use common::{Place, acquire, complete, connect, place, request};
@@ -81,7 +82,7 @@ async fn tables_that_were_made_anew_under_a_running_store() {
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
     place.store().await;
     let claim = store.claim_one(request("a")).await.unwrap_err();
-    let settle = store.settle(&[ackonce::Settlement::new(&lease, common::done())]).await.unwrap_err();
+    let settle = store.settle(&[ackonce::store::Settlement::new(&lease, common::done())]).await.unwrap_err();
     for error in [claim, settle] {
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
         assert!(ackonce::chain(&error).to_string().contains("connect again"), "{error}");

@@ -6,14 +6,14 @@ mod common;
 #[path = "../examples/sqlx.rs"]
 mod example;
 
-use ackonce::{Claimed, DeduplicatorExt};
+use ackonce::store::{Claimed, DeduplicatorExt};
 use ackonce_postgres::{enter_sql, finish_sql};
 use common::{Place, is_done, key, place, request};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
 /// The recipe of the README; whether the effect was committed.
 async fn process(pool: &PgPool, place: &Place, id: &str, window: i64) -> &'static str {
-    let (key, token) = (key(id), ackonce::Token::random());
+    let (key, token) = (key(id), ackonce::store::Token::random());
     let mut tx = pool.begin().await.unwrap();
     let row = sqlx::query(AssertSqlSafe(enter_sql(&place.schema)))
         .bind(&key.digest()[..])

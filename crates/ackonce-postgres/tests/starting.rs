@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use ackonce::{ErrorKind as K, Repeat as R};
+use ackonce::ErrorKind as K;
+use ackonce::store::Repeat as R;
 use ackonce_postgres::PostgresConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

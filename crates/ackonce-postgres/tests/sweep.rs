@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Inspect, Settle, Settlement};
+use ackonce::Deduplicator;
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, Settle, Settlement};
 use ackonce_postgres::{Names, PostgresStore, Sweep};
 use common::{HOUR, acquire, alone, is_done, place, request};
 

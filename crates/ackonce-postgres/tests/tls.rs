@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use ackonce::{DeduplicatorExt, ErrorKind};
+use ackonce::ErrorKind;
+use ackonce::store::DeduplicatorExt;
 use common::own::Own;
 use common::request;
 
@@ -61,7 +62,7 @@ async fn connects(url: &str) {
     let by_name = url.replacen("127.0.0.1", "localhost", 1) + "?sslmode=require&application_name=encrypted";
     let store = place(by_name.clone()).store().await;
     common::acquire(&store, request("a")).await;
-    assert!(matches!(store.claim_one(request("a")).await, Ok(ackonce::Claimed::Busy { .. })));
+    assert!(matches!(store.claim_one(request("a")).await, Ok(ackonce::store::Claimed::Busy { .. })));
     let encrypted =
         "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'encrypted'";
     let rows = common::connect(url).await.query(encrypted, &[]).await.unwrap();

@@ -3,7 +3,8 @@
 
 mod common;
 
-use ackonce::{Claimed, Context, Deduplicator, Failure, Handler, Settlement};
+use ackonce::store::{Claimed, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_postgres::Prepare;
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_testkit::proxy::Proxy;

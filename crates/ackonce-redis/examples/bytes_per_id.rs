@@ -9,9 +9,8 @@
 
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Scope, Settle, Settled, Settlement, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Inspect, Settle, Settled, Settlement, Token};
+use ackonce::{Deduplicator, Scope};
 use ackonce_redis::RedisConfig;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 
 use crate::{Replicas, Unsafe};
 

@@ -1,6 +1,7 @@
 //! Redis Cluster: each call goes to the node that has its slot.
 
-use ackonce::{Error, ErrorKind, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind};
 use futures_util::future::{join_all, try_join_all};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;

@@ -13,7 +13,7 @@ pub enum Unsafe {
     /// Do not work with it: [`Config`](ackonce::ErrorKind::Config) or
     /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start connecting fails. When the
     /// setting changes later, that is noticed within [`with_check_interval`](RedisConfig::with_check_interval): claims
-    /// and settlements then answer the error as one that is [safe](ackonce::Repeat::Safe) to repeat, so that consumers
+    /// and settlements then answer the error as one that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
     /// wait, and they are carried out again once the setting is set back.
     #[default]
     Refuse,

@@ -195,8 +195,8 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
 /// The refusal of one call says nothing about the others.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
-        ackonce::Repeat::Safe if calls > 1 => {
-            Trouble { error: trouble.error.with_repeat(ackonce::Repeat::Unknown), ..trouble }
+        ackonce::store::Repeat::Safe if calls > 1 => {
+            Trouble { error: trouble.error.with_repeat(ackonce::store::Repeat::Unknown), ..trouble }
         }
         _ => trouble,
     }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use ackonce::{Error, ErrorKind, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind};
 use redis::RedisError;
 
 use crate::rights::{lacks_right, named};

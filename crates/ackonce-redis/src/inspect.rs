@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Entry, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, State, Stats,
-};
+use ackonce::store::{AdminOutcome, Entry, Inspect, Note, Page, Query, Record, State, Stats};
+use ackonce::{Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 

@@ -7,7 +7,8 @@
 use std::future::Future;
 use std::thread;
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{Error, ErrorKind, Record, Result, State};
+use ackonce::store::{Record, State};
+use ackonce::{Error, ErrorKind, Result};
 
 use crate::names::{Field, root};
 use crate::reply::Reply;

@@ -1,6 +1,7 @@
 //! Reading a script's reply: it must be the one to the request that was sent, and whole.
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 
 /// A reply that says something else than was asked, or not all of it.
 pub(crate) fn misread(what: &str) -> Error {

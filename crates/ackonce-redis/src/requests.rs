@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Key, Lease, Previous, Record, Result, Settle, Settled,
-    Settlement, State, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Lease, Record, Settle, Settled, Settlement, State, Token,
 };
+use ackonce::{Key, Previous, Result};
 use bytes::Bytes;
 
 use crate::names::{Field, Secret, field, tag};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{Fingerprint, Record, Result, State};
+use ackonce::Result;
+use ackonce::store::{Fingerprint, Record, State};
 use bytes::Bytes;
 
 use crate::reply::{Reply, misread};

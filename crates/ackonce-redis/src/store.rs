@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use async_trait::async_trait;
 
 use crate::RedisConfig;
@@ -54,7 +53,7 @@ impl RedisStore {
     }
 
     /// At the memory limit, expired records make room: the buckets that were asked about are swept, so that the
-    /// next try may find some. Other buckets are swept by other requests, and by [`sweep`](ackonce::Inspect).
+    /// next try may find some. Other buckets are swept by other requests, and by [`sweep`](ackonce::store::Inspect).
     async fn make_room(&self, requests: &[ClaimRequest]) {
         let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).collect();
         tags.sort_unstable();

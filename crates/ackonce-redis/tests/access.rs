@@ -6,7 +6,8 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use ackonce::{Deduplicator, DeduplicatorExt, ErrorKind as K, Inspect, Repeat as R};
+use ackonce::store::{DeduplicatorExt, Inspect, Repeat as R};
+use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{RedisConfig, RedisStore, Replicas};
 use common::{Server, acquire, complete, done, error, is_done, key, request, until};
 use tempfile::TempDir;
@@ -44,12 +45,12 @@ async fn a_user_with_the_rights_of_the_readme_can_do_everything() {
         complete(&store, &common::acquired(answer)).await;
     }
     let lease = acquire(&store, request("with an outcome")).await;
-    let outcome = ackonce::Settle::Complete { window: common::HOUR, outcome: Some("paid".into()) };
-    store.settle_one(ackonce::Settlement::new(&lease, outcome)).await.unwrap();
+    let outcome = ackonce::store::Settle::Complete { window: common::HOUR, outcome: Some("paid".into()) };
+    store.settle_one(ackonce::store::Settlement::new(&lease, outcome)).await.unwrap();
     assert_eq!(store.get(&lease.key).await.unwrap().unwrap().outcome.unwrap(), "paid");
     let stats = store.stats().await.unwrap();
     assert!(stats.done == 131 && stats.bytes.is_some(), "{stats:?}");
-    let note = ackonce::Note { actor: "test".into(), reason: "rights".into() };
+    let note = ackonce::store::Note { actor: "test".into(), reason: "rights".into() };
     store.forget(&lease.key, &note).await.unwrap();
     store.redrive(&keys[0], &note).await.unwrap();
     store.sweep().await.unwrap();

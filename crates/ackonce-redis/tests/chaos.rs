@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Backoff, Class, Context, Delivery, Failure, Inspect, Job, Keyed, RecordOnly, Runner, Scope, Settings,
-    SettledAs, State,
-};
+use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs};
+use ackonce::store::{Inspect, State};
+use ackonce::{Backoff, Class, Context, Failure, Keyed, Runner, Scope, Settings};
 use ackonce_redis::RedisStore;
 use common::{Server, key, until};
 use tokio::task::JoinSet;

@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Deduplicator, DeduplicatorExt, ErrorKind as K, Inspect, Repeat as R, Settle};
+use ackonce::store::{DeduplicatorExt, Inspect, Repeat as R, Settle};
+use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{RedisConfig, RedisStore};
 use ackonce_testkit::conformance::{Breakable, Unbreakable, swept};
 use ackonce_testkit::{conformance, inspection};
@@ -169,6 +170,6 @@ async fn a_slot_that_is_half_moved_grants_nothing_twice() {
 async fn assert_all_done(store: &RedisStore, keys: &[ackonce::Key]) {
     for key in keys {
         let answer = store.claim_one(request_for(key)).await.unwrap();
-        assert!(matches!(answer, ackonce::Claimed::Done(_)), "{answer:?}");
+        assert!(matches!(answer, ackonce::store::Claimed::Done(_)), "{answer:?}");
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use ackonce_redis::RedisConfig;
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;

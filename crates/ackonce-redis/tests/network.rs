@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    Attempt, Claimed, Deduplicator, DeduplicatorExt, ErrorKind as K, Repeat as R, Result, Settle, Settled,
-    Settlement,
-};
+use ackonce::store::{Attempt, Claimed, DeduplicatorExt, Repeat as R, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, ErrorKind as K, Result};
 use ackonce_redis::{RedisConfig, RedisStore};
 use ackonce_testkit::network;
 use ackonce_testkit::proxy::{Mode, Proxy};

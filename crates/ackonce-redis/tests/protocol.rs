@@ -6,10 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Key, Lease,
-    MemoryStore, Note, Record, Settle, Settlement, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle,
+    Settlement, Token,
 };
+use ackonce::{Deduplicator, Key, MemoryStore};
 use ackonce_redis::{RedisStore, Unsafe};
 use common::{HOUR, Server, key};
 use rand::RngExt as _;

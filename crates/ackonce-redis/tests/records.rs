@@ -6,10 +6,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Entry, Fingerprint, Inspect,
-    Key, Note, Query, Scope, Settle, Settled, Settlement, State, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Entry, Fingerprint, Inspect, Note, Query,
+    Settle, Settled, Settlement, State, Token,
 };
+use ackonce::{Deduplicator, Key, Scope};
 use ackonce_redis::RedisStore;
 use common::{HOUR, Server, acquired, request_for, until};
 

@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind as K, Inspect, Repeat as R, Settled};
+use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Repeat as R, Settled};
+use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{RedisConfig, Replicas, Unsafe};
 use common::{Server, acquire, acquired, complete, done, error, is_done, request, until};
 
@@ -43,7 +44,7 @@ async fn at_the_memory_limit_what_expired_makes_room() {
     let store = server.config().connect().await.unwrap();
     let keys = common::crowd(30);
     let window = Duration::from_millis(1);
-    let shorter = |key| ackonce::ClaimRequest { lease: window, window, ..common::request_for(key) };
+    let shorter = |key| ackonce::store::ClaimRequest { lease: window, window, ..common::request_for(key) };
     // One that lives keeps their bucket from being dropped whole.
     acquire(&store, common::request_for(&keys[0])).await;
     store.claim(&keys[1..].iter().map(shorter).collect::<Vec<_>>()).await.unwrap();
@@ -53,8 +54,8 @@ async fn at_the_memory_limit_what_expired_makes_room() {
     assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left to sweep");
 }
 
-fn all() -> ackonce::Query {
-    ackonce::Query { state: None, limit: 100, after: None }
+fn all() -> ackonce::store::Query {
+    ackonce::store::Query { state: None, limit: 100, after: None }
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use ackonce::{
-    AdminOutcome, ClaimRequest, Claimed, Coalesce, Context, Deduplicator, DeduplicatorExt, Delivery,
-    ErrorKind as K, Failure, Inspect, Job, Key, Lease, Note, Query, RecordOnly, Repeat as R, Runner,
-    Settings, Settle, Settled, SettledAs, Settlement, State,
+use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs};
+use ackonce::store::{
+    AdminOutcome, ClaimRequest, Claimed, Coalesce, DeduplicatorExt, Inspect, Lease, Note, Query, Repeat as R,
+    Settle, Settled, Settlement, State,
 };
+use ackonce::{Context, Deduplicator, ErrorKind as K, Failure, Key, Runner, Settings};
 use ackonce_redis::{RedisStore, Unsafe};
 use common::{HOUR, Server, acquire, acquired, complete, done, error, key, request_for, until};
 use redis::aio::MultiplexedConnection;

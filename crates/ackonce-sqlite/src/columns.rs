@@ -1,7 +1,8 @@
 //! What the columns of a record mean.
 
 use ackonce::protocol::Row;
-use ackonce::{Fingerprint, Previous, Result, State, Token};
+use ackonce::store::{Fingerprint, State, Token};
+use ackonce::{Previous, Result};
 use bytes::Bytes;
 
 use crate::clock::moment;

@@ -1,6 +1,7 @@
 //! What SQLite's result codes mean to a caller.
 
-use ackonce::{Error, ErrorKind, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind};
 use rusqlite::ErrorCode as C;
 
 /// The error of a statement inside a transaction that is rolled back: nothing was applied.

@@ -180,7 +180,7 @@ fn reading(error: rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ackonce::Token;
+    use ackonce::store::Token;
 
     use super::*;
     use crate::create_schema;

@@ -4,7 +4,8 @@
 //! Name by name, each would ask every filter and a table of its own, and find none of them there.
 
 use ackonce::protocol::Row;
-use ackonce::{Error, Result, Token};
+use ackonce::store::Token;
+use ackonce::{Error, Result};
 use rusqlite::OptionalExtension;
 
 use crate::columns::{Brief, Full, Seen, full};

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use ackonce::{Result, Token};
+use ackonce::Result;
+use ackonce::store::Token;
 use rusqlite::{Connection, params};
 
 use crate::error::rolled_back;

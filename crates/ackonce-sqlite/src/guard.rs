@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Error, ErrorKind, Fingerprint, Key, Lease, Record, Repeat, Result, Token, protocol,
-};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, Record, Repeat, Token};
+use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionState};
 

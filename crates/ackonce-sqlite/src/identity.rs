@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 
 /// Device and inode: the same file, wherever it is moved to, as long as somebody has it open.
 type Identity = (u64, u64);

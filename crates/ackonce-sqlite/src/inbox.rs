@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Answer, Class, Context, Effect, Error, Failure, Handler, Item, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Answer, Class, Context, Effect, Error, Failure, Handler, Item};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 

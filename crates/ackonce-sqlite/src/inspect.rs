@@ -1,8 +1,7 @@
 //! Looking and tending: what operators ask of the store.
 
-use ackonce::{
-    AdminOutcome, Error, ErrorKind, Inspect, Key, Note, Page, Query, Record, Result, Stats, protocol,
-};
+use ackonce::store::{AdminOutcome, Inspect, Note, Page, Query, Record, Stats};
+use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use async_trait::async_trait;
 
 use crate::SqliteStore;

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::error::Error as StdError;
 
-use ackonce::{Error, ErrorKind, Failure, Repeat};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Failure};
 use rusqlite::Transaction;
 
 use crate::error::breaks_connection;

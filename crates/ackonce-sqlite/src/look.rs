@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ackonce::{Entry, Error, Page, Result, State, Stats};
+use ackonce::store::{Entry, Page, State, Stats};
+use ackonce::{Error, Result};
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::{fs, io, thread};
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::SqliteConfig;

@@ -11,7 +11,8 @@ use std::io::{self, ErrorKind as Io, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ackonce::{Error, ErrorKind, Repeat, Result};
+use ackonce::store::Repeat;
+use ackonce::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
 use crate::clock::is_due;

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 
 use ackonce::protocol::Row;
-use ackonce::{Error, ErrorKind, Key, Lease, Previous, Result, State};
+use ackonce::store::{Lease, State};
+use ackonce::{Error, ErrorKind, Key, Previous, Result};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 

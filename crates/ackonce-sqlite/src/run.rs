@@ -6,9 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::{
-    Answer, Context, Effect, Error, ErrorKind, Failure, Item, Settle, Settled, Settlement, protocol,
-};
+use ackonce::store::{Settle, Settled, Settlement};
+use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item, protocol};
 use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;

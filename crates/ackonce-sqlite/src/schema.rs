@@ -1,7 +1,8 @@
 //! The tables. They may live in a database of the user's, so they claim neither its `user_version` nor its
 //! `application_id`.
 
-use ackonce::{Error, ErrorKind, Result, Token};
+use ackonce::store::Token;
+use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::rolled_back;

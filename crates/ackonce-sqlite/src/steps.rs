@@ -1,7 +1,8 @@
 //! Claims and settlements: one batch, one command.
 
 use ackonce::protocol::Row;
-use ackonce::{ClaimRequest, Key, Result, Settlement, Token};
+use ackonce::store::{ClaimRequest, Settlement, Token};
+use ackonce::{Key, Result};
 use tokio::sync::oneshot;
 
 use crate::error;

@@ -4,10 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
-    protocol,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
 use async_trait::async_trait;
 
 use crate::columns::kept;

@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use ackonce::{Error, Result, Token};
+use ackonce::store::Token;
+use ackonce::{Error, Result};
 use rusqlite::params;
 use tokio::sync::oneshot;
 

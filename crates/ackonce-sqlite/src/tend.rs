@@ -1,7 +1,8 @@
 //! Changing one record by hand: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
-use ackonce::{AdminOutcome, Key, Note, Result, State};
+use ackonce::store::{AdminOutcome, Note, State};
+use ackonce::{Key, Result};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Deduplicator, Settle};
+use ackonce::Deduplicator;
+use ackonce::store::Settle;
 use ackonce_sqlite::{SqliteConfig, SqliteStore, rusqlite};
 use ackonce_testkit::conformance::{Breakable, CannotFail, Failure, Fixture, copied, swept};
 use async_trait::async_trait;

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ackonce::{Claimed, Deduplicator, ErrorKind, Repeat, Settle, Settled, Settlement};
+use ackonce::store::{Claimed, Repeat, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{SqliteConfig, SqliteStore, Sweep};
 use common::{HOUR, TestClock, is_done, request};
 

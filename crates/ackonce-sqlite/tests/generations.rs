@@ -3,7 +3,8 @@
 
 mod common;
 
-use ackonce::{Claimed, Deduplicator, ErrorKind, Inspect};
+use ackonce::store::{Claimed, Inspect};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteStore};
 use common::{HOUR, Place, fill, key, place, request};
 use rusqlite::TransactionBehavior::Immediate;

@@ -6,9 +6,8 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use ackonce::{
-    Claimed, Context, Deduplicator, DeduplicatorExt, ErrorKind, Failure, Handler, Repeat, Settle, Settlement,
-};
+use ackonce::store::{Claimed, DeduplicatorExt, Repeat, Settle, Settlement};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_sqlite::InboxTx;
 use common::{Place, acquire, complete, place, request};
 use futures_util::future::{join, join_all};

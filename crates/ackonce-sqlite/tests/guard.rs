@@ -3,7 +3,8 @@
 
 mod common;
 
-use ackonce::{Claimed, DeduplicatorExt, ErrorKind, Fingerprint, State};
+use ackonce::ErrorKind;
+use ackonce::store::{Claimed, DeduplicatorExt, Fingerprint, State};
 use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, create_schema};
 use bytes::Bytes;
 use common::{HOUR, acquire, complete, is_done, key, place, request};

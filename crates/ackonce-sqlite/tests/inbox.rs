@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Class, Context, DeduplicatorExt, Failure, Handler, Item,
-    Settle, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Settle, Settled, Settlement};
+use ackonce::{CancellationToken, Class, Context, Failure, Handler, Item};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use bytes::Bytes;
 use common::{HOUR, Place, acquire, complete, is_done, item, place, request};
@@ -197,7 +195,7 @@ async fn inbox_claims_and_settlements_share_a_group() {
 
 struct Id(String);
 
-impl ackonce::Delivery for Id {
+impl ackonce::adapter::Delivery for Id {
     type Message = String;
     fn message(&self) -> String {
         self.0.clone()
@@ -223,14 +221,14 @@ async fn an_error_that_says_what_it_is_is_sorted_in_an_inbox() {
     let by_function = store.inbox(move |tx: &InboxTx<'_>, _: &Context, id: &String| {
         declined(tx, id).map_err(Failure::permanent)
     });
-    let place_of = || Arc::new(ackonce::RecordOnly);
+    let place_of = || Arc::new(ackonce::adapter::RecordOnly);
     let kept = Arc::new(store.clone());
     let first = ackonce::Runner::with(kept.clone(), &scope, by_type, settings, place_of()).unwrap();
     let second =
         ackonce::Runner::with(kept, &scope, by_function, ackonce::Settings::default(), place_of()).unwrap();
-    let job = |id: &str| ackonce::Job::new(scope.key(id.to_owned()).unwrap(), Id(id.into()));
-    assert_eq!(first.process(job("a")).await.unwrap().how(), ackonce::SettledAs::Buried);
-    assert_eq!(second.process(job("b")).await.unwrap().how(), ackonce::SettledAs::Buried);
+    let job = |id: &str| ackonce::adapter::Job::new(scope.key(id.to_owned()).unwrap(), Id(id.into()));
+    assert_eq!(first.process(job("a")).await.unwrap().how(), ackonce::adapter::SettledAs::Buried);
+    assert_eq!(second.process(job("b")).await.unwrap().how(), ackonce::adapter::SettledAs::Buried);
     assert_eq!((first.counts().run, second.counts().run), (1, 1));
     assert!(effects(&place).is_empty());
 }

@@ -3,7 +3,8 @@
 
 mod common;
 
-use ackonce::{Answer, Claimed, Context, DeduplicatorExt, ErrorKind, Failure, Handler, Item, Repeat};
+use ackonce::store::{Claimed, DeduplicatorExt, Repeat};
+use ackonce::{Answer, Context, ErrorKind, Failure, Handler, Item};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use common::{Place, acquire, is_done, item, place, request};
 use futures_util::future::join;

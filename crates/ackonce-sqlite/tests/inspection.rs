@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use ackonce_sqlite::SqliteStore;
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;

@@ -6,9 +6,8 @@ mod common;
 use std::collections::HashSet;
 use std::fs;
 
-use ackonce::{
-    Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Inspect, Query, Settle, Settlement, State, Stats,
-};
+use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Query, Settle, Settlement, State, Stats};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{Names, SqliteStore, Sweep};
 use bytes::Bytes;
 use common::{HOUR, Place, acquire, key, place, request};

@@ -7,10 +7,11 @@ mod common;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use ackonce::Deduplicator;
 use ackonce::protocol::{self, Row};
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, Fingerprint, Inspect, Lease, Note, Query,
-    Settle, Settled, Settlement, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Query, Settle, Settled,
+    Settlement, Token,
 };
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, place, request};

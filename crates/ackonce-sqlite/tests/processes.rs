@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 
-use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Repeat};
+use ackonce::store::{Claimed, DeduplicatorExt, Repeat};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::SqliteStore;
 use common::{HOUR, acquire, complete, is_done, place, request};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -5,10 +5,11 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Fingerprint,
-    Inspect, Note, Previous, Query, Settle, Settled, Settlement, State, Token,
+use ackonce::store::{
+    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Fingerprint, Inspect, Note, Query, Settle,
+    Settled, Settlement, State, Token,
 };
+use ackonce::{Deduplicator, ErrorKind, Previous};
 use ackonce_sqlite::Names;
 use bytes::Bytes;
 use common::{HOUR, TestClock, acquire, complete, is_done, key, place, request};

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use ackonce::{Deduplicator, DeduplicatorExt, ErrorKind, Repeat};
+use ackonce::store::{DeduplicatorExt, Repeat};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{SqliteStore, Synchronous};
 use common::{acquire, place, request};
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ackonce::{Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Inspect, Repeat};
+use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Repeat};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::SqliteStore;
 use common::{HOUR, Place, fill, is_done, key, place, request};
 use rusqlite::Connection;

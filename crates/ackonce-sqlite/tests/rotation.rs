@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Failure, Handler, Inspect, Settle, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Inspect, Settle, Settled, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_sqlite::{InboxTx, SqliteConfig, SqliteStore};
 use ackonce_testkit::crash::{Faults, Fleet, Progress, point};
 use common::{Place, item, place, request};

@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{ErrorKind, Repeat};
+use ackonce::ErrorKind;
+use ackonce::store::Repeat;
 use ackonce_sqlite::SqliteConfig;
 use common::place;
 

@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, ErrorKind, Repeat, Settle, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Repeat, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, acquire, fill, is_done, place, request};
 

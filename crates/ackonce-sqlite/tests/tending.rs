@@ -6,10 +6,12 @@ mod common;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ackonce::{
-    AdminOutcome, ClaimRequest, ErrorKind, Fingerprint, Inspect, Key, Note, Repeat, Settle, Settlement, State,
+use ackonce::Deduplicator;
+use ackonce::store::Settled;
+use ackonce::store::{
+    AdminOutcome, ClaimRequest, Fingerprint, Inspect, Note, Repeat, Settle, Settlement, State,
 };
-use ackonce::{Deduplicator, Settled};
+use ackonce::{ErrorKind, Key};
 use ackonce_sqlite::{Names, SqliteStore};
 use common::{HOUR, Place, TestClock, acquire, complete, is_done, key, place, request};
 
@@ -108,7 +110,8 @@ async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
     // A new record of it is as complete as the first one was.
     let lease = acquire(&store, request("x")).await;
     complete(&store, &lease, HOUR).await;
-    let page = store.list(&ackonce::Query { state: Some(State::Done), limit: 1, after: None }).await.unwrap();
+    let page =
+        store.list(&ackonce::store::Query { state: Some(State::Done), limit: 1, after: None }).await.unwrap();
     assert_eq!(page.entries[0].id.as_deref(), Some(&b"x"[..]));
 }
 

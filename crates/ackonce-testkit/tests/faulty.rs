@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, Lease, MemoryStore, Repeat, Scope, Settle, Settled,
-    Settlement, Token,
+use ackonce::store::{
+    ClaimRequest, Claimed, DeduplicatorExt, Lease, Repeat, Settle, Settled, Settlement, Token,
 };
+use ackonce::{Deduplicator, MemoryStore, Scope};
 use ackonce_testkit::{Fault, FaultyStore, Injected, Rates};
 use tokio::time::{Instant, timeout};
 

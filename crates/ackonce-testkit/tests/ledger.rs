@@ -6,7 +6,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::thread;
 
-use ackonce::{CancellationToken, Class, Context, Lease, Previous, Scope, Token};
+use ackonce::store::{Lease, Token};
+use ackonce::{CancellationToken, Class, Context, Previous, Scope};
 use ackonce_testkit::audit::{Audit, Cause, audit};
 use ackonce_testkit::crash::{Event, History, What};
 use ackonce_testkit::ledger::{Entry, Ledger, Reader};

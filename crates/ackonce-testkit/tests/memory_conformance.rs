@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, MemoryStore, Settle};
+use ackonce::store::Settle;
+use ackonce::{Deduplicator, MemoryStore};
 use ackonce_testkit::conformance::{Breakable, Fixture, Unbreakable, run_all, swept};
 use async_trait::async_trait;
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{Inspect, MemoryStore};
+use ackonce::MemoryStore;
+use ackonce::store::Inspect;
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;
 

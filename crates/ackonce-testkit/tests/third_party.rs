@@ -7,7 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, Settle};
+use ackonce::Deduplicator;
+use ackonce::store::Settle;
 use ackonce_testkit::conformance::{Breakable, CannotFail, Failure, Fixture, copied};
 use async_trait::async_trait;
 use folder::{FolderStore, MAX_OUTCOME};

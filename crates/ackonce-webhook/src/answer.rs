@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{BoxError, Key, Record};
+use ackonce::store::Record;
+use ackonce::{BoxError, Key};
 use ackonce_http::{Kept, StoredResponse};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};

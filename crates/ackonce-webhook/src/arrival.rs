@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ackonce::{Answer, Class, Delivery, Handler, Item};
+use ackonce::adapter::Delivery;
+use ackonce::{Answer, Class, Handler, Item};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::Response;

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ackonce::{Fingerprint, Job, Key, Receipt, Scope, SettledAs, Why};
+use ackonce::adapter::{Job, Receipt, SettledAs, Why};
+use ackonce::store::Fingerprint;
+use ackonce::{Key, Scope};
 use ackonce_http::body::Limits;
 use ackonce_http::edge::{self, Edge};
 use ackonce_http::problem::Problem;

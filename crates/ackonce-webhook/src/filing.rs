@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use ackonce::{KeyError, MAX_SCOPE_LEN, Scope};
+use ackonce::store::MAX_SCOPE_LEN;
+use ackonce::{KeyError, Scope};
 
 /// The name that becomes part of an event's stored key. A change to it would make every earlier event new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

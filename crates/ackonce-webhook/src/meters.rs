@@ -1,6 +1,6 @@
 //! Metrics of an endpoint besides its runner's: refused requests, and the secret that matched.
 
-use ackonce::metric::Metric;
+use ackonce::adapter::metric::Metric;
 
 use crate::Refused;
 

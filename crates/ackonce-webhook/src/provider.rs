@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use ackonce::Identify;
+use ackonce::adapter::Identify;
 use bytes::Bytes;
 use http::{HeaderMap, Response, Uri};
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    Class, Deduplicator, Graveyard, Handler, OnFailure, OnMismatch, RecordOnly, Runner, Scope, Settings,
-};
+use ackonce::adapter::{Graveyard, RecordOnly};
+use ackonce::{Class, Deduplicator, Handler, OnFailure, OnMismatch, Runner, Scope, Settings};
 use ackonce_http::body::Limits;
 use ackonce_http::edge::Edge;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::{Context, Failure, Inspect, Key, MemoryStore, OnMismatch, Query, Scope, State};
+use ackonce::store::{Inspect, Query, State};
+use ackonce::{Context, Failure, Key, MemoryStore, OnMismatch, Scope};
 use ackonce_testkit::FaultyStore;
 use ackonce_webhook::{
     Adyen, Background, Event, Filing, Fingerprints, GitHub, Permanent, Provider, Slack, StandardWebhooks,
@@ -351,7 +352,7 @@ async fn a_hand_over_is_answered_before_the_work_and_refused_without_room() {
 
 /// A worker that is gone: its claim is live and nobody renews it.
 async fn claim_of_a_dead_worker(store: &MemoryStore, id: &str, lease: Duration) {
-    use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, Token};
+    use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Token};
     let request = ClaimRequest {
         key: filed(id),
         token: Token::random(),

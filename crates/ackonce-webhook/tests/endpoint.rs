@@ -92,7 +92,7 @@ async fn records_of_the_old_form_are_found_where_asked() {
     };
     let event = stripe_event(r#"{"id":"evt_1","account":"acct_1"}"#);
     assert_eq!(settled(&send(&webhook(Filing::InName), &event).await), "run");
-    assert!(ackonce::Inspect::get(&*store, &old).await.unwrap().is_some(), "as version 0.1 filed it");
+    assert!(ackonce::store::Inspect::get(&*store, &old).await.unwrap().is_some(), "as version 0.1 filed it");
     assert_eq!(settled(&send(&webhook(Filing::InName), &event).await), "duplicate");
     assert_eq!(settled(&send(&webhook(Filing::Beside), &event).await), "run", "another form, another record");
 }

@@ -371,7 +371,8 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::{DeduplicatorExt, MemoryStore, Scope, Token};
+    use crate::store::DeduplicatorExt;
+    use crate::{MemoryStore, Scope, Token};
 
     #[derive(Debug, Default)]
     struct Counting(MemoryStore, AtomicUsize);

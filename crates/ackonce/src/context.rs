@@ -81,7 +81,8 @@ impl Context {
     /// repeated while they remember it (Stripe: at least 24 hours).
     ///
     /// ```
-    /// # use ackonce::{Context, Lease, Previous, Scope, Token};
+    /// # use ackonce::{Context, Previous, Scope};
+    /// # use ackonce::store::{Lease, Token};
     /// # let lease = Lease { key: Scope::new("s").unwrap().key("id").unwrap(), token: Token::random(),
     /// #     fence: 1, attempt: 1, previous: Previous::None };
     /// # let cx = Context::new(lease, Default::default());

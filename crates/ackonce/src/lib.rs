@@ -6,6 +6,7 @@ mod claim;
 mod class;
 mod coalesce;
 mod context;
+mod deduplicator;
 mod error;
 mod failure;
 pub mod guide;
@@ -25,32 +26,60 @@ mod settle;
 #[cfg(feature = "signal")]
 mod signal;
 mod start;
-mod store;
 mod switch;
 mod ticket;
 
-pub use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly};
 pub use chain::{Chain, chain};
-pub use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
+pub use claim::Previous;
 pub use class::Class;
-pub use coalesce::Coalesce;
 pub use context::Context;
-pub use error::{BoxError, Error, ErrorKind, Repeat, Result};
+pub use deduplicator::Deduplicator;
+pub use error::{BoxError, Error, ErrorKind, Result};
 pub use failure::{Failure, FailureKind, FailureKinds};
 pub use handler::{Answer, AtMostOnce, Batch, Effect, Handler, Item, Keyed, MapErr, Reply};
-pub use ids::{IdError, IdSource, Identify, MessageIds};
-pub use inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
-pub use key::{DEFAULT_MAX_ID_LEN, Key, KeyError, MAX_SCOPE_LEN, Scope};
+pub use ids::{IdError, IdSource, MessageIds};
+pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
-pub use observe::{Counts, metric};
-pub use record::{Record, State};
-pub use runner::{Guarantee, Mode, Ordered, Runner};
+pub use observe::Counts;
+pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Probe, Settings};
-pub use settle::{Attempt, Settle, Settled, Settlement};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;
 pub use start::connect_at_start;
-pub use store::{Deduplicator, DeduplicatorExt, Description};
-pub use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
+
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;
+
+// The names of the two modules below, for the modules of this crate.
+pub(crate) use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, RecordOnly};
+pub(crate) use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
+pub(crate) use coalesce::Coalesce;
+pub(crate) use deduplicator::Description;
+pub(crate) use error::Repeat;
+pub(crate) use inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+pub(crate) use record::{Record, State};
+pub(crate) use settle::{Attempt, Settle, Settled, Settlement};
+pub(crate) use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
+
+/// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
+pub mod store {
+    pub use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
+    pub use crate::coalesce::Coalesce;
+    pub use crate::deduplicator::{DeduplicatorExt, Description};
+    pub use crate::error::Repeat;
+    pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+    pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
+    pub use crate::record::{Record, State};
+    pub use crate::settle::{Attempt, Settle, Settled, Settlement};
+}
+
+/// For authors of adapters: deliveries on their way from a broker to a receipt.
+pub mod adapter {
+    pub use crate::bury::{
+        Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly,
+    };
+    pub use crate::ids::Identify;
+    pub use crate::observe::metric;
+    pub use crate::runner::{Guarantee, Mode, Ordered};
+    pub use crate::ticket::{Delivery, Job, Receipt, SettledAs, Stage, Unsettled, Why};
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::heartbeat::Grant;
-use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Lease, Record, Token, chain};
+use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Record, Token, chain};
 
 /// A broker's delivery, as the runner sees it.
 pub trait Delivery: Send + Sync + 'static {
@@ -162,46 +162,32 @@ impl<D> Job<D> {
 /// A delivery whose claim was acquired: run it, then settle it.
 #[derive(Debug)]
 #[must_use = "a dropped ticket leaves its claim to the lease"]
-pub struct Ticket<D> {
+pub(crate) struct Ticket<D> {
     pub(crate) job: Job<D>,
     pub(crate) lease: Arc<Grant>,
     /// When the claim was sent: the lease cannot end before this plus its length.
     pub(crate) claimed: Instant,
 }
 
-impl<D> Ticket<D> {
-    /// The claim.
-    #[must_use]
-    pub fn lease(&self) -> &Lease {
-        &self.lease
-    }
-
-    /// The delivery, to look at.
-    #[must_use]
-    pub fn delivery(&self) -> &D {
-        &self.job.delivery
-    }
-}
-
 /// Proof that the store has settled this delivery's message, which makes acknowledging it right.
 ///
 /// An ack without a confirmed settle does not compile. A receipt cannot be made:
 /// ```compile_fail,E0451
-/// let forged = ackonce::Receipt { delivery: 1, how: ackonce::SettledAs::Run, record: None };
+/// let forged = ackonce::adapter::Receipt { delivery: 1, how: ackonce::adapter::SettledAs::Run, record: None };
 /// ```
-/// and neither a job nor a ticket gives its delivery away:
+/// and a job does not give its delivery away:
 /// ```compile_fail,E0599
-/// fn ack_too_early<D>(ticket: ackonce::Ticket<D>) -> D { ticket.redeem() }
+/// fn ack_too_early<D>(job: ackonce::adapter::Job<D>) -> D { job.redeem() }
 /// ```
 /// ```compile_fail,E0616
-/// fn ack_too_early<D>(ticket: ackonce::Ticket<D>) -> D { ticket.job.delivery }
+/// fn ack_too_early<D>(job: ackonce::adapter::Job<D>) -> D { job.delivery }
 /// ```
 /// A receipt is spent once:
 /// ```compile_fail,E0382
-/// fn ack_twice<D>(receipt: ackonce::Receipt<D>) -> (D, D) { (receipt.redeem(), receipt.redeem()) }
+/// fn ack_twice<D>(receipt: ackonce::adapter::Receipt<D>) -> (D, D) { (receipt.redeem(), receipt.redeem()) }
 /// ```
 /// ```
-/// fn ack<D>(receipt: ackonce::Receipt<D>) -> D { receipt.redeem() }
+/// fn ack<D>(receipt: ackonce::adapter::Receipt<D>) -> D { receipt.redeem() }
 /// ```
 #[derive(Debug)]
 #[must_use = "a receipt that is not redeemed leaves the delivery unacknowledged"]

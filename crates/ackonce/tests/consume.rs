@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{Answer, Batch, Context, Effect, Failure, Item, Mode, SettledAs};
+use ackonce::adapter::{Mode, SettledAs};
+use ackonce::{Answer, Batch, Context, Effect, Failure, Item};
 use common::consumption::consume;
 use common::{Fault, Scripted, settings};
 

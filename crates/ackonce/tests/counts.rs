@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    Context, Counts, Delivery, Failure, Job, MemoryStore, Mode, Ordered, RecordOnly, Runner, Scope, Settings,
-};
+use ackonce::adapter::{Delivery, Job, Mode, Ordered, RecordOnly};
+use ackonce::{Context, Counts, Failure, MemoryStore, Runner, Scope, Settings};
 use tokio::sync::mpsc;
 
 #[derive(Debug, Clone, Copy)]

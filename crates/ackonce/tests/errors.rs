@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::adapter::{RecordOnly, SettledAs, Why};
 use ackonce::{
     Answer, AtMostOnce, Backoff, Batch, Class, Context, Effect, Failure, FailureKind, Handler, Item, Keyed,
-    MapErr, MemoryStore, RecordOnly, Runner, Settings, SettledAs, Why,
+    MapErr, MemoryStore, Runner, Settings,
 };
 use bytes::Bytes;
 use common::*;
@@ -65,9 +66,9 @@ fn is_handler(handler: impl Handler<Card>) -> impl Handler<Card> {
 }
 
 async fn answer(handler: impl Handler<Card>, card: Card) -> Answer {
-    let lease = ackonce::Lease {
+    let lease = ackonce::store::Lease {
         key: scope().key(card).unwrap(),
-        token: ackonce::Token::random(),
+        token: ackonce::store::Token::random(),
         fence: 1,
         attempt: 1,
         previous: ackonce::Previous::None,

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Context, Deduplicator, Description, Failure, Handler, MemoryStore, RecordOnly,
-    Result, Runner, Settle, Settled, SettledAs, Settlement, Why,
-};
+use ackonce::adapter::{RecordOnly, SettledAs, Why};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, Result, Runner};
 use async_trait::async_trait;
 use common::{Number, Scripted, job, scope, settings};
 

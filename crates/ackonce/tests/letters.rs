@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Backoff, Batch, Burial, BurialProof, BuryError, Context, DeduplicatorExt, Effect, Failure, Fingerprint,
-    Graveyard, Handler, Item, Letter, Mode, Runner, Settings, Settled, SettledAs,
-};
+use ackonce::adapter::{Burial, BurialProof, BuryError, Graveyard, Letter, Mode, SettledAs};
+use ackonce::store::{DeduplicatorExt, Fingerprint, Settled};
+use ackonce::{Backoff, Batch, Context, Effect, Failure, Handler, Item, Runner, Settings};
 use async_trait::async_trait;
 use common::consumption::consume_with;
 use common::{Fault, Number, Scripted, job, scope, settings};

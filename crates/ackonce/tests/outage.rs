@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Backoff, Burial, BuryError, Context, DeduplicatorExt, ErrorKind, Failure, Fingerprint, Graveyard,
-    Inspect, Letter, Mode, NoDeadLetters, OnFailure, Previous, Runner, Settings, SettledAs, State, Why,
-};
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, Mode, NoDeadLetters, SettledAs, Why};
+use ackonce::store::{DeduplicatorExt, Fingerprint, Inspect, State};
+use ackonce::{Backoff, Context, ErrorKind, Failure, OnFailure, Previous, Runner, Settings};
 use async_trait::async_trait;
 use common::consumption::consume_with;
 use common::{Number, Scripted, claim_request, job, scope, settings};
@@ -188,7 +187,7 @@ async fn without_a_dead_letter_place_a_message_that_may_kill_its_worker_runs_alo
     }
 }
 
-/// What was chosen is done: [`ackonce::RecordOnly`] gives up after the attempts, in the record.
+/// What was chosen is done: [`ackonce::adapter::RecordOnly`] gives up after the attempts, in the record.
 #[tokio::test(start_paused = true)]
 async fn a_record_that_was_chosen_as_the_place_takes_a_message_after_its_attempts() {
     let (store, runs) = (Scripted::default(), Arc::new(AtomicU32::new(0)));
@@ -200,7 +199,7 @@ async fn a_record_that_was_chosen_as_the_place_takes_a_message_after_its_attempt
     let told = Settings::default()
         .with_attempts(3)
         .with_backoff(Backoff { min: Duration::from_secs(1), max: Duration::from_secs(1) });
-    let place = Arc::new(ackonce::RecordOnly);
+    let place = Arc::new(ackonce::adapter::RecordOnly);
     let runner = Runner::with(Arc::new(store.clone()), &scope(), handler, told, place).unwrap();
     let receipt = runner.process(job(1)).await.unwrap();
     assert_eq!((receipt.how(), runs.load(Ordering::SeqCst)), (SettledAs::Buried, 3));

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, RecordOnly, SettledAs, Why};
+use ackonce::store::{Claimed, DeduplicatorExt, Fingerprint, State};
 use ackonce::{
-    AtMostOnce, Backoff, Burial, BuryError, Claimed, Context, Deduplicator, DeduplicatorExt, Failure,
-    Fingerprint, Found, Graveyard, Handler, Letter, OnFailure, OnMismatch, OnUnknown, Previous, Probe,
-    RecordOnly, Runner, Settings, SettledAs, State, Why,
+    AtMostOnce, Backoff, Context, Deduplicator, Failure, Found, Handler, OnFailure, OnMismatch, OnUnknown,
+    Previous, Probe, Runner, Settings,
 };
 use async_trait::async_trait;
 use common::{Fault, Number, Scripted, claim_request, job, scope, settings};
@@ -467,7 +468,7 @@ async fn a_payload_may_be_mended_after_a_failure_that_went_back_uncounted() {
     // An attempt before it vanished, so its effect may have happened.
     let store = Scripted::default();
     let vanished =
-        ackonce::ClaimRequest { fingerprint: Some(print("a")), ..claim_request(1, Duration::ZERO) };
+        ackonce::store::ClaimRequest { fingerprint: Some(print("a")), ..claim_request(1, Duration::ZERO) };
     store.claim(&[vanished]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
     let bound = runner(&store, told(), failing(uncounted));

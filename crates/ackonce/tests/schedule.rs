@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Counts, DeduplicatorExt, ErrorKind, Failure, Inspect,
-    MemoryStore, Result, Scope, Settings, State, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, State, Token};
+use ackonce::{CancellationToken, Context, Counts, ErrorKind, Failure, MemoryStore, Result, Scope, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -242,7 +240,7 @@ async fn a_skipped_slot_is_done_not_buried_and_can_be_redriven() {
     let record = world.store.get(&key).await.unwrap().unwrap();
     assert_eq!(record.state, State::Done);
     assert!(record.outcome.unwrap().starts_with(b"skipped"));
-    let note = ackonce::Note { actor: "me".into(), reason: "it matters".into() };
+    let note = ackonce::store::Note { actor: "me".into(), reason: "it matters".into() };
     world.store.redrive(&key, &note).await.unwrap();
     let host = world.host(world.job().with_missed(Missed::Skip));
     minutes(1).await;

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::protocol::{self, Row};
 use ackonce::schedule::{Every, Missed, Schedule, ScheduledJob, Slot};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
 use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Description, Error, ErrorKind,
-    Failure, Result, Scope, Settings, Settled, Settlement,
+    CancellationToken, Context, Counts, Deduplicator, Error, ErrorKind, Failure, Result, Scope, Settings,
 };
 use async_trait::async_trait;
 use tokio::task::JoinHandle;

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, Mode, RecordOnly, SettledAs, Stage, Why};
+use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Note, Record, Settle, Settlement, State};
 use ackonce::{
-    Backoff, Batch, Burial, BuryError, Claimed, Context, DeduplicatorExt, Effect, Error, ErrorKind, Failure,
-    Found, Graveyard, Inspect, Item, Letter, Mode, Note, OnFailure, OnUnknown, Previous, Probe, Record,
-    RecordOnly, Runner, Settings, Settle, SettledAs, Settlement, Stage, State, Why,
+    Backoff, Batch, Context, Effect, Error, ErrorKind, Failure, Found, Item, OnFailure, OnUnknown, Previous,
+    Probe, Runner, Settings,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -349,16 +350,16 @@ struct AlwaysBusy(Mutex<HashMap<[u8; 16], u32>>);
 
 #[async_trait]
 impl ackonce::Deduplicator for AlwaysBusy {
-    async fn claim(&self, requests: &[ackonce::ClaimRequest]) -> ackonce::Result<Vec<Claimed>> {
+    async fn claim(&self, requests: &[ackonce::store::ClaimRequest]) -> ackonce::Result<Vec<Claimed>> {
         let mut seen = self.0.lock().unwrap();
         requests.iter().for_each(|request| *seen.entry(request.token.0).or_default() += 1);
         Ok(requests.iter().map(|_| Claimed::Busy { free_in: Duration::ZERO }).collect())
     }
-    async fn settle(&self, _: &[Settlement]) -> ackonce::Result<Vec<ackonce::Settled>> {
+    async fn settle(&self, _: &[Settlement]) -> ackonce::Result<Vec<ackonce::store::Settled>> {
         Ok(Vec::new())
     }
-    fn describe(&self) -> ackonce::Description {
-        ackonce::Description { name: "busy".into(), weaknesses: Vec::new() }
+    fn describe(&self) -> ackonce::store::Description {
+        ackonce::store::Description { name: "busy".into(), weaknesses: Vec::new() }
     }
 }
 
@@ -373,7 +374,7 @@ async fn a_message_that_stays_busy_is_asked_for_with_a_back_off() {
         let (input, receiver) = tokio::sync::mpsc::channel(1);
         let consuming = runner.clone();
         let consuming = tokio::spawn(async move { consuming.consume(receiver, feed, |_| {}).await });
-        input.send(vec![ackonce::Ordered { lane: None, job: job(1) }]).await.unwrap();
+        input.send(vec![ackonce::adapter::Ordered { lane: None, job: job(1) }]).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         runner.stop();
         drop(input);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ackonce::Token;
+use ackonce::store::Token;
 use ackonce_http::body::Limits;
 use ackonce_http::{IdempotencyLayer, InFlight, Need, Operation, Options, Policy, Principal};
 use ackonce_testkit::ledger::{Entry, Ledger};

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce::{Query, State};
+use ackonce::store::{Query, State};
 use ackonce_cli::ledger::Table;
 use ackonce_cli::stores::StoreUrl;
 use ackonce_testkit::ledger::{Entry, Ledger};

@@ -4,10 +4,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, Context, Deduplicator, Delivery, Failure, Handler, Job, Mode, Ordered, Runner, Scope,
-    Settings,
-};
+use ackonce::adapter::{Delivery, Job, Mode, Ordered};
+use ackonce::{CancellationToken, Context, Deduplicator, Failure, Handler, Runner, Scope, Settings};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
@@ -69,7 +67,7 @@ where
     let settings =
         Settings::default().with_lease(Duration::from_secs(1)).with_attempts(1000).with_concurrency(8);
     let scope = Scope::new("inbox")?;
-    let runner = Runner::with(store, &scope, inbox, settings, Arc::new(ackonce::RecordOnly))?;
+    let runner = Runner::with(store, &scope, inbox, settings, Arc::new(ackonce::adapter::RecordOnly))?;
     let acks = lines::Writer::open(plan.acks())?;
     let (acked, mut acknowledged) = mpsc::unbounded_channel::<usize>();
     let writing = std::thread::spawn(move || -> std::io::Result<()> {

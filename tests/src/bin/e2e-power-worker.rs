@@ -4,7 +4,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, Scope, Settle, Settled, Settlement, Token};
+use ackonce::Scope;
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Settle, Settled, Settlement, Token};
 use ackonce_sqlite::{SqliteConfig, SqliteStore, Synchronous};
 use anyhow::{Context as _, bail};
 

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ackonce::store::{ClaimRequest, Claimed, Lease, Token};
 use ackonce::{
-    Backoff, CancellationToken, ClaimRequest, Claimed, Context, Counts, Deduplicator, Failure, Handler,
-    Lease, MemoryStore, Result, Scope, Settings, Token,
+    Backoff, CancellationToken, Context, Counts, Deduplicator, Failure, Handler, MemoryStore, Result, Scope,
+    Settings,
 };
 use ackonce_kafka::{ClientConfig, Health, KafkaConsumer, Message};
 use ackonce_tests::kafka::Kafka;

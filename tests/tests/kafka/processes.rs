@@ -174,7 +174,8 @@ async fn batches_into_the_inbox_take_effect_once() {
 /// The low level: a loop of one's own, with the processing wrapped. A message that is not settled holds the commit back.
 #[tokio::test]
 async fn a_loop_of_ones_own_commits_receipts_up_to_the_first_unsettled_message() {
-    use ackonce::{Context, Failure, Job, MemoryStore, Runner, Scope, SettledAs};
+    use ackonce::adapter::{Job, SettledAs};
+    use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
     use ackonce_kafka::rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
     use ackonce_kafka::{Message, Offsets, commit};
     let kafka = Kafka::get();

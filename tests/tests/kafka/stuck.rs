@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Attempt, Context, Deduplicator, Failure, MemoryStore, Settle, Settlement};
+use ackonce::store::{Attempt, Settle, Settlement};
+use ackonce::{Context, Deduplicator, Failure, MemoryStore};
 use ackonce_kafka::{KafkaConsumer, Message, Order};
 use ackonce_tests::until;
 use futures_util::future::join_all;

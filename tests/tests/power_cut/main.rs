@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use ackonce::{ClaimRequest, Claimed, Deduplicator, Scope, Token};
+use ackonce::store::{ClaimRequest, Claimed, Token};
+use ackonce::{Deduplicator, Scope};
 use ackonce_sqlite::{SqliteStore, rusqlite};
 use ackonce_testkit::lines;
 use ackonce_testkit::servers::not_tested;

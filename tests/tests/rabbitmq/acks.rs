@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Batch, CancellationToken, ClaimRequest, Context, Deduplicator, Failure, Item, Job, MemoryStore, Runner,
-    Scope, Token,
-};
+use ackonce::adapter::Job;
+use ackonce::store::{ClaimRequest, Token};
+use ackonce::{Batch, CancellationToken, Context, Deduplicator, Failure, Item, MemoryStore, Runner, Scope};
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Deduplicator, ErrorKind, MemoryStore, OnFailure, Scope, Settings, Token};
+use ackonce::store::{ClaimRequest, Token};
+use ackonce::{Deduplicator, ErrorKind, MemoryStore, OnFailure, Scope, Settings};
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
 use ackonce_amqp::{Delays, headers};

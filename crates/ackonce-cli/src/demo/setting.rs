@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ackonce::{Deduplicator as _, Guarantee};
+use ackonce::Deduplicator as _;
+use ackonce::adapter::Guarantee;
 use ackonce_testkit::ledger::{Entry, Ledger};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;

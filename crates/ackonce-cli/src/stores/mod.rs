@@ -10,7 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ackonce::{CancellationToken, Deduplicator, Inspect, MemoryStore, OnStart, Result};
+use ackonce::store::Inspect;
+use ackonce::{CancellationToken, Deduplicator, MemoryStore, OnStart, Result};
 use ackonce_postgres::PostgresStore;
 use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::Fingerprint;
+use ackonce::store::Fingerprint;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
@@ -49,7 +49,7 @@ impl Payload {
     /// nothing else.
     ///
     /// ```
-    /// use ackonce::Fingerprint;
+    /// use ackonce::store::Fingerprint;
     /// use ackonce_http::{Options, Payload};
     /// // The same JSON but for the member `sent_at`.
     /// let payload = Payload::by(|parts, body| {

@@ -1,5 +1,5 @@
 //! Kept answers as plain columns (`request`, `status`, `headers`, `not_kept`, `body`, `fingerprint`, `created`, `completed`,
-//! `expires`), for people who ask their database. Programs use [`Inspect`](ackonce::Inspect) and
+//! `expires`), for people who ask their database. Programs use [`Inspect`](ackonce::store::Inspect) and
 //! [`StoredResponse`](crate::StoredResponse).
 
 /// The query for one of the tables `ackonce_full_N` of a SQLite store; put its name for `{table}`. Needs SQLite 3.38.

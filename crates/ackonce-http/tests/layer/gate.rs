@@ -1,6 +1,7 @@
 //! Which requests are guarded, which pass, which are refused before anything is claimed.
 
-use ackonce::{Inspect, MemoryStore};
+use ackonce::MemoryStore;
+use ackonce::store::Inspect;
 use std::sync::Arc;
 
 use ackonce_http::body::Limits;

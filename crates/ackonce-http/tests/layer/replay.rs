@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{Inspect, MemoryStore, Query, State};
+use ackonce::MemoryStore;
+use ackonce::store::{Inspect, Query, State};
 use ackonce_http::{Cookies, Gate, Headers, Need, Options, Policy, StoredResponse};
 use axum::body::Body;
 use axum::response::Response;
@@ -213,7 +214,10 @@ async fn status_headers_body_fingerprint_and_times_can_be_looked_up() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let key = api.layer.key(Some(b"sk_1"), &Method::POST, "/payments", b"k").unwrap();
     let record = store.get(&key).await.unwrap().unwrap();
-    assert_eq!((record.state, record.fingerprint), (State::Done, Some(ackonce::Fingerprint::of(b"{}"))));
+    assert_eq!(
+        (record.state, record.fingerprint),
+        (State::Done, Some(ackonce::store::Fingerprint::of(b"{}")))
+    );
     let stored = StoredResponse::decode(record.outcome.as_ref().unwrap()).unwrap();
     assert_eq!(stored.status, 201);
     assert_eq!(stored.headers["location"], "/payments/1");
@@ -228,7 +232,7 @@ async fn status_headers_body_fingerprint_and_times_can_be_looked_up() {
 
 #[tokio::test]
 async fn a_record_of_a_newer_version_or_a_damaged_one_is_a_clear_answer_and_never_a_run() {
-    use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, Fingerprint, Settle, Settlement, Token};
+    use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Fingerprint, Settle, Settlement, Token};
     let cases = [
         (&b"{\"ackonce-http\":2,\"status\":201}\n"[..], (503, "record_from_newer_version")),
         (b"{\"ackonce-http\":1,\"status\":201}\n", (500, "record_unreadable")),

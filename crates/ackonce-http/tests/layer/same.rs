@@ -70,7 +70,7 @@ async fn a_time_stamp_of_the_client_can_be_left_out_by_a_fingerprint_of_ones_own
     let timeless = Payload::by(|parts, body| {
         let mut order: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         order.as_object_mut().map(|order| order.remove("sent_at"));
-        ackonce::Fingerprint::of(format!("{}{order}", parts.uri.path()).as_bytes())
+        ackonce::store::Fingerprint::of(format!("{}{order}", parts.uri.path()).as_bytes())
     });
     let json = "application/json";
     let [first, again, other] = [

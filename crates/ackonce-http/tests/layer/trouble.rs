@@ -57,7 +57,8 @@ async fn a_lost_reply_is_neither_a_rival_nor_a_second_run() {
 
 #[tokio::test]
 async fn after_a_process_vanished_the_policy_decides() {
-    use ackonce::{ClaimRequest, Deduplicator, Fingerprint, Token};
+    use ackonce::Deduplicator;
+    use ackonce::store::{ClaimRequest, Fingerprint, Token};
     for (on_unknown, expected) in [(OnUnknown::RunAgain, 201), (OnUnknown::Park, 409)] {
         let store = MemoryStore::new();
         let settings = quick().with_on_unknown(on_unknown);

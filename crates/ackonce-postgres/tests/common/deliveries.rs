@@ -5,10 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Backoff, Counts, Delivery, Handler, Job, Mode, Ordered, Receipt, RecordOnly, Runner, Scope, Settings,
-    Unsettled,
-};
+use ackonce::adapter::{Delivery, Job, Mode, Ordered, Receipt, RecordOnly, Unsettled};
+use ackonce::{Backoff, Counts, Handler, Runner, Scope, Settings};
 use ackonce_postgres::PostgresStore;
 use tokio::sync::mpsc;
 

@@ -13,10 +13,8 @@ pub mod own;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, DeduplicatorExt, Item, Key, Lease, Scope, Settle,
-    Settled, Settlement, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Lease, Settle, Settled, Settlement, Token};
+use ackonce::{CancellationToken, Context, Item, Key, Scope};
 use ackonce_postgres::tokio_postgres::{self, Client, NoTls};
 use ackonce_postgres::{PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 

@@ -6,10 +6,10 @@ mod server;
 
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, DeduplicatorExt, ErrorKind, Key, Lease, Repeat, Scope, Settle,
-    Settled, Settlement, Token,
+use ackonce::store::{
+    ClaimRequest, Claimed, DeduplicatorExt, Lease, Repeat, Settle, Settled, Settlement, Token,
 };
+use ackonce::{Deduplicator, ErrorKind, Key, Scope};
 use ackonce_redis::{RedisConfig, RedisStore};
 pub use server::{Server, free_port, until};
 

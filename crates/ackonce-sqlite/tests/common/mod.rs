@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ackonce::{
-    CancellationToken, ClaimRequest, Claimed, Context, Deduplicator, DeduplicatorExt, Item, Key, Lease,
-    Scope, Settle, Settled, Settlement, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Lease, Settle, Settled, Settlement, Token};
+use ackonce::{CancellationToken, Context, Deduplicator, Item, Key, Scope};
 use ackonce_sqlite::{SqliteConfig, SqliteStore, Sweep};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

@@ -1,6 +1,7 @@
 //! Attempts are counted by the store when it grants a claim.
 
-use ackonce::{Lease, Previous};
+use ackonce::Previous;
+use ackonce::store::Lease;
 
 use super::Fixture;
 use super::bench::{Bench, refund, release};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{Attempt, ClaimRequest, Fingerprint, Previous, Settle, State};
+use ackonce::Previous;
+use ackonce::store::{Attempt, ClaimRequest, Fingerprint, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, complete, release};
@@ -125,11 +126,11 @@ pub async fn a_back_off_in_a_batch_costs_the_others_nothing(fixture: &dyn Fixtur
     assert_eq!(words, ["busy", "acquired", "acquired"], "answers to {ids:?}");
 }
 
-fn word(answer: &ackonce::Claimed) -> &'static str {
+fn word(answer: &ackonce::store::Claimed) -> &'static str {
     match answer {
-        ackonce::Claimed::Acquired(_) => "acquired",
-        ackonce::Claimed::Busy { .. } => "busy",
-        ackonce::Claimed::Done(_) => "done",
-        ackonce::Claimed::Mismatch(_) => "mismatch",
+        ackonce::store::Claimed::Acquired(_) => "acquired",
+        ackonce::store::Claimed::Busy { .. } => "busy",
+        ackonce::store::Claimed::Done(_) => "done",
+        ackonce::store::Claimed::Mismatch(_) => "mismatch",
     }
 }

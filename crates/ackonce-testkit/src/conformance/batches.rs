@@ -1,6 +1,6 @@
 //! A batch is answered as if its requests came one after another, and costs one trip.
 
-use ackonce::{ClaimRequest, Claimed, Fingerprint, Settle, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Settle, Settled, Settlement};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, acquired, bury, complete, extend, release};

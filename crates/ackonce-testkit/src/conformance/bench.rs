@@ -5,10 +5,8 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    Attempt, ClaimRequest, Claimed, Deduplicator, Key, KeyError, Lease, Record, Result, Scope, Settle,
-    Settled, Settlement, Token,
-};
+use ackonce::store::{Attempt, ClaimRequest, Claimed, Lease, Record, Settle, Settled, Settlement, Token};
+use ackonce::{Deduplicator, Key, KeyError, Result, Scope};
 use tokio::time::Instant;
 
 use super::Fixture;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::slice;
 
-use ackonce::{Settlement, State};
+use ackonce::store::{Settlement, State};
 use futures_util::poll;
 
 use super::Fixture;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Settle};
+use ackonce::store::{Claimed, Settle};
 
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, acquired, complete, refund, release};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Fingerprint, Record, Settle, State};
+use ackonce::store::{ClaimRequest, Fingerprint, Record, Settle, State};
 use tokio::time::Instant;
 
 use super::Fixture;

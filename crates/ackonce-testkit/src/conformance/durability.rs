@@ -1,6 +1,7 @@
 //! Durable before answered: an answer that was given holds for the next process.
 
-use ackonce::{Deduplicator, Description, Lease, Previous, Settle, State};
+use ackonce::store::{Description, Lease, Settle, State};
+use ackonce::{Deduplicator, Previous};
 
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, bury, release};

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::io::Write;
 use std::slice;
 
-use ackonce::{ClaimRequest, Claimed, Error, Lease, Repeat, Result, Settle, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Lease, Repeat, Settle, Settled, Settlement};
+use ackonce::{Error, Result};
 use tokio::time::Instant;
 
 use super::bench::{Bench, Client, PATIENCE, SHORT, acquired, complete, within_patience};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{Attempt, ClaimRequest, Lease, Previous, Settle, Token};
+use ackonce::Previous;
+use ackonce::store::{Attempt, ClaimRequest, Lease, Settle, Token};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, extend, key, refund, release, request};

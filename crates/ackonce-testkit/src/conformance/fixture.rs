@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{Deduplicator, Inspect, Settle};
+use ackonce::Deduplicator;
+use ackonce::store::{Inspect, Settle};
 use async_trait::async_trait;
 
 use crate::proxy::{Mode, Proxy};
@@ -19,7 +20,7 @@ pub trait Fixture: Send + Sync {
     /// any more.
     ///
     /// A store that keeps its records in this process hands out an empty one, and its description says
-    /// [`LOST_WITH_PROCESS`](ackonce::Description::LOST_WITH_PROCESS): that is the only way round this.
+    /// [`LOST_WITH_PROCESS`](ackonce::store::Description::LOST_WITH_PROCESS): that is the only way round this.
     async fn reopen(&self) -> Arc<dyn Deduplicator>;
 
     /// A client of the same records that can be made to fail while the others work: [`Wire`] for a store on a server,
@@ -50,7 +51,7 @@ pub trait Breakable: Send + Sync {
     ///
     /// # Errors
     /// It cannot be made to. Accepted of a store whose description says
-    /// [`LOST_WITH_PROCESS`](ackonce::Description::LOST_WITH_PROCESS); of others only [`Failure::ReplyLost`], and then
+    /// [`LOST_WITH_PROCESS`](ackonce::store::Description::LOST_WITH_PROCESS); of others only [`Failure::ReplyLost`], and then
     /// the reason is printed: no test of the suite tells `Safe` from `Unknown` for such a store.
     async fn fail(&self, failure: Failure) -> Result<(), CannotFail>;
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use ackonce::{Scope, Settle};
+use ackonce::Scope;
+use ackonce::store::Settle;
 
 use super::Fixture;
 use super::bench::{Bench, LONG, key, request, scope};

@@ -1,6 +1,6 @@
 //! The same ID with another payload is not the same message, and nobody guesses which is right.
 
-use ackonce::{ClaimRequest, Claimed, Fingerprint, State};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, State};
 
 use super::Fixture;
 use super::bench::{Bench, complete, release};
@@ -10,7 +10,7 @@ fn with(bench: &Bench, id: &str, payload: Option<&str>) -> ClaimRequest {
     ClaimRequest { fingerprint, ..bench.request(id) }
 }
 
-fn is_the_first(record: &ackonce::Record, state: State) {
+fn is_the_first(record: &ackonce::store::Record, state: State) {
     let first = Fingerprint::of(b"one");
     assert_eq!(record.state, state, "the state of the first payload's record");
     assert_eq!(

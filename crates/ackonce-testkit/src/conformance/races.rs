@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use ackonce::{ClaimRequest, Claimed, Lease, Settled, Token};
+use ackonce::store::{ClaimRequest, Claimed, Lease, Settled, Token};
 use tokio::sync::Barrier;
 
 use super::Fixture;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Settle, Settled, Settlement};
+use ackonce::store::{Settle, Settled, Settlement};
 use tokio::time::Instant;
 
 use super::Fixture;

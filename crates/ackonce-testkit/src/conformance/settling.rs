@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{ClaimRequest, Claimed, Fingerprint, Previous, Settle, State};
+use ackonce::Previous;
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, extend, redrive, refund, release};

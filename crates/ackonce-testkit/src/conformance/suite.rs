@@ -193,7 +193,8 @@ macro_rules! __property_tests {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Deduplicator, MemoryStore, Settle};
+/// use ackonce::{Deduplicator, MemoryStore};
+/// use ackonce::store::Settle;
 /// use ackonce_testkit::conformance::{Breakable, Fixture, Unbreakable, swept};
 ///
 /// struct Memory(MemoryStore);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{Attempt, ClaimRequest, Claimed, Lease, Previous, Settle, State};
+use ackonce::Previous;
+use ackonce::store::{Attempt, ClaimRequest, Claimed, Lease, Settle, State};
 use tokio::time::Instant;
 
 use super::Fixture;

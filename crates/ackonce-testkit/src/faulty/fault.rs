@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::seed::Dice;
 #[cfg(doc)]
-use {crate::FaultyStore, ackonce::Repeat};
+use {crate::FaultyStore, ackonce::store::Repeat};
 
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

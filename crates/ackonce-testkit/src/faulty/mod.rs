@@ -5,9 +5,8 @@ use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Repeat, Result, Settled, Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Repeat, Settled, Settlement};
+use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use async_trait::async_trait;
 
 use crate::seed::Dice;
@@ -24,7 +23,8 @@ pub use fault::{Fault, Injected, Rates};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Deduplicator, MemoryStore, Repeat};
+/// use ackonce::{Deduplicator, MemoryStore};
+/// use ackonce::store::Repeat;
 /// use ackonce_testkit::{Fault, FaultyStore};
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let store = FaultyStore::scripted(Arc::new(MemoryStore::new()), [None, Some(Fault::ReplyLost)]);

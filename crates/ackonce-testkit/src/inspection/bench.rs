@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ackonce::{
-    Attempt, ClaimRequest, Entry, Fingerprint, Key, KeyError, Lease, Query, Scope, Settle, State, Token,
-};
+use ackonce::store::{Attempt, ClaimRequest, Entry, Fingerprint, Lease, Query, Settle, State, Token};
+use ackonce::{Key, KeyError, Scope};
 
 use super::Fixture;
 use super::client::Client;

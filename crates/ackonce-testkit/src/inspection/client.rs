@@ -5,10 +5,11 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{
-    AdminOutcome, ClaimRequest, Claimed, Inspect, Key, Lease, Note, Page, Query, Record, Result, Settle,
-    Settled, Settlement, Stats,
+use ackonce::store::{
+    AdminOutcome, ClaimRequest, Claimed, Inspect, Lease, Note, Page, Query, Record, Settle, Settled,
+    Settlement, Stats,
 };
+use ackonce::{Key, Result};
 use tokio::time::Instant;
 
 use super::Fixture;

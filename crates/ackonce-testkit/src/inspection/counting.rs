@@ -1,6 +1,6 @@
 //! How much a store holds.
 
-use ackonce::{AdminOutcome, State, Stats};
+use ackonce::store::{AdminOutcome, State, Stats};
 
 use super::Fixture;
 use super::bench::{Bench, STATES, complete};

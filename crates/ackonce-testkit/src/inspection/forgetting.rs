@@ -1,6 +1,7 @@
 //! Forgetting: the record goes, the fence does not, and nobody's claim is taken away.
 
-use ackonce::{AdminOutcome, ClaimRequest, Fingerprint, Previous, State};
+use ackonce::Previous;
+use ackonce::store::{AdminOutcome, ClaimRequest, Fingerprint, State};
 
 use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, end_of, extend, release, waiting};

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::slice;
 use std::time::Duration;
 
-use ackonce::{AdminOutcome, Entry, Key, Query, Settle, State};
+use ackonce::Key;
+use ackonce::store::{AdminOutcome, Entry, Query, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
@@ -71,7 +72,7 @@ pub async fn a_page_keeps_to_its_limit(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry shows the same record as [`get`](ackonce::Inspect::get), and names, if any, that are true.
+/// An entry shows the same record as [`get`](ackonce::store::Inspect::get), and names, if any, that are true.
 pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for state in STATES {

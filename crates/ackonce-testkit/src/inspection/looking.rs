@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ackonce::{AdminOutcome, Attempt, ClaimRequest, Previous, Query, Record, Settle, State};
+use ackonce::Previous;
+use ackonce::store::{AdminOutcome, Attempt, ClaimRequest, Query, Record, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};

@@ -20,7 +20,7 @@ pub mod sweeping;
 
 use std::sync::Arc;
 
-use ackonce::Inspect;
+use ackonce::store::Inspect;
 use async_trait::async_trait;
 
 pub use suite::{PROPERTIES, Property, run_all};

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use ackonce::{AdminOutcome, Claimed, Previous};
+use ackonce::Previous;
+use ackonce::store::{AdminOutcome, Claimed};
 use tokio::sync::Barrier;
 
 use super::Fixture;

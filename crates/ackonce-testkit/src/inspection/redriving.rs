@@ -1,6 +1,7 @@
 //! Redriving: a settled message runs once more, and what is redelivered for it is not taken for a duplicate.
 
-use ackonce::{AdminOutcome, Claimed, Previous, State};
+use ackonce::Previous;
+use ackonce::store::{AdminOutcome, Claimed, State};
 
 use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, extend, release, waiting};

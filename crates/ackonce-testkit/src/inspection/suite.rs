@@ -126,7 +126,8 @@ macro_rules! __inspection_tests {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Inspect, MemoryStore};
+/// use ackonce::MemoryStore;
+/// use ackonce::store::Inspect;
 /// use ackonce_testkit::inspection::Fixture;
 ///
 /// struct Memory(MemoryStore);

@@ -1,6 +1,7 @@
 //! Sweeping: what has expired goes, and nothing else does.
 
-use ackonce::{ClaimRequest, Previous, Settle, State};
+use ackonce::Previous;
+use ackonce::store::{ClaimRequest, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, STATES, complete};

@@ -2,9 +2,8 @@
 
 use std::{fmt, slice};
 
-use ackonce::{
-    ClaimRequest, Claimed, Error, Lease, Repeat, Result, Scope, Settle, Settled, Settlement, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, Lease, Repeat, Settle, Settled, Settlement, Token};
+use ackonce::{Error, Result, Scope};
 use tokio::time::Instant;
 
 use super::Fixture;

@@ -1,6 +1,6 @@
 //! Requests that the server applies after their client has given up.
 
-use ackonce::Settle;
+use ackonce::store::Settle;
 
 use super::Fixture;
 use super::bench::{Bench, unknown};

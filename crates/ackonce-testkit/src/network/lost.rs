@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Claimed, Repeat, Settle};
+use ackonce::store::{Claimed, Repeat, Settle};
 
 use super::Fixture;
 use super::bench::{Bench, repeatable, start};

@@ -1,6 +1,6 @@
 //! A server that says nothing, or is not there.
 
-use ackonce::Settled;
+use ackonce::store::Settled;
 
 use super::Fixture;
 use super::bench::{Bench, no_answer, unknown};

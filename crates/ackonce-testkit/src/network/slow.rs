@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::Settle;
+use ackonce::store::Settle;
 
 use super::Fixture;
 use super::bench::Bench;
@@ -31,7 +31,7 @@ async fn answers_are_right(fixture: &dyn Fixture, mode: Mode) {
     let outcome: Vec<u8> = (0..=u8::MAX).chain(0..=u8::MAX).collect();
     bench.settle(&lease, Settle::Complete { window: LONG, outcome: Some(outcome.clone().into()) }).await;
     match bench.claim(&bench.request("id")).await {
-        ackonce::Claimed::Done(record) => assert_eq!(
+        ackonce::store::Claimed::Done(record) => assert_eq!(
             record.outcome.as_deref(),
             Some(outcome.as_slice()),
             "the outcome over a slow wire, byte for byte"

@@ -7,10 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ackonce::protocol::{self, Row};
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Key, Result, Settle, Settled,
-    Settlement,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{Deduplicator, Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 
 pub(crate) const MAX_OUTCOME: usize = 1 << 20;

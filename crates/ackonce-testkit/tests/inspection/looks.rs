@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ackonce::protocol::Row;
-use ackonce::{Entry, Error, ErrorKind, Key, Page, Query, Record, Result, State, Stats};
+use ackonce::store::{Entry, Page, Query, Record, State, Stats};
+use ackonce::{Error, ErrorKind, Key, Result};
 use bytes::Bytes;
 
 use crate::bug::Bug;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ackonce::protocol::{self, Row};
-use ackonce::{
-    AdminOutcome, ClaimRequest, Claimed, Deduplicator, Description, Inspect, Key, Note, Page, Previous,
-    Query, Record, Result, Settled, Settlement, State, Stats, Token,
+use ackonce::store::{
+    AdminOutcome, ClaimRequest, Claimed, Description, Inspect, Note, Page, Query, Record, Settled,
+    Settlement, State, Stats, Token,
 };
+use ackonce::{Deduplicator, Key, Previous, Result};
 use ackonce_testkit::inspection::Fixture;
 use async_trait::async_trait;
 use tokio::time::Instant;

@@ -1,7 +1,8 @@
 //! Tending the sabotaged store.
 
+use ackonce::Key;
 use ackonce::protocol::{self, Row};
-use ackonce::{AdminOutcome, Key, Note, State};
+use ackonce::store::{AdminOutcome, Note, State};
 
 use crate::bug::Bug;
 use crate::store::Sabotaged;

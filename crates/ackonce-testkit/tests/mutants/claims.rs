@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ackonce::Previous;
 use ackonce::protocol::{self, Row};
-use ackonce::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, State, Token};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, State, Token};
 
 use crate::bug::Bug;
 

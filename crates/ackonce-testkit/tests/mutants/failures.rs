@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Error, ErrorKind, Record, Repeat, Result, Settle, Settled, State,
-};
+use ackonce::store::{ClaimRequest, Claimed, Record, Repeat, Settle, Settled, State};
+use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use ackonce_testkit::conformance::{Breakable, CannotFail, Failure};
 use async_trait::async_trait;
 

@@ -1,7 +1,8 @@
 //! A settlement with one bug: it is misread before the protocol decides, or what it leaves is spoilt after.
 
+use ackonce::Previous;
 use ackonce::protocol::{self, Row};
-use ackonce::{Previous, Settle, Settled, Settlement, State};
+use ackonce::store::{Settle, Settled, Settlement, State};
 use bytes::Bytes;
 
 use crate::bug::Bug;

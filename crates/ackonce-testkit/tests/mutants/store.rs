@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ackonce::protocol::Row;
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Result, Settle, Settled, Settlement,
-    State,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement, State};
+use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use ackonce_testkit::conformance::{Breakable, Failure, Fixture};
 use async_trait::async_trait;
 use tokio::task::yield_now;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ackonce::protocol::{self, Row};
-use ackonce::{ClaimRequest, Claimed, Deduplicator, Result, Settled, Settlement, State};
+use ackonce::store::{ClaimRequest, Claimed, Settled, Settlement, State};
+use ackonce::{Deduplicator, Result};
 use ackonce_testkit::network::Fixture;
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

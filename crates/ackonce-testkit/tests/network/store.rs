@@ -5,10 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Record, Repeat, Result, Settled,
-    Settlement, State, Token,
-};
+use ackonce::store::{ClaimRequest, Claimed, Description, Record, Repeat, Settled, Settlement, State, Token};
+use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;

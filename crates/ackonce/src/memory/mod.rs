@@ -26,7 +26,8 @@ const SHARDS: usize = 16;
 ///
 /// ```
 /// use std::time::Duration;
-/// use ackonce::{ClaimRequest, Claimed, DeduplicatorExt, MemoryStore, Scope, Token};
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Token};
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let store = MemoryStore::new();
 /// let request = || ClaimRequest {
@@ -224,7 +225,8 @@ fn entry(digest: Digest, row: &Row, now: u64) -> Entry {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{DeduplicatorExt, Scope, Settle, Token};
+    use crate::store::DeduplicatorExt;
+    use crate::{Scope, Settle, Token};
 
     #[tokio::test(start_paused = true)]
     async fn memory_follows_the_window() {

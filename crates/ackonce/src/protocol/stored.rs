@@ -44,7 +44,8 @@ impl Row {
     /// ```
     /// # use std::time::Duration;
     /// # use ackonce::protocol::{self, Row};
-    /// # use ackonce::{ClaimRequest, Scope, Token};
+    /// # use ackonce::Scope;
+    /// # use ackonce::store::{ClaimRequest, Token};
     /// # let key = Scope::new("orders")?.key("evt_1")?;
     /// # let (lease, window) = (Duration::from_secs(30), Duration::from_secs(3600));
     /// # let request = ClaimRequest { key, token: Token::random(), lease, window, fingerprint: None };

@@ -41,7 +41,8 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use ackonce::{Context, Delivery, Failure, Job, MemoryStore, Runner, Scope, SettledAs};
+/// use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
+/// use ackonce::adapter::{Delivery, Job, SettledAs};
 ///
 /// struct Order(&'static str);
 /// impl Delivery for Order {

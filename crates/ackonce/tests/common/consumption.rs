@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use ackonce::{
-    Counts, Graveyard, Handler, Job, Mode, Ordered, Receipt, RecordOnly, Runner, Settings, SettledAs,
-    Unsettled,
-};
+use ackonce::adapter::{Graveyard, Job, Mode, Ordered, Receipt, RecordOnly, SettledAs, Unsettled};
+use ackonce::{Counts, Handler, Runner, Settings};
 use tokio::sync::mpsc;
 
 use super::{Number, Scripted, job, scope};

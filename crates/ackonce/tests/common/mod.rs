@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::{
-    Backoff, ClaimRequest, Claimed, Deduplicator, Delivery, Description, Error, ErrorKind, Job, MemoryStore,
-    Result, Scope, Settings, Settle, Settled, Settlement, Stage,
-};
+use ackonce::adapter::{Delivery, Job, Stage};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::{Backoff, Deduplicator, Error, ErrorKind, MemoryStore, Result, Scope, Settings};
 use async_trait::async_trait;
 
 /// What happens to one call.
@@ -138,7 +137,7 @@ pub fn settings() -> Settings {
 pub fn claim_request(n: u64, lease: Duration) -> ClaimRequest {
     ClaimRequest {
         key: scope().key(n.to_string()).unwrap(),
-        token: ackonce::Token::random(),
+        token: ackonce::store::Token::random(),
         lease,
         window: Duration::from_secs(3600),
         fingerprint: None,

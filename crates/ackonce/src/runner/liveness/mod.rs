@@ -20,9 +20,10 @@ use tokio::task::JoinSet;
 
 use self::plan::{Behaviour, LEASE, Order, Plan, Wrong, plan};
 use self::world::{Sent, Servers, World};
+use crate::adapter::{Mode, Ordered};
 use crate::heartbeat::Heartbeat;
 use crate::observe::Meters;
-use crate::{Answer, Batch, Class, Item, Job, Mode, Ordered, Runner, State};
+use crate::{Answer, Batch, Class, Item, Job, Runner, State};
 
 /// A consumer: its loop and its feed. Dropping it is a kill.
 struct Consumer {
