@@ -88,7 +88,7 @@ pub trait Graveyard<D>: Send + Sync {
     /// store alone, with the reason, and counts it.
     async fn bury(&self, delivery: &D, burial: &Burial) -> Result<Letter, BuryError>;
 
-    /// Whether there is a place at all. Without one, nothing is buried for a failure that may pass; see
+    /// True if there is a place at all. Without one, nothing is buried for a failure that may pass; see
     /// [`NoDeadLetters`]. True by default.
     fn is_place(&self) -> bool {
         true

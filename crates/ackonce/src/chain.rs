@@ -49,7 +49,7 @@ pub(crate) fn untold<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Er
     cause
 }
 
-/// Whether some cause further down is told twice.
+/// True if some cause further down is told twice.
 pub(crate) fn repeats(error: &(dyn Error + 'static)) -> bool {
     let told = error.to_string();
     let mut cause = error.source();

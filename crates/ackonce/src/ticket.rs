@@ -117,7 +117,7 @@ impl<D> Job<D> {
         self
     }
 
-    /// Whether it may redrive its record.
+    /// True if it may redrive its record.
     pub(crate) fn is_letter(&self) -> bool {
         self.letter.as_ref().is_some_and(|letter| !letter.is_spent)
     }

@@ -62,13 +62,13 @@ impl MemoryStore {
         }
     }
 
-    /// How many keys it holds, expired ones that were not yet dropped included.
+    /// The number of keys it holds, expired ones that were not yet dropped included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Whether it holds none.
+    /// True if it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

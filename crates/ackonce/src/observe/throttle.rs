@@ -41,7 +41,7 @@ impl Throttle {
         write(left_out);
     }
 
-    /// Whether a trouble that was said is over: its end is worth a line, too, and only one.
+    /// True if a trouble that was said is over: its end is worth a line, too, and only one.
     pub(crate) fn over(&self) -> bool {
         self.said.load(Ordering::Relaxed)
             && self.is_over(Instant::now())

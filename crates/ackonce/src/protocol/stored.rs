@@ -110,7 +110,7 @@ fn corrupt() -> Error {
     Error::new(ErrorKind::Corrupt, "a record is damaged: its bytes are not those of a row")
 }
 
-/// How many bytes it takes.
+/// The number of bytes it takes.
 fn varint_len(number: u64) -> usize {
     (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
 }

@@ -74,7 +74,7 @@ struct Inner<D: Delivery, H> {
     scope: Scope,
     handler: H,
     graveyard: Arc<dyn Graveyard<D>>,
-    /// Whether a message may be given up after its attempts: there is a place for it.
+    /// True if a message may be given up after its attempts: there is a place for it.
     buries: bool,
     settings: Settings,
     heartbeat: Heartbeat,
