@@ -29,7 +29,7 @@ pub(crate) struct Intake {
     pub(crate) delivery_limit: u32,
     pub(crate) near_limit: Seldom,
     pub(crate) came_back: Seldom,
-    /// Exchange and routing key of dead letters; what arrives by them goes in a circle.
+    /// Exchange and routing key of dead letters; a message that arrives by them goes in a circle.
     pub(crate) dead_letters: Option<(ShortString, Option<ShortString>)>,
 }
 

@@ -10,7 +10,7 @@ pub fn named(text: &str, flags: &[(&str, &str)]) -> String {
     named.join(", ")
 }
 
-/// Whether the text has that very name, not a longer one.
+/// True if the text has that very name, not a longer one.
 fn has(text: &str, name: &str) -> bool {
     let goes_on = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     text.match_indices(name).any(|(at, _)| {

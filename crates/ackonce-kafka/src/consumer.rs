@@ -20,8 +20,8 @@ use crate::{Health, Message, RetryTopic, Signs};
 /// `statistics.interval.ms` is 5000.
 ///
 /// One message holds back itself and those that must come after it, nothing else: each partition has a queue, limits
-/// and a commit of its own, and the group is served even if all of them are full. [The crate](crate) says what it does when
-/// things break.
+/// and a commit of its own, and the group is served even if all of them are full. [The crate](crate) has its
+/// answer to each fault.
 ///
 /// A crash anywhere leaves claims that lapse with their leases and offsets that were not committed; the
 /// messages are redelivered, and those whose effect was recorded are not run again.

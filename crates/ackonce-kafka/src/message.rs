@@ -112,7 +112,7 @@ impl Message {
         self.0.record.payload().unwrap_or_default()
     }
 
-    /// Whether it has no payload at all, which says on a compacted topic that its key was deleted.
+    /// True if it has no payload at all: on a compacted topic, its key was deleted.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         self.0.record.payload().is_none()

@@ -103,7 +103,7 @@ impl Webhook {
             body_budget: None,
             kept_answer: terms.kept_answer,
             fingerprints: Fingerprints::default(),
-            // Not none: the sender has the event, and knows what became of it.
+            // A choice, not a lack: the sender has the event, and is told of its fate.
             graveyard: Arc::new(RecordOnly),
         }
     }

@@ -27,7 +27,7 @@ pub struct Burial {
 pub struct BurialProof {
     token: Token,
     fence: u64,
-    /// How often the message's letters had come back before: a letter that goes in circles comes ever more slowly.
+    /// The number of earlier returns of the message's letters: a letter that goes in circles comes ever more slowly.
     pub(crate) round: u32,
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement};
 
-/// Where processed message IDs are remembered.
+/// A store of processed message IDs.
 ///
 /// # Contract
 /// - **Atomic.** Of any number of claims of one key, by any number of processes, one is acquired until its
@@ -19,8 +19,8 @@ use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement
 /// - **Counted at the claim.** `attempt` grows, durably, when the claim is granted, so that a message which
 ///   kills its worker is counted too.
 /// - **The store's clock.** Leases and windows are measured by the store; expiry is decided on read.
-/// - **Durable before answered.** An answer means that the change survives what the store's
-///   [`describe`](Self::describe) does not list.
+/// - **Durable before answered.** An answer means that the change survives every fault but those that the store's
+///   [`describe`](Self::describe) lists.
 /// - **All or nothing per request, never a guess.** A store that cannot answer returns an error. A lost
 ///   reply is [`Repeat::Unknown`](crate::Repeat::Unknown).
 ///
@@ -51,7 +51,7 @@ pub trait Deduplicator: fmt::Debug + Send + Sync {
     /// records, which somebody else's transaction holds: the same batch, sent again in parts, is answered but for those.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>>;
 
-    /// What it is, and what weakens the promise as it is set up now; printed when a consumer starts.
+    /// Its name, and everything that weakens the promise as it is set up now; printed when a consumer starts.
     fn describe(&self) -> Description;
 }
 
@@ -62,12 +62,12 @@ impl Description {
         "records live in this process alone: a restart or a second process runs everything again";
 }
 
-/// What a store says of itself.
+/// A store's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Its kind and place, without secrets: `sqlite /var/lib/app/dedup.db`.
     pub name: String,
-    /// Each a sentence on what would lose or double a message: `records are lost when the process ends`.
+    /// Each a sentence on a cause that would lose or double a message: `records are lost when the process ends`.
     pub weaknesses: Vec<String>,
 }
 

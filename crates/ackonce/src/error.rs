@@ -1,4 +1,4 @@
-//! One error for every store: what happened, whether a repeat is safe, and the source.
+//! One error for every store: its kind, the safety of a repeat, and the source.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -24,7 +24,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-/// Behind a pointer: what may fail is moved about at every step, and hardly ever fails.
+/// Behind a pointer: results are moved about at every step, and hardly ever are errors.
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
@@ -40,8 +40,8 @@ enum Cause {
     Telling(Telling),
 }
 
-/// Stands for an error whose text tells its causes, and gives only those that it does not tell: otherwise whoever
-/// prints the chain says each of them twice.
+/// Stands for an error whose text tells its causes, and gives only those that it does not tell: otherwise a printed
+/// chain has each of them twice.
 #[derive(Clone)]
 struct Telling(Arc<dyn StdError + Send + Sync>);
 
@@ -71,7 +71,7 @@ impl Cause {
     }
 }
 
-/// What happened.
+/// The kind of error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -100,7 +100,7 @@ pub enum ErrorKind {
     Stopped,
 }
 
-/// Whether the same request may be sent again.
+/// The safety of sending the same request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repeat {
     /// Nothing was applied.
@@ -157,13 +157,13 @@ impl Error {
         None
     }
 
-    /// What happened.
+    /// The kind of error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same request may be sent again.
+    /// The safety of sending the same request again.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
         self.0.repeat

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{BoxError, Error, chain};
 
-/// Why a handler did not succeed, by what should happen next.
+/// The failure of a handler, by its next step.
 ///
 /// | failure | made by | the message | attempts |
 /// |---|---|---|---|
@@ -18,7 +18,7 @@ use crate::{BoxError, Error, chain};
 /// The back-off doubles from 250 ms to 2 minutes by default, and the default attempts last 12 minutes at least
 /// ([`Settings::rides_out`](crate::Settings::rides_out)). Nothing waits in a handler's slot.
 ///
-/// # An error that says what it is
+/// # Errors that name their kind
 ///
 /// `?` turns an error into `Retry`, because a retry harms the least where nobody has said more. Those that know more say so
 /// in one of these places:
@@ -61,7 +61,7 @@ pub enum Failure {
     Cancelled(BoxError),
     /// The claim was taken over and the effect rolled back: ask the store again. For inboxes.
     Fenced,
-    /// The store failed in the handler's own transaction: ask it again what became of it. For inboxes.
+    /// The store failed in the handler's own transaction: ask it again for the outcome. For inboxes.
     Store(Error),
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What an error of a type is, for [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
+/// The kind of an error type, for [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// [`Failure::Retry`].
@@ -118,7 +118,7 @@ pub enum FailureKind {
 
 type Sort = dyn Fn(&(dyn StdError + 'static)) -> Option<FailureKind> + Send + Sync;
 
-/// What errors are, by their types; see [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
+/// The kinds of errors, by their types; see [`Settings::with_failure_kind`](crate::Settings::with_failure_kind).
 #[derive(Clone, Default)]
 pub struct FailureKinds(Vec<Arc<Sort>>);
 

@@ -1,4 +1,4 @@
-//! What runs for a message, and what it answers.
+//! Handlers, and their answers.
 
 use std::future::Future;
 
@@ -11,24 +11,24 @@ use crate::{Class, Context, Failure, Settled};
 /// One message to run, with its context.
 #[derive(Debug, Clone)]
 pub struct Item<M> {
-    /// What the handler is told about this run.
+    /// The context of this run.
     pub cx: Context,
     /// The message.
     pub message: M,
 }
 
-/// What a handler answers for one item.
+/// A handler's answer for one item.
 pub type Answer = Result<Effect, Failure>;
 
-/// What runs for a message. Async closures `|cx: Context, message: M| async { Ok(()) }` are handlers of
+/// The code that runs for a message. Async closures `|cx: Context, message: M| async { Ok(()) }` are handlers of
 /// class [`Leased`](Class::Leased); [`Keyed`], [`AtMostOnce`] and the inboxes of the SQL stores choose another
 /// class, [`Batch`] takes many messages at once.
 ///
 /// A handler that panics, is cancelled or loses its connection leaves an *unknown* outcome, not a failed
-/// one; [`OnUnknown`](crate::OnUnknown) says what then.
+/// one; [`OnUnknown`](crate::OnUnknown) decides then.
 #[async_trait]
 pub trait Handler<M>: Send + Sync + 'static {
-    /// What is promised of its effects.
+    /// The promise about its effects.
     fn class(&self) -> Class;
 
     /// One answer per item, in order.
@@ -92,7 +92,7 @@ impl<T: Into<Effect>> Reply for Result<T, Failure> {
     }
 }
 
-/// A function with an error type of its own as a handler, and the function that says what its errors are: the first
+/// A function with an error type of its own as a handler, and the function that sorts its errors: the first
 /// returns `Result<_, E>`, the second makes a [`Failure`] of an `E`.
 ///
 /// Handed over by itself, such a function is told to be no handler:
@@ -271,13 +271,13 @@ pub(crate) enum EffectKind {
 }
 
 impl Effect {
-    /// The effect happened; the runner records it, with what to replay if anything.
+    /// The effect happened; the runner records it, with an outcome to replay if there is one.
     #[must_use]
     pub fn done(outcome: Option<Bytes>) -> Self {
         Self(EffectKind::Done(outcome))
     }
 
-    /// What to replay, for those who record it themselves.
+    /// The outcome to replay, for callers that record it themselves.
     #[must_use]
     pub fn into_outcome(self) -> Option<Bytes> {
         match self.0 {

@@ -1,4 +1,4 @@
-//! Where a message's ID comes from, for every adapter: sources that compose, and what to do without one.
+//! The source of a message's ID, for every adapter: sources that compose, and the treatment of a missing one.
 
 use std::borrow::Cow;
 
@@ -20,16 +20,16 @@ pub enum IdSource {
     /// SHA-256 of the payload, in hexadecimal digits: two messages with equal payloads are one. A message without a
     /// payload, such as a Kafka tombstone, does not have it; an empty payload is one.
     Payload,
-    /// Several places whose values together are the ID, for events that no single field tells apart: an object, what
-    /// happened to it and when. Present only where all of them are. The values are joined with `:`, those in them
+    /// Several places whose values together are the ID, for events that no single field tells apart: an object, the change
+    /// to it and its time. Present only where all of them are. The values are joined with `:`, those in them
     /// escaped, so that no two lists of values make one ID.
     Joined(Vec<IdSource>),
-    /// The broker's coordinates, such as topic, partition and offset, bound to what was found there. It
+    /// The broker's coordinates, such as topic, partition and offset, bound to the content found there. It
     /// recognises a redelivery, never a message published twice.
     Coordinates,
 }
 
-/// What a message must show of itself to be identified.
+/// The parts of a message that may identify it.
 pub trait Identify {
     /// The values of all headers of that name, in order.
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a>;
@@ -37,7 +37,7 @@ pub trait Identify {
     fn key(&self) -> Option<&[u8]>;
     /// The payload. `None` where there is none, as in a Kafka tombstone, which is another message than an empty one.
     fn payload(&self) -> Option<&[u8]>;
-    /// Where the broker keeps it, bound to its incarnation, best as text that can be shown; `None` where the broker has
+    /// Its place at the broker, bound to its incarnation, best as text that can be shown; `None` where the broker has
     /// no such thing.
     fn coordinates(&self) -> Option<Vec<u8>>;
 }
@@ -54,7 +54,7 @@ pub enum IdError {
     Malformed {
         /// The source.
         source_name: String,
-        /// What is wrong.
+        /// The fault found in it.
         why: Cow<'static, str>,
     },
 }

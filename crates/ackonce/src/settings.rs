@@ -1,4 +1,4 @@
-//! How a runner behaves: lengths, limits, and what to do in the cases that have no single right answer.
+//! Settings of a runner: lengths, limits, and policies for the cases that have no single right answer.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::{Context, Error, ErrorKind, FailureKind, FailureKinds, Result};
 /// The longest lease and the longest wait.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How a runner behaves. Start from [`Settings::default`] and change what you must.
+/// Settings of a runner. Start from [`Settings::default`] and change only the fields you have to.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,13 +29,13 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How long a claim is held without a heartbeat; default 15 s, at least 50 ms, at most a day. After a worker
+    /// The length of a claim without a heartbeat; default 15 s, at least 50 ms, at most a day. After a worker
     /// dies, its messages wait this long. A heartbeat renews it at a third.
     pub lease: Duration,
-    /// How long a settled record is remembered; default 7 days. It must outlast the latest possible
+    /// The time that a settled record is remembered; default 7 days. It must outlast the latest possible
     /// redelivery: topic retention, retry ladders, dead-letter redrives, a provider's retry schedule.
     pub window: Duration,
-    /// How often a message may be attempted before it is buried; default 15, at least 1. With the default
+    /// The number of attempts before a message is buried; default 15, at least 1. With the default
     /// [`backoff`](Self::backoff) that takes 12 to 14 minutes: [`rides_out`](Self::rides_out). Attempts are
     /// counted in the store at claim time, so a message that kills the process is counted. With fewer than
     /// 3, a message that ran beside such a killer may be buried with it.
@@ -52,24 +52,24 @@ pub struct Settings {
     pub concurrency: usize,
     /// The most messages claimed in one trip; default 500.
     pub chunk: usize,
-    /// How long running handlers get to finish at shutdown, before they are cancelled; default 20 s.
+    /// The time for running handlers to finish at shutdown, before they are cancelled; default 20 s.
     pub shutdown_timeout: Duration,
-    /// How long a delivery waits for somebody else who holds its message, before it is handed back; default
+    /// The longest that a delivery waits for another holder of its message, before it is handed back; default
     /// for ever. Never acknowledged either way.
     pub busy_timeout: Duration,
-    /// How long a store that does not answer is asked again for one delivery, before that is handed back;
-    /// default for ever. What a broker redelivers anyway is best kept; a caller who waits is best told. A store
+    /// The time for which a store that does not answer is asked again for one delivery, before that is handed back;
+    /// default for ever. A delivery that the broker sends again anyway is best kept; a caller who waits is best told. A store
     /// that hangs is given a third of the lease at least.
     pub store_timeout: Duration,
-    /// What errors are that came by `?`, by their types; see [`with_failure_kind`](Self::with_failure_kind).
+    /// The kinds of errors that came by `?`, by their types; see [`with_failure_kind`](Self::with_failure_kind).
     pub failure_kinds: FailureKinds,
-    /// What to do when a handler fails and attempts remain.
+    /// The policy for a handler that fails while attempts remain.
     pub on_failure: OnFailure,
-    /// What to do with the same ID under another payload.
+    /// The policy for the same ID with another payload.
     pub on_mismatch: OnMismatch,
-    /// What to do when an effect may have happened.
+    /// The policy for an effect that may have happened.
     pub on_unknown: OnUnknown,
-    /// What to do at start with a server that is away or refuses.
+    /// The policy at start for a server that is away or refuses.
     pub on_start: OnStart,
 }
 
@@ -124,7 +124,7 @@ impl Settings {
         with_on_start on_start OnStart;
     }
 
-    /// The same, with a function that says what an error of this type is, wherever a handler's `?` meets it: whatever the
+    /// The same, with a function that sorts the errors of this type, wherever a handler's `?` meets them: whichever the
     /// handler's class, in closures, batches, inboxes, schedules and webhooks. May be called for several types.
     ///
     /// A [`Failure::Retry`](crate::Failure::Retry) is looked through from the outermost error to its sources, and the first one of a
@@ -158,7 +158,7 @@ impl Settings {
         self
     }
 
-    /// Refuses what cannot work.
+    /// Refuses settings that cannot work.
     ///
     /// # Errors
     /// [`ErrorKind::Config`], naming the setting.
@@ -274,7 +274,7 @@ impl Backoff {
     }
 }
 
-/// What to do when a handler fails and attempts remain.
+/// The policy for a handler that fails while attempts remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
     /// Keep the delivery and run it again after the back-off.
@@ -286,7 +286,7 @@ pub enum OnFailure {
     HandBack,
 }
 
-/// What to do with the same ID under another payload.
+/// The policy for the same ID with another payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMismatch {
     /// Bury it with the reason. The first message's record stays as it is. Without a dead-letter place, where the second
@@ -299,7 +299,7 @@ pub enum OnMismatch {
     HandBack,
 }
 
-/// What to do when an effect may have happened: the worker died or stalled with the claim, the handler
+/// The policy for an effect that may have happened: the worker died or stalled with the claim, the handler
 /// panicked, was cancelled or said so.
 #[derive(Clone, Default)]
 pub enum OnUnknown {
@@ -323,11 +323,11 @@ impl fmt::Debug for OnUnknown {
     }
 }
 
-/// What to do at start when a broker or a store cannot be used yet; for a store, see
+/// The policy at start for a broker or a store that cannot be used yet; for a store, see
 /// [`connect_at_start`](crate::connect_at_start).
 ///
 /// A consumer that waits says so once and asks again with a back-off of up to ten seconds. Once it has started it
-/// always waits: what worked will work again.
+/// always waits: a server that worked will work again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnStart {
     /// Wait for a server that is away, and for one that refuses the credentials or a right.
@@ -343,11 +343,11 @@ pub enum OnStart {
 /// Answers whether an effect happened, by asking the effect's target.
 #[async_trait]
 pub trait Probe: Send + Sync {
-    /// What became of the effect of this message. Called under the claim, before the handler would run again.
+    /// The fate of this message's effect. Called under the claim, before the handler would run again.
     async fn probe(&self, cx: &Context) -> Found;
 }
 
-/// What a [`Probe`] found.
+/// The finding of a [`Probe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// It happened: record it, do not run again.

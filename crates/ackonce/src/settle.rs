@@ -62,10 +62,10 @@ pub enum Settle {
         /// Why, in a line that an operator will read.
         reason: String,
     },
-    /// Its dead letter has come back: what this very claim has buried is released, with no attempts counted and no payload
+    /// Its dead letter has come back: the message that this very claim has buried is released, with no attempts counted and no payload
     /// known, for that may have been mended, and the next claim is granted. A record that was buried by a later claim, or redriven before, is not changed.
     Redrive {
-        /// How long the trail is remembered, from now.
+        /// The time for which the trail is remembered, from now.
         window: Duration,
     },
 }

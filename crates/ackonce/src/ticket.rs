@@ -64,7 +64,7 @@ pub struct Job<D> {
     pub(crate) dead_lettered: Option<Box<str>>,
     /// The number of failures in a row that count as no attempt: its dependency is down.
     pub(crate) failures: u32,
-    /// It may be what kills the worker, has no place to be buried in, and has waited before it runs again.
+    /// It may kill its worker, has no place to be buried in, and has waited before it runs again.
     pub(crate) paced: bool,
     /// It is a dead letter that has come back. Boxed, as all that is rare.
     pub(crate) letter: Option<Box<Returned>>,
@@ -122,7 +122,7 @@ impl<D> Job<D> {
         self.letter.as_ref().is_some_and(|letter| !letter.is_spent)
     }
 
-    /// How often letters of this message have come back, this one included.
+    /// The number of returns of this message's letters, this one included.
     pub(crate) fn round(&self) -> u32 {
         self.letter.as_ref().map_or(0, |letter| letter.proof.round.saturating_add(1))
     }

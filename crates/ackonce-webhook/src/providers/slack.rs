@@ -69,7 +69,7 @@ struct Inner {
 
 impl Slack {
     /// Slack asks now and then whether a command's address is served by TLS, without a signature. Such a request is never
-    /// taken for anything else, whatever other fields it has.
+    /// taken for anything else, even with other fields.
     fn is_tls_check(request: &Incoming<'_>) -> bool {
         let asked = match request.body.is_empty() {
             true => request.uri.query().unwrap_or_default().as_bytes(),

@@ -41,7 +41,7 @@ const STORE_TIME: Metric = Metric::durations(
 
 macro_rules! counts {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
-        /// What a runner has decided since it was made.
+        /// The decisions of a runner since it was made.
         ///
         /// `delivered` is the sum of `completed`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and the
         /// deliveries that are still in flight.

@@ -126,7 +126,7 @@ fn varint(bytes: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-/// What is yet to be read. `None` is the end of the bytes, or a form that no row has.
+/// The bytes that are left to read. `None` is their end, or a form that no row has.
 struct Rest<'b>(&'b [u8]);
 
 impl<'b> Rest<'b> {

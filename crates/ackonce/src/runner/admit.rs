@@ -79,7 +79,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         lease.previous == Previous::Vanished && (self.settings.isolate_from()..=most).contains(&lease.attempt)
     }
 
-    /// The wait of a message that may be what kills the worker, has used up its attempts and cannot be buried: the
+    /// The wait of a message that may kill its worker, has used up its attempts and cannot be buried: the
     /// others run meanwhile, however often the worker dies.
     fn pacing(&self, ticket: &Ticket<D>) -> Duration {
         if ticket.lease.attempt <= self.settings.attempts || ticket.job.paced {

@@ -1,4 +1,4 @@
-//! Claims and settlements beside the deliveries: what a schedule asks of the store.
+//! Claims and settlements beside the deliveries: a schedule's questions to the store.
 
 use std::pin::pin;
 

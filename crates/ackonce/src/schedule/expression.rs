@@ -19,7 +19,7 @@ pub(super) struct Expression {
     any_hour: bool,
 }
 
-/// A field, the least and the most of its values, and what else it takes.
+/// A field, its least and greatest values, and the other forms that it takes.
 struct Field {
     name: &'static str,
     least: u16,

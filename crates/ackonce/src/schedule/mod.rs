@@ -39,7 +39,7 @@
 //!   warning: a first slot in the future is not believed.
 //! - A slot so old that its record may be forgotten is not run.
 //!
-//! # What a crash does
+//! # Crashes
 //!
 //! As for any message of the handler's [`Class`](crate::Class): a host that dies in the middle of a run leaves a claim;
 //! when its lease ends another host runs the slot, or the same one after its restart, under every policy for missed

@@ -1,4 +1,4 @@
-//! The slots of a job: when they begin, what their message IDs are, and what becomes of missed ones.
+//! The slots of a job: their beginnings, their message IDs, and the policy for missed ones.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
