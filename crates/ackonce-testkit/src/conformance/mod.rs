@@ -1,4 +1,4 @@
-//! The conformance suite: what every [`Deduplicator`] must do, one property at a time.
+//! The conformance suite: the duties of every [`Deduplicator`](ackonce::Deduplicator), one property at a time.
 //!
 //! Each property is a plain function over a [`Fixture`] and panics where the store breaks it.
 //! [`conformance!`](crate::conformance!) makes one named test of each; [`run_all`] runs them all and reports.
