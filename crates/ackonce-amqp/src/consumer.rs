@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Result, Scope, Settings,
+    Backoff, CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Result,
+    Scope, Settings,
 };
 use lapin::Connection;
 use lapin::types::FieldTable;
@@ -78,18 +79,6 @@ pub enum Order {
     RoutingKey,
     /// Messages with one value of this header run one after another; those without it wait for nobody.
     Header(String),
-}
-
-/// The treatment of a message that has no usable ID. The default is [`Bury`](Self::Bury) with a dead-letter place
-/// and [`Stop`](Self::Stop) without one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMissing {
-    /// Bury it, with the reason. Each delivery is a record of its own: without an ID, nobody can tell whether two of
-    /// them are one message. Without a dead-letter place its payload is given up.
-    Bury,
-    /// End the consumer with an error that names queue, delivery tag and the missing ID. The message stays in the
-    /// queue; those that were delivered beside it run, within [`Settings::shutdown_timeout`].
-    Stop,
 }
 
 impl AmqpConsumer {

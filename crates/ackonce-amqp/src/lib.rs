@@ -35,8 +35,9 @@ pub mod tracker;
 mod upstream;
 mod watch;
 
+pub use ackonce::OnMissing;
 pub use connect::Connecting;
-pub use consumer::{AmqpConsumer, OnMissing, Order};
+pub use consumer::{AmqpConsumer, Order};
 pub use delays::Delays;
 pub use health::{Health, Waits};
 pub use incoming::{Acked, Incoming, ack, give_back};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ackonce::adapter::Mode;
 use ackonce::{
-    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, Result, Scope, Settings,
+    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Result, Scope,
+    Settings,
 };
 use rdkafka::ClientConfig;
 
@@ -80,17 +81,6 @@ pub enum Order {
     Key,
     /// No order.
     Unordered,
-}
-
-/// The treatment of a message that has no usable ID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMissing {
-    /// Bury it, with the reason. The default with a dead-letter topic. Without one, only the record and its reason are
-    /// kept, and the payload is gone once the topic's retention has passed.
-    Bury,
-    /// End the consumer with an error; messages before it in the same fetch still run, and nothing is committed past
-    /// it. The default without a dead-letter topic.
-    Stop,
 }
 
 impl KafkaConsumer {

@@ -33,7 +33,8 @@ mod start;
 pub mod tracker;
 mod waker;
 
-pub use consumer::{KafkaConsumer, OnMissing, Order};
+pub use ackonce::OnMissing;
+pub use consumer::{KafkaConsumer, Order};
 pub use health::Health;
 pub use incoming::{Incoming, Offsets, commit};
 pub use message::Message;

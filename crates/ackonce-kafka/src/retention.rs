@@ -37,14 +37,14 @@ pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration, 
         for (topic, answer) in topics.iter().zip(answers) {
             let value = answer.ok().and_then(|c| c.get("retention.ms").and_then(|e| e.value.clone()));
             match value.as_deref().map(str::parse::<i64>) {
-                Some(Ok(ms)) => judge(scope, topic, ms, window),
+                Some(Ok(ms)) => warn_of_window(scope, topic, ms, window),
                 _ => tracing::warn!(target: "ackonce", scope, topic, "the broker does not tell retention.ms"),
             }
         }
     });
 }
 
-fn judge(scope: &str, topic: &str, retention_ms: i64, window: Duration) {
+fn warn_of_window(scope: &str, topic: &str, retention_ms: i64, window: Duration) {
     match shorter(retention_ms, window) {
         true => {
             tracing::warn!(target: "ackonce", scope, topic, retention_ms, window_s = window.as_secs(), "weakened: the window \

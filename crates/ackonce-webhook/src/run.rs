@@ -84,7 +84,7 @@ where
         if let Some(Permanent(reason)) = response.extensions().get() {
             return Err(Failure::permanent(reason.clone()));
         }
-        let judged = judge(response.status());
+        let judged = answer_of(response.status());
         let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
         if judged.is_err() {
             arrival.reply(response);
@@ -112,7 +112,7 @@ fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
 
 /// 2xx: the effect happened. A status for a dependency that is down is no fault of the event and does not count as an
 /// attempt. A 4xx is a failure like others: a wrong route must not swallow events.
-fn judge(status: StatusCode) -> Answer {
+fn answer_of(status: StatusCode) -> Answer {
     let said = || format!("the service answered {status}");
     match status {
         _ if status.is_success() => Ok(Effect::from(())),

@@ -42,7 +42,7 @@ pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
 pub use observe::Counts;
 pub use runner::Runner;
-pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnStart, OnUnknown, Probe, Settings};
+pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;
 pub use start::connect_at_start;

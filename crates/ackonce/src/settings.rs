@@ -286,6 +286,18 @@ pub enum OnFailure {
     HandBack,
 }
 
+/// The policy for a message that has no usable ID. A broker's consumer buries it where there is a dead-letter place, and
+/// stops where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMissing {
+    /// Bury it, with the reason. Without an ID, nobody can tell whether two deliveries are one message, so each is a record
+    /// of its own. Without a dead-letter place, the record with its reason is all that is kept of the payload.
+    Bury,
+    /// End the consumer with an error that names the message's place. The message stays at the broker; messages delivered
+    /// before it, or beside it, still run, and nothing is acknowledged past it.
+    Stop,
+}
+
 /// The policy for the same ID with another payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMismatch {

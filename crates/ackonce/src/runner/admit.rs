@@ -122,7 +122,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let answer = self.attempt(&patience, pin!(self.store.claim_unboxed(&requests))).await;
                 let Some(answer) = answer else { return refuse(jobs, &Why::Stopped) };
                 self.meters.claim_time.record(sent.elapsed());
-                match self.judge(answer, &mut patience).await {
+                match self.store_answer(answer, &mut patience).await {
                     Ok(answers) => {
                         return each(jobs.into_iter().zip(answers).map(|(j, a)| self.sort(j, a, sent)));
                     }
@@ -207,7 +207,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// A store's answer, or the next step without one: again, after the back-off that this waits for, or not.
-    pub(crate) async fn judge<T>(
+    pub(crate) async fn store_answer<T>(
         &self,
         answer: Result<T>,
         patience: &mut Patience,

@@ -17,7 +17,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         loop {
             let trip = pin!(inner.store.claim_unboxed(requests));
             let Some(answer) = inner.attempt(&patience, trip).await else { return Err(stopped()) };
-            match inner.judge(answer, &mut patience).await {
+            match inner.store_answer(answer, &mut patience).await {
                 Ok(answers) => return answers.into_iter().collect(),
                 Err(Trouble::End(why)) => return Err(error_of(why)),
                 Err(Trouble::Again) if inner.stop.is_on() => return Err(stopped()),

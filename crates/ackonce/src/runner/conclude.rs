@@ -203,7 +203,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 let answer = self.attempt(&patience, pin!(self.store.settle_unboxed(settlements))).await;
                 let Some(answer) = answer else { return all(settlements, &Why::Stopped) };
                 self.meters.settle_time.record(sent.elapsed());
-                match self.judge(answer, &mut patience).await {
+                match self.store_answer(answer, &mut patience).await {
                     Ok(answers) => {
                         let answers: Group<crate::Result<Settled>> = each(answers);
                         if answers
