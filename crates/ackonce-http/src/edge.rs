@@ -86,14 +86,14 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     /// A crash leaves a claim that lapses with its lease; the sender's next try then runs.
     ///
     /// # Errors
-    /// [`Refused`]: not settled, so the sender must not be told that it was.
+    /// [`EdgeError`]: not settled, so the sender must not be told that it was.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn process(
         &self,
         job: Job<D>,
-    ) -> impl Future<Output = Result<Receipt<D>, Refused<D>>> + Send + use<D, H> {
+    ) -> impl Future<Output = Result<Receipt<D>, EdgeError<D>>> + Send + use<D, H> {
         let token = self.0.under_way.token();
         // Itself included. Of two that come at once for the last place none may get it, but never both.
         let has_room = self.0.under_way.len() <= self.0.most;
@@ -108,9 +108,9 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
             Outlive::new(AssertUnwindSafe(work).catch_unwind())
         });
         async move {
-            match work.ok_or(Refused::Full)?.await {
-                Ok(settled) => settled.map_err(Refused::Unsettled),
-                Err(_) => Err(Refused::Broken),
+            match work.ok_or(EdgeError::Full)?.await {
+                Ok(settled) => settled.map_err(EdgeError::Unsettled),
+                Err(_) => Err(EdgeError::Broken),
             }
         }
     }
@@ -149,7 +149,7 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
 
 /// Why a delivery has no receipt.
 #[must_use = "a refused delivery is not settled; its sender must be told"]
-pub enum Refused<D> {
+pub enum EdgeError<D> {
     /// As many deliveries as there may be are running and waiting; this one was not looked at.
     Full,
     /// The runner handed it back.
@@ -158,7 +158,7 @@ pub enum Refused<D> {
     Broken,
 }
 
-impl<D> Refused<D> {
+impl<D> EdgeError<D> {
     /// Why the runner handed it back, if it did.
     #[must_use]
     pub fn why(&self) -> Option<&Why> {
@@ -191,7 +191,7 @@ impl<D> Refused<D> {
     }
 }
 
-impl<D> fmt::Debug for Refused<D> {
+impl<D> fmt::Debug for EdgeError<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("Full"),

@@ -40,7 +40,7 @@ pub struct IdempotencyKey {
 
 /// Why there is no usable key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum InvalidKey {
     /// There is no such header, or its value is empty.
     #[error("the Idempotency-Key header is missing")]
     Missing,
@@ -59,14 +59,14 @@ impl IdempotencyKey {
     /// The key of these headers. Repeated headers with one and the same key are that key.
     ///
     /// # Errors
-    /// [`KeyError`], with a [`problem`](KeyError::problem) to answer.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Self, KeyError> {
+    /// [`InvalidKey`], with a [`problem`](InvalidKey::problem) to answer.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidKey> {
         let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
-        let sent = all.next().ok_or(KeyError::Missing)?;
+        let sent = all.next().ok_or(InvalidKey::Missing)?;
         let key = parse(sent.as_bytes())?;
         for other in all {
             if parse(other.as_bytes())? != key {
-                return Err(KeyError::Several);
+                return Err(InvalidKey::Several);
             }
         }
         let quoted = match key {
@@ -109,36 +109,36 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-fn parse(value: &[u8]) -> Result<Cow<'_, [u8]>, KeyError> {
+fn parse(value: &[u8]) -> Result<Cow<'_, [u8]>, InvalidKey> {
     let value = value.trim_ascii();
     let key = match value.first() {
         Some(b'"') => Cow::Owned(quoted(value)?),
         _ => Cow::Borrowed(bare(value)?),
     };
     match key.len() {
-        0 => Err(KeyError::Missing),
+        0 => Err(InvalidKey::Missing),
         1..=MAX_KEY_LEN => Ok(key),
-        _ => Err(KeyError::TooLong),
+        _ => Err(InvalidKey::TooLong),
     }
 }
 
 /// An Item of type String (RFC 9651); parameters are allowed and mean nothing.
-fn quoted(value: &[u8]) -> Result<Vec<u8>, KeyError> {
-    let item: Item = Parser::new(value).parse().map_err(|_| KeyError::Malformed)?;
+fn quoted(value: &[u8]) -> Result<Vec<u8>, InvalidKey> {
+    let item: Item = Parser::new(value).parse().map_err(|_| InvalidKey::Malformed)?;
     match item.bare_item {
         BareItem::String(text) if text.as_str().trim_ascii().is_empty() => Ok(Vec::new()),
         BareItem::String(text) => Ok(text.as_str().as_bytes().to_vec()),
-        _ => Err(KeyError::Malformed),
+        _ => Err(InvalidKey::Malformed),
     }
 }
 
-fn bare(value: &[u8]) -> Result<&[u8], KeyError> {
+fn bare(value: &[u8]) -> Result<&[u8], InvalidKey> {
     // Without an early end: many bytes are looked at in one step then.
     let plain = |b: &u8| b.is_ascii_graphic() & !matches!(b, b'"' | b',' | b';' | b'\\');
-    if value.iter().fold(true, |all, b| all & plain(b)) { Ok(value) } else { Err(KeyError::Malformed) }
+    if value.iter().fold(true, |all, b| all & plain(b)) { Ok(value) } else { Err(InvalidKey::Malformed) }
 }
 
-impl KeyError {
+impl InvalidKey {
     /// The answer: 400.
     #[must_use]
     pub fn problem(self) -> Problem {
@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    fn read(values: &[&[u8]]) -> Result<Bytes, KeyError> {
+    fn read(values: &[&[u8]]) -> Result<Bytes, InvalidKey> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).unwrap());
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn an_empty_value_counts_as_missing() {
-        assert_eq!(read(&[]), Err(KeyError::Missing));
+        assert_eq!(read(&[]), Err(InvalidKey::Missing));
         for empty in ["", "  ", "\"\"", "\"   \"", "\"\";a=1"] {
-            assert_eq!(read(&[empty.as_bytes()]), Err(KeyError::Missing), "{empty:?}");
+            assert_eq!(read(&[empty.as_bytes()]), Err(InvalidKey::Missing), "{empty:?}");
         }
     }
 
@@ -230,14 +230,14 @@ mod tests {
             b"a\tb",
         ];
         for value in bad {
-            assert_eq!(read(&[value]), Err(KeyError::Malformed), "{}", value.escape_ascii());
+            assert_eq!(read(&[value]), Err(InvalidKey::Malformed), "{}", value.escape_ascii());
         }
     }
 
     #[test]
     fn the_answer_to_a_malformed_key_names_the_characters_that_are_refused() {
         let problem =
-            serde_json::from_slice::<serde_json::Value>(&KeyError::Malformed.problem().to_json()).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&InvalidKey::Malformed.problem().to_json()).unwrap();
         let detail = problem["detail"].as_str().unwrap();
         for (character, name) in
             [(",", "comma"), (";", "semicolon"), ("\\", "backslash"), ("\"", "double quote")]
@@ -252,16 +252,16 @@ mod tests {
     #[test]
     fn at_most_255_bytes_whatever_the_quoting() {
         assert!(read(&["x".repeat(255).as_bytes()]).is_ok());
-        assert_eq!(read(&["x".repeat(256).as_bytes()]), Err(KeyError::TooLong));
+        assert_eq!(read(&["x".repeat(256).as_bytes()]), Err(InvalidKey::TooLong));
         assert_eq!(read(&[format!("\"{}\"", "x".repeat(255)).as_bytes()]).unwrap().len(), 255);
-        assert_eq!(read(&[format!("\"{}\"", "x".repeat(256)).as_bytes()]), Err(KeyError::TooLong));
+        assert_eq!(read(&[format!("\"{}\"", "x".repeat(256)).as_bytes()]), Err(InvalidKey::TooLong));
     }
 
     #[test]
     fn repeated_headers_that_differ_are_refused() {
-        assert_eq!(read(&[b"a", b"b"]), Err(KeyError::Several));
+        assert_eq!(read(&[b"a", b"b"]), Err(InvalidKey::Several));
         assert_eq!(read(&[b"a", b"\"a\""]).unwrap(), "a");
-        assert_eq!(read(&[b"a", b"a,"]), Err(KeyError::Malformed));
+        assert_eq!(read(&[b"a", b"a,"]), Err(InvalidKey::Malformed));
     }
 
     proptest! {

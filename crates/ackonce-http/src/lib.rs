@@ -29,7 +29,7 @@ mod target;
 pub use extract::NoOperation;
 pub use future::ResponseFuture;
 pub use headers::{Cookies, Headers};
-pub use key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError, MAX_KEY_LEN};
+pub use key::{IDEMPOTENCY_KEY, IdempotencyKey, InvalidKey, MAX_KEY_LEN};
 pub use layer::IdempotencyLayer;
 pub use operation::Operation;
 pub use options::{Gate, InFlight, Need, Options, Policy, Streams};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ackonce::adapter::Why;
 use http::{HeaderValue, StatusCode};
 
-use crate::edge::Refused;
+use crate::edge::EdgeError;
 use crate::problem::Problem;
 use crate::record::{REPLAY_UNAVAILABLE, RecordError};
 use crate::run::Exchange;
@@ -68,7 +68,7 @@ pub(crate) fn unreadable(error: RecordError) -> Problem {
 }
 
 /// The problem of a request that the runner handed back, in the words of this layer.
-pub(crate) fn unsettled(refused: &Refused<Exchange>) -> Problem {
+pub(crate) fn unsettled(refused: &EdgeError<Exchange>) -> Problem {
     match refused.why() {
         Some(Why::Mismatch) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -16,10 +16,10 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::{self, BodyError, Collected};
-use crate::edge::Refused;
+use crate::edge::EdgeError;
 use crate::future::ResponseFuture;
 use crate::incoming::{self, Incoming};
-use crate::key::{IDEMPOTENCY_KEY, IdempotencyKey, KeyError};
+use crate::key::{IDEMPOTENCY_KEY, IdempotencyKey, InvalidKey};
 use crate::layer::Shared;
 use crate::options::Need;
 use crate::problem::Problem;
@@ -78,7 +78,7 @@ where
             return ResponseFuture::passed(self.inner.call(Request::from_parts(head, body)));
         }
         let key = match IdempotencyKey::from_headers(&head.headers) {
-            Err(KeyError::Missing) if need == Need::Optional => None,
+            Err(InvalidKey::Missing) if need == Need::Optional => None,
             Err(error) => return self.refuse(&head, body, error.problem()),
             Ok(key) => Some(key),
         };
@@ -171,13 +171,13 @@ impl Shared {
         let bucket = self.principal().bucket(head)?;
         // Only a method of hundreds of bytes could be refused here.
         self.key(&bucket, &head.method, &self.options.target.of(head), key.as_bytes())
-            .map_err(|_| KeyError::Malformed.problem())
+            .map_err(|_| InvalidKey::Malformed.problem())
     }
 
     fn answer<B, E>(
         &self,
         ended: Option<Ended<B, E>>,
-        settled: Result<Receipt<Exchange>, Refused<Exchange>>,
+        settled: Result<Receipt<Exchange>, EdgeError<Exchange>>,
     ) -> Result<Response<ResponseBody<B>>, E> {
         // Every repeat is answered with the record, so it comes before the answer of a run that lost its claim.
         if let Ok(receipt) = &settled

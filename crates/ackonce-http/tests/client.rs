@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{Backoff, MemoryStore, Scope};
-use ackonce_http::client::{Answer, IdempotencyKeys, OperationKey};
+use ackonce_http::client::{AnswerKind, IdempotencyKeys, OperationKey};
 use ackonce_http::{IdempotencyLayer, Policy, Principal};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -129,14 +129,14 @@ async fn a_connection_that_breaks_after_sending_is_retried_with_the_same_key() {
 async fn what_is_replayed_unprocessable_or_the_clients_fault_is_not_sent_again() {
     let replayed = || (StatusCode::INTERNAL_SERVER_ERROR, [("idempotent-replayed", "true")]).into_response();
     for (respond, answer) in [
-        (Arc::new(replayed) as Arc<dyn Fn() -> Response + Send + Sync>, Answer::Replayed),
-        (Arc::new(|| StatusCode::UNPROCESSABLE_ENTITY.into_response()), Answer::Unprocessable),
-        (Arc::new(|| StatusCode::CONFLICT.into_response()), Answer::Fresh),
-        (Arc::new(|| StatusCode::PAYMENT_REQUIRED.into_response()), Answer::Fresh),
+        (Arc::new(replayed) as Arc<dyn Fn() -> Response + Send + Sync>, AnswerKind::Replayed),
+        (Arc::new(|| StatusCode::UNPROCESSABLE_ENTITY.into_response()), AnswerKind::Unprocessable),
+        (Arc::new(|| StatusCode::CONFLICT.into_response()), AnswerKind::Fresh),
+        (Arc::new(|| StatusCode::PAYMENT_REQUIRED.into_response()), AnswerKind::Fresh),
     ] {
         let (at, keys) = server(move |_| respond()).await;
         let response = client(quick()).post(format!("http://{at}/")).send().await.unwrap();
-        assert_eq!(Answer::of(response.status(), response.headers()), answer);
+        assert_eq!(AnswerKind::of(response.status(), response.headers()), answer);
         one_key(&keys, 1);
     }
 }
@@ -196,7 +196,7 @@ async fn a_retry_after_a_lost_answer_runs_once_behind_the_layer() {
     });
     let at = serve(Router::new().fallback(handler).layer(layer).layer(lose)).await;
     let response = client(quick()).post(format!("http://{at}/")).body("{}").send().await.unwrap();
-    assert_eq!(Answer::of(response.status(), response.headers()), Answer::Replayed);
+    assert_eq!(AnswerKind::of(response.status(), response.headers()), AnswerKind::Replayed);
     assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (201, "0".into()));
     assert_eq!(runs.load(std::sync::atomic::Ordering::SeqCst), 1);
 }

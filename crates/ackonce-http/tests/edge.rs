@@ -8,7 +8,7 @@ use std::time::Duration;
 use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs, Why};
 use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
 use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, OnFailure, Runner, Scope, Settings};
-use ackonce_http::edge::{Edge, Refused};
+use ackonce_http::edge::{Edge, EdgeError};
 use async_trait::async_trait;
 use futures_util::poll;
 use tokio::sync::Notify;
@@ -93,7 +93,7 @@ async fn more_than_there_is_room_for_are_refused_unseen() {
         async move { edge.process(job(1)).await }
     });
     gate.started.notified().await;
-    assert!(matches!(edge.process(job(2)).await, Err(Refused::Full)));
+    assert!(matches!(edge.process(job(2)).await, Err(EdgeError::Full)));
     gate.go.notify_one();
     assert_eq!(first.await.unwrap().unwrap().how(), SettledAs::Run);
     gate.go.notify_one();

@@ -44,7 +44,7 @@ pub(crate) struct Endpoint {
     pub(crate) meters: Meters,
 }
 
-type Outcome = Result<Receipt<Arrival>, edge::Refused<Arrival>>;
+type Outcome = Result<Receipt<Arrival>, edge::EdgeError<Arrival>>;
 
 impl Endpoint {
     /// Nothing is claimed before the request is whole and verified, so no stranger makes a record.
@@ -155,8 +155,8 @@ enum Keyed {
 }
 
 /// The service's own words where it has failed, else the runner's.
-fn unsettled(refused: &edge::Refused<Arrival>) -> Response<WebhookBody> {
-    if let edge::Refused::Unsettled(unsettled) = refused
+fn unsettled(refused: &edge::EdgeError<Arrival>) -> Response<WebhookBody> {
+    if let edge::EdgeError::Unsettled(unsettled) = refused
         && let Why::Failed { .. } = unsettled.why()
         && let Some(own) = unsettled.delivery().take_reply()
         && (own.status().is_client_error() || own.status().is_server_error())

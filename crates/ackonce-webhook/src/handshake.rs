@@ -57,12 +57,12 @@ enum Asked {
 enum Answer {
     Fixed { media_type: &'static str, body: Bytes },
     Echo(Place),
-    Json(Vec<(String, Reply)>),
+    Json(Vec<(String, ReplyValue)>),
 }
 
 /// A value of a JSON answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum ReplyValue {
     /// The value in the request at this place.
     Echo(Place),
     /// The MAC of the value in the request at this place, made with the secret that the request was signed with, behind a
@@ -77,7 +77,7 @@ pub enum Reply {
     },
 }
 
-impl Reply {
+impl ReplyValue {
     /// The value in the request at this place.
     #[must_use]
     pub fn echo(place: Place) -> Self {
@@ -168,7 +168,7 @@ impl Handshake {
 
     /// The same, answered with an object of JSON that has these members.
     #[must_use]
-    pub fn json(mut self, members: impl IntoIterator<Item = (impl Into<String>, Reply)>) -> Self {
+    pub fn json(mut self, members: impl IntoIterator<Item = (impl Into<String>, ReplyValue)>) -> Self {
         self.answer = Answer::Json(members.into_iter().map(|(name, reply)| (name.into(), reply)).collect());
         self
     }
@@ -188,11 +188,13 @@ impl Handshake {
         }
         let is_signed = matches!(self.asked, Asked::Signed { .. });
         match &self.answer {
-            Answer::Json(members) if members.iter().any(|(_, reply)| matches!(reply, Reply::Mac { .. })) => {
+            Answer::Json(members)
+                if members.iter().any(|(_, reply)| matches!(reply, ReplyValue::Mac { .. })) =>
+            {
                 match keys.iter().all(|key| key.sign(b"").is_some()) {
-                    false => bad("a public key makes no Reply::Mac"),
+                    false => bad("a public key makes no ReplyValue::Mac"),
                     true if !is_signed => {
-                        bad("Reply::Mac in an answer to strangers would sign their events for them")
+                        bad("ReplyValue::Mac in an answer to strangers would sign their events for them")
                     }
                     true => Ok(()),
                 }
@@ -248,7 +250,7 @@ impl Handshake {
     }
 }
 
-impl Reply {
+impl ReplyValue {
     fn value(&self, request: &Incoming<'_>, key: Option<&Key>) -> Result<String, Refused> {
         match self {
             Self::Echo(place) => place.value(request),

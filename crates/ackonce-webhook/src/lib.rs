@@ -25,7 +25,7 @@ pub use background::Background;
 pub use error::{ConfigError, Refused};
 pub use event::{Event, IdBound};
 pub use filing::Filing;
-pub use handshake::{Handshake, Place, Reply};
+pub use handshake::{Handshake, Place, ReplyValue};
 pub use layer::{WebhookBody, WebhookLayer, WebhookService};
 pub use mac::{Algorithm, Encoding};
 pub use meters::METRICS;

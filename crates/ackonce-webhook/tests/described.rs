@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ackonce::{IdSource, MemoryStore, MessageIds, Scope};
 use ackonce_webhook::{
-    Algorithm, ConfigError, Custom, Encoding, Handshake, IdBound, Place, Refused, Reply, Verified, Webhook,
+    Algorithm, ConfigError, Custom, Encoding, Handshake, IdBound, Place, Refused, ReplyValue, Verified,
+    Webhook,
 };
 use common::{NOW, Signed, hmac_sha256};
 use http::Response;
@@ -50,8 +51,8 @@ fn zoom(secrets: &[&str]) -> Custom {
         .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")
         .unwrap()
         .with_handshake(Handshake::signed(Place::json("/event"), "endpoint.url_validation").json([
-            ("plainToken", Reply::echo(Place::json("/payload/plainToken"))),
-            ("encryptedToken", Reply::mac(Place::json("/payload/plainToken"))),
+            ("plainToken", ReplyValue::echo(Place::json("/payload/plainToken"))),
+            ("encryptedToken", ReplyValue::mac(Place::json("/payload/plainToken"))),
         ]))
         .unwrap()
         .with_kind(IdSource::Json("/event".into()))
@@ -161,7 +162,7 @@ fn questions_of_other_providers() {
 #[test]
 fn a_question_that_would_sign_for_strangers_is_refused() {
     let ids = || first_of([IdSource::Payload]);
-    let mac = |handshake: Handshake| handshake.json([("token", Reply::mac(Place::query("crc_token")))]);
+    let mac = |handshake: Handshake| handshake.json([("token", ReplyValue::mac(Place::query("crc_token")))]);
     for open in
         [Handshake::unsigned(Place::query("crc_token")), Handshake::with_token(Place::query("token"), "tok")]
     {

@@ -9,7 +9,7 @@ use crate::record::REPLAYED;
 
 /// The meaning of an answer for its operation, by status and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum AnswerKind {
     /// It was run for this request.
     Fresh,
     /// It was run for an earlier one, and this is the answer to that one. To send it again changes nothing, be it a
@@ -29,13 +29,13 @@ pub enum Answer {
     },
 }
 
-impl Answer {
+impl AnswerKind {
     /// The meaning of this answer.
     ///
     /// ```
-    /// use ackonce_http::client::Answer;
+    /// use ackonce_http::client::AnswerKind;
     /// use http::{HeaderMap, StatusCode};
-    /// assert_eq!(Answer::of(StatusCode::CREATED, &HeaderMap::new()), Answer::Fresh);
+    /// assert_eq!(AnswerKind::of(StatusCode::CREATED, &HeaderMap::new()), AnswerKind::Fresh);
     /// ```
     #[must_use]
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
@@ -71,31 +71,31 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Answer {
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> AnswerKind {
         let headers = headers
             .iter()
             .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_str(v).unwrap()));
-        Answer::of(StatusCode::from_u16(status).unwrap(), &headers.collect())
+        AnswerKind::of(StatusCode::from_u16(status).unwrap(), &headers.collect())
     }
 
     #[test]
     fn statuses_retry_after_and_the_replay_header_are_understood() {
         let second = Duration::from_secs(1);
         for (status, headers, expected) in [
-            (201, &[][..], Answer::Fresh),
-            (402, &[], Answer::Fresh),
-            (500, &[("idempotent-replayed", "true")], Answer::Replayed),
-            (409, &[("retry-after", "1")], Answer::InProgress { retry_after: second }),
-            (409, &[], Answer::Fresh),
-            (422, &[], Answer::Unprocessable),
-            (503, &[("retry-after", "1")], Answer::Unavailable { retry_after: Some(second) }),
+            (201, &[][..], AnswerKind::Fresh),
+            (402, &[], AnswerKind::Fresh),
+            (500, &[("idempotent-replayed", "true")], AnswerKind::Replayed),
+            (409, &[("retry-after", "1")], AnswerKind::InProgress { retry_after: second }),
+            (409, &[], AnswerKind::Fresh),
+            (422, &[], AnswerKind::Unprocessable),
+            (503, &[("retry-after", "1")], AnswerKind::Unavailable { retry_after: Some(second) }),
             (
                 503,
                 &[("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")],
-                Answer::Unavailable { retry_after: Some(Duration::ZERO) },
+                AnswerKind::Unavailable { retry_after: Some(Duration::ZERO) },
             ),
-            (503, &[("retry-after", "soon")], Answer::Unavailable { retry_after: None }),
-            (503, &[("retry-after", "-1")], Answer::Unavailable { retry_after: None }),
+            (503, &[("retry-after", "soon")], AnswerKind::Unavailable { retry_after: None }),
+            (503, &[("retry-after", "-1")], AnswerKind::Unavailable { retry_after: None }),
         ] {
             assert_eq!(answer(status, headers), expected, "{status} {headers:?}");
         }

@@ -10,7 +10,7 @@ use http::{Extensions, Method};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
-use super::{Answer, OperationKey};
+use super::{AnswerKind, OperationKey};
 use crate::key::IDEMPOTENCY_KEY;
 
 /// Gives each operation one key before its first attempt, and keeps it through all of them.
@@ -23,7 +23,7 @@ use crate::key::IDEMPOTENCY_KEY;
 /// again), 422, other 4xx, and bodies that are streams. Put it outside of any other retry, so that both keep its key.
 ///
 /// ```no_run
-/// use ackonce_http::client::{Answer, IdempotencyKeys, OperationKey};
+/// use ackonce_http::client::{AnswerKind, IdempotencyKeys, OperationKey};
 ///
 /// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(IdempotencyKeys::new()).build();
@@ -35,7 +35,7 @@ use crate::key::IDEMPOTENCY_KEY;
 ///     Ok(response) => response,
 ///     Err(_) => pay().await?,
 /// };
-/// println!("{:?}", Answer::of(response.status(), response.headers()));
+/// println!("{:?}", AnswerKind::of(response.status(), response.headers()));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -114,10 +114,10 @@ impl IdempotencyKeys {
     /// The time to wait before the next attempt; `None` if there should be none.
     fn wait(&self, attempt: u32, outcome: &Result<Response>) -> Option<Duration> {
         let told = match outcome {
-            Ok(response) => match Answer::of(response.status(), response.headers()) {
-                Answer::Fresh | Answer::Replayed | Answer::Unprocessable => return None,
-                Answer::InProgress { retry_after } => Some(retry_after),
-                Answer::Unavailable { retry_after } => retry_after,
+            Ok(response) => match AnswerKind::of(response.status(), response.headers()) {
+                AnswerKind::Fresh | AnswerKind::Replayed | AnswerKind::Unprocessable => return None,
+                AnswerKind::InProgress { retry_after } => Some(retry_after),
+                AnswerKind::Unavailable { retry_after } => retry_after,
             },
             Err(Error::Reqwest(error)) if !error.is_builder() && !error.is_redirect() => None,
             Err(_) => return None,

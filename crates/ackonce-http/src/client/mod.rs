@@ -4,6 +4,6 @@ mod answer;
 mod key;
 mod middleware;
 
-pub use answer::Answer;
+pub use answer::AnswerKind;
 pub use key::OperationKey;
 pub use middleware::IdempotencyKeys;

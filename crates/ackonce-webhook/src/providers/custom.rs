@@ -30,14 +30,14 @@ use super::option;
 /// ```
 /// use std::time::Duration;
 /// use ackonce::{IdSource, MessageIds};
-/// use ackonce_webhook::{Algorithm, Custom, Handshake, Place, Reply};
+/// use ackonce_webhook::{Algorithm, Custom, Handshake, Place, ReplyValue};
 /// let ids = MessageIds::first_of([IdSource::Payload]);
 /// let zoom = Custom::new("zoom", "x-zm-signature", ["secret token"], Algorithm::HmacSha256, ids)?
 ///     .with_prefix("v0=")
 ///     .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")?
 ///     .with_handshake(Handshake::signed(Place::json("/event"), "endpoint.url_validation").json([
-///         ("plainToken", Reply::echo(Place::json("/payload/plainToken"))),
-///         ("encryptedToken", Reply::mac(Place::json("/payload/plainToken"))),
+///         ("plainToken", ReplyValue::echo(Place::json("/payload/plainToken"))),
+///         ("encryptedToken", ReplyValue::mac(Place::json("/payload/plainToken"))),
 ///     ]))?
 ///     .with_kind(IdSource::Json("/event".into()))
 ///     .with_tolerance(Duration::from_secs(3 * 3600))

@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Slots of a fixed length, one after another, aligned to the Unix epoch or to an anchor.
 ///
 /// The length is one of UTC: a slot of a day begins at the same time of day in UTC, all year. For a local time of day,
-/// for days of a week or for months there is [`Schedule::cron`](super::Schedule::cron) (feature `cron`).
+/// for days of a week or for months there is `Schedule::cron` (feature `cron`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every {
     pub(super) length: Duration,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::every::{Every, millis};
 
 /// When the slots of a job begin: each time of a fixed length ([`Every`]), or by a cron expression in a time zone
-/// ([`Schedule::cron`], with the feature `cron`).
+/// (`Schedule::cron`, with the feature `cron`).
 #[derive(Debug, Clone)]
 pub struct Schedule(pub(super) Kind);
 
