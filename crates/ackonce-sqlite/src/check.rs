@@ -1,4 +1,4 @@
-//! What is refused before a file is opened: a place or a library that cannot keep the promise.
+//! The checks before a file is opened: its filesystem and the SQLite library must be able to keep the promise.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Config, format!("sqlite: {message}"))
 }
 
-/// The file's place with its directory resolved, and what weakens the promise there.
+/// Resolves the directory of the file's path and lists the weaknesses of its filesystem.
 pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
     // "file:" is a URI to SQLite, and ":memory:" is another database for each connection.
     if path.as_os_str().is_empty()
@@ -46,13 +46,13 @@ fn filesystem(directory: &Path, fuse: Fuse) -> Result<Option<String>> {
         .map_err(|why| refused(format!("{} is on {why}", directory.display())))
 }
 
-/// Elsewhere the filesystem's kind cannot be asked for without `unsafe`; the README says so.
+/// On other systems only `unsafe` code can ask for the kind of a filesystem; the README says so.
 #[cfg(not(target_os = "linux"))]
 fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What a filesystem means, by its magic number (statfs(2)): a weakness, or why it is refused.
+/// The verdict on a filesystem by its magic number (statfs(2)): a weakness, or the reason for refusing it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
     let shared = [
@@ -98,7 +98,7 @@ fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> 
     }
 }
 
-/// The SQLite library that is linked, as `X * 1000000 + Y * 1000 + Z`.
+/// Checks the linked SQLite library's version, given as `X * 1000000 + Y * 1000 + Z`.
 ///
 /// 3.7.0 to 3.51.2 can damage a file that two connections write and checkpoint at once (the WAL-reset bug,
 /// <https://sqlite.org/wal.html#walresetbug>); 3.44.6 and 3.50.7 carry the repair.

@@ -1,7 +1,7 @@
-//! The name a record is filed under: 128 bits of the key's digest under a secret of the file.
+//! The name under which a record is stored: 128 bits of the key's digest under a secret of the file.
 //!
-//! Half as long as the digest itself, which is most of what a record takes. Nobody who sends messages knows the
-//! secret, so nobody can look for two IDs that are filed alike; by chance, two of a billion are with 1 in 10^21.
+//! It is half as long as the digest itself, which is most of the size of a record. Senders do not know the secret, so
+//! they cannot construct two IDs with the same name; the chance that two of a billion share one is 1 in 10^21.
 
 use ackonce::Result;
 use rusqlite::Connection;
@@ -9,15 +9,15 @@ use sha2::{Digest, Sha256};
 
 use crate::error::rolled_back;
 
-/// A record's name in the file. Evenly distributed, so parts of it serve as hashes.
+/// A record's name in the file. It is evenly distributed, so parts of it serve as hashes.
 pub(crate) type Filed = [u8; 16];
 
-/// The file's secret, hashed ahead: a name then costs one round of the hash.
+/// The file's secret, hashed ahead: computing a name then costs one round of the hash.
 #[derive(Clone)]
 pub(crate) struct Secret(Sha256);
 
 impl Secret {
-    /// Made with the tables; without it no record is found again.
+    /// Reads the secret, which was made with the tables. Without it no record can be found again.
     pub(crate) fn read(conn: &Connection) -> Result<Self> {
         let secret: [u8; 64] = conn
             .prepare_cached("SELECT value FROM main.ackonce_meta WHERE name = 'secret'")

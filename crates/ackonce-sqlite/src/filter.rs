@@ -1,11 +1,13 @@
-//! What tells, without a look into its table, that a generation does not hold a record.
+//! A filter, which rules out without a read of its table that a generation holds a record.
 //!
-//! A split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): one block per question,
-//! about 3 bytes per record, wrong with 1 in some thousand of the records it does not hold. Written by hand because it is
-//! short: names are evenly distributed hashes already, and its bytes are a stored format.
+//! It is a split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): it reads one block
+//! per lookup, takes about 3 bytes per record, and errs for one in several thousand of the records that it does not
+//! hold. The code is written by hand because it is short: names are evenly distributed hashes already, and the bytes
+//! are a stored format.
 //!
-//! In the file it lies in parts, with those of all generations for the same names side by side: who asks for one name
-//! reads a few pages, however many generations there are. A connection that is used again and again has them in memory.
+//! In the file a filter is split into parts, and the parts of all generations for the same names lie side by side: a
+//! lookup of one name reads a few pages, however many generations there are. A connection that is used again and
+//! again keeps the filters in memory.
 
 use std::collections::HashSet;
 
@@ -17,18 +19,18 @@ use crate::filed::Filed;
 
 const BITS_PER_RECORD: usize = 22;
 const WORDS: usize = 8;
-/// Blocks of a part, or half as many more: as large as SQLite keeps in a page without an overflow. Each part is a page
-/// to write when its generation is sealed and when it is dropped.
+/// The number of blocks in a part, which may have half as many more: a page of SQLite holds that without an overflow.
+/// Each part costs the write of a page when its generation is sealed and when it is dropped.
 const PART: usize = 16;
-/// Odd numbers of the specification; each picks one bit of one word.
+/// The odd numbers of the specification; each picks one bit of one word.
 const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-/// What a name asks of a filter: the same of all of them.
+/// The lookup of a name, the same for all filters.
 #[derive(Debug)]
 pub(crate) struct Probe {
     place: u32,
-    /// Of each word of its block a bit.
+    /// One bit in each word of the block.
     bits: [u32; WORDS],
 }
 
@@ -39,7 +41,7 @@ impl Probe {
         Self { place: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
     }
 
-    /// Names in order ask for blocks in order.
+    /// Maps a name to its block; sorted names map to sorted blocks.
     #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
     fn block(&self, blocks: usize) -> usize {
         ((u64::from(self.place) * blocks as u64) >> 32) as usize
@@ -74,7 +76,8 @@ impl Filter {
         probe.is_in(&self.0[probe.block(self.0.len())])
     }
 
-    /// How often it is halved into parts: those of one level are for the same names.
+    /// The number of times that the filter is halved into parts. Filters of one level have the same names in their
+    /// parts.
     pub(crate) fn level(&self) -> u32 {
         (self.0.len() / PART).max(1).ilog2()
     }
@@ -91,7 +94,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Those of some generations of one level, in their order. Part by part, as they lie in the file.
+    /// Reads the filters of some generations of one level, in the given order, part by part as they lie in the file.
     pub(crate) fn read(conn: &Connection, level: u32, generations: &[i64]) -> Result<Vec<Self>> {
         let sql =
             "SELECT blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2 AND generation = ?3";
@@ -119,7 +122,7 @@ impl Filter {
     }
 }
 
-/// The generations of that level whose filters in the file say that they do not hold what is asked for.
+/// The generations of that level whose filters in the file rule the name out.
 pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
     let sql = "SELECT generation, blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2";
     let mut statement = conn.prepare_cached(sql).map_err(reading)?;
@@ -129,7 +132,7 @@ pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<Has
         let (generation, bytes): (i64, Vec<u8>) =
             row.get(0).and_then(|g| Ok((g, row.get(1)?))).map_err(reading)?;
         let blocks = blocks(&bytes)?;
-        // The parts before it hold as many.
+        // Each part before this one holds as many blocks.
         let block = probe.block(blocks.len() << level) % blocks.len();
         if !probe.is_in(&blocks[block]) {
             denied.insert(generation);
@@ -138,8 +141,8 @@ pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<Has
     Ok(denied)
 }
 
-/// Blocks for so many records: a power of two or half as much again, whichever is nearest, so that the filters of
-/// generations that are about as large are alike.
+/// The number of blocks for so many records: the nearest power of two or one and a half of it, so that generations of
+/// about the same size have filters of the same size.
 fn size(records: usize) -> usize {
     let exact = (records * BITS_PER_RECORD / (WORDS * 32)).max(1);
     let power = 1 << exact.ilog2();

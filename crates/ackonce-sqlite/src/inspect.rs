@@ -1,4 +1,4 @@
-//! Looking and tending: what operators ask of the store.
+//! Inspection and repair: the operators' interface to the store.
 
 use ackonce::store::{AdminOutcome, Inspect, Note, Page, Query, Record, Stats};
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
@@ -9,9 +9,9 @@ use crate::place::Place;
 use crate::rows::Records;
 use crate::tend::{Done, Tend, forgotten};
 
-/// Looks are made beside the writer and hold up neither it nor the checkpoints. What is changed is on the disk
-/// before it is answered, like a claim, together with a row in the table `ackonce_audit`: who changed what, when
-/// and why. That table is yours to read and to prune.
+/// Reads run beside the writer and hold up neither it nor the checkpoints. A change is on the disk before it is
+/// answered, like a claim, together with a row in the table `ackonce_audit` with operator, time and reason. That
+/// table is yours to read and to prune.
 #[async_trait]
 impl Inspect for SqliteStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
@@ -35,7 +35,7 @@ impl Inspect for SqliteStore {
         self.reader().look(move |look| look.page(state, limit, after)).await
     }
 
-    /// The bytes are those of the whole file and its log, whatever else is in it.
+    /// The bytes are those of the whole file and its log, including tables of your own.
     async fn stats(&self) -> Result<Stats> {
         let bytes = self.reader().bytes()?;
         let stats = self.reader().look(|look| look.count()).await?;

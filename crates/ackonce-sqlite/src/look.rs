@@ -1,7 +1,7 @@
-//! Looking through the records in short reads.
+//! Inspection of the records in short reads.
 //!
-//! A read that lasts keeps the log from starting over, so none spans more than a chunk of a table,
-//! however rare what it looks for is.
+//! A long read keeps the log from starting over, so no read spans more than a chunk of a table, even if few records
+//! in it match.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -17,23 +17,24 @@ use crate::error::rolled_back;
 use crate::place::{Place, Table};
 use crate::rows::{Keeping, Known, Records};
 
-/// Records looked at in one read, at most.
+/// The maximum number of records in one read.
 const CHUNK: u32 = 2000;
 /// A page ends early once its outcomes and reasons take as much memory.
 const PAGE_BYTES: usize = 16 << 20;
 
-/// What a look is made with.
+/// The context of an inspection.
 pub(crate) struct Look<'l> {
     pub(crate) conn: &'l Connection,
     pub(crate) known: &'l RefCell<Known>,
     pub(crate) keeping: Keeping,
     pub(crate) clock: &'l Clock,
-    /// Whether nobody waits for it any more.
+    /// True if its caller has gone away.
     pub(crate) gone: &'l dyn Fn() -> bool,
 }
 
 impl Look<'_> {
-    /// Asks of one moment: what moves from table to table is in one of them.
+    /// Runs `ask` on a snapshot, so that a record that moves from one table to another appears in exactly one of
+    /// them.
     pub(crate) fn at_once<T>(&self, ask: impl FnOnce(&Records<'_>, u64) -> Result<T>) -> Result<T> {
         let read = self.conn.unchecked_transaction().map_err(looking)?;
         let answer = ask(&Records::of(&read, self.known, self.keeping)?, self.clock.now())?;
@@ -41,7 +42,7 @@ impl Look<'_> {
         Ok(answer)
     }
 
-    /// Up to `limit` records of that state after that place.
+    /// Up to `limit` records of that state after that position.
     pub(crate) fn page(&self, state: Option<State>, limit: usize, start: Place) -> Result<Page> {
         let mut page = Filling { limit, bytes: 0, entries: Vec::new(), last: None };
         let mut next = Some(start);
@@ -56,7 +57,7 @@ impl Look<'_> {
         Ok(Page { entries: page.entries, next: None })
     }
 
-    /// How many records of each state there are; what comes or goes meanwhile may or may not be counted.
+    /// The number of records in each state; records that come or go meanwhile may or may not be counted.
     pub(crate) fn count(&self) -> Result<Stats> {
         let mut stats = Stats::default();
         let mut next = Some(Place::START);
@@ -73,7 +74,7 @@ impl Look<'_> {
     }
 }
 
-/// Adds what is wanted of one chunk; where to go on, or `None` if there was no room for all of it.
+/// Adds the matching records of one chunk. Returns the position to continue from, or `None` if the page is full.
 fn fill(
     page: &mut Filling,
     records: &Records<'_>,
@@ -114,11 +115,11 @@ fn fill(
     Ok(Some(Some(table.after(end))))
 }
 
-/// What a row shows; nothing if it has expired.
+/// The public entry for a row; `None` if it has expired.
 fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
     let (seen, digest, scope, id) = shown(row, table, now)?;
     let seen = seen.row;
-    // A clock that was set back makes it end sooner than its column says.
+    // After the clock was set back it ends sooner than its column says.
     if seen.expires <= now {
         return Ok(None);
     }
@@ -133,7 +134,7 @@ fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
     }))
 }
 
-/// The record, the name it is filed under, scope and message ID.
+/// The record, its name in the file, scope and message ID.
 type Shown = (Seen, Vec<u8>, Option<String>, Option<Vec<u8>>);
 
 fn shown(row: &Row<'_>, table: &Table, now: u64) -> Result<Shown> {
@@ -150,10 +151,11 @@ fn shown(row: &Row<'_>, table: &Table, now: u64) -> Result<Shown> {
     }
 }
 
-/// Records done, claimed, released and buried in one chunk, and where to go on.
+/// Counts the done, claimed, released and buried records of one chunk; returns them with the position to continue
+/// from.
 fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Place>)> {
     let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
-    // Of a sealed generation it is written down.
+    // The count of a sealed generation is stored.
     if let Some(sealed) = table.generation.as_ref().filter(|g| g.sealed && table.is_brief()) {
         let rows: i64 = records
             .conn
@@ -168,7 +170,7 @@ fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Plac
          (SELECT key, {state} FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2)"
     );
     let count = |row: &Row<'_>| -> rusqlite::Result<(Option<Vec<u8>>, [u64; 4])> {
-        // No sum of no rows.
+        // A sum over no rows is NULL.
         let count = |n| row.get(n).map(|sum: Option<i64>| sum.unwrap_or(0).unsigned_abs());
         Ok((row.get(0)?, [count(1)?, count(2)?, count(3)?, count(4)?]))
     };
@@ -184,12 +186,12 @@ fn looking(error: rusqlite::Error) -> Error {
     rolled_back("looking at the records", error)
 }
 
-/// A page in the making.
+/// A page that is being filled.
 struct Filling {
     limit: usize,
     bytes: usize,
     entries: Vec<Entry>,
-    /// Where its last entry is.
+    /// The position of its last entry.
     last: Option<Place>,
 }
 

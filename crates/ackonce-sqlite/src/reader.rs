@@ -1,4 +1,4 @@
-//! The reader: looks are made beside the writer, on a connection that cannot write.
+//! The reader: it inspects the store beside the writer, on a connection that cannot write.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -13,13 +13,13 @@ use crate::identity::{Current, beside};
 use crate::look::Look;
 use crate::open::Session;
 
-/// Opens a connection and a thread for each look: looking is rare, and what is not open holds up nobody
-/// and cannot be stale.
+/// It opens a connection and a thread for each inspection: inspections are rare, and a connection that is not open
+/// blocks no other and cannot be stale.
 #[derive(Debug)]
 pub(crate) struct Reader {
     config: SqliteConfig,
     current: Current,
-    /// One look at a time.
+    /// Admits one inspection at a time.
     turn: Arc<Semaphore>,
 }
 
@@ -51,7 +51,7 @@ impl Reader {
         answer.await.unwrap_or_else(|_| Err(no_answer()))
     }
 
-    /// Bytes of the file and its log.
+    /// The size of the file and its log in bytes.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let file = &self.config.path;
         let size = |path: PathBuf| match fs::metadata(path) {

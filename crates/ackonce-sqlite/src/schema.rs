@@ -13,7 +13,8 @@ const VERSION: i64 = 3;
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
 
-/// What a sweep needs comes first, what may be long comes last: it then reads no overflow page.
+/// The columns that a sweep reads come first and those that may be long come last: a sweep then reads no overflow
+/// page.
 macro_rules! full_columns {
     () => {
         "(
@@ -37,10 +38,10 @@ macro_rules! full_columns {
     };
 }
 
-/// Of a generation of full records; its name stands before it.
+/// The columns of a generation of full records; the table's name stands before them.
 pub(crate) const FULL: &str = full_columns!();
 
-/// Of a generation of brief ones: done at the first attempt, with nothing else to tell.
+/// The columns of a generation of brief records: done at the first attempt, without further content.
 pub(crate) const BRIEF: &str = "(
     key         BLOB NOT NULL PRIMARY KEY,
     fence       INTEGER NOT NULL,          -- less the generation's `opened`
@@ -100,14 +101,14 @@ INSERT INTO main.ackonce_meta VALUES
 /// crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
 ///
 /// # Errors
-/// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
-/// [`Config`](ErrorKind::Config) if it was one that is not read any more, [`Corrupt`](ErrorKind::Corrupt) if they are
-/// not as any version made them, and what SQLite answers to a write.
+/// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made the tables,
+/// [`Config`](ErrorKind::Config) if an older one made them that this version does not read,
+/// [`Corrupt`](ErrorKind::Corrupt) if no version made them in this form, and the errors of a write in SQLite.
 pub fn create_schema(conn: &Connection) -> Result<()> {
     if exist(conn)? {
         return Ok(());
     }
-    // IMMEDIATE, and look again: another process may be creating them now.
+    // Check again after BEGIN IMMEDIATE: another process may have created them meanwhile.
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
         .map_err(|e| rolled_back("locking the file to create the tables", e))?;
     if exist(&tx)? {
@@ -117,7 +118,7 @@ pub fn create_schema(conn: &Connection) -> Result<()> {
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
 }
 
-/// Fails unless the tables are there, of the version that this code writes.
+/// Fails unless the tables exist in the version that this code writes.
 pub(crate) fn check(conn: &Connection) -> Result<()> {
     if exist(conn)? {
         return Ok(());
@@ -126,8 +127,8 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
     Err(Error::new(ErrorKind::Config, message))
 }
 
-/// The random value of the file as it is now. Memory that was derived under another one is worth nothing: the
-/// generations have changed, a backup was restored, or the tables were made anew.
+/// The present random value of the file. Memory derived under another value is invalid: the generations have changed,
+/// a backup was restored, or the tables were made anew.
 pub(crate) fn incarnation(conn: &Connection) -> Result<Incarnation> {
     let sql = "SELECT (SELECT value FROM main.ackonce_meta WHERE name = 'schema'), \
                (SELECT value FROM main.ackonce_meta WHERE name = 'incarnation')";
@@ -141,7 +142,7 @@ pub(crate) fn incarnation(conn: &Connection) -> Result<Incarnation> {
     }
 }
 
-/// Writes a new one, with a change to the generations.
+/// Writes a new value, together with a change to the generations.
 pub(crate) fn renew(conn: &Connection) -> Result<Incarnation> {
     let new = Token::random().0;
     conn.prepare_cached("UPDATE main.ackonce_meta SET value = ?1 WHERE name = 'incarnation'")

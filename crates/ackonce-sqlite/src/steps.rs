@@ -1,4 +1,4 @@
-//! Claims and settlements: one batch, one command.
+//! Claims and settlements: each batch is one command.
 
 use ackonce::protocol::Row;
 use ackonce::store::{ClaimRequest, Settlement, Token};
@@ -11,10 +11,10 @@ use crate::find::Home;
 use crate::rows::Records;
 use crate::writer::{Outcome, Turn, Work};
 
-/// What a batch does with one key: the answer, and the row to write if it changed.
+/// The decision about one key of a batch: the answer, and the row to write if it changed.
 type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
-/// What is asked about one key by one attempt.
+/// A request about one key by one attempt.
 pub(crate) trait Step {
     fn key(&self) -> &Key;
     fn token(&self) -> Token;
@@ -42,8 +42,8 @@ impl Step for Settlement {
 pub(crate) struct Steps<R, A> {
     pub(crate) requests: Vec<R>,
     pub(crate) decide: Decide<R, A>,
-    /// Whether nobody needs it done once its caller is gone: a claim would only hold up the next one, a
-    /// settlement is as true as before.
+    /// True if the batch may be dropped once its caller is gone: a claim would only hold up the next attempt, while a
+    /// settlement is carried out even without a caller.
     pub(crate) droppable: bool,
     pub(crate) answers: Result<Vec<A>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<A>>>,
@@ -93,8 +93,8 @@ struct Change<'r> {
     home: Option<Home>,
 }
 
-/// The answers in the order of the requests, the changes in that of the names: a batch goes through tables and
-/// filters once, from one end to the other.
+/// Returns the answers in the order of the requests and the changes in the order of the names: a batch then goes
+/// through tables and filters once, from one end to the other.
 fn decide<'r, R: Step, A>(
     requests: &'r [R],
     step: Decide<R, A>,
@@ -102,7 +102,7 @@ fn decide<'r, R: Step, A>(
     now: u64,
 ) -> Result<(Vec<A>, Vec<Change<'r>>)> {
     let mut order: Vec<_> = requests.iter().enumerate().map(|(n, r)| (records.filed(r.key()), n)).collect();
-    // Those of one key stay in their order.
+    // A stable order for the requests of one key.
     order.sort_unstable();
     let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
     let mut changes: Vec<Change<'r>> = Vec::with_capacity(requests.len());
