@@ -11,7 +11,7 @@ fn refused(message: String) -> Error {
 }
 
 /// Resolves the directory of the file's path and lists the weaknesses of its filesystem.
-pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
+pub(crate) fn resolve(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
     // "file:" is a URI to SQLite, and ":memory:" is another database for each connection.
     if path.as_os_str().is_empty()
         || path.starts_with(":memory:")
@@ -39,10 +39,10 @@ pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
 #[cfg(target_os = "linux")]
 fn filesystem(directory: &Path, fuse: Fuse) -> Result<Option<String>> {
     let found = rustix::fs::statfs(directory).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("sqlite: cannot look at {}", directory.display()))
+        Error::new(ErrorKind::Unavailable, format!("sqlite: cannot read {}", directory.display()))
             .with_source(e)
     })?;
-    judge(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
+    check_filesystem(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
         .map_err(|why| refused(format!("{} is on {why}", directory.display())))
 }
 
@@ -54,7 +54,7 @@ fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
 
 /// The verdict on a filesystem by its magic number (statfs(2)): a weakness, or the reason for refusing it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
+fn check_filesystem(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
     let shared = [
         (0x6969, "NFS"),
         (0x517b, "SMB"),
@@ -139,12 +139,12 @@ mod tests {
     #[test]
     fn filesystems_that_are_not_this_hosts_own_are_refused() {
         for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400] {
-            assert!(judge(magic, Fuse::Allow).is_err(), "{magic:x}");
+            assert!(check_filesystem(magic, Fuse::Allow).is_err(), "{magic:x}");
         }
-        assert!(judge(0x6573_5546, Fuse::Refuse).is_err());
-        assert!(judge(0x6573_5546, Fuse::Allow).unwrap().is_some());
-        assert!(judge(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
-        assert_eq!(judge(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
+        assert!(check_filesystem(0x6573_5546, Fuse::Refuse).is_err());
+        assert!(check_filesystem(0x6573_5546, Fuse::Allow).unwrap().is_some());
+        assert!(check_filesystem(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
+        assert_eq!(check_filesystem(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
     }
 
     #[test]
@@ -159,10 +159,10 @@ mod tests {
             "..".into(),
         ];
         for path in bad {
-            let error = place(&path, Fuse::Refuse).unwrap_err();
+            let error = resolve(&path, Fuse::Refuse).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{path:?}: {error}");
         }
-        place(&directory.path().join("new.db"), Fuse::Refuse).unwrap();
-        place(Path::new("new.db"), Fuse::Refuse).unwrap();
+        resolve(&directory.path().join("new.db"), Fuse::Refuse).unwrap();
+        resolve(Path::new("new.db"), Fuse::Refuse).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::clock::Clock;
-use crate::rows::Keeping;
+use crate::records::Keeping;
 
 /// The approximate number of records in a generation. Smaller generations are written with less effort, but there are
 /// more tables; FORMAT.md has the measurements.

@@ -15,7 +15,7 @@ use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::rolled_back;
-use crate::filed::Filed;
+use crate::record_key::RecordKey;
 
 const BITS_PER_RECORD: usize = 22;
 const WORDS: usize = 8;
@@ -29,26 +29,26 @@ const SALT: [u32; WORDS] =
 /// The lookup of a name, the same for all filters.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    place: u32,
+    position: u32,
     /// One bit in each word of the block.
     bits: [u32; WORDS],
 }
 
 impl Probe {
-    pub(crate) fn of(name: &Filed) -> Self {
+    pub(crate) fn of(name: &RecordKey) -> Self {
         let part = |n: usize| u32::from_be_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
         let hash = part(8);
-        Self { place: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
+        Self { position: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
     }
 
     /// Maps a name to its block; sorted names map to sorted blocks.
     #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
     fn block(&self, blocks: usize) -> usize {
-        ((u64::from(self.place) * blocks as u64) >> 32) as usize
+        ((u64::from(self.position) * blocks as u64) >> 32) as usize
     }
 
     fn part(&self, level: u32) -> i64 {
-        (i64::from(self.place) << level) >> 32
+        (i64::from(self.position) << level) >> 32
     }
 
     fn is_in(&self, block: &[u32; WORDS]) -> bool {
@@ -60,7 +60,7 @@ impl Probe {
 pub(crate) struct Filter(Vec<[u32; WORDS]>);
 
 impl Filter {
-    pub(crate) fn of(names: &[Filed]) -> Self {
+    pub(crate) fn of(names: &[RecordKey]) -> Self {
         let mut filter = Self(vec![[0; WORDS]; size(names.len())]);
         for probe in names.iter().map(Probe::of) {
             let block = probe.block(filter.0.len());
@@ -123,11 +123,11 @@ impl Filter {
 }
 
 /// The generations of that level whose filters in the file rule the name out.
-pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
+pub(crate) fn excluded_by(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
     let sql = "SELECT generation, blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2";
     let mut statement = conn.prepare_cached(sql).map_err(reading)?;
     let mut rows = statement.query(params![level, probe.part(level)]).map_err(reading)?;
-    let mut denied = HashSet::new();
+    let mut excluded = HashSet::new();
     while let Some(row) = rows.next().map_err(reading)? {
         let (generation, bytes): (i64, Vec<u8>) =
             row.get(0).and_then(|g| Ok((g, row.get(1)?))).map_err(reading)?;
@@ -135,10 +135,10 @@ pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<Has
         // Each part before this one holds as many blocks.
         let block = probe.block(blocks.len() << level) % blocks.len();
         if !probe.is_in(&blocks[block]) {
-            denied.insert(generation);
+            excluded.insert(generation);
         }
     }
-    Ok(denied)
+    Ok(excluded)
 }
 
 /// The number of blocks for so many records: the nearest power of two or one and a half of it, so that generations of
@@ -193,19 +193,20 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         create_schema(&conn).unwrap();
         for (generation, records) in [(1, 0), (2, 1), (3, 100), (4, 1100), (5, 20_000)] {
-            let names: Vec<Filed> = (0..records).map(|_| Token::random().0).collect();
+            let names: Vec<RecordKey> = (0..records).map(|_| Token::random().0).collect();
             let filter = Filter::of(&names);
             filter.write(&conn, generation).unwrap();
             let level = filter.level();
             assert_eq!(Filter::read(&conn, level, &[generation]).unwrap(), [filter], "its stored form");
             let filter = Filter::of(&names);
-            let denied = |name: &Filed| denied(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
-            assert!(!names.iter().any(denied), "{records}");
+            let excluded =
+                |name: &RecordKey| excluded_by(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
+            assert!(!names.iter().any(excluded), "{records}");
             let strangers = [(); 10_000].map(|()| Token::random().0);
             for name in names.iter().chain(&strangers[..100]) {
-                assert_eq!(filter.may_hold(&Probe::of(name)), !denied(name), "in memory and in the file");
+                assert_eq!(filter.may_hold(&Probe::of(name)), !excluded(name), "in memory and in the file");
             }
-            let wrong = strangers.iter().filter(|name| !denied(name)).count();
+            let wrong = strangers.iter().filter(|name| !excluded(name)).count();
             assert!(wrong < 20, "{wrong} of 10000 with {records} records");
             Filter::delete(&conn, generation, level).unwrap();
         }

@@ -6,7 +6,7 @@ use rusqlite::Row;
 
 use crate::columns::{brief, full};
 use crate::filter::Filter;
-use crate::rows::insert_full;
+use crate::records::insert_full;
 
 /// A generation takes records for this part of its window, so that its first records wait no longer than that for its
 /// last.
@@ -77,7 +77,7 @@ impl Generation {
     }
 
     /// The statement that reads a record from it.
-    pub(crate) fn find(&self) -> String {
+    pub(crate) fn select(&self) -> String {
         let columns = match self.shape {
             Shape::Brief => brief!(),
             Shape::Full => full!(),

@@ -13,9 +13,9 @@ use ackonce::store::Token;
 use rusqlite::{Connection, params};
 
 use crate::error::rolled_back;
-use crate::filed::Filed;
 use crate::filter::{self, Filter, Probe};
 use crate::generation::{Generation, Shape, bound};
+use crate::record_key::RecordKey;
 use crate::schema::{self, Incarnation};
 
 /// The place of the filters.
@@ -83,44 +83,49 @@ impl Generations {
     }
 
     /// The generations to read, the latest first, each with the names that it may hold.
-    pub(crate) fn worth_a_look(
+    pub(crate) fn candidates(
         &self,
         conn: &Connection,
         names: &[usize],
         probes: &[Probe],
     ) -> Result<Vec<(&Generation, Vec<usize>)>> {
-        let denied = match self.filters {
+        let excluded = match self.filters {
             Filters::InMemory => HashSet::new(),
-            Filters::InFile => self.denied(conn, names, probes)?,
+            Filters::InFile => self.excluded_by(conn, names, probes)?,
         };
-        let mut worth = Vec::new();
+        let mut candidates = Vec::new();
         for generation in self.all.iter().rev() {
             let may_hold = |n: &usize| match &generation.filter {
                 Some(filter) => filter.may_hold(&probes[*n]),
-                None => !denied.contains(&(generation.id, *n)),
+                None => !excluded.contains(&(generation.id, *n)),
             };
             let names: Vec<_> = names.iter().copied().filter(may_hold).collect();
             if !names.is_empty() {
-                worth.push((generation, names));
+                candidates.push((generation, names));
             }
         }
-        Ok(worth)
+        Ok(candidates)
     }
 
     /// The names, by index, that the filters in the file rule out for a generation.
-    fn denied(&self, conn: &Connection, names: &[usize], probes: &[Probe]) -> Result<HashSet<(i64, usize)>> {
+    fn excluded_by(
+        &self,
+        conn: &Connection,
+        names: &[usize],
+        probes: &[Probe],
+    ) -> Result<HashSet<(i64, usize)>> {
         let levels: BTreeSet<u32> = self.all.iter().filter_map(|g| g.level).collect();
-        let mut denied = HashSet::new();
+        let mut excluded = HashSet::new();
         for (level, name) in levels.into_iter().flat_map(|level| names.iter().map(move |n| (level, *n))) {
-            let by = filter::denied(conn, level, &probes[name])?;
-            denied.extend(by.into_iter().map(|generation| (generation, name)));
+            let by = filter::excluded_by(conn, level, &probes[name])?;
+            excluded.extend(by.into_iter().map(|generation| (generation, name)));
         }
-        Ok(denied)
+        Ok(excluded)
     }
 
     /// The open generation for a record of that shape and window. If there is none, opens one for records with the
     /// window of this one.
-    pub(crate) fn taking(
+    pub(crate) fn open_for(
         &mut self,
         conn: &Connection,
         shape: Shape,
@@ -238,7 +243,7 @@ impl Generations {
     /// read. It is not sealed first: a filter needs pages, and a full file has none until this generation is gone.
     fn drop_open_if_over(&mut self, conn: &Connection, at: usize, now: i64) -> Result<Option<u64>> {
         let mut seen = self.all[at].clone();
-        survey(conn, &mut seen, drop).map_err(|e| rolled_back("looking through a generation", e))?;
+        survey(conn, &mut seen, drop).map_err(|e| rolled_back("reading a generation", e))?;
         if seen.is_over(now) {
             return self.drop(conn, at).map(Some);
         }
@@ -286,7 +291,7 @@ fn list(conn: &Connection) -> rusqlite::Result<Vec<Generation>> {
 fn survey(
     conn: &Connection,
     generation: &mut Generation,
-    mut tell: impl FnMut(Filed),
+    mut tell: impl FnMut(RecordKey),
 ) -> rusqlite::Result<()> {
     let (fence, expires) = match generation.shape {
         Shape::Brief => ("fence", "fence + life"),

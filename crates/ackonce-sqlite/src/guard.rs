@@ -14,7 +14,7 @@ use crate::config::GENERATION;
 use crate::error::rolled_back;
 use crate::generations::Filters;
 use crate::inbox::DEFAULT_WINDOW;
-use crate::rows::{Keeping, Known, Records};
+use crate::records::{Keeping, Known, Records};
 use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::{Names, schema};
 
@@ -145,8 +145,8 @@ impl InboxGuard {
         let (now, names) = (Clock::default().now(), options.names);
         let known = Known::nothing(Filters::InFile);
         let records = Records::of(tx, &known, keeping(names))?;
-        let name = records.filed(key);
-        let found = records.find(&name, None, now)?;
+        let name = records.record_key(key);
+        let found = records.lookup(&name, None, now)?;
         let (answer, change) = protocol::claim(found.as_ref().map(|f| &f.row), &request, now);
         let home = found.as_ref().map(|f| f.home);
         if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {

@@ -11,7 +11,7 @@ use crate::authorize::Handling;
 use crate::error::rolled_back;
 use crate::generations::Filters;
 use crate::identity::Opened;
-use crate::rows::Known;
+use crate::records::Known;
 use crate::{SqliteConfig, Synchronous, schema};
 
 /// The number of statements kept compiled: the store's own, a few per generation, and room for those of handlers.

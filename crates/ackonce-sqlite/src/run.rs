@@ -12,9 +12,9 @@ use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
+use crate::answer::{classify_answer, panic_text};
 use crate::authorize::SAVEPOINT;
 use crate::error::{breaks_connection, rolled_back};
-use crate::judge::{judge, panic_text};
 use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::writer::{Outcome, Turn, Work};
 use crate::{InboxTx, clock};
@@ -109,8 +109,8 @@ where
             return Err(Undone::Item(Failure::infrastructure("cancelled before its turn")));
         }
         let lease = self.item.cx.lease();
-        let (now, name) = (turn.clock.now(), turn.records.filed(&lease.key));
-        let found = match turn.records.find(&name, Some(lease.token), now) {
+        let (now, name) = (turn.clock.now(), turn.records.record_key(&lease.key));
+        let found = match turn.records.lookup(&name, Some(lease.token), now) {
             Ok(found) => found,
             Err(e) if breaks_connection(&e) => return Err(e.into()),
             Err(e) => return Err(Undone::Item(Failure::Store(e))),
@@ -135,7 +135,7 @@ where
         turn.handling.set(false);
         let failed = watched.into_failed();
         let ran = ran.unwrap_or_else(|panic| Err(Failure::Retry(panic_text(&*panic).into())));
-        let outcome = judge(turn.tx, ran, failed)?.into().into_outcome();
+        let outcome = classify_answer(turn.tx, ran, failed)?.into().into_outcome();
         if let Some(len) = outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(Undone::Item(Failure::permanent(too_long(len))));
         }

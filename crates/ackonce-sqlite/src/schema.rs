@@ -18,7 +18,7 @@ pub(crate) type Incarnation = [u8; 16];
 macro_rules! full_columns {
     () => {
         "(
-    key         BLOB NOT NULL PRIMARY KEY, -- what the key's digest is filed under
+    key         BLOB NOT NULL PRIMARY KEY, -- a hash over the key's digest and the file's secret
     expires     INTEGER NOT NULL,          -- microseconds since 1970, as all moments
     fence       INTEGER NOT NULL,          -- of the last claim
     claimed     INTEGER,                   -- when that was; NULL: when the fence says

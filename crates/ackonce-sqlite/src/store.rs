@@ -8,12 +8,12 @@ use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settle
 use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
 use async_trait::async_trait;
 
+use crate::batch::Batch;
 use crate::columns::kept;
+use crate::cursor::Cursor;
 use crate::open::Session;
-use crate::place::Place;
 use crate::reader::Reader;
 use crate::room::Room;
-use crate::steps::Steps;
 use crate::sweep;
 use crate::writer::Writer;
 use crate::{SqliteConfig, Synchronous, check};
@@ -56,8 +56,8 @@ impl SqliteStore {
 
     pub(crate) fn start(mut config: SqliteConfig) -> Result<Self> {
         check::library(rusqlite::version_number())?;
-        let (place, mut weaknesses) = check::place(&config.path, config.fuse)?;
-        config.path = place;
+        let (path, mut weaknesses) = check::resolve(&config.path, config.fuse)?;
+        config.path = path;
         if config.synchronous == Synchronous::Normal {
             weaknesses.push(
                 "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
@@ -89,9 +89,9 @@ impl SqliteStore {
     /// # Errors
     /// The errors of any write to the store. A repeat is safe and starts from the beginning.
     pub async fn sweep(&self) -> Result<u64> {
-        let (mut dropped, mut after) = (0, Some(Place::START));
-        while let Some(place) = after {
-            let chunk = |reply| sweep::Chunk { after: place.clone(), done: Ok((0, None)), reply };
+        let (mut dropped, mut after) = (0, Some(Cursor::START));
+        while let Some(cursor) = after {
+            let chunk = |reply| sweep::Chunk { after: cursor.clone(), done: Ok((0, None)), reply };
             let (n, next) = match self.writer().call(chunk).await {
                 // The writer has since made room, if it could.
                 Err(full) if full.kind() == ErrorKind::Full => self.writer().call(chunk).await?,
@@ -115,7 +115,7 @@ impl Deduplicator for SqliteStore {
             request.fingerprint = request.fingerprint.map(kept);
         }
         self.writer()
-            .call(|reply| Steps {
+            .call(|reply| Batch {
                 requests,
                 decide: protocol::claim,
                 droppable: true,
@@ -132,7 +132,7 @@ impl Deduplicator for SqliteStore {
         settlements.iter().try_for_each(|s| fits(&s.action))?;
         let requests = settlements.to_vec();
         self.writer()
-            .call(|reply| Steps {
+            .call(|reply| Batch {
                 requests,
                 decide: protocol::settle,
                 droppable: false,

@@ -11,9 +11,9 @@ use rusqlite::params;
 use tokio::sync::oneshot;
 
 use crate::clock::moment;
+use crate::cursor::{Cursor, Table};
 use crate::error::{breaks_connection, rolled_back};
-use crate::place::{Place, Table};
-use crate::rows::Records;
+use crate::records::Records;
 use crate::writer::{Outcome, Turn, Work};
 
 /// The number of records that a requested sweep reads per chunk.
@@ -35,7 +35,7 @@ fn chunk(
     records: &Records<'_>,
     table: &Table,
     after: &[u8],
-    look: u32,
+    limit: u32,
     now: u64,
 ) -> rusqlite::Result<(usize, Option<Vec<u8>>)> {
     let (name, expires) = (&table.name, table.expires);
@@ -47,7 +47,7 @@ fn chunk(
     let (last, found): (Option<Vec<u8>>, Option<i64>) = records
         .conn
         .prepare_cached(&sql)?
-        .query_row(params![after, expired, passed, look], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        .query_row(params![after, expired, passed, limit], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let Some(last) = last else { return Ok((0, None)) };
     let dropped = match found {
         // No write, no lock, no flush.
@@ -63,8 +63,8 @@ fn chunk(
 
 /// Runs one step of a whole sweep: a generation, a chunk of one that still has valid records, or a chunk of the
 /// claims.
-fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<Place>)> {
-    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+fn step(records: &Records<'_>, cursor: &Cursor, now: u64) -> Result<(u64, Option<Cursor>)> {
+    let (table, after) = records.generations(|_, all| Ok(cursor.table(&all.all)))?;
     if let Some(generation) = &table.generation {
         let dropped = records.generations(|conn, all| all.drop_if_over(conn, generation.id, moment(now)))?;
         if let Some(dropped) = dropped {
@@ -106,15 +106,15 @@ impl Sweeper {
             return Ok(());
         }
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
-        let look = match self.debt {
+        let limit = match self.debt {
             0..LEAST => 0,
             debt => u32::try_from(debt).unwrap_or(u32::MAX),
         };
         let over = self.over(records, now)?;
-        if self.rests() || (look == 0 && over.is_none()) {
+        if self.rests() || (limit == 0 && over.is_none()) {
             return Ok(());
         }
-        match records.apart(|| self.look(records, look, over, now)) {
+        match records.apart(|| self.sweep(records, limit, over, now)) {
             Err(error) if records.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
                 self.failed(over, &error);
@@ -133,7 +133,7 @@ impl Sweeper {
             return Ok(());
         }
         let over = self.over(records, now)?;
-        self.look(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
+        self.sweep(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
     }
 
     /// Runs one step of the sweep of a full store, in a transaction of its own; returns the position to continue
@@ -141,14 +141,19 @@ impl Sweeper {
     ///
     /// # Errors
     /// The transaction must be rolled back.
-    pub(crate) fn press(&mut self, records: &Records<'_>, place: &Place, now: u64) -> Result<Option<Place>> {
+    pub(crate) fn press(
+        &mut self,
+        records: &Records<'_>,
+        cursor: &Cursor,
+        now: u64,
+    ) -> Result<Option<Cursor>> {
         let over = self.over(records, now)?;
-        let Some(generation) = over else { return step(records, place, now).map(|(_, next)| next) };
+        let Some(generation) = over else { return step(records, cursor, now).map(|(_, next)| next) };
         // A generation frees the most room for the least work.
         records
             .generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))
             .inspect_err(|error| self.failed(over, error))?;
-        Ok(Some(place.clone()))
+        Ok(Some(cursor.clone()))
     }
 
     /// Pauses the sweep along with writes: in a full store it must not fail writes that need no room.
@@ -157,15 +162,15 @@ impl Sweeper {
         self.failed = Some((failed, Instant::now()));
     }
 
-    fn look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
+    fn sweep(&mut self, records: &Records<'_>, limit: u32, over: Option<i64>, now: u64) -> Result<()> {
         // One generation at a time: the callers of this group wait for it.
         if let Some(generation) = over {
             records.generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))?;
         }
-        if look > 0 {
+        if limit > 0 {
             self.debt = 0;
-            let (table, _) = Place::CLAIMS.table(&[]);
-            let chunk = chunk(records, &table, &self.claims, look, now);
+            let (table, _) = Cursor::CLAIMS.table(&[]);
+            let chunk = chunk(records, &table, &self.claims, limit, now);
             let (_, last) = chunk.map_err(|e| rolled_back("sweeping", e))?;
             self.claims = last.unwrap_or_default();
         }
@@ -193,9 +198,9 @@ impl Sweeper {
 
 /// One step of a requested sweep.
 pub(crate) struct Chunk {
-    pub(crate) after: Place,
-    pub(crate) done: Result<(u64, Option<Place>)>,
-    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Place>)>>,
+    pub(crate) after: Cursor,
+    pub(crate) done: Result<(u64, Option<Cursor>)>,
+    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Cursor>)>>,
 }
 
 impl Work for Chunk {

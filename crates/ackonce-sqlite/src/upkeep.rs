@@ -6,11 +6,11 @@ use ackonce::Result;
 use rusqlite::{Transaction, TransactionBehavior};
 
 use crate::Sweep;
+use crate::cursor::Cursor;
 use crate::error::{commit, rolled_back};
 use crate::open::Session;
-use crate::place::Place;
+use crate::records::Records;
 use crate::room;
-use crate::rows::Records;
 use crate::writer::{Outcome, Thread};
 
 /// The time for which a full store is swept before its callers get the error.
@@ -48,15 +48,15 @@ impl Thread {
     /// Sweeps a full store for a while, from where it stopped the last time.
     fn press(&mut self, session: &Session) -> Result<()> {
         let started = Instant::now();
-        let mut place = self.pressed.take().unwrap_or(Place::START);
+        let mut cursor = self.pressed.take().unwrap_or(Cursor::START);
         while started.elapsed() < PRESSED {
             let now = self.config.clock.now();
-            match self.apart(session, |this, records| this.sweeper.press(records, &place, now))? {
-                Some(next) => place = next,
+            match self.apart(session, |this, records| this.sweeper.press(records, &cursor, now))? {
+                Some(next) => cursor = next,
                 None => return Ok(()),
             }
         }
-        self.pressed = Some(place);
+        self.pressed = Some(cursor);
         Ok(())
     }
 

@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::authorize::Handling;
 use crate::clock::{Clock, is_due};
+use crate::cursor::Cursor;
 use crate::error::{breaks_connection, commit, rolled_back};
 use crate::identity::{Current, Left};
 use crate::open::Session;
-use crate::place::Place;
+use crate::records::Records;
 use crate::room::{self, Room};
-use crate::rows::Records;
 use crate::sweep::Sweeper;
 use crate::{SqliteConfig, Sweep};
 
@@ -87,7 +87,7 @@ pub(crate) trait Work: Send {
 /// A command and its place in the queue.
 struct Job {
     work: Box<dyn Work>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The callers' end of the queue. The thread ends and closes the file when all of them are dropped.
@@ -117,8 +117,8 @@ impl Writer {
 
     /// Queues a command, waiting for room.
     pub(crate) async fn submit(&self, work: impl Work + 'static) -> Result<()> {
-        let place = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended(Repeat::Safe))?;
-        self.queue.send(Job { work: Box::new(work), _place: place }).map_err(|_| ended(Repeat::Safe))
+        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended(Repeat::Safe))?;
+        self.queue.send(Job { work: Box::new(work), _permit: permit }).map_err(|_| ended(Repeat::Safe))
     }
 
     /// Queues the command that `work` makes around a reply, and waits for the reply.
@@ -148,7 +148,7 @@ pub(crate) struct Thread {
     held: Option<Job>,
     pub(crate) sweeper: Sweeper,
     /// The place at which the sweep of a full store goes on.
-    pub(crate) pressed: Option<Place>,
+    pub(crate) pressed: Option<Cursor>,
     /// The time of the last warning that a connection is opened anew.
     warned: Option<Instant>,
 }

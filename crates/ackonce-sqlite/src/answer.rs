@@ -12,7 +12,7 @@ use crate::run::Undone;
 use crate::tx::Failed;
 
 /// Decides about the answer of a handler.
-pub(crate) fn judge<T>(
+pub(crate) fn classify_answer<T>(
     tx: &Transaction<'_>,
     ran: Result<T, Failure>,
     failed: Option<Failed>,

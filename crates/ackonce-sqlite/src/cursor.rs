@@ -7,26 +7,26 @@ use crate::generation::{Generation, Shape};
 
 /// The position after this key of this generation, or of the claims once the generations are through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Cursor {
     generation: i64,
     key: Vec<u8>,
 }
 
 /// The length of a cursor: the generation's number and a name.
-const CURSOR: usize = 8 + 16;
+const CURSOR_LEN: usize = 8 + 16;
 
-impl Place {
+impl Cursor {
     pub(crate) const START: Self = Self { generation: 0, key: Vec::new() };
     pub(crate) const CLAIMS: Self = Self { generation: i64::MAX, key: Vec::new() };
 
     /// Decodes a cursor; `None` if it is malformed.
-    pub(crate) fn of(cursor: &[u8]) -> Option<Self> {
-        let (generation, key) = cursor.split_first_chunk()?;
-        let place = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
-        (cursor.len() == CURSOR && place.generation >= 0).then_some(place)
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (generation, key) = bytes.split_first_chunk()?;
+        let cursor = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
+        (bytes.len() == CURSOR_LEN && cursor.generation >= 0).then_some(cursor)
     }
 
-    pub(crate) fn to_cursor(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         [&self.generation.to_be_bytes()[..], &self.key].concat()
     }
 
@@ -85,13 +85,13 @@ impl Table {
     }
 
     /// The position after this key of the table.
-    pub(crate) fn after(&self, key: Vec<u8>) -> Place {
-        Place { generation: self.generation.as_ref().map_or(i64::MAX, |g| g.id), key }
+    pub(crate) fn after(&self, key: Vec<u8>) -> Cursor {
+        Cursor { generation: self.generation.as_ref().map_or(i64::MAX, |g| g.id), key }
     }
 
     /// The position after the whole table; `None` after the last table.
-    pub(crate) fn end(&self) -> Option<Place> {
+    pub(crate) fn end(&self) -> Option<Cursor> {
         let id = self.generation.as_ref()?.id;
-        Some(Place { generation: id.saturating_add(1), key: Vec::new() })
+        Some(Cursor { generation: id.saturating_add(1), key: Vec::new() })
     }
 }

@@ -14,10 +14,10 @@ use rusqlite::{Connection, params};
 use crate::clock::moment;
 use crate::columns::{Brief, beginning, code};
 use crate::error::{breaks_connection, rolled_back};
-use crate::filed::{Filed, Secret};
-use crate::find::Home;
 use crate::generation::{Generation, Shape};
 use crate::generations::{Filters, Generations};
+use crate::lookup::Home;
+use crate::record_key::{RecordKey, Secret};
 use crate::{Names, schema};
 
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
@@ -124,8 +124,8 @@ impl<'c> Records<'c> {
         self.conn.is_autocommit()
     }
 
-    pub(crate) fn filed(&self, key: &Key) -> Filed {
-        self.secret.filed(key.digest())
+    pub(crate) fn record_key(&self, key: &Key) -> RecordKey {
+        self.secret.record_key(key.digest())
     }
 
     /// Passes the list of generations to a closure, which must not call back into `self`.
@@ -139,7 +139,7 @@ impl<'c> Records<'c> {
     /// Writes the record of `key`, which was at `home` until now.
     pub(crate) fn write(
         &self,
-        name: &Filed,
+        name: &RecordKey,
         key: &Key,
         row: &Row,
         home: Option<Home>,
@@ -160,7 +160,7 @@ impl<'c> Records<'c> {
     }
 
     /// Adds the record to the generation of its kind.
-    fn settle(&self, name: &Filed, key: &Key, row: &Row, now: i64) -> Result<()> {
+    fn settle(&self, name: &RecordKey, key: &Key, row: &Row, now: i64) -> Result<()> {
         let keeping = self.keeping;
         let kind = match keeping.names {
             Names::Keep => Shape::Full,
@@ -172,7 +172,7 @@ impl<'c> Records<'c> {
         };
         let expires = moment(row.expires);
         let lives = (expires.saturating_sub(now), expires.saturating_sub(moment(row.fence)));
-        let into = self.generations(|conn, all| all.taking(conn, kind, lives, now))?;
+        let into = self.generations(|conn, all| all.open_for(conn, kind, lives, now))?;
         match kind {
             Shape::Brief => self.write_brief(&into, name, row)?,
             Shape::Full => self.write_full(into.insert(), name, key, row)?,
@@ -187,7 +187,7 @@ impl<'c> Records<'c> {
         Ok(())
     }
 
-    fn write_brief(&self, into: &Generation, name: &Filed, row: &Row) -> Result<()> {
+    fn write_brief(&self, into: &Generation, name: &RecordKey, row: &Row) -> Result<()> {
         let brief = Brief::encode(row, into.opened, into.life).ok_or_else(|| wrote(0))?;
         let Brief { fence, life, token, fingerprint } = brief;
         self.conn
@@ -197,7 +197,7 @@ impl<'c> Records<'c> {
             .and_then(one_row)
     }
 
-    fn write_full(&self, sql: &str, name: &Filed, key: &Key, row: &Row) -> Result<()> {
+    fn write_full(&self, sql: &str, name: &RecordKey, key: &Key, row: &Row) -> Result<()> {
         let kept = match self.keeping.names {
             Names::Keep => true,
             Names::Buried => row.state != State::Done,
@@ -237,7 +237,7 @@ impl<'c> Records<'c> {
     }
 
     /// Deletes the record from that location.
-    pub(crate) fn remove(&self, name: &Filed, home: Home) -> Result<()> {
+    pub(crate) fn remove(&self, name: &RecordKey, home: Home) -> Result<()> {
         let run = |sql: &str| {
             self.conn
                 .prepare_cached(sql)
@@ -259,8 +259,8 @@ impl<'c> Records<'c> {
         expires: u64,
         now: u64,
     ) -> Result<bool> {
-        let name = self.filed(&lease.key);
-        let Some(mut row) = self.find_claim(&name, now)? else { return Ok(false) };
+        let name = self.record_key(&lease.key);
+        let Some(mut row) = self.lookup_claim(&name, now)? else { return Ok(false) };
         if row.state != State::Claimed || row.token != lease.token || row.fence != lease.fence {
             return Ok(false);
         }

@@ -10,10 +10,10 @@ use rusqlite::OptionalExtension;
 
 use crate::columns::{Brief, Full, Seen, full};
 use crate::error::rolled_back;
-use crate::filed::Filed;
 use crate::filter::Probe;
 use crate::generation::Shape;
-use crate::rows::Records;
+use crate::record_key::RecordKey;
+use crate::records::Records;
 
 const FIND_CLAIM: &str = concat!("SELECT ", full!(), " FROM main.ackonce_claims WHERE key = ?1");
 
@@ -33,16 +33,16 @@ pub(crate) struct Found {
 }
 
 /// A name and the token of the caller: a brief record stores only a part of its own.
-pub(crate) type Sought = (Filed, Option<Token>);
+pub(crate) type Sought = (RecordKey, Option<Token>);
 
 impl Records<'_> {
     /// The record of that name, expired or not, as read by a caller with that token.
-    pub(crate) fn find(&self, name: &Filed, token: Option<Token>, now: u64) -> Result<Option<Found>> {
-        Ok(self.find_all(&[(*name, token)], now)?.pop().flatten())
+    pub(crate) fn lookup(&self, name: &RecordKey, token: Option<Token>, now: u64) -> Result<Option<Found>> {
+        Ok(self.lookup_all(&[(*name, token)], now)?.pop().flatten())
     }
 
     /// The records of those names, in their order. Sorted names read each table from one end to the other.
-    pub(crate) fn find_all(&self, sought: &[Sought], now: u64) -> Result<Vec<Option<Found>>> {
+    pub(crate) fn lookup_all(&self, sought: &[Sought], now: u64) -> Result<Vec<Option<Found>>> {
         let mut found: Vec<_> = sought.iter().map(|_| None).collect();
         let mut left: Vec<_> = (0..sought.len()).collect();
         self.ask(FIND_CLAIM, &left, sought, Full::of, |n, full| {
@@ -57,9 +57,9 @@ impl Records<'_> {
         let probes: Vec<_> = sought.iter().map(|(name, _)| Probe::of(name)).collect();
         // Most duplicates come soon, so the latest generations are first.
         let known = self.known.borrow();
-        for (generation, mut asked) in known.generations.worth_a_look(self.conn, &left, &probes)? {
+        for (generation, mut asked) in known.generations.candidates(self.conn, &left, &probes)? {
             asked.retain(|n| found[*n].is_none());
-            let (sql, home) = (generation.find(), Home::Generation(generation.id));
+            let (sql, home) = (generation.select(), Home::Generation(generation.id));
             match generation.shape {
                 Shape::Brief => self.ask(&sql, &asked, sought, Brief::of, |n, brief| {
                     found[n] = Some(at(home, brief.decode(generation, sought[n].1, now)?));
@@ -75,7 +75,7 @@ impl Records<'_> {
     }
 
     /// The claim of that name.
-    pub(crate) fn find_claim(&self, name: &Filed, now: u64) -> Result<Option<Row>> {
+    pub(crate) fn lookup_claim(&self, name: &RecordKey, now: u64) -> Result<Option<Row>> {
         let mut claim = None;
         self.ask(FIND_CLAIM, &[0], &[(*name, None)], Full::of, |_, full| {
             claim = Some(full.decode(now)?.row);

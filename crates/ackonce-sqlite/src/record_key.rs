@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::rolled_back;
 
 /// A record's name in the file. It is evenly distributed, so parts of it serve as hashes.
-pub(crate) type Filed = [u8; 16];
+pub(crate) type RecordKey = [u8; 16];
 
 /// The file's secret, hashed ahead: computing a name then costs one round of the hash.
 #[derive(Clone)]
@@ -26,11 +26,11 @@ impl Secret {
         Ok(Self(Sha256::new_with_prefix(secret)))
     }
 
-    pub(crate) fn filed(&self, digest: &[u8; 32]) -> Filed {
+    pub(crate) fn record_key(&self, digest: &[u8; 32]) -> RecordKey {
         let hash: [u8; 32] = self.0.clone().chain_update(digest).finalize().into();
-        let mut filed = [0; 16];
-        filed.copy_from_slice(&hash[..16]);
-        filed
+        let mut record_key = [0; 16];
+        record_key.copy_from_slice(&hash[..16]);
+        record_key
     }
 }
 
