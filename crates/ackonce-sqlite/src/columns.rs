@@ -116,8 +116,8 @@ impl Brief {
         Ok(Self { fence: row.get(0)?, life: row.get(1)?, token: row.get(2)?, fingerprint: row.get(3)? })
     }
 
-    /// Decodes the columns into the record as it is at `now`. If the stored bytes begin `token`, that is the record's
-    /// token.
+    /// Decodes the columns into the record as it is at `now`. If `token` begins with the stored bytes, it
+    /// is the token of the record.
     ///
     /// # Errors
     /// The columns hold values that no version of this code writes.

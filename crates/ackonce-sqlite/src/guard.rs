@@ -58,7 +58,7 @@ impl GuardOptions {
 /// The answer to a guard's claim. Exhaustive on purpose, as [`Claimed`] is.
 #[derive(Debug)]
 pub enum Entry {
-    /// The message is new: process it in this transaction, then call [`finish`](InboxGuard::finish) and commit.
+    /// The message has not been processed: do so in this transaction, then call [`finish`](InboxGuard::finish) and commit.
     First(InboxGuard),
     /// The message was processed or buried before: roll back and acknowledge.
     Duplicate(Record),

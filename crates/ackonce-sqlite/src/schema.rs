@@ -19,9 +19,9 @@ macro_rules! full_columns {
     () => {
         "(
     key         BLOB NOT NULL PRIMARY KEY, -- a hash over the key's digest and the file's secret
-    expires     INTEGER NOT NULL,          -- microseconds since 1970, as all moments
+    expires     INTEGER NOT NULL,          -- microseconds since 1970, like all moments
     fence       INTEGER NOT NULL,          -- of the last claim
-    claimed     INTEGER,                   -- when that was; NULL: when the fence says
+    claimed     INTEGER,                   -- the time of that claim; NULL: equal to the fence
     state       INTEGER NOT NULL,          -- 0 done, 1 claimed, 2 released, 3 buried
     token       BLOB NOT NULL,             -- of the last claim
     free_at     INTEGER NOT NULL,          -- the end of the lease or of the back-off; 0 if settled
@@ -30,8 +30,8 @@ macro_rules! full_columns {
     fingerprint BLOB,                      -- the first 8 bytes of the payload's
     scope       TEXT,
     id          BLOB,                      -- the message ID
-    reason      TEXT,                      -- why it was buried
-    outcome     BLOB,                      -- what the handler returned
+    reason      TEXT,                      -- the reason for burying it
+    outcome     BLOB,                      -- the handler's outcome
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "
@@ -67,19 +67,19 @@ CREATE TABLE main.ackonce_claims ",
     life       INTEGER NOT NULL,
     ends       INTEGER NOT NULL,           -- no record expires later
     last_fence INTEGER NOT NULL,           -- no record has a higher one; 0 until it is sealed
-    rows       INTEGER NOT NULL,           -- about, until it is sealed
+    rows       INTEGER NOT NULL,           -- approximate until it is sealed
     sealed     INTEGER NOT NULL,           -- 1: takes no further record
-    level      INTEGER,                    -- of a sealed one: where its filter is
+    level      INTEGER,                    -- of a sealed one: the level of its filter
     seal       INTEGER                     -- of a sealed one: a random number, which names its filter in memory
 ) STRICT;
 CREATE TABLE main.ackonce_filters (        -- of sealed generations, in 2^level parts each
     level      INTEGER NOT NULL,
-    part       INTEGER NOT NULL,           -- the first bits of the names it is for, as many as the level says
+    part       INTEGER NOT NULL,           -- the first bits of its names, as many as the level
     generation INTEGER NOT NULL,
     blocks     BLOB NOT NULL,
     PRIMARY KEY (level, part, generation)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
+CREATE TABLE main.ackonce_audit (          -- changes by operators; the store never reads or removes them
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
     key       BLOB NOT NULL,               -- SHA-256 of length-prefixed scope and message ID
@@ -92,8 +92,8 @@ CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; no
 INSERT INTO main.ackonce_meta VALUES
     ('schema', 3),
     ('secret', randomblob(64)),
-    ('generations', 0),                    -- the last number given to one
-    ('incarnation', randomblob(16));       -- random, and anew with each change to the generations
+    ('generations', 0),                    -- the last number of a generation
+    ('incarnation', randomblob(16));       -- random, new with each change to the generations
 "
 );
 

@@ -107,8 +107,8 @@ pub struct InboxStatement<'s> {
 }
 
 impl InboxStatement<'_> {
-    /// Runs it; how many rows it changed.
-    ///Runs the statement; returns the number of rows that it changed.
+    /// Runs the statement; returns the number of rows that it changed.
+    ///
     /// # Errors
     /// Those of [`rusqlite::Statement::execute`].
     pub fn execute<P: Params>(&mut self, params: P) -> Result<usize> {
