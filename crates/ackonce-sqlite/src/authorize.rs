@@ -1,4 +1,5 @@
-//! What an inbox handler may not do on its transaction: end it, or touch the records it is about.
+//! The statements that an inbox handler may not run on its transaction: ending it, or changing the store's own
+//! tables.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,8 @@ use rusqlite::{Connection, Result};
 /// The savepoint around one handler.
 pub(crate) const SAVEPOINT: &str = "ackonce_item";
 
-/// Whether a handler runs right now. The rules are set once per connection and switched by this: setting
-/// them anew would make SQLite compile every cached statement again.
+/// True while a handler runs. The rules are set once per connection and this switches them on and off: setting them
+/// anew would make SQLite compile every cached statement again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Handling(Arc<AtomicBool>);
 
@@ -21,7 +22,8 @@ impl Handling {
 
     /// Makes the rules for this connection.
     pub(crate) fn install(&self, conn: &mut Connection) -> Result<()> {
-        // When SQLite has rolled the transaction back under a handler, its next statement would commit alone.
+        // Once SQLite has rolled the transaction back under a handler, the handler's next statement would commit
+        // alone.
         let handling = Arc::clone(&self.0);
         conn.commit_hook(Some(move || handling.load(Ordering::Relaxed)))?;
         let handling = Arc::clone(&self.0);
@@ -55,7 +57,7 @@ fn forbidden(action: &AuthAction<'_>) -> bool {
     }
 }
 
-/// What the store sets on its connections and relies on.
+/// The settings that the store makes on its connections and relies on.
 const SETTINGS: [&str; 8] = [
     "synchronous",
     "journal_mode",

@@ -1,4 +1,4 @@
-//! What is refused before a file is opened: a place or a library that cannot keep the promise.
+//! The checks before a file is opened: its filesystem and the SQLite library must be able to keep the promise.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Config, format!("sqlite: {message}"))
 }
 
-/// The file's place with its directory resolved, and what weakens the promise there.
-pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
+/// Resolves the directory of the file's path and lists the weaknesses of its filesystem.
+pub(crate) fn resolve(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
     // "file:" is a URI to SQLite, and ":memory:" is another database for each connection.
     if path.as_os_str().is_empty()
         || path.starts_with(":memory:")
@@ -39,22 +39,22 @@ pub(crate) fn place(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)> {
 #[cfg(target_os = "linux")]
 fn filesystem(directory: &Path, fuse: Fuse) -> Result<Option<String>> {
     let found = rustix::fs::statfs(directory).map_err(|e| {
-        Error::new(ErrorKind::Unavailable, format!("sqlite: cannot look at {}", directory.display()))
+        Error::new(ErrorKind::Unavailable, format!("sqlite: cannot read {}", directory.display()))
             .with_source(e)
     })?;
-    judge(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
+    check_filesystem(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
         .map_err(|why| refused(format!("{} is on {why}", directory.display())))
 }
 
-/// Elsewhere the filesystem's kind cannot be asked for without `unsafe`; the README says so.
+/// On other systems only `unsafe` code can ask for the kind of a filesystem; the README says so.
 #[cfg(not(target_os = "linux"))]
 fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// What a filesystem means, by its magic number (statfs(2)): a weakness, or why it is refused.
+/// The verdict on a filesystem by its magic number (statfs(2)): a weakness, or the reason for refusing it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
+fn check_filesystem(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
     let shared = [
         (0x6969, "NFS"),
         (0x517b, "SMB"),
@@ -98,7 +98,7 @@ fn judge(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> 
     }
 }
 
-/// The SQLite library that is linked, as `X * 1000000 + Y * 1000 + Z`.
+/// Checks the linked SQLite library's version, given as `X * 1000000 + Y * 1000 + Z`.
 ///
 /// 3.7.0 to 3.51.2 can damage a file that two connections write and checkpoint at once (the WAL-reset bug,
 /// <https://sqlite.org/wal.html#walresetbug>); 3.44.6 and 3.50.7 carry the repair.
@@ -139,12 +139,12 @@ mod tests {
     #[test]
     fn filesystems_that_are_not_this_hosts_own_are_refused() {
         for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400] {
-            assert!(judge(magic, Fuse::Allow).is_err(), "{magic:x}");
+            assert!(check_filesystem(magic, Fuse::Allow).is_err(), "{magic:x}");
         }
-        assert!(judge(0x6573_5546, Fuse::Refuse).is_err());
-        assert!(judge(0x6573_5546, Fuse::Allow).unwrap().is_some());
-        assert!(judge(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
-        assert_eq!(judge(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
+        assert!(check_filesystem(0x6573_5546, Fuse::Refuse).is_err());
+        assert!(check_filesystem(0x6573_5546, Fuse::Allow).unwrap().is_some());
+        assert!(check_filesystem(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
+        assert_eq!(check_filesystem(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
     }
 
     #[test]
@@ -159,10 +159,10 @@ mod tests {
             "..".into(),
         ];
         for path in bad {
-            let error = place(&path, Fuse::Refuse).unwrap_err();
+            let error = resolve(&path, Fuse::Refuse).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{path:?}: {error}");
         }
-        place(&directory.path().join("new.db"), Fuse::Refuse).unwrap();
-        place(Path::new("new.db"), Fuse::Refuse).unwrap();
+        resolve(&directory.path().join("new.db"), Fuse::Refuse).unwrap();
+        resolve(Path::new("new.db"), Fuse::Refuse).unwrap();
     }
 }

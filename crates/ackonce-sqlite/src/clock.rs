@@ -2,14 +2,14 @@
 //! shared memory requires it).
 //!
 //! It is read inside the write transaction, so moments are ordered as the writes are. A clock that was set
-//! back is noticed per record, see [`crate::columns`]; one that was set forward ends leases and windows early,
-//! as a stalled worker would.
+//! Each record reveals a clock that was set back, see [`crate::columns`]; a clock that was set forward ends leases
+//! and windows early, as a stalled worker would.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where a store reads the time.
+/// The source of a store's time.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -40,7 +40,7 @@ pub(crate) fn micros(d: Duration) -> u64 {
     u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// As it is written: moments past the year 292277 are as good as that year.
+/// The stored form of a moment; moments past the year 292277 are stored as that year.
 pub(crate) fn moment(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
 }

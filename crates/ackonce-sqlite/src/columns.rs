@@ -1,4 +1,4 @@
-//! What the columns of a record mean.
+//! The columns of a record, and their meaning.
 
 use ackonce::protocol::Row;
 use ackonce::store::{Fingerprint, State, Token};
@@ -9,7 +9,7 @@ use crate::clock::moment;
 use crate::error::corrupt_row;
 use crate::generation::Generation;
 
-/// What to select for [`Full::of`]; columns of the statement's own may follow.
+/// The columns to select for [`Full::of`]; a statement may add columns of its own after them.
 macro_rules! full {
     () => {
         "expires, state, token, fence, claimed, free_at, attempt, previous, fingerprint, reason, outcome"
@@ -17,7 +17,7 @@ macro_rules! full {
 }
 pub(crate) use full;
 
-/// What to select for [`Brief::of`]; columns of the statement's own may follow.
+/// The columns to select for [`Brief::of`]; a statement may add columns of its own after them.
 macro_rules! brief {
     () => {
         "fence, life, token, fingerprint"
@@ -25,15 +25,15 @@ macro_rules! brief {
 }
 pub(crate) use brief;
 
-/// How much of a payload's fingerprint is kept, in bytes; the rest is taken to be zeros.
+/// The number of fingerprint bytes that are stored; the others are read back as zeros.
 const FINGERPRINT: usize = 8;
-/// How much of a brief record's token: the fence names its claim already.
+/// The number of token bytes in a brief record: its fence already identifies the claim.
 const TOKEN: usize = 4;
 
 /// A record as read at some moment.
 pub(crate) struct Seen {
     pub(crate) row: Row,
-    /// Its moments were moved back, see [`follow`]; it must be written.
+    /// True if its moments were moved back, see [`follow`]; the record must then be written.
     pub(crate) moved: bool,
 }
 
@@ -69,10 +69,10 @@ impl Full {
         })
     }
 
-    /// What they say at `now`.
+    /// Decodes the columns into the record as it is at `now`.
     ///
     /// # Errors
-    /// No version of this code has written them.
+    /// The columns hold values that no version of this code writes.
     pub(crate) fn decode(self, now: u64) -> Result<Seen> {
         let fence = highest("fence", self.fence)?;
         let row = Row {
@@ -116,10 +116,11 @@ impl Brief {
         Ok(Self { fence: row.get(0)?, life: row.get(1)?, token: row.get(2)?, fingerprint: row.get(3)? })
     }
 
-    /// What they say at `now` to a caller who has that token: it is the record's if its beginning is.
+    /// Decodes the columns into the record as it is at `now`. If `token` begins with the stored bytes, it
+    /// is the token of the record.
     ///
     /// # Errors
-    /// No version of this code has written them.
+    /// The columns hold values that no version of this code writes.
     pub(crate) fn decode(self, generation: &Generation, token: Option<Token>, now: u64) -> Result<Seen> {
         let fence = highest("fence", generation.opened.saturating_add(self.fence))?;
         let life = generation.life.checked_add(self.life);
@@ -142,7 +143,7 @@ impl Brief {
         Ok(follow(row, now))
     }
 
-    /// How that record is written in such a generation; `None` if it has more to tell.
+    /// Encodes a record for such a generation; `None` if the record holds more than a brief one can.
     pub(crate) fn encode(row: &Row, opened: i64, life: i64) -> Option<Self> {
         let plain = row.state == State::Done
             && row.attempt == 1
@@ -159,14 +160,14 @@ impl Brief {
     }
 }
 
-/// What is kept of a fingerprint.
+/// The stored part of a fingerprint.
 pub(crate) fn beginning(fingerprint: Fingerprint) -> [u8; FINGERPRINT] {
     let mut kept = [0; FINGERPRINT];
     kept.copy_from_slice(&fingerprint.0[..FINGERPRINT]);
     kept
 }
 
-/// As it is read back, so that a payload that comes again is compared with what was kept.
+/// The fingerprint as it is read back, so that a later payload is compared with the stored part only.
 pub(crate) fn kept(fingerprint: Fingerprint) -> Fingerprint {
     padded(beginning(fingerprint))
 }
@@ -177,7 +178,7 @@ fn padded(kept: [u8; FINGERPRINT]) -> Fingerprint {
     Fingerprint(fingerprint)
 }
 
-/// How a state is written.
+/// The code under which a state is stored.
 pub(crate) fn code(state: State) -> i64 {
     match state {
         State::Done => 0,
@@ -187,7 +188,7 @@ pub(crate) fn code(state: State) -> i64 {
     }
 }
 
-/// The highest value has no successor to grant.
+/// Rejects the highest value, because no successor of it could be granted.
 fn highest(what: &str, value: i64) -> Result<u64> {
     unsigned(what, value.checked_add(1).map_or(-1, |_| value))
 }
@@ -196,9 +197,9 @@ fn unsigned(what: &str, value: i64) -> Result<u64> {
     u64::try_from(value).map_err(|_| corrupt_row(what, value))
 }
 
-/// A record claimed in the clock's future says that the clock was set back since. Its moments follow by the
-/// same step: it then holds from now for as long as it was to hold from its claim, which is never too short
-/// (some of that time has passed) and, unlike a moment that is left standing, not longer by the step.
+/// Moves the moments of a record back if its claim lies in the future, because the clock was then set back since. All
+/// moments move by the same amount: the record then holds from now for its full original time. That is never too
+/// short, since some of that time has passed; unmoved moments would make it too long by the amount of the change.
 fn follow(mut row: Row, now: u64) -> Seen {
     let ahead = row.claimed.saturating_sub(now);
     row.claimed -= ahead;

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! The settings with which a store is opened.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use rusqlite::Connection;
 
 use crate::SqliteStore;
 use crate::clock::Clock;
-use crate::rows::Keeping;
+use crate::records::Keeping;
 
-/// Records of a generation, about. Fewer are written with less effort, and are more tables; DESIGN.md has the
-/// measurements.
+/// The approximate number of records in a generation. Smaller generations are written with less effort, but there are
+/// more tables; FORMAT.md has the measurements.
 pub(crate) const GENERATION: u32 = 1 << 17;
 
-/// What runs on each new connection before the store's own settings are made.
+/// A function that runs on each new connection before the store's own settings are made.
 pub(crate) type Setup = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
 
-/// When a commit counts as done. Read back on every connection.
+/// The moment at which a commit counts as done. The setting is read back on every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
     /// Each commit is flushed to the disk before it is answered: it survives a power cut.
@@ -31,40 +31,40 @@ pub enum Synchronous {
     Normal,
 }
 
-/// Who drops expired records.
+/// The owner of the sweep, which drops expired records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sweep {
-    /// The store, a few rows along with each write and when it is idle.
+    /// The store sweeps a few rows along with each write, and more when it is idle.
     #[default]
     Automatic,
-    /// Whoever calls [`SqliteStore::sweep`]. Expired records cost space until then, never correctness.
+    /// The application calls [`SqliteStore::sweep`]. Until then expired records cost space, never correctness.
     Manual,
 }
 
-/// Whether scope and message ID are kept beside the digest that identifies a record.
+/// The records that keep scope and message ID beside the digest that identifies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
-    /// Of those claimed, released and buried, which is what an operator looks for. A done record then costs
-    /// nothing but its digest.
+    /// Claimed, released and buried records keep them, since operators look for those. A done record then stores only
+    /// its digest.
     #[default]
     Buried,
-    /// Of all. A done record then takes about 75 bytes more, and the length of both.
+    /// All records keep them. A done record then takes about 75 bytes more, plus the length of both.
     Keep,
-    /// Left out: IDs that are personal data stay out of the file and its backups.
+    /// No record keeps them: IDs that are personal data stay out of the file and its backups.
     Omit,
 }
 
-/// What to do about a FUSE filesystem, of which SQLite cannot know whether its locks and flushes are real.
+/// The treatment of a FUSE filesystem. SQLite cannot check that locks and flushes work there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fuse {
-    /// Refuse to open.
+    /// The store does not open.
     #[default]
     Refuse,
-    /// Open, and list it as a weakness.
+    /// The store opens and lists a weakness.
     Allow,
 }
 
-/// How a store is opened; [`SqliteStore::open`] takes all defaults.
+/// The settings of a store; [`SqliteStore::open`] takes all defaults.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -89,7 +89,7 @@ pub struct SqliteConfig {
 }
 
 impl SqliteConfig {
-    /// The defaults, for the file at `path`, which is created if it is missing (its directory is not).
+    /// The defaults for the file at `path`, which is created if it is missing (its directory is not).
     #[must_use]
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
@@ -108,72 +108,72 @@ impl SqliteConfig {
         }
     }
 
-    /// When a commit counts as done (default [`Synchronous::Full`]).
+    /// The moment at which a commit counts as done (default [`Synchronous::Full`]).
     #[must_use]
     pub fn with_synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// How long to wait for another process that writes to the file before answering
-    /// [`Unavailable`](ackonce::ErrorKind::Unavailable) (default 5 s). SQLite does not queue writers fairly;
-    /// keep it well below the lease, since heartbeats wait here too.
+    /// The time to wait for another process that writes to the file before answering
+    /// [`Unavailable`](ackonce::ErrorKind::Unavailable) (default 5 s). SQLite does not queue writers fairly; keep
+    /// this time well below the lease, since heartbeats wait here too.
     #[must_use]
     pub fn with_busy_timeout(mut self, wait: Duration) -> Self {
         self.busy_timeout = wait;
         self
     }
 
-    /// Page cache, in bytes (default 16 MiB, which holds what is written and the upper pages of 10 million records). A
-    /// larger one keeps older duplicates at hand, and makes each commit that splits a page dearer: SQLite then goes through
-    /// all of the cache's table, 0.7 ms at 64 MiB.
+    /// The page cache in bytes (default 16 MiB, which holds recent writes and the upper pages of 10 million records).
+    /// A larger cache keeps older duplicates in memory but slows each commit that splits a page: SQLite then goes
+    /// through the whole table of the cache, 0.7 ms at 64 MiB.
     #[must_use]
     pub fn with_cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Pages in the write-ahead log before they are carried over into the file (default 4000, about 16 MB;
-    /// SQLite's own default is 1000). Random keys touch a page each: a longer log writes hot pages once
-    /// instead of often, a shorter one makes the pause of the one commit that carries over shorter.
+    /// The number of pages in the write-ahead log at which a checkpoint copies them into the file (default 4000,
+    /// about 16 MB; SQLite's own default is 1000). Random keys touch a page each: a longer log writes hot pages to
+    /// the file less often, a shorter one shortens the pause of the commit that runs the checkpoint.
     #[must_use]
     pub fn with_checkpoint_pages(mut self, pages: u32) -> Self {
         self.checkpoint_pages = pages;
         self
     }
 
-    /// The most bytes the file may grow to (default: no limit but the disk's; the log comes on top). A full
-    /// store answers [`Full`](ackonce::ErrorKind::Full), nothing is acknowledged, and sweeping makes room.
+    /// The maximum size of the file in bytes (default: no limit but the disk's; the log comes on top). A full store
+    /// answers [`Full`](ackonce::ErrorKind::Full), acknowledges nothing, and makes room by sweeping.
     #[must_use]
     pub fn with_max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
         self
     }
 
-    /// Who drops expired records (default [`Sweep::Automatic`]).
+    /// The owner of the sweep (default [`Sweep::Automatic`]).
     #[must_use]
     pub fn with_sweep(mut self, sweep: Sweep) -> Self {
         self.sweep = sweep;
         self
     }
 
-    /// Of which messages scope and ID are kept readable (default [`Names::Buried`]).
+    /// The messages whose scope and ID stay readable (default [`Names::Buried`]).
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
         self.names = names;
         self
     }
 
-    /// What to do about a FUSE filesystem (default [`Fuse::Refuse`]). Network and cluster filesystems are
-    /// always refused.
+    /// The treatment of a FUSE filesystem (default [`Fuse::Refuse`]). Network and cluster filesystems are always
+    /// refused.
     #[must_use]
     pub fn with_fuse(mut self, fuse: Fuse) -> Self {
         self.fuse = fuse;
         self
     }
 
-    /// What an inbox handler needs on its connection: functions, collations, pragmas. It runs on each new
-    /// connection, before the store's own settings, so it cannot undo them.
+    /// A function that prepares a connection for inbox handlers: SQL functions, collations, pragmas. It runs on each
+    /// new connection before the store's own settings, so it cannot undo them.
     #[must_use]
     pub fn with_setup<F>(mut self, setup: F) -> Self
     where
@@ -183,16 +183,16 @@ impl SqliteConfig {
         self
     }
 
-    /// About how many settled records make a generation, the table that is filled, sealed and dropped whole
-    /// (default 131072, at least 128). Smaller ones are written faster and are more tables to look into.
+    /// The approximate number of settled records in a generation, the table that is filled, sealed and dropped whole
+    /// (default 131072, at least 128). Smaller generations are written faster, but lookups go through more tables.
     #[must_use]
     pub fn with_generation(mut self, records: u32) -> Self {
         self.generation = records.max(128);
         self
     }
 
-    /// Another clock than the system's, for tests that let a lease or a window pass. It must be that of every
-    /// process that opens the file.
+    /// A clock in place of the system's, for tests that let a lease or a window pass. All processes that open the
+    /// file must use the same one.
     #[must_use]
     pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Clock::new(now);

@@ -1,4 +1,4 @@
-//! What SQLite's result codes mean to a caller.
+//! The mapping of SQLite's result codes to [`Error`].
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind};
@@ -13,8 +13,8 @@ pub(crate) fn rolled_back(doing: &str, error: rusqlite::Error) -> Error {
     }
 }
 
-/// The error of a COMMIT. A lock or a full disk is met before the commit record is complete; after any
-/// other failure the record may be in the log and be found by the next recovery.
+/// The error of a COMMIT. A lock or a full disk stops it before the commit record is complete; after any other
+/// failure the record may be in the log, and the next recovery may find it.
 pub(crate) fn commit(error: rusqlite::Error) -> Error {
     let safe =
         matches!(error.sqlite_error_code(), Some(C::DatabaseBusy | C::DiskFull | C::ConstraintViolation));
@@ -32,7 +32,7 @@ fn describe(doing: &str, error: rusqlite::Error) -> Error {
     }
     let error = without_statement(error);
     let (kind, advice) = match error.sqlite_error_code() {
-        // The log's index lies in a file as well.
+        // The index of the log is a file as well.
         Some(C::SystemIoFailure) if extended(&error) == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => {
             (K::Full, "no room for the file's -shm; free disk space")
         }
@@ -64,7 +64,7 @@ fn extended(error: &rusqlite::Error) -> Option<i32> {
     error.sqlite_error().map(|code| code.extended_code)
 }
 
-/// The same without the text of the statement, which is long and the store's own.
+/// The error without the text of the statement, which is long and belongs to the store.
 fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
     match error {
         rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
@@ -72,13 +72,13 @@ fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
     }
 }
 
-/// A row that this version cannot have written.
+/// The error for a row that this version cannot have written.
 pub(crate) fn corrupt_row(what: &str, value: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Corrupt, format!("sqlite: a record's {what} is {value}, which is not possible"))
 }
 
-/// Whether the connection must not be used again. Lock conflicts and a full disk pass; what a failed flush
-/// or read left in caches cannot be known, and flushing again would report success without having written.
+/// True if the connection must not be used again. Lock conflicts and a full disk pass. After a failed flush or read
+/// the content of the caches is unknown, and a second flush would report success without having written.
 pub(crate) fn breaks_connection(error: &Error) -> bool {
     match sqlite_code(error) {
         Some(C::DatabaseBusy | C::DatabaseLocked | C::DiskFull | C::TooBig | C::ConstraintViolation) => false,
@@ -87,7 +87,7 @@ pub(crate) fn breaks_connection(error: &Error) -> bool {
     }
 }
 
-/// Whether a handler that met this is not to blame for it.
+/// True if the failure comes from the disk or the file, so that the handler is not to blame.
 pub(crate) fn is_environment(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

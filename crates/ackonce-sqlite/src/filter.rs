@@ -1,11 +1,13 @@
-//! What tells, without a look into its table, that a generation does not hold a record.
+//! A filter, which rules out without a read of its table that a generation holds a record.
 //!
-//! A split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): one block per question,
-//! about 3 bytes per record, wrong with 1 in some thousand of the records it does not hold. Written by hand because it is
-//! short: names are evenly distributed hashes already, and its bytes are a stored format.
+//! It is a split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): it reads one block
+//! per lookup, takes about 3 bytes per record, and errs for one in several thousand of the records that it does not
+//! hold. The code is written by hand because it is short: names are evenly distributed hashes already, and the bytes
+//! are a stored format.
 //!
-//! In the file it lies in parts, with those of all generations for the same names side by side: who asks for one name
-//! reads a few pages, however many generations there are. A connection that is used again and again has them in memory.
+//! In the file a filter is split into parts, and the parts of all generations for the same names lie side by side: a
+//! lookup of one name reads a few pages, however many generations there are. A connection that is used again and
+//! again keeps the filters in memory.
 
 use std::collections::HashSet;
 
@@ -13,40 +15,40 @@ use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::rolled_back;
-use crate::filed::Filed;
+use crate::record_key::RecordKey;
 
 const BITS_PER_RECORD: usize = 22;
 const WORDS: usize = 8;
-/// Blocks of a part, or half as many more: as large as SQLite keeps in a page without an overflow. Each part is a page
-/// to write when its generation is sealed and when it is dropped.
+/// The number of blocks in a part, which may have half as many more: a page of SQLite holds that without an overflow.
+/// Each part costs the write of a page when its generation is sealed and when it is dropped.
 const PART: usize = 16;
-/// Odd numbers of the specification; each picks one bit of one word.
+/// The odd numbers of the specification; each picks one bit of one word.
 const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-/// What a name asks of a filter: the same of all of them.
+/// The lookup of a name, the same for all filters.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    place: u32,
-    /// Of each word of its block a bit.
+    position: u32,
+    /// One bit in each word of the block.
     bits: [u32; WORDS],
 }
 
 impl Probe {
-    pub(crate) fn of(name: &Filed) -> Self {
+    pub(crate) fn of(name: &RecordKey) -> Self {
         let part = |n: usize| u32::from_be_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
         let hash = part(8);
-        Self { place: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
+        Self { position: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
     }
 
-    /// Names in order ask for blocks in order.
+    /// Maps a name to its block; sorted names map to sorted blocks.
     #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
     fn block(&self, blocks: usize) -> usize {
-        ((u64::from(self.place) * blocks as u64) >> 32) as usize
+        ((u64::from(self.position) * blocks as u64) >> 32) as usize
     }
 
     fn part(&self, level: u32) -> i64 {
-        (i64::from(self.place) << level) >> 32
+        (i64::from(self.position) << level) >> 32
     }
 
     fn is_in(&self, block: &[u32; WORDS]) -> bool {
@@ -58,7 +60,7 @@ impl Probe {
 pub(crate) struct Filter(Vec<[u32; WORDS]>);
 
 impl Filter {
-    pub(crate) fn of(names: &[Filed]) -> Self {
+    pub(crate) fn of(names: &[RecordKey]) -> Self {
         let mut filter = Self(vec![[0; WORDS]; size(names.len())]);
         for probe in names.iter().map(Probe::of) {
             let block = probe.block(filter.0.len());
@@ -74,7 +76,8 @@ impl Filter {
         probe.is_in(&self.0[probe.block(self.0.len())])
     }
 
-    /// How often it is halved into parts: those of one level are for the same names.
+    /// The number of times that the filter is halved into parts. Filters of one level have the same names in their
+    /// parts.
     pub(crate) fn level(&self) -> u32 {
         (self.0.len() / PART).max(1).ilog2()
     }
@@ -91,7 +94,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Those of some generations of one level, in their order. Part by part, as they lie in the file.
+    /// Reads the filters of some generations of one level, in the given order, part by part as they lie in the file.
     pub(crate) fn read(conn: &Connection, level: u32, generations: &[i64]) -> Result<Vec<Self>> {
         let sql =
             "SELECT blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2 AND generation = ?3";
@@ -119,27 +122,27 @@ impl Filter {
     }
 }
 
-/// The generations of that level whose filters in the file say that they do not hold what is asked for.
-pub(crate) fn denied(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
+/// The generations of that level whose filters in the file rule the name out.
+pub(crate) fn excluded_by(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
     let sql = "SELECT generation, blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2";
     let mut statement = conn.prepare_cached(sql).map_err(reading)?;
     let mut rows = statement.query(params![level, probe.part(level)]).map_err(reading)?;
-    let mut denied = HashSet::new();
+    let mut excluded = HashSet::new();
     while let Some(row) = rows.next().map_err(reading)? {
         let (generation, bytes): (i64, Vec<u8>) =
             row.get(0).and_then(|g| Ok((g, row.get(1)?))).map_err(reading)?;
         let blocks = blocks(&bytes)?;
-        // The parts before it hold as many.
+        // Each part before this one holds as many blocks.
         let block = probe.block(blocks.len() << level) % blocks.len();
         if !probe.is_in(&blocks[block]) {
-            denied.insert(generation);
+            excluded.insert(generation);
         }
     }
-    Ok(denied)
+    Ok(excluded)
 }
 
-/// Blocks for so many records: a power of two or half as much again, whichever is nearest, so that the filters of
-/// generations that are about as large are alike.
+/// The number of blocks for so many records: the nearest power of two or one and a half of it, so that generations of
+/// about the same size have filters of the same size.
 fn size(records: usize) -> usize {
     let exact = (records * BITS_PER_RECORD / (WORDS * 32)).max(1);
     let power = 1 << exact.ilog2();
@@ -190,19 +193,20 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         create_schema(&conn).unwrap();
         for (generation, records) in [(1, 0), (2, 1), (3, 100), (4, 1100), (5, 20_000)] {
-            let names: Vec<Filed> = (0..records).map(|_| Token::random().0).collect();
+            let names: Vec<RecordKey> = (0..records).map(|_| Token::random().0).collect();
             let filter = Filter::of(&names);
             filter.write(&conn, generation).unwrap();
             let level = filter.level();
             assert_eq!(Filter::read(&conn, level, &[generation]).unwrap(), [filter], "its stored form");
             let filter = Filter::of(&names);
-            let denied = |name: &Filed| denied(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
-            assert!(!names.iter().any(denied), "{records}");
+            let excluded =
+                |name: &RecordKey| excluded_by(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
+            assert!(!names.iter().any(excluded), "{records}");
             let strangers = [(); 10_000].map(|()| Token::random().0);
             for name in names.iter().chain(&strangers[..100]) {
-                assert_eq!(filter.may_hold(&Probe::of(name)), !denied(name), "in memory and in the file");
+                assert_eq!(filter.may_hold(&Probe::of(name)), !excluded(name), "in memory and in the file");
             }
-            let wrong = strangers.iter().filter(|name| !denied(name)).count();
+            let wrong = strangers.iter().filter(|name| !excluded(name)).count();
             assert!(wrong < 20, "{wrong} of 10000 with {records} records");
             Filter::delete(&conn, generation, level).unwrap();
         }

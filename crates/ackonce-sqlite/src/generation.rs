@@ -1,4 +1,4 @@
-//! One generation of settled records: what is known of it, and its statements.
+//! One generation of settled records: its properties and its statements.
 
 use std::sync::Arc;
 
@@ -6,19 +6,20 @@ use rusqlite::Row;
 
 use crate::columns::{brief, full};
 use crate::filter::Filter;
-use crate::rows::insert_full;
+use crate::records::insert_full;
 
-/// A generation takes records for this part of its window, so that the first ones wait no longer for the last.
+/// A generation takes records for this part of its window, so that its first records wait no longer than that for its
+/// last.
 const PART: i64 = 8;
-/// The shortest window that generations are made for, in microseconds: shorter ones share them.
+/// The shortest window that a generation is made for, in microseconds; shorter windows share it.
 const SHORTEST: i64 = 60_000_000;
 
-/// How much the records of a generation tell.
+/// The shape of the records in a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// Done at the first attempt, with nothing else to tell: most of them.
+    /// The record of a message that was done at its first attempt and has no further content: most of them.
     Brief,
-    /// Everything.
+    /// Any record.
     Full,
 }
 
@@ -33,10 +34,10 @@ pub(crate) struct Generation {
     pub(crate) ends: i64,
     pub(crate) last_fence: i64,
     pub(crate) sealed: bool,
-    /// Of its filter in the file; a sealed one has it.
+    /// The level of its filter in the file; a sealed generation has one.
     pub(crate) level: Option<u32>,
-    /// A random number of a sealed one, by which its filter in memory is known again: numbers of generations are given
-    /// twice after a backup was restored.
+    /// A random number that a sealed generation gets, which identifies its filter in memory: the number of a
+    /// generation is assigned a second time after a backup was restored.
     pub(crate) seal: Option<i64>,
     /// Its filter, if it is sealed and this connection has filters in memory.
     pub(crate) filter: Option<Arc<Filter>>,
@@ -75,8 +76,8 @@ impl Generation {
         table(self.id, self.shape)
     }
 
-    /// Its statement that reads a record.
-    pub(crate) fn find(&self) -> String {
+    /// The statement that reads a record from it.
+    pub(crate) fn select(&self) -> String {
         let columns = match self.shape {
             Shape::Brief => brief!(),
             Shape::Full => full!(),
@@ -84,18 +85,18 @@ impl Generation {
         format!("SELECT {columns} FROM {} WHERE key = ?1", self.table())
     }
 
-    /// Its statement that adds one; it is open.
+    /// The statement that adds a record to it while it is open.
     pub(crate) fn insert(&self) -> &str {
         &self.insert
     }
 
-    /// Whether nothing in it is remembered any more. While the clock has not passed a fence (it was set back) it
-    /// stays: the next one must be larger.
+    /// True if all its records have expired. While the clock has not passed a fence (it was set back) the generation
+    /// stays: the next fence must be larger.
     pub(crate) fn is_over(&self, now: i64) -> bool {
         self.ends <= now && self.last_fence < now
     }
 
-    /// Whether it has taken records for long enough, or the clock was set back.
+    /// True if it has taken records for long enough, or the clock was set back.
     pub(crate) fn is_old(&self, now: i64) -> bool {
         now.abs_diff(self.opened) >= self.bound.unsigned_abs() / PART.unsigned_abs()
     }
@@ -119,11 +120,11 @@ fn insert(id: i64, shape: Shape) -> Arc<str> {
     .into()
 }
 
-/// The window that a generation for this one is made for: at most a quarter longer.
+/// The bound of the generation for this window: at most a quarter longer than the window.
 pub(crate) fn bound(window: i64) -> i64 {
     let window = window.max(SHORTEST);
     let step = 1 << (window.ilog2() - 2);
-    // Nothing is left over where adding would overflow.
+    // An addition that overflows means the longest bound.
     window.checked_add(step - 1).map_or(i64::MAX, |above| above / step * step)
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Inserting random names into one table slows down as it grows, and deleting from it costs as much as inserting.
 //! A generation is sealed while it is small; then it takes no further record, and a [`Filter`] answers for it.
-//! Records are put together by how long they are remembered, so that none waits for a neighbour with a
-//! longer window when its generation could go.
+//! Records are grouped by the length of their window, so that a generation is not kept for one record with a longer
+//! window.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use ackonce::store::Token;
 use rusqlite::{Connection, params};
 
 use crate::error::rolled_back;
-use crate::filed::Filed;
 use crate::filter::{self, Filter, Probe};
 use crate::generation::{Generation, Shape, bound};
+use crate::record_key::RecordKey;
 use crate::schema::{self, Incarnation};
 
-/// Where filters are asked.
+/// The place of the filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filters {
     /// For a connection that is used again and again.
     InMemory,
-    /// For one that asks for a record or two.
+    /// For a connection that looks up a record or two.
     InFile,
 }
 
-/// All generations there are, by age.
+/// All generations, by age.
 #[derive(Debug)]
 pub(crate) struct Generations {
-    /// The file's incarnation that this is derived from. Each change writes a new one, so that of an undone
-    /// transaction is never met again.
+    /// The incarnation of the file that the list was read from. Each change writes a new one, so the incarnation of
+    /// an undone transaction never appears again.
     as_of: Option<Incarnation>,
     pub(crate) all: Vec<Generation>,
     filters: Filters,
@@ -47,10 +47,10 @@ impl Generations {
         self.as_of.as_ref() == Some(incarnation)
     }
 
-    /// Reads them anew. Filters that are in memory already are not read again: the records that were there when a
-    /// generation was sealed do not change, whichever backup it is found in.
+    /// Reads the list anew. Filters in memory are not read again: the records of a sealed generation do not change,
+    /// whichever backup contains it.
     pub(crate) fn read(&mut self, conn: &Connection, incarnation: Incarnation) -> Result<()> {
-        // A list that was read in part is not to be taken for complete.
+        // A failure half-way must not leave a partial list that passes for complete.
         self.as_of = None;
         let new = list(conn).map_err(|e| rolled_back("reading the generations", e))?;
         let known = std::mem::replace(&mut self.all, new);
@@ -61,7 +61,7 @@ impl Generations {
         Ok(())
     }
 
-    /// Gives the sealed ones their filters: those known by their seals, and the others from the file.
+    /// Gives the sealed generations their filters: from memory by their seals, and otherwise from the file.
     fn filter(&mut self, conn: &Connection, known: Vec<Generation>) -> Result<()> {
         let known = known.into_iter().filter_map(|g| g.seal.zip(g.filter));
         let mut known: HashMap<i64, Arc<Filter>> = known.collect();
@@ -82,45 +82,50 @@ impl Generations {
         Ok(())
     }
 
-    /// The generations to look into, the latest first, each with those of the names it may hold.
-    pub(crate) fn worth_a_look(
+    /// The generations to read, the latest first, each with the names that it may hold.
+    pub(crate) fn candidates(
         &self,
         conn: &Connection,
         names: &[usize],
         probes: &[Probe],
     ) -> Result<Vec<(&Generation, Vec<usize>)>> {
-        let denied = match self.filters {
+        let excluded = match self.filters {
             Filters::InMemory => HashSet::new(),
-            Filters::InFile => self.denied(conn, names, probes)?,
+            Filters::InFile => self.excluded_by(conn, names, probes)?,
         };
-        let mut worth = Vec::new();
+        let mut candidates = Vec::new();
         for generation in self.all.iter().rev() {
             let may_hold = |n: &usize| match &generation.filter {
                 Some(filter) => filter.may_hold(&probes[*n]),
-                None => !denied.contains(&(generation.id, *n)),
+                None => !excluded.contains(&(generation.id, *n)),
             };
             let names: Vec<_> = names.iter().copied().filter(may_hold).collect();
             if !names.is_empty() {
-                worth.push((generation, names));
+                candidates.push((generation, names));
             }
         }
-        Ok(worth)
+        Ok(candidates)
     }
 
-    /// The names, by their numbers, that the filters in the file say a generation does not hold.
-    fn denied(&self, conn: &Connection, names: &[usize], probes: &[Probe]) -> Result<HashSet<(i64, usize)>> {
+    /// The names, by index, that the filters in the file rule out for a generation.
+    fn excluded_by(
+        &self,
+        conn: &Connection,
+        names: &[usize],
+        probes: &[Probe],
+    ) -> Result<HashSet<(i64, usize)>> {
         let levels: BTreeSet<u32> = self.all.iter().filter_map(|g| g.level).collect();
-        let mut denied = HashSet::new();
+        let mut excluded = HashSet::new();
         for (level, name) in levels.into_iter().flat_map(|level| names.iter().map(move |n| (level, *n))) {
-            let by = filter::denied(conn, level, &probes[name])?;
-            denied.extend(by.into_iter().map(|generation| (generation, name)));
+            let by = filter::excluded_by(conn, level, &probes[name])?;
+            excluded.extend(by.into_iter().map(|generation| (generation, name)));
         }
-        Ok(denied)
+        Ok(excluded)
     }
 
-    /// The one that takes a record of that shape and window now; opened if need be, for records that live as long
-    /// as this one.
-    pub(crate) fn taking(
+    /// The open generation for a record of that shape and window. If there is none, opens one for records with the
+    /// window of this one.
+    pub(crate) fn open_for(
         &mut self,
         conn: &Connection,
         shape: Shape,
@@ -166,7 +171,7 @@ impl Generations {
         Ok(new)
     }
 
-    /// Counts about `rows` more records in, and seals the generation once it holds `most`.
+    /// Adds about `rows` records to the count of a generation, and seals it once it holds `most`.
     pub(crate) fn grown(&mut self, conn: &Connection, id: i64, rows: i64, most: i64) -> Result<()> {
         let sql = "UPDATE main.ackonce_generations SET rows = rows + ?2 WHERE id = ?1 RETURNING rows";
         let holds: i64 = conn
@@ -176,7 +181,7 @@ impl Generations {
         if holds >= most { self.seal(conn, id) } else { Ok(()) }
     }
 
-    /// Counts records out that were deleted from it.
+    /// Subtracts deleted records from the count of a generation.
     pub(crate) fn shrunk(&self, conn: &Connection, id: i64, rows: i64) -> Result<()> {
         conn.prepare_cached("UPDATE main.ackonce_generations SET rows = rows - ?2 WHERE id = ?1")
             .and_then(|mut s| s.execute([id, rows]))
@@ -184,7 +189,7 @@ impl Generations {
         Ok(())
     }
 
-    /// Ends it for new records and makes its filter. One pass over its keys, so it is kept small.
+    /// Closes it to new records and makes its filter. This is one pass over its keys, so generations are kept small.
     fn seal(&mut self, conn: &Connection, id: i64) -> Result<()> {
         let Some(at) = self.all.iter().position(|g| g.id == id && !g.sealed) else { return Ok(()) };
         let mut sealed = self.all[at].clone();
@@ -208,9 +213,9 @@ impl Generations {
         self.renew(conn)
     }
 
-    /// Drops the one at that place of the list with its records; how many those were.
+    /// Drops the generation at that index of the list; returns the number of its records.
     ///
-    /// Its table goes first: its pages are then free for the other statements, also in a file that may not grow.
+    /// Its table goes first: its pages are then free for the other statements, even in a file that may not grow.
     fn drop(&mut self, conn: &Connection, at: usize) -> Result<u64> {
         let gone = &self.all[at];
         let drop = || -> rusqlite::Result<i64> {
@@ -225,7 +230,7 @@ impl Generations {
         Ok(rows.unsigned_abs())
     }
 
-    /// Drops that one if all of it has expired.
+    /// Drops that generation if all its records have expired.
     pub(crate) fn drop_if_over(&mut self, conn: &Connection, id: i64, now: i64) -> Result<Option<u64>> {
         match self.all.iter().position(|g| g.id == id && g.is_over(now)) {
             Some(at) if self.all[at].sealed => self.drop(conn, at).map(Some),
@@ -234,15 +239,15 @@ impl Generations {
         }
     }
 
-    /// The highest fence of an open one is not known. It is looked at, and not sealed: a filter needs pages, and a
-    /// full file has none until this one is gone.
+    /// Drops an open generation if all its records have expired. Its highest fence is not stored, so its records are
+    /// read. It is not sealed first: a filter needs pages, and a full file has none until this generation is gone.
     fn drop_open_if_over(&mut self, conn: &Connection, at: usize, now: i64) -> Result<Option<u64>> {
         let mut seen = self.all[at].clone();
-        survey(conn, &mut seen, drop).map_err(|e| rolled_back("looking through a generation", e))?;
+        survey(conn, &mut seen, drop).map_err(|e| rolled_back("reading a generation", e))?;
         if seen.is_over(now) {
             return self.drop(conn, at).map(Some);
         }
-        // Not looked at again before then.
+        // No second pass before then.
         let ends = seen.ends.max(seen.last_fence.saturating_add(1));
         conn.prepare_cached("UPDATE main.ackonce_generations SET ends = ?2 WHERE id = ?1")
             .and_then(|mut s| s.execute([seen.id, ends]))
@@ -252,12 +257,12 @@ impl Generations {
         Ok(None)
     }
 
-    /// One of which all has expired, or may have if it is open: the oldest first, and not that one.
+    /// The oldest generation, other than `but`, whose records have expired, or may have if it is open.
     pub(crate) fn over(&self, now: i64, but: Option<i64>) -> Option<i64> {
         self.all.iter().find(|g| g.is_over(now) && Some(g.id) != but).map(|g| g.id)
     }
 
-    /// Tells every connection to read them again.
+    /// Makes every connection read the list again.
     fn renew(&mut self, conn: &Connection) -> Result<()> {
         self.as_of = Some(schema::renew(conn)?);
         Ok(())
@@ -282,11 +287,11 @@ fn list(conn: &Connection) -> rusqlite::Result<Vec<Generation>> {
     statement.query_map([], Generation::of)?.collect()
 }
 
-/// Hands each name in it to `tell`, and sets its highest fence and the end of its last record.
+/// Passes each name of a generation to `tell`, and sets its highest fence and the end of its last record.
 fn survey(
     conn: &Connection,
     generation: &mut Generation,
-    mut tell: impl FnMut(Filed),
+    mut tell: impl FnMut(RecordKey),
 ) -> rusqlite::Result<()> {
     let (fence, expires) = match generation.shape {
         Shape::Brief => ("fence", "fence + life"),

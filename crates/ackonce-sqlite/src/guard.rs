@@ -1,4 +1,4 @@
-//! The inbox for those who own the transaction: a claim that lives in it.
+//! The inbox for applications that own the transaction: a claim inside it.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::config::GENERATION;
 use crate::error::rolled_back;
 use crate::generations::Filters;
 use crate::inbox::DEFAULT_WINDOW;
-use crate::rows::{Keeping, Known, Records};
+use crate::records::{Keeping, Known, Records};
 use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::{Names, schema};
 
-/// How a guard remembers.
+/// The settings of a guard.
 #[derive(Debug, Clone)]
 pub struct GuardOptions {
     window: Duration,
@@ -33,21 +33,21 @@ impl Default for GuardOptions {
 }
 
 impl GuardOptions {
-    /// How long the message is remembered, from its completion (default 7 days).
+    /// The time for which the message is remembered from its completion (default 7 days).
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// What the payload is, so that the same ID with another payload is noticed (default: not compared).
+    /// The fingerprint of the payload, which detects the same ID with another payload (default: no comparison).
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.fingerprint = Some(fingerprint);
         self
     }
 
-    /// Of which messages scope and ID are kept readable (default [`Names::Buried`], which a guard does not do).
+    /// The messages whose scope and ID stay readable (default [`Names::Buried`]; a guard buries no messages).
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
         self.names = names;
@@ -55,20 +55,21 @@ impl GuardOptions {
     }
 }
 
-/// What a message turned out to be. Exhaustive on purpose, as [`Claimed`] is.
+/// The answer to a guard's claim. Exhaustive on purpose, as [`Claimed`] is.
 #[derive(Debug)]
 pub enum Entry {
-    /// Nobody has processed it: do so in this transaction, then [`finish`](InboxGuard::finish) and commit.
+    /// The message has not been processed: do so in this transaction, then call [`finish`](InboxGuard::finish) and commit.
     First(InboxGuard),
-    /// Processed or buried before: roll back, acknowledge.
+    /// The message was processed or buried before: roll back and acknowledge.
     Duplicate(Record),
-    /// A worker of a [`SqliteStore`](crate::SqliteStore) holds a live lease: roll back, **never
-    /// acknowledge**, come again later.
+    /// A worker of a [`SqliteStore`](crate::SqliteStore) holds a live lease: roll back, **never acknowledge**, and
+    /// try again later.
     Busy {
-        /// When the lease ends if its holder does nothing more.
+        /// The time until the lease ends, unless its holder acts before.
         free_in: Duration,
     },
-    /// The same ID with another payload; the record is that of the first one. Roll back; bury it, or fail.
+    /// The ID came before with another payload; the record is that of the first one. Roll back; bury the message, or
+    /// fail.
     Mismatch(Record),
 }
 
@@ -92,18 +93,18 @@ pub enum Entry {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What a crash does
-/// Before the commit: claim, effect and record are absent, and the message runs again; unlike a store's
-/// claim this attempt was not counted, so a message that kills the process is not noticed. After it: all
-/// are there. Commit without [`finish`](Self::finish) leaves a claim whose lease ends at once: the effect is
-/// repeated by the next delivery.
+/// # Crashes
+/// Before the commit, claim, effect and record are absent, and the message runs again. Unlike a claim in a store this
+/// attempt is not counted, so a message that kills the process is not detected. After the commit all three are there.
+/// A commit without [`finish`](Self::finish) leaves a claim whose lease ends at once: the next delivery repeats the
+/// effect.
 ///
-/// When SQLite rolls the transaction back by itself (a full disk, `ON CONFLICT ROLLBACK`), the statement
-/// after that commits alone: pass every error on. [`finish`](Self::finish) then fails, but cannot undo such a
-/// statement; the handler of a [`SqliteInbox`](crate::SqliteInbox) is kept from it.
+/// SQLite sometimes rolls the transaction back by itself (a full disk, `ON CONFLICT ROLLBACK`), and the next
+/// statement then commits alone: return every error to the caller. [`finish`](Self::finish) then fails, but cannot
+/// undo such a statement; a [`SqliteInbox`](crate::SqliteInbox) does not let its handler run one.
 ///
-/// The connection is yours, and so are its settings: with `synchronous` below `FULL` a power cut may lose
-/// effect and record of an acknowledged message; [`weaknesses`](Self::weaknesses) tells.
+/// The connection and its settings are yours: with `synchronous` below `FULL` a power cut may lose effect and record
+/// of an acknowledged message; [`weaknesses`](Self::weaknesses) lists such settings.
 #[derive(Debug)]
 #[must_use = "a transaction that commits without finish() has an effect and no record"]
 pub struct InboxGuard {
@@ -119,11 +120,11 @@ impl InboxGuard {
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): no transaction is open, or it was not begun as
-    ///   [`Immediate`](rusqlite::TransactionBehavior::Immediate) (a deferred one that has read fails at its
-    ///   first write, at once and whatever the busy time-out, when another process has written meanwhile), or
-    ///   the tables are missing.
-    /// - [`NewerSchema`](ErrorKind::NewerSchema), [`Corrupt`](ErrorKind::Corrupt) and what SQLite answers to
-    ///   a write. Roll back.
+    ///   [`Immediate`](rusqlite::TransactionBehavior::Immediate), or the tables are missing. (A deferred transaction
+    ///   that has read fails at its first write, without waiting for the busy time-out, if another process has
+    ///   written since.)
+    /// - [`NewerSchema`](ErrorKind::NewerSchema), [`Corrupt`](ErrorKind::Corrupt) and the errors of a write in
+    ///   SQLite. Roll back.
     pub fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
         let state = tx.transaction_state(Some("main")).map_err(|e| rolled_back("entering", e))?;
         if tx.is_autocommit() || state != TransactionState::Write {
@@ -136,7 +137,7 @@ impl InboxGuard {
         let request = ClaimRequest {
             key: key.clone(),
             token: Token::random(),
-            // Nobody sees the claim before it is completed.
+            // No other transaction sees the claim before it is completed.
             lease: Duration::ZERO,
             window: options.window,
             fingerprint: options.fingerprint.map(kept),
@@ -144,8 +145,8 @@ impl InboxGuard {
         let (now, names) = (Clock::default().now(), options.names);
         let known = Known::nothing(Filters::InFile);
         let records = Records::of(tx, &known, keeping(names))?;
-        let name = records.filed(key);
-        let found = records.find(&name, None, now)?;
+        let name = records.record_key(key);
+        let found = records.lookup(&name, None, now)?;
         let (answer, change) = protocol::claim(found.as_ref().map(|f| &f.row), &request, now);
         let home = found.as_ref().map(|f| f.home);
         if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {
@@ -161,13 +162,13 @@ impl InboxGuard {
         })
     }
 
-    /// The same, to be kept with what to replay to a later copy of the message.
+    /// Stores an outcome with the record, to replay to later copies of the message.
     pub fn with_outcome(mut self, outcome: Bytes) -> Self {
         self.outcome = Some(outcome);
         self
     }
 
-    /// The claim: its fence, and which attempt it is.
+    /// The claim, with its fence and the number of the attempt.
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
@@ -176,9 +177,9 @@ impl InboxGuard {
     /// Completes the message, as the transaction's last statement before its commit.
     ///
     /// # Errors
-    /// [`Protocol`](ErrorKind::Protocol) if the transaction no longer holds the claim: SQLite rolled it back,
-    /// the code between went back to an earlier savepoint, or this is another transaction. Roll back and
-    /// deliver the message again; committing would keep a part of the effect. Otherwise what SQLite answers.
+    /// [`Protocol`](ErrorKind::Protocol) if the transaction no longer holds the claim: SQLite rolled it back, the
+    /// code between went back to an earlier savepoint, or this is another transaction. Roll back and deliver the
+    /// message again; a commit would keep a part of the effect. Otherwise the errors of a write in SQLite.
     pub fn finish(self, tx: &Transaction<'_>) -> Result<()> {
         if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(too_long(len));
@@ -197,10 +198,10 @@ impl InboxGuard {
         Err(Error::new(ErrorKind::Protocol, message).with_repeat(Repeat::Safe))
     }
 
-    /// What of this connection's settings weakens the promise, to print at start: each a sentence.
+    /// The settings of this connection that weaken the promise, one sentence each, to log at start.
     ///
     /// # Errors
-    /// What SQLite answers to a read.
+    /// The errors of a read in SQLite.
     pub fn weaknesses(conn: &Connection) -> Result<Vec<String>> {
         let read = || -> rusqlite::Result<(i64, String)> {
             let synchronous = conn.pragma_query_value(None, "synchronous", |r| r.get(0))?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
 
-/// Device and inode: the same file, wherever it is moved to, as long as somebody has it open.
+/// Device and inode: they stay the same when a file is moved, as long as a process has it open.
 type Identity = (u64, u64);
 
 /// The file behind a connection.
@@ -19,48 +19,48 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// The one that is at `path` now.
+    /// The identity of the file that is at `path` now.
     pub(crate) fn at(path: &Path) -> Self {
         Self { path: path.to_owned(), file: identity(path) }
     }
 
-    /// True if this, seen before a connection was opened, may be the one seen after: the same, or none.
+    /// True if this, seen before a connection was opened, may be the file seen after: the same one, or none.
     pub(crate) fn may_be(&self, after: &Self) -> bool {
         self.file.is_none() || self.file == after.file
     }
 
-    /// True if the file is no longer the one at its path: it was deleted, moved or replaced. Nobody then sees a change
-    /// that is made to it.
+    /// True if the file is no longer the one at its path: it was deleted, moved or replaced. No other process then
+    /// sees changes to it.
     pub(crate) fn has_moved(&self) -> bool {
         identity(&self.path) != self.file
     }
 
-    /// Fails if it has.
+    /// Fails if the file has moved.
     pub(crate) fn check(&self) -> Result<()> {
         if self.has_moved() { Err(self.moved()) } else { Ok(()) }
     }
 
-    /// Nothing was done to another file.
+    /// The error for a moved file: the file now at its path was not changed.
     pub(crate) fn moved(&self) -> Error {
         let message = format!("sqlite: {} was moved, deleted or replaced", self.path.display());
         Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe)
     }
 
-    /// The same once its connection is about to be closed.
+    /// The identity of a file whose connection is about to be closed.
     pub(crate) fn leave(self) -> Left {
         Left { log: log_header(&self.path), opened: self }
     }
 }
 
-/// The file that the writer has open, for the looks beside it: each opens a connection, and would take the log of the
-/// file for that of another one in its place.
+/// The file that the writer has open. The reader opens a connection of its own for each inspection, and would apply
+/// the log of this file to another file in its place.
 pub(crate) type Current = Arc<Mutex<Opened>>;
 
 /// The file behind a connection that was closed.
 #[derive(Debug)]
 pub(crate) struct Left {
     opened: Opened,
-    /// The beginning of its log, which has random numbers in it.
+    /// The beginning of its log, which contains random numbers.
     log: Option<[u8; 32]>,
 }
 
@@ -81,13 +81,14 @@ impl Left {
     }
 }
 
-/// `None` without a log, or with an empty one. No lock of SQLite's is on that file, so closing it here releases none.
+/// The header of the log; `None` if the log is missing or empty. SQLite holds no lock on that file, so closing it
+/// here releases none.
 fn log_header(path: &Path) -> Option<[u8; 32]> {
     let mut header = [0; 32];
     File::open(beside(path, "-wal")).and_then(|mut log| log.read_exact(&mut header)).ok().map(|()| header)
 }
 
-/// The path with that ending.
+/// The path with that ending added.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
@@ -100,7 +101,7 @@ fn identity(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Elsewhere an open file can be neither moved nor replaced.
+/// On other systems an open file can be neither moved nor replaced.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<Identity> {
     None

@@ -13,17 +13,18 @@ use crate::run::{Run, Suspects};
 use crate::writer::ended;
 use crate::{InboxTx, SqliteStore};
 
-/// How long a completed message is remembered unless its runner or you say otherwise: 7 days.
+/// The time for which a completed message is remembered unless you or its runner set another: 7 days.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A handler whose effects are rows of the store's own file, of class [`Inbox`](Class::Inbox): they are
-/// committed together with the record of the message, or not at all. Made by [`SqliteStore::inbox`].
+/// A handler whose effects are rows of the store's own file, of class [`Inbox`](Class::Inbox): they are committed
+/// together with the record of the message, or not at all. [`SqliteStore::inbox`] makes one.
 ///
-/// # What a crash does
+/// # Crashes
 /// - Before the commit: effect and record are both absent; the claim stays, and after its lease the message
 ///   runs again as its next attempt.
 /// - After the commit, before the ack: both are there; the redelivery is acknowledged without a run.
-/// - During the commit: one of the two. The error is [`Repeat::Unknown`], and asking the store again tells.
+/// - During the commit: one of the two. The error is [`Repeat::Unknown`], and the next claim of the message finds
+///   out.
 pub struct SqliteInbox<F> {
     store: SqliteStore,
     handler: Arc<F>,
@@ -34,10 +35,10 @@ pub struct SqliteInbox<F> {
 impl SqliteStore {
     /// A handler that runs `f` on the store's own writer, in the transaction that completes the message.
     ///
-    /// `f` is given the transaction, the [`Context`] and the message, and is run again after any failure.
-    /// It must be quick and do nothing but database work: everything else that the store is asked, in every
-    /// process, waits for it (and would wait for ever if `f` itself waited for an answer of the store). A
-    /// panic is rolled back and counts as [`Failure::Retry`].
+    /// `f` gets the transaction, the [`Context`] and the message, and runs again after any failure. It must be quick
+    /// and do nothing but database work: all other calls to the store, in every process, wait for it (and would wait
+    /// for ever if `f` itself waited for an answer of the store). A panic is rolled back and counts as
+    /// [`Failure::Retry`].
     ///
     /// ```
     /// # use ackonce_sqlite::{SqliteStore, InboxTx};
@@ -60,8 +61,8 @@ impl SqliteStore {
 }
 
 impl<F> SqliteInbox<F> {
-    /// How long a completed message is remembered, from its completion (default: as the runner's
-    /// `Settings::window` says, or 7 days without a runner). It must outlast the latest possible redelivery.
+    /// The time for which a completed message is remembered, from its completion (default: the runner's
+    /// `Settings::window`, or 7 days without a runner). It must outlast the latest possible redelivery.
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = Some(window);

@@ -1,5 +1,5 @@
-//! Opening a connection, with every setting made and read back: a setting belongs to a connection, and
-//! SQLite ignores what it does not understand.
+//! Opening of a connection. Every setting is made and read back: it belongs to one connection, and SQLite ignores
+//! settings that it does not know.
 
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -11,19 +11,19 @@ use crate::authorize::Handling;
 use crate::error::rolled_back;
 use crate::generations::Filters;
 use crate::identity::Opened;
-use crate::rows::Known;
+use crate::records::Known;
 use crate::{SqliteConfig, Synchronous, schema};
 
-/// Statements kept compiled: the store's own, which are a few per generation, and room for those of handlers.
+/// The number of statements kept compiled: the store's own, a few per generation, and room for those of handlers.
 const STATEMENTS: usize = 512;
 /// The log is cut to this size when it starts over after a long reader let it grow.
 const LOG_BYTES: i64 = 64 << 20;
-/// SQLite's own limit on a file.
+/// SQLite's own limit on the number of pages in a file.
 const MOST_PAGES: i64 = 0xffff_fffe;
-/// Between attempts to switch a file to the log, which takes another connection a few milliseconds.
+/// The pause between attempts to switch a file to the log; another connection does that in a few milliseconds.
 const SWITCHING: Duration = Duration::from_millis(2);
 
-/// A connection, with what is installed on it.
+/// A connection and the rules installed on it.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) conn: Connection,
@@ -35,29 +35,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The first connection, which creates what is missing.
+    /// Opens the first connection, which creates the file and the tables if they are missing.
     pub(crate) fn open(config: &SqliteConfig) -> Result<Self> {
         let session = Self::connect(config, OpenFlags::SQLITE_OPEN_CREATE)?;
         schema::create_schema(&session.conn)?;
         Ok(session)
     }
 
-    /// A later one, which does not: a file that is gone must not become an empty one that knows nothing.
+    /// Opens a later connection, which creates nothing: a deleted file must not become an empty one without records.
     pub(crate) fn reopen(config: &SqliteConfig) -> Result<Self> {
         let session = Self::connect(config, OpenFlags::empty())?;
         schema::check(&session.conn)?;
         Ok(session)
     }
 
-    /// One that only looks. It has the writer's settings, since the user's own may be what makes the file
-    /// readable, and not its rights.
+    /// Opens a connection that only reads. It has the writer's settings, since the file may be unreadable without the
+    /// user's own, but not the writer's rights.
     pub(crate) fn read_only(config: &SqliteConfig) -> Result<Self> {
         let session = Self { known: Known::nothing(Filters::InFile), ..Self::reopen(config)? };
         session.conn.pragma_update(None, "query_only", true).map_err(|e| rolled_back("opening", e))?;
         Ok(session)
     }
 
-    /// Lets the file grow as far as the settings do, or not at all: its free pages are all there is then.
+    /// Lets the file grow up to the configured limit, or not at all: it then has only its free pages.
     pub(crate) fn let_grow(&self, grow: bool, config: &SqliteConfig) -> Result<()> {
         if self.grows.get() == grow {
             return Ok(());
@@ -100,7 +100,7 @@ fn prepare(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
     }
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update(None, "cache_size", -clamped(config.cache_bytes >> 10))?;
-    // On macOS a flush ends in the disk's cache without it; elsewhere it does nothing.
+    // On macOS a flush without it ends in the disk's cache; on other systems it has no effect.
     conn.pragma_update(None, "fullfsync", true)?;
     conn.pragma_update(None, "checkpoint_fullfsync", true)
 }
@@ -142,8 +142,8 @@ fn limit(conn: &Connection, most: Option<u64>) -> rusqlite::Result<()> {
     conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
 }
 
-/// SQLite waits for nobody while it switches a file to its log, lest two connections wait for each other: workers that
-/// start at once on a new file would find it busy.
+/// SQLite does not wait for a lock while it switches a file to its log, lest two connections wait for each other.
+/// Without this loop, workers that start at once on a new file would find it busy.
 fn write_ahead(conn: &Connection, wait: Duration) -> rusqlite::Result<String> {
     let start = Instant::now();
     loop {

@@ -1,9 +1,9 @@
 //! Room on a full disk.
 //!
-//! Expired records leave free pages inside the file, but to say so takes room beside it. Each change goes to the log
-//! first, and the log starts over only once a checkpoint has carried it over, which makes the file as long as the log
-//! says. On a disk without a free byte neither can be done, and nothing would ever be swept again. So the store keeps
-//! a reserve: a file that it gives up when the disk is full. While there is no room for the reserve, the file does not
+//! Expired records leave free pages inside the file, but a write that frees them takes room beside it. Each change
+//! goes to the log first, and the log starts over only after a checkpoint, which makes the file as long as the log
+//! says. On a disk without a free byte neither is possible, and no sweep would ever succeed again. So the store keeps
+//! a reserve: a file that it deletes when the disk is full. While there is no room for the reserve, the file does not
 //! grow, and records take the pages that sweeping frees.
 
 use std::fs::{self, File};
@@ -19,12 +19,12 @@ use crate::clock::is_due;
 use crate::error::rolled_back;
 use crate::identity::beside;
 
-/// Bytes of the reserve, at most: room to drop a generation of the default size, which writes some 540 pages, and for
-/// the growth of the file that a log of the default size holds.
+/// The maximum size of the reserve in bytes: room for dropping a generation of the default size, which writes some
+/// 540 pages, and for the growth of the file that a log of the default size causes.
 const RESERVE: u64 = 4 << 20;
-/// It takes no more than this part of a small disk.
+/// The reserve takes at most this part of a small disk.
 const PART: u64 = 8;
-/// Between attempts to make the reserve again, and between checkpoints for a file that has grown.
+/// The pause between attempts to make the reserve again, and between checkpoints for a file that has grown.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The room that the file of one writer has.
@@ -39,7 +39,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// The file need not be there yet; its directory is.
+    /// The room of the file at this path. The file may be missing; its directory must exist.
     pub(crate) fn of(file: &Path) -> Self {
         let disk = disk(file).map_or(u64::MAX, |disk| disk.total);
         Self {
@@ -52,7 +52,7 @@ impl Room {
         }
     }
 
-    /// Opens the file; once more with the reserve given up, if the disk is full.
+    /// Opens the file; if the disk is full, gives the reserve up and tries once more.
     pub(crate) fn opening<T>(&mut self, open: impl Fn() -> Result<T>) -> Result<T> {
         open().or_else(|error| if self.give_up() { open() } else { Err(error) })
     }
@@ -72,7 +72,7 @@ impl Room {
                     }
                     false
                 }
-                // Without the right to make it the store does without.
+                // Without the right to create the file, the store works without a reserve.
                 Err(error) => {
                     tracing::debug!(target: "ackonce", %error, reserve = %self.reserve.display(), "no reserve");
                     true
@@ -89,7 +89,7 @@ impl Room {
         allocate(&mut File::create(&self.reserve)?, self.size)
     }
 
-    /// Gives the reserve up if it is the disk that is full; whether it did.
+    /// Gives the reserve up if the disk itself is full; true if it did.
     pub(crate) fn give_up(&mut self) -> bool {
         let given = self.free() < self.size && fs::remove_file(&self.reserve).is_ok();
         if given {
@@ -100,8 +100,8 @@ impl Room {
         given
     }
 
-    /// Before a commit: whether a checkpoint is due after it, because the log makes the file grow by as much as half
-    /// the reserve.
+    /// Checks the room for a commit. True if a checkpoint is due after it, because the log makes the file grow by at
+    /// least half the reserve.
     ///
     /// # Errors
     /// The disk has no room for that growth: the log could then never start over.
@@ -112,7 +112,7 @@ impl Room {
         if growth <= self.size / 2 {
             return Ok(false);
         }
-        // Into the log first.
+        // The change goes into the log first.
         if growth.saturating_mul(2) > self.free().saturating_add(self.size) {
             let message =
                 format!("sqlite: the disk has no room for {} to grow; free disk space", self.file.display());
@@ -126,7 +126,7 @@ impl Room {
     }
 }
 
-/// Carries the log over into the file, as far as no reader is in the way; the next change then starts it over.
+/// Runs a checkpoint, as far as no reader is in the way; the next change then starts the log over.
 pub(crate) fn carry_over(conn: &Connection) {
     let done =
         conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
@@ -144,7 +144,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded)
 }
 
-/// The bytes of a filesystem that tells them.
+/// The space of a filesystem that reports it.
 struct Disk {
     total: u64,
     free: u64,
@@ -154,7 +154,7 @@ struct Disk {
 fn disk(file: &Path) -> Option<Disk> {
     let found = rustix::fs::statvfs(file.parent()?).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    // Some blocks are kept for root.
+    // Some blocks are reserved for root.
     let free = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
     (found.f_blocks > 0).then(|| Disk { total: bytes(found.f_blocks), free: bytes(free) })
 }
@@ -164,7 +164,7 @@ fn disk(_: &Path) -> Option<Disk> {
     None
 }
 
-/// Zeros would take no room on a filesystem that compresses.
+/// Allocates the blocks: written zeros alone would take no room on a filesystem that compresses.
 fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {

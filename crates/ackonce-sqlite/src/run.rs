@@ -12,26 +12,26 @@ use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
+use crate::answer::{classify_answer, panic_text};
 use crate::authorize::SAVEPOINT;
 use crate::error::{breaks_connection, rolled_back};
-use crate::judge::{judge, panic_text};
 use crate::store::{MAX_VALUE_LEN, too_long};
 use crate::writer::{Outcome, Turn, Work};
 use crate::{InboxTx, clock};
 
-/// Messages that were in a group whose commit a deferred constraint refused. Which of them violated it
-/// cannot be asked, so each runs alone until it has committed: then it is known, and only that one is charged
-/// an attempt.
+/// Messages of a group whose commit was refused because of a deferred constraint. SQLite does not say which of them
+/// violated it, so each runs alone until it has committed: this identifies the culprit, and only the culprit is
+/// charged an attempt.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Suspects(Arc<Mutex<HashSet<[u8; 32]>>>);
 
-/// More than one group can hold.
+/// More messages than one group can hold.
 const MAX_SUSPECTS: usize = 1 << 14;
 
 impl Suspects {
     fn add(&self, digest: [u8; 32]) {
         let mut suspects = self.lock();
-        // Some never come again (buried, or another process took them over).
+        // Some suspects never come again (buried, or taken over by another process).
         if suspects.len() >= MAX_SUSPECTS {
             suspects.clear();
         }
@@ -50,17 +50,17 @@ pub(crate) struct Run<M, T, F> {
     window: Duration,
     suspects: Suspects,
     verdict: Option<Answer>,
-    /// The verdict stands although the group failed: this handler made it fail.
+    /// True if this handler made the group fail: its answer then stands although the group failed.
     culprit: bool,
     reply: oneshot::Sender<Answer>,
     returns: PhantomData<fn() -> T>,
 }
 
-/// Why a handler's work does not stand.
+/// The extent to which a handler's work was undone.
 pub(crate) enum Undone {
-    /// It alone.
+    /// Only this message.
     Item(Failure),
-    /// The whole group; with the culprit's own answer, if it was the handler.
+    /// The whole group; with the culprit's own answer if the handler caused it.
     Group(Error, Option<Failure>),
 }
 
@@ -102,15 +102,15 @@ where
         }
     }
 
-    /// Whether the claim is still this attempt's. Asked before the handler runs, because a commit whose
-    /// answer was lost may have completed it: running it again would double the effect.
+    /// Checks that the claim is still this attempt's. This happens before the handler runs, because a commit whose
+    /// answer was lost may have completed the message: a second run would double the effect.
     fn stands(&self, turn: &Turn<'_>) -> Result<Standing, Undone> {
         if self.item.cx.is_cancelled() {
             return Err(Undone::Item(Failure::infrastructure("cancelled before its turn")));
         }
         let lease = self.item.cx.lease();
-        let (now, name) = (turn.clock.now(), turn.records.filed(&lease.key));
-        let found = match turn.records.find(&name, Some(lease.token), now) {
+        let (now, name) = (turn.clock.now(), turn.records.record_key(&lease.key));
+        let found = match turn.records.lookup(&name, Some(lease.token), now) {
             Ok(found) => found,
             Err(e) if breaks_connection(&e) => return Err(e.into()),
             Err(e) => return Err(Undone::Item(Failure::Store(e))),
@@ -126,7 +126,7 @@ where
         }
     }
 
-    /// The handler, then the completion as the last statement.
+    /// Runs the handler, then the completion as the last statement.
     fn effect(&self, turn: &Turn<'_>) -> Result<(), Undone> {
         let watched = InboxTx::new(turn.tx);
         turn.handling.set(true);
@@ -135,7 +135,7 @@ where
         turn.handling.set(false);
         let failed = watched.into_failed();
         let ran = ran.unwrap_or_else(|panic| Err(Failure::Retry(panic_text(&*panic).into())));
-        let outcome = judge(turn.tx, ran, failed)?.into().into_outcome();
+        let outcome = classify_answer(turn.tx, ran, failed)?.into().into_outcome();
         if let Some(len) = outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(Undone::Item(Failure::permanent(too_long(len))));
         }
@@ -213,9 +213,9 @@ where
             // It stays a suspect: its next attempts run alone too.
             Outcome::Refused(error) if succeeded && self.alone() => Err(Failure::Retry(error.clone().into())),
             Outcome::Refused(error) | Outcome::Failed(error) => match self.verdict {
-                // It failed by itself, and is undone either way.
+                // It failed by itself, so its work is undone either way.
                 Some(Err(failure)) if self.culprit || !matches!(failure, Failure::Fenced) => Err(failure),
-                // What it saw, or did, is undone.
+                // Its work, and the data that it read, are undone.
                 _ => {
                     if succeeded && matches!(outcome, Outcome::Refused(_)) {
                         self.suspects.add(digest);

@@ -13,14 +13,15 @@ const VERSION: i64 = 3;
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
 
-/// What a sweep needs comes first, what may be long comes last: it then reads no overflow page.
+/// The columns that a sweep reads come first and those that may be long come last: a sweep then reads no overflow
+/// page.
 macro_rules! full_columns {
     () => {
         "(
-    key         BLOB NOT NULL PRIMARY KEY, -- what the key's digest is filed under
-    expires     INTEGER NOT NULL,          -- microseconds since 1970, as all moments
+    key         BLOB NOT NULL PRIMARY KEY, -- a hash over the key's digest and the file's secret
+    expires     INTEGER NOT NULL,          -- microseconds since 1970, like all moments
     fence       INTEGER NOT NULL,          -- of the last claim
-    claimed     INTEGER,                   -- when that was; NULL: when the fence says
+    claimed     INTEGER,                   -- the time of that claim; NULL: equal to the fence
     state       INTEGER NOT NULL,          -- 0 done, 1 claimed, 2 released, 3 buried
     token       BLOB NOT NULL,             -- of the last claim
     free_at     INTEGER NOT NULL,          -- the end of the lease or of the back-off; 0 if settled
@@ -29,18 +30,18 @@ macro_rules! full_columns {
     fingerprint BLOB,                      -- the first 8 bytes of the payload's
     scope       TEXT,
     id          BLOB,                      -- the message ID
-    reason      TEXT,                      -- why it was buried
-    outcome     BLOB,                      -- what the handler returned
+    reason      TEXT,                      -- the reason for burying it
+    outcome     BLOB,                      -- the handler's outcome
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "
     };
 }
 
-/// Of a generation of full records; its name stands before it.
+/// The columns of a generation of full records; the table's name stands before them.
 pub(crate) const FULL: &str = full_columns!();
 
-/// Of a generation of brief ones: done at the first attempt, with nothing else to tell.
+/// The columns of a generation of brief records: done at the first attempt, without further content.
 pub(crate) const BRIEF: &str = "(
     key         BLOB NOT NULL PRIMARY KEY,
     fence       INTEGER NOT NULL,          -- less the generation's `opened`
@@ -66,19 +67,19 @@ CREATE TABLE main.ackonce_claims ",
     life       INTEGER NOT NULL,
     ends       INTEGER NOT NULL,           -- no record expires later
     last_fence INTEGER NOT NULL,           -- no record has a higher one; 0 until it is sealed
-    rows       INTEGER NOT NULL,           -- about, until it is sealed
+    rows       INTEGER NOT NULL,           -- approximate until it is sealed
     sealed     INTEGER NOT NULL,           -- 1: takes no further record
-    level      INTEGER,                    -- of a sealed one: where its filter is
+    level      INTEGER,                    -- of a sealed one: the level of its filter
     seal       INTEGER                     -- of a sealed one: a random number, which names its filter in memory
 ) STRICT;
 CREATE TABLE main.ackonce_filters (        -- of sealed generations, in 2^level parts each
     level      INTEGER NOT NULL,
-    part       INTEGER NOT NULL,           -- the first bits of the names it is for, as many as the level says
+    part       INTEGER NOT NULL,           -- the first bits of its names, as many as the level
     generation INTEGER NOT NULL,
     blocks     BLOB NOT NULL,
     PRIMARY KEY (level, part, generation)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; nothing reads or removes it
+CREATE TABLE main.ackonce_audit (          -- changes by operators; the store never reads or removes them
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
     key       BLOB NOT NULL,               -- SHA-256 of length-prefixed scope and message ID
@@ -91,8 +92,8 @@ CREATE TABLE main.ackonce_audit (          -- what operators changed by hand; no
 INSERT INTO main.ackonce_meta VALUES
     ('schema', 3),
     ('secret', randomblob(64)),
-    ('generations', 0),                    -- the last number given to one
-    ('incarnation', randomblob(16));       -- random, and anew with each change to the generations
+    ('generations', 0),                    -- the last number of a generation
+    ('incarnation', randomblob(16));       -- random, new with each change to the generations
 "
 );
 
@@ -100,14 +101,14 @@ INSERT INTO main.ackonce_meta VALUES
 /// crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
 ///
 /// # Errors
-/// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
-/// [`Config`](ErrorKind::Config) if it was one that is not read any more, [`Corrupt`](ErrorKind::Corrupt) if they are
-/// not as any version made them, and what SQLite answers to a write.
+/// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made the tables,
+/// [`Config`](ErrorKind::Config) if an older one made them that this version does not read,
+/// [`Corrupt`](ErrorKind::Corrupt) if no version made them in this form, and the errors of a write in SQLite.
 pub fn create_schema(conn: &Connection) -> Result<()> {
     if exist(conn)? {
         return Ok(());
     }
-    // IMMEDIATE, and look again: another process may be creating them now.
+    // Check again after BEGIN IMMEDIATE: another process may have created them meanwhile.
     let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
         .map_err(|e| rolled_back("locking the file to create the tables", e))?;
     if exist(&tx)? {
@@ -117,7 +118,7 @@ pub fn create_schema(conn: &Connection) -> Result<()> {
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
 }
 
-/// Fails unless the tables are there, of the version that this code writes.
+/// Fails unless the tables exist in the version that this code writes.
 pub(crate) fn check(conn: &Connection) -> Result<()> {
     if exist(conn)? {
         return Ok(());
@@ -126,8 +127,8 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
     Err(Error::new(ErrorKind::Config, message))
 }
 
-/// The random value of the file as it is now. Memory that was derived under another one is worth nothing: the
-/// generations have changed, a backup was restored, or the tables were made anew.
+/// The present random value of the file. Memory derived under another value is invalid: the generations have changed,
+/// a backup was restored, or the tables were made anew.
 pub(crate) fn incarnation(conn: &Connection) -> Result<Incarnation> {
     let sql = "SELECT (SELECT value FROM main.ackonce_meta WHERE name = 'schema'), \
                (SELECT value FROM main.ackonce_meta WHERE name = 'incarnation')";
@@ -141,7 +142,7 @@ pub(crate) fn incarnation(conn: &Connection) -> Result<Incarnation> {
     }
 }
 
-/// Writes a new one, with a change to the generations.
+/// Writes a new value, together with a change to the generations.
 pub(crate) fn renew(conn: &Connection) -> Result<Incarnation> {
     let new = Token::random().0;
     conn.prepare_cached("UPDATE main.ackonce_meta SET value = ?1 WHERE name = 'incarnation'")

@@ -8,12 +8,12 @@ use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settle
 use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
 use async_trait::async_trait;
 
+use crate::batch::Batch;
 use crate::columns::kept;
+use crate::cursor::Cursor;
 use crate::open::Session;
-use crate::place::Place;
 use crate::reader::Reader;
 use crate::room::Room;
-use crate::steps::Steps;
 use crate::sweep;
 use crate::writer::Writer;
 use crate::{SqliteConfig, Synchronous, check};
@@ -21,10 +21,10 @@ use crate::{SqliteConfig, Synchronous, check};
 /// The longest outcome or reason that is stored, in bytes (16 MiB).
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 
-/// Records in a SQLite file: for all processes of one host. Clones share one writer thread.
+/// Records in a SQLite file, for all processes of one host. Clones share one writer thread.
 ///
-/// Batches that arrive while the disk is flushed wait, and share the next flush. The thread finishes what
-/// is queued and closes the file when the last clone is dropped.
+/// Batches that arrive during a flush of the disk wait and share the next flush. When the last clone is dropped, the
+/// thread finishes the queued batches and closes the file.
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
@@ -56,8 +56,8 @@ impl SqliteStore {
 
     pub(crate) fn start(mut config: SqliteConfig) -> Result<Self> {
         check::library(rusqlite::version_number())?;
-        let (place, mut weaknesses) = check::place(&config.path, config.fuse)?;
-        config.path = place;
+        let (path, mut weaknesses) = check::resolve(&config.path, config.fuse)?;
+        config.path = path;
         if config.synchronous == Synchronous::Normal {
             weaknesses.push(
                 "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
@@ -81,19 +81,19 @@ impl SqliteStore {
         &self.inner.reader
     }
 
-    /// Looks at every record once and drops the expired ones; how many. Other work goes on in between.
+    /// Reads every record once and drops the expired ones; returns their number. Other work goes on in between.
     ///
-    /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by and by, by itself. The file
-    /// does not shrink: the room is used for new records.
+    /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by itself. The file does not shrink: new
+    /// records use the free pages.
     ///
     /// # Errors
-    /// What the store answers to any write. A repeat is safe, and starts over.
+    /// The errors of any write to the store. A repeat is safe and starts from the beginning.
     pub async fn sweep(&self) -> Result<u64> {
-        let (mut dropped, mut after) = (0, Some(Place::START));
-        while let Some(place) = after {
-            let chunk = |reply| sweep::Chunk { after: place.clone(), done: Ok((0, None)), reply };
+        let (mut dropped, mut after) = (0, Some(Cursor::START));
+        while let Some(cursor) = after {
+            let chunk = |reply| sweep::Chunk { after: cursor.clone(), done: Ok((0, None)), reply };
             let (n, next) = match self.writer().call(chunk).await {
-                // The writer has made room for it since, if it could.
+                // The writer has since made room, if it could.
                 Err(full) if full.kind() == ErrorKind::Full => self.writer().call(chunk).await?,
                 done => done?,
             };
@@ -115,7 +115,7 @@ impl Deduplicator for SqliteStore {
             request.fingerprint = request.fingerprint.map(kept);
         }
         self.writer()
-            .call(|reply| Steps {
+            .call(|reply| Batch {
                 requests,
                 decide: protocol::claim,
                 droppable: true,
@@ -132,7 +132,7 @@ impl Deduplicator for SqliteStore {
         settlements.iter().try_for_each(|s| fits(&s.action))?;
         let requests = settlements.to_vec();
         self.writer()
-            .call(|reply| Steps {
+            .call(|reply| Batch {
                 requests,
                 decide: protocol::settle,
                 droppable: false,

@@ -1,8 +1,7 @@
 //! Dropping expired records without stopping the writers.
 //!
-//! Settled records go with their generation: one statement that returns its pages, however many records those
-//! are. What is left of claims that nobody finished is few; a sweep walks through it in key order, a
-//! chunk at a time, and remembers where it was.
+//! Settled records go with their generation: one statement returns its pages, however many records it held. Only a
+//! few claims are never finished; a sweep walks through them in key order, a chunk at a time, and keeps its position.
 
 use std::time::{Duration, Instant};
 
@@ -12,29 +11,31 @@ use rusqlite::params;
 use tokio::sync::oneshot;
 
 use crate::clock::moment;
+use crate::cursor::{Cursor, Table};
 use crate::error::{breaks_connection, rolled_back};
-use crate::place::{Place, Table};
-use crate::rows::Records;
+use crate::records::Records;
 use crate::writer::{Outcome, Turn, Work};
 
-/// Records looked at per chunk that was asked for.
+/// The number of records that a requested sweep reads per chunk.
 const CHUNK: u32 = 2000;
-/// Claims looked at per record written: a pass over them ends while a quarter of them is written.
+/// The number of claims read per record written: a pass over the claims ends by the time a quarter as many records
+/// have been written.
 const PER_WRITE: usize = 4;
-/// Claims looked at along with one group, at least, so that a small group does not pay for a look each.
+/// The minimum number of claims that a sweep reads along with a group, so that not every small group pays for a read.
 const LEAST: usize = 500;
 
-/// After a failure nothing is swept along with the writes for so long, and nothing is logged.
+/// The pause after a failure, in which nothing is swept along with the writes and nothing is logged.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// One chunk of one table: how many were dropped, and the key to go on after; `None` at its end.
+/// Sweeps one chunk of one table. Returns the number of dropped records and the key to continue after, `None` at the
+/// end.
 ///
 /// While the clock has not passed a fence (it was set back), the record stays: the next one must be larger.
 fn chunk(
     records: &Records<'_>,
     table: &Table,
     after: &[u8],
-    look: u32,
+    limit: u32,
     now: u64,
 ) -> rusqlite::Result<(usize, Option<Vec<u8>>)> {
     let (name, expires) = (&table.name, table.expires);
@@ -46,7 +47,7 @@ fn chunk(
     let (last, found): (Option<Vec<u8>>, Option<i64>) = records
         .conn
         .prepare_cached(&sql)?
-        .query_row(params![after, expired, passed, look], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        .query_row(params![after, expired, passed, limit], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let Some(last) = last else { return Ok((0, None)) };
     let dropped = match found {
         // No write, no lock, no flush.
@@ -60,9 +61,10 @@ fn chunk(
     Ok((dropped, Some(last)))
 }
 
-/// One step of a whole sweep: a generation, or a chunk of one that has records left, or of the claims.
-fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<Place>)> {
-    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+/// Runs one step of a whole sweep: a generation, a chunk of one that still has valid records, or a chunk of the
+/// claims.
+fn step(records: &Records<'_>, cursor: &Cursor, now: u64) -> Result<(u64, Option<Cursor>)> {
+    let (table, after) = records.generations(|_, all| Ok(cursor.table(&all.all)))?;
     if let Some(generation) = &table.generation {
         let dropped = records.generations(|conn, all| all.drop_if_over(conn, generation.id, moment(now)))?;
         if let Some(dropped) = dropped {
@@ -82,20 +84,21 @@ fn step(records: &Records<'_>, place: &Place, now: u64) -> Result<(u64, Option<P
 pub(crate) struct Sweeper {
     claims: Vec<u8>,
     debt: usize,
-    /// The generation that could not be dropped, and when: another one comes next, and not at once.
+    /// The generation that could not be dropped, and the time of the attempt: the next one is another, after a pause.
     failed: Option<(Option<i64>, Instant)>,
 }
 
 impl Sweeper {
-    /// Starts anywhere, so that processes that share a file and restart often do not sweep its start only.
+    /// Starts at a random position: processes that share a file and restart often would otherwise sweep only its
+    /// start.
     pub(crate) fn new() -> Self {
         Self { claims: Token::random().0.to_vec(), debt: 0, failed: None }
     }
 
-    /// Drops what a group that wrote `written` records may as well drop in its transaction: no flush of its own.
+    /// Sweeps a little in the transaction of a group that wrote `written` records, which needs no flush of its own.
     ///
     /// # Errors
-    /// Only those after which the transaction must not be committed: what else fails a sweep is undone alone, and
+    /// Only errors after which the transaction must not be committed: any other failed sweep is undone alone, and
     /// costs space.
     pub(crate) fn along(&mut self, records: &Records<'_>, written: usize, now: u64) -> Result<()> {
         // Duplicates alone need neither a flush nor room on the disk.
@@ -103,15 +106,15 @@ impl Sweeper {
             return Ok(());
         }
         self.debt = self.debt.saturating_add(written.saturating_mul(PER_WRITE));
-        let look = match self.debt {
+        let limit = match self.debt {
             0..LEAST => 0,
             debt => u32::try_from(debt).unwrap_or(u32::MAX),
         };
         let over = self.over(records, now)?;
-        if self.rests() || (look == 0 && over.is_none()) {
+        if self.rests() || (limit == 0 && over.is_none()) {
             return Ok(());
         }
-        match records.apart(|| self.look(records, look, over, now)) {
+        match records.apart(|| self.sweep(records, limit, over, now)) {
             Err(error) if records.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
                 self.failed(over, &error);
@@ -121,54 +124,60 @@ impl Sweeper {
         }
     }
 
-    /// The same while nobody asks for anything, in a transaction of its own.
+    /// Sweeps while the store is idle, in a transaction of its own.
     ///
     /// # Errors
-    /// All of it is to be undone.
+    /// The transaction must be rolled back.
     pub(crate) fn idle(&mut self, records: &Records<'_>, now: u64) -> Result<()> {
         if self.rests() {
             return Ok(());
         }
         let over = self.over(records, now)?;
-        self.look(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
+        self.sweep(records, CHUNK, over, now).inspect_err(|error| self.failed(over, error))
     }
 
-    /// One step of the sweep of a full store, in a transaction of its own; where to go on.
+    /// Runs one step of the sweep of a full store, in a transaction of its own; returns the position to continue
+    /// from.
     ///
     /// # Errors
-    /// All of it is to be undone.
-    pub(crate) fn press(&mut self, records: &Records<'_>, place: &Place, now: u64) -> Result<Option<Place>> {
+    /// The transaction must be rolled back.
+    pub(crate) fn press(
+        &mut self,
+        records: &Records<'_>,
+        cursor: &Cursor,
+        now: u64,
+    ) -> Result<Option<Cursor>> {
         let over = self.over(records, now)?;
-        let Some(generation) = over else { return step(records, place, now).map(|(_, next)| next) };
-        // Most room for least work.
+        let Some(generation) = over else { return step(records, cursor, now).map(|(_, next)| next) };
+        // A generation frees the most room for the least work.
         records
             .generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))
             .inspect_err(|error| self.failed(over, error))?;
-        Ok(Some(place.clone()))
+        Ok(Some(cursor.clone()))
     }
 
-    /// Sweeps nothing along with the writes for a while: those that need no room must not fail for it.
+    /// Pauses the sweep along with writes: in a full store it must not fail writes that need no room.
     pub(crate) fn rest(&mut self) {
         let failed = self.failed.and_then(|(generation, _)| generation);
         self.failed = Some((failed, Instant::now()));
     }
 
-    fn look(&mut self, records: &Records<'_>, look: u32, over: Option<i64>, now: u64) -> Result<()> {
-        // One at a time: those who are answered with this group wait for it.
+    fn sweep(&mut self, records: &Records<'_>, limit: u32, over: Option<i64>, now: u64) -> Result<()> {
+        // One generation at a time: the callers of this group wait for it.
         if let Some(generation) = over {
             records.generations(|conn, all| all.drop_if_over(conn, generation, moment(now)))?;
         }
-        if look > 0 {
+        if limit > 0 {
             self.debt = 0;
-            let (table, _) = Place::CLAIMS.table(&[]);
-            let chunk = chunk(records, &table, &self.claims, look, now);
+            let (table, _) = Cursor::CLAIMS.table(&[]);
+            let chunk = chunk(records, &table, &self.claims, limit, now);
             let (_, last) = chunk.map_err(|e| rolled_back("sweeping", e))?;
             self.claims = last.unwrap_or_default();
         }
         Ok(())
     }
 
-    /// A generation to drop, if there is one.
+    /// A generation to drop, if any.
     fn over(&self, records: &Records<'_>, now: u64) -> Result<Option<i64>> {
         let failed = self.failed.and_then(|(generation, _)| generation);
         records.generations(|_, all| Ok(all.over(moment(now), failed)))
@@ -182,16 +191,16 @@ impl Sweeper {
         if !self.rests() {
             tracing::warn!(target: "ackonce", error = %ackonce::chain(error), generation, "expired records could not be swept");
         }
-        // Elsewhere the next time: one bad table must not keep the rest.
+        // The next sweep starts elsewhere: one bad table must not keep the rest.
         *self = Self { failed: Some((generation, Instant::now())), ..Self::new() };
     }
 }
 
-/// One step of a sweep that was asked for.
+/// One step of a requested sweep.
 pub(crate) struct Chunk {
-    pub(crate) after: Place,
-    pub(crate) done: Result<(u64, Option<Place>)>,
-    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Place>)>>,
+    pub(crate) after: Cursor,
+    pub(crate) done: Result<(u64, Option<Cursor>)>,
+    pub(crate) reply: oneshot::Sender<Result<(u64, Option<Cursor>)>>,
 }
 
 impl Work for Chunk {
@@ -199,14 +208,14 @@ impl Work for Chunk {
         CHUNK as usize
     }
 
-    /// Its failure is nobody else's, without a savepoint, which takes room.
+    /// Runs alone, so that its failure affects no other command: a savepoint would take room.
     fn alone(&self) -> bool {
         true
     }
 
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
         self.done = Ok(step(turn.records, &self.after, turn.clock.now())?);
-        // Dropping records is nothing to sweep after.
+        // No sweep follows the removal of records.
         Ok(0)
     }
 

@@ -1,4 +1,4 @@
-//! The transaction as an inbox handler sees it: it remembers the first statement that failed.
+//! An inbox handler's view of its transaction, which remembers the first statement that failed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,15 +9,13 @@ use crate::error::is_environment;
 
 /// The transaction that commits a handler's effect together with its record.
 ///
-/// Every statement run through it is watched: SQLite undoes a failed statement alone and lets the
-/// transaction go on, so a handler that swallows the error and answers success would commit a part of its
-/// effect. Such a success is not taken: the handler's work is rolled back and the message is retried. For a
-/// failure that is expected and dealt with, or a function that takes a [`Connection`](rusqlite::Connection),
-/// use [`unwatched`](Self::unwatched).
+/// Every statement run through it is watched: SQLite undoes a failed statement alone and lets the transaction go on,
+/// so a handler that swallows the error and answers success would commit a part of its effect. The store refuses such
+/// a success: it rolls the handler's work back and retries the message. Use [`unwatched`](Self::unwatched) for a
+/// failure that the handler expects and handles, or for a function that takes a [`Connection`](rusqlite::Connection).
 ///
-/// It cannot be committed, rolled back or begun anew, by no statement either, nor can the store's own tables
-/// be written and other files be attached; SQLite refuses those ("not authorized"). Savepoints of the
-/// handler's own are fine.
+/// No method or statement can commit it, roll it back or begin it anew, write to the store's own tables or attach
+/// other files; SQLite refuses those ("not authorized"). The handler may use savepoints of its own.
 pub struct InboxTx<'t> {
     tx: &'t Transaction<'t>,
     failed: RefCell<Option<Failed>>,
@@ -26,7 +24,7 @@ pub struct InboxTx<'t> {
 /// The first statement that failed.
 pub(crate) struct Failed {
     pub(crate) text: String,
-    /// Because of the disk or the file, which is not the handler's fault.
+    /// The cause if it lies in the disk or the file, which is not the handler's fault.
     pub(crate) environment: Option<ackonce::Error>,
 }
 
@@ -39,7 +37,7 @@ impl<'t> InboxTx<'t> {
         self.failed.into_inner()
     }
 
-    /// Runs one statement that returns no rows; how many rows it changed.
+    /// Runs one statement that returns no rows; returns the number of rows that it changed.
     ///
     /// # Errors
     /// Those of [`rusqlite::Connection::execute`].
@@ -84,8 +82,8 @@ impl<'t> InboxTx<'t> {
         self.tx.last_insert_rowid()
     }
 
-    /// The transaction itself. A statement that fails on it is the handler's to deal with: what it did before
-    /// commits if the handler then answers success.
+    /// The transaction itself. The handler is responsible for a statement that fails on it: the changes before the
+    /// failure commit if the handler then answers success.
     #[must_use]
     pub fn unwatched(&self) -> &Transaction<'t> {
         self.tx
@@ -109,7 +107,7 @@ pub struct InboxStatement<'s> {
 }
 
 impl InboxStatement<'_> {
-    /// Runs it; how many rows it changed.
+    /// Runs the statement; returns the number of rows that it changed.
     ///
     /// # Errors
     /// Those of [`rusqlite::Statement::execute`].
@@ -117,7 +115,7 @@ impl InboxStatement<'_> {
         watch(self.failed, self.statement.execute(params))
     }
 
-    /// Runs it and maps its first row.
+    /// Runs the statement and maps its first row.
     ///
     /// # Errors
     /// Those of [`rusqlite::Statement::query_row`].
@@ -129,7 +127,7 @@ impl InboxStatement<'_> {
         watch(self.failed, self.statement.query_row(params, map))
     }
 
-    /// Runs it and maps each row as it is asked for.
+    /// Runs the statement and maps each row when the iterator reaches it.
     ///
     /// # Errors
     /// Those of [`rusqlite::Statement::query_map`], then those of each row.
@@ -166,7 +164,7 @@ impl Failed {
     }
 }
 
-/// The error is the handler's to keep, so the store's carries a copy of what tells them apart.
+/// A copy of the error for the store's own error, because the handler keeps the original.
 fn environment(error: &Error) -> ackonce::Error {
     let copy = match error {
         Error::SqliteFailure(code, text) => Error::SqliteFailure(*code, text.clone()),

@@ -6,22 +6,22 @@ use ackonce::Result;
 use rusqlite::{Transaction, TransactionBehavior};
 
 use crate::Sweep;
+use crate::cursor::Cursor;
 use crate::error::{commit, rolled_back};
 use crate::open::Session;
-use crate::place::Place;
+use crate::records::Records;
 use crate::room;
-use crate::rows::Records;
 use crate::writer::{Outcome, Thread};
 
-/// A full store is swept for so long before its callers are told that it was full.
+/// The time for which a full store is swept before its callers get the error.
 const PRESSED: Duration = Duration::from_millis(100);
 
 impl Thread {
     /// Runs each second without a command.
     pub(crate) fn idle(&mut self) {
-        // It may be some time ago that the disk was full.
+        // The disk may have been full some time ago.
         self.room.may_grow();
-        // And that the file was replaced, which those who only look wait for.
+        // The file may have been replaced, and the reader waits for this thread to notice.
         let Ok(session) = self.session() else { return };
         let now = self.config.clock.now();
         let swept = session.opened.check().and_then(|()| match self.config.sweep {
@@ -31,10 +31,10 @@ impl Thread {
         self.keep(session, &swept.map_or_else(Outcome::Failed, |()| Outcome::Committed));
     }
 
-    /// Makes room in a full file or on a full disk. The group that met it has been undone together with the sweep that
-    /// went along with it, and so would the next one.
+    /// Makes room in a full file or on a full disk. The group that met it has been undone together with the sweep
+    /// that went along with it, and the same would happen to the next group.
     pub(crate) fn make_room(&mut self) {
-        // Without a connection there is nothing to be done; the next group says why.
+        // Without a connection nothing can be swept; the next group reports the reason.
         let Ok(session) = self.session() else { return };
         self.room.give_up();
         room::carry_over(&session.conn);
@@ -48,19 +48,19 @@ impl Thread {
     /// Sweeps a full store for a while, from where it stopped the last time.
     fn press(&mut self, session: &Session) -> Result<()> {
         let started = Instant::now();
-        let mut place = self.pressed.take().unwrap_or(Place::START);
+        let mut cursor = self.pressed.take().unwrap_or(Cursor::START);
         while started.elapsed() < PRESSED {
             let now = self.config.clock.now();
-            match self.apart(session, |this, records| this.sweeper.press(records, &place, now))? {
-                Some(next) => place = next,
+            match self.apart(session, |this, records| this.sweeper.press(records, &cursor, now))? {
+                Some(next) => cursor = next,
                 None => return Ok(()),
             }
         }
-        self.pressed = Some(place);
+        self.pressed = Some(cursor);
         Ok(())
     }
 
-    /// In a transaction that nobody waits for.
+    /// Runs `work` in a transaction that no caller waits for.
     fn apart<T>(
         &mut self,
         session: &Session,

@@ -1,5 +1,5 @@
-//! The writer thread: everything that was asked for meanwhile goes into one transaction, so that one flush
-//! of the disk serves all of it (group commit).
+//! The writer thread: all commands that are waiting go into one transaction, so that one flush of the disk serves all
+//! of them (group commit).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -14,27 +14,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::authorize::Handling;
 use crate::clock::{Clock, is_due};
+use crate::cursor::Cursor;
 use crate::error::{breaks_connection, commit, rolled_back};
 use crate::identity::{Current, Left};
 use crate::open::Session;
-use crate::place::Place;
+use crate::records::Records;
 use crate::room::{self, Room};
-use crate::rows::Records;
 use crate::sweep::Sweeper;
 use crate::{SqliteConfig, Sweep};
 
-/// Commands waiting at most; a caller waits for room beyond that.
+/// The maximum number of waiting commands; a caller waits for room beyond that.
 const QUEUE: usize = 1024;
-/// A group takes no further command after this many rows, nor after a handler has made it run for so long:
-/// those who are answered with it wait for all of it.
+/// A group takes no further command after this many rows, or after a handler has made it run for this time: the
+/// callers of its commands wait for all of it.
 const GROUP_ROWS: usize = 4096;
 const GROUP_TIME: Duration = Duration::from_millis(25);
-/// How often an idle writer looks at some records to sweep.
+/// The interval at which an idle writer sweeps some records.
 const IDLE: Duration = Duration::from_secs(1);
-/// Between two warnings of the same.
+/// The minimum interval between two equal warnings.
 const WARNED: Duration = Duration::from_secs(10);
 
-/// What a command finds when its turn has come.
+/// The context in which a command runs.
 pub(crate) struct Turn<'t> {
     pub(crate) tx: &'t Transaction<'t>,
     pub(crate) handling: &'t Handling,
@@ -42,39 +42,40 @@ pub(crate) struct Turn<'t> {
     pub(crate) clock: &'t Clock,
 }
 
-/// How a group ended.
+/// The outcome of a group.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// On the disk, as far as the store's settings go.
+    /// The group is on the disk, as far as the store's settings go.
     Committed,
-    /// Rolled back because a constraint that is checked at the commit was violated by somebody in it.
+    /// The group was rolled back because one of its commands violated a constraint that is checked at the commit.
     Refused(Error),
-    /// Rolled back, or unknown; the error says which.
+    /// The group was rolled back, or its outcome is unknown; the error says which.
     Failed(Error),
 }
 
 /// A command for the writer.
 pub(crate) trait Work: Send {
-    /// How many rows it may touch.
+    /// The maximum number of rows that the command touches.
     fn rows(&self) -> usize;
 
-    /// Whether it must be the only one in its group.
+    /// True if it must be the only one in its group.
     fn alone(&self) -> bool {
         false
     }
 
-    /// Whether it runs code of the user's, which may take its time.
+    /// True if it runs the user's code, which may be slow.
     fn is_foreign(&self) -> bool {
         false
     }
 
-    /// Does it, inside the group's transaction; how many records it wrote.
+    /// Runs the command inside the group's transaction; returns the number of records that it wrote.
     ///
     /// # Errors
-    /// The group cannot be committed. What fails this command alone it keeps for its answer.
+    /// The group cannot be committed. A failure of this command alone is no error here: the command keeps it for its
+    /// answer.
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize>;
 
-    /// True if it ran into a full store by itself, so that the group was committed without it.
+    /// True if it met a full store and was undone alone, so that the group was committed without it.
     fn met_full(&self) -> bool {
         false
     }
@@ -83,13 +84,13 @@ pub(crate) trait Work: Send {
     fn answer(self: Box<Self>, outcome: &Outcome);
 }
 
-/// A command, and its place in the queue.
+/// A command and its place in the queue.
 struct Job {
     work: Box<dyn Work>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// The callers' end. The thread ends, and closes the file, when all of them are dropped.
+/// The callers' end of the queue. The thread ends and closes the file when all of them are dropped.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Job>,
@@ -116,11 +117,11 @@ impl Writer {
 
     /// Queues a command, waiting for room.
     pub(crate) async fn submit(&self, work: impl Work + 'static) -> Result<()> {
-        let place = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended(Repeat::Safe))?;
-        self.queue.send(Job { work: Box::new(work), _place: place }).map_err(|_| ended(Repeat::Safe))
+        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended(Repeat::Safe))?;
+        self.queue.send(Job { work: Box::new(work), _permit: permit }).map_err(|_| ended(Repeat::Safe))
     }
 
-    /// Queues the command that `work` makes around a reply, and waits for that.
+    /// Queues the command that `work` makes around a reply, and waits for the reply.
     pub(crate) async fn call<T, W: Work + 'static>(
         &self,
         work: impl FnOnce(oneshot::Sender<Result<T>>) -> W,
@@ -138,17 +139,17 @@ pub(crate) fn ended(repeat: Repeat) -> Error {
 pub(crate) struct Thread {
     pub(crate) config: SqliteConfig,
     pub(crate) session: Option<Session>,
-    /// The file of the last connection, when that was closed.
+    /// The file of the last connection, if that connection was closed.
     last: Option<Left>,
     current: Current,
     pub(crate) room: Room,
     jobs: mpsc::Receiver<Job>,
-    /// Taken from the queue, and too late or too lonely for the last group.
+    /// A command that was taken from the queue too late for the last group, or that must run alone.
     held: Option<Job>,
     pub(crate) sweeper: Sweeper,
     /// The place at which the sweep of a full store goes on.
-    pub(crate) pressed: Option<Place>,
-    /// When it was last said that a connection is opened anew.
+    pub(crate) pressed: Option<Cursor>,
+    /// The time of the last warning that a connection is opened anew.
     warned: Option<Instant>,
 }
 
@@ -160,8 +161,8 @@ impl Thread {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            // Code of the user's runs here (a setup, a message's drop). If it panics, the connection is dropped with
-            // its transaction, and callers learn that their answer is lost.
+            // The user's code runs here (a setup, a message's drop). If it panics, the connection is dropped with its
+            // transaction, and the callers learn that their answer is lost.
             let work = || match job {
                 Some(job) => self.group(job),
                 None => self.idle(),
@@ -194,7 +195,7 @@ impl Thread {
         }
     }
 
-    /// The connection, opened anew if the last one was closed.
+    /// Returns the connection, and opens it anew if the last one was closed.
     pub(crate) fn session(&mut self) -> Result<Session> {
         if let Some(session) = self.session.take() {
             return Ok(session);
@@ -214,7 +215,7 @@ impl Thread {
         let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(e) => {
-                // Whoever queues behind has waited as long: one time-out serves them all.
+                // Commands that waited in the queue have waited as long: one time-out serves them all.
                 group.extend(self.jobs.try_iter());
                 return Outcome::Failed(rolled_back("locking the file", e));
             }
@@ -282,7 +283,7 @@ impl Thread {
         Ok(written)
     }
 
-    /// Keeps a connection that can be used again; the others are opened anew for the next group.
+    /// Keeps a connection that can be used again; any other is closed, and the next group opens a new one.
     pub(crate) fn keep(&mut self, session: Session, outcome: &Outcome) {
         let broken = match outcome {
             Outcome::Failed(error) => breaks_connection(error) || session.opened.has_moved(),

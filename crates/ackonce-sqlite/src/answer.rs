@@ -1,4 +1,4 @@
-//! What an inbox handler's answer is worth, given what SQLite said meanwhile.
+//! The verdict on an inbox handler's answer, given the failures that SQLite met meanwhile.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,8 +11,8 @@ use crate::error::breaks_connection;
 use crate::run::Undone;
 use crate::tx::Failed;
 
-/// What to make of what the handler returned.
-pub(crate) fn judge<T>(
+/// Decides about the answer of a handler.
+pub(crate) fn classify_answer<T>(
     tx: &Transaction<'_>,
     ran: Result<T, Failure>,
     failed: Option<Failed>,
@@ -48,7 +48,7 @@ pub(crate) fn judge<T>(
     Err(Undone::Group(error, Some(failure)))
 }
 
-/// The trouble with the disk or the file that a handler passed on as its own failure, however wrapped.
+/// The failure of the disk or the file that a handler returned as its own failure, however wrapped.
 fn environment_of(failure: &Failure) -> Option<Error> {
     let mut cause: Option<&(dyn StdError + 'static)> = match failure {
         Failure::Retry(e)

@@ -1,36 +1,36 @@
-//! Where a walk through all records stands: the generations by age, then the claims.
+//! The position of a walk through all records: the generations by age, then the claims.
 //!
-//! In this order a record that is settled meanwhile is met once at most.
+//! In this order the walk meets a record that is settled meanwhile at most once.
 
 use crate::clock::moment;
 use crate::generation::{Generation, Shape};
 
-/// After this key of this generation, or of the claims once the generations are through.
+/// The position after this key of this generation, or of the claims once the generations are through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Cursor {
     generation: i64,
     key: Vec<u8>,
 }
 
-/// How long a cursor is: the generation's number and a name.
-const CURSOR: usize = 8 + 16;
+/// The length of a cursor: the generation's number and a name.
+const CURSOR_LEN: usize = 8 + 16;
 
-impl Place {
+impl Cursor {
     pub(crate) const START: Self = Self { generation: 0, key: Vec::new() };
     pub(crate) const CLAIMS: Self = Self { generation: i64::MAX, key: Vec::new() };
 
-    /// `None` if it is no cursor.
-    pub(crate) fn of(cursor: &[u8]) -> Option<Self> {
-        let (generation, key) = cursor.split_first_chunk()?;
-        let place = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
-        (cursor.len() == CURSOR && place.generation >= 0).then_some(place)
+    /// Decodes a cursor; `None` if it is malformed.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (generation, key) = bytes.split_first_chunk()?;
+        let cursor = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
+        (bytes.len() == CURSOR_LEN && cursor.generation >= 0).then_some(cursor)
     }
 
-    pub(crate) fn to_cursor(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         [&self.generation.to_be_bytes()[..], &self.key].concat()
     }
 
-    /// The table to go on in, and the key in it to go on after.
+    /// The table to continue in, and the key in it to continue after.
     pub(crate) fn table(&self, all: &[Generation]) -> (Table, &[u8]) {
         let next = all.iter().find(|g| g.id >= self.generation);
         let key = match next {
@@ -41,13 +41,13 @@ impl Place {
     }
 }
 
-/// A table as a walk sees it.
+/// A table in a walk.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) name: String,
     /// Its generation; `None` for the claims.
     pub(crate) generation: Option<Generation>,
-    /// What to compare with [`expired`](Self::expired) and [`passed`](Self::passed).
+    /// The column or expression to compare with [`expired`](Self::expired) and [`passed`](Self::passed).
     pub(crate) expires: &'static str,
     opened: i64,
     life: i64,
@@ -70,12 +70,12 @@ impl Table {
         }
     }
 
-    /// What has expired at `now` is not above this.
+    /// The greatest value of that column in a record that has expired at `now`.
     pub(crate) fn expired(&self, now: u64) -> i64 {
         moment(now).saturating_sub(self.opened).saturating_sub(self.life)
     }
 
-    /// A fence that the clock has passed is below this.
+    /// The bound below which fences lie that the clock has passed.
     pub(crate) fn passed(&self, now: u64) -> i64 {
         moment(now).saturating_sub(self.opened)
     }
@@ -84,14 +84,14 @@ impl Table {
         self.generation.as_ref().is_some_and(|g| g.shape == Shape::Brief)
     }
 
-    /// After this key of it.
-    pub(crate) fn after(&self, key: Vec<u8>) -> Place {
-        Place { generation: self.generation.as_ref().map_or(i64::MAX, |g| g.id), key }
+    /// The position after this key of the table.
+    pub(crate) fn after(&self, key: Vec<u8>) -> Cursor {
+        Cursor { generation: self.generation.as_ref().map_or(i64::MAX, |g| g.id), key }
     }
 
-    /// After all of it; `None` after the last table.
-    pub(crate) fn end(&self) -> Option<Place> {
+    /// The position after the whole table; `None` after the last table.
+    pub(crate) fn end(&self) -> Option<Cursor> {
         let id = self.generation.as_ref()?.id;
-        Some(Place { generation: id.saturating_add(1), key: Vec::new() })
+        Some(Cursor { generation: id.saturating_add(1), key: Vec::new() })
     }
 }

@@ -1,7 +1,7 @@
-//! Looking through the records in short reads.
+//! Inspection of the records in short reads.
 //!
-//! A read that lasts keeps the log from starting over, so none spans more than a chunk of a table,
-//! however rare what it looks for is.
+//! A long read keeps the log from starting over, so no read spans more than a chunk of a table, even if few records
+//! in it match.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,56 +13,57 @@ use rusqlite::{Connection, Row, params};
 
 use crate::clock::Clock;
 use crate::columns::{Brief, Full, Seen, brief, code, full};
+use crate::cursor::{Cursor, Table};
 use crate::error::rolled_back;
-use crate::place::{Place, Table};
-use crate::rows::{Keeping, Known, Records};
+use crate::records::{Keeping, Known, Records};
 
-/// Records looked at in one read, at most.
+/// The maximum number of records in one read.
 const CHUNK: u32 = 2000;
 /// A page ends early once its outcomes and reasons take as much memory.
 const PAGE_BYTES: usize = 16 << 20;
 
-/// What a look is made with.
-pub(crate) struct Look<'l> {
+/// The context of an inspection.
+pub(crate) struct Scan<'l> {
     pub(crate) conn: &'l Connection,
     pub(crate) known: &'l RefCell<Known>,
     pub(crate) keeping: Keeping,
     pub(crate) clock: &'l Clock,
-    /// Whether nobody waits for it any more.
+    /// True if its caller has gone away.
     pub(crate) gone: &'l dyn Fn() -> bool,
 }
 
-impl Look<'_> {
-    /// Asks of one moment: what moves from table to table is in one of them.
+impl Scan<'_> {
+    /// Runs `ask` on a snapshot, so that a record that moves from one table to another appears in exactly one of
+    /// them.
     pub(crate) fn at_once<T>(&self, ask: impl FnOnce(&Records<'_>, u64) -> Result<T>) -> Result<T> {
-        let read = self.conn.unchecked_transaction().map_err(looking)?;
+        let read = self.conn.unchecked_transaction().map_err(reading)?;
         let answer = ask(&Records::of(&read, self.known, self.keeping)?, self.clock.now())?;
-        read.finish().map_err(looking)?;
+        read.finish().map_err(reading)?;
         Ok(answer)
     }
 
-    /// Up to `limit` records of that state after that place.
-    pub(crate) fn page(&self, state: Option<State>, limit: usize, start: Place) -> Result<Page> {
+    /// Up to `limit` records of that state after that position.
+    pub(crate) fn page(&self, state: Option<State>, limit: usize, start: Cursor) -> Result<Page> {
         let mut page = Filling { limit, bytes: 0, entries: Vec::new(), last: None };
         let mut next = Some(start);
-        while let Some(place) = next.take().filter(|_| !(self.gone)()) {
-            match self.at_once(|records, now| fill(&mut page, records, state, &place, now))? {
+        while let Some(cursor) = next.take().filter(|_| !(self.gone)()) {
+            match self.at_once(|records, now| fill(&mut page, records, state, &cursor, now))? {
                 Some(after) => next = after,
                 None => {
-                    return Ok(Page { entries: page.entries, next: page.last.map(|p| p.to_cursor().into()) });
+                    return Ok(Page { entries: page.entries, next: page.last.map(|p| p.to_bytes().into()) });
                 }
             }
         }
         Ok(Page { entries: page.entries, next: None })
     }
 
-    /// How many records of each state there are; what comes or goes meanwhile may or may not be counted.
+    /// The number of records in each state; records that come or go meanwhile may or may not be counted.
     pub(crate) fn count(&self) -> Result<Stats> {
         let mut stats = Stats::default();
-        let mut next = Some(Place::START);
-        while let Some(place) = next.take().filter(|_| !(self.gone)()) {
+        let mut next = Some(Cursor::START);
+        while let Some(cursor) = next.take().filter(|_| !(self.gone)()) {
             let ([done, claimed, released, buried], after) =
-                self.at_once(|records, _| counts(records, &place))?;
+                self.at_once(|records, _| counts(records, &cursor))?;
             stats.done += done;
             stats.claimed += claimed;
             stats.released += released;
@@ -73,15 +74,15 @@ impl Look<'_> {
     }
 }
 
-/// Adds what is wanted of one chunk; where to go on, or `None` if there was no room for all of it.
+/// Adds the matching records of one chunk. Returns the position to continue from, or `None` if the page is full.
 fn fill(
     page: &mut Filling,
     records: &Records<'_>,
     state: Option<State>,
-    place: &Place,
+    cursor: &Cursor,
     now: u64,
-) -> Result<Option<Option<Place>>> {
-    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
+) -> Result<Option<Option<Cursor>>> {
+    let (table, after) = records.generations(|_, all| Ok(cursor.table(&all.all)))?;
     if table.is_brief() && state.is_some_and(|state| state != State::Done) {
         return Ok(Some(table.end()));
     }
@@ -91,7 +92,7 @@ fn fill(
         .conn
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row(params![after, CHUNK], |r| r.get(0)))
-        .map_err(looking)?;
+        .map_err(reading)?;
     let Some(end) = end else { return Ok(Some(table.end())) };
     let (columns, wanted) = match table.is_brief() {
         true => (concat!(brief!(), ", key"), "?4 IS NOT NULL OR ?4 IS NULL"),
@@ -101,10 +102,10 @@ fn fill(
     let sql = format!(
         "SELECT {columns} FROM {name} WHERE key > ?1 AND key <= ?2 AND {expires} > ?3 AND ({wanted}) ORDER BY key"
     );
-    let mut statement = records.conn.prepare_cached(&sql).map_err(looking)?;
+    let mut statement = records.conn.prepare_cached(&sql).map_err(reading)?;
     let expired = table.expired(now);
-    let mut rows = statement.query(params![after, end, expired, state.map(code)]).map_err(looking)?;
-    while let Some(row) = rows.next().map_err(looking)? {
+    let mut rows = statement.query(params![after, end, expired, state.map(code)]).map_err(reading)?;
+    while let Some(row) = rows.next().map_err(reading)? {
         let Some(entry) = entry(row, &table, now)? else { continue };
         if page.is_full() {
             return Ok(None);
@@ -114,11 +115,11 @@ fn fill(
     Ok(Some(Some(table.after(end))))
 }
 
-/// What a row shows; nothing if it has expired.
+/// The public entry for a row; `None` if it has expired.
 fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
     let (seen, digest, scope, id) = shown(row, table, now)?;
     let seen = seen.row;
-    // A clock that was set back makes it end sooner than its column says.
+    // After the clock was set back it ends sooner than its column says.
     if seen.expires <= now {
         return Ok(None);
     }
@@ -133,33 +134,34 @@ fn entry(row: &Row<'_>, table: &Table, now: u64) -> Result<Option<Entry>> {
     }))
 }
 
-/// The record, the name it is filed under, scope and message ID.
+/// The record, its name in the file, scope and message ID.
 type Shown = (Seen, Vec<u8>, Option<String>, Option<Vec<u8>>);
 
 fn shown(row: &Row<'_>, table: &Table, now: u64) -> Result<Shown> {
     match table.generation.as_ref().filter(|_| table.is_brief()) {
         Some(generation) => {
-            let seen = Brief::of(row).map_err(looking)?.decode(generation, None, now)?;
-            Ok((seen, row.get(4).map_err(looking)?, None, None))
+            let seen = Brief::of(row).map_err(reading)?.decode(generation, None, now)?;
+            Ok((seen, row.get(4).map_err(reading)?, None, None))
         }
         None => {
             let names = || rusqlite::Result::Ok((row.get(11)?, row.get(12)?, row.get(13)?));
-            let (name, scope, id) = names().map_err(looking)?;
-            Ok((Full::of(row).map_err(looking)?.decode(now)?, name, scope, id))
+            let (name, scope, id) = names().map_err(reading)?;
+            Ok((Full::of(row).map_err(reading)?.decode(now)?, name, scope, id))
         }
     }
 }
 
-/// Records done, claimed, released and buried in one chunk, and where to go on.
-fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Place>)> {
-    let (table, after) = records.generations(|_, all| Ok(place.table(&all.all)))?;
-    // Of a sealed generation it is written down.
+/// Counts the done, claimed, released and buried records of one chunk; returns them with the position to continue
+/// from.
+fn counts(records: &Records<'_>, cursor: &Cursor) -> Result<([u64; 4], Option<Cursor>)> {
+    let (table, after) = records.generations(|_, all| Ok(cursor.table(&all.all)))?;
+    // The count of a sealed generation is stored.
     if let Some(sealed) = table.generation.as_ref().filter(|g| g.sealed && table.is_brief()) {
         let rows: i64 = records
             .conn
             .prepare_cached("SELECT rows FROM main.ackonce_generations WHERE id = ?1")
             .and_then(|mut s| s.query_row([sealed.id], |r| r.get(0)))
-            .map_err(looking)?;
+            .map_err(reading)?;
         return Ok(([rows.unsigned_abs(), 0, 0, 0], table.end()));
     }
     let (name, state) = (&table.name, if table.is_brief() { "0 AS state" } else { "state" });
@@ -168,7 +170,7 @@ fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Plac
          (SELECT key, {state} FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2)"
     );
     let count = |row: &Row<'_>| -> rusqlite::Result<(Option<Vec<u8>>, [u64; 4])> {
-        // No sum of no rows.
+        // A sum over no rows is NULL.
         let count = |n| row.get(n).map(|sum: Option<i64>| sum.unwrap_or(0).unsigned_abs());
         Ok((row.get(0)?, [count(1)?, count(2)?, count(3)?, count(4)?]))
     };
@@ -176,21 +178,21 @@ fn counts(records: &Records<'_>, place: &Place) -> Result<([u64; 4], Option<Plac
         .conn
         .prepare_cached(&sql)
         .and_then(|mut s| s.query_row(params![after, CHUNK], count))
-        .map_err(looking)?;
+        .map_err(reading)?;
     Ok((counts, end.map_or_else(|| table.end(), |key| Some(table.after(key)))))
 }
 
-fn looking(error: rusqlite::Error) -> Error {
-    rolled_back("looking at the records", error)
+fn reading(error: rusqlite::Error) -> Error {
+    rolled_back("reading the records", error)
 }
 
-/// A page in the making.
+/// A page that is being filled.
 struct Filling {
     limit: usize,
     bytes: usize,
     entries: Vec<Entry>,
-    /// Where its last entry is.
-    last: Option<Place>,
+    /// The position of its last entry.
+    last: Option<Cursor>,
 }
 
 impl Filling {

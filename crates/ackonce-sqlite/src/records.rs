@@ -1,7 +1,7 @@
-//! One record, written by its key: in `ackonce_claims` until it is settled, then in a generation.
+//! Writing of one record by its key: in `ackonce_claims` until it is settled, then in a generation.
 //!
-//! A key has one record at most, wherever it is: what moves is deleted in the one place and inserted in the
-//! other, in one transaction.
+//! A key has one record at most across all tables: a move deletes it from one table and inserts it into another in
+//! one transaction.
 
 use std::cell::RefCell;
 
@@ -14,10 +14,10 @@ use rusqlite::{Connection, params};
 use crate::clock::moment;
 use crate::columns::{Brief, beginning, code};
 use crate::error::{breaks_connection, rolled_back};
-use crate::filed::{Filed, Secret};
-use crate::find::Home;
 use crate::generation::{Generation, Shape};
 use crate::generations::{Filters, Generations};
+use crate::lookup::Home;
+use crate::record_key::{RecordKey, Secret};
 use crate::{Names, schema};
 
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
@@ -32,7 +32,7 @@ const WRITE_CLAIM: &str = "INSERT INTO main.ackonce_claims (key, expires, state,
     fingerprint = excluded.fingerprint, reason = excluded.reason, outcome = excluded.outcome, \
     scope = excluded.scope, id = excluded.id";
 
-/// The statement that adds a full record to that table.
+/// The statement that adds a full record to a table.
 pub(crate) fn insert_full(table: &str) -> String {
     format!(
         "INSERT INTO {table} (key, expires, state, token, fence, claimed, free_at, attempt, previous, \
@@ -41,15 +41,16 @@ pub(crate) fn insert_full(table: &str) -> String {
     )
 }
 
-/// How records are kept.
+/// The settings for keeping records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keeping {
     pub(crate) names: Names,
-    /// Records of a generation, at most.
+    /// The maximum number of records in a generation.
     pub(crate) generation: u32,
 }
 
-/// A connection's memory of its file: derived from one incarnation of it, which each transaction compares.
+/// A connection's memory of its file. It is derived from one incarnation of the file, which each transaction
+/// compares.
 #[derive(Debug)]
 pub(crate) struct Known {
     secret: Option<Secret>,
@@ -61,8 +62,8 @@ impl Known {
         RefCell::new(Self { secret: None, generations: Generations::new(filters) })
     }
 
-    /// Reads the file again if it is another than this was derived from: changed by another process, restored from a
-    /// backup, with tables that were made anew, or without what an undone transaction had changed.
+    /// Reads the file again if its incarnation is not the one that this memory was derived from: another process
+    /// changed the file, a backup was restored, the tables were made anew, or a transaction was undone.
     fn refresh(&mut self, conn: &Connection) -> Result<Secret> {
         let incarnation = schema::incarnation(conn)?;
         match &self.secret {
@@ -85,17 +86,18 @@ pub(crate) struct Records<'c> {
 }
 
 impl<'c> Records<'c> {
-    /// Looks what has changed since the connection's last transaction. This one has begun.
+    /// Reads the changes since the connection's last transaction. The present transaction has begun.
     pub(crate) fn of(conn: &'c Connection, known: &'c RefCell<Known>, keeping: Keeping) -> Result<Self> {
         let secret = known.borrow_mut().refresh(conn)?;
         Ok(Self { conn, known, secret, keeping })
     }
 
-    /// Does `work` in a savepoint: if it fails, nothing of it is committed with the others of this transaction.
+    /// Runs `work` in a savepoint: if it fails, none of its changes are committed with the others of this
+    /// transaction.
     ///
     /// # Errors
-    /// Those of `work`. If the transaction is over by then, or cannot be told from one that is half undone, the error
-    /// is one after which the connection is not used again, or [`is_over`](Self::is_over) says so.
+    /// The errors of `work`. If the transaction is over by then, or may be half undone, the connection is not used
+    /// again after the error, or [`is_over`](Self::is_over) is true.
     pub(crate) fn apart<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let run = |sql: &str| {
             self.conn
@@ -106,7 +108,7 @@ impl<'c> Records<'c> {
         run("SAVEPOINT ackonce_apart")?;
         match work() {
             Ok(done) => run("RELEASE ackonce_apart").map(|()| done),
-            // There is no savepoint to go back to.
+            // There is no savepoint left to go back to.
             Err(error) if self.is_over() || breaks_connection(&error) => Err(error),
             Err(error) => {
                 run("ROLLBACK TO ackonce_apart")?;
@@ -122,11 +124,11 @@ impl<'c> Records<'c> {
         self.conn.is_autocommit()
     }
 
-    pub(crate) fn filed(&self, key: &Key) -> Filed {
-        self.secret.filed(key.digest())
+    pub(crate) fn record_key(&self, key: &Key) -> RecordKey {
+        self.secret.record_key(key.digest())
     }
 
-    /// What is known of the generations; not to be held over another call.
+    /// Passes the list of generations to a closure, which must not call back into `self`.
     pub(crate) fn generations<T>(
         &self,
         ask: impl FnOnce(&Connection, &mut Generations) -> Result<T>,
@@ -134,17 +136,17 @@ impl<'c> Records<'c> {
         ask(self.conn, &mut self.known.borrow_mut().generations)
     }
 
-    /// Writes the record of `key`, which was in `home` until now.
+    /// Writes the record of `key`, which was at `home` until now.
     pub(crate) fn write(
         &self,
-        name: &Filed,
+        name: &RecordKey,
         key: &Key,
         row: &Row,
         home: Option<Home>,
         now: u64,
     ) -> Result<()> {
         let settled = matches!(row.state, State::Done | State::Buried);
-        // What has expired already waits for the sweep that goes through the claims.
+        // An expired record stays among the claims, whose sweep drops it.
         if !settled || row.expires <= now {
             if let Some(home @ Home::Generation(_)) = home {
                 self.remove(name, home)?;
@@ -157,12 +159,12 @@ impl<'c> Records<'c> {
         self.settle(name, key, row, moment(now))
     }
 
-    /// Adds it to the generation of its kind.
-    fn settle(&self, name: &Filed, key: &Key, row: &Row, now: i64) -> Result<()> {
+    /// Adds the record to the generation of its kind.
+    fn settle(&self, name: &RecordKey, key: &Key, row: &Row, now: i64) -> Result<()> {
         let keeping = self.keeping;
         let kind = match keeping.names {
             Names::Keep => Shape::Full,
-            // Whether it fits depends on nothing but itself, as far as moments are of this age.
+            // The record alone decides if it fits, as long as its moments lie in the range of a brief one.
             Names::Buried | Names::Omit => match Brief::encode(row, now, 0) {
                 Some(_) => Shape::Brief,
                 None => Shape::Full,
@@ -170,12 +172,13 @@ impl<'c> Records<'c> {
         };
         let expires = moment(row.expires);
         let lives = (expires.saturating_sub(now), expires.saturating_sub(moment(row.fence)));
-        let into = self.generations(|conn, all| all.taking(conn, kind, lives, now))?;
+        let into = self.generations(|conn, all| all.open_for(conn, kind, lives, now))?;
         match kind {
             Shape::Brief => self.write_brief(&into, name, row)?,
             Shape::Full => self.write_full(into.insert(), name, key, row)?,
         }
-        // Every so-manieth name, by chance, counts for all of them: no count to be kept beside the rows.
+        // Approximate counting: one name in `every` adds `every`, so no exact count has to be written beside the
+        // rows.
         let every = (keeping.generation / 512).next_power_of_two().min(256);
         if u32::from(u16::from_be_bytes([name[14], name[15]])) % every == 0 {
             let most = i64::from(keeping.generation);
@@ -184,7 +187,7 @@ impl<'c> Records<'c> {
         Ok(())
     }
 
-    fn write_brief(&self, into: &Generation, name: &Filed, row: &Row) -> Result<()> {
+    fn write_brief(&self, into: &Generation, name: &RecordKey, row: &Row) -> Result<()> {
         let brief = Brief::encode(row, into.opened, into.life).ok_or_else(|| wrote(0))?;
         let Brief { fence, life, token, fingerprint } = brief;
         self.conn
@@ -194,7 +197,7 @@ impl<'c> Records<'c> {
             .and_then(one_row)
     }
 
-    fn write_full(&self, sql: &str, name: &Filed, key: &Key, row: &Row) -> Result<()> {
+    fn write_full(&self, sql: &str, name: &RecordKey, key: &Key, row: &Row) -> Result<()> {
         let kept = match self.keeping.names {
             Names::Keep => true,
             Names::Buried => row.state != State::Done,
@@ -233,8 +236,8 @@ impl<'c> Records<'c> {
             .and_then(one_row)
     }
 
-    /// Deletes it from there.
-    pub(crate) fn remove(&self, name: &Filed, home: Home) -> Result<()> {
+    /// Deletes the record from that location.
+    pub(crate) fn remove(&self, name: &RecordKey, home: Home) -> Result<()> {
         let run = |sql: &str| {
             self.conn
                 .prepare_cached(sql)
@@ -248,7 +251,7 @@ impl<'c> Records<'c> {
         self.generations(|conn, all| all.shrunk(conn, id, 1))
     }
 
-    /// Completes the claim that `lease` names; whether it was still there to complete.
+    /// Completes the claim that `lease` names; false if that claim no longer exists.
     pub(crate) fn complete(
         &self,
         lease: &Lease,
@@ -256,8 +259,8 @@ impl<'c> Records<'c> {
         expires: u64,
         now: u64,
     ) -> Result<bool> {
-        let name = self.filed(&lease.key);
-        let Some(mut row) = self.find_claim(&name, now)? else { return Ok(false) };
+        let name = self.record_key(&lease.key);
+        let Some(mut row) = self.lookup_claim(&name, now)? else { return Ok(false) };
         if row.state != State::Claimed || row.token != lease.token || row.fence != lease.fence {
             return Ok(false);
         }

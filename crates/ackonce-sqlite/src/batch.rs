@@ -1,4 +1,4 @@
-//! Claims and settlements: one batch, one command.
+//! Claims and settlements: each batch is one command.
 
 use ackonce::protocol::Row;
 use ackonce::store::{ClaimRequest, Settlement, Token};
@@ -6,21 +6,21 @@ use ackonce::{Key, Result};
 use tokio::sync::oneshot;
 
 use crate::error;
-use crate::filed::Filed;
-use crate::find::Home;
-use crate::rows::Records;
+use crate::lookup::Home;
+use crate::record_key::RecordKey;
+use crate::records::Records;
 use crate::writer::{Outcome, Turn, Work};
 
-/// What a batch does with one key: the answer, and the row to write if it changed.
+/// The decision about one key of a batch: the answer, and the row to write if it changed.
 type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
-/// What is asked about one key by one attempt.
-pub(crate) trait Step {
+/// A request about one key by one attempt.
+pub(crate) trait Request {
     fn key(&self) -> &Key;
     fn token(&self) -> Token;
 }
 
-impl Step for ClaimRequest {
+impl Request for ClaimRequest {
     fn key(&self) -> &Key {
         &self.key
     }
@@ -29,7 +29,7 @@ impl Step for ClaimRequest {
     }
 }
 
-impl Step for Settlement {
+impl Request for Settlement {
     fn key(&self) -> &Key {
         &self.key
     }
@@ -39,17 +39,17 @@ impl Step for Settlement {
 }
 
 /// A batch of claims or of settlements.
-pub(crate) struct Steps<R, A> {
+pub(crate) struct Batch<R, A> {
     pub(crate) requests: Vec<R>,
     pub(crate) decide: Decide<R, A>,
-    /// Whether nobody needs it done once its caller is gone: a claim would only hold up the next one, a
-    /// settlement is as true as before.
+    /// True if the batch may be dropped once its caller is gone: a claim would only hold up the next attempt, while a
+    /// settlement is carried out even without a caller.
     pub(crate) droppable: bool,
     pub(crate) answers: Result<Vec<A>>,
     pub(crate) reply: oneshot::Sender<Result<Vec<A>>>,
 }
 
-impl<R: Step + Send, A: Send> Work for Steps<R, A> {
+impl<R: Request + Send, A: Send> Work for Batch<R, A> {
     fn rows(&self) -> usize {
         self.requests.len()
     }
@@ -87,27 +87,28 @@ impl<R: Step + Send, A: Send> Work for Steps<R, A> {
 
 /// A record to write.
 struct Change<'r> {
-    name: Filed,
+    name: RecordKey,
     key: &'r Key,
     row: Row,
     home: Option<Home>,
 }
 
-/// The answers in the order of the requests, the changes in that of the names: a batch goes through tables and
-/// filters once, from one end to the other.
-fn decide<'r, R: Step, A>(
+/// Returns the answers in the order of the requests and the changes in the order of the names: a batch then goes
+/// through tables and filters once, from one end to the other.
+fn decide<'r, R: Request, A>(
     requests: &'r [R],
     step: Decide<R, A>,
     records: &Records<'_>,
     now: u64,
 ) -> Result<(Vec<A>, Vec<Change<'r>>)> {
-    let mut order: Vec<_> = requests.iter().enumerate().map(|(n, r)| (records.filed(r.key()), n)).collect();
-    // Those of one key stay in their order.
+    let mut order: Vec<_> =
+        requests.iter().enumerate().map(|(n, r)| (records.record_key(r.key()), n)).collect();
+    // The index keeps the requests of one key in their order.
     order.sort_unstable();
     let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
     let mut changes: Vec<Change<'r>> = Vec::with_capacity(requests.len());
     let sought: Vec<_> = order.iter().map(|(name, n)| (*name, Some(requests[*n].token()))).collect();
-    let found = records.find_all(&sought, now)?;
+    let found = records.lookup_all(&sought, now)?;
     for ((name, n), found) in order.into_iter().zip(found) {
         let request = &requests[n];
         if let Some(before) = changes.last_mut().filter(|change| change.name == name) {

@@ -1,7 +1,7 @@
-//! Records looked up by their names: those of a batch at once, one table after another.
+//! Lookups of records by their names: all names of a batch at once, one table after another.
 //!
-//! A table's filter, its upper pages and its statement then serve all names while the processor has them at hand.
-//! Name by name, each would ask every filter and a table of its own, and find none of them there.
+//! A table's filter, its upper pages and its statement then stay in the processor's cache for all names. A loop over
+//! the names would go through every filter and a different table for each, and miss the cache each time.
 
 use ackonce::protocol::Row;
 use ackonce::store::Token;
@@ -10,39 +10,39 @@ use rusqlite::OptionalExtension;
 
 use crate::columns::{Brief, Full, Seen, full};
 use crate::error::rolled_back;
-use crate::filed::Filed;
 use crate::filter::Probe;
 use crate::generation::Shape;
-use crate::rows::Records;
+use crate::record_key::RecordKey;
+use crate::records::Records;
 
 const FIND_CLAIM: &str = concat!("SELECT ", full!(), " FROM main.ackonce_claims WHERE key = ?1");
 
-/// Where a record is.
+/// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Home {
     Claims,
     Generation(i64),
 }
 
-/// A record, and where it was found.
+/// A record and its location.
 pub(crate) struct Found {
     pub(crate) row: Row,
-    /// Its moments were moved back; it must be written.
+    /// True if its moments were moved back; the record must then be written.
     pub(crate) moved: bool,
     pub(crate) home: Home,
 }
 
-/// A name, and the token of who asks: a brief record does not tell all of its own.
-pub(crate) type Sought = (Filed, Option<Token>);
+/// A name and the token of the caller: a brief record stores only a part of its own.
+pub(crate) type Sought = (RecordKey, Option<Token>);
 
 impl Records<'_> {
-    /// The record of that name, whether it expired or not, as told to somebody with that token.
-    pub(crate) fn find(&self, name: &Filed, token: Option<Token>, now: u64) -> Result<Option<Found>> {
-        Ok(self.find_all(&[(*name, token)], now)?.pop().flatten())
+    /// The record of that name, expired or not, as read by a caller with that token.
+    pub(crate) fn lookup(&self, name: &RecordKey, token: Option<Token>, now: u64) -> Result<Option<Found>> {
+        Ok(self.lookup_all(&[(*name, token)], now)?.pop().flatten())
     }
 
-    /// The records of those names, in their order. Sorted names go through each table from one end to the other.
-    pub(crate) fn find_all(&self, sought: &[Sought], now: u64) -> Result<Vec<Option<Found>>> {
+    /// The records of those names, in their order. Sorted names read each table from one end to the other.
+    pub(crate) fn lookup_all(&self, sought: &[Sought], now: u64) -> Result<Vec<Option<Found>>> {
         let mut found: Vec<_> = sought.iter().map(|_| None).collect();
         let mut left: Vec<_> = (0..sought.len()).collect();
         self.ask(FIND_CLAIM, &left, sought, Full::of, |n, full| {
@@ -57,9 +57,9 @@ impl Records<'_> {
         let probes: Vec<_> = sought.iter().map(|(name, _)| Probe::of(name)).collect();
         // Most duplicates come soon, so the latest generations are first.
         let known = self.known.borrow();
-        for (generation, mut asked) in known.generations.worth_a_look(self.conn, &left, &probes)? {
+        for (generation, mut asked) in known.generations.candidates(self.conn, &left, &probes)? {
             asked.retain(|n| found[*n].is_none());
-            let (sql, home) = (generation.find(), Home::Generation(generation.id));
+            let (sql, home) = (generation.select(), Home::Generation(generation.id));
             match generation.shape {
                 Shape::Brief => self.ask(&sql, &asked, sought, Brief::of, |n, brief| {
                     found[n] = Some(at(home, brief.decode(generation, sought[n].1, now)?));
@@ -75,7 +75,7 @@ impl Records<'_> {
     }
 
     /// The claim of that name.
-    pub(crate) fn find_claim(&self, name: &Filed, now: u64) -> Result<Option<Row>> {
+    pub(crate) fn lookup_claim(&self, name: &RecordKey, now: u64) -> Result<Option<Row>> {
         let mut claim = None;
         self.ask(FIND_CLAIM, &[0], &[(*name, None)], Full::of, |_, full| {
             claim = Some(full.decode(now)?.row);
@@ -84,7 +84,7 @@ impl Records<'_> {
         Ok(claim)
     }
 
-    /// Asks one table for some of the names, each by its number.
+    /// Looks some of the names, given by index, up in one table.
     fn ask<C>(
         &self,
         sql: &str,

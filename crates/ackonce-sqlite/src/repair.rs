@@ -1,4 +1,4 @@
-//! Changing one record by hand: on the writer thread, in one transaction with its audit row.
+//! Repair of one record by an operator: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
 use ackonce::store::{AdminOutcome, Note, State};
@@ -9,41 +9,41 @@ use tokio::sync::oneshot;
 use crate::Names;
 use crate::clock::moment;
 use crate::error::{breaks_connection, rolled_back};
-use crate::filed::Filed;
-use crate::find::Home;
+use crate::lookup::Home;
+use crate::record_key::RecordKey;
 use crate::writer::{Outcome, Turn, Work};
 
 const AUDIT: &str = "INSERT INTO main.ackonce_audit (at, operation, key, scope, id, actor, reason, before) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// One operation on one record.
-pub(crate) struct Tend {
+pub(crate) struct Repair {
     pub(crate) operation: &'static str,
     pub(crate) key: Key,
     pub(crate) note: Note,
-    /// The record afterwards; `None` if there is nothing to change about it.
+    /// The record afterwards; `None` if it does not change.
     pub(crate) change: fn(&Row, u64) -> Option<Row>,
     pub(crate) done: Result<Done>,
     pub(crate) reply: oneshot::Sender<Result<AdminOutcome>>,
 }
 
-/// What came of it.
+/// The result of an operation.
 #[derive(Clone, Copy)]
 pub(crate) enum Done {
-    /// It was in that state before.
+    /// The record changed; it was in that state before.
     Changed(State),
     Unchanged(AdminOutcome),
 }
 
-/// The record stays, expired and empty, so that the next fence is above its own, until a sweep drops it.
+/// Expires and empties the record. It stays until a sweep drops it, so that the next fence is above its own.
 pub(crate) fn forgotten(row: &Row, _: u64) -> Option<Row> {
     Some(Row { expires: 0, fingerprint: None, outcome: None, reason: None, ..row.clone() })
 }
 
-impl Tend {
-    /// What it comes to, and the record to write if it changed.
-    fn decide(&self, turn: &Turn<'_>, name: &Filed, now: u64) -> Result<(Done, Option<(Row, Home)>)> {
-        let Some(seen) = turn.records.find(name, None, now)? else {
+impl Repair {
+    /// The result, and the record to write if it changed.
+    fn decide(&self, turn: &Turn<'_>, name: &RecordKey, now: u64) -> Result<(Done, Option<(Row, Home)>)> {
+        let Some(seen) = turn.records.lookup(name, None, now)? else {
             return Ok((Done::Unchanged(AdminOutcome::Nothing), None));
         };
         let (done, change) = match protocol::tendable(Some(&seen.row), now) {
@@ -74,17 +74,17 @@ impl Tend {
     }
 }
 
-impl Work for Tend {
+impl Work for Repair {
     fn rows(&self) -> usize {
         1
     }
 
     fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
-        // An operator who has gone away waits for nothing; repeating it later is safe.
+        // The result of an operation whose caller has gone away is not needed; repeating it later is safe.
         if self.reply.is_closed() {
             return Ok(0);
         }
-        let (now, name) = (turn.clock.now(), turn.records.filed(&self.key));
+        let (now, name) = (turn.clock.now(), turn.records.record_key(&self.key));
         let (done, change) = match self.decide(turn, &name, now) {
             Ok(decided) => decided,
             Err(error) if breaks_connection(&error) => return Err(error),
@@ -108,7 +108,7 @@ impl Work for Tend {
                 self.note.audit(self.operation, &self.key, before);
                 Ok(AdminOutcome::Yes)
             }
-            (Outcome::Committed, Ok(Done::Unchanged(tended))) => Ok(tended),
+            (Outcome::Committed, Ok(Done::Unchanged(result))) => Ok(result),
             (Outcome::Committed, Err(error)) => Err(error),
             (Outcome::Refused(error) | Outcome::Failed(error), _) => Err(error.clone()),
         };
