@@ -1,4 +1,4 @@
-//! Looking and tending: what operators ask of the store.
+//! Inspection and repair: the store's operations for operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::store::{Inner, LOOK};
 use crate::tend::{FORGET, REDRIVE, Tend};
 use crate::thread::Waiting;
 
-/// Records that one page of a list looks at.
+/// The number of records that one page of a list reads.
 const LOOK_AT: i64 = 20_000;
 /// The most entries of a page.
 const MAX_PAGE: usize = 1000;
@@ -33,8 +33,8 @@ const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) 
                       + pg_total_relation_size(to_regclass('{schema}.name')))::int8 \
                      FROM (SELECT {state} AS state FROM {schema}.record) AS states";
 
-/// What is changed by hand is committed together with a row in the table `audit` of the same schema: who changed
-/// what, when and why. That table is yours to read and to prune.
+/// Each change by hand commits together with a row in the table `audit` of the same schema, which names the operator,
+/// the change, the time and the reason. You may read and prune that table.
 #[async_trait]
 impl Inspect for PostgresStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
@@ -42,7 +42,7 @@ impl Inspect for PostgresStore {
         self.ask(|inner| async move {
             let text = inner.texts().fill(LOOK);
             let rows =
-                inner.link.query("looking a record up", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
+                inner.link.query("reading a record", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
             let Some(stands) = rows.first().map(decode).transpose()?.flatten() else { return Ok(None) };
             let row = stands.row.map(|row| row.under(Token([0; 16])));
             Ok(row.filter(|row| stands.now < row.expires).map(|row| row.record(stands.now)))
@@ -50,7 +50,7 @@ impl Inspect for PostgresStore {
         .await
     }
 
-    /// A page has 1000 entries at most, and fewer where many records have to be looked at to find one: go on until
+    /// A page has at most 1000 entries, and fewer if few of the records that it reads match: continue until
     /// there is no `next`.
     async fn list(&self, query: &Query) -> Result<Page> {
         let after = match &query.after {
@@ -61,7 +61,7 @@ impl Inspect for PostgresStore {
         let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
         self.ask(|inner| async move {
             let text = list(&inner.texts());
-            // One more tells whether there are more.
+            // One more entry shows that another page follows.
             let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
             let params: [(&(dyn ToSql + Sync), Type); 4] =
                 [(&after, Type::UUID), (&state, Type::TEXT), (&most, Type::INT8), (&PAGE_BYTES, Type::INT8)];
@@ -109,7 +109,7 @@ impl Inspect for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Does it on the store's thread.
+    /// Runs a request on the store's thread.
     async fn ask<T, F>(&self, ask: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
     where
         T: Send + 'static,
@@ -149,7 +149,7 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
         if get::<i64>(row, 13)? == LOOK_AT {
             last = get::<Option<Id>>(row, 14)?;
         }
-        // A page without entries is a row of its own, without a key.
+        // A page without entries is one row without a key.
         let Some(entry) = entry(row)? else { continue };
         more = entries.len() == limit || get::<bool>(row, 12)?;
         if more {
@@ -164,7 +164,7 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
     Ok(Page { entries, next })
 }
 
-/// Where a page ended. One byte more than a key, so that a digest is not taken for it.
+/// The end of a page. It is one byte longer than a key, so that a digest cannot pass for a cursor.
 fn cursor(key: &[u8]) -> Bytes {
     [b"k", key].concat().into()
 }

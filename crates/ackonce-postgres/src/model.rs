@@ -1,4 +1,4 @@
-//! The statements say what the protocol says: random histories, on a clock that stands until it is moved, are
+//! The statements agree with the protocol: random histories, on a clock that the test moves, are
 //! answered by PostgreSQL and by [`ackonce::protocol`], and every answer is compared.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
@@ -22,7 +22,7 @@ use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Ta
 
 const CLOCK: &str = "(SELECT t FROM {schema}.test_clock WHERE one)";
 const KEYS: usize = 3;
-/// A window that outlasts all else.
+/// A window that outlasts every other time of the test.
 const MINUTES: u64 = 100_000_001;
 
 #[derive(Debug, Clone)]
@@ -48,9 +48,9 @@ struct Ask {
 #[derive(Debug, Clone)]
 struct Act {
     key: usize,
-    /// Which of the key's leases, from the last one back.
+    /// The index of the key's lease, counted back from the last one.
     back: usize,
-    /// What is wrong with its fence.
+    /// The offset of its fence from the true one.
     off: i8,
     action: Settle,
 }
@@ -91,7 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The store, and what it should be.
+/// The store, and the model to compare it with.
 struct Pair {
     store: PostgresStore,
     client: Client,
@@ -143,7 +143,7 @@ impl Pair {
             token: Token([ask.attempt + 1; 16]),
             lease: Duration::from_micros(ask.lease),
             window: Duration::from_micros(ask.window),
-            // As much as is kept of it.
+            // The stored half of it.
             fingerprint: ask.payload.map(|n| Fingerprint([n, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0])),
         };
         let requests: Vec<_> = asks.iter().map(request).collect();

@@ -1,4 +1,4 @@
-//! No plan reads a whole table for a key, whatever the statistics say and whenever it was made.
+//! No plan reads a whole table for a key, under any statistics and whenever it was made.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use tokio_postgres::{Client, NoTls};
@@ -7,7 +7,7 @@ use crate::sql::{BY_INDEX, Texts};
 use crate::store::LOOK;
 use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect, sweep, tend};
 
-/// As of an inspection.
+/// The settings of an inspection.
 const IN_ORDER: &str =
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 

@@ -1,4 +1,4 @@
-//! Changing one record by hand: the change and its audit row in one transaction.
+//! The change of one record by hand, with its audit row, in one transaction.
 
 use ackonce::protocol::{self, Row};
 use ackonce::store::{AdminOutcome, Note, State, Token};
@@ -13,29 +13,29 @@ use crate::rows::decode;
 use crate::sql::{BY_INDEX, millis};
 use crate::store::Inner;
 
-/// The record under lock, so that no claim comes in between.
+/// Locks and reads the record, so that no claim comes in between.
 pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// One way to change a record.
+/// A repair: one kind of change of a record.
 pub(crate) struct Tend {
     pub(crate) operation: &'static str,
     pub(crate) change: &'static str,
-    /// Whether there is anything to change about a record that is not in flight.
+    /// True if the operation changes a record that is not in flight.
     applies: fn(&Row, u64) -> bool,
 }
 
-/// The row stays, expired, so that the next fence is above it.
+/// Expires the row but keeps it, so that the next fence is above it.
 pub(crate) static FORGET: Tend = Tend {
     operation: "forget",
     change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
     applies: |_, _| true,
 };
 
-/// A back-off ends. A record that was settled is given a token that nobody draws: the claims that were granted are over,
-/// the next one is another.
+/// Ends a back-off. A settled record gets a token that no claim draws: its claims are over, and
+/// the next one is new.
 pub(crate) static REDRIVE: Tend = Tend {
     operation: "redrive",
     change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
@@ -44,7 +44,7 @@ pub(crate) static REDRIVE: Tend = Tend {
 };
 
 impl Tend {
-    /// What came of it, and the state before.
+    /// Returns the outcome, and the state before the change.
     pub(crate) async fn run(
         &self,
         inner: &Inner,
@@ -56,7 +56,7 @@ impl Tend {
         let id = inner.salt.id(key);
         let Some(object) = leash.object() else { return Err(broken()) };
         let client: &mut tokio_postgres::Client = object;
-        // In a stricter one a record that changed while it was waited for is an error.
+        // At a stricter level a record that changes during the wait for its lock is an error.
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
@@ -80,7 +80,7 @@ impl Tend {
             _ => (AdminOutcome::Nothing, None),
         };
         if let (AdminOutcome::Yes, Some(before)) = done {
-            // A text of PostgreSQL holds every character but one.
+            // PostgreSQL's text cannot hold the character NUL.
             let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
             let (scope, name) = (key.scope().name(), &key.id()[..]);
             tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
