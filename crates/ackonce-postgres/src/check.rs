@@ -60,10 +60,10 @@ impl Checks {
             let weaknesses = found.join("; ");
             match found.is_empty() {
                 true => {
-                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection loses nothing that it confirms any more")
+                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection has no weakness")
                 }
                 false => {
-                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection is set up otherwise")
+                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection has other weaknesses")
                 }
             }
         }

@@ -122,16 +122,16 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets the time limit of a claim or settlement, including the time to get a connection (default 5 s). After it the answer is
-    /// [`Timeout`](ErrorKind::Timeout). Keep it at a third of the lease or below.
+    /// Sets the time limit of a claim or settlement, including the time to get a connection (default 5 s). After it the
+    /// answer is [`Timeout`](ErrorKind::Timeout). Keep it at a third of the lease or below.
     #[must_use]
     pub fn with_request_timeout(mut self, wait: Duration) -> Self {
         self.request_timeout = wait;
         self
     }
 
-    /// Sets the time for which a batch waits for a record that another transaction has written and not yet committed (default
-    /// 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
+    /// Sets the time for which a batch waits for a record that another transaction has written and not yet committed
+    /// (default 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
     /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
     /// travels alone waits for half of the request timeout.
     #[must_use]

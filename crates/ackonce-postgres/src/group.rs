@@ -12,14 +12,14 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use crate::check::KEEPS;
+use crate::client::{Param, broken, prepared, send, send_prepared};
+use crate::connection_guard::ConnectionGuard;
 use crate::error::{is_refusal, statement, undone};
 use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
 use crate::key::Id;
-use crate::leash::Leash;
-use crate::link::{Param, broken, prepared, send, send_prepared};
+use crate::request::{SettleParams, by_key};
+use crate::savepoint::{Savepoint, swallowed};
 use crate::store::LOOK;
-use crate::trip::{SettleParams, by_key};
-use crate::turn::{Savepoint, swallowed};
 
 /// The settings of the transaction. While it reads its claims the planner may use indexes only.
 const SET_UP: &str = "SELECT {keeps}, {durable}, set_config('ackonce.run', $1, true){settings}, \
@@ -69,12 +69,12 @@ where
     }
 
     /// One answer per message, in order.
-    pub(crate) async fn run(mut self, mut leash: Leash) -> Vec<Answer> {
-        let Some(object) = leash.object() else { return self.finish(|_| Err(Failure::Store(broken()))) };
+    pub(crate) async fn run(mut self, mut connection: ConnectionGuard) -> Vec<Answer> {
+        let Some(object) = connection.object() else { return self.finish(|_| Err(Failure::Store(broken()))) };
         let cache = Arc::clone(&object.statement_cache);
         let (ended, is_clean) = self.transact(object, &cache).await;
         if is_clean {
-            leash.release();
+            connection.release();
         }
         match ended {
             Ok(()) => self.finish(|_| Effect::recorded(Settled::Yes).ok_or(Failure::Fenced)),
@@ -109,7 +109,7 @@ where
         let mut savepoint = Savepoint::default();
         for n in 0..self.contexts.len() {
             if self.answers[n].is_none() {
-                self.turn(tx, n, &mut savepoint).await?;
+                self.run_message(tx, n, &mut savepoint).await?;
             }
         }
         self.last(tx, &mut savepoint).await?;
@@ -157,14 +157,14 @@ where
         };
         let (keeps, rows) = looked.await.map_err(|e| undone("reading the claims", e))?;
         if !keeps {
-            inner.link.checks.run(tx.client()).await?;
+            inner.client.checks.run(tx.client()).await?;
         }
         let mut found = by_key(&rows)?;
         for (n, key) in keys.iter().enumerate() {
             let settlement = self.settlement(n, None);
-            let stands = found.remove(key);
-            let now = stands.as_ref().map_or(0, |stands| stands.now);
-            let row = stands.and_then(|stands| stands.row).map(|row| row.under(settlement.token));
+            let current = found.remove(key);
+            let now = current.as_ref().map_or(0, |current| current.now);
+            let row = current.and_then(|current| current.row).map(|row| row.under(settlement.token));
             self.answers[n] = match protocol::settle(row.as_ref(), &settlement, now) {
                 (Settled::Yes, Some(_)) => None,
                 (settled, _) => Some(Effect::recorded(settled).ok_or(Failure::Fenced)),

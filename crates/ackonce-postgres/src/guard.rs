@@ -10,10 +10,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::undone;
 use crate::inbox::DEFAULT_WINDOW;
+use crate::request::{granted, micros};
 use crate::rows::decode;
 use crate::sql::Texts;
 use crate::store::{MAX_VALUE_LEN, too_long};
-use crate::trip::{granted, micros};
 use crate::{Names, SchemaName, schema};
 
 /// The settings of an [`InboxGuard`].
@@ -147,8 +147,8 @@ impl InboxGuard {
                 None => schema::missing(&options.schema),
             });
         };
-        let stands = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
-        Ok(match granted(stands, &request)?.answer {
+        let current = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
+        Ok(match granted(current, &request)?.answer {
             Claimed::Acquired(lease) => Entry::First(Self {
                 lease,
                 schema: options.schema.clone(),

@@ -12,9 +12,9 @@ use deadpool_postgres::Pool;
 use futures_util::future::BoxFuture;
 use tokio_postgres::Transaction;
 
+use crate::connection_guard::ConnectionGuard;
 use crate::error;
 use crate::group::Group;
-use crate::leash::Leash;
 use crate::suspects::Suspects;
 use crate::{InboxSettings, PostgresStore};
 
@@ -149,10 +149,10 @@ impl<F> PostgresInbox<F> {
         self
     }
 
-    async fn connection(&self) -> Result<Leash, Error> {
+    async fn connection(&self) -> Result<ConnectionGuard, Error> {
         let object = self.pool.as_ref().map_err(Clone::clone)?.get().await.map_err(error::pool)?;
         let cancel = self.own_pool.then(|| self.store.inner.connector.clone());
-        Ok(Leash::new(object, cancel))
+        Ok(ConnectionGuard::new(object, cancel))
     }
 
     /// Splits the items into groups that share a transaction, in order.
@@ -201,7 +201,7 @@ where
         for items in self.groups(items) {
             let count = items.len();
             match self.connection().await {
-                Ok(leash) => answers.extend(Group::new(self, items).run(leash).await),
+                Ok(connection) => answers.extend(Group::new(self, items).run(connection).await),
                 Err(e) => answers.extend((0..count).map(|_| Err(Failure::Store(e.clone())))),
             }
         }

@@ -10,7 +10,7 @@ use crate::key::Id;
 
 /// A statement's answer for one key: the record after the statement, if there is one.
 #[derive(Debug)]
-pub(crate) struct Stands {
+pub(crate) struct RowState {
     pub(crate) key: Id,
     /// True if this statement wrote the record.
     pub(crate) written: bool,
@@ -36,10 +36,10 @@ impl Stored {
 
 /// Columns `key, written, now, fence, expires, token, free_at, tally, fingerprint, detail`.
 /// `None` for a row without a key, the sign of an empty answer.
-pub(crate) fn decode(columns: &Columns) -> Result<Option<Stands>> {
+pub(crate) fn decode(columns: &Columns) -> Result<Option<RowState>> {
     let Some(key) = get(columns, 0)? else { return Ok(None) };
     let fence: Option<i64> = get(columns, 3)?;
-    Ok(Some(Stands {
+    Ok(Some(RowState {
         key,
         written: get(columns, 1)?,
         now: now(columns)?,
@@ -110,7 +110,8 @@ pub(crate) fn whole(half: i64) -> Fingerprint {
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(columns: &'a Columns, n: usize) -> Result<T> {
     columns.try_get(n).map_err(|e| {
-        Error::new(ErrorKind::Corrupt, "postgres: the tables differ from those that this store creates").with_source(e)
+        Error::new(ErrorKind::Corrupt, "postgres: the tables differ from those that this store creates")
+            .with_source(e)
     })
 }
 

@@ -42,8 +42,8 @@ impl InboxSettings {
         self
     }
 
-    /// Sets the time for which a statement waits for a lock (default 5 s; `None`: the server's setting). After it the transaction
-    /// is rolled back and the message runs again; the attempt is not counted.
+    /// Sets the time for which a statement waits for a lock (default 5 s; `None`: the server's setting). After it the
+    /// transaction is rolled back and the message runs again; the attempt is not counted.
     #[must_use]
     pub fn with_lock_timeout(mut self, wait: Option<Duration>) -> Self {
         self.lock_timeout = wait;

@@ -10,14 +10,14 @@ use async_trait::async_trait;
 
 use crate::apart::{Held, Parts};
 use crate::batch::{Batch, Reply};
+use crate::client::{HELD, Locks, PoolClient};
 use crate::connector::{Connector, place};
 use crate::key::{Id, Salt};
-use crate::link::{HELD, Link, Locks};
-use crate::rows::Stands;
+use crate::request::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, by_key, detail, settled};
+use crate::rows::RowState;
 use crate::sql::Texts;
 use crate::sweep::Sweeper;
 use crate::thread::{Thread, Waiting};
-use crate::trip::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, by_key, detail, settled};
 use crate::{PostgresConfig, SchemaName, Sweep, Tables, schema};
 use tokio_postgres::types::Type;
 
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) config: PostgresConfig,
     pub(crate) connector: Connector,
     pub(crate) salt: Salt,
-    pub(crate) link: Link,
+    pub(crate) client: PoolClient,
     pub(crate) thread: Thread,
     claim: String,
     settle: String,
@@ -89,11 +89,11 @@ impl PostgresStore {
     }
 
     pub(crate) async fn start(config: PostgresConfig, connector: Connector) -> Result<Self> {
-        let link = Link::new(connector.pool(config.connections)?, &config);
+        let client = PoolClient::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;
-        let (looking, settings) = (link.clone(), config.clone());
+        let (for_salt, settings) = (client.clone(), config.clone());
         let salt =
-            thread.call(|waiting| async move { waiting.answer(find(&looking, &settings).await) }).await?;
+            thread.call(|waiting| async move { waiting.answer(find(&for_salt, &settings).await) }).await?;
         let texts = Texts::new(&config.schema).with_clock(config.clock);
         let inner = Inner {
             claim: texts.claim(),
@@ -104,7 +104,7 @@ impl PostgresStore {
             config,
             connector,
             salt,
-            link,
+            client,
             thread,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -112,18 +112,19 @@ impl PostgresStore {
 }
 
 /// Reads the schema's secret; creates the tables first if they are missing and the policy says so.
-async fn find(link: &Link, config: &PostgresConfig) -> Result<Salt> {
-    link.tend(async |mut leash| {
-        let Some(object) = leash.object() else { return Err(crate::link::broken()) };
-        if config.tables == Tables::CreateMissing {
-            schema::create(object, &config.schema).await?;
-        }
-        let client: &tokio_postgres::Client = object;
-        let salt = schema::salt(client, &config.schema).await?;
-        let salt = salt.ok_or_else(|| schema::missing(&config.schema))?;
-        Ok((salt, leash))
-    })
-    .await
+async fn find(client: &PoolClient, config: &PostgresConfig) -> Result<Salt> {
+    client
+        .with_connection(async |mut connection| {
+            let Some(object) = connection.object() else { return Err(crate::client::broken()) };
+            if config.tables == Tables::CreateMissing {
+                schema::create(object, &config.schema).await?;
+            }
+            let client: &tokio_postgres::Client = object;
+            let salt = schema::salt(client, &config.schema).await?;
+            let salt = salt.ok_or_else(|| schema::missing(&config.schema))?;
+            Ok((salt, connection))
+        })
+        .await
 }
 
 #[async_trait]
@@ -160,14 +161,14 @@ impl Deduplicator for PostgresStore {
     }
 
     fn describe(&self) -> Description {
-        let Inner { config, link, .. } = &*self.inner;
+        let Inner { config, client, .. } = &*self.inner;
         Description {
             name: format!(
                 "postgres {} schema {}",
                 place(&config.server),
                 config.schema.as_str().escape_debug()
             ),
-            weaknesses: link.checks.weaknesses(),
+            weaknesses: client.checks.weaknesses(),
         }
     }
 }
@@ -212,33 +213,33 @@ impl Inner {
     }
 
     fn parts<'k, A>(&self, keys: impl Iterator<Item = &'k Key>, sole: Locks) -> Parts<'_, Reply<A>> {
-        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.link.half_time(), sole)
+        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.client.half_time(), sole)
     }
 
     async fn claim(&self, requests: &[&ClaimRequest], locks: Locks) -> Result<Vec<Reply<Claimed>>> {
         let params = ClaimParams::new(requests, &self.salt, self.config.names);
-        let rows = self.link.query_by(locks, "claiming", &self.claim, &params.as_params()).await?;
+        let rows = self.client.query_by(locks, "claiming", &self.claim, &params.as_params()).await?;
         self.is_ours(rows.len())?;
         params.answers(requests, &rows)
     }
 
     async fn settle(&self, settlements: &[&Settlement], locks: Locks) -> Result<Vec<Reply<Settled>>> {
         let params = SettleParams::new(settlements, &self.salt, self.config.names);
-        let rows = self.link.query_by(locks, "settling", &self.settle, &params.as_params()).await?;
+        let rows = self.client.query_by(locks, "settling", &self.settle, &params.as_params()).await?;
         let now = self.is_ours(rows.len()).and_then(|()| crate::rows::now(&rows[0]))?;
-        let stands = self.with_the_others(params.keys(), by_key(&rows)?).await?;
-        settled(settlements, params.keys(), stands, now)
+        let states = self.with_the_others(params.keys(), by_key(&rows)?).await?;
+        settled(settlements, params.keys(), states, now)
     }
 
     /// Adds the records that a settlement has not changed: those of repeats and of lost leases.
     async fn with_the_others(
         &self,
         keys: &[Id],
-        mut found: HashMap<Id, Stands>,
-    ) -> Result<HashMap<Id, Stands>> {
+        mut found: HashMap<Id, RowState>,
+    ) -> Result<HashMap<Id, RowState>> {
         let others: Vec<_> = keys.iter().filter(|key| !found.contains_key(key)).collect();
         if !others.is_empty() {
-            let rows = self.link.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
+            let rows = self.client.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
             found.extend(by_key(&rows)?);
         }
         Ok(found)
@@ -247,7 +248,7 @@ impl Inner {
     /// Sweeps some records after a batch was written; its caller has its answer already.
     async fn sweep_along(&self, written: usize) {
         if self.config.sweep == Sweep::Automatic {
-            self.sweeper.along(&self.link, written).await;
+            self.sweeper.along(&self.client, written).await;
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use crate::link::Link;
+use crate::client::PoolClient;
 use crate::sql::Texts;
 
 const SWEEP: &str = include_str!("sql/sweep.sql");
@@ -60,7 +60,7 @@ impl Sweeper {
 
     /// Sweeps some records after `written` were written. Each process does so for its own writes, so that a
     /// fleet sweeps as much as one process that writes as much.
-    pub(crate) async fn along(&self, link: &Link, written: usize) {
+    pub(crate) async fn along(&self, client: &PoolClient, written: usize) {
         if self.written.fetch_add(written, Ordering::Relaxed) + written < LEAST {
             return;
         }
@@ -68,7 +68,7 @@ impl Sweeper {
         let Ok(mut page) = self.page.try_lock() else { return };
         let written = self.written.swap(0, Ordering::Relaxed);
         let pages = u32::try_from(written * PER_WRITE / PER_PAGE).unwrap_or(CHUNK).clamp(1, CHUNK);
-        match self.look(link, *page, pages).await {
+        match self.look(client, *page, pages).await {
             Ok((_, next)) => *page = Some(next.unwrap_or(0)),
             // A sweep that fails costs space.
             Err(error) => {
@@ -78,10 +78,10 @@ impl Sweeper {
     }
 
     /// Checks every record once and returns the number of dropped records.
-    pub(crate) async fn pass(&self, link: &Link) -> Result<u64> {
+    pub(crate) async fn pass(&self, client: &PoolClient) -> Result<u64> {
         let (mut dropped, mut page) = (0, Some(0));
         while let Some(from) = page {
-            let (n, next) = self.look(link, Some(from), CHUNK).await?;
+            let (n, next) = self.look(client, Some(from), CHUNK).await?;
             dropped += n;
             page = next;
         }
@@ -90,21 +90,21 @@ impl Sweeper {
 
     /// Returns the number of dropped records and the next page; `None` at the end of the table. Without a page it starts
     /// at a random one, so that processes that restart often do not sweep the table's start only.
-    async fn look(&self, link: &Link, from: Option<u32>, pages: u32) -> Result<(u64, Option<u32>)> {
+    async fn look(&self, client: &PoolClient, from: Option<u32>, pages: u32) -> Result<(u64, Option<u32>)> {
         let Some(from) = from else {
-            let (_, size) = self.range(link, 0, 0).await?;
+            let (_, size) = self.range(client, 0, 0).await?;
             let anywhere = u32::from_be_bytes([0, 1, 2, 3].map(|n| Token::random().0[n]));
             return Ok((0, anywhere.checked_rem(size)));
         };
         let to = from.saturating_add(pages);
-        let (dropped, size) = self.range(link, from, to).await?;
+        let (dropped, size) = self.range(client, from, to).await?;
         Ok((dropped, (to < size).then_some(to)))
     }
 
     /// Returns the number of records dropped from these pages, and the number of pages of the table.
-    async fn range(&self, link: &Link, from: u32, to: u32) -> Result<(u64, u32)> {
+    async fn range(&self, client: &PoolClient, from: u32, to: u32) -> Result<(u64, u32)> {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
-        let rows = link.query("sweeping", &self.text, &params).await?;
+        let rows = client.query("sweeping", &self.text, &params).await?;
         let columns = |row: &Row| {
             let column = |n| row.try_get::<_, i64>(n).ok();
             Some((column(0)?, column(1)?, column(2)?, column(3)?))

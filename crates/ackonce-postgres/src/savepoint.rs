@@ -12,10 +12,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio_postgres::{Error as PgError, Transaction};
 
+use crate::classify::classify_answer;
 use crate::error::undone;
 use crate::group::{Group, Undone, ended};
 use crate::inbox::InboxOutcome;
-use crate::judge::judge;
 use crate::store::{MAX_VALUE_LEN, too_long};
 
 const FIRST: &str = "SAVEPOINT ackonce_item";
@@ -44,7 +44,7 @@ where
     F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
 {
     /// Runs one handler, and rolls it back alone if it fails.
-    pub(crate) async fn turn(
+    pub(crate) async fn run_message(
         &mut self,
         tx: &Transaction<'_>,
         n: usize,
@@ -65,7 +65,7 @@ where
             self.answers[n] = Some(Err(Failure::Store(error)));
             return Ok(());
         };
-        match judge(ran).and_then(fits).map_err(|failure| self.overslept(began, failure)) {
+        match classify_answer(ran).and_then(fits).map_err(|failure| self.overslept(began, failure)) {
             Ok(outcome) => {
                 self.done.push((n, self.settlement(n, outcome)));
                 savepoint.unproven = true;
@@ -137,11 +137,11 @@ where
         savepoint: &mut Savepoint,
     ) -> Result<(), Undone> {
         if let Err(error) = set {
-            let told = swallowed(error);
-            if !matches!(told, Err(Undone::All(_))) {
+            let classified = swallowed(error);
+            if !matches!(classified, Err(Undone::All(_))) {
                 self.inbox.swallows.store(true, Ordering::Relaxed);
             }
-            let failure = told?;
+            let failure = classified?;
             let culprit = self.done.pop().filter(|_| savepoint.unproven);
             let (n, _) = culprit.ok_or_else(|| Undone::All(ended()))?;
             self.answers[n] = Some(Err(failure));

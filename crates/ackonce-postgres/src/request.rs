@@ -11,9 +11,9 @@ use tokio_postgres::types::Type;
 
 use crate::Names;
 use crate::batch::{Kind, Reply};
+use crate::client::Param;
 use crate::key::{Id, Salt};
-use crate::link::Param;
-use crate::rows::{Stands, decode, half, whole};
+use crate::rows::{RowState, decode, half, whole};
 
 /// The longest time (36 000 years), which caps longer ones: sums of it stay within 64 bits.
 const EVER: i64 = 1 << 60;
@@ -80,19 +80,19 @@ impl<'r> ClaimParams<'r> {
         requests: &[&ClaimRequest],
         rows: &[Columns],
     ) -> Result<Vec<Reply<Claimed>>> {
-        let mut stands = by_key(rows)?;
+        let mut states = by_key(rows)?;
         let answers = self
             .keys
             .iter()
             .zip(requests)
-            .map(|(key, request)| granted(stands.remove(key).ok_or_else(unanswered)?, request));
+            .map(|(key, request)| granted(states.remove(key).ok_or_else(unanswered)?, request));
         answers.collect()
     }
 }
 
 /// The answer to one claim, from the record after the statement.
-pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Reply<Claimed>> {
-    let Stands { written, now, row, .. } = stands;
+pub(crate) fn granted(current: RowState, request: &ClaimRequest) -> Result<Reply<Claimed>> {
+    let RowState { written, now, row, .. } = current;
     let stored = row.ok_or_else(unanswered)?;
     let row = stored.under(request.token);
     let ours = row.state == State::Claimed && row.token == request.token;
@@ -175,13 +175,13 @@ impl<'r> SettleParams<'r> {
 pub(crate) fn settled(
     settlements: &[&Settlement],
     keys: &[Id],
-    mut stands: HashMap<Id, Stands>,
+    mut states: HashMap<Id, RowState>,
     now: u64,
 ) -> Result<Vec<Reply<Settled>>> {
     let answers = keys.iter().zip(settlements).map(|(key, settlement)| {
-        let stands = stands.remove(key);
-        let now = stands.as_ref().map_or(now, |stands| stands.now);
-        let (written, row) = stands.map_or((false, None), |stands| (stands.written, stands.row));
+        let current = states.remove(key);
+        let now = current.as_ref().map_or(now, |current| current.now);
+        let (written, row) = current.map_or((false, None), |current| (current.written, current.row));
         let answer = if written {
             Settled::Yes
         } else {
@@ -232,9 +232,9 @@ pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     }
 }
 
-pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, Stands>> {
-    let stands = rows.iter().filter_map(|row| decode(row).transpose());
-    stands.map(|stands| stands.map(|stands| (stands.key, stands))).collect()
+pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, RowState>> {
+    let states = rows.iter().filter_map(|row| decode(row).transpose());
+    states.map(|state| state.map(|state| (state.key, state))).collect()
 }
 
 pub(crate) fn micros(d: Duration) -> i64 {

@@ -10,7 +10,7 @@ use crate::error::{in_handler, is_environment};
 
 /// Returns the handler's answer, or a failure with the text of its panic. A server error that it passed on as its own
 /// failure, however wrapped, is not its fault.
-pub(crate) fn judge<T>(ran: Result<Result<T, Failure>, Box<dyn Any + Send>>) -> Result<T, Failure> {
+pub(crate) fn classify_answer<T>(ran: Result<Result<T, Failure>, Box<dyn Any + Send>>) -> Result<T, Failure> {
     let failure = match ran {
         Ok(Ok(outcome)) => return Ok(outcome),
         Ok(Err(failure)) => failure,

@@ -9,13 +9,13 @@ use crate::connector::Connector;
 /// stopped waiting, or a step failed), it closes the connection: the server then rolls back the open transaction, and
 /// no other caller gets a connection with an outstanding answer.
 #[derive(Debug)]
-pub(crate) struct Leash {
+pub(crate) struct ConnectionGuard {
     object: Option<Object>,
     /// Cancels the statement; the server notices a closed connection only after the statement has ended.
     cancel: Option<Connector>,
 }
 
-impl Leash {
+impl ConnectionGuard {
     pub(crate) fn new(object: Object, cancel: Option<Connector>) -> Self {
         Self { object: Some(object), cancel }
     }
@@ -36,7 +36,7 @@ impl Leash {
     }
 }
 
-impl Drop for Leash {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         if let (Some(connector), Ok(runtime)) = (&self.cancel, tokio::runtime::Handle::try_current()) {

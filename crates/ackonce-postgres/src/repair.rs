@@ -6,9 +6,9 @@ use ackonce::{Key, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
+use crate::client::{Param, broken};
+use crate::connection_guard::ConnectionGuard;
 use crate::error::{statement, undone};
-use crate::leash::Leash;
-use crate::link::{Param, broken};
 use crate::rows::decode;
 use crate::sql::{BY_INDEX, millis};
 use crate::store::Inner;
@@ -20,7 +20,7 @@ const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, befo
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 /// A repair: one kind of change of a record.
-pub(crate) struct Tend {
+pub(crate) struct Repair {
     pub(crate) operation: &'static str,
     pub(crate) change: &'static str,
     /// True if the operation changes a record that is not in flight.
@@ -28,7 +28,7 @@ pub(crate) struct Tend {
 }
 
 /// Expires the row but keeps it, so that the next fence is above it.
-pub(crate) static FORGET: Tend = Tend {
+pub(crate) static FORGET: Repair = Repair {
     operation: "forget",
     change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
     applies: |_, _| true,
@@ -36,25 +36,25 @@ pub(crate) static FORGET: Tend = Tend {
 
 /// Ends a back-off. A settled record gets a token that no claim draws: its claims are over, and
 /// the next one is new.
-pub(crate) static REDRIVE: Tend = Tend {
+pub(crate) static REDRIVE: Repair = Repair {
     operation: "redrive",
     change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
              tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, detail = NULL WHERE key = $1",
     applies: |row, now| protocol::redriven(row, now).is_some(),
 };
 
-impl Tend {
+impl Repair {
     /// Returns the outcome, and the state before the change.
     pub(crate) async fn run(
         &self,
         inner: &Inner,
-        mut leash: Leash,
+        mut connection: ConnectionGuard,
         key: &Key,
         note: &Note,
-    ) -> Result<((AdminOutcome, Option<State>), Leash)> {
+    ) -> Result<((AdminOutcome, Option<State>), ConnectionGuard)> {
         let texts = inner.texts();
         let id = inner.salt.id(key);
-        let Some(object) = leash.object() else { return Err(broken()) };
+        let Some(object) = connection.object() else { return Err(broken()) };
         let client: &mut tokio_postgres::Client = object;
         // At a stricter level a record that changes during the wait for its lock is an error.
         let level = IsolationLevel::ReadCommitted;
@@ -67,13 +67,13 @@ impl Tend {
         tx.batch_execute(&settings).await.map_err(failed)?;
         let hold = texts.fill(HOLD);
         let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
-        let Some(stands) = row.as_ref().map(decode).transpose()?.flatten() else {
+        let Some(current) = row.as_ref().map(decode).transpose()?.flatten() else {
             tx.rollback().await.map_err(failed)?;
-            return Ok(((AdminOutcome::Nothing, None), leash));
+            return Ok(((AdminOutcome::Nothing, None), connection));
         };
-        let row = stands.row.map(|row| row.under(Token([0; 16])));
-        let done = match (protocol::tendable(row.as_ref(), stands.now), &row) {
-            (Some(true), Some(row)) if (self.applies)(row, stands.now) => {
+        let row = current.row.map(|row| row.under(Token([0; 16])));
+        let done = match (protocol::tendable(row.as_ref(), current.now), &row) {
+            (Some(true), Some(row)) if (self.applies)(row, current.now) => {
                 (AdminOutcome::Yes, Some(row.state))
             }
             (Some(false), _) => (AdminOutcome::InFlight, None),
@@ -96,6 +96,6 @@ impl Tend {
             tx.execute_typed(&texts.fill(AUDIT), &row).await.map_err(failed)?;
         }
         tx.commit().await.map_err(|e| statement("changing a record", e))?;
-        Ok((done, leash))
+        Ok((done, connection))
     }
 }

@@ -13,8 +13,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::check::Checks;
+use crate::connection_guard::ConnectionGuard;
 use crate::error;
-use crate::leash::Leash;
 use crate::sql::{IN_ORDER, Texts};
 use crate::{PostgresConfig, Prepare};
 
@@ -42,7 +42,7 @@ pub(crate) enum Locks {
 
 /// The pool of the store's connections, and the time limits of its statements.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct PoolClient {
     pool: Pool,
     prepare: Prepare,
     request_timeout: Duration,
@@ -50,7 +50,7 @@ pub(crate) struct Link {
     pub(crate) checks: Arc<Checks>,
 }
 
-impl Link {
+impl PoolClient {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
         let (prepare, request_timeout) = (config.prepare, config.request_timeout);
         let wait = config.lock_timeout;
@@ -86,8 +86,8 @@ impl Link {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
         let deadline = self.deadline();
-        let mut leash = Leash::new(self.object(deadline).await?, None);
-        let Some(object) = leash.object() else { return Err(broken()) };
+        let mut connection = ConnectionGuard::new(self.object(deadline).await?, None);
+        let Some(object) = connection.object() else { return Err(broken()) };
         let cache = Arc::clone(&object.statement_cache);
         let begin = &self.begin[locks as usize];
         let sent = async {
@@ -101,12 +101,12 @@ impl Link {
         };
         match timeout_at(deadline, sent).await {
             Ok(Ok(rows)) => {
-                leash.release();
+                connection.release();
                 Ok(rows)
             }
             Ok(Err(e)) => {
                 if error::spares_connection(&e) {
-                    leash.release();
+                    connection.release();
                 }
                 match error::is_locked(&e) {
                     true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
@@ -124,15 +124,15 @@ impl Link {
     }
 
     /// Runs longer work on a connection of its own, which returns to the pool if the work succeeds.
-    pub(crate) async fn tend<T, F>(&self, work: impl FnOnce(Leash) -> F) -> Result<T>
+    pub(crate) async fn with_connection<T, F>(&self, work: impl FnOnce(ConnectionGuard) -> F) -> Result<T>
     where
-        F: Future<Output = Result<(T, Leash)>>,
+        F: Future<Output = Result<(T, ConnectionGuard)>>,
     {
         let object = self.object(self.deadline()).await?;
-        match tokio::time::timeout(INSPECTION, work(Leash::new(object, None))).await {
+        match tokio::time::timeout(INSPECTION, work(ConnectionGuard::new(object, None))).await {
             Ok(done) => {
-                let (done, leash) = done?;
-                leash.release();
+                let (done, connection) = done?;
+                connection.release();
                 Ok(done)
             }
             Err(_) => Err(Error::new(ErrorKind::Timeout, format!("postgres: no answer in {INSPECTION:?}"))),
@@ -146,10 +146,10 @@ impl Link {
                 return Ok(object);
             }
             // A new connection may lead to another server than the last one, or to the same one with other settings.
-            let mut leash = Leash::new(object, None);
-            let Some(client) = leash.object() else { return Err(broken()) };
+            let mut connection = ConnectionGuard::new(object, None);
+            let Some(client) = connection.object() else { return Err(broken()) };
             self.checks.run(client).await?;
-            leash.take().ok_or_else(broken)
+            connection.take().ok_or_else(broken)
         };
         match timeout_at(deadline, connected).await {
             Ok(object) => object,
