@@ -206,7 +206,7 @@ fn note() -> Note {
     Note { actor: "a test".into(), reason: "to see".into() }
 }
 
-/// A record that was settled has no token to keep, and is given one that nobody holds.
+/// A settled record has no token to keep, and gets one that no claim holds.
 fn redriven(row: &Row, now: u64) -> Option<Row> {
     let redriven = protocol::redriven(row, now)?;
     let token = if row.state == State::Released { row.token } else { Token([0; 16]) };
