@@ -1,4 +1,4 @@
-//! The cost of a million messages: time, bytes, and whether a second million takes room of its own.
+//! The cost of a million messages: time, bytes, and the additional room of a second million.
 //!
 //! ```sh
 //! scripts/servers run postgres -- cargo run --release -p ackonce-postgres --example million [RECORDS [held]]

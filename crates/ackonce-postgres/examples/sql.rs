@@ -1,5 +1,5 @@
-//! Prints the SQL that creates the tables, for those who migrate by hand, and the two statements of a guard, for
-//! those who use another driver.
+//! Prints the SQL that creates the tables, for migrations by hand, and the two statements of a guard, for
+//! other drivers.
 //!
 //! ```sh
 //! cargo run -p ackonce-postgres --example sql -- [SCHEMA] > ackonce.sql

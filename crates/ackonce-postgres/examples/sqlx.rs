@@ -37,7 +37,7 @@ struct Book {
 
 #[async_trait]
 impl Handler<Payment> for Book {
-    /// The promise is the inbox's, and it is this handler's to keep: one transaction, [`finish_sql`] last.
+    /// The handler promises the inbox class and keeps it by one transaction with [`finish_sql`] as its last statement.
     fn class(&self) -> Class {
         Class::Inbox
     }
@@ -70,7 +70,7 @@ impl Book {
             .fetch_optional(&mut *tx)
             .await?;
         if finished.is_none() {
-            // Somebody else has the message by now, or an earlier COMMIT of this attempt came through after all. The
+            // Another worker has the message by now, or an earlier COMMIT of this attempt was applied after all. The
             // transaction is rolled back, and the consumer asks the store.
             return Err(Failure::Fenced);
         }
@@ -81,7 +81,7 @@ impl Book {
     }
 }
 
-/// A delivery of some broker, here of none.
+/// A stand-in for a broker's delivery.
 #[derive(Debug)]
 struct Delivered(u64);
 
@@ -97,13 +97,13 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     run(&std::env::var("ACKONCE_TEST_POSTGRES").map_err(|_| "ACKONCE_TEST_POSTGRES is not set")?).await
 }
 
-/// The whole of it; a test calls this.
+/// Runs the example; a test calls it.
 pub(crate) async fn run(url: &str) -> Result<(), Box<dyn StdError>> {
     let name = format!("example_sqlx_{}", std::process::id());
     let schema = SchemaName::new(name.as_str())?;
     let config = PostgresConfig::new(url)?.with_schema(schema.clone()).with_tables(Tables::CreateMissing);
     let store = Arc::new(config.connect().await?);
-    // Here the account lives beside the records; any schema of the same database will do.
+    // The account table is in the schema of the records here; any schema of the same database works.
     let pool = PgPool::connect(&format!("{url}?options[search_path]={name}")).await?;
     sqlx::raw_sql(
         "CREATE TABLE account (name text PRIMARY KEY, balance int8 NOT NULL); INSERT INTO account VALUES ('alice', 0)",

@@ -1,4 +1,4 @@
-//! A batch some of whose records another transaction holds: those wait, the others go on.
+//! A batch of which another transaction holds some records: those requests wait, the others go on.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use ackonce::{ErrorKind, Result};
 
+use crate::client::Locks;
 use crate::key::Id;
-use crate::link::Locks;
 
-/// A record that was held is asked for by itself for so long.
+/// The time for which a request for a held record is sent alone.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// The most that are remembered.
+/// The most held records to remember.
 const MOST: usize = 1 << 14;
 
 /// The records that were held lately.
@@ -19,7 +19,7 @@ const MOST: usize = 1 << 14;
 pub(crate) struct Held(Mutex<HashMap<Id, Instant>>);
 
 impl Held {
-    /// Whether nothing is, which is the usual.
+    /// True if no record was held lately, the usual case.
     fn is_empty(&self) -> bool {
         self.with(|held| held.is_empty())
     }
@@ -42,8 +42,8 @@ impl Held {
     }
 }
 
-/// Requests on their way: together, or in halves where a lock does not come, until those whose records are held are alone.
-/// They are left without an answer, and so are all that are not answered by the deadline.
+/// Requests in flight: together at first; after a lock timeout in halves, until each request for a held record is alone.
+/// Those requests, and all that the deadline cuts off, are left without an answer.
 pub(crate) struct Parts<'h, T> {
     ids: Vec<Id>,
     held: &'h Held,
@@ -54,7 +54,7 @@ pub(crate) struct Parts<'h, T> {
 }
 
 impl<'h, T> Parts<'h, T> {
-    /// Of requests for these records; a sole one waits so long for its lock.
+    /// Starts requests for these records; `sole` is the lock wait of a request that is the only one.
     pub(crate) fn new(ids: Vec<Id>, held: &'h Held, deadline: tokio::time::Instant, sole: Locks) -> Self {
         let watch = ids.len() > 1 && !held.is_empty();
         let (known, rest): (Vec<_>, _) = (0..ids.len()).partition(|&n| watch && held.has(&ids[n]));
@@ -66,7 +66,7 @@ impl<'h, T> Parts<'h, T> {
         Self { ids, held, deadline, parts, answers }
     }
 
-    /// The places of the requests to send next, and how long they may wait for a lock.
+    /// The places of the requests to send next, and their lock wait.
     pub(crate) fn next(&mut self) -> Option<(Vec<usize>, Locks)> {
         self.parts.pop()
     }
@@ -74,7 +74,7 @@ impl<'h, T> Parts<'h, T> {
     /// Takes the answers to that part.
     ///
     /// # Errors
-    /// An error that is no lock's. Requests carry their tokens, so those that went through may be sent again.
+    /// Any error but a lock timeout. Requests carry their tokens, so those that were applied may be sent again.
     pub(crate) fn answered(
         &mut self,
         (mut part, _): (Vec<usize>, Locks),
@@ -95,7 +95,7 @@ impl<'h, T> Parts<'h, T> {
         Ok(())
     }
 
-    /// One for each request, in order.
+    /// One answer for each request, in order.
     pub(crate) fn into_answers(self) -> Vec<Option<T>> {
         self.answers
     }

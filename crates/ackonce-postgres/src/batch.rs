@@ -1,4 +1,4 @@
-//! A batch in which a key comes up more than once is answered as if one request came after another.
+//! A batch with several requests for one key is answered as if they had come one after another.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,31 +16,31 @@ const MAX_BYTES: usize = 32 << 20;
 /// The reply to one request.
 pub(crate) struct Reply<A> {
     pub(crate) answer: A,
-    /// The record as it stands after it, and the moment of that; `None` if nobody knows.
+    /// The record after the request, and the time of that state; `None` if it is unknown.
     pub(crate) left: Option<(Option<Stored>, u64)>,
 }
 
-/// The answer to a request on a row at a moment, and the row to write if it changed.
+/// Maps a row, a request and the time to the answer and, if the row changes, the new row.
 pub(crate) type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
 /// One kind of request.
 pub(crate) struct Kind<R, A> {
     pub(crate) key: fn(&R) -> &Key,
     pub(crate) token: fn(&R) -> Token,
-    /// The bytes of outcome or reason that it brings.
+    /// The length in bytes of the request's outcome or reason.
     pub(crate) bytes: fn(&R) -> usize,
     /// The protocol.
     pub(crate) decide: Decide<R, A>,
 }
 
-/// A batch on its way. The first request of each key is sent in one statement; the others are answered by the
+/// A batch in flight. The first request of each key is sent in one statement; the others are answered by the
 /// protocol from the record that their predecessor left, if that changes nothing, and else go in a statement of
 /// their own after it.
 pub(crate) struct Batch<'r, R, A> {
     requests: &'r [R],
     kind: &'r Kind<R, A>,
     answers: Vec<Option<A>>,
-    /// The places of the requests that are under way, and of those that wait for them.
+    /// The places of the requests in flight, and of those that wait for them.
     wave: Vec<usize>,
     rest: Vec<usize>,
 }

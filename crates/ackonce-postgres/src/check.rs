@@ -1,4 +1,4 @@
-//! Whether a server can keep the records that it confirms. It is asked on each new connection: after a failover that
+//! Checks that a server keeps the records that it confirms, on each new connection: after a failover that
 //! leads to another one, and settings may have changed since.
 
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row};
 use crate::error::statement;
 use crate::{PostgresConfig, SchemaName, Unsafe};
 
-/// Before it a scan of a range of pages reads the whole table.
+/// Older servers read the whole table to scan a range of its pages.
 const OLDEST: i32 = 140_000;
 
 const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS version, pg_is_in_recovery() AS standby, \
@@ -25,7 +25,7 @@ const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS versio
 const UNLOGGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relpersistence <> 'p' AND oid IN \
     (to_regclass($1 || '.record'), to_regclass($1 || '.meta')))";
 
-/// Whether this transaction's server keeps its records, in short; [`Checks::run`] says why not.
+/// A column that is true if this transaction's server keeps its records; [`Checks::run`] gives the reason if not.
 pub(crate) const KEEPS: &str = "current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' \
     AND current_setting('zero_damaged_pages') = 'off' AS keeps";
 
@@ -60,10 +60,10 @@ impl Checks {
             let weaknesses = found.join("; ");
             match found.is_empty() {
                 true => {
-                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection loses nothing that it confirms any more")
+                    tracing::warn!(target: "ackonce", "postgres: the server of a new connection has no weakness")
                 }
                 false => {
-                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection is set up otherwise")
+                    tracing::warn!(target: "ackonce", weaknesses, "postgres: the server of a new connection has other weaknesses")
                 }
             }
         }
@@ -71,7 +71,7 @@ impl Checks {
     }
 }
 
-/// The settings that decide.
+/// The server's settings that the checks read.
 struct Server {
     version: i32,
     standby: bool,
@@ -87,7 +87,7 @@ struct Server {
 
 async fn server(client: &Client, policy: Unsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(LOOK, &[]).await.and_then(|row| read(&row));
-    check_server(&row.map_err(|e| statement("looking at the server", e))?, policy)
+    check_server(&row.map_err(|e| statement("reading the server's settings", e))?, policy)
 }
 
 fn read(row: &Row) -> std::result::Result<Server, tokio_postgres::Error> {
@@ -112,7 +112,7 @@ fn check_server(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
             format!("postgres: the server is version {}, 14 or newer is needed", server.version / 10_000);
         return Err(Error::new(ErrorKind::Config, message));
     }
-    // Nothing can be downgraded here: no claim can be recorded, and an old copy must not be asked.
+    // No policy accepts this: the server cannot record a claim, and a standby's copy may be out of date.
     if server.standby || server.read_only {
         let message = match server.standby {
             true => {
@@ -163,11 +163,11 @@ fn check_server(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
     Ok(weaknesses)
 }
 
-/// An unlogged table is emptied by a crash. Tables that are missing are found missing later.
+/// A crash empties an unlogged table. Missing tables are reported later.
 async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(UNLOGGED, &[(&schema.quoted(), Type::TEXT)]).await;
     let unlogged: bool =
-        row.and_then(|row| row.try_get(0)).map_err(|e| statement("looking at the tables", e))?;
+        row.and_then(|row| row.try_get(0)).map_err(|e| statement("checking the tables", e))?;
     let mut weaknesses = Vec::new();
     if unlogged {
         dangerous("the tables are unlogged: a crash of the server empties them", policy, &mut weaknesses)?;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_server_with_its_defaults_has_no_weakness() {
         assert!(check_server(&durable(), Unsafe::Refuse).unwrap().is_empty());
-        // Set per transaction, whatever the role's default.
+        // The store sets it in each transaction and so overrides the role's default.
         let off = Server { synchronous_commit: "off".into(), ..durable() };
         assert!(check_server(&off, Unsafe::Refuse).unwrap().is_empty());
     }

@@ -1,4 +1,4 @@
-//! How a store connects.
+//! The configuration of a store's connections.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::connector::Connector;
 use crate::sql::NOW;
 use crate::{PostgresStore, SchemaName, tls};
 
-/// Whether statements are kept prepared on their connection.
+/// The choice to keep statements prepared on their connection or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prepare {
     /// Prepared once per connection: the server plans them once.
@@ -22,7 +22,7 @@ pub enum Prepare {
     Never,
 }
 
-/// What to do about a server that may lose what it has confirmed.
+/// The policy for a server that may lose confirmed records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unsafe {
     /// Refuse to connect.
@@ -32,41 +32,41 @@ pub enum Unsafe {
     Downgrade,
 }
 
-/// What to do about missing tables.
+/// The policy for missing tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tables {
     /// Refuse to connect, and say how to create them.
     #[default]
     Expected,
-    /// Create them: the role needs the right to.
+    /// Create them; the role needs the privilege `CREATE`.
     CreateMissing,
 }
 
-/// Who drops expired records.
+/// The choice of automatic or manual sweeps of expired records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sweep {
-    /// The store: it looks at four records for each one it writes.
+    /// The store sweeps: it checks four records for each one that it writes.
     #[default]
     Automatic,
-    /// Whoever calls [`Inspect::sweep`](ackonce::store::Inspect::sweep). Expired records cost space until then, never
+    /// Only [`Inspect::sweep`](ackonce::store::Inspect::sweep) sweeps. Expired records cost space until then, never
     /// correctness.
     Manual,
 }
 
-/// Of which messages scope and ID are kept readable, beside the digest that identifies a record.
+/// The messages of which the tables hold scope and ID in readable form, beside the digest that identifies a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
-    /// Of buried ones, so that an operator knows what to redrive.
+    /// Buried messages, so that an operator can tell which to redrive.
     #[default]
     Buried,
-    /// Of all. Costs a second row per message, of about 90 bytes and the length of both.
+    /// All messages. Each costs a second row, of about 90 bytes and the length of both.
     Keep,
-    /// Of none: IDs that are personal data stay out of the tables and their backups. What an operator changes by
-    /// hand is named in the audit table nevertheless.
+    /// No message: IDs that are personal data stay out of the tables and their backups. The audit table names the
+    /// messages that an operator changes by hand nevertheless.
     Omit,
 }
 
-/// How a store connects; [`PostgresStore::connect`] takes all defaults.
+/// The configuration of a store; [`PostgresStore::connect`] takes all defaults.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -92,7 +92,7 @@ pub struct PostgresConfig {
     pub(crate) tables: Tables,
     pub(crate) sweep: Sweep,
     pub(crate) names: Names,
-    /// The server's clock in SQL; a test that holds the statements to the protocol has one of its own.
+    /// The server's clock in SQL; the test that compares the statements with the protocol replaces it.
     pub(crate) clock: &'static str,
 }
 
@@ -100,21 +100,21 @@ impl PostgresConfig {
     /// The defaults, for the server at `url`: a `postgres://` URL or libpq's `key=value` words.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config): it cannot be read. The message says why and does not repeat the URL.
+    /// [`Config`](ErrorKind::Config) if the URL cannot be parsed. The message gives the reason and does not repeat the URL.
     pub fn new(url: &str) -> Result<Self> {
         url.parse::<Config>()
             .map(Self::from)
             .map_err(|e| Error::new(ErrorKind::Config, "postgres: the URL cannot be used").with_source(e))
     }
 
-    /// The schema that the tables live in (default `ackonce`).
+    /// Sets the schema of the tables (default `ackonce`).
     #[must_use]
     pub fn with_schema(mut self, schema: SchemaName) -> Self {
         self.schema = schema;
         self
     }
 
-    /// The most connections for claims and settlements (default 10, at least 1). They are opened when needed and
+    /// Sets the most connections for claims and settlements (default 10, at least 1). They are opened when needed and
     /// kept; inboxes have a pool of their own.
     #[must_use]
     pub fn with_connections(mut self, most: usize) -> Self {
@@ -122,16 +122,16 @@ impl PostgresConfig {
         self
     }
 
-    /// How long a claim or settlement may take, a connection included (default 5 s). After it the answer is
-    /// [`Timeout`](ErrorKind::Timeout). Keep it at a third of the lease or below.
+    /// Sets the time limit of a claim or settlement, including the time to get a connection (default 5 s). After it the
+    /// answer is [`Timeout`](ErrorKind::Timeout). Keep it at a third of the lease or below.
     #[must_use]
     pub fn with_request_timeout(mut self, wait: Duration) -> Self {
         self.request_timeout = wait;
         self
     }
 
-    /// How long a batch waits for a record that another transaction has written and not yet committed (default
-    /// 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
+    /// Sets the time for which a batch waits for a record that another transaction has written and not yet committed
+    /// (default 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
     /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
     /// travels alone waits for half of the request timeout.
     #[must_use]
@@ -140,42 +140,42 @@ impl PostgresConfig {
         self
     }
 
-    /// Whether statements are prepared (default [`Prepare::Cached`]).
+    /// Sets the use of prepared statements (default [`Prepare::Cached`]).
     #[must_use]
     pub fn with_prepare(mut self, prepare: Prepare) -> Self {
         self.prepare = prepare;
         self
     }
 
-    /// What to do about `fsync=off`, `full_page_writes=off` and unlogged tables (default [`Unsafe::Refuse`]).
+    /// Sets the policy for `fsync=off`, `full_page_writes=off` and unlogged tables (default [`Unsafe::Refuse`]).
     #[must_use]
     pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
         self.on_unsafe = policy;
         self
     }
 
-    /// What to do about missing tables (default [`Tables::Expected`]).
+    /// Sets the policy for missing tables (default [`Tables::Expected`]).
     #[must_use]
     pub fn with_tables(mut self, tables: Tables) -> Self {
         self.tables = tables;
         self
     }
 
-    /// Who drops expired records (default [`Sweep::Automatic`]).
+    /// Sets automatic or manual sweeps (default [`Sweep::Automatic`]).
     #[must_use]
     pub fn with_sweep(mut self, sweep: Sweep) -> Self {
         self.sweep = sweep;
         self
     }
 
-    /// Of which messages scope and ID are kept readable (default [`Names::Buried`]).
+    /// Sets the messages of which scope and ID are kept in readable form (default [`Names::Buried`]).
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
         self.names = names;
         self
     }
 
-    /// Connects and looks at the server. With `sslmode=require` in the URL and the crate's feature `tls` the
+    /// Connects and checks the server. With `sslmode=require` in the URL and the crate's feature `tls` the
     /// connection is TLS, its certificate verified; without `sslmode` it is not.
     ///
     /// # Errors
@@ -185,8 +185,8 @@ impl PostgresConfig {
         PostgresStore::start(self, connector).await
     }
 
-    /// Connects with TLS of your making: `tokio-postgres-rustls`, `postgres-native-tls`, or with certificates
-    /// that [`connect`](Self::connect) does not take.
+    /// Connects with your own TLS connector: `tokio-postgres-rustls`, `postgres-native-tls`, or with certificates
+    /// that [`connect`](Self::connect) does not accept.
     ///
     /// # Errors
     /// As [`PostgresStore::connect`].
@@ -202,7 +202,7 @@ impl PostgresConfig {
     }
 
     /// Creates the schema and its tables unless they are there, in one transaction: a crash leaves all of them
-    /// or none. For roles that may, as a step of a deployment.
+    /// or none. It is a deployment step for a role with the privilege `CREATE`.
     ///
     /// # Errors
     /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,

@@ -1,4 +1,4 @@
-//! Where the server is and how to reach it, the kind of TLS forgotten.
+//! Connection pools for one server, with the type of the TLS connector erased.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -12,9 +12,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Config, Socket};
 
-/// A server that does not even refuse a connection is given up after this long, unless the URL says otherwise.
+/// The time limit of a connection attempt, unless the URL sets one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A silent connection is asked for a sign of life after this long; the system's default is two hours.
+/// The idle time after which TCP sends a keepalive probe; the system's default is two hours.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 type Cancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
@@ -52,7 +52,7 @@ impl Connector {
                 let tls = for_cancel.clone();
                 Box::pin(async move {
                     if let Err(error) = token.cancel_query(tls).await {
-                        tracing::debug!(target: "ackonce", %error, "a statement nobody waits for could not be cancelled");
+                        tracing::debug!(target: "ackonce", %error, "an abandoned statement could not be cancelled");
                     }
                 })
             }),
@@ -67,7 +67,7 @@ impl Connector {
             .map_err(|e| Error::new(ErrorKind::Config, "postgres: the pool cannot be made").with_source(e))
     }
 
-    /// Asks the server to give up what that connection is waiting for.
+    /// Asks the server to cancel that connection's statement.
     pub(crate) fn cancel(&self, token: CancelToken) -> BoxFuture<'static, ()> {
         (self.cancel)(token)
     }
@@ -94,7 +94,7 @@ pub(crate) fn place(server: &Config) -> String {
                 let _ = write!(place, "{}", path.display());
             }
         }
-        // One port may stand for all hosts.
+        // One port may serve for all hosts.
         let port = ports.get(n).or_else(|| ports.first()).unwrap_or(&5432);
         let _ = write!(place, ":{port}");
     }

@@ -1,4 +1,4 @@
-//! What PostgreSQL's error codes mean to a caller (its manual, appendix A).
+//! The meaning of PostgreSQL's error codes for a caller (its manual, appendix A).
 
 use std::error::Error as StdError;
 
@@ -16,21 +16,21 @@ pub(crate) fn statement(doing: &str, error: PgError) -> Error {
     describe(doing, error, unknown)
 }
 
-/// The error of something that changes nothing by itself, or that only a later COMMIT makes true.
+/// The error of a step that changes nothing by itself or takes effect only with a later COMMIT.
 pub(crate) fn unsent(error: PgError) -> Error {
     describe("connecting", error, Repeat::Safe)
 }
 
-/// The same inside a transaction that is given up: nothing was applied.
+/// The error of a statement in a transaction that is rolled back: nothing was applied.
 pub(crate) fn undone(doing: &str, error: PgError) -> Error {
     describe(doing, error, Repeat::Safe)
 }
 
-/// No connection was to be had.
+/// The error of a pool that gave no connection.
 pub(crate) fn pool(error: PoolError) -> Error {
     match error {
         PoolError::Backend(error) => unsent(error),
-        other => Error::new(ErrorKind::Unavailable, "postgres: no connection is to be had")
+        other => Error::new(ErrorKind::Unavailable, "postgres: the pool gave no connection")
             .with_repeat(Repeat::Safe)
             .with_source(other),
     }
@@ -42,7 +42,7 @@ fn describe(doing: &str, error: PgError, repeat: Repeat) -> Error {
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Full | ErrorKind::ReadOnly => repeat,
         _ => Repeat::Never,
     };
-    // The driver says "db error"; its source is what the server or the system said.
+    // The driver's own text is "db error"; its source is the server's or the system's message.
     let error = match error.source() {
         Some(_) => error.into_source().unwrap_or_else(|| "no more is known".into()),
         None => error.into(),
@@ -55,7 +55,7 @@ fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
     let Some(code) = error.code().map(|code| code.code()) else {
         return match () {
             () if is_connection(error) => (K::Unavailable, "the server cannot be reached"),
-            () => (K::Protocol, "the server's answer makes no sense to the driver"),
+            () => (K::Protocol, "the driver cannot read the server's answer"),
         };
     };
     match (&code[..2], code) {
@@ -76,7 +76,7 @@ fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
         (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
         (_, "54000") => (K::Invalid, "a value is over the server's limit"),
         (_, "XX001" | "XX002") => (K::Corrupt, "the server's files are damaged"),
-        ("28" | "3D", _) => (K::Config, "the server does not let us in"),
+        ("28" | "3D", _) => (K::Config, "the server refused the login"),
         ("0A" | "08" | "40" | "53" | "55" | "57" | "58" | "XX" | "25", _) => {
             (K::Unavailable, "the server cannot answer now")
         }
@@ -107,7 +107,7 @@ pub(crate) fn is_conflict(error: &PgError) -> bool {
     matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
-/// Whether a handler that met this is not to blame for it: the server is in trouble, or undid the transaction for
+/// True if the handler is not to blame for this error: the server is in trouble, or undid the transaction for
 /// the sake of another one.
 pub(crate) fn is_environment(error: &PgError) -> bool {
     match error.code().map(|code| code.code()) {
@@ -119,7 +119,7 @@ pub(crate) fn is_environment(error: &PgError) -> bool {
     }
 }
 
-/// What a handler met, told again: the error itself is the handler's.
+/// A copy of a handler's error; the original belongs to the handler.
 pub(crate) fn in_handler(error: &PgError) -> Error {
     let (kind, advice) = meaning(error);
     let source = error.source().map_or_else(|| error.to_string(), ToString::to_string);
@@ -128,17 +128,17 @@ pub(crate) fn in_handler(error: &PgError) -> Error {
         .with_source(source)
 }
 
-/// Whether a lock did not come in time.
+/// True if a lock was not granted in time.
 pub(crate) fn is_locked(error: &PgError) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
-/// Whether it was refused by a constraint or a trigger, whose time may be the commit.
+/// True if a constraint or trigger refused the statement, or the COMMIT if it is deferred.
 pub(crate) fn is_refusal(error: &PgError) -> bool {
     error.code().is_some_and(|code| matches!(&code.code()[..2], "23" | "P0"))
 }
 
-/// Whether the connection is as good as before. One to a server that turned read-only is not: the next one may
+/// True if the connection is usable as before. One to a server that turned read-only is not: the next one may
 /// lead to its successor.
 pub(crate) fn spares_connection(error: &PgError) -> bool {
     let spares = |code: &str| matches!(&code[..2], "22" | "23" | "40" | "P0") || code == "55P03";

@@ -1,4 +1,4 @@
-//! One transaction of an inbox: handlers one after another, then one statement that completes what succeeded.
+//! One transaction of an inbox: handlers one after another, then one statement that completes the successful messages.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use crate::check::KEEPS;
+use crate::client::{Param, broken, prepared, send, send_prepared};
+use crate::connection_guard::ConnectionGuard;
 use crate::error::{is_refusal, statement, undone};
 use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
 use crate::key::Id;
-use crate::leash::Leash;
-use crate::link::{Param, broken, prepared, send, send_prepared};
+use crate::request::{SettleParams, by_key};
+use crate::savepoint::{Savepoint, swallowed};
 use crate::store::LOOK;
-use crate::trip::{SettleParams, by_key};
-use crate::turn::{Savepoint, swallowed};
 
-/// The settings of the transaction. While its claims are looked at the planner has the indexes alone to choose from.
+/// The settings of the transaction. While it reads its claims the planner may use indexes only.
 const SET_UP: &str = "SELECT {keeps}, {durable}, set_config('ackonce.run', $1, true){settings}, \
                       set_config('ackonce.seqscan', current_setting('enable_seqscan'), true) AS seqscan, \
                       set_config('enable_seqscan', 'off', true)";
-/// The handler's statements are planned as their author wants.
+/// Restores the planner's setting for the handler's statements.
 const PLAN_FREELY: &str = "SELECT set_config('enable_seqscan', current_setting('ackonce.seqscan'), true)";
 const ENDED: &str = "the handler ended the transaction by a statement of its own";
 
-/// Why a whole transaction came to nothing.
+/// The reason for which a whole transaction was rolled back.
 pub(crate) enum Undone {
-    /// Its messages did nothing wrong.
+    /// None of its messages caused it.
     All(Error),
-    /// This is what each of them is answered.
+    /// The answer for each message, made from the error.
     Each(fn(&Error) -> Failure, Error),
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct Group<'i, M, F> {
     pub(crate) contexts: Vec<Context>,
     pub(crate) messages: Vec<Option<M>>,
     pub(crate) answers: Vec<Option<Answer>>,
-    /// What is to be completed, and whose it is.
+    /// The settlements of the successful messages, each with the message's index.
     pub(crate) done: Vec<(usize, Settlement)>,
-    /// A name for the transaction, set in it: a statement that does not find it is in another one.
+    /// The transaction's name, set in it as a setting: a statement that does not find it runs in another transaction.
     run: String,
 }
 
@@ -69,12 +69,12 @@ where
     }
 
     /// One answer per message, in order.
-    pub(crate) async fn run(mut self, mut leash: Leash) -> Vec<Answer> {
-        let Some(object) = leash.object() else { return self.finish(|_| Err(Failure::Store(broken()))) };
+    pub(crate) async fn run(mut self, mut connection: ConnectionGuard) -> Vec<Answer> {
+        let Some(object) = connection.object() else { return self.finish(|_| Err(Failure::Store(broken()))) };
         let cache = Arc::clone(&object.statement_cache);
         let (ended, is_clean) = self.transact(object, &cache).await;
         if is_clean {
-            leash.release();
+            connection.release();
         }
         match ended {
             Ok(()) => self.finish(|_| Effect::recorded(Settled::Yes).ok_or(Failure::Fenced)),
@@ -83,12 +83,12 @@ where
         }
     }
 
-    /// `rest` answers for those that have no answer of their own.
+    /// `rest` makes the answer of each message that has none.
     fn finish(self, rest: impl Fn(usize) -> Answer) -> Vec<Answer> {
         self.answers.into_iter().enumerate().map(|(n, answer)| answer.unwrap_or_else(|| rest(n))).collect()
     }
 
-    /// How it ended, and whether the connection can be used again.
+    /// The result, and `true` if the connection can be used again.
     async fn transact(&mut self, client: &mut Client, cache: &StatementCache) -> (Result<(), Undone>, bool) {
         let level = IsolationLevel::ReadCommitted;
         let tx = match client.build_transaction().isolation_level(level).start().await {
@@ -109,7 +109,7 @@ where
         let mut savepoint = Savepoint::default();
         for n in 0..self.contexts.len() {
             if self.answers[n].is_none() {
-                self.turn(tx, n, &mut savepoint).await?;
+                self.run_message(tx, n, &mut savepoint).await?;
             }
         }
         self.last(tx, &mut savepoint).await?;
@@ -130,7 +130,7 @@ where
         }
     }
 
-    /// Sets the transaction up and asks how its claims stand: a commit whose answer was lost may have completed
+    /// Sets the transaction up and reads its claims: a commit whose answer was lost may have completed
     /// one, and running it again would double the effect. Nothing is locked before the end: heartbeats renew
     /// these very records while the handlers run.
     async fn look(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Error> {
@@ -145,7 +145,7 @@ where
             let client = tx.client();
             let first = prepared(client, cache, prepare, &set_up, &run).await?;
             let second = prepared(client, cache, prepare, &look, &asked).await?;
-            // In one trip: they are polled, and so sent, in this order.
+            // One round trip: they are polled, and so sent, in this order.
             let (settings, rows, ()) = try_join3(
                 send_prepared(client, first.as_ref(), &set_up, &run),
                 send_prepared(client, second.as_ref(), &look, &asked),
@@ -155,16 +155,16 @@ where
             let keeps = settings.first().is_some_and(|row| row.try_get("keeps").unwrap_or(false));
             Ok((keeps, rows))
         };
-        let (keeps, rows) = looked.await.map_err(|e| undone("asking how claims stand", e))?;
+        let (keeps, rows) = looked.await.map_err(|e| undone("reading the claims", e))?;
         if !keeps {
-            inner.link.checks.run(tx.client()).await?;
+            inner.client.checks.run(tx.client()).await?;
         }
         let mut found = by_key(&rows)?;
         for (n, key) in keys.iter().enumerate() {
             let settlement = self.settlement(n, None);
-            let stands = found.remove(key);
-            let now = stands.as_ref().map_or(0, |stands| stands.now);
-            let row = stands.and_then(|stands| stands.row).map(|row| row.under(settlement.token));
+            let current = found.remove(key);
+            let now = current.as_ref().map_or(0, |current| current.now);
+            let row = current.and_then(|current| current.row).map(|row| row.under(settlement.token));
             self.answers[n] = match protocol::settle(row.as_ref(), &settlement, now) {
                 (Settled::Yes, Some(_)) => None,
                 (settled, _) => Some(Effect::recorded(settled).ok_or(Failure::Fenced)),
@@ -173,8 +173,8 @@ where
         Ok(())
     }
 
-    /// The last statement: it decides. It fails in an aborted transaction, finds nothing in another one, and
-    /// changes only what is still claimed under these tokens and fences.
+    /// Completes the messages. As the last statement it fails in an aborted transaction, finds nothing in another one, and
+    /// changes only records that are still claimed under these tokens and fences.
     async fn complete(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
         let inner = &self.inbox.store.inner;
         let settlements: Vec<_> = self.done.iter().map(|(_, settlement)| settlement).collect();
@@ -185,7 +185,7 @@ where
         let rows = match send(tx.client(), cache, inner.config.prepare, &text, &values).await {
             Ok(rows) => rows,
             Err(e) => {
-                // Of a group each has been released before, so this one is alone.
+                // In a group a failed statement shows earlier, at the release of the savepoint, so this message is alone.
                 let failure = swallowed(e)?;
                 self.answers[self.done[0].0] = Some(Err(failure));
                 return Err(Undone::All(ended()));
@@ -207,7 +207,7 @@ where
         Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe).into())
     }
 
-    /// The commit violated a constraint that is checked no earlier.
+    /// The commit violated a deferred constraint.
     fn refused(&mut self, error: Error) -> Undone {
         if let [(only, _)] = self.done[..] {
             self.answers[only] = Some(Err(Failure::Retry(error.clone().into())));

@@ -1,4 +1,4 @@
-//! The inbox for those who own the transaction: a claim that lives in it.
+//! The inbox for callers who own the transaction: a claim inside that transaction.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::undone;
 use crate::inbox::DEFAULT_WINDOW;
+use crate::request::{granted, micros};
 use crate::rows::decode;
 use crate::sql::Texts;
 use crate::store::{MAX_VALUE_LEN, too_long};
-use crate::trip::{granted, micros};
 use crate::{Names, SchemaName, schema};
 
-/// How a guard remembers.
+/// The settings of an [`InboxGuard`].
 #[derive(Debug, Clone)]
 pub struct GuardOptions {
     schema: SchemaName,
@@ -32,28 +32,28 @@ impl Default for GuardOptions {
 }
 
 impl GuardOptions {
-    /// The schema that the tables live in (default `ackonce`).
+    /// Sets the schema of the tables (default `ackonce`).
     #[must_use]
     pub fn with_schema(mut self, schema: SchemaName) -> Self {
         self.schema = schema;
         self
     }
 
-    /// How long the message is remembered, from its completion (default 7 days).
+    /// Sets the time for which the message is remembered, from its completion (default 7 days).
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// What the payload is, so that the same ID with another payload is noticed (default: not compared).
+    /// Sets the payload's fingerprint, so that the same ID with another payload is noticed (default: not compared).
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.fingerprint = Some(fingerprint);
         self
     }
 
-    /// Whether scope and message ID are kept readable: [`Names::Keep`] does, the others do not (default
+    /// Sets the storage of scope and message ID in readable form: [`Names::Keep`] stores them, the others do not (default
     /// [`Names::Omit`]).
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
@@ -62,24 +62,24 @@ impl GuardOptions {
     }
 }
 
-/// What a message turned out to be. Exhaustive on purpose, as [`Claimed`] is.
+/// The answer of [`InboxGuard::enter`]. Exhaustive on purpose, as [`Claimed`] is.
 #[derive(Debug)]
 pub enum Entry {
-    /// Nobody has processed it: do so in this transaction, then [`finish`](InboxGuard::finish) and commit.
+    /// The message is new: process it in this transaction, then [`finish`](InboxGuard::finish) and commit.
     First(InboxGuard),
-    /// Processed or buried before: roll back, acknowledge.
+    /// The message was processed or buried before: roll back, acknowledge.
     Duplicate(Record),
     /// A worker of a [`PostgresStore`](crate::PostgresStore) holds a live lease: roll back, **never acknowledge**,
-    /// come again later.
+    /// try again later.
     Busy {
-        /// When the lease ends if its holder does nothing more.
+        /// The time until the lease ends, unless its holder extends it.
         free_in: Duration,
     },
-    /// The same ID with another payload; the record is that of the first one. Roll back; bury it, or fail.
+    /// The ID was used with another payload; the record is that of the first message. Roll back; bury it, or fail.
     Mismatch(Record),
 }
 
-/// A claim inside a transaction of yours, on any connection to the database with the store's tables.
+/// A claim inside your own transaction, on any connection to the database with the store's tables.
 ///
 /// ```no_run
 /// use ackonce::Scope;
@@ -95,11 +95,11 @@ pub enum Entry {
 /// # Ok(()) }
 /// ```
 ///
-/// # What a crash does
+/// # Crashes
 /// Before the commit: claim, effect and record are absent, and the message runs again; unlike a store's claim this
-/// attempt was not counted, so a message that kills the process is not noticed. After it: all are there. Commit
-/// without [`finish`](Self::finish) leaves a claim whose lease ends at once: the effect is repeated by the next
-/// delivery. A COMMIT that fails may have happened: enter again, and the answer tells.
+/// attempt was not counted, so a message that kills the process is not noticed. After it: all are stored. A commit
+/// without [`finish`](Self::finish) leaves a claim whose lease ends at once: the next delivery repeats the effect.
+/// A COMMIT that fails may have been applied: enter again, and the answer tells.
 ///
 /// A second transaction that enters the same message waits for the first one's end; set `lock_timeout` where
 /// waiting must end. Each statement is one round trip and works behind a transaction-mode pooler. For this
@@ -118,14 +118,14 @@ impl InboxGuard {
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the tables are missing, or the role lacks a privilege.
-    /// - [`NewerSchema`](ErrorKind::NewerSchema), and what PostgreSQL answers to a write: of isolation levels above
-    ///   READ COMMITTED a serialization failure, where the message was claimed since the transaction began. Roll
+    /// - [`NewerSchema`](ErrorKind::NewerSchema), and any error of PostgreSQL for a write: at isolation levels above
+    ///   READ COMMITTED a serialization failure, if the message was claimed since the transaction began. Roll
     ///   back; all but `Config` and `NewerSchema` may be tried again from the start.
     pub async fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
         let request = ClaimRequest {
             key: key.clone(),
             token: Token::random(),
-            // Nobody sees the claim before it is completed.
+            // No other transaction sees the claim before it is completed.
             lease: Duration::ZERO,
             window: options.window,
             fingerprint: options.fingerprint,
@@ -141,14 +141,14 @@ impl InboxGuard {
         ];
         let answer = tx.query_typed_opt(&enter_sql(&options.schema), &params).await;
         let Some(row) = answer.map_err(|e| undone("entering", e))? else {
-            // The version is another one, or there is none.
+            // The schema has another version, or it is missing.
             return Err(match schema::salt(tx, &options.schema).await? {
                 Some(_) => schema::changed(&options.schema),
                 None => schema::missing(&options.schema),
             });
         };
-        let stands = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
-        Ok(match granted(stands, &request)?.answer {
+        let current = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
+        Ok(match granted(current, &request)?.answer {
             Claimed::Acquired(lease) => Entry::First(Self {
                 lease,
                 schema: options.schema.clone(),
@@ -161,13 +161,13 @@ impl InboxGuard {
         })
     }
 
-    /// The same, to be kept with what to replay to a later copy of the message.
+    /// Adds an outcome to the record, to replay to a later copy of the message.
     pub fn with_outcome(mut self, outcome: Bytes) -> Self {
         self.outcome = Some(outcome);
         self
     }
 
-    /// The claim: its fence, and which attempt it is.
+    /// The claim, with its fence and the number of its attempt.
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
@@ -205,13 +205,13 @@ impl InboxGuard {
 
 /// The statement of [`InboxGuard::enter`], for other drivers (sqlx, diesel): the first of your transaction.
 ///
-/// Parameters: `$1` bytea, [`Key::digest`]; `$2` bytea, 16 random bytes of this attempt's own; `$3` int8, how long
-/// to remember the message if it is not finished, in microseconds; `$4` bytea, the payload's
+/// Parameters: `$1` bytea, [`Key::digest`]; `$2` bytea, 16 random bytes, new for each attempt; `$3` int8, the time
+/// for which to remember the message if it is not finished, in microseconds; `$4` bytea, the payload's
 /// [`Fingerprint`] or NULL; `$5` text and `$6` bytea, scope and message ID to keep readable, or both NULL.
 ///
-/// It answers one row. Its column `answer` is `first` (process the message, with the row's `fence` for
+/// It returns one row. Its column `answer` is `first` (process the message, with the row's `fence` for
 /// [`finish_sql`]), `duplicate` (roll back, acknowledge), `busy` (roll back, do **not** acknowledge) or `mismatch`.
-/// No row: the tables are of another version. `detail` is what was kept of a duplicate.
+/// No row: the tables have another version. `detail` is the stored outcome or reason of a duplicate.
 #[must_use]
 pub fn enter_sql(schema: &SchemaName) -> String {
     Texts::new(schema).enter()
@@ -219,10 +219,10 @@ pub fn enter_sql(schema: &SchemaName) -> String {
 
 /// The statement of [`InboxGuard::finish`], for other drivers: the last of your transaction before its COMMIT.
 ///
-/// Parameters: `$1` and `$2` as for [`enter_sql`]; `$3` int8, the `fence` that it answered; `$4` int8, how long to
-/// remember the message, in microseconds; `$5` bytea, what to replay to a later copy, or NULL.
+/// Parameters: `$1` and `$2` as for [`enter_sql`]; `$3` int8, the `fence` that it returned; `$4` int8, the time for which to
+/// remember the message, in microseconds; `$5` bytea, the outcome to replay to a later copy, or NULL.
 ///
-/// It must succeed and answer one row. If it fails or answers none, roll back: PostgreSQL would answer the COMMIT
+/// It must succeed and return one row. If it fails or returns none, roll back: PostgreSQL would answer the COMMIT
 /// of a transaction in which a statement failed with success.
 #[must_use]
 pub fn finish_sql(schema: &SchemaName) -> String {

@@ -12,22 +12,22 @@ use deadpool_postgres::Pool;
 use futures_util::future::BoxFuture;
 use tokio_postgres::Transaction;
 
+use crate::connection_guard::ConnectionGuard;
 use crate::error;
 use crate::group::Group;
-use crate::leash::Leash;
 use crate::suspects::Suspects;
 use crate::{InboxSettings, PostgresStore};
 
-/// How long a completed message is remembered unless told otherwise: 7 days.
+/// The default time for which a completed message is remembered: 7 days.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Messages of one transaction. Each has a savepoint, and PostgreSQL keeps 64 of them at hand per transaction; from
-/// there on everybody's look at a row gets slower.
+/// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
+/// that every session's visibility check of a row gets slower.
 const MAX_GROUP: usize = 60;
 
-/// What an inbox handler may return: `()`, or what to replay to a later copy of the message.
+/// The return value of an inbox handler: `()`, or the outcome to replay to a later copy of the message.
 pub trait InboxOutcome {
-    /// The bytes to keep with the record.
+    /// The outcome to store with the record.
     fn into_outcome(self) -> Option<Bytes>;
 }
 
@@ -53,34 +53,35 @@ impl InboxOutcome for Option<Bytes> {
 /// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].
 ///
 /// A batch is one transaction (of up to 60 messages), with a savepoint around each message, which goes to the server
-/// together with the handler's first statement; a message alone needs none. The last statement before the commit completes the messages under their tokens and fences, and must say
-/// that it has: PostgreSQL answers the COMMIT of a transaction in which a statement failed with success.
+/// together with the handler's first statement; a message alone needs none. The last statement before the commit
+/// completes the messages under their tokens and fences, and the inbox checks its answer:
+/// PostgreSQL answers the COMMIT of a transaction in which a statement failed with success.
 ///
-/// - A handler that fails or panics is undone, alone, and retried.
-/// - So is one that swallowed the failure of a statement and answered success: everything after it was refused by
-///   PostgreSQL. A failure that is expected needs a savepoint of the handler's own. The message after it may have
-///   run against the same refusal, and then runs again; once that was seen, handlers wait for their savepoint.
+/// - A handler that fails or panics is rolled back alone and retried.
+/// - So is one that ignored the failure of a statement and answered success: PostgreSQL refused everything after
+///   it. For a failure that it expects, the handler needs its own savepoint. The message after it may have
+///   met the same refusal, and then runs again; from then on handlers wait for their savepoint.
 /// - A claim that was taken over meanwhile is noticed: its effect is rolled back.
-/// - A constraint that is only checked at the commit undoes the whole transaction; its messages then run alone,
-///   and only the culprit is charged.
+/// - A violated deferred constraint undoes the whole transaction; its messages then run alone,
+///   and only the message that violates it is charged an attempt.
 ///
-/// # What a crash does
+/// # Crashes
 /// - Before the commit: effect and record are both absent; the claim stays, and after its lease the message runs
 ///   again as its next attempt.
-/// - After the commit, before the ack: both are there; the redelivery is acknowledged without a run.
-/// - During the commit: one of the two. The error is [`Repeat::Unknown`](ackonce::store::Repeat::Unknown), and asking
+/// - After the commit, before the ack: both are stored; the redelivery is acknowledged without a run.
+/// - During the commit: either case. The error is [`Repeat::Unknown`](ackonce::store::Repeat::Unknown), and asking
 ///   the store again tells.
 ///
-/// A run that is cancelled takes its connection with it: what it has done is rolled back, its statement cancelled.
+/// A cancelled run closes its connection: its effects are rolled back and its statement is cancelled.
 pub struct PostgresInbox<F> {
     pub(crate) store: PostgresStore,
     pub(crate) handler: F,
     pub(crate) settings: InboxSettings,
     pub(crate) suspects: Suspects,
-    /// Whether a handler has swallowed a failed statement or ended its transaction: the next may do so, too.
+    /// True once a handler has ignored a failed statement or ended its transaction: the next may do so, too.
     pub(crate) swallows: AtomicBool,
     pool: Result<Pool, Error>,
-    /// Whether the pool leads to where the store's connections go, so that its statements can be cancelled.
+    /// True if the pool was made from the store's configuration, so that its statements can be cancelled.
     own_pool: bool,
 }
 
@@ -88,13 +89,13 @@ impl PostgresStore {
     /// A handler that runs `f` in the transaction that completes the message.
     ///
     /// `f` is given the transaction, the [`Context`] and the message, and is run again after any failure. Its
-    /// work must be statements on that transaction: what it does elsewhere is not undone, and repeated. It must
-    /// not end the transaction by a statement of its own; that is noticed, but cannot be undone, nor can what the
-    /// messages beside it have sent by then.
+    /// work must be statements on that transaction: effects elsewhere are not undone, and are repeated. It must
+    /// not end the transaction by a statement of its own; that is noticed, but cannot be undone, and neither can the
+    /// statements that other messages of the batch have sent by then.
     ///
-    /// Its transactions run on the caller's runtime, on connections of their own, at the isolation level READ
-    /// COMMITTED: in a stricter one a heartbeat would make every run fail that is longer than a third of its
-    /// lease. What `f` reads and then relies on it should lock (`SELECT … FOR UPDATE`).
+    /// Its transactions run on the caller's runtime, on their own connections, at the isolation level READ
+    /// COMMITTED: at a stricter level a heartbeat would fail every run that is longer than a third of its
+    /// lease. `f` should lock the rows that it reads and relies on (`SELECT … FOR UPDATE`).
     ///
     /// ```no_run
     /// use ackonce::{Context, Failure};
@@ -130,7 +131,7 @@ impl PostgresStore {
 }
 
 impl<F> PostgresInbox<F> {
-    /// The same with other settings.
+    /// Replaces the settings.
     #[must_use]
     pub fn with_settings(mut self, settings: InboxSettings) -> Self {
         if self.own_pool {
@@ -140,7 +141,7 @@ impl<F> PostgresInbox<F> {
         self
     }
 
-    /// The same on connections of a pool of yours. They must lead to the store's own database, and to its primary.
+    /// Replaces the pool. Its connections must lead to the store's own database, and to its primary.
     #[must_use]
     pub fn with_pool(mut self, pool: Pool) -> Self {
         self.pool = Ok(pool);
@@ -148,13 +149,13 @@ impl<F> PostgresInbox<F> {
         self
     }
 
-    async fn connection(&self) -> Result<Leash, Error> {
+    async fn connection(&self) -> Result<ConnectionGuard, Error> {
         let object = self.pool.as_ref().map_err(Clone::clone)?.get().await.map_err(error::pool)?;
         let cancel = self.own_pool.then(|| self.store.inner.connector.clone());
-        Ok(Leash::new(object, cancel))
+        Ok(ConnectionGuard::new(object, cancel))
     }
 
-    /// Groups of items that share a transaction, in order.
+    /// Splits the items into groups that share a transaction, in order.
     fn groups<M>(&self, items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
         let mut groups: Vec<Vec<Item<M>>> = Vec::new();
         let mut keys = HashSet::new();
@@ -200,7 +201,7 @@ where
         for items in self.groups(items) {
             let count = items.len();
             match self.connection().await {
-                Ok(leash) => answers.extend(Group::new(self, items).run(leash).await),
+                Ok(connection) => answers.extend(Group::new(self, items).run(connection).await),
                 Err(e) => answers.extend((0..count).map(|_| Err(Failure::Store(e.clone())))),
             }
         }

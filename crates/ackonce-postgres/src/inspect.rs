@@ -1,4 +1,4 @@
-//! Looking and tending: what operators ask of the store.
+//! Inspection and repair: the store's operations for operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use crate::PostgresStore;
 use crate::error::statement;
 use crate::key::Id;
+use crate::repair::{FORGET, REDRIVE, Repair};
 use crate::rows::decode;
 use crate::sql::Texts;
 use crate::store::{Inner, LOOK};
-use crate::tend::{FORGET, REDRIVE, Tend};
 use crate::thread::Waiting;
 
-/// Records that one page of a list looks at.
+/// The number of records that one page of a list reads.
 const LOOK_AT: i64 = 20_000;
 /// The most entries of a page.
 const MAX_PAGE: usize = 1000;
@@ -33,8 +33,8 @@ const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) 
                       + pg_total_relation_size(to_regclass('{schema}.name')))::int8 \
                      FROM (SELECT {state} AS state FROM {schema}.record) AS states";
 
-/// What is changed by hand is committed together with a row in the table `audit` of the same schema: who changed
-/// what, when and why. That table is yours to read and to prune.
+/// Each change by hand commits together with a row in the table `audit` of the same schema, which names the operator,
+/// the change, the time and the reason. You may read and prune that table.
 #[async_trait]
 impl Inspect for PostgresStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
@@ -42,15 +42,15 @@ impl Inspect for PostgresStore {
         self.ask(|inner| async move {
             let text = inner.texts().fill(LOOK);
             let rows =
-                inner.link.query("looking a record up", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
-            let Some(stands) = rows.first().map(decode).transpose()?.flatten() else { return Ok(None) };
-            let row = stands.row.map(|row| row.under(Token([0; 16])));
-            Ok(row.filter(|row| stands.now < row.expires).map(|row| row.record(stands.now)))
+                inner.client.query("reading a record", &text, &[(&&[id][..], Type::UUID_ARRAY)]).await?;
+            let Some(current) = rows.first().map(decode).transpose()?.flatten() else { return Ok(None) };
+            let row = current.row.map(|row| row.under(Token([0; 16])));
+            Ok(row.filter(|row| current.now < row.expires).map(|row| row.record(current.now)))
         })
         .await
     }
 
-    /// A page has 1000 entries at most, and fewer where many records have to be looked at to find one: go on until
+    /// A page has at most 1000 entries, and fewer if few of the records that it reads match: continue until
     /// there is no `next`.
     async fn list(&self, query: &Query) -> Result<Page> {
         let after = match &query.after {
@@ -61,11 +61,11 @@ impl Inspect for PostgresStore {
         let (state, limit) = (query.state.map(State::as_str), query.limit.clamp(1, MAX_PAGE));
         self.ask(|inner| async move {
             let text = list(&inner.texts());
-            // One more tells whether there are more.
+            // One more entry shows that another page follows.
             let most = i64::try_from(limit + 1).unwrap_or(i64::MAX);
             let params: [(&(dyn ToSql + Sync), Type); 4] =
                 [(&after, Type::UUID), (&state, Type::TEXT), (&most, Type::INT8), (&PAGE_BYTES, Type::INT8)];
-            page(&inner.link.query("listing records", &text, &params).await?, limit)
+            page(&inner.client.query("listing records", &text, &params).await?, limit)
         })
         .await
     }
@@ -75,9 +75,9 @@ impl Inspect for PostgresStore {
         self.ask(|inner| async move {
             let text = inner.texts().fill(STATS);
             inner
-                .link
-                .tend(async |mut leash| {
-                    let Some(object) = leash.object() else { return Err(crate::link::broken()) };
+                .client
+                .with_connection(async |mut connection| {
+                    let Some(object) = connection.object() else { return Err(crate::client::broken()) };
                     let row = object.query_typed_one(&text, &[]).await;
                     let row = row.map_err(|e| statement("counting records", e))?;
                     let count = |n| get::<i64>(&row, n).map(|count| u64::try_from(count).unwrap_or(0));
@@ -88,7 +88,7 @@ impl Inspect for PostgresStore {
                         buried: count(3)?,
                         bytes: Some(count(4)?),
                     };
-                    Ok((stats, leash))
+                    Ok((stats, connection))
                 })
                 .await
         })
@@ -96,20 +96,20 @@ impl Inspect for PostgresStore {
     }
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend(key, note, &FORGET).await
+        self.repair(key, note, &FORGET).await
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend(key, note, &REDRIVE).await
+        self.repair(key, note, &REDRIVE).await
     }
 
     async fn sweep(&self) -> Result<u64> {
-        self.ask(|inner| async move { inner.sweeper.pass(&inner.link).await }).await
+        self.ask(|inner| async move { inner.sweeper.pass(&inner.client).await }).await
     }
 }
 
 impl PostgresStore {
-    /// Does it on the store's thread.
+    /// Runs a request on the store's thread.
     async fn ask<T, F>(&self, ask: impl FnOnce(Arc<Inner>) -> F) -> Result<T>
     where
         T: Send + 'static,
@@ -119,12 +119,15 @@ impl PostgresStore {
         self.inner.thread.call(|waiting: Waiting<T>| async move { waiting.answer(asked.await) }).await
     }
 
-    async fn tend(&self, key: &Key, note: &Note, tend: &'static Tend) -> Result<AdminOutcome> {
+    async fn repair(&self, key: &Key, note: &Note, repair: &'static Repair) -> Result<AdminOutcome> {
         let (key, note) = (key.clone(), note.clone());
         self.ask(|inner| async move {
-            let done = inner.link.tend(async |leash| tend.run(&inner, leash, &key, &note).await).await?;
+            let done = inner
+                .client
+                .with_connection(async |connection| repair.run(&inner, connection, &key, &note).await)
+                .await?;
             if let (AdminOutcome::Yes, Some(before)) = done {
-                note.audit(tend.operation, &key, before);
+                note.audit(repair.operation, &key, before);
             }
             Ok(done.0)
         })
@@ -149,7 +152,7 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
         if get::<i64>(row, 13)? == LOOK_AT {
             last = get::<Option<Id>>(row, 14)?;
         }
-        // A page without entries is a row of its own, without a key.
+        // A page without entries is one row without a key.
         let Some(entry) = entry(row)? else { continue };
         more = entries.len() == limit || get::<bool>(row, 12)?;
         if more {
@@ -164,7 +167,7 @@ fn page(rows: &[Columns], limit: usize) -> Result<Page> {
     Ok(Page { entries, next })
 }
 
-/// Where a page ended. One byte more than a key, so that a digest is not taken for it.
+/// The end of a page. It is one byte longer than a key, so that a digest cannot pass for a cursor.
 fn cursor(key: &[u8]) -> Bytes {
     [b"k", key].concat().into()
 }
@@ -174,12 +177,12 @@ fn place(cursor: &[u8]) -> Option<Id> {
 }
 
 fn entry(row: &Columns) -> Result<Option<Entry>> {
-    let Some(stands) = decode(row)? else { return Ok(None) };
+    let Some(current) = decode(row)? else { return Ok(None) };
     let found =
-        stands.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
-    let (found, now) = (found.under(Token([0; 16])), stands.now);
+        current.row.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: a record without columns"))?;
+    let (found, now) = (found.under(Token([0; 16])), current.now);
     Ok(Some(Entry {
-        digest: Bytes::copy_from_slice(&stands.key.0),
+        digest: Bytes::copy_from_slice(&current.key.0),
         scope: get(row, 10)?,
         id: get::<Option<&[u8]>>(row, 11)?.map(Bytes::copy_from_slice),
         record: found.record(now),

@@ -1,4 +1,4 @@
-//! What a record is filed under: 128 bits under a secret of the schema's own.
+//! The key of a record: 128 bits of a hash with the schema's secret.
 
 use std::error::Error as StdError;
 
@@ -35,8 +35,8 @@ impl<'a> FromSql<'a> for Id {
     accepts!(UUID);
 }
 
-/// The schema's secret, from its table `meta`: without it nobody can choose message IDs that collide in 128
-/// bits. It is the schema's and not the program's, so every client of it files alike.
+/// The schema's secret, from its table `meta`: without it an attacker cannot choose message IDs that collide in 128
+/// bits. It belongs to the schema and not to the program, so all clients derive the same keys.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Salt(pub(crate) [u8; 32]);
 

@@ -3,33 +3,33 @@
 mod apart;
 mod batch;
 mod check;
+mod classify;
+mod client;
 mod config;
+mod connection_guard;
 mod connector;
 mod error;
 mod group;
 mod guard;
 mod inbox;
 mod inspect;
-mod judge;
 mod key;
-mod leash;
-mod link;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod plans;
+mod repair;
+mod request;
 mod rows;
+mod savepoint;
 mod schema;
 mod settings;
 mod sql;
 mod store;
 mod suspects;
 mod sweep;
-mod tend;
 mod thread;
 mod tls;
-mod trip;
-mod turn;
 
 pub use config::{Names, PostgresConfig, Prepare, Sweep, Tables, Unsafe};
 /// The pool, in the version this store is built on.

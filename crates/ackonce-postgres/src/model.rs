@@ -1,4 +1,4 @@
-//! The statements say what the protocol says: random histories, on a clock that stands until it is moved, are
+//! The statements agree with the protocol: random histories, on a clock that the test moves, are
 //! answered by PostgreSQL and by [`ackonce::protocol`], and every answer is compared.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
@@ -15,14 +15,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, NoTls};
 
-use crate::link::send;
+use crate::client::send;
+use crate::request::{ClaimParams, SettleParams};
 use crate::sql::Texts;
-use crate::trip::{ClaimParams, SettleParams};
 use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 const CLOCK: &str = "(SELECT t FROM {schema}.test_clock WHERE one)";
 const KEYS: usize = 3;
-/// A window that outlasts all else.
+/// A window that outlasts every other time of the test.
 const MINUTES: u64 = 100_000_001;
 
 #[derive(Debug, Clone)]
@@ -48,9 +48,9 @@ struct Ask {
 #[derive(Debug, Clone)]
 struct Act {
     key: usize,
-    /// Which of the key's leases, from the last one back.
+    /// The index of the key's lease, counted back from the last one.
     back: usize,
-    /// What is wrong with its fence.
+    /// The offset of its fence from the true one.
     off: i8,
     action: Settle,
 }
@@ -91,7 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The store, and what it should be.
+/// The store, and the model to compare it with.
 struct Pair {
     store: PostgresStore,
     client: Client,
@@ -143,7 +143,7 @@ impl Pair {
             token: Token([ask.attempt + 1; 16]),
             lease: Duration::from_micros(ask.lease),
             window: Duration::from_micros(ask.window),
-            // As much as is kept of it.
+            // The stored half of it.
             fingerprint: ask.payload.map(|n| Fingerprint([n, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0, 0, 0, 0, 0])),
         };
         let requests: Vec<_> = asks.iter().map(request).collect();
@@ -206,7 +206,7 @@ fn note() -> Note {
     Note { actor: "a test".into(), reason: "to see".into() }
 }
 
-/// A record that was settled has no token to keep, and is given one that nobody holds.
+/// A settled record has no token to keep, and gets one that no claim holds.
 fn redriven(row: &Row, now: u64) -> Option<Row> {
     let redriven = protocol::redriven(row, now)?;
     let token = if row.state == State::Released { row.token } else { Token([0; 16]) };

@@ -1,13 +1,13 @@
-//! No plan reads a whole table for a key, whatever the statistics say and whenever it was made.
+//! No plan reads a whole table for a key, under any statistics and whenever it was made.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use tokio_postgres::{Client, NoTls};
 
 use crate::sql::{BY_INDEX, Texts};
 use crate::store::LOOK;
-use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect, sweep, tend};
+use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect, repair, sweep};
 
-/// As of an inspection.
+/// The settings of an inspection.
 const IN_ORDER: &str =
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
@@ -33,9 +33,9 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("look", texts.fill(LOOK), "uuid[]", IN_ORDER),
         planned("list", inspect::list(&texts), "uuid, text, int8, int8", IN_ORDER),
         planned("sweep", sweep::text(&texts), "tid, tid", IN_ORDER),
-        planned("hold", texts.fill(tend::HOLD), "uuid", BY_INDEX),
-        planned("forget", texts.fill(tend::FORGET.change), "uuid", BY_INDEX),
-        planned("redrive", texts.fill(tend::REDRIVE.change), "uuid", BY_INDEX),
+        planned("hold", texts.fill(repair::HOLD), "uuid", BY_INDEX),
+        planned("forget", texts.fill(repair::FORGET.change), "uuid", BY_INDEX),
+        planned("redrive", texts.fill(repair::REDRIVE.change), "uuid", BY_INDEX),
         // In transactions with the user's own statements.
         planned("look of an inbox", texts.fill(LOOK), "uuid[]", "SET LOCAL enable_seqscan = off"),
         planned("completion of an inbox", texts.settle(running), COMPLETE, "SELECT"),

@@ -1,4 +1,4 @@
-//! One record, as PostgreSQL keeps it and as the protocol sees it.
+//! One record, converted from PostgreSQL's columns to the protocol's row.
 
 use ackonce::protocol::Row;
 use ackonce::store::{Fingerprint, State, Token};
@@ -8,18 +8,18 @@ use tokio_postgres::Row as Columns;
 
 use crate::key::Id;
 
-/// The answer of a statement about one key: the record as it stands now, if there is one.
+/// A statement's answer for one key: the record after the statement, if there is one.
 #[derive(Debug)]
-pub(crate) struct Stands {
+pub(crate) struct RowState {
     pub(crate) key: Id,
-    /// Whether this statement wrote it.
+    /// True if this statement wrote the record.
     pub(crate) written: bool,
-    /// The moment the statement decided at.
+    /// The time of the decision, by the server's clock.
     pub(crate) now: u64,
     pub(crate) row: Option<Stored>,
 }
 
-/// A record, and whether it carries its claim's token.
+/// A record, and its claim's token unless it was settled.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     token: Option<Token>,
@@ -27,19 +27,19 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The row, for a caller who asks under `token`. A settled record has none: a fence is given to one claim
-    /// of a key alone, so what agrees on the fence agrees on the token.
+    /// The row, for a request with `token`. A settled record has no token: a fence is given to one claim
+    /// of a key alone, so a request with the same fence has the same token.
     pub(crate) fn under(&self, token: Token) -> Row {
         Row { token: self.token.unwrap_or(token), ..self.row.clone() }
     }
 }
 
 /// Columns `key, written, now, fence, expires, token, free_at, tally, fingerprint, detail`.
-/// `None` for a row without a key, which says that there was nothing to answer.
-pub(crate) fn decode(columns: &Columns) -> Result<Option<Stands>> {
+/// `None` for a row without a key, the sign of an empty answer.
+pub(crate) fn decode(columns: &Columns) -> Result<Option<RowState>> {
     let Some(key) = get(columns, 0)? else { return Ok(None) };
     let fence: Option<i64> = get(columns, 3)?;
-    Ok(Some(Stands {
+    Ok(Some(RowState {
         key,
         written: get(columns, 1)?,
         now: now(columns)?,
@@ -47,7 +47,7 @@ pub(crate) fn decode(columns: &Columns) -> Result<Option<Stands>> {
     }))
 }
 
-/// The moment that a statement decided at, which every row of its answer tells.
+/// The time of a statement's decision, which every row of its answer has.
 pub(crate) fn now(columns: &Columns) -> Result<u64> {
     unsigned("moment", get(columns, 2)?)
 }
@@ -65,13 +65,13 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
         state,
         token: Token([0; 16]),
         fence,
-        // Claims are a microsecond apart at least, or the clock was set back: the age is then too small.
+        // A fence is the time of its claim, unless the clock was set back: the age is then too small.
         claimed: fence,
         attempt: u32::try_from(tally / 10).map_err(|_| corrupt("tally", tally))?,
         previous,
         fingerprint: fingerprint.map(whole),
         free_at: unsigned("free_at", free_at.unwrap_or(0))?,
-        // Below zero: a settlement found no record here.
+        // A negative expiry: a settlement found no record here.
         expires: unsigned("expiry", expires.max(0))?,
         outcome: detail.filter(|_| state == State::Done).map(Bytes::copy_from_slice),
         reason: detail
@@ -94,14 +94,14 @@ fn state(tally: i32) -> Result<(State, Previous)> {
     })
 }
 
-/// Half of a fingerprint is kept: it tells payloads apart and never decides identity.
+/// The stored half of a fingerprint: it tells payloads apart and never decides identity.
 pub(crate) fn half(fingerprint: Fingerprint) -> i64 {
     let mut half = [0; 8];
     half.copy_from_slice(&fingerprint.0[..8]);
     i64::from_be_bytes(half)
 }
 
-/// The kept half, padded.
+/// The stored half, padded with zeros.
 pub(crate) fn whole(half: i64) -> Fingerprint {
     let mut whole = [0; 16];
     whole[..8].copy_from_slice(&half.to_be_bytes());
@@ -110,7 +110,8 @@ pub(crate) fn whole(half: i64) -> Fingerprint {
 
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(columns: &'a Columns, n: usize) -> Result<T> {
     columns.try_get(n).map_err(|e| {
-        Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them").with_source(e)
+        Error::new(ErrorKind::Corrupt, "postgres: the tables differ from those that this store creates")
+            .with_source(e)
     })
 }
 

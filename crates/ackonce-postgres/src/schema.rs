@@ -1,4 +1,4 @@
-//! The tables: where they are, how they are made, and whether they are of a version this code knows.
+//! The tables: their schema, their creation, and the check of their version.
 
 use std::fmt;
 
@@ -15,13 +15,13 @@ use crate::sql::{NOW, STATE};
 pub(crate) const VERSION: i32 = 3;
 
 const TABLES: &str = include_str!("sql/schema.sql");
-/// Names the creation of tables to other processes that are at it: `ackonce` in ASCII.
+/// The advisory lock of a process that creates the tables: `ackonce` in ASCII.
 const CREATING: i64 = 0x0061_636b_6f6e_6365;
 
-/// The name of the PostgreSQL schema that the tables live in; default `ackonce`.
+/// The name of the PostgreSQL schema of the tables; default `ackonce`.
 ///
-/// Any name that PostgreSQL keeps whole may be used: 1 to 63 bytes without control characters, not beginning
-/// with `pg_`. It is quoted wherever it is sent.
+/// A name has 1 to 63 bytes, the length that PostgreSQL keeps, without control characters, and does not begin
+/// with `pg_`. It is quoted in every statement.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SchemaName {
     name: String,
@@ -29,13 +29,13 @@ pub struct SchemaName {
 }
 
 impl SchemaName {
-    /// A checked name.
+    /// Checks a name.
     ///
     /// # Errors
     /// [`Config`](ErrorKind::Config): the name breaks the rules above.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        // PostgreSQL cuts longer names short, so that two of them could meet.
+        // PostgreSQL truncates longer names, so that two of them could become the same.
         let fits = (1..=63).contains(&name.len()) && !name.chars().any(char::is_control);
         if !fits || name.starts_with("pg_") {
             let message = format!(
@@ -48,7 +48,7 @@ impl SchemaName {
         Ok(Self { name, quoted })
     }
 
-    /// The name as it was given.
+    /// The name, not quoted.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
@@ -77,15 +77,15 @@ fn tables(schema: &SchemaName) -> String {
     text.replace("{schema}", schema.quoted())
 }
 
-/// Everything that [`create`] runs, to be run by hand.
+/// All SQL of [`create`], to be run by hand.
 pub(crate) fn sql(schema: &SchemaName) -> String {
     format!("BEGIN;\n\nCREATE SCHEMA {};\n\n{}\nCOMMIT;\n", schema.quoted(), tables(schema))
 }
 
-/// Creates what is missing, in one transaction. The schema itself may be there.
+/// Creates the tables, and the schema if it is missing, in one transaction.
 pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<()> {
     let failed = |e| statement("creating the tables", e);
-    // The server's default may be one that does not see what another process has just created.
+    // At a stricter default level the transaction would not see the tables that another process has just created.
     let level = tokio_postgres::IsolationLevel::ReadCommitted;
     let tx = client.build_transaction().isolation_level(level).start().await.map_err(unsent)?;
     tx.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&CREATING, Type::INT8)]).await.map_err(failed)?;
@@ -104,7 +104,7 @@ pub(crate) async fn create(client: &mut Client, schema: &SchemaName) -> Result<(
 pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Result<Option<Salt>> {
     let failed = |e| statement("reading the schema version", e);
     let meta = format!("{}.meta", schema.quoted());
-    // to_regclass() would tell of the time before another process made them, if it was asked then.
+    // to_regclass() may answer from a cache that is older than another process's CREATE TABLE.
     let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE n.nspname = $1 AND c.relname = 'meta')";
     let exists: bool = client
@@ -154,7 +154,7 @@ pub(crate) fn missing(schema: &SchemaName) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
-/// The tables answer for another schema version or secret than when this store connected.
+/// The error of tables whose version or secret has changed since this store connected.
 pub(crate) fn changed(schema: &SchemaName) -> Error {
     let message = format!(
         "postgres: the tables in schema {schema:?} were migrated or made anew since this store connected to \

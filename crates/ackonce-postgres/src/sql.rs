@@ -1,4 +1,4 @@
-//! The statements, made from the texts in `sql/` for one schema.
+//! The statements, built from the texts in `sql/` for one schema.
 
 use std::time::Duration;
 
@@ -19,22 +19,22 @@ pub(crate) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 pub(crate) const STATE: &str = "CASE WHEN coalesce(tally, 10) % 10 = 0 THEN 'done' WHEN tally % 10 = 1 THEN 'buried' \
                                 WHEN tally % 10 < 5 THEN 'claimed' ELSE 'released' END";
 
-/// A commit that is not flushed loses what was acknowledged, so `off` never holds for a statement of ours. The
-/// levels above it differ in the records that a failover loses, which is the operator's to choose.
+/// A commit that is not flushed can lose acknowledged records, so `off` never applies to the store's statements. The
+/// levels above it differ in the records that a failover loses; the operator chooses among them.
 pub(crate) const DURABLE: &str = "set_config('synchronous_commit', replace(current_setting(\
                                   'synchronous_commit'), 'off', 'on'), true) AS durable";
 
-/// Leaves the planner the indexes alone. A plan that was made while a table was small, or by statistics of that time,
-/// would read all of the table for each key once it is not. Only for a transaction of the store's own: the user's
+/// Restricts the planner to indexes. A plan that was made while a table was small, or by statistics of that time,
+/// would read the whole grown table for each key. It applies to the store's own transactions only: the user's
 /// statements are planned as the user wants.
 pub(crate) const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
 
-/// The same for a list of records, which a bitmap would read and sort to the end for each page, and whose plans would be
-/// compiled for longer than they run.
+/// Further restrictions for a list of records: a bitmap scan would read and sort all of them for each page, and JIT would
+/// compile a plan for longer than it runs.
 pub(crate) const IN_ORDER: &str = "; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
-// Each array comes out of a sub-select, where the planner does not see how long it is: it would find a plan of its own
-// better for each short one, and planning takes longer than all the rest.
+// A sub-select hides each array's length from the planner, which would otherwise make a new plan
+// for each short array, and planning takes longer than the rest of the statement.
 const CLAIMS: &str = "unnest((SELECT $2::uuid[]), (SELECT $3::uuid[]), (SELECT $4::int8[]), (SELECT $5::int8[]), \
                       (SELECT $6::int8[]), (SELECT $7::text[]), (SELECT $8::bytea[])) \
                       AS q (key, token, lease, time, fingerprint, scope, id)";
@@ -42,13 +42,13 @@ const SETTLEMENTS: &str = "unnest((SELECT $2::uuid[]), (SELECT $3::uuid[]), (SEL
                            (SELECT $5::int4[]), (SELECT $6::int8[]), (SELECT $7::int8[]), (SELECT $8::bytea[]), \
                            (SELECT $9::text[]), (SELECT $10::bytea[])) \
                            AS q (key, token, fence, becomes, hold, time, detail, scope, id)";
-/// The one settlement of a guard.
+/// The settlement of a guard.
 const COMPLETION: &str = "(SELECT encode(substring(sha256(salt || $1::bytea) FOR 16), 'hex')::uuid AS key, \
                           encode($2::bytea, 'hex')::uuid AS token, $3::int8 AS fence, 0 AS becomes, 0::int8 AS hold, \
                           $4::int8 AS time, $5::bytea AS detail, NULL::text AS scope, NULL::bytea AS id \
                           FROM {schema}.meta WHERE one) AS q";
 
-/// The columns of an answer; a row without a key if nothing was written.
+/// The columns of an answer; one row without a key if nothing was written.
 const WRITTEN: &str = "SELECT w.key, true AS written, c.now, w.fence, w.expires, w.token, w.free_at, w.tally, \
                        w.fingerprint, NULL::bytea AS detail FROM clock c LEFT JOIN written w ON w.expires > 0";
 
@@ -74,19 +74,19 @@ impl<'s> Texts<'s> {
         self.fill(&text.replace("{clock}", &clock("salt = $1")).replace("{requests}", CLAIMS))
     }
 
-    /// `condition` is one for writing anything at all.
+    /// The statement writes nothing unless `condition` holds.
     pub(crate) fn settle(&self, condition: &str) -> String {
         self.settlement(&clock(condition), SETTLEMENTS, WRITTEN)
     }
 
-    /// A claim of one key with plain parameters, for transactions of the user's: see [`crate::enter_sql`].
+    /// The claim of one key with plain parameters, for the user's transactions: see [`crate::enter_sql`].
     pub(crate) fn enter(&self) -> String {
         let grant = GRANT.replace("{source}", "excluded");
         let text = ENTER.replace("{grant from excluded}", grant.trim_end());
         self.fill(&text.replace("{clock}", &clock("true")))
     }
 
-    /// Its completion, see [`crate::finish_sql`].
+    /// The completion of that claim: see [`crate::finish_sql`].
     pub(crate) fn finish(&self) -> String {
         self.settlement(&clock("true"), COMPLETION, "SELECT fence FROM written WHERE expires > 0")
     }
@@ -96,7 +96,7 @@ impl<'s> Texts<'s> {
         self.fill(&text.replace("{answer}", answer))
     }
 
-    /// Fills in schema and clock, and leaves the comments to those who read the source.
+    /// Fills in schema and clock, and removes the comments.
     pub(crate) fn fill(&self, text: &str) -> String {
         let text = text.replace("{verdict}", VERDICT.trim_end());
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
@@ -106,8 +106,8 @@ impl<'s> Texts<'s> {
         text.replace("{schema}", self.schema.quoted())
     }
 
-    /// Opens a transaction of the store's own, which waits so long for each lock whatever the session says. A host that is
-    /// gone before its COMMIT has come holds its locks for `idle`, and not until the server's TCP notices.
+    /// Opens one of the store's transactions, with its own lock timeout in place of the session's. A host that is
+    /// gone before its COMMIT arrives holds its locks for `idle`, and not until the server's TCP notices.
     pub(crate) fn begin(wait: Duration, idle: Duration) -> String {
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; \
@@ -118,7 +118,7 @@ impl<'s> Texts<'s> {
     }
 }
 
-/// A time as a setting: zero would be for ever, and more than this is refused.
+/// A time as a setting: zero means no limit to the server, and it refuses larger values.
 pub(crate) fn millis(wait: Duration) -> u128 {
     wait.as_millis().clamp(1, 1 << 30)
 }

@@ -10,36 +10,36 @@ use async_trait::async_trait;
 
 use crate::apart::{Held, Parts};
 use crate::batch::{Batch, Reply};
+use crate::client::{HELD, Locks, PoolClient};
 use crate::connector::{Connector, place};
 use crate::key::{Id, Salt};
-use crate::link::{HELD, Link, Locks};
-use crate::rows::Stands;
+use crate::request::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, by_key, detail, settled};
+use crate::rows::RowState;
 use crate::sql::Texts;
 use crate::sweep::Sweeper;
 use crate::thread::{Thread, Waiting};
-use crate::trip::{CLAIMS, ClaimParams, SETTLEMENTS, SettleParams, by_key, detail, settled};
 use crate::{PostgresConfig, SchemaName, Sweep, Tables, schema};
 use tokio_postgres::types::Type;
 
-/// The records of some keys, as the last statement left them.
+/// The records of some keys.
 pub(crate) const LOOK: &str = include_str!("sql/look.sql");
 
 /// The longest outcome or reason that is stored, in bytes (16 MiB).
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 
-/// Records in PostgreSQL: for any number of processes. Clones share connections and thread.
+/// Records in PostgreSQL, shared by any number of processes. Clones share connections and thread.
 ///
 /// Each batch is one statement in a transaction of its own. Two batches lock the records they share in the same
-/// order, so they wait for each other and never deadlock. A record that another transaction keeps locked is waited for
-/// as long as the lock timeout says; then its claim is answered busy and its settlement with
-/// [`Locked`](ErrorKind::Locked), and the others of the batch go on. The connections are driven by a thread of the store's
-/// own, so a handler that blocks its runtime does not cost it its lease.
+/// order, so they wait for each other and never deadlock. The store waits for a record that another transaction locks
+/// for the lock timeout; then its claim is answered busy and its settlement with
+/// [`Locked`](ErrorKind::Locked), and the others of the batch go on. The store's own thread drives the
+/// connections, so a handler that blocks its runtime does not lose its lease.
 ///
-/// # What a crash does
-/// - Of this process: what was asked and not answered may have been applied; the same request, with its token, is
+/// # Crashes
+/// - Of this process: a request without an answer may have been applied; the same request, with its token, is
 ///   answered as before. Claims are held until their lease ends.
-/// - Of the server: what was answered is there when it is back ([`describe`](Deduplicator::describe) lists what
-///   would weaken that). Until then every answer is an error, and nothing is acknowledged.
+/// - Of the server: every answered change is stored when it is back ([`describe`](Deduplicator::describe) lists the
+///   weaknesses of that). Until then every answer is an error, and nothing is acknowledged.
 #[derive(Clone)]
 pub struct PostgresStore {
     pub(crate) inner: Arc<Inner>,
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) config: PostgresConfig,
     pub(crate) connector: Connector,
     pub(crate) salt: Salt,
-    pub(crate) link: Link,
+    pub(crate) client: PoolClient,
     pub(crate) thread: Thread,
     claim: String,
     settle: String,
@@ -62,38 +62,38 @@ impl PostgresStore {
     /// Connects to the server at `url` with the defaults of [`PostgresConfig`].
     ///
     /// # Errors
-    /// - [`Config`](ErrorKind::Config): the URL cannot be read, the server does not let us in, is older than
-    ///   version 14 or may lose what it confirms (see [`Unsafe`](crate::Unsafe)), or the tables are missing: the
+    /// - [`Config`](ErrorKind::Config): the URL cannot be parsed; the server refuses the login, is older than
+    ///   version 14 or may lose confirmed records (see [`Unsafe`](crate::Unsafe)); or the tables are missing, and the
     ///   message says how to create them.
-    /// - [`ReadOnly`](ErrorKind::ReadOnly): it is a standby, or set to be read-only.
+    /// - [`ReadOnly`](ErrorKind::ReadOnly): the server is a standby, or set to be read-only.
     /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate made the tables.
-    /// - [`Unavailable`](ErrorKind::Unavailable): it cannot be reached.
+    /// - [`Unavailable`](ErrorKind::Unavailable): the server cannot be reached.
     pub async fn connect(url: &str) -> Result<Self> {
         PostgresConfig::new(url)?.connect().await
     }
 
-    /// The SQL that creates schema and tables, for those who migrate by hand. It fails, and changes nothing, if
-    /// they are there.
+    /// The SQL that creates schema and tables, for migrations by hand. It fails, and changes nothing, if
+    /// they exist.
     #[must_use]
     pub fn schema_sql(schema: &SchemaName) -> String {
         schema::sql(schema)
     }
 
-    /// A new pool of up to `connections` (at least 1) to the store's own database, made as the store's own are: for
-    /// the tables that an inbox's handler writes. It is driven by the caller's runtime.
+    /// Makes a pool of up to `connections` (at least 1) to the store's database, with the store's configuration, for
+    /// the tables that an inbox's handler writes. The caller's runtime drives it.
     ///
     /// # Errors
-    /// [`Config`](ErrorKind::Config): it cannot be made. It connects when a connection is asked for.
+    /// [`Config`](ErrorKind::Config) if the pool cannot be made. It opens connections on demand.
     pub fn pool(&self, connections: usize) -> Result<deadpool_postgres::Pool> {
         self.inner.connector.pool(connections.max(1))
     }
 
     pub(crate) async fn start(config: PostgresConfig, connector: Connector) -> Result<Self> {
-        let link = Link::new(connector.pool(config.connections)?, &config);
+        let client = PoolClient::new(connector.pool(config.connections)?, &config);
         let thread = Thread::start()?;
-        let (looking, settings) = (link.clone(), config.clone());
+        let (for_salt, settings) = (client.clone(), config.clone());
         let salt =
-            thread.call(|waiting| async move { waiting.answer(find(&looking, &settings).await) }).await?;
+            thread.call(|waiting| async move { waiting.answer(find(&for_salt, &settings).await) }).await?;
         let texts = Texts::new(&config.schema).with_clock(config.clock);
         let inner = Inner {
             claim: texts.claim(),
@@ -104,26 +104,27 @@ impl PostgresStore {
             config,
             connector,
             salt,
-            link,
+            client,
             thread,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
 
-/// Finds the tables, or makes them, and their secret.
-async fn find(link: &Link, config: &PostgresConfig) -> Result<Salt> {
-    link.tend(async |mut leash| {
-        let Some(object) = leash.object() else { return Err(crate::link::broken()) };
-        if config.tables == Tables::CreateMissing {
-            schema::create(object, &config.schema).await?;
-        }
-        let client: &tokio_postgres::Client = object;
-        let salt = schema::salt(client, &config.schema).await?;
-        let salt = salt.ok_or_else(|| schema::missing(&config.schema))?;
-        Ok((salt, leash))
-    })
-    .await
+/// Reads the schema's secret; creates the tables first if they are missing and the policy says so.
+async fn find(client: &PoolClient, config: &PostgresConfig) -> Result<Salt> {
+    client
+        .with_connection(async |mut connection| {
+            let Some(object) = connection.object() else { return Err(crate::client::broken()) };
+            if config.tables == Tables::CreateMissing {
+                schema::create(object, &config.schema).await?;
+            }
+            let client: &tokio_postgres::Client = object;
+            let salt = schema::salt(client, &config.schema).await?;
+            let salt = salt.ok_or_else(|| schema::missing(&config.schema))?;
+            Ok((salt, connection))
+        })
+        .await
 }
 
 #[async_trait]
@@ -134,7 +135,7 @@ impl Deduplicator for PostgresStore {
         }
         let (inner, requests) = (Arc::clone(&self.inner), requests.to_vec());
         let job = |waiting: Waiting<_>| async move {
-            // A claim that nobody waits for any more would only hold up the next one.
+            // An abandoned claim would only delay the next one.
             if !waiting.has_gone() {
                 waiting.answer(inner.claims(&requests).await);
                 inner.sweep_along(requests.len()).await;
@@ -153,21 +154,21 @@ impl Deduplicator for PostgresStore {
         }
         let (inner, settlements) = (Arc::clone(&self.inner), settlements.to_vec());
         let job = |waiting: Waiting<_>| async move {
-            // Its caller may have gone; the effect has happened all the same.
+            // The settlement runs even if its caller is gone: the effect has happened.
             waiting.answer(inner.settlements(&settlements).await);
         };
         self.inner.thread.call(job).await
     }
 
     fn describe(&self) -> Description {
-        let Inner { config, link, .. } = &*self.inner;
+        let Inner { config, client, .. } = &*self.inner;
         Description {
             name: format!(
                 "postgres {} schema {}",
                 place(&config.server),
                 config.schema.as_str().escape_debug()
             ),
-            weaknesses: link.checks.weaknesses(),
+            weaknesses: client.checks.weaknesses(),
         }
     }
 }
@@ -182,7 +183,7 @@ impl Inner {
                 let answers = self.claim(&requests, part.1).await;
                 parts.answered(part, answers)?;
             }
-            // Another transaction holds it: a claim that is not committed, most often.
+            // Another transaction holds the record, usually with an uncommitted claim.
             let busy = || Reply { answer: Claimed::Busy { free_in: self.config.lock_timeout }, left: None };
             batch.replied(
                 parts.into_answers().into_iter().map(|reply| reply.unwrap_or_else(busy)).collect(),
@@ -204,7 +205,7 @@ impl Inner {
             let replies = parts.into_answers();
             let without = asked.iter().zip(&replies).find(|(_, reply)| reply.is_none());
             locked = locked.or(without.map(|(settlement, _)| settlement.key.clone()));
-            // Never answered: the call ends with an error.
+            // This request gets no answer: the call ends with an error.
             let none = || Reply { answer: Settled::Lost, left: None };
             batch.replied(replies.into_iter().map(|reply| reply.unwrap_or_else(none)).collect())?;
         }
@@ -212,46 +213,46 @@ impl Inner {
     }
 
     fn parts<'k, A>(&self, keys: impl Iterator<Item = &'k Key>, sole: Locks) -> Parts<'_, Reply<A>> {
-        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.link.half_time(), sole)
+        Parts::new(keys.map(|key| self.salt.id(key)).collect(), &self.held, self.client.half_time(), sole)
     }
 
     async fn claim(&self, requests: &[&ClaimRequest], locks: Locks) -> Result<Vec<Reply<Claimed>>> {
         let params = ClaimParams::new(requests, &self.salt, self.config.names);
-        let rows = self.link.query_by(locks, "claiming", &self.claim, &params.as_params()).await?;
+        let rows = self.client.query_by(locks, "claiming", &self.claim, &params.as_params()).await?;
         self.is_ours(rows.len())?;
         params.answers(requests, &rows)
     }
 
     async fn settle(&self, settlements: &[&Settlement], locks: Locks) -> Result<Vec<Reply<Settled>>> {
         let params = SettleParams::new(settlements, &self.salt, self.config.names);
-        let rows = self.link.query_by(locks, "settling", &self.settle, &params.as_params()).await?;
+        let rows = self.client.query_by(locks, "settling", &self.settle, &params.as_params()).await?;
         let now = self.is_ours(rows.len()).and_then(|()| crate::rows::now(&rows[0]))?;
-        let stands = self.with_the_others(params.keys(), by_key(&rows)?).await?;
-        settled(settlements, params.keys(), stands, now)
+        let states = self.with_the_others(params.keys(), by_key(&rows)?).await?;
+        settled(settlements, params.keys(), states, now)
     }
 
-    /// Adds the records that a settlement has not changed: of repeats, and of leases that are lost.
+    /// Adds the records that a settlement has not changed: those of repeats and of lost leases.
     async fn with_the_others(
         &self,
         keys: &[Id],
-        mut found: HashMap<Id, Stands>,
-    ) -> Result<HashMap<Id, Stands>> {
+        mut found: HashMap<Id, RowState>,
+    ) -> Result<HashMap<Id, RowState>> {
         let others: Vec<_> = keys.iter().filter(|key| !found.contains_key(key)).collect();
         if !others.is_empty() {
-            let rows = self.link.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
+            let rows = self.client.query("settling", &self.look, &[(&others, Type::UUID_ARRAY)]).await?;
             found.extend(by_key(&rows)?);
         }
         Ok(found)
     }
 
-    /// Looks at some records after a batch was written; its caller has its answer already.
+    /// Sweeps some records after a batch was written; its caller has its answer already.
     async fn sweep_along(&self, written: usize) {
         if self.config.sweep == Sweep::Automatic {
-            self.sweeper.along(&self.link, written).await;
+            self.sweeper.along(&self.client, written).await;
         }
     }
 
-    /// The statements answer nothing at all where the schema is not the one that was connected to.
+    /// A statement returns no row if the schema is no longer the one that the store connected to.
     pub(crate) fn is_ours(&self, rows: usize) -> Result<()> {
         match rows {
             0 => Err(schema::changed(&self.config.schema)),

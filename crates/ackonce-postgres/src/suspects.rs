@@ -1,16 +1,16 @@
-//! Messages that were in a group whose COMMIT was refused.
+//! The messages of groups whose COMMIT was refused.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ackonce::Key;
 
-/// Which of a group violated a constraint that is checked at the commit cannot be asked, so each of them runs
-/// alone until it has committed: then it is known, and only that one is charged an attempt.
+/// The server does not tell which message of a group violated a deferred constraint, so each of them runs
+/// alone until it has committed: only the message that violates it is charged an attempt.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Suspects(Arc<Mutex<HashSet<[u8; 32]>>>);
 
-/// Some never come again: buried, or taken over by another process.
+/// The most to remember: some never come again, buried or taken over by another process.
 const MAX_SUSPECTS: usize = 1 << 14;
 
 impl Suspects {

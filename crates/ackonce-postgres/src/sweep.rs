@@ -1,9 +1,9 @@
 //! Dropping expired records without stopping the writers.
 //!
-//! A sweep walks the table in the order of its pages, a range at a time. An index on the expiry would find the
-//! expired records without looking at the others, but it takes half as many bytes again per record, and every
+//! A sweep reads the table in the order of its pages, a range at a time. An index on the expiry would find the
+//! expired records without a read of the others, but it takes half as many bytes again per record, and every
 //! completion would have to change it. Tables per generation would be dropped whole, but PostgreSQL keeps a key
-//! unique within one table only, and the moment between two generations is when a message is doubled.
+//! unique within one table only, and a message would be doubled between two generations.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use crate::link::Link;
+use crate::client::PoolClient;
 use crate::sql::Texts;
 
 const SWEEP: &str = include_str!("sql/sweep.sql");
@@ -24,23 +24,23 @@ const SWEEP: &str = include_str!("sql/sweep.sql");
 const CHUNK: u32 = 256;
 /// Records of a page, about.
 const PER_PAGE: usize = 150;
-/// Records looked at per record written: a pass over the table ends while a quarter of it is written, so that in
+/// Records checked per record written: a pass over the table ends while a quarter of it is written, so that in
 /// a steady state expired records take an eighth of the room on average.
 const PER_WRITE: usize = 4;
-/// Records written before a range is looked at, so that a small batch does not pay for a look each.
+/// Records written before the next range is swept, so that small batches share the cost of a sweep.
 const LEAST: usize = 2000;
-/// So many dead rows, and a quarter of the live ones, are several times the number that a vacuum is started for.
+/// The least dead rows to warn of, if they also exceed a quarter of the live ones: several times autovacuum's threshold.
 const DEAD_ROWS: i64 = 50_000;
 const WARN_EVERY: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     text: String,
-    /// Records written since the last look.
+    /// Records written since the last sweep of a range.
     written: AtomicUsize,
-    /// The next page; `None` before the first look.
+    /// The next page; `None` before the first sweep.
     page: Mutex<Option<u32>>,
-    /// When it was last said that dead rows pile up.
+    /// The time of the last warning of dead rows.
     warned: std::sync::Mutex<Option<Instant>>,
 }
 
@@ -58,17 +58,17 @@ impl Sweeper {
         }
     }
 
-    /// Looks at some records after `written` were written. Each process does so for its own writes, so that a
+    /// Sweeps some records after `written` were written. Each process does so for its own writes, so that a
     /// fleet sweeps as much as one process that writes as much.
-    pub(crate) async fn along(&self, link: &Link, written: usize) {
+    pub(crate) async fn along(&self, client: &PoolClient, written: usize) {
         if self.written.fetch_add(written, Ordering::Relaxed) + written < LEAST {
             return;
         }
-        // One look at a time; what is written meanwhile is looked after by the next.
+        // One sweep at a time; the next one counts the records that are written meanwhile.
         let Ok(mut page) = self.page.try_lock() else { return };
         let written = self.written.swap(0, Ordering::Relaxed);
         let pages = u32::try_from(written * PER_WRITE / PER_PAGE).unwrap_or(CHUNK).clamp(1, CHUNK);
-        match self.look(link, *page, pages).await {
+        match self.look(client, *page, pages).await {
             Ok((_, next)) => *page = Some(next.unwrap_or(0)),
             // A sweep that fails costs space.
             Err(error) => {
@@ -77,40 +77,40 @@ impl Sweeper {
         }
     }
 
-    /// Looks at every record once; how many were dropped.
-    pub(crate) async fn pass(&self, link: &Link) -> Result<u64> {
+    /// Checks every record once and returns the number of dropped records.
+    pub(crate) async fn pass(&self, client: &PoolClient) -> Result<u64> {
         let (mut dropped, mut page) = (0, Some(0));
         while let Some(from) = page {
-            let (n, next) = self.look(link, Some(from), CHUNK).await?;
+            let (n, next) = self.look(client, Some(from), CHUNK).await?;
             dropped += n;
             page = next;
         }
         Ok(dropped)
     }
 
-    /// How many were dropped, and where to go on; `None` at the end of the table. Without a page it starts
-    /// anywhere, so that processes that restart often do not sweep the table's start only.
-    async fn look(&self, link: &Link, from: Option<u32>, pages: u32) -> Result<(u64, Option<u32>)> {
+    /// Returns the number of dropped records and the next page; `None` at the end of the table. Without a page it starts
+    /// at a random one, so that processes that restart often do not sweep the table's start only.
+    async fn look(&self, client: &PoolClient, from: Option<u32>, pages: u32) -> Result<(u64, Option<u32>)> {
         let Some(from) = from else {
-            let (_, size) = self.range(link, 0, 0).await?;
+            let (_, size) = self.range(client, 0, 0).await?;
             let anywhere = u32::from_be_bytes([0, 1, 2, 3].map(|n| Token::random().0[n]));
             return Ok((0, anywhere.checked_rem(size)));
         };
         let to = from.saturating_add(pages);
-        let (dropped, size) = self.range(link, from, to).await?;
+        let (dropped, size) = self.range(client, from, to).await?;
         Ok((dropped, (to < size).then_some(to)))
     }
 
-    /// How many were dropped from these pages, and how many pages there are.
-    async fn range(&self, link: &Link, from: u32, to: u32) -> Result<(u64, u32)> {
+    /// Returns the number of records dropped from these pages, and the number of pages of the table.
+    async fn range(&self, client: &PoolClient, from: u32, to: u32) -> Result<(u64, u32)> {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
-        let rows = link.query("sweeping", &self.text, &params).await?;
+        let rows = client.query("sweeping", &self.text, &params).await?;
         let columns = |row: &Row| {
             let column = |n| row.try_get::<_, i64>(n).ok();
             Some((column(0)?, column(1)?, column(2)?, column(3)?))
         };
         let (dropped, pages, live, dead) = rows.first().and_then(columns).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "postgres: the tables are not as this store made them")
+            Error::new(ErrorKind::Corrupt, "postgres: the tables differ from those that this store creates")
         })?;
         self.watch_vacuum(live, dead);
         Ok((dropped.try_into().unwrap_or(0), pages.try_into().unwrap_or(u32::MAX)))
@@ -118,7 +118,8 @@ impl Sweeper {
 }
 
 impl Sweeper {
-    /// A vacuum cannot drop rows that an older transaction might still read, be it idle, in whatever database.
+    /// Warns of dead rows: a vacuum cannot drop rows that an older transaction might still read, even an idle transaction
+    /// in another database of the server.
     fn watch_vacuum(&self, live: i64, dead: i64) {
         if dead < DEAD_ROWS || dead < live / 4 {
             return;
@@ -139,7 +140,7 @@ impl Sweeper {
     }
 }
 
-/// The place before the first row of a page.
+/// The position before the first row of a page.
 #[derive(Debug)]
 struct Page(u32);
 

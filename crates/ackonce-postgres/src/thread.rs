@@ -1,7 +1,7 @@
-//! The store's own thread: it drives the connections that claims and settlements go over.
+//! The store's own thread, which drives the connections for claims and settlements.
 //!
-//! A connection of tokio-postgres is a task that somebody must poll. On the caller's runtime a handler that
-//! blocks would keep the heartbeat's answers in the socket until the lease is gone; here it cannot.
+//! A connection of tokio-postgres is a task that a runtime must poll. On the caller's runtime a handler that
+//! blocks would leave the heartbeat's answers in the socket until the lease is lost; on its own thread it cannot.
 
 use std::future::Future;
 
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 type Job = BoxFuture<'static, ()>;
 
-/// The callers' end. When all of them are dropped, the thread finishes what it was given and closes the
+/// A handle to the thread. After the last handle is dropped, the thread finishes its jobs and closes the
 /// connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Thread {
@@ -35,8 +35,8 @@ impl Thread {
         Ok(Self { jobs })
     }
 
-    /// Runs it there. A caller that stops waiting leaves it under way, unless it says itself that it need not be
-    /// begun any more: it is given what tells.
+    /// Runs a job on the thread. A job goes on if its caller stops waiting; it may ask [`Waiting::has_gone`] before
+    /// it starts its work.
     pub(crate) async fn call<T, F>(&self, job: impl FnOnce(Waiting<T>) -> F) -> Result<T>
     where
         T: Send + 'static,
@@ -47,13 +47,13 @@ impl Thread {
         answer.await.unwrap_or_else(|_| Err(ended().with_repeat(Repeat::Unknown)))
     }
 
-    /// Runs it there, waited for by nobody.
+    /// Runs a job on the thread without waiting for it.
     pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         self.jobs.send(Box::pin(job)).map_err(|_| ended().with_repeat(Repeat::Safe))
     }
 }
 
-/// Somebody who waits for an answer.
+/// The caller of a job, who waits for its answer.
 pub(crate) struct Waiting<T>(oneshot::Sender<Result<T>>);
 
 impl<T> Waiting<T> {
@@ -74,7 +74,7 @@ async fn work(mut queue: mpsc::UnboundedReceiver<Job>) {
                 Some(job) => drop(running.spawn(job)),
                 None => break,
             },
-            // A panic shows itself as an answer that never comes.
+            // A panic drops the reply's sender, which the caller sees as an error.
             Some(_) = running.join_next() => {}
         }
     }

@@ -1,4 +1,4 @@
-//! TLS as the URL asks for it.
+//! The TLS connector that the URL asks for.
 
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::NoTls;
@@ -7,8 +7,8 @@ use tokio_postgres::config::SslMode;
 use crate::PostgresConfig;
 use crate::connector::Connector;
 
-/// TLS with `sslmode=require` alone. `prefer`, which is what a URL without a word of it means, promises nothing
-/// to begin with, and would fail where the server's certificate is one that it made up at its installation.
+/// Makes a TLS connector for `sslmode=require` only. `prefer`, the default of a URL without `sslmode`, promises nothing
+/// in any case, and would fail with the self-signed certificate of a default installation.
 pub(crate) fn connector(config: &PostgresConfig) -> Result<Connector> {
     match config.server.get_ssl_mode() {
         SslMode::Disable | SslMode::Prefer => {
@@ -26,14 +26,14 @@ pub(crate) fn connector(config: &PostgresConfig) -> Result<Connector> {
     }
 }
 
-/// With the cryptography that the program has installed and the certificates of the system. Certificate and host
-/// name are verified whatever the `sslmode`: TLS that is not is as good as none.
+/// Uses the program's crypto provider and the system's root certificates. Certificate and host
+/// name are verified under every `sslmode`: TLS without verification is as good as none.
 #[cfg(feature = "tls")]
 fn from_system() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
     use rustls::crypto::CryptoProvider;
     use rustls::{ClientConfig, RootCertStore};
 
-    // A library must not choose the program's cryptography, and rustls panics where nobody did.
+    // A library must not choose the program's crypto provider, and rustls panics if none is installed.
     let provider = CryptoProvider::get_default().cloned().ok_or_else(|| {
         refused(
             "no crypto provider is installed for TLS; call \
@@ -47,7 +47,7 @@ fn from_system() -> Result<tokio_postgres_rustls::MakeRustlsConnect> {
     }
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| refused("the crypto provider lacks what TLS needs").with_source(e))?;
+        .map_err(|e| refused("the crypto provider supports no TLS version").with_source(e))?;
     let config = config.with_root_certificates(roots).with_no_client_auth();
     Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
 }

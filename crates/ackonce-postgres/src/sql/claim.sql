@@ -1,10 +1,10 @@
--- A batch of claims in one statement: of different keys, each a row as it would stand if nobody had it.
+-- A batch of claims of different keys in one statement: each is the row that an absent record would become.
 WITH {clock}, excluded AS MATERIALIZED (
     SELECT q.key, c.now AS fence, c.now + q.lease + q.time AS expires, q.token, c.now + q.lease AS free_at,
            12 AS tally, q.fingerprint, q.scope, q.id
     FROM clock c, {requests}
-    -- Rows are locked in this order, by every statement: batches cannot deadlock. It is here, and not where they are
-    -- written, so that a row is looked at and written at once, while its pages of the index are in the cache.
+    -- Every statement locks rows in this order, so batches cannot deadlock. The sort is here, and not at the INSERT,
+    -- so that each row is read and written while its pages of the index are in the cache.
     ORDER BY q.key
 ), seen AS MATERIALIZED (
     SELECT excluded.*, r.fence AS r_fence, r.expires AS r_expires, r.token AS r_token, r.free_at AS r_free_at,
@@ -21,6 +21,6 @@ WITH {clock}, excluded AS MATERIALIZED (
 SELECT key, true AS written, (SELECT now FROM clock), fence, expires, token, free_at, tally, fingerprint, detail
 FROM written
 UNION ALL
--- Nothing to write: the row that was seen is the answer, as of the moment it was seen.
+-- For a row that is not written the answer is the row as it was read, at the time of the read.
 SELECT key, false, now, r_fence, r_expires, r_token, r_free_at, r_tally, r_fingerprint, r_detail
 FROM seen, clock WHERE verdict = 0

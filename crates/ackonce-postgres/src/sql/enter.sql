@@ -1,5 +1,5 @@
--- One claim in a transaction of the user's, whose settings are the user's as well: the planner could choose to read
--- the whole table for a look. So there is none: ON CONFLICT knows no other way than the index.
+-- One claim in the user's transaction, under the user's settings: for a SELECT the planner could choose to read
+-- the whole table. So the claim uses ON CONFLICT alone, which always uses the index.
 WITH {clock}, excluded AS MATERIALIZED (
     SELECT encode(substring(sha256(m.salt || $1::bytea) FOR 16), 'hex')::uuid AS key, c.now AS fence,
            c.now + $3::int8 AS expires, encode($2::bytea, 'hex')::uuid AS token, c.now AS free_at, 12 AS tally,

@@ -1,6 +1,6 @@
 INSERT INTO {schema}.record AS r (key, fence, expires, token, free_at, tally, fingerprint)
     SELECT key, fence, expires, token, free_at, tally, fingerprint FROM {source}
-    -- Decided on the row as it stands under lock: it may have come or changed since it was looked at.
+    -- The decision is made on the locked row, which may have been inserted or changed since it was read.
     ON CONFLICT (key) DO UPDATE SET (fence, expires, token, free_at, tally, fingerprint, detail) = (
         SELECT CASE WHEN v < 2 THEN r.fence ELSE greatest(r.fence + 1, excluded.fence) END,
                CASE v WHEN 0 THEN r.expires

@@ -1,4 +1,4 @@
--- One page of records in the order of their keys. It looks at {most} records, found or not.
+-- One page of records in the order of their keys. It reads at most {most} records, matching or not.
 WITH looked AS MATERIALIZED (
     SELECT r.*, {state} AS state FROM {schema}.record r WHERE key > $1 ORDER BY key LIMIT {most}
 ), found AS (

@@ -1,8 +1,8 @@
 -- Records of ackonce-postgres, schema version {version}. A file of its own for each version; print it with
 -- PostgresStore::schema_sql. A role that runs consumers needs USAGE on the schema and SELECT, INSERT, UPDATE
--- and DELETE on its tables, and none of the rights to create them.
+-- and DELETE on its tables, and no privilege to create them.
 
--- One row. The key of every record is made with `salt`: changing it forgets all of them.
+-- One row. The key of every record is made with `salt`: a changed salt forgets all of them.
 CREATE TABLE {schema}.meta (
     one     bool  NOT NULL PRIMARY KEY DEFAULT true CHECK (one),
     version int4  NOT NULL,
@@ -12,7 +12,7 @@ INSERT INTO {schema}.meta (version, salt)
 VALUES ({version}, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
 
 -- One row per remembered message; the view `records` shows them in words. Eight columns, fixed-length ones first, and
--- the usual is NULL: a record of a message that succeeded at once takes 60 bytes and its index entry 28. Moments are
+-- NULL for the usual value: a record of a message that succeeded at once takes 60 bytes and its index entry 28. Times are
 -- microseconds since 1970.
 CREATE TABLE {schema}.record (
     key         uuid NOT NULL CONSTRAINT record_key PRIMARY KEY,
@@ -24,26 +24,26 @@ CREATE TABLE {schema}.record (
     fingerprint int8,
     detail      bytea
 ) WITH (
-    -- A settled record takes less room than its claim, on whatever page: none is kept free for it.
+    -- A settled record takes less room than its claim on every page, so no room is kept free for it.
     fillfactor = 100,
     -- Each message leaves one dead row (its claim) of 92 bytes; that room is used again once it was vacuumed.
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_scale_factor = 0.03,
     autovacuum_vacuum_insert_scale_factor = 0.2,
     autovacuum_analyze_scale_factor = 0.2,
-    -- Giving room back to the system takes a lock that stops everybody; the next window needs it again anyway.
+    -- Truncation takes a lock that stops every reader and writer, and the next window needs the room again.
     vacuum_truncate = false
 );
 COMMENT ON COLUMN {schema}.record.key IS 'first 16 bytes of SHA-256(meta.salt, SHA-256(length of scope, scope, message ID))';
 COMMENT ON COLUMN {schema}.record.fence IS 'of the last claim; the microsecond it was made in, or one more than the fence before';
-COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row means nothing';
+COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row counts as absent';
 COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.free_at IS 'the microsecond from which a claim may be granted: the end of the lease, or of the back-off of a released claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.tally IS '10 * attempts + state; 0 done, 1 buried, 2 claimed, 3 claimed after a release, 4 claimed after an attempt that vanished, 5 released, 6 released, and an attempt before it vanished; NULL is 10';
 COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';
 COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned, or the reason of a burial (UTF-8)';
 
--- Scope and message ID of a key, where they are kept.
+-- Scope and message ID of a key, if they are stored.
 CREATE TABLE {schema}.name (
     key   uuid  NOT NULL PRIMARY KEY,
     scope text  NOT NULL,

@@ -1,7 +1,7 @@
--- A batch of settlements in one statement: of different keys, as for claims. Only claims under these tokens and
--- fences are changed, and only they are answered. Nothing is looked at first, so the planner has nothing to choose:
--- ON CONFLICT knows no other way than the index. For a record that is not there the row is inserted with its expiry
--- below zero, where it means nothing, and the next sweep drops it. Its fence is zero, so that the next one is the clock's;
+-- A batch of settlements of different keys in one statement. It changes and returns only records that are claimed under
+-- these tokens and fences. It reads nothing first, so the planner has no choice:
+-- ON CONFLICT always uses the index. For a missing record a row is inserted with a negative expiry, which marks
+-- it as absent, and the next sweep drops it. Its fence is zero, so that the next fence is the clock's;
 -- the fence to compare is in the column of the fingerprint, which a settlement does not write. Codes of the column
 -- tally: those of schema.sql, and 9 for a redrive.
 WITH {clock}, asked AS MATERIALIZED (
@@ -11,18 +11,18 @@ WITH {clock}, asked AS MATERIALIZED (
     SELECT key, 0, -(now + hold + time), token, now + hold, becomes, fence, detail FROM asked
     ON CONFLICT (key) DO UPDATE SET (expires, token, free_at, tally, fingerprint, detail) = (
         SELECT -excluded.expires,
-               -- A redrive leaves a token that nobody draws: the claim that buried the message is over.
+               -- A redrive sets a token that no claim draws: the claim that buried the message is over.
                CASE WHEN excluded.tally = 9 THEN '00000000-0000-0000-0000-000000000000'
                     WHEN excluded.tally > 1 THEN r.token END,
                CASE WHEN excluded.tally > 1 THEN excluded.free_at END,
-               -- Of a message that was done at its first attempt, as most are, nothing is kept.
+               -- NULL for the usual message, which is done at its first attempt.
                CASE excluded.tally WHEN 0 THEN nullif(r.tally / 10 * 10, 10)
                                    WHEN 2 THEN r.tally
                                    WHEN 6 THEN greatest(r.tally / 10 - 1, 0) * 10
                                                + CASE r.tally % 10 WHEN 4 THEN 6 ELSE 5 END
                                    WHEN 9 THEN 5
                                    ELSE r.tally / 10 * 10 + excluded.tally END,
-               -- The payload of a redriven message may have been mended.
+               -- The payload of a redriven message may have been corrected.
                CASE WHEN excluded.tally <> 9 THEN r.fingerprint END,
                excluded.detail)
     WHERE r.fence = excluded.fingerprint AND r.expires > (SELECT now FROM clock)

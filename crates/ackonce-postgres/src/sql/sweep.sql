@@ -1,10 +1,10 @@
--- Drops the expired records in a range of pages: neighbours in the file, no index to find them by. Rows that another
--- transaction holds are left for the next pass, so a sweep waits for nobody.
+-- Drops the expired records in a range of neighbouring pages, without an index. Rows that another
+-- transaction locks are left for the next pass, so a sweep waits for no lock.
 WITH dropped AS (
     DELETE FROM {schema}.record WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM {schema}.record
         WHERE ctid >= $1 AND ctid < $2 AND expires <= (SELECT {now})
-              -- A fence that ran ahead of the clock is kept until the clock carries it on.
+              -- A fence ahead of the clock is kept until the clock has passed it.
               AND fence < (SELECT {now})
         FOR UPDATE SKIP LOCKED))
     RETURNING key

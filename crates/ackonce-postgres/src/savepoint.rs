@@ -1,4 +1,4 @@
-//! The turn of one message of a group: its savepoint, its handler, and what becomes of a failure.
+//! One message of a group: its savepoint, its handler, and the answer after a failure.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -12,28 +12,28 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio_postgres::{Error as PgError, Transaction};
 
+use crate::classify::classify_answer;
 use crate::error::undone;
 use crate::group::{Group, Undone, ended};
 use crate::inbox::InboxOutcome;
-use crate::judge::judge;
 use crate::store::{MAX_VALUE_LEN, too_long};
 
 const FIRST: &str = "SAVEPOINT ackonce_item";
 const NEXT: &str = "RELEASE SAVEPOINT ackonce_item; SAVEPOINT ackonce_item";
 const LAST: &str = "RELEASE SAVEPOINT ackonce_item";
-/// The savepoint stays, for whoever comes next.
+/// The savepoint stays, for the next message.
 const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT ackonce_item";
 
-const SWALLOWED: &str = "a statement failed and the handler answered success; what came after it was refused \
-                         (a savepoint is for those that may fail)";
+const SWALLOWED: &str = "a statement failed and the handler answered success; PostgreSQL refused all later ones \
+                         (use a savepoint around statements that may fail)";
 const BESIDE: &str = "postgres: the message before it in its transaction left that broken";
 
-/// Where a group of several messages is with its savepoint.
+/// The state of the savepoint of a group of several messages.
 #[derive(Default)]
 pub(crate) struct Savepoint {
     is_set: bool,
-    /// Whether the last message that is done has not been heard of since: that it can be released shows that no
-    /// statement of its handler's failed unnoticed.
+    /// True until the savepoint of the last successful message was released, which shows that no
+    /// statement of its handler failed unnoticed.
     unproven: bool,
 }
 
@@ -43,8 +43,8 @@ where
     T: InboxOutcome,
     F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
 {
-    /// One handler, undone alone if it fails.
-    pub(crate) async fn turn(
+    /// Runs one handler, and rolls it back alone if it fails.
+    pub(crate) async fn run_message(
         &mut self,
         tx: &Transaction<'_>,
         n: usize,
@@ -57,7 +57,7 @@ where
         }
         let (inbox, cx, began) = (self.inbox, self.contexts[n].clone(), Instant::now());
         let handling = AssertUnwindSafe(async move { (inbox.handler)(tx, cx, message).await }).catch_unwind();
-        // Alone, the transaction is its savepoint.
+        // A message alone needs no savepoint: the transaction serves as one.
         let alone = self.contexts.len() == 1;
         let ran = if alone { Some(handling.await) } else { self.behind(tx, handling, savepoint).await? };
         let Some(ran) = ran else {
@@ -65,7 +65,7 @@ where
             self.answers[n] = Some(Err(Failure::Store(error)));
             return Ok(());
         };
-        match judge(ran).and_then(fits).map_err(|failure| self.overslept(began, failure)) {
+        match classify_answer(ran).and_then(fits).map_err(|failure| self.overslept(began, failure)) {
             Ok(outcome) => {
                 self.done.push((n, self.settlement(n, outcome)));
                 savepoint.unproven = true;
@@ -80,7 +80,7 @@ where
         Ok(())
     }
 
-    /// The last one's savepoint is released.
+    /// Releases the savepoint of the last message.
     pub(crate) async fn last(
         &mut self,
         tx: &Transaction<'_>,
@@ -92,8 +92,8 @@ where
         }
     }
 
-    /// Sets the savepoint, and unless it has reason to wait for the answer has the handler's first statement follow at
-    /// once: a trip less for each message. `None` if it was refused, and the handler was ended for that.
+    /// Sets the savepoint, and sends the handler's first statement at once, which saves a round trip for each message,
+    /// unless the inbox has a reason to wait for the answer. `None` if the savepoint was refused and the handler dropped.
     async fn behind<R>(
         &mut self,
         tx: &Transaction<'_>,
@@ -106,7 +106,7 @@ where
             return Ok(Some(handling.await));
         }
         let setting = pin!(tx.batch_execute(text));
-        // The first is polled first, and the driver sends in the order of the first polls.
+        // The savepoint is polled first, and the driver sends in the order of the first polls.
         let (set, ran) = match select(setting, pin!(handling)).await {
             Either::Left((Ok(()), handling)) => (Ok(()), Some(handling.await)),
             Either::Left((refused, _)) => (refused, None),
@@ -127,9 +127,9 @@ where
         self.heard(tx, set, savepoint).await
     }
 
-    /// The next savepoint is refused where a statement of the last handler failed and it answered success (which is
-    /// undone), or where it ended the transaction. Such handlers do so again: from now on nobody runs before the
-    /// answer is there.
+    /// Reads the answer to a savepoint. It is refused if a statement of the last handler failed and it answered success
+    /// (which is rolled back), or if it ended the transaction. Such handlers do so again: from now on each handler waits for
+    /// the answer.
     async fn heard(
         &mut self,
         tx: &Transaction<'_>,
@@ -137,11 +137,11 @@ where
         savepoint: &mut Savepoint,
     ) -> Result<(), Undone> {
         if let Err(error) = set {
-            let told = swallowed(error);
-            if !matches!(told, Err(Undone::All(_))) {
+            let classified = swallowed(error);
+            if !matches!(classified, Err(Undone::All(_))) {
                 self.inbox.swallows.store(true, Ordering::Relaxed);
             }
-            let failure = told?;
+            let failure = classified?;
             let culprit = self.done.pop().filter(|_| savepoint.unproven);
             let (n, _) = culprit.ok_or_else(|| Undone::All(ended()))?;
             self.answers[n] = Some(Err(failure));
@@ -151,8 +151,8 @@ where
         Ok(())
     }
 
-    /// The server ends a transaction whose handler is away for too long, and all that the driver says is that the
-    /// connection is gone. Taken for trouble of the server's, such a message would run for ever.
+    /// Charges an attempt if the handler exceeded the idle timeout. The server then ends the transaction, and the driver
+    /// reports a lost connection only; as the server's failure, such a message would run for ever.
     fn overslept(&self, began: Instant, failure: Failure) -> Failure {
         match (failure, self.inbox.settings.idle_timeout) {
             (Failure::Store(error), Some(most)) if began.elapsed() >= most => Failure::Retry(error.into()),
@@ -169,8 +169,8 @@ fn fits(outcome: impl InboxOutcome) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// The framework's statement after a handler's success was refused: because a statement of the handler failed, or
-/// because of what ends the whole transaction.
+/// The store's statement after a handler's success was refused, because a statement of the handler failed or
+/// because the whole transaction has ended.
 pub(crate) fn swallowed(error: PgError) -> Result<Failure, Undone> {
     match error.code().map(|code| code.code()) {
         Some("25P02") => Ok(Failure::Retry(SWALLOWED.into())),
@@ -178,8 +178,8 @@ pub(crate) fn swallowed(error: PgError) -> Result<Failure, Undone> {
     }
 }
 
-/// No savepoint, no transaction: the handler has ended it, and what came of it nobody can tell. Else the
-/// connection is gone, and the transaction with it.
+/// A missing savepoint or transaction means that the handler has ended it, with an unknown result. Otherwise the
+/// connection is lost, and the transaction with it.
 pub(crate) fn lost(error: PgError) -> Undone {
     match error.code().map(|code| code.code()) {
         Some("3B001" | "25P01") => Undone::Each(|error| Failure::unknown(error.clone()), ended()),

@@ -1,4 +1,4 @@
-//! Claims and settlements as arrays, and what the statement answers as answers of the protocol.
+//! The parameters of claims and settlements as arrays, and the protocol's answers from the statement's rows.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio_postgres::types::Type;
 
 use crate::Names;
 use crate::batch::{Kind, Reply};
+use crate::client::Param;
 use crate::key::{Id, Salt};
-use crate::link::Param;
-use crate::rows::{Stands, decode, half, whole};
+use crate::rows::{RowState, decode, half, whole};
 
-/// Longer times are as good as this one (36 000 years), and sums of them stay within 64 bits.
+/// The longest time (36 000 years), which caps longer ones: sums of it stay within 64 bits.
 const EVER: i64 = 1 << 60;
 
 pub(crate) static CLAIMS: Kind<ClaimRequest, Claimed> =
@@ -28,7 +28,7 @@ pub(crate) static SETTLEMENTS: Kind<Settlement, Settled> = Kind {
     decide: protocol::settle,
 };
 
-/// The protocol, on fingerprints as they are kept.
+/// The protocol's claim, on stored fingerprints.
 fn claim(row: Option<&Row>, request: &ClaimRequest, now: u64) -> (Claimed, Option<Row>) {
     let fingerprint = request.fingerprint.map(|f| whole(half(f)));
     protocol::claim(row, &ClaimRequest { fingerprint, ..request.clone() }, now)
@@ -80,25 +80,25 @@ impl<'r> ClaimParams<'r> {
         requests: &[&ClaimRequest],
         rows: &[Columns],
     ) -> Result<Vec<Reply<Claimed>>> {
-        let mut stands = by_key(rows)?;
+        let mut states = by_key(rows)?;
         let answers = self
             .keys
             .iter()
             .zip(requests)
-            .map(|(key, request)| granted(stands.remove(key).ok_or_else(unanswered)?, request));
+            .map(|(key, request)| granted(states.remove(key).ok_or_else(unanswered)?, request));
         answers.collect()
     }
 }
 
-/// The answer to one claim, from the record as it stands after the statement.
-pub(crate) fn granted(stands: Stands, request: &ClaimRequest) -> Result<Reply<Claimed>> {
-    let Stands { written, now, row, .. } = stands;
+/// The answer to one claim, from the record after the statement.
+pub(crate) fn granted(current: RowState, request: &ClaimRequest) -> Result<Reply<Claimed>> {
+    let RowState { written, now, row, .. } = current;
     let stored = row.ok_or_else(unanswered)?;
     let row = stored.under(request.token);
     let ours = row.state == State::Claimed && row.token == request.token;
     let answer = match claim(Some(&row), request, now).0 {
         mismatch @ Claimed::Mismatch(_) => mismatch,
-        // A lease of zero has ended by now, and was granted all the same.
+        // A lease of zero has ended by now, but it was granted.
         _ if written && ours => Claimed::Acquired(lease(&row, &request.key)),
         Claimed::Acquired(_) => return Err(disagree()),
         answer => answer,
@@ -139,7 +139,7 @@ impl<'r> SettleParams<'r> {
             salt: &salt.0,
             keys: settlements.iter().map(|s| salt.id(&s.key)).collect(),
             tokens: settlements.iter().map(|s| s.token.into()).collect(),
-            // No fence of ours is above the highest of a column.
+            // The store never makes a fence above a column's maximum.
             fences: settlements.iter().map(|s| i64::try_from(s.fence).unwrap_or(-1)).collect(),
             becomes: settlements.iter().map(|s| becomes(&s.action)).collect(),
             holds: settlements.iter().map(|s| micros(times(&s.action).0)).collect(),
@@ -170,18 +170,18 @@ impl<'r> SettleParams<'r> {
     }
 }
 
-/// One answer per settlement. Those that were written are so; the others are answered by their records, if there are
-/// any, as they stood at `now` or later.
+/// One answer per settlement. A written one is `Yes`; the others are answered from their records, if there are
+/// any, as of `now` or later.
 pub(crate) fn settled(
     settlements: &[&Settlement],
     keys: &[Id],
-    mut stands: HashMap<Id, Stands>,
+    mut states: HashMap<Id, RowState>,
     now: u64,
 ) -> Result<Vec<Reply<Settled>>> {
     let answers = keys.iter().zip(settlements).map(|(key, settlement)| {
-        let stands = stands.remove(key);
-        let now = stands.as_ref().map_or(now, |stands| stands.now);
-        let (written, row) = stands.map_or((false, None), |stands| (stands.written, stands.row));
+        let current = states.remove(key);
+        let now = current.as_ref().map_or(now, |current| current.now);
+        let (written, row) = current.map_or((false, None), |current| (current.written, current.row));
         let answer = if written {
             Settled::Yes
         } else {
@@ -212,7 +212,7 @@ fn becomes(action: &Settle) -> i32 {
     }
 }
 
-/// How long nobody else is granted a claim from now on, and the window after that.
+/// The time from now until a claim may be granted, and the window after that.
 fn times(action: &Settle) -> (Duration, Duration) {
     match action {
         Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Redrive { window } => {
@@ -223,7 +223,7 @@ fn times(action: &Settle) -> (Duration, Duration) {
     }
 }
 
-/// The outcome or reason that it brings.
+/// The outcome or reason of a settlement.
 pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
@@ -232,9 +232,9 @@ pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     }
 }
 
-pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, Stands>> {
-    let stands = rows.iter().filter_map(|row| decode(row).transpose());
-    stands.map(|stands| stands.map(|stands| (stands.key, stands))).collect()
+pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, RowState>> {
+    let states = rows.iter().filter_map(|row| decode(row).transpose());
+    states.map(|state| state.map(|state| (state.key, state))).collect()
 }
 
 pub(crate) fn micros(d: Duration) -> i64 {
@@ -245,7 +245,7 @@ fn unanswered() -> Error {
     Error::new(ErrorKind::Protocol, "postgres: a request was not answered")
 }
 
-/// Never acted upon: a claim that was not written is nobody's.
+/// The error of a claim that the protocol would grant and the statement did not write: no worker may act on it.
 fn disagree() -> Error {
     Error::new(ErrorKind::Protocol, "postgres: the statement and the protocol disagree on a record")
 }

@@ -1,4 +1,4 @@
-//! What an inbox handler's answer is worth.
+//! The classification of an inbox handler's answer.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -8,9 +8,9 @@ use tokio_postgres::Error as PgError;
 
 use crate::error::{in_handler, is_environment};
 
-/// What the handler returned, or how it panicked. Trouble with the server that it passed on as its own failure,
-/// however wrapped, is not its fault.
-pub(crate) fn judge<T>(ran: Result<Result<T, Failure>, Box<dyn Any + Send>>) -> Result<T, Failure> {
+/// Returns the handler's answer, or a failure with the text of its panic. A server error that it passed on as its own
+/// failure, however wrapped, is not its fault.
+pub(crate) fn classify_answer<T>(ran: Result<Result<T, Failure>, Box<dyn Any + Send>>) -> Result<T, Failure> {
     let failure = match ran {
         Ok(Ok(outcome)) => return Ok(outcome),
         Ok(Err(failure)) => failure,

@@ -1,21 +1,21 @@
-//! A connection taken from a pool, which goes back only when it is known to be clean.
+//! A guard that returns a connection to its pool only if the connection is clean.
 
 use deadpool_postgres::Object;
 use deadpool_postgres::tokio_postgres::Client;
 
 use crate::connector::Connector;
 
-/// Holds a connection while something is under way on it. Dropped before [`release`](Self::release) (the caller
-/// stopped waiting, or something failed), it closes the connection: the server then rolls back what is open, and
-/// nobody is given a connection that still waits for an answer to somebody else.
+/// Holds a connection while a statement runs on it. Dropped before [`release`](Self::release) (the caller
+/// stopped waiting, or a step failed), it closes the connection: the server then rolls back the open transaction, and
+/// no other caller gets a connection with an outstanding answer.
 #[derive(Debug)]
-pub(crate) struct Leash {
+pub(crate) struct ConnectionGuard {
     object: Option<Object>,
-    /// The server notices a closed connection once its statement has ended. With this it ends it.
+    /// Cancels the statement; the server notices a closed connection only after the statement has ended.
     cancel: Option<Connector>,
 }
 
-impl Leash {
+impl ConnectionGuard {
     pub(crate) fn new(object: Object, cancel: Option<Connector>) -> Self {
         Self { object: Some(object), cancel }
     }
@@ -25,7 +25,7 @@ impl Leash {
         self.object.as_mut()
     }
 
-    /// The connection, to be held otherwise.
+    /// Takes the connection out of the guard.
     pub(crate) fn take(mut self) -> Option<Object> {
         self.object.take()
     }
@@ -36,7 +36,7 @@ impl Leash {
     }
 }
 
-impl Drop for Leash {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         if let (Some(connector), Ok(runtime)) = (&self.cancel, tokio::runtime::Handle::try_current()) {

@@ -1,4 +1,4 @@
-//! Changing one record by hand: the change and its audit row in one transaction.
+//! The change of one record by hand, with its audit row, in one transaction.
 
 use ackonce::protocol::{self, Row};
 use ackonce::store::{AdminOutcome, Note, State, Token};
@@ -6,57 +6,57 @@ use ackonce::{Key, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
+use crate::client::{Param, broken};
+use crate::connection_guard::ConnectionGuard;
 use crate::error::{statement, undone};
-use crate::leash::Leash;
-use crate::link::{Param, broken};
 use crate::rows::decode;
 use crate::sql::{BY_INDEX, millis};
 use crate::store::Inner;
 
-/// The record under lock, so that no claim comes in between.
+/// Locks and reads the record, so that no claim comes in between.
 pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// One way to change a record.
-pub(crate) struct Tend {
+/// A repair: one kind of change of a record.
+pub(crate) struct Repair {
     pub(crate) operation: &'static str,
     pub(crate) change: &'static str,
-    /// Whether there is anything to change about a record that is not in flight.
+    /// True if the operation changes a record that is not in flight.
     applies: fn(&Row, u64) -> bool,
 }
 
-/// The row stays, expired, so that the next fence is above it.
-pub(crate) static FORGET: Tend = Tend {
+/// Expires the row but keeps it, so that the next fence is above it.
+pub(crate) static FORGET: Repair = Repair {
     operation: "forget",
     change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
     applies: |_, _| true,
 };
 
-/// A back-off ends. A record that was settled is given a token that nobody draws: the claims that were granted are over,
-/// the next one is another.
-pub(crate) static REDRIVE: Tend = Tend {
+/// Ends a back-off. A settled record gets a token that no claim draws: its claims are over, and
+/// the next one is new.
+pub(crate) static REDRIVE: Repair = Repair {
     operation: "redrive",
     change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
              tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, detail = NULL WHERE key = $1",
     applies: |row, now| protocol::redriven(row, now).is_some(),
 };
 
-impl Tend {
-    /// What came of it, and the state before.
+impl Repair {
+    /// Returns the outcome, and the state before the change.
     pub(crate) async fn run(
         &self,
         inner: &Inner,
-        mut leash: Leash,
+        mut connection: ConnectionGuard,
         key: &Key,
         note: &Note,
-    ) -> Result<((AdminOutcome, Option<State>), Leash)> {
+    ) -> Result<((AdminOutcome, Option<State>), ConnectionGuard)> {
         let texts = inner.texts();
         let id = inner.salt.id(key);
-        let Some(object) = leash.object() else { return Err(broken()) };
+        let Some(object) = connection.object() else { return Err(broken()) };
         let client: &mut tokio_postgres::Client = object;
-        // In a stricter one a record that changed while it was waited for is an error.
+        // At a stricter level a record that changes during the wait for its lock is an error.
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);
         let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
@@ -67,20 +67,20 @@ impl Tend {
         tx.batch_execute(&settings).await.map_err(failed)?;
         let hold = texts.fill(HOLD);
         let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
-        let Some(stands) = row.as_ref().map(decode).transpose()?.flatten() else {
+        let Some(current) = row.as_ref().map(decode).transpose()?.flatten() else {
             tx.rollback().await.map_err(failed)?;
-            return Ok(((AdminOutcome::Nothing, None), leash));
+            return Ok(((AdminOutcome::Nothing, None), connection));
         };
-        let row = stands.row.map(|row| row.under(Token([0; 16])));
-        let done = match (protocol::tendable(row.as_ref(), stands.now), &row) {
-            (Some(true), Some(row)) if (self.applies)(row, stands.now) => {
+        let row = current.row.map(|row| row.under(Token([0; 16])));
+        let done = match (protocol::tendable(row.as_ref(), current.now), &row) {
+            (Some(true), Some(row)) if (self.applies)(row, current.now) => {
                 (AdminOutcome::Yes, Some(row.state))
             }
             (Some(false), _) => (AdminOutcome::InFlight, None),
             _ => (AdminOutcome::Nothing, None),
         };
         if let (AdminOutcome::Yes, Some(before)) = done {
-            // A text of PostgreSQL holds every character but one.
+            // PostgreSQL's text cannot hold the character NUL.
             let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
             let (scope, name) = (key.scope().name(), &key.id()[..]);
             tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
@@ -96,6 +96,6 @@ impl Tend {
             tx.execute_typed(&texts.fill(AUDIT), &row).await.map_err(failed)?;
         }
         tx.commit().await.map_err(|e| statement("changing a record", e))?;
-        Ok((done, leash))
+        Ok((done, connection))
     }
 }

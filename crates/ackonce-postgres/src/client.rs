@@ -1,4 +1,4 @@
-//! One statement, one transaction, one connection, one round trip.
+//! A client of the server: each statement is one transaction and one round trip on one connection.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::check::Checks;
+use crate::connection_guard::ConnectionGuard;
 use crate::error;
-use crate::leash::Leash;
 use crate::sql::{IN_ORDER, Texts};
 use crate::{PostgresConfig, Prepare};
 
-/// A parameter with its type, so that the server need not be asked for it.
+/// A parameter with its type, which saves a round trip to ask the server for the type.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Inspection is not on the path of a message, and may read a whole table.
+/// The time limit of an inspection, which may read a whole table.
 const INSPECTION: Duration = Duration::from_secs(600);
 
 pub(crate) const HELD: &str =
     "another transaction holds a record (with_lock_timeout, lock_timeout_ms=N in a URL)";
 
-/// How long a statement waits for each lock.
+/// The time for which a statement waits for each lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Locks {
     /// The lock timeout.
     Wait,
-    /// A tenth of it: somebody has waited already.
+    /// A tenth of the lock timeout: an earlier statement has waited already.
     Hurry,
-    /// Half of the request timeout: nobody else waits for the answer.
+    /// Half of the request timeout: no other request waits for the answer.
     Alone,
     /// The lock timeout, for an inspection or a sweep.
     Inspect,
 }
 
-/// The way to the server.
+/// The pool of the store's connections, and the time limits of its statements.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct PoolClient {
     pool: Pool,
     prepare: Prepare,
     request_timeout: Duration,
@@ -50,7 +50,7 @@ pub(crate) struct Link {
     pub(crate) checks: Arc<Checks>,
 }
 
-impl Link {
+impl PoolClient {
     pub(crate) fn new(pool: Pool, config: &PostgresConfig) -> Self {
         let (prepare, request_timeout) = (config.prepare, config.request_timeout);
         let wait = config.lock_timeout;
@@ -60,14 +60,14 @@ impl Link {
         Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
     }
 
-    /// When a request that comes now has to be answered.
+    /// The deadline of a request that starts now.
     fn deadline(&self) -> Instant {
         let now = Instant::now();
-        // As good as never, for a time-out that is longer than the clock.
+        // For a timeout that the clock cannot represent.
         now.checked_add(self.request_timeout).unwrap_or(now + INSPECTION)
     }
 
-    /// When a batch that waits for locks has to be answered.
+    /// The deadline for the locks of a batch that starts now.
     pub(crate) fn half_time(&self) -> Instant {
         let now = Instant::now();
         now.checked_add(self.request_timeout / 2).unwrap_or(now + INSPECTION)
@@ -86,14 +86,14 @@ impl Link {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
         let deadline = self.deadline();
-        let mut leash = Leash::new(self.object(deadline).await?, None);
-        let Some(object) = leash.object() else { return Err(broken()) };
+        let mut connection = ConnectionGuard::new(self.object(deadline).await?, None);
+        let Some(object) = connection.object() else { return Err(broken()) };
         let cache = Arc::clone(&object.statement_cache);
         let begin = &self.begin[locks as usize];
         let sent = async {
             loop {
                 match transact(object, &cache, self.prepare, begin, text, params).await {
-                    // Rolled back for the sake of another, which has gone on.
+                    // The server rolled this one back, and the transaction in conflict has gone on.
                     Err(e) if error::is_conflict(&e) => {}
                     done => return done,
                 }
@@ -101,12 +101,12 @@ impl Link {
         };
         match timeout_at(deadline, sent).await {
             Ok(Ok(rows)) => {
-                leash.release();
+                connection.release();
                 Ok(rows)
             }
             Ok(Err(e)) => {
                 if error::spares_connection(&e) {
-                    leash.release();
+                    connection.release();
                 }
                 match error::is_locked(&e) {
                     true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
@@ -123,16 +123,16 @@ impl Link {
         }
     }
 
-    /// Runs something longer on a connection of its own, which is kept if it succeeds.
-    pub(crate) async fn tend<T, F>(&self, work: impl FnOnce(Leash) -> F) -> Result<T>
+    /// Runs longer work on a connection of its own, which returns to the pool if the work succeeds.
+    pub(crate) async fn with_connection<T, F>(&self, work: impl FnOnce(ConnectionGuard) -> F) -> Result<T>
     where
-        F: Future<Output = Result<(T, Leash)>>,
+        F: Future<Output = Result<(T, ConnectionGuard)>>,
     {
         let object = self.object(self.deadline()).await?;
-        match tokio::time::timeout(INSPECTION, work(Leash::new(object, None))).await {
+        match tokio::time::timeout(INSPECTION, work(ConnectionGuard::new(object, None))).await {
             Ok(done) => {
-                let (done, leash) = done?;
-                leash.release();
+                let (done, connection) = done?;
+                connection.release();
                 Ok(done)
             }
             Err(_) => Err(Error::new(ErrorKind::Timeout, format!("postgres: no answer in {INSPECTION:?}"))),
@@ -145,11 +145,11 @@ impl Link {
             if Object::metrics(&object).recycle_count > 0 {
                 return Ok(object);
             }
-            // A new connection may lead to another server than the last one, or to the same one set up otherwise.
-            let mut leash = Leash::new(object, None);
-            let Some(client) = leash.object() else { return Err(broken()) };
+            // A new connection may lead to another server than the last one, or to the same one with other settings.
+            let mut connection = ConnectionGuard::new(object, None);
+            let Some(client) = connection.object() else { return Err(broken()) };
             self.checks.run(client).await?;
-            leash.take().ok_or_else(broken)
+            connection.take().ok_or_else(broken)
         };
         match timeout_at(deadline, connected).await {
             Ok(object) => object,
@@ -165,7 +165,7 @@ impl Link {
     }
 }
 
-/// Sends BEGIN, the statement and COMMIT in one trip. A statement that fails makes the COMMIT a ROLLBACK.
+/// Sends BEGIN, the statement and COMMIT in one round trip. A statement that fails makes the COMMIT a ROLLBACK.
 async fn transact(
     client: &Client,
     cache: &StatementCache,
@@ -222,7 +222,7 @@ pub(crate) async fn send_prepared(
     client.query(statement, &values).await
 }
 
-/// For the impossible: a connection that was given back while it was in use.
+/// The error of a connection that was returned while in use, which is a bug of this crate.
 pub(crate) fn broken() -> Error {
     Error::new(ErrorKind::Protocol, "postgres: the connection is gone")
 }
