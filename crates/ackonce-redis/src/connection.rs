@@ -77,7 +77,7 @@ impl Connection {
     }
 }
 
-/// How long an answer may take: a blocking `WAIT` must not pass for a server that hangs.
+/// The time limit for an answer. It includes a blocking `WAIT`, which must not count as a server that hangs.
 pub(crate) fn patience(config: &RedisConfig) -> std::time::Duration {
     config.response_timeout + config.replicas.map_or_else(Default::default, |r| r.timeout)
 }
@@ -163,7 +163,7 @@ pub(crate) fn wait(replicas: Replicas) -> Cmd {
     wait
 }
 
-/// `WAIT` answers how many replicas have it; it is no error to Redis if they are too few.
+/// `WAIT` answers the number of replicas that have the change; too few are no error to Redis.
 pub(crate) fn enough(
     replicas: Option<Replicas>,
     confirmed: Option<Value>,

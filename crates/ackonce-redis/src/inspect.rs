@@ -1,4 +1,4 @@
-//! Looking into the store and tending it.
+//! Inspection and repair.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl RedisStore {
             let (expires_in, free_in) = (left(row.expires), left(row.free_at));
             let state = row.state;
             let record = if row.has_body {
-                // It may have been forgotten or redriven since; then it is not of this page any more.
+                // It may have been forgotten or redriven since; then it no longer belongs on this page.
                 match self.look(At::Listed(listed.tag, listed.field), b'G').await? {
                     Seen::Record(row, record) if row.state == state => record,
                     _ => continue,
@@ -152,7 +152,7 @@ fn code(state: State) -> u8 {
     }
 }
 
-/// The name a record is filed under: its tag and its field. It is the cursor, too.
+/// The name of a record, which is also the cursor: its tag and its field.
 fn name(listed: &Listed) -> Bytes {
     [listed.tag.to_be_bytes().as_slice(), &listed.field].concat().into()
 }

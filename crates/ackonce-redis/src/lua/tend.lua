@@ -1,6 +1,6 @@
--- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
+-- Inspection and repair. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
 -- as of claims:
---   field 15 | what to do 1: G get, F forget, R redrive
+--   field 15 | operation 1: G get, F forget, R redrive
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
 -- D record | Y the state before 1 | S, V, T, E as of claims. The same as protocol::tendable and redriven. A row that
 -- cannot be read can be forgotten, which removes it.
