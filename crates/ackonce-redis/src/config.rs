@@ -115,8 +115,8 @@ impl RedisConfig {
         self
     }
 
-    /// The time between two checks of the server's settings and role (default 30 s, at most 45 s). A check is made with
-    /// the first call that is due one, and on every new connection.
+    /// The time between two checks of the server's settings and role (default 30 s, at most 45 s). The first call after
+    /// that time makes the check; every new connection is checked, too.
     #[must_use]
     pub fn with_check_interval(mut self, interval: Duration) -> Self {
         self.check_interval = interval.min(Duration::from_secs(45));

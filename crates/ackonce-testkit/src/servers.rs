@@ -1,4 +1,4 @@
-//! The real servers that tests talk to, and the word about a test that had none.
+//! The real servers that tests use, and the notice of a test that had none.
 
 use std::io::Write;
 

@@ -53,7 +53,7 @@ pub async fn a_back_off_ends(fixture: &dyn Fixture) {
     }
 }
 
-/// It lasts as long as the release says, whatever was left of the lease: shorter than that, or longer.
+/// It lasts as long as the release says, shorter or longer than the rest of the lease.
 pub async fn a_back_off_is_not_the_lease(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let long_lease = bench.a.acquire(&bench.request("long lease")).await;

@@ -27,7 +27,7 @@ async fn dropped_after<F: Future>(polls: usize, call: F) {
     }
 }
 
-/// Whether the claim was applied or not, no key is stuck for longer than its lease.
+/// Applied or not, a dropped claim blocks its key for no longer than its lease.
 pub async fn a_dropped_claim_frees_the_key_within_a_lease(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for polls in 0..ROUNDS {

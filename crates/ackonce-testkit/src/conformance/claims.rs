@@ -15,7 +15,7 @@ pub async fn a_second_claim_is_busy(fixture: &dyn Fixture) {
     assert!(free_in > Duration::ZERO && free_in <= LONG, "busy for {free_in:?} of a lease of {LONG:?}");
 }
 
-/// Whoever asks, and whoever holds it.
+/// Every client finds the key busy, and every client can hold it.
 pub async fn a_claimed_key_is_busy_for_every_client(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let clients = [bench.a.clone(), bench.b.clone(), Client::open(fixture).await];
@@ -54,7 +54,7 @@ pub async fn a_repeated_claim_after_its_lease_takes_it_up_again(fixture: &dyn Fi
     bench.a.busy(&bench.request("id")).await;
 }
 
-/// Its caller has gone on: a delayed copy of a claim must not lease the key to nobody.
+/// A delayed copy of a released claim is not granted: its caller has gone on, so the lease would have no holder.
 pub async fn a_repeated_claim_after_its_release_is_not_granted(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, action) in [("released", release()), ("refunded", refund())] {

@@ -6,7 +6,7 @@ use ackonce::{Deduplicator, Previous};
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, bury, release};
 
-/// Whether the store says that its records end with its process: the only way round these properties.
+/// True if the store's description says that its records end with its process: only then do these properties not apply.
 pub(super) fn is_lost_with_process(store: &dyn Deduplicator) -> bool {
     store.describe().weaknesses.iter().any(|weakness| weakness == Description::LOST_WITH_PROCESS)
 }
@@ -33,7 +33,7 @@ pub async fn a_claim_outlives_its_process(fixture: &dyn Fixture) {
     again.confirm(&lease, release()).await;
 }
 
-/// What was completed, buried and released is so for the next process, with outcome, reason and attempts.
+/// Completed, buried and released records are so for the next process, with outcome, reason and attempts.
 pub async fn a_settlement_outlives_its_process(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let complete = Settle::Complete { window: LONG, outcome: Some("result".into()) };

@@ -1,4 +1,4 @@
-//! Never a guess: a store that cannot answer says so, and whether anything was applied.
+//! Never a guess: a store that cannot answer returns an error, which tells if anything may have been applied.
 
 use std::future::Future;
 use std::io::Write;
@@ -65,7 +65,7 @@ pub async fn an_outage_is_an_error_and_passes(fixture: &dyn Fixture) {
     passes(settled.as_ref().err());
     match &claimed {
         Err(_) => {}
-        // It had a way round the outage, and then it is true.
+        // The store reached its records in spite of the outage; then the answer must be true.
         Ok(Claimed::Acquired(_)) => drop(bench.b.busy(&bench.request("new")).await),
         Ok(answer) => panic!("nobody has that key, and a store that is away answers {answer:?}"),
     }

@@ -45,7 +45,7 @@ pub async fn lookalike_ids_stay_apart(fixture: &dyn Fixture) {
     stay_apart(fixture, &ids).await;
 }
 
-/// What SQL, Lua, patterns, cluster hash tags, paths and formats would read something into.
+/// Characters with a meaning in SQL, Lua, patterns, cluster hash tags, paths and formats.
 pub async fn hostile_ids_stay_apart(fixture: &dyn Fixture) {
     let ids: [&[u8]; 27] = [
         b"a:b|c",

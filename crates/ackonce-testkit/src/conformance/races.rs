@@ -98,7 +98,7 @@ pub async fn racing_takeovers_have_one_winner(fixture: &dyn Fixture) {
     let ends = race(fixture, |_, client| {
         let key = key.clone();
         async move {
-            // Until somebody has it: a fence that is not the old one's would be seen by nobody but its holder.
+            // Until some client holds it: only its holder sees the new fence.
             for _ in 0..600 {
                 let request = request(key.clone());
                 match client.claim(&request).await {

@@ -92,7 +92,7 @@ pub async fn a_repeated_settlement_is_confirmed_again(fixture: &dyn Fixture) {
     }
 }
 
-/// What was completed is neither released, extended nor buried afterwards.
+/// A completed message is neither released, extended nor buried afterwards.
 pub async fn a_completed_lease_stays_completed(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -109,7 +109,7 @@ pub async fn a_completed_lease_stays_completed(fixture: &dyn Fixture) {
     }
 }
 
-/// What was buried is neither completed, released nor extended afterwards.
+/// A buried message is neither completed, released nor extended afterwards.
 pub async fn a_buried_lease_stays_buried(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -124,7 +124,7 @@ pub async fn a_buried_lease_stays_buried(fixture: &dyn Fixture) {
     }
 }
 
-/// What was handed back is neither completed, extended nor buried afterwards: the next claim may be on its way.
+/// A released message is neither completed, extended nor buried afterwards: the next claim may be on its way.
 pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -139,7 +139,7 @@ pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     );
 }
 
-/// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew, with whatever
+/// A dead letter that comes back is identified by the claim that buried it, and its message begins anew, with any
 /// payload.
 pub async fn a_burial_is_redriven_by_its_own_claim(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::micros_now;
 use crate::lines::Writer;
 
-/// `name` or `name:nth`: the point, and which time it is passed, at which the process kills itself.
+/// `name` or `name:nth`: the point at which the process kills itself, on its nth pass.
 pub const CRASH_AT: &str = "ACKONCE_CRASH_AT";
-/// `name` or `name:nth`: the point at which the process stops itself, until somebody continues it.
+/// `name` or `name:nth`: the point at which the process stops itself, until SIGCONT.
 pub const PAUSE_AT: &str = "ACKONCE_PAUSE_AT";
-/// A file to which it says so first, with the exact moment.
+/// The file in which it first logs the crash or pause, with the exact moment.
 pub const POINT_LOG: &str = "ACKONCE_POINT_LOG";
 
 /// A line of the point log.

@@ -11,12 +11,12 @@ use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
 use super::looking::same;
 
-/// How much longer than told a store may keep something, having rounded up.
+/// The tolerance for a store that rounds a record's life up.
 fn rounded(most: Duration) -> Duration {
     most + most / 32 + Duration::from_secs(1)
 }
 
-/// A walk over all pages meets every record, whatever its state, exactly once.
+/// A walk over all pages meets every record, in any state, exactly once.
 pub async fn every_record_is_listed_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let mut keys = Vec::new();
@@ -132,7 +132,7 @@ pub async fn an_expired_record_is_not_listed(fixture: &dyn Fixture) {
     }
 }
 
-/// What is added between two pages makes a walk neither skip nor repeat a record.
+/// A record added between two pages makes a walk neither skip nor repeat another.
 pub async fn records_that_come_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(60, "old", State::Done).await;
@@ -148,7 +148,7 @@ pub async fn records_that_come_meanwhile_disturb_no_walk(fixture: &dyn Fixture) 
     each_once(&keys, &entries);
 }
 
-/// What goes between two pages makes a walk neither skip nor repeat another record.
+/// A record removed between two pages makes a walk neither skip nor repeat another.
 pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(60, "old", State::Done).await;

@@ -1,4 +1,4 @@
-//! The inspection suite: what every [`Inspect`] store must do for its operators, one property at a time.
+//! The inspection suite: the duties of every [`Inspect`] store to its operators, one property at a time.
 //!
 //! As [the conformance suite](mod@crate::conformance): plain functions over a [`Fixture`] that panic where the store
 //! breaks the property, made into tests by [`inspection!`](crate::inspection!), or all run by [`run_all`]. A store
@@ -31,8 +31,8 @@ pub trait Fixture: Send + Sync {
     /// Another client of the same records, on its own connection where there is such a thing.
     async fn open(&self) -> Arc<dyn Inspect>;
 
-    /// Whether it has no records but those of the property that it was made for (default: no). Counts are
-    /// checked to the last record then.
+    /// True if it has no records except those of its property (default: false). Counts are
+    /// then checked to the last record.
     fn is_alone(&self) -> bool {
         false
     }

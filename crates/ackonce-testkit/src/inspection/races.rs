@@ -83,14 +83,14 @@ pub async fn racing_redrives_have_one_winner(fixture: &dyn Fixture) {
     }
 }
 
-/// What one racer was told.
+/// The answer to one racer.
 #[derive(Debug)]
 enum End {
     AdminOutcome(AdminOutcome),
     Claimed(Claimed),
 }
 
-/// The first racer tends, the others claim.
+/// The first racer is the operator, the others claim.
 async fn tend_and_claim<F>(
     bench: &Bench,
     clients: &[Client],
@@ -113,7 +113,7 @@ where
     .await
 }
 
-/// Those who acquired it, as attempt and what ended the one before, and what the operator was told.
+/// The attempts that were granted, each with the end of the one before, and the operator's answer.
 fn won(ends: &[End]) -> (Vec<(u32, Previous)>, AdminOutcome) {
     let (mut won, mut told) = (Vec::new(), AdminOutcome::Nothing);
     for end in ends {
