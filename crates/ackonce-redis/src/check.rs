@@ -60,7 +60,7 @@ impl Server {
     ///
     /// # Errors
     /// The server is refused; the error names the setting to change.
-    pub(crate) fn judge(&self, rules: Rules) -> Result<Vec<String>> {
+    pub(crate) fn check_server(&self, rules: Rules) -> Result<Vec<String>> {
         let mut weak = Vec::new();
         if self.info.is_none() {
             weak.push(
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_safe_server_has_no_weakness() {
-        assert_eq!(server("", &[]).judge(RULES).unwrap(), Vec::<String>::new());
+        assert_eq!(server("", &[]).check_server(RULES).unwrap(), Vec::<String>::new());
     }
 
     #[test]
@@ -247,21 +247,21 @@ mod tests {
             ("loading:1", ErrorKind::Unavailable, "loading"),
         ];
         for (changes, kind, word) in cases {
-            let error = server(changes, &[]).judge(RULES).unwrap_err();
+            let error = server(changes, &[]).check_server(RULES).unwrap_err();
             assert_eq!(error.kind(), kind, "{changes}");
             assert!(ackonce::chain(&error).to_string().contains(word), "{changes}: {error}");
         }
         // Without a memory limit, no policy evicts anything.
-        assert!(server("maxmemory_policy:allkeys-lru", &[]).judge(RULES).unwrap().is_empty());
+        assert!(server("maxmemory_policy:allkeys-lru", &[]).check_server(RULES).unwrap().is_empty());
     }
 
     #[test]
     fn a_downgrade_lists_it_and_a_read_only_replica_stays_refused() {
         let rules = Rules { unsafe_server: Unsafe::Downgrade, ..RULES };
         for changes in ["maxmemory:1\nmaxmemory_policy:allkeys-lru", "role:slave\nslave_read_only:0"] {
-            assert_eq!(server(changes, &[]).judge(rules).unwrap().len(), 1, "{changes}");
+            assert_eq!(server(changes, &[]).check_server(rules).unwrap().len(), 1, "{changes}");
         }
-        assert!(server("role:slave\nslave_read_only:1", &[]).judge(rules).is_err());
+        assert!(server("role:slave\nslave_read_only:1", &[]).check_server(rules).is_err());
     }
 
     #[test]
@@ -275,13 +275,13 @@ mod tests {
             ("connected_slaves:2", ("save", ""), "asynchronous"),
         ];
         for (changes, setting, word) in cases {
-            let weak = server(changes, &[setting]).judge(RULES).unwrap();
+            let weak = server(changes, &[setting]).check_server(RULES).unwrap();
             assert!(weak.len() == 1 && weak[0].contains(word), "{changes} {setting:?}: {weak:?}");
         }
         let dumb = Server { config: None, ..server("", &[]) };
-        assert!(dumb.judge(RULES).unwrap()[0].contains("unknown"));
+        assert!(dumb.check_server(RULES).unwrap()[0].contains("unknown"));
         let mute = Server { info: None, ..dumb };
-        assert!(mute.judge(RULES).unwrap()[0].contains("INFO is forbidden"));
+        assert!(mute.check_server(RULES).unwrap()[0].contains("INFO is forbidden"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Connection {
         !matches!(self, Self::Server(_))
     }
 
-    /// Sends all calls at once, in order where it is one server, and returns their replies, in order.
+    /// Sends all calls at once (to a single server in order) and returns their replies, in order.
     pub(crate) async fn send(
         &mut self,
         calls: &[Call],

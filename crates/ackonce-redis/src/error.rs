@@ -26,7 +26,7 @@ impl Trouble {
 
 /// An error before any request was sent: a repeat is safe.
 pub(crate) fn connecting(error: RedisError) -> Error {
-    let (kind, advice) = match judge(&error) {
+    let (kind, advice) = match classify_error(&error) {
         (ErrorKind::Timeout, _) => (
             ErrorKind::Unavailable,
             "no answer came in time (RedisConfig::with_connect_timeout and with_response_timeout, \
@@ -35,7 +35,7 @@ pub(crate) fn connecting(error: RedisError) -> Error {
         ),
         // A server's answer to AUTH and SELECT.
         (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection".into()),
-        judged => judged,
+        classified => classified,
     };
     let repeat = match kind {
         ErrorKind::Config | ErrorKind::Corrupt => Repeat::Never,
@@ -46,7 +46,7 @@ pub(crate) fn connecting(error: RedisError) -> Error {
 
 /// An error after a script was sent. A request that the server refuses before it runs is known not to be applied.
 pub(crate) fn asking(error: RedisError) -> Trouble {
-    let (kind, advice) = judge(&error);
+    let (kind, advice) = classify_error(&error);
     let is_refusal = matches!(
         code(&error),
         "OOM"
@@ -80,7 +80,7 @@ fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_default()
 }
 
-fn judge(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
+fn classify_error(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
     if lacks_right(error) {
         let rule = named(error);
         let advice = rule.map_or("the user may not do that; the README lists its rights".into(), |rule| {
@@ -88,11 +88,11 @@ fn judge(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
         });
         return (ErrorKind::Config, advice);
     }
-    let (kind, advice) = judge_others(error);
+    let (kind, advice) = classify_others(error);
     (kind, advice.into())
 }
 
-fn judge_others(error: &RedisError) -> (ErrorKind, &'static str) {
+fn classify_others(error: &RedisError) -> (ErrorKind, &'static str) {
     use ErrorKind as K;
     if error.is_timeout() {
         return (
@@ -131,7 +131,7 @@ fn judge_others(error: &RedisError) -> (ErrorKind, &'static str) {
         _ if error.to_string().contains("non local key") => {
             (K::Unavailable, "the cluster is moving this slot to another node")
         }
-        _ => (K::Protocol, "the server cannot do what it was asked"),
+        _ => (K::Protocol, "the server cannot carry out the request"),
     }
 }
 

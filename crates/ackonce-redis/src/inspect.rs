@@ -72,11 +72,11 @@ impl Inspect for RedisStore {
     }
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("forget", b'F', key, note).await
+        self.repair("forget", b'F', key, note).await
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("redrive", b'R', key, note).await
+        self.repair("redrive", b'R', key, note).await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -100,13 +100,19 @@ impl RedisStore {
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
 
-    async fn tend(&self, operation: &'static str, what: u8, key: &Key, note: &Note) -> Result<AdminOutcome> {
+    async fn repair(
+        &self,
+        operation: &'static str,
+        what: u8,
+        key: &Key,
+        note: &Note,
+    ) -> Result<AdminOutcome> {
         match self.look(At::Key(key), what).await? {
-            Seen::AdminOutcome(tended, before) => {
+            Seen::AdminOutcome(outcome, before) => {
                 if let Some(before) = before {
                     note.audit(operation, key, before);
                 }
-                Ok(tended)
+                Ok(outcome)
             }
             Seen::Record(..) | Seen::Unreadable => Err(misread("a record came back for a change")),
         }

@@ -218,7 +218,7 @@ impl Link {
         let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
         for server in self.servers(connection).await.map_err(connecting)? {
             self.evicted.fetch_or(server.has_evicted(), Ordering::Relaxed);
-            for weakness in server.judge(rules)? {
+            for weakness in server.check_server(rules)? {
                 if !weaknesses.contains(&weakness) {
                     weaknesses.push(weakness);
                 }
@@ -247,7 +247,7 @@ impl Link {
         for weakness in
             found.weaknesses.iter().filter(|w| known.is_some_and(|known| !known.weaknesses.contains(w)))
         {
-            tracing::warn!(target: "ackonce", store, "weakened since it was last looked at: {weakness}");
+            tracing::warn!(target: "ackonce", store, "weakened since the last check: {weakness}");
         }
         *last = Some(found);
     }
@@ -315,7 +315,7 @@ fn not_a_secret(name: &str) -> Error {
     Error::new(ErrorKind::NewerSchema, message)
 }
 
-/// `None` where the server itself said no.
+/// `None` if the server itself refused.
 fn unless_refused<T>(answer: RedisResult<T>) -> RedisResult<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

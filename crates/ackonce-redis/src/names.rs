@@ -45,7 +45,7 @@ pub(crate) fn secret_key(prefix: &str) -> String {
 ///
 /// A bucket carries the secret that its fields were made with. That is the store's secret, except for a while after
 /// a flush of the database under running clients, when a new client has made another one: then a client
-/// that meets the bucket is told its secret, and asks again.
+/// that meets the bucket gets its secret in the answer, and sends the request again.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Mutex<Known>);
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::names::{Field, Secret, field, tag};
 use crate::reply::{Reply, misread};
 use crate::row::Row;
-use crate::script::{CLAIM, SETTLE, Script, TEND};
+use crate::script::{CLAIM, REPAIR, SETTLE, Script};
 
 /// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
 const EVER: u64 = 1 << 51;
@@ -240,7 +240,7 @@ impl Request for Look<'_> {
     type Answer = Seen;
 
     fn script() -> &'static Script {
-        &TEND
+        &REPAIR
     }
 
     fn tag(&self) -> u16 {

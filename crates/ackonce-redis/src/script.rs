@@ -50,7 +50,7 @@ macro_rules! script {
 // records, and sweeps free them.
 pub(crate) static CLAIM: LazyLock<Script> = script!("", "lua/claim.lua");
 pub(crate) static SETTLE: LazyLock<Script> = script!(" flags=allow-oom", "lua/settle.lua");
-pub(crate) static TEND: LazyLock<Script> = script!(" flags=allow-oom", "lua/tend.lua");
+pub(crate) static REPAIR: LazyLock<Script> = script!(" flags=allow-oom", "lua/repair.lua");
 pub(crate) static WALK: LazyLock<Script> = script!(" flags=allow-oom", "lua/walk.lua");
 
 /// One call of a script, to be sent by name.

@@ -40,7 +40,7 @@ local function must_not_be_elsewhere(root, key)
 end
 
 -- The depth of the last leaf, at most DEEPEST. Most leaves are as deep, so the search begins there: a leaf lies under split
--- buckets alone, which one script makes together with it and which live as long. A server that evicts may take
+-- buckets only, which the same script makes and which live as long. A server that evicts may take
 -- those first, since they are hardly read; regrow() makes them again before anything else takes their place. The
 -- search for them takes longer than making a bucket, so it is done only if the server may have evicted (ARGV[4]).
 local usual, DEEPEST, evicts = 0, 2, ARGV[4] ~= ''
@@ -176,7 +176,7 @@ local function tidy(key, depth, deadline, secret, entries)
     local live, dead, rows, gone, soonest = {}, {}, 0, 0, LAST
     for i = 1, #entries, 2 do
         local field, row = entries[i], entries[i + 1]
-        -- Any other name is nobody's record.
+        -- Any other name is not a record's.
         if #field == FIELD then
             if is_dead(row) then
                 gone = gone + 1

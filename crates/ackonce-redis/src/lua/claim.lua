@@ -19,20 +19,20 @@ local function spans(lease, as_window)
 end
 
 -- The lead of new keys over duplicates. A duplicate's row has to be read first, so many of them end the short cut.
-local luck = 8
+local lead = 8
 
 local function claim(root, field, token, print)
-    if luck > 0 then
+    if lead > 0 then
         if file_new(root, secret, field, first .. token .. print, expires) then
-            luck = luck + 1
+            lead = lead + 1
             return GRANTED
         end
-        luck = luck - 1
+        lead = lead - 1
     end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
     if not row then
-        luck = luck + 1
+        lead = lead + 1
         save(root, key, depth, meta, secret, field, first .. token .. print, expires, true)
         return GRANTED
     end

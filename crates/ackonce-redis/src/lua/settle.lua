@@ -31,7 +31,7 @@ local function completed(row, held)
 end
 
 -- The lead of completions in place over others. If few are in place, the short cut is not worth its read.
-local luck = 8
+local lead = 8
 
 -- Completes a row in the usual place. The row alone needs to be read: its field was made with this
 -- secret, the bucket lives as long as it does, and a bucket that was split has no rows.
@@ -45,9 +45,9 @@ local function complete_in_place(root, field, held)
 end
 
 local function settle(root, field, held, action, body)
-    if luck > 0 and action == 'C' and settled then
+    if lead > 0 and action == 'C' and settled then
         local is_done = complete_in_place(root, field, held)
-        luck = luck + (is_done and 1 or -1)
+        lead = lead + (is_done and 1 or -1)
         if is_done then return 'Y' end
     end
     local key, depth, row, meta = find(root, field, secret)

@@ -171,7 +171,7 @@ impl Client {
 
     pub(crate) async fn lose(&self, lease: &Lease, action: Settle) {
         let answer = self.settle(lease, action.clone()).await;
-        assert_eq!(answer, Settled::Lost, "{action:?} by somebody else than the holder of the last claim");
+        assert_eq!(answer, Settled::Lost, "{action:?} by a client that does not hold the last claim");
     }
 }
 

@@ -76,11 +76,7 @@ pub async fn a_record_tells_its_claim(fixture: &dyn Fixture) {
 
     let lease = bench.a.acquire(&bench.request("without")).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(
-        bench.b.done(&bench.request("without")).await.fingerprint,
-        None,
-        "no claim said what the payload was"
-    );
+    assert_eq!(bench.b.done(&bench.request("without")).await.fingerprint, None, "no claim had a fingerprint");
 }
 
 /// The age is the time since the last claim, in the right unit.

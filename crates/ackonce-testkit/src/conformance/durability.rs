@@ -48,14 +48,14 @@ pub async fn a_settlement_outlives_its_process(fixture: &dyn Fixture) {
     assert_eq!(
         (record.state, record.fence, record.outcome.as_deref()),
         (State::Done, done.fence, Some(b"result".as_slice())),
-        "what was completed before the restart"
+        "the record completed before the restart"
     );
     again.confirm(&done, complete).await;
     let record = again.done(&bench.request("buried")).await;
     assert_eq!(
         (record.state, record.reason.as_deref()),
         (State::Buried, Some("it will never succeed")),
-        "what was buried before the restart"
+        "the record buried before the restart"
     );
     let next = again.acquire(&bench.request("released")).await;
     assert_eq!(

@@ -67,7 +67,7 @@ pub async fn an_outage_is_an_error_and_passes(fixture: &dyn Fixture) {
         Err(_) => {}
         // The store reached its records in spite of the outage; then the answer must be true.
         Ok(Claimed::Acquired(_)) => drop(bench.b.busy(&bench.request("new")).await),
-        Ok(answer) => panic!("nobody has that key, and a store that is away answers {answer:?}"),
+        Ok(answer) => panic!("the key has no record, and a store that is away answers {answer:?}"),
     }
     if let Ok(answer) = found {
         assert!(

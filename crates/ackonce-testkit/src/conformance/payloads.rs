@@ -90,7 +90,7 @@ pub async fn a_mismatch_changes_nothing(fixture: &dyn Fixture) {
         assert_eq!(
             (record.fence, record.attempt),
             (lease.fence, 1),
-            "fence and attempt are those of the holder, whoever else asks"
+            "fence and attempt are the holder's, also after claims of other clients"
         );
     }
     assert_eq!(bench.b.acquire(&request).await, lease, "the claim, repeated");

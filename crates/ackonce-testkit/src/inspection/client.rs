@@ -66,7 +66,7 @@ impl Client {
 
     pub(super) async fn lose(&self, lease: &Lease, action: Settle) {
         let answer = self.settle(lease, action.clone()).await;
-        assert_eq!(answer, Settled::Lost, "{action:?} of what an operator has ended");
+        assert_eq!(answer, Settled::Lost, "{action:?} of a claim that an operator has ended");
     }
 
     pub(super) async fn get(&self, key: &Key) -> Option<Record> {

@@ -32,7 +32,7 @@ pub async fn a_waiting_message_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", waiting()).await;
     bench.b.is_busy(&bench.request("id")).await;
-    assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "nobody holds it");
+    assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "a record without a holder");
     let lease = bench.a.acquire(&bench.request("id")).await;
     assert_eq!(
         (lease.attempt, lease.previous),

@@ -115,7 +115,7 @@ pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     within("a back-off ends", entry.free_in, LONG);
     within("a message that waits is forgotten", entry.expires_in, LONG * 2);
     let entry = the_entry(&done.key, &entries);
-    assert_eq!(entry.free_in, Duration::ZERO, "a done message is claimed by nobody");
+    assert_eq!(entry.free_in, Duration::ZERO, "a done message has no lease to wait for");
     within("a completion is forgotten", entry.expires_in, LONG * 2);
     assert!(entry.expires_in > LONG, "its window counts, not its claim's");
 }
@@ -159,7 +159,7 @@ pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
             assert_eq!(
                 bench.a.forget(&key).await,
                 AdminOutcome::Yes,
-                "a record is forgotten while somebody lists"
+                "a record is forgotten during a listing"
             );
         }
         entries.extend(page);

@@ -12,7 +12,7 @@ use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release
 pub async fn an_absent_key_has_no_record(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(bench.b.get(&bench.key("id")).await, None, "a key that was never seen has no record");
-    assert_eq!(bench.claimed("id").await.attempt, 1, "the attempt of a key that was only looked at");
+    assert_eq!(bench.claimed("id").await.attempt, 1, "the attempt of a key that was only inspected");
 }
 
 /// A claim is seen by every client as soon as it is answered.
@@ -27,7 +27,7 @@ pub async fn a_claim_is_shown(fixture: &dyn Fixture) {
     );
     assert_eq!((&record.outcome, &record.reason), (&None, &None), "a claim has neither outcome nor reason");
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
-    assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "what the payload was");
+    assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "the payload's fingerprint");
     assert!(record.age < LONG, "claimed {:?} ago", record.age);
 }
 
@@ -115,7 +115,7 @@ pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
     assert_eq!((next.attempt, next.previous), (2, Previous::Vanished), "the lease ended, the trail stayed");
     bench.b.is_busy(&bench.request("held")).await;
     bench.a.confirm(&held, complete()).await;
-    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done, "a done record that was looked at");
+    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done, "a done record that was inspected");
 }
 
 /// A request for one key neither shows nor changes the records of similar keys.

@@ -29,7 +29,7 @@ pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
         bench.b.is_busy(&bench.request(id)).await;
         bench.a.confirm(&lease, complete_with(Some("anew"))).await;
         let Claimed::Done(record) = bench.b.claim(&bench.request(id)).await else {
-            panic!("a redelivery of what ran once more is a duplicate")
+            panic!("a redelivery of a message that ran once more is a duplicate")
         };
         assert_eq!((record.state, record.attempt), (State::Done, 1), "was {id}");
         assert_eq!((record.outcome.as_deref(), record.reason), (Some(&b"anew"[..]), None), "was {id}");

@@ -131,7 +131,7 @@ pub(super) fn no_answer<T: fmt::Debug>(answer: Result<T>) {
 pub(super) fn unknown<T: fmt::Debug>(answer: Result<T>) {
     let repeat = answer.as_ref().err().map(Error::repeat);
     no_answer(answer);
-    assert_eq!(repeat, Some(Repeat::Unknown), "what became of the call");
+    assert_eq!(repeat, Some(Repeat::Unknown), "the repeat that the error allows");
 }
 
 struct Patience(Instant);

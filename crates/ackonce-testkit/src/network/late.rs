@@ -26,7 +26,7 @@ pub async fn a_claim_applied_late_costs_a_rival_one_lease(fixture: &dyn Fixture)
     unknown(bench.try_claim(&bench.short("id")).await);
     bench.let_go().await;
     let rivals = bench.near.acquire_at_last(|| bench.request("id")).await;
-    assert!(rivals.attempt <= 2, "attempt {} after one that nobody ran", rivals.attempt);
+    assert!(rivals.attempt <= 2, "attempt {} after one that never ran", rivals.attempt);
     bench.near.confirm(&rivals, complete_with("rival")).await;
 }
 
@@ -45,7 +45,7 @@ pub async fn a_claim_applied_late_takes_nothing_from_a_rival(fixture: &dyn Fixtu
         assert_eq!(
             bench.near.done(&bench.request(id)).await.fence,
             rivals.fence,
-            "the rival's fence stays, whatever arrives late"
+            "the rival's fence stays, also after late requests"
         );
         bench.warm_up().await;
     }

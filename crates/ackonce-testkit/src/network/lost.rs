@@ -59,7 +59,7 @@ async fn claims_cut(bench: &Bench, what: What, start: Start, round: u32) -> u32 
             Claimed::Acquired(rivals) => {
                 assert_eq!((rivals.attempt, answered), (1, None), "{id}: the rival's claim");
             }
-            answer => panic!("{id}: nobody has completed it, and the store answers {answer:?}"),
+            answer => panic!("{id}: it was not completed, and the store answers {answer:?}"),
         }
     }
     applied

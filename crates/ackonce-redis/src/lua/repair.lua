@@ -24,7 +24,7 @@ local function redriven(row)
         .. print_of(row)
 end
 
-local function tend(root, field, what)
+local function repair(root, field, what)
     local key, depth, row, meta = find(root, field, secret)
     if not key and row and what == 'F' then
         call('HDEL', row, field)
@@ -49,5 +49,5 @@ local requests, at = ARGV[3], 1
 return reply(function(root)
     local field, what
     field, what, at = parse('>c15c1', requests, at)
-    return tend(root, field, what)
+    return repair(root, field, what)
 end, 'T')
