@@ -108,7 +108,7 @@ impl RedisConfig {
     /// The time limit for an answer; after it, calls answer [`Timeout`](ackonce::ErrorKind::Timeout), outcome unknown
     /// (default 2 s). The time that [`with_replicas`](Self::with_replicas) waits comes on top. Keep it well below the
     /// lease, since heartbeats wait here too, and above the longest stall that you know of (a fork for a
-    /// snapshot, a slow script of somebody else's).
+    /// snapshot, another program's slow script).
     #[must_use]
     pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;

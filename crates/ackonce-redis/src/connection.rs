@@ -192,7 +192,7 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
 }
 
-/// The refusal of one call says nothing about the others.
+/// A refused call does not affect the others.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
         ackonce::store::Repeat::Safe if calls > 1 => {

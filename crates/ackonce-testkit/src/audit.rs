@@ -41,7 +41,7 @@ pub struct Doubled {
     pub times: usize,
     /// The number of different idempotency keys they carried.
     pub keys: usize,
-    /// For each effect after the first, why there is one; `None` if nothing in the history explains it.
+    /// For each effect after the first, the reason for it; `None` if nothing in the history explains it.
     pub causes: Vec<Option<Cause>>,
 }
 

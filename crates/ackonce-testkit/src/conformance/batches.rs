@@ -99,7 +99,7 @@ pub async fn a_duplicate_in_a_batch_costs_the_others_nothing(fixture: &dyn Fixtu
     }
 }
 
-/// The same claim twice in one batch (two tries, coalesced) is one grant, told twice.
+/// The same claim twice in one batch (two tries, coalesced) is one grant, answered twice.
 pub async fn a_repeat_in_a_batch_is_one_grant(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");

@@ -10,7 +10,7 @@ use futures_util::poll;
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, complete};
 
-/// Each call is dropped after so many polls: at once, in between, or when it may well be done.
+/// Calls are dropped after 0 to this many polls: at once, in between, or when they may be done.
 const ROUNDS: usize = 10;
 
 /// Polls a call some times, later ones a moment apart so that work elsewhere gets on, and drops it.

@@ -7,7 +7,7 @@ use ackonce::store::{Claimed, Settle};
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, acquired, complete, refund, release};
 
-/// While one holds the lease, another is told to wait, and for no longer than the lease.
+/// While one client holds the lease, another is told to wait, for no longer than the lease.
 pub async fn a_second_claim_is_busy(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.a.acquire(&bench.request("id")).await;
@@ -43,7 +43,7 @@ pub async fn a_repeated_claim_is_answered_as_before(fixture: &dyn Fixture) {
     bench.b.confirm(&lease, complete()).await;
 }
 
-/// As long as nobody claimed since, a repeat after the lease's end takes the same lease up again.
+/// A repeat after the lease's end renews the same lease if no other claim came in between.
 pub async fn a_repeated_claim_after_its_lease_takes_it_up_again(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let mut request = bench.short("id");
@@ -67,7 +67,7 @@ pub async fn a_repeated_claim_after_its_release_is_not_granted(fixture: &dyn Fix
     }
 }
 
-/// A repeat of a claim that was completed since finds the record, as everybody does.
+/// A repeat of a claim that was completed in between finds the record, like any other claim.
 pub async fn a_repeated_claim_after_its_completion_is_done(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");

@@ -11,7 +11,7 @@ use crate::proxy::{Mode, Proxy};
 /// The store under test.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// Another client of the same records, on its own connection where there is such a thing.
+    /// Another client of the same records, on its own connection if the store has connections.
     async fn open(&self) -> Arc<dyn Deduplicator>;
 
     /// The store as the next process finds it after this one was killed (`kill -9`): nothing that only the memory of

@@ -19,7 +19,7 @@ pub async fn a_completed_key_is_done(fixture: &dyn Fixture) {
     }
 }
 
-/// A buried key is settled too, and its record says that it was buried, and why.
+/// A buried key is settled too, and its record shows the burial and its reason.
 pub async fn a_buried_key_is_done(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -29,7 +29,7 @@ pub async fn a_buried_key_is_done(fixture: &dyn Fixture) {
     assert_eq!(record.reason.as_deref(), Some("it will never succeed"), "the reason it was buried for");
 }
 
-/// Nobody waits for the lease of a key that was handed back.
+/// A key that was handed back can be claimed at once, before its lease ends.
 pub async fn a_released_key_is_granted_at_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for action in [release(), refund()] {
@@ -53,7 +53,7 @@ pub async fn an_extended_lease_holds_past_its_first_end(fixture: &dyn Fixture) {
     assert_eq!(bench.b.acquire_at_last(|| bench.request("id")).await.attempt, 2, "the trail of an extension");
 }
 
-/// The lease has ended, nobody claimed since: the effect happened and is recorded.
+/// After the lease's end, if no other claim came in between, a completion is still recorded.
 pub async fn a_late_completion_is_recorded(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.short("id")).await;
@@ -66,7 +66,7 @@ pub async fn a_late_completion_is_recorded(fixture: &dyn Fixture) {
     );
 }
 
-/// The lease has ended, nobody claimed since: a late heartbeat holds the key again.
+/// After the lease's end, if no other claim came in between, a late heartbeat holds the key again.
 pub async fn a_late_extension_holds_again(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.short("id")).await;

@@ -193,7 +193,7 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     );
 }
 
-/// The longest times there are neither panic nor overflow into the past.
+/// The longest possible times neither panic nor overflow into the past.
 pub async fn endless_times_are_survived(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let ever = Duration::MAX;

@@ -108,7 +108,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// A test that panics leaves no processes behind.
+    /// Kills the process, so that a test that panics leaves none behind.
     fn drop(&mut self) {
         let _ = self.kill();
     }

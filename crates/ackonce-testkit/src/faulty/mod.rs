@@ -15,7 +15,7 @@ mod fault;
 
 pub use fault::{Fault, Injected, Rates};
 
-/// A store in front of a store, with faults: by a script where there is one, else by seed and rates.
+/// A store in front of a store, with faults: by a script if it has one, otherwise by seed and rates.
 ///
 /// With the same seed, the n-th call meets the same fault; the caller that makes the n-th call is up to
 /// the scheduler, unless the test runs on one thread. It keeps the contract except for its faults, so a program that
@@ -108,7 +108,7 @@ impl FaultyStore {
         fault
     }
 
-    /// The store's future is not polled before the fault says so: until then nothing is applied.
+    /// The store's future is not polled before the fault allows it: until then nothing is applied.
     async fn meet<T, F>(&self, call: F) -> Result<T>
     where
         T: Send,

@@ -1,4 +1,4 @@
-//! Forgetting: the record goes, the fence does not, and nobody's claim is taken away.
+//! Forgetting: the record is removed, the fence is kept, and no holder loses its claim.
 
 use ackonce::Previous;
 use ackonce::store::{AdminOutcome, ClaimRequest, Fingerprint, State};
@@ -77,7 +77,7 @@ pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
     assert!(next.fence > lease.fence, "fence {} after fence {}", next.fence, lease.fence);
 }
 
-/// There is nothing to forget of a key that has no record, or one that has expired.
+/// A key without a record, or with an expired one, has nothing to forget.
 pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(

@@ -93,7 +93,7 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry says how long the record will last, and the lease or the back-off before its next claim.
+/// An entry shows the remaining life of its record, and the lease or back-off before the next claim.
 pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let held = bench.claimed("held").await;

@@ -8,7 +8,7 @@ use ackonce::store::{AdminOutcome, Attempt, ClaimRequest, Query, Record, Settle,
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};
 
-/// A key that nobody claimed has no record, and asking for it makes none.
+/// An unclaimed key has no record, and a request for it makes none.
 pub async fn an_absent_key_has_no_record(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(bench.b.get(&bench.key("id")).await, None, "a key that was never seen has no record");

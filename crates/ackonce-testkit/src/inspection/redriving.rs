@@ -82,7 +82,7 @@ pub async fn a_redriven_message_waits_no_longer(fixture: &dyn Fixture) {
     );
 }
 
-/// There is nothing to redrive of a key that has no record, or one that has expired.
+/// A key without a record, or with an expired one, has nothing to redrive.
 pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let unknown = bench.key("unknown");

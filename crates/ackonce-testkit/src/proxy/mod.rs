@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy on a port of 127.0.0.1 of its own, in front of one upstream. Ends, with its connections, when dropped.
 ///
-/// The modes of both directions can be changed at any time, for the connections there are and those to come.
+/// The modes of both directions can be changed at any time, for present and future connections.
 /// [`counts`](Self::counts) counts the faults, so that a test can prove that its own happened.
 ///
 /// | to test | do |
@@ -64,11 +64,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of `upstream`, such as `127.0.0.1:6379`, which is looked up and connected to anew for
+    /// A proxy in front of `upstream`, such as `127.0.0.1:6379`, which is resolved and connected to again for
     /// each connection.
     ///
     /// # Errors
-    /// There is no port to listen on.
+    /// No port is free to listen on.
     pub async fn start(upstream: impl ToString) -> io::Result<Self> {
         let (port, address) = bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let proxy = Self {
@@ -86,7 +86,7 @@ impl Proxy {
     /// URL that leads through it. A URL that names several servers is an error.
     ///
     /// # Errors
-    /// The URL does not name one host and its port, or there is no port to listen on.
+    /// The URL does not name one host and its port, or no port is free to listen on.
     pub async fn in_front_of(url: &str) -> io::Result<(Self, String)> {
         let place = server(url).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "the URL must name one host and its port")
