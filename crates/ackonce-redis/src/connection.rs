@@ -192,7 +192,7 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
 }
 
-/// A refused call does not affect the others.
+/// The error of several calls is not safe to repeat if one was refused, since the others may have been applied.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
         ackonce::store::Repeat::Safe if calls > 1 => {

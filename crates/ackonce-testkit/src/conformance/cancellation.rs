@@ -10,7 +10,7 @@ use futures_util::poll;
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, complete};
 
-/// Calls are dropped after 0 to this many polls: at once, in between, or when they may be done.
+/// The number of rounds. Round n drops its call after n polls: at once, in between, or when it may be done.
 const ROUNDS: usize = 10;
 
 /// Polls a call some times, later ones a moment apart so that work elsewhere gets on, and drops it.

@@ -95,7 +95,7 @@ async fn repair_and_claim<F>(
     bench: &Bench,
     clients: &[Client],
     id: &str,
-repair: fn(Client, ackonce::Key) -> F,
+    repair: fn(Client, ackonce::Key) -> F,
 ) -> Vec<End>
 where
     F: Future<Output = AdminOutcome> + Send + 'static,
@@ -118,7 +118,7 @@ fn won(ends: &[End]) -> (Vec<(u32, Previous)>, AdminOutcome) {
     let (mut won, mut told) = (Vec::new(), AdminOutcome::Nothing);
     for end in ends {
         match end {
-            told = *tended, => End::AdminOutcome(outcome) => told = *outcome, => told = *tended,
+            End::AdminOutcome(outcome) => told = *outcome,
             End::Claimed(Claimed::Acquired(lease)) => won.push((lease.attempt, lease.previous)),
             End::Claimed(_) => {}
         }
