@@ -26,7 +26,7 @@ struct Both {
     redis: Lease,
 }
 
-/// What two records of different stores have in common.
+/// The part of a record that is the same in different stores.
 fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
     (record.state, record.attempt, print, record.outcome.clone(), record.reason.clone())

@@ -96,7 +96,7 @@ impl Server {
         line.unwrap().trim().to_owned()
     }
 
-    /// Waits until it answers, as whoever it takes this for.
+    /// Waits until the server answers, with any answer.
     pub async fn wait_until_up(&self) {
         until("redis answers", async || match self.say::<String>("PING").await {
             Ok(_) => true,
