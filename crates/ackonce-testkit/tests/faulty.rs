@@ -22,7 +22,7 @@ fn complete(lease: &Lease) -> Settlement {
     Settlement::new(lease, Settle::Complete { window: LONG, outcome: None })
 }
 
-/// True if a call under that fault was applied, and the caller's answer (`None`: nothing in time).
+/// Tells if a call under that fault was applied, and the caller's answer (`None`: nothing in time).
 async fn applied_under(fault: Fault) -> (bool, Option<Result<(), Repeat>>) {
     let inner = MemoryStore::new();
     let store = FaultyStore::scripted(Arc::new(inner.clone()), [fault]);

@@ -18,7 +18,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that writes what it has answered, unless `args` say otherwise; `None`, said loudly, where Redis is
+    /// A server that writes each change to disk before it answers, unless `args` say otherwise; `None`, with a notice, if Redis is
     /// not installed.
     pub async fn start(args: &[&str]) -> Option<Self> {
         let server = Self::launch(args, TempDir::new().unwrap())?;
