@@ -1,11 +1,11 @@
-//! What a settled record takes of Redis's memory: `used_memory` before and after, per ID.
+//! The memory that a settled record takes in Redis: `used_memory` before and after, per ID.
 //!
 //! ```sh
 //! scripts/servers run redis -- cargo run -p ackonce-redis --example bytes_per_id --release [-- COUNT]
 //! ```
 //!
 //! IDs are random UUIDs of 36 characters, remembered for a week, once without and once with a fingerprint of
-//! the payload. Fails where it is more than 48 bytes at a million records.
+//! the payload. Fails if a record takes more than 48 bytes at a million records.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The server's address: the meaning of a URL, and the part of it that is wrong.
+//! The server's address: parses a URL and names the part that is wrong.
 
 use ackonce::{Error, ErrorKind, Result};
 use redis::io::tcp::TcpSettings;
@@ -41,7 +41,7 @@ impl Address {
         if is_cluster && !cfg!(feature = "cluster") {
             return Err(refused("Redis Cluster needs ackonce-redis with its feature `cluster`".to_owned()));
         }
-        // The driver would take `#insecure` for leave to trust anybody. The text after it may be part of a password.
+        // The driver reads `#insecure` as permission to skip certificate checks. The text after `#` may be part of a password.
         if rest.contains('#') {
             return Err(refused("the URL has a `#`; in a user or password, write %23".into()));
         }
@@ -80,7 +80,7 @@ fn hosts(rest: &str, is_cluster: bool) -> Vec<String> {
 fn node(url: &str) -> Result<ConnectionInfo> {
     let info =
         url.into_connection_info().map_err(|e| refused("the URL is not valid".into()).with_source(e))?;
-    // Version 2 of the protocol: replies come in one form, whatever the server speaks.
+    // Version 2 of the protocol: replies have the same form from every server.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     Ok(info.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true)))
 }
@@ -100,7 +100,7 @@ fn tls_is_there() -> Result<()> {
     Err(refused("rediss:// needs ackonce-redis with its feature `tls`".into()))
 }
 
-/// A library must not choose the program's cryptography, and rustls panics where nobody did.
+/// A library must not choose the program's cryptography, and rustls panics if the program chose none.
 #[cfg(feature = "tls")]
 fn tls_is_there() -> Result<()> {
     match rustls::crypto::CryptoProvider::get_default() {

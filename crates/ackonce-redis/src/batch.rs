@@ -1,4 +1,4 @@
-//! A batch: which calls it makes, and its answers put back in order.
+//! A batch: splits requests into calls and puts the answers back in order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::requests::Request;
 use crate::script::Call;
 use crate::store::Inner;
 
-/// The most requests and the most bytes in one call. Redis does nothing else while a script runs, which this
-/// many let it do for a few milliseconds; a batch of more goes in several calls, which are sent at once.
+/// The most requests and the most bytes in one call. Redis does nothing else while a script runs; with this
+/// many it runs for a few milliseconds. A larger batch goes in several calls, which are sent at once.
 const CALL_REQUESTS: usize = 512;
 const CALL_BYTES: usize = 4 << 20;
-/// How often a batch may be told of another secret than it was made with. Once is enough, unless buckets
-/// expire and are made anew by others meanwhile.
+/// The number of times that a batch is sent again because a bucket has another secret. Once is enough, unless buckets
+/// expire and other clients make them again meanwhile.
 const ROUNDS: usize = 8;
 
 /// One call and the requests in it, by their place in the batch.
@@ -30,7 +30,7 @@ impl Inner {
     /// One answer per request, in order.
     ///
     /// # Errors
-    /// Those of the trip; [`Invalid`](ackonce::ErrorKind::Invalid) if it is about a single request, whose neighbours
+    /// Those of the trip; [`Invalid`](ackonce::ErrorKind::Invalid) if the error is about a single request, whose neighbours
     /// were carried out: the core halves the batch until that request is alone.
     pub(crate) async fn ask<R: Request>(&self, requests: &[R]) -> Result<Vec<R::Answer>> {
         let mut answers: Vec<Option<R::Answer>> = requests.iter().map(|_| None).collect();

@@ -1,4 +1,4 @@
-//! The effect of a server's settings and role on the promise.
+//! The server check: settings and role that weaken the promise.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use ackonce::{Error, ErrorKind, Result};
 
 use crate::{Replicas, Unsafe};
 
-/// One server's own account of itself.
+/// One server's settings and role, as it reports them.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Its name in a weakness: its address in a cluster, `the server` alone.
+    /// Its name in a weakness: its address in a cluster, otherwise `the server`.
     pub(crate) name: String,
     /// The lines of INFO; `None` if it is forbidden.
     pub(crate) info: Option<HashMap<String, String>>,
@@ -51,7 +51,7 @@ impl Server {
         self.config.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// Whether it threw out keys of anybody since it was started.
+    /// True if the server has evicted any key since it started.
     pub(crate) fn has_evicted(&self) -> bool {
         !matches!(self.info("evicted_keys"), "" | "0")
     }
@@ -59,8 +59,8 @@ impl Server {
     /// The weaknesses of this server.
     ///
     /// # Errors
-    /// Why it is refused, naming the setting to change.
-    pub(crate) fn judge(&self, rules: Rules) -> Result<Vec<String>> {
+    /// The server is refused; the error names the setting to change.
+    pub(crate) fn check_server(&self, rules: Rules) -> Result<Vec<String>> {
         let mut weak = Vec::new();
         if self.info.is_none() {
             weak.push(
@@ -77,7 +77,7 @@ impl Server {
         Ok(weak)
     }
 
-    /// Scripts that say what they need, and are refused before they begin, are new in Redis 7.
+    /// Scripts that declare flags, and are refused before they begin, are new in Redis 7.
     fn version(&self) -> Result<()> {
         let version = self.info("redis_version");
         match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
@@ -197,7 +197,7 @@ impl Server {
         }
     }
 
-    /// A limit under which buckets cost twice the memory; `None` if they are as they should be.
+    /// The setting that makes buckets cost twice the memory; `None` if all are high enough.
     pub(crate) fn wasteful(&self) -> Option<String> {
         let limits = [("hash-max-listpack-entries", 128_u64), ("hash-max-listpack-value", 64)];
         let low = |(name, least): (&str, u64)| {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_safe_server_has_no_weakness() {
-        assert_eq!(server("", &[]).judge(RULES).unwrap(), Vec::<String>::new());
+        assert_eq!(server("", &[]).check_server(RULES).unwrap(), Vec::<String>::new());
     }
 
     #[test]
@@ -247,21 +247,21 @@ mod tests {
             ("loading:1", ErrorKind::Unavailable, "loading"),
         ];
         for (changes, kind, word) in cases {
-            let error = server(changes, &[]).judge(RULES).unwrap_err();
+            let error = server(changes, &[]).check_server(RULES).unwrap_err();
             assert_eq!(error.kind(), kind, "{changes}");
             assert!(ackonce::chain(&error).to_string().contains(word), "{changes}: {error}");
         }
-        // Without a limit nothing is thrown out, whatever the policy.
-        assert!(server("maxmemory_policy:allkeys-lru", &[]).judge(RULES).unwrap().is_empty());
+        // Without a memory limit, no policy evicts anything.
+        assert!(server("maxmemory_policy:allkeys-lru", &[]).check_server(RULES).unwrap().is_empty());
     }
 
     #[test]
     fn a_downgrade_lists_it_and_a_read_only_replica_stays_refused() {
         let rules = Rules { unsafe_server: Unsafe::Downgrade, ..RULES };
         for changes in ["maxmemory:1\nmaxmemory_policy:allkeys-lru", "role:slave\nslave_read_only:0"] {
-            assert_eq!(server(changes, &[]).judge(rules).unwrap().len(), 1, "{changes}");
+            assert_eq!(server(changes, &[]).check_server(rules).unwrap().len(), 1, "{changes}");
         }
-        assert!(server("role:slave\nslave_read_only:1", &[]).judge(rules).is_err());
+        assert!(server("role:slave\nslave_read_only:1", &[]).check_server(rules).is_err());
     }
 
     #[test]
@@ -275,13 +275,13 @@ mod tests {
             ("connected_slaves:2", ("save", ""), "asynchronous"),
         ];
         for (changes, setting, word) in cases {
-            let weak = server(changes, &[setting]).judge(RULES).unwrap();
+            let weak = server(changes, &[setting]).check_server(RULES).unwrap();
             assert!(weak.len() == 1 && weak[0].contains(word), "{changes} {setting:?}: {weak:?}");
         }
         let dumb = Server { config: None, ..server("", &[]) };
-        assert!(dumb.judge(RULES).unwrap()[0].contains("unknown"));
+        assert!(dumb.check_server(RULES).unwrap()[0].contains("unknown"));
         let mute = Server { info: None, ..dumb };
-        assert!(mute.judge(RULES).unwrap()[0].contains("INFO is forbidden"));
+        assert!(mute.check_server(RULES).unwrap()[0].contains("INFO is forbidden"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::error::{Trouble, asking};
 use crate::script::Call;
 use crate::{RedisConfig, Replicas};
 
-/// How often the driver itself follows a redirection or tries another time, within the response time-out.
+/// The number of redirections and retries of the driver itself, within the response time-out.
 /// Sending a script again is safe: its requests carry the attempt's token.
 const RETRIES: u32 = 3;
 
@@ -41,7 +41,7 @@ pub(crate) async fn trip(
     calls: &[Call],
     replicas: Option<Replicas>,
 ) -> Result<Vec<Value>, Trouble> {
-    // One slot's calls follow one another, because requests for one key are answered in their order.
+    // The calls of one slot are sent one after the other, since requests for one key are answered in order.
     let slots = calls.chunk_by(|a, b| a.root == b.root).map(|calls| {
         let cluster = cluster.clone();
         async move {
@@ -74,7 +74,7 @@ async fn one(
     Ok(value)
 }
 
-/// The driver follows redirections; one that is left after its tries is not followed any more, for the cluster is changing.
+/// The driver follows redirections; one that is left after its retries becomes an error, since the cluster is changing.
 fn asking_node(error: RedisError) -> Trouble {
     if !matches!(error.code(), Some("MOVED" | "ASK")) {
         return asking(error);
@@ -84,7 +84,7 @@ fn asking_node(error: RedisError) -> Trouble {
     Trouble { error, is_broken: false, lacks_right: false }
 }
 
-/// With its WAIT, where there is one, on the same connection: elsewhere it would confirm nothing.
+/// Sends a `WAIT`, if configured, on the same connection: on another it would confirm nothing.
 async fn exchange(
     cluster: &mut ClusterConnection,
     cmd: Cmd,

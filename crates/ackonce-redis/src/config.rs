@@ -1,4 +1,4 @@
-//! How a store is connected.
+//! The configuration of a store's connection.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use crate::RedisStore;
 /// The policy for a server that is set up to lose records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unsafe {
-    /// Do not work with it: [`Config`](ackonce::ErrorKind::Config) or
+    /// Refuse it with an error: [`Config`](ackonce::ErrorKind::Config) or
     /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start connecting fails. When the
     /// setting changes later, that is noticed within [`with_check_interval`](RedisConfig::with_check_interval): claims
     /// and settlements then answer the error as one that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
     /// wait, and they are carried out again once the setting is set back.
     #[default]
     Refuse,
-    /// Work with it, and list it in [`describe`](ackonce::Deduplicator::describe).
+    /// Use it, and list the weakness in [`describe`](ackonce::Deduplicator::describe).
     Downgrade,
 }
 
-/// How many replicas must have a change before it is answered (Redis's `WAIT`).
+/// The replicas that must have a change before it is answered (Redis's `WAIT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
-    /// How many.
+    /// The number of replicas.
     pub count: u32,
-    /// How long to wait for them. With fewer by then, the outcome is unknown: an
+    /// The time to wait for them. With fewer by then, the outcome is unknown: an
     /// [`Unavailable`](ackonce::ErrorKind::Unavailable) error, and the same claim or settlement is repeated.
     pub timeout: Duration,
 }
 
-/// How a store is connected; [`RedisStore::connect`] takes all defaults.
+/// The configuration of a store's connection; [`RedisStore::connect`] uses the defaults.
 ///
 /// ```no_run
 /// # async fn connect() -> ackonce::Result<()> {
@@ -97,7 +97,7 @@ impl RedisConfig {
         self
     }
 
-    /// How long to try to connect before answering [`Unavailable`](ackonce::ErrorKind::Unavailable)
+    /// The time limit for connecting; after it, calls answer [`Unavailable`](ackonce::ErrorKind::Unavailable)
     /// (default 2 s).
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
@@ -105,18 +105,18 @@ impl RedisConfig {
         self
     }
 
-    /// How long to wait for an answer before saying [`Timeout`](ackonce::ErrorKind::Timeout), outcome unknown
+    /// The time limit for an answer; after it, calls answer [`Timeout`](ackonce::ErrorKind::Timeout), outcome unknown
     /// (default 2 s). The time that [`with_replicas`](Self::with_replicas) waits comes on top. Keep it well below the
     /// lease, since heartbeats wait here too, and above the longest stall that you know of (a fork for a
-    /// snapshot, a slow script of somebody else's).
+    /// snapshot, another program's slow script).
     #[must_use]
     pub fn with_response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
     }
 
-    /// How often the server's settings and role are looked at again (default 30 s, at most 45 s), when something is
-    /// asked of it. They are looked at on every new connection anyway.
+    /// The time between two checks of the server's settings and role (default 30 s, at most 45 s). The first call after
+    /// that time makes the check; every new connection is checked, too.
     #[must_use]
     pub fn with_check_interval(mut self, interval: Duration) -> Self {
         self.check_interval = interval.min(Duration::from_secs(45));
@@ -132,8 +132,8 @@ impl RedisConfig {
     }
 
     /// Answers only once that many replicas have the change (default: none). It makes a loss at a failover less
-    /// likely; it cannot exclude it, since it does not decide which replica is promoted. Each trip waits for
-    /// it, and so do those behind it on the connection.
+    /// likely, but cannot exclude it, since Redis may promote another replica. Each trip waits for
+    /// the replicas, and so do the trips behind it on the connection.
     #[must_use]
     pub fn with_replicas(mut self, replicas: Replicas) -> Self {
         self.replicas = Some(replicas);
@@ -160,7 +160,7 @@ impl RedisConfig {
         self
     }
 
-    /// Connects, and looks at the server.
+    /// Connects, and checks the server.
     ///
     /// # Errors
     /// As [`RedisStore::connect`].

@@ -42,7 +42,7 @@ impl Connection {
         !matches!(self, Self::Server(_))
     }
 
-    /// Sends all calls at once, in order where it is one server, and returns their replies, in order.
+    /// Sends all calls at once (to a single server in order) and returns their replies, in order.
     pub(crate) async fn send(
         &mut self,
         calls: &[Call],
@@ -77,7 +77,7 @@ impl Connection {
     }
 }
 
-/// How long an answer may take: a blocking `WAIT` must not pass for a server that hangs.
+/// The time limit for an answer. It includes a blocking `WAIT`, which must not count as a server that hangs.
 pub(crate) fn patience(config: &RedisConfig) -> std::time::Duration {
     config.response_timeout + config.replicas.map_or_else(Default::default, |r| r.timeout)
 }
@@ -163,7 +163,7 @@ pub(crate) fn wait(replicas: Replicas) -> Cmd {
     wait
 }
 
-/// `WAIT` answers how many replicas have it; it is no error to Redis if they are too few.
+/// `WAIT` answers the number of replicas that have the change; too few are no error to Redis.
 pub(crate) fn enough(
     replicas: Option<Replicas>,
     confirmed: Option<Value>,
@@ -192,7 +192,7 @@ pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(e) if e.code() == "NOSCRIPT")
 }
 
-/// The refusal of one call says nothing about the others.
+/// The error of several calls is not safe to repeat if one was refused, since the others may have been applied.
 pub(crate) fn of_several(trouble: Trouble, calls: usize) -> Trouble {
     match trouble.error.repeat() {
         ackonce::store::Repeat::Safe if calls > 1 => {

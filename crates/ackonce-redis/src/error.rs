@@ -1,4 +1,4 @@
-//! The meaning of Redis's errors to a caller: that the store could not answer, never that something is a duplicate.
+//! Classifies Redis's errors for the caller: the store could not answer. An error never means a duplicate.
 
 use std::borrow::Cow;
 
@@ -8,25 +8,25 @@ use redis::RedisError;
 
 use crate::rights::{lacks_right, named};
 
-/// An error, and whether the connection it came from must not be used again.
+/// An error, and a flag that is set if its connection must not be used again.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) error: Error,
     pub(crate) is_broken: bool,
-    /// The user may not run a command, which the server need not name.
+    /// The user may not run a command; not every server names it.
     pub(crate) lacks_right: bool,
 }
 
 impl Trouble {
-    /// An answer that cannot be trusted: neither can the next one on this connection.
+    /// An answer that cannot be trusted; the next one on this connection cannot be trusted either.
     pub(crate) fn untrusted(error: Error) -> Self {
         Self { error, is_broken: true, lacks_right: false }
     }
 }
 
-/// Before anything was asked for: a repeat is safe.
+/// An error before any request was sent: a repeat is safe.
 pub(crate) fn connecting(error: RedisError) -> Error {
-    let (kind, advice) = match judge(&error) {
+    let (kind, advice) = match classify_error(&error) {
         (ErrorKind::Timeout, _) => (
             ErrorKind::Unavailable,
             "no answer came in time (RedisConfig::with_connect_timeout and with_response_timeout, \
@@ -35,7 +35,7 @@ pub(crate) fn connecting(error: RedisError) -> Error {
         ),
         // A server's answer to AUTH and SELECT.
         (ErrorKind::Protocol, _) => (ErrorKind::Config, "the server does not accept the connection".into()),
-        judged => judged,
+        classified => classified,
     };
     let repeat = match kind {
         ErrorKind::Config | ErrorKind::Corrupt => Repeat::Never,
@@ -44,9 +44,9 @@ pub(crate) fn connecting(error: RedisError) -> Error {
     Error::new(kind, format!("redis: connecting: {advice}")).with_repeat(repeat).with_source(error)
 }
 
-/// After a script was sent. A request that the server refuses before it runs is known not to be applied.
+/// An error after a script was sent. A request that the server refuses before it runs is known not to be applied.
 pub(crate) fn asking(error: RedisError) -> Trouble {
-    let (kind, advice) = judge(&error);
+    let (kind, advice) = classify_error(&error);
     let is_refusal = matches!(
         code(&error),
         "OOM"
@@ -64,8 +64,8 @@ pub(crate) fn asking(error: RedisError) -> Trouble {
         _ if is_refusal => Repeat::Safe,
         _ => Repeat::Unknown,
     };
-    // A replica will not turn into a primary for us, but the name we connect by may lead to the new one. A connection
-    // that is not let in any more has to log in again.
+    // A replica stays one, but the host name may lead to the new primary by now. A connection
+    // that has lost its login has to log in again.
     let is_broken = matches!(error.kind(), redis::ErrorKind::Io | redis::ErrorKind::Parse)
         || error.is_unrecoverable_error()
         || kind == ErrorKind::ReadOnly
@@ -75,12 +75,12 @@ pub(crate) fn asking(error: RedisError) -> Trouble {
     Trouble { error, is_broken, lacks_right }
 }
 
-/// The word a server's error begins with; empty for others.
+/// The first word of a server's error; empty for other errors.
 fn code(error: &RedisError) -> &str {
     error.code().unwrap_or_default()
 }
 
-fn judge(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
+fn classify_error(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
     if lacks_right(error) {
         let rule = named(error);
         let advice = rule.map_or("the user may not do that; the README lists its rights".into(), |rule| {
@@ -88,11 +88,11 @@ fn judge(error: &RedisError) -> (ErrorKind, Cow<'static, str>) {
         });
         return (ErrorKind::Config, advice);
     }
-    let (kind, advice) = judge_others(error);
+    let (kind, advice) = classify_others(error);
     (kind, advice.into())
 }
 
-fn judge_others(error: &RedisError) -> (ErrorKind, &'static str) {
+fn classify_others(error: &RedisError) -> (ErrorKind, &'static str) {
     use ErrorKind as K;
     if error.is_timeout() {
         return (
@@ -131,7 +131,7 @@ fn judge_others(error: &RedisError) -> (ErrorKind, &'static str) {
         _ if error.to_string().contains("non local key") => {
             (K::Unavailable, "the cluster is moving this slot to another node")
         }
-        _ => (K::Protocol, "the server cannot do what it was asked"),
+        _ => (K::Protocol, "the server cannot carry out the request"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Looking into the store and tending it.
+//! Inspection and repair.
 
 use std::time::Duration;
 
@@ -72,11 +72,11 @@ impl Inspect for RedisStore {
     }
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("forget", b'F', key, note).await
+        self.repair("forget", b'F', key, note).await
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("redrive", b'R', key, note).await
+        self.repair("redrive", b'R', key, note).await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -100,13 +100,19 @@ impl RedisStore {
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
 
-    async fn tend(&self, operation: &'static str, what: u8, key: &Key, note: &Note) -> Result<AdminOutcome> {
+    async fn repair(
+        &self,
+        operation: &'static str,
+        what: u8,
+        key: &Key,
+        note: &Note,
+    ) -> Result<AdminOutcome> {
         match self.look(At::Key(key), what).await? {
-            Seen::AdminOutcome(tended, before) => {
+            Seen::AdminOutcome(outcome, before) => {
                 if let Some(before) = before {
                     note.audit(operation, key, before);
                 }
-                Ok(tended)
+                Ok(outcome)
             }
             Seen::Record(..) | Seen::Unreadable => Err(misread("a record came back for a change")),
         }
@@ -125,7 +131,7 @@ impl RedisStore {
             let (expires_in, free_in) = (left(row.expires), left(row.free_at));
             let state = row.state;
             let record = if row.has_body {
-                // It may have been forgotten or redriven since; then it is not of this page any more.
+                // It may have been forgotten or redriven since; then it no longer belongs on this page.
                 match self.look(At::Listed(listed.tag, listed.field), b'G').await? {
                     Seen::Record(row, record) if row.state == state => record,
                     _ => continue,
@@ -152,7 +158,7 @@ fn code(state: State) -> u8 {
     }
 }
 
-/// The name a record is filed under: its tag and its field. It is the cursor, too.
+/// The name of a record, which is also the cursor: its tag and its field.
 fn name(listed: &Listed) -> Bytes {
     [listed.tag.to_be_bytes().as_slice(), &listed.field].concat().into()
 }

@@ -1,7 +1,7 @@
-//! A thread with a runtime of its own for all that is sent and received.
+//! The I/O thread, with its own runtime.
 //!
-//! The user's runtime may be blocked by a handler; the connection must be driven all the same, or the core's
-//! heartbeat, which asks from its own thread, would wait for it and lose its lease. One thread is also the
+//! A handler may block the user's runtime. The connection must be driven all the same, or the core's
+//! heartbeat, which runs on its own thread, would wait for the handler and lose its lease. One thread is also the
 //! faster way to drive one connection: no work moves between threads.
 
 use std::future::Future;
@@ -32,14 +32,14 @@ impl Io {
         let (_alive, ended) = oneshot::channel::<()>();
         let run = move || {
             let _ = runtime.block_on(ended);
-            // A look-up of a host's name may still be going on; nobody waits for it any more.
+            // A host name may still be being resolved; nothing waits for it any more.
             runtime.shutdown_background();
         };
         thread::Builder::new().name("ackonce-redis".into()).spawn(run).map_err(failed)?;
         Ok(Self { handle, _alive })
     }
 
-    /// Runs it on the thread, to its end: a caller that goes away leaves the request to be carried out.
+    /// Runs a request on the thread, to its end, even if the caller is gone.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         task: impl Future<Output = Result<T>> + Send + 'static,

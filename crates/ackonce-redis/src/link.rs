@@ -1,6 +1,6 @@
-//! The connection over time: made when it is needed, looked at before it is trusted, given up when it breaks.
+//! The life of a connection: opened on demand, checked before use, dropped when it breaks.
 //!
-//! The driver's own `ConnectionManager` would reconnect by itself, to whatever answers then: after a failover
+//! The driver's own `ConnectionManager` would reconnect by itself, to any server that answers: after a failover
 //! that may be a replica, or a server that evicts. Here every new connection is checked before its first trip.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::rights;
 use crate::script::{Call, Eviction};
 use crate::{RedisConfig, Unsafe};
 
-/// The longest that a refusal of the server's settings stands without another look.
+/// The time for which a refusal of the server's settings stands before the next check.
 const REFUSAL: Duration = Duration::from_secs(1);
 
 /// One store's connection.
@@ -32,15 +32,15 @@ pub(crate) struct Link {
     pub(crate) secrets: Secrets,
     state: AsyncMutex<State>,
     found: Mutex<Option<Found>>,
-    /// Whether a trip was ever answered.
+    /// True once any trip was answered.
     worked: AtomicBool,
-    /// Whether a server was seen to have evicted keys.
+    /// True once a server was seen to have evicted keys.
     evicted: AtomicBool,
-    /// When it was last said that some keys cannot be read.
+    /// The time of the last warning about keys that cannot be read.
     said_unreadable: Mutex<Option<Instant>>,
 }
 
-/// The findings of the last look at the server.
+/// The findings of the last check of the server.
 struct Found {
     weaknesses: Vec<String>,
     wasteful: Vec<String>,
@@ -49,13 +49,13 @@ struct Found {
 #[derive(Default)]
 struct State {
     open: Option<Open>,
-    /// Of the connections made so far, so that the one that broke is given up and not its successor.
+    /// The number of connections made so far; it tells the one that broke from its successor.
     number: u64,
-    /// The last attempt to connect, or to look at the server, that failed, for those who waited for it.
+    /// The last attempt to connect or to check the server that failed, for the callers that waited for it.
     failed: Option<(Instant, Error)>,
-    /// Whether a server was ever good enough: a server that worked will work again, so that its refusals are waited for.
+    /// True once a server passed the check: such a server will pass again, so callers wait out its refusals.
     started: bool,
-    /// Whether it was said that the server's settings are refused.
+    /// True once the refusal of the server's settings was logged.
     said: bool,
 }
 
@@ -63,9 +63,9 @@ struct State {
 struct Open {
     connection: Connection,
     number: u64,
-    /// When the server was last looked at and found good.
+    /// The time at which the server last passed the check.
     checked: Option<Instant>,
-    /// Whether the user was found to have all rights.
+    /// True once the user was found to have all rights.
     has_rights: bool,
 }
 
@@ -83,13 +83,13 @@ impl Link {
         }
     }
 
-    /// The weaknesses that the last look at the server found.
+    /// The weaknesses that the last check of the server found.
     pub(crate) fn weaknesses(&self) -> Vec<String> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
     }
 
-    /// Whether some of the store's keys may have been evicted, as of the last look at the server.
+    /// The eviction of the store's keys, as of the last check of the server.
     pub(crate) fn eviction(&self) -> Eviction {
         match self.config.unsafe_server {
             Unsafe::Downgrade => Eviction::Allowed,
@@ -98,7 +98,7 @@ impl Link {
         }
     }
 
-    /// Connects if need be, and looks at the server if that is due.
+    /// Connects if need be, and checks the server if that is due.
     pub(crate) async fn connect(&self) -> Result<()> {
         self.open().await.map(|_| ())
     }
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    /// The error of a trip; it names the rights that the user lacks if it is about them.
+    /// The error of a trip; an error about rights names those that the user lacks.
     async fn with_rights(&self, connection: &Connection, trouble: Trouble) -> Error {
         if !trouble.lacks_right {
             return trouble.error;
@@ -138,8 +138,8 @@ impl Link {
     async fn open(&self) -> Result<Open> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
-        // Everybody waits here while one connects; its failure is theirs, they need not fail one by one. Nor is a
-        // server whose settings are refused looked at for each of them.
+        // All callers wait here while one connects, and share its failure instead of failing one by one. Nor is a
+        // server whose settings are refused checked for each of them.
         if let Some((at, error)) = &state.failed {
             let stands = state.open.is_some() && at.elapsed() < REFUSAL.min(self.config.check_interval);
             if *at >= asked || stands {
@@ -163,8 +163,8 @@ impl Link {
         }
     }
 
-    /// A setting that turned bad is somebody's to set back, a password somebody's to change: nothing was asked of the
-    /// server meanwhile, and a consumer that ran yesterday waits for it instead of ending.
+    /// An operator can set a setting or a password back. No request was sent to the
+    /// server meanwhile, and a consumer that was running waits instead of ending.
     fn while_running(&self, state: &mut State, error: Error) -> Error {
         if !state.started || !matches!(error.kind(), ErrorKind::Config | ErrorKind::NewerSchema) {
             return error;
@@ -188,8 +188,8 @@ impl Link {
         if open.checked.is_none_or(|at| at.elapsed() >= self.config.check_interval) {
             open.checked = None;
             if let Err(error) = self.check(&mut open).await {
-                // Settings are looked at again on the same connection. Any other trouble may be over on a new one:
-                // a name may lead to the new primary by then.
+                // Settings are checked again on the same connection. Any other error may be over on a new one:
+                // the host name may lead to the new primary by then.
                 if error.kind() == ErrorKind::Config {
                     state.open = Some(open);
                 }
@@ -207,7 +207,7 @@ impl Link {
         }
     }
 
-    /// Looks at settings, role and rights, and takes up the store's secret.
+    /// Checks settings, role and rights, and reads the store's secret.
     async fn check(&self, open: &mut Open) -> Result<()> {
         let connection = &mut open.connection;
         let rules = Rules {
@@ -218,7 +218,7 @@ impl Link {
         let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
         for server in self.servers(connection).await.map_err(connecting)? {
             self.evicted.fetch_or(server.has_evicted(), Ordering::Relaxed);
-            for weakness in server.judge(rules)? {
+            for weakness in server.check_server(rules)? {
                 if !weaknesses.contains(&weakness) {
                     weaknesses.push(weakness);
                 }
@@ -236,7 +236,7 @@ impl Link {
         Ok(())
     }
 
-    /// Each look finds the same; only news are said. Weaknesses at start are printed by the consumer.
+    /// Each check finds the same; only changes are logged. The consumer prints the weaknesses at start.
     fn say_news(&self, found: Found) {
         let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let store = &self.address.name;
@@ -247,12 +247,12 @@ impl Link {
         for weakness in
             found.weaknesses.iter().filter(|w| known.is_some_and(|known| !known.weaknesses.contains(w)))
         {
-            tracing::warn!(target: "ackonce", store, "weakened since it was last looked at: {weakness}");
+            tracing::warn!(target: "ackonce", store, "weakened since the last check: {weakness}");
         }
         *last = Some(found);
     }
 
-    /// Names keys that a walk could not read; once a minute, since a sweep may meet them each time.
+    /// Logs the keys that a walk could not read, at most once a minute, since each sweep may meet them.
     pub(crate) fn say_unreadable(&self, keys: &[String]) {
         if keys.is_empty() {
             return;
@@ -270,7 +270,7 @@ impl Link {
         let mut config = Cmd::new();
         config.arg("CONFIG").arg("GET").arg(&SETTINGS);
         let infos = connection.ask_all(&redis::cmd("INFO")).await?;
-        // It is forbidden in many places, renamed in others.
+        // Some hosts forbid the command, others rename it.
         let mut configs = unless_refused(connection.ask_all(&config).await)?.unwrap_or_default();
         let servers = infos.into_iter().map(|(name, info)| {
             let at = configs.iter().position(|(of, _)| *of == name);
@@ -289,7 +289,7 @@ impl Link {
         set.arg("SET").arg(&name).arg(fresh.as_slice()).arg("NX");
         let mut get = Cmd::new();
         get.arg("GET").arg(&name);
-        // Looking first keeps it working on a server that is out of memory.
+        // A read first, so that it works on a server that is out of memory.
         for cmd in [None, Some(&set)] {
             if let Some(cmd) = cmd {
                 connection.ask(cmd).await.and_then(Value::extract_error).map_err(connecting)?;
@@ -315,7 +315,7 @@ fn not_a_secret(name: &str) -> Error {
     Error::new(ErrorKind::NewerSchema, message)
 }
 
-/// `None` where the server itself said no.
+/// `None` if the server itself refused.
 fn unless_refused<T>(answer: RedisResult<T>) -> RedisResult<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

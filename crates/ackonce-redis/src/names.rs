@@ -6,25 +6,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ackonce::Key;
 use sha2::{Digest, Sha256};
 
-/// A store's own key for its digests, kept in Redis: nobody who sends messages knows it, so nobody can look
-/// for two IDs that meet.
+/// A store's own key for its digests, kept in Redis. A sender of messages does not know it and so cannot search
+/// for two IDs that collide.
 pub(crate) type Secret = [u8; 16];
 /// 120 bits of the keyed digest. With the tag's 14 bits that is more than the 128 that DESIGN.md asks for.
 pub(crate) type Field = [u8; 15];
 
-/// How many tags there are. One million records make 61 of each: full enough to share a bucket's cost, and far
+/// The number of tags. One million records are 61 per tag: enough to share a bucket's cost, and far
 /// enough from splitting it.
 pub(crate) const TAGS: u16 = 1 << 14;
 
 /// The first 14 bits of a key's digest. They are not keyed, so that all clients of a cluster agree on the
-/// slot; somebody who crowds one tag on purpose makes its buckets split by bits that are.
+/// slot. An attacker who crowds one tag makes its buckets split by the field's bits, which are keyed.
 pub(crate) fn tag(key: &Key) -> u16 {
     let digest = key.digest();
     u16::from_be_bytes([digest[0], digest[1]]) >> 2
 }
 
 pub(crate) fn field(secret: &Secret, key: &Key) -> Field {
-    // Both have a fixed length, so one cannot run into the other, and the result is cut: a keyed hash.
+    // Both have a fixed length, so they cannot be confused, and the result is cut: a keyed hash.
     let digest = Sha256::new().chain_update(secret).chain_update(key.digest()).finalize();
     let mut field = [0; 15];
     field.copy_from_slice(&digest[..15]);
@@ -43,9 +43,9 @@ pub(crate) fn secret_key(prefix: &str) -> String {
 
 /// The secrets in use.
 ///
-/// A bucket carries the secret that its fields were made with. It is the store's, except for a while after
-/// somebody flushed the database under running clients, when a newcomer has made another one: then a client
-/// that meets the bucket is told its secret, and asks again.
+/// A bucket carries the secret that its fields were made with. That is the store's secret, except for a while after
+/// a flush of the database under running clients, when a new client has made another one: then a client
+/// that meets the bucket gets its secret in the answer, and sends the request again.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(Mutex<Known>);
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Known {
 }
 
 impl Secrets {
-    /// The one to try first for a tag.
+    /// The secret to try first for a tag.
     pub(crate) fn of(&self, tag: u16) -> Secret {
         let known = self.lock();
         known.others.get(&tag).copied().unwrap_or(known.current)
@@ -73,7 +73,7 @@ impl Secrets {
         self.lock().current = secret;
     }
 
-    /// A bucket of that tag has another one.
+    /// Records that a bucket of that tag has another secret.
     pub(crate) fn learn(&self, tag: u16, secret: Secret) {
         let mut known = self.lock();
         if secret == known.current {
@@ -83,7 +83,7 @@ impl Secrets {
         }
     }
 
-    /// Held for a look-up, never across an await.
+    /// The lock is held for a look-up, never across an await.
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

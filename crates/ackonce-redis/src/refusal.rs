@@ -1,4 +1,4 @@
-//! The errors of single requests: their record cannot be read, and those beside them are carried out.
+//! The errors of single requests: their record cannot be read, and the other requests are carried out.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) fn refusal(word: u8, place: &Place<'_>, reply: &mut Reply<'_>) -> Res
     Ok(Some(Error::new(ErrorKind::Invalid, format!("redis: {text}"))))
 }
 
-/// Whether a script could not go through a tag.
+/// True if a script could not walk a tag.
 pub(crate) fn is_refusal(word: u8, reply: &mut Reply<'_>) -> Result<bool> {
     if word == b'E' {
         text(reply)?;
@@ -61,7 +61,7 @@ fn text(reply: &mut Reply<'_>) -> Result<String> {
     Ok(String::from_utf8_lossy(reply.bytes(len)?).into_owned())
 }
 
-/// The record that is shown for a row that cannot be read: one that does not run until somebody sees to it.
+/// The record shown for a row that cannot be read: its message does not run until an operator repairs it.
 pub(crate) fn stand_in() -> Record {
     Record {
         state: State::Buried,

@@ -1,14 +1,14 @@
-//! Reading a script's reply: it must be the one to the request that was sent, and whole.
+//! Reads a script's reply: it must be complete, and answer the request that was sent.
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
 
-/// A reply that says something else than was asked, or not all of it.
+/// The error for a reply that answers another request or is incomplete.
 pub(crate) fn misread(what: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("redis: {what}")).with_repeat(Repeat::Unknown)
 }
 
-/// The rest of a reply.
+/// The part of a reply that is still to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reply<'a> {
     rest: &'a [u8],

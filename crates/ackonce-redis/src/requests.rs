@@ -1,4 +1,4 @@
-//! The requests to the scripts and their answers, byte for byte as `lua/*.lua` say.
+//! The requests to the scripts and their answers, in the byte formats that `lua/*.lua` define.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::names::{Field, Secret, field, tag};
 use crate::reply::{Reply, misread};
 use crate::row::Row;
-use crate::script::{CLAIM, SETTLE, Script, TEND};
+use crate::script::{CLAIM, REPAIR, SETTLE, Script};
 
 /// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
 const EVER: u64 = 1 << 51;
@@ -24,12 +24,12 @@ pub(crate) trait Request: Sync {
 
     fn tag(&self) -> u16;
 
-    /// About how many bytes it will be.
+    /// Its approximate size in bytes.
     fn size(&self) -> usize {
         64
     }
 
-    /// The field its record is filed under.
+    /// The field of its record.
     fn field(&self, secret: &Secret) -> Field;
 
     /// Its name for humans.
@@ -40,7 +40,7 @@ pub(crate) trait Request: Sync {
         None
     }
 
-    /// Its field and the question. `before` is the request before it in the call.
+    /// Writes the request. `before` is the request before it in the call.
     fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>);
 
     fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Self::Answer>;
@@ -51,7 +51,7 @@ fn span(out: &mut Vec<u8>, span: Duration) {
     out.extend_from_slice(&micros.to_be_bytes()[1..]);
 }
 
-/// Which parts of a request follow: spans other than those before, and a fingerprint or body.
+/// The optional parts of a request that follow: spans, if they differ from those before, and a fingerprint or body.
 fn parts(spans: bool, rest: bool) -> u8 {
     u8::from(spans) + 2 * u8::from(rest)
 }
@@ -154,7 +154,7 @@ fn spans_of(action: &Settle) -> (Duration, Duration) {
     }
 }
 
-/// How many bytes a settlement leaves beside its row.
+/// The size in bytes of the text that a settlement keeps beside its row.
 pub(crate) fn body_len(action: &Settle) -> usize {
     words(action).1.map_or(0, <[u8]>::len)
 }
@@ -196,7 +196,7 @@ impl Request for Settlement {
             span(out, spans.1);
         }
         if let Some(body) = body {
-            // No longer than MAX_VALUE_LEN, which was looked at before.
+            // At most MAX_VALUE_LEN, which was checked before.
             out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
             out.extend_from_slice(body);
         }
@@ -211,7 +211,7 @@ impl Request for Settlement {
     }
 }
 
-/// Looking at one record, or tending it.
+/// The inspection or repair of one record.
 #[derive(Debug)]
 pub(crate) struct Look<'k> {
     pub(crate) at: At<'k>,
@@ -219,7 +219,7 @@ pub(crate) struct Look<'k> {
     pub(crate) what: u8,
 }
 
-/// How the record is known.
+/// The name of a record.
 #[derive(Debug)]
 pub(crate) enum At<'k> {
     Key(&'k Key),
@@ -227,11 +227,11 @@ pub(crate) enum At<'k> {
     Listed(u16, Field),
 }
 
-/// The answer to a look.
+/// The answer to an inspection or a repair.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Record(Row, Record),
-    /// There is a row, of a form that this version does not know.
+    /// A row of a form that this version does not know.
     Unreadable,
     AdminOutcome(AdminOutcome, Option<State>),
 }
@@ -240,7 +240,7 @@ impl Request for Look<'_> {
     type Answer = Seen;
 
     fn script() -> &'static Script {
-        &TEND
+        &REPAIR
     }
 
     fn tag(&self) -> u16 {

@@ -1,7 +1,7 @@
 //! The rights of the store's user: those that are missing, in the words of an ACL rule.
 //!
-//! A script that may not run a command is refused without the command's name (Redis 7.0), and only once it comes to that
-//! command, which may be hours later. So each is asked for by itself, in a form that changes nothing.
+//! Redis 7.0 refuses a script's forbidden command without naming it, and only once the script reaches that
+//! command, which may be hours later. So each command is tried by itself, in a form that changes nothing.
 
 use ackonce::{Error, ErrorKind};
 use futures_util::future::join_all;
@@ -32,7 +32,7 @@ fn is_refusal(error: &RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
 
-/// The error that names them; none if there are none.
+/// The error that names the missing rights; `None` if none are missing.
 pub(crate) fn refusal(missing: &[String]) -> Option<Error> {
     if missing.is_empty() {
         return None;
@@ -74,10 +74,10 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
         ("get", about("GET", &[])),
         ("exists", about("EXISTS", &[])),
         ("pexpireat", about("PEXPIREAT", &["1"])),
-        // A field without its value, and an option that there is not.
+        // A field without its value, and an option that does not exist.
         ("hset", about("HSET", &["f", "v", "f"])),
         ("set", about("SET", &["v", "NOTHING"])),
-        // There is no form of this that changes nothing; the next takes it away.
+        // No form of this command changes nothing; the next one removes the key.
         ("hsetnx", about("HSETNX", &["f", "v"])),
         ("del", about("DEL", &[])),
     ];
@@ -92,10 +92,10 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
     commands
 }
 
-/// Whether an error says that the user may not do something, be it in a script or not.
+/// True if an error is about a missing right, in a script or outside.
 pub(crate) fn lacks_right(error: &RedisError) -> bool {
     let text = error.to_string();
-    // Of a command in a script, Redis 7.0 says the first, later ones and Valkey the second; of SELECT, the driver the third.
+    // For a command in a script, Redis 7.0 answers the first, later ones and Valkey the second; for SELECT, the driver the third.
     let others = ["user executing the script", "ACL failure in script", "has no permissions to run the"];
     is_refusal(error) || others.iter().any(|words| text.contains(words))
 }

@@ -6,14 +6,14 @@ use redis::{Arg, Cmd};
 
 use crate::names::Secret;
 
-/// Whether the server may have evicted some keys of the store.
+/// The eviction of the store's keys by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Eviction {
-    /// It is not allowed, and none was seen.
+    /// Not allowed, and none was seen.
     Unseen,
-    /// It is not allowed, and was seen: split buckets may be gone from above others.
+    /// Not allowed, but seen: split buckets may be gone from above others.
     Seen,
-    /// It is allowed: moreover, a record whose outcome is gone is not there.
+    /// Allowed: moreover, a record whose outcome is gone counts as evicted.
     Allowed,
 }
 
@@ -45,12 +45,12 @@ macro_rules! script {
     };
 }
 
-// The first line makes Redis 7 refuse a script before it has begun, where it could not write: on a replica,
-// without memory, while a snapshot fails. Only claims are refused at the memory limit: settling shrinks what
-// is there, and sweeping frees it.
+// The first line makes Redis 7 refuse a script before it begins if it could not write: on a replica,
+// without memory, while snapshots fail. Only claims are refused at the memory limit: settlements shrink
+// records, and sweeps free them.
 pub(crate) static CLAIM: LazyLock<Script> = script!("", "lua/claim.lua");
 pub(crate) static SETTLE: LazyLock<Script> = script!(" flags=allow-oom", "lua/settle.lua");
-pub(crate) static TEND: LazyLock<Script> = script!(" flags=allow-oom", "lua/tend.lua");
+pub(crate) static REPAIR: LazyLock<Script> = script!(" flags=allow-oom", "lua/repair.lua");
 pub(crate) static WALK: LazyLock<Script> = script!(" flags=allow-oom", "lua/walk.lua");
 
 /// One call of a script, to be sent by name.
@@ -59,7 +59,7 @@ pub(crate) struct Call {
     script: &'static Script,
     /// Comes back at the head of the reply.
     pub(crate) nonce: [u8; 16],
-    /// A key that says which slot it goes to.
+    /// A key that names the call's slot.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "one server has all slots"))]
     pub(crate) root: Vec<u8>,
     by_name: Cmd,
@@ -94,8 +94,8 @@ impl Call {
         &self.by_name
     }
 
-    /// The same call with the script itself, which Redis keeps from then on. For a server that forgot it: it
-    /// was restarted or promoted, or somebody said SCRIPT FLUSH.
+    /// The same call with the script itself, which Redis keeps from then on. For a server without it: it
+    /// was restarted or promoted, or a client sent SCRIPT FLUSH.
     pub(crate) fn by_text(&self) -> Cmd {
         let mut cmd = Cmd::new();
         cmd.arg("EVAL").arg(self.script.code);

@@ -18,7 +18,7 @@ pub const MAX_VALUE_LEN: usize = 16 << 20;
 
 /// Records in Redis or Valkey: for any number of processes. Clones share one connection.
 ///
-/// A claim or settlement whose caller goes away is carried out all the same. The connection is closed when the
+/// A claim or settlement is carried out even if its caller is gone. The connection is closed when the
 /// last clone is dropped.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -31,11 +31,11 @@ pub(crate) struct Inner {
 }
 
 impl RedisStore {
-    /// Connects to the server or cluster at `url` with the defaults of [`RedisConfig`], and looks at it.
+    /// Connects to the server or cluster at `url` with the defaults of [`RedisConfig`], and checks it.
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the URL, the user or password; a server that is older than Redis 7.0, is
-    ///   a sentinel, or throws records out to make room ([`Unsafe::Refuse`](crate::Unsafe)).
+    ///   a sentinel, or evicts records to make room ([`Unsafe::Refuse`](crate::Unsafe)).
     /// - [`ReadOnly`](ErrorKind::ReadOnly): it is a replica.
     /// - [`Unavailable`](ErrorKind::Unavailable): it cannot be reached, or is still loading.
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
@@ -52,8 +52,8 @@ impl RedisStore {
         Ok(Self { inner: Arc::new(Inner { link, io }) })
     }
 
-    /// At the memory limit, expired records make room: the buckets that were asked about are swept, so that the
-    /// next try may find some. Other buckets are swept by other requests, and by [`sweep`](ackonce::store::Inspect).
+    /// At the memory limit, expired records make room: the requested buckets are swept, so that the
+    /// next try may find room. Other requests, and [`sweep`](ackonce::store::Inspect), sweep the other buckets.
     async fn make_room(&self, requests: &[ClaimRequest]) {
         let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).collect();
         tags.sort_unstable();

@@ -1,7 +1,7 @@
-//! Going through a whole store, a few tags at a time.
+//! The walk through a whole store, a few tags at a time.
 //!
-//! Tag by tag, and within a tag by field, every record has its place, whatever is written meanwhile; a scan of
-//! Redis's own keyspace would show some twice, and other people's keys, too.
+//! The order of a walk, by tag and then by field, does not change with writes made meanwhile; a scan of
+//! Redis's own keyspace would show some keys twice, and other programs' keys, too.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::row::Row;
 use crate::script::{Call, WALK};
 use crate::store::Inner;
 
-/// Rows that a trip should look at, about: some milliseconds of Redis's time.
+/// The number of rows to visit per trip, approximately: a few milliseconds of Redis's time.
 const ROWS: usize = 4000;
 /// The most tags per trip.
 const MOST: u16 = 512;
@@ -34,7 +34,7 @@ pub(crate) struct Swept {
     pub(crate) seen: u64,
 }
 
-/// Which tags to look at next.
+/// The cursor of a walk: the tags to visit next.
 pub(crate) struct Steps {
     next: u16,
     span: u16,
@@ -53,7 +53,7 @@ impl Steps {
         tags
     }
 
-    /// Takes more of them next time if those were few rows, fewer if they were many.
+    /// Takes more tags next time if those had few rows, fewer if they had many.
     pub(crate) fn saw(&mut self, rows: usize) {
         self.span = match rows {
             _ if rows > ROWS => (self.span / 2).max(1),
@@ -64,7 +64,7 @@ impl Steps {
 }
 
 impl Inner {
-    /// Does `work` with each tag, and reads the answers, in order; without those that cannot be read.
+    /// Does `work` with each tag and reads the answers, in order, except those that cannot be read.
     async fn walk<T>(
         &self,
         tags: &[u16],
@@ -115,7 +115,7 @@ impl Inner {
         Ok((rows.await?.into_iter().flatten().collect(), now))
     }
 
-    /// Live rows of those tags by state, and the bytes they take if that is to be had.
+    /// The number of live rows of those tags by state, and their size in bytes if Redis tells it.
     pub(crate) async fn count_tags(&self, tags: &[u16]) -> Result<Vec<([u64; 4], Option<u64>)>> {
         let counted = self.walk(tags, b"C", |_, word, reply| {
             expect(word, b'C')?;

@@ -26,7 +26,7 @@ impl Delivery for Order {
     }
 }
 
-/// What the handler's target saw: of each message, the idempotency keys; and how often it was called.
+///  The calls of the handler's target: the idempotency keys of each message, and the number of calls.
 #[derive(Default)]
 struct Target {
     keys: BTreeMap<u32, BTreeSet<String>>,
@@ -79,7 +79,7 @@ async fn a_claim_that_is_frozen_past_its_timeout_runs_once_within_its_lease() {
     assert_eq!((runner.counts().busy, again.record().unwrap().attempt), (0, 1));
 }
 
-/// What was done to the server.
+/// The faults of the server.
 #[derive(Debug, Default)]
 struct Done {
     flushes: u32,
@@ -144,7 +144,7 @@ async fn keyed_messages_are_neither_lost_nor_doubled_while_the_server_is_torment
         target.keys.values().all(|keys| keys.len() == 1),
         "a target that honours the key would have doubled"
     );
-    // What was acknowledged is on the disk: one more crash forgets nothing.
+    // Acknowledged records are on the disk: one more crash forgets none.
     server.crash();
     server.wait_until_up().await;
     let store = server.config().connect().await.unwrap();

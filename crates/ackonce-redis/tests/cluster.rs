@@ -108,7 +108,7 @@ async fn a_cluster_passes_the_suites() {
     let cluster = or_return!(Cluster::start().await);
     let report = conformance::run_all_but(&NOT_HERE, &cluster).await;
     assert!(report.failed.is_empty(), "{:?}", report.failed);
-    // Of the other suite, what walks through all slots.
+    // The properties of the inspection suite that walk through all slots.
     let place = || Place(cluster.config().with_prefix(common::name()));
     inspection::counting::every_state_is_counted(&place()).await;
     inspection::listing::every_record_is_listed_once(&place()).await;
@@ -122,7 +122,7 @@ async fn a_cluster_passes_the_suites() {
 }
 
 /// While a slot moves, a bucket may be here and its children there. That must be an error; the other node
-/// would take the children for absent, and grant what is done.
+/// would take the children for absent, and grant a done message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_is_half_moved_grants_nothing_twice() {
     let cluster = or_return!(Cluster::start().await);

@@ -1,4 +1,4 @@
-//! The suite for looking and tending, in a place of each property's own.
+//! The suite for inspection and repair, in a place of each property's own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;

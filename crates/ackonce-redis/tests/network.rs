@@ -30,7 +30,7 @@ impl network::Fixture for Opened {
 
     async fn open(&self, address: &str) -> Result<Arc<dyn Deduplicator>> {
         let config = RedisConfig::new(format!("redis://{address}/")).with_prefix(&self.prefix);
-        // What INFO says and the text of a script take two or three seconds at 7 bytes a millisecond.
+        // The answer of INFO and the text of a script take two or three seconds at 7 bytes a millisecond.
         let timeout = Duration::from_secs(5);
         Ok(Arc::new(config.with_connect_timeout(timeout).with_response_timeout(timeout).connect().await?))
     }

@@ -26,7 +26,7 @@ struct Both {
     redis: Lease,
 }
 
-/// What two records of different stores have in common.
+/// The part of a record that is the same in different stores.
 fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
     (record.state, record.attempt, print, record.outcome.clone(), record.reason.clone())
@@ -129,7 +129,7 @@ impl Pair {
         assert_eq!(answers, expected, "{chosen:?}", chosen = on(|b| &b.redis));
     }
 
-    async fn tend(&mut self) {
+    async fn repair(&mut self) {
         let n = self.rng.random_range(0..self.keys.len());
         let note = Note { actor: "test".into(), reason: "chance".into() };
         let (expected, answer) = if self.rng.random() {
@@ -179,7 +179,7 @@ async fn random_steps_on(redis: RedisStore, keys: Vec<Key>, mut meanwhile: impl 
     for step in 0..STEPS {
         meanwhile().await;
         match pair.rng.random_range(0..20) {
-            0 => pair.tend().await,
+            0 => pair.repair().await,
             1..9 => pair.claim().await,
             _ => pair.settle().await,
         }

@@ -1,4 +1,4 @@
-//! Records in their buckets: many of one tag, their ends, and what they take.
+//! Records in their buckets: many of one tag, their expiry, and their memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -87,7 +87,7 @@ async fn each_record_of_a_bucket_ends_by_itself() {
     }
 }
 
-/// Buckets with nothing else are dropped whole, and what lives beside a dead one stays.
+/// Buckets with nothing else are dropped whole, and a live record beside an expired one stays.
 #[tokio::test]
 async fn a_sweep_takes_the_dead_alone() {
     let store = or_return!(common::store().await);
@@ -125,7 +125,7 @@ async fn nothing_is_left_of_what_has_ended() {
     }
 }
 
-/// Whatever order leases and windows of different length come in, Redis drops no bucket before its last record
+/// With leases and windows of different length, in any order, Redis drops no bucket before its last record
 /// has ended, nor a parent before its children.
 #[tokio::test]
 async fn no_bucket_ends_before_what_is_in_it() {
@@ -209,7 +209,7 @@ async fn a_settled_record_takes_at_most_48_bytes() {
     }
 }
 
-/// What Redis takes while nobody but this asks.
+/// The memory of Redis, measured without other clients.
 async fn used_memory(server: &Server) -> f64 {
     until("the store's connection is closed", async || server.info("connected_clients").await == "1").await;
     server.info("used_memory").await.parse().unwrap()

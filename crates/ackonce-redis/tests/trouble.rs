@@ -1,4 +1,4 @@
-//! What a server refuses is an error that says so, never an answer, and over when the trouble is.
+//! A server's refusal is an error that names its cause, never an answer, and ends with its cause.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -68,7 +68,7 @@ async fn an_evicting_server_is_refused_or_listed() {
 
     server.set("maxmemory", "100mb").await;
     server.set("maxmemory-policy", "allkeys-lru").await;
-    // What worked will work again: a consumer waits for it, and does not end.
+    // A server that worked will work again: a consumer waits for it, and does not end.
     assert_eq!(error(strict.claim_one(request(2)).await), (K::Config, R::Safe));
     assert_eq!(error(strict.settle_one(done(&lease)).await), (K::Config, R::Safe));
     assert_eq!(error(server.config().connect().await), (K::Config, R::Never));
@@ -136,7 +136,7 @@ async fn a_right_that_is_taken_away_at_run_time_is_waited_for() {
     complete(&store, &lease).await;
 }
 
-/// A script that fails midway has applied what came before; the same batch, sent again, is answered as the first time.
+/// A script that fails midway has applied the requests before the failure; the same batch, sent again, is answered as the first time.
 #[tokio::test]
 async fn a_batch_that_failed_midway_is_applied_once() {
     let server = or_return!(Server::start(&[]).await);
@@ -204,7 +204,7 @@ async fn a_server_that_became_a_replica_takes_nothing() {
     assert_eq!(error(store.settle_one(done(&lease)).await), (K::ReadOnly, R::Safe));
     assert_eq!(error(old.config().connect().await), (K::ReadOnly, R::Safe));
     assert_eq!(error(old.config().with_unsafe(Unsafe::Downgrade).connect().await), (K::ReadOnly, R::Safe));
-    // Its own records went when it copied those of its primary: that is what a failover may do.
+    // It dropped its own records when it copied those of its primary, as a failover may do.
     old.say::<()>("REPLICAOF NO ONE").await.unwrap();
     acquire(&store, request(2)).await;
 }

@@ -165,7 +165,7 @@ async fn an_evicted_outcome_costs_its_own_message_a_repeat() {
     let before = store.get(&keys[1]).await.unwrap().unwrap();
     evict_text(&server, &mut redis, &keys[1]).await;
 
-    // Where eviction is not allowed it is an error of that message alone.
+    // If eviction is not allowed, it is an error of that message alone.
     let strict = server.config().connect().await.unwrap();
     assert_eq!(error(strict.claim(&fresh(&keys)).await), (K::Invalid, R::Never));
     let named = strict.claim_one(request_for(&keys[1])).await.unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! The verdict: what was published against what happened, and whether what happened twice is explained.
+//! The verdict: compares published messages with effects, and explains repeated effects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -8,7 +8,7 @@ use ackonce::Class;
 use crate::crash::History;
 use crate::ledger::Entry;
 
-/// What was published against what happened.
+/// The comparison of published messages with their effects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
     /// Deliveries published, repeats included.
@@ -37,16 +37,16 @@ pub struct Audit {
 pub struct Doubled {
     /// The message ID.
     pub id: String,
-    /// How many effects.
+    /// The number of effects.
     pub times: usize,
-    /// How many different idempotency keys they carried.
+    /// The number of different idempotency keys they carried.
     pub keys: usize,
-    /// For each effect after the first, why there is one; `None` if nothing in the history explains it.
+    /// For each effect after the first, the reason for it; `None` if nothing in the history explains it.
     pub causes: Vec<Option<Cause>>,
 }
 
 impl Doubled {
-    /// Whether the history explains every effect after the first.
+    /// True if the history explains every effect after the first.
     #[must_use]
     pub fn explained(&self) -> bool {
         self.causes.iter().all(Option::is_some)
@@ -63,7 +63,7 @@ pub enum Cause {
     /// One of the two processes was paused between its claim and its effect, and its key was taken over
     /// meanwhile: the effect came late, beside the other's.
     Overtaken,
-    /// The process of the effect before has said itself that it could not record it, because its key was taken over
+    /// The process of the effect before has logged that it could not record it, because its key was taken over
     /// meanwhile: a store that stood still for longer than the lease. See [`Audit::explain`].
     NotRecorded,
 }
@@ -77,14 +77,14 @@ pub struct Stale {
     pub fence: u64,
     /// The highest fence of an effect before it.
     pub after: u64,
-    /// Whether its process was paused between its claim and its effect.
+    /// True if its process was paused between its claim and its effect.
     pub explained: bool,
 }
 
-/// Compares what was published (each ID with how often) with the effects in the order they were appended.
+/// Compares the published messages (the number of times for each ID) with the effects in the order they were appended.
 ///
-/// The moment of a claim is read off its fence, which is the store's clock in microseconds: workers, store and
-/// supervisor are taken to be on one machine.
+/// The moment of a claim is its fence, which is the store's clock in microseconds: workers, store and
+/// supervisor must be on one machine.
 #[must_use]
 pub fn audit(published: &BTreeMap<String, u64>, entries: &[Entry], history: &History) -> Audit {
     let mut by_id: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
@@ -136,7 +136,7 @@ fn cause(before: &Entry, repeat: &Entry, history: &History) -> Option<Cause> {
     }
 }
 
-/// Whether the process stood still between claim and effect.
+/// True if the process was paused between claim and effect.
 fn late(effect: &Entry, history: &History) -> bool {
     history.paused(effect.pid, effect.fence, effect.at)
 }
@@ -160,8 +160,8 @@ fn stale(effects: &[&Entry], history: &History) -> Vec<Stale> {
 }
 
 impl Audit {
-    /// Explains repeats by what workers have said of the effect before: that it is `not_recorded`. They say so with
-    /// each decision `completed-but-not-recorded` of their log, and count it.
+    /// Explains repeats by the effects that workers have logged as `not_recorded`. They log
+    /// each as the decision `completed-but-not-recorded`, and count it.
     pub fn explain(&mut self, entries: &[Entry], not_recorded: impl Fn(&Entry) -> bool) {
         for doubled in &mut self.doubled {
             let effects = entries.iter().filter(|e| e.id == doubled.id);
@@ -173,10 +173,10 @@ impl Audit {
         }
     }
 
-    /// Whether the promise of that class was kept, or which part of it was not.
+    /// Checks the promise of that class.
     ///
     /// # Errors
-    /// The first broken part, in words, with an example.
+    /// The first broken part of the promise, in words, with an example.
     pub fn keeps(&self, class: Class) -> Result<(), String> {
         let unexplained: Vec<_> = self.doubled.iter().filter(|d| !d.explained()).map(|d| &d.id).collect();
         let doubled: Vec<_> = self.doubled.iter().map(|d| &d.id).collect();

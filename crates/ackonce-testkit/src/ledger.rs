@@ -1,4 +1,4 @@
-//! What really happened: a file that effects are appended to, independent of the store under test.
+//! The ledger: a file to which effects are appended, independent of the store under test.
 
 use std::io;
 use std::path::Path;
@@ -94,7 +94,7 @@ impl Ledger {
     }
 }
 
-/// What was read from a [`Ledger`].
+/// The entries read from a [`Ledger`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The effects, in the order they were appended.
@@ -113,7 +113,7 @@ impl Reader {
         Self(Items::new(path))
     }
 
-    /// Reads what was appended since and returns everything so far.
+    /// Reads the entries appended since the last call and returns all entries so far.
     ///
     /// # Errors
     /// The file cannot be read.

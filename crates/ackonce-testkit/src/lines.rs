@@ -85,13 +85,13 @@ impl Reader {
         Ok(lines)
     }
 
-    /// How many lines were torn so far: those that were cancelled and those that are no text.
+    /// The number of torn lines so far: those that were cancelled and those that are no text.
     #[must_use]
     pub fn torn(&self) -> usize {
         self.torn
     }
 
-    /// Whether the file ends in the middle of a line.
+    /// True if the file ends in the middle of a line.
     #[must_use]
     pub fn is_mid_line(&self) -> bool {
         !self.rest.is_empty()
@@ -176,7 +176,7 @@ impl<T: DeserializeOwned> Items<T> {
         Ok(())
     }
 
-    /// How many lines are torn, when nothing more is coming.
+    /// The number of torn lines in a file that is no longer written.
     pub(crate) fn torn(&self) -> usize {
         self.malformed + self.lines.torn() + usize::from(self.lines.is_mid_line())
     }

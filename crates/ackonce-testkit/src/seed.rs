@@ -1,9 +1,9 @@
-//! Chance that can be repeated: the same seed decides the same, on every machine and in every version.
+//! Repeatable random numbers: a seed gives the same numbers on every machine and in every version.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// SplitMix64, written out: a seed in an old log must still mean what it meant.
+/// SplitMix64, written out, so that a seed in an old log still gives the same run.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 

@@ -1,9 +1,9 @@
-//! The real servers that tests talk to, and the word about a test that had none.
+//! The real servers that tests use, and the notice of a test that had none.
 
 use std::io::Write;
 
 /// The address that `scripts/servers` exported in `variable`, such as `ACKONCE_TEST_REDIS`. `None` where it is not
-/// set, which [`not_tested`] says.
+/// set; [`not_tested`] then prints a notice.
 ///
 /// # Panics
 /// It is not set, and `ACKONCE_REQUIRE_SERVERS` is `1`.
@@ -16,7 +16,7 @@ pub fn address(variable: &str) -> Option<String> {
     address
 }
 
-/// Says on standard error that a test was not run, past the test harness, which keeps to itself the output of a test
+/// Prints on standard error that a test was not run, past the test harness, which captures the output of a test
 /// that passes: a test that tested nothing must not look like one that passed.
 ///
 /// # Panics

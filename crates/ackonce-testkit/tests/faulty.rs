@@ -1,4 +1,4 @@
-//! The store that fails on purpose: each fault does what it says, and the contract outlives them all.
+//! The store that fails on purpose: each fault does as documented, and the contract holds through all of them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn complete(lease: &Lease) -> Settlement {
     Settlement::new(lease, Settle::Complete { window: LONG, outcome: None })
 }
 
-/// Whether a call under that fault was applied, and what the caller was told (`None`: nothing in time).
+/// Tells if a call under that fault was applied, and the caller's answer (`None`: nothing in time).
 async fn applied_under(fault: Fault) -> (bool, Option<Result<(), Repeat>>) {
     let inner = MemoryStore::new();
     let store = FaultyStore::scripted(Arc::new(inner.clone()), [fault]);

@@ -50,7 +50,7 @@ fn a_torn_line_costs_no_other() {
     OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"id\":\"torn").unwrap();
     let contents = Ledger::read(&path).unwrap();
     assert_eq!((contents.entries, contents.torn), (vec![first.clone()], 1));
-    // Whoever opens it next ends the line, so that its own entry is whole.
+    // The next process that opens the ledger ends the line, so that its own entry is whole.
     Ledger::open(&path).unwrap().append(&second).unwrap();
     let contents = Ledger::read(&path).unwrap();
     assert_eq!((contents.entries, contents.torn), (vec![first, second], 1));

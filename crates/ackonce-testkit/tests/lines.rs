@@ -1,4 +1,4 @@
-//! A line is read once it is whole, whoever writes it and however its writer ends.
+//! A line is read once it is whole, from any writer and after any end of the writer.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, OpenOptions};

@@ -1,4 +1,4 @@
-//! Every mode of the proxy does what it says, in front of a server that answers each line with its number.
+//! Every mode of the proxy does as documented, in front of a server that answers each line with its number.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::ErrorKind;

@@ -39,13 +39,13 @@ local function must_not_be_elsewhere(root, key)
     if key ~= root then call('EXISTS', root, key) end
 end
 
--- How deep the last leaf was, or DEEPEST. Most are as deep, so that is where to look first: a leaf lies under split
--- buckets alone, which one script makes together with it and which live as long. A server that evicts may take
--- those first, since they are hardly read; regrow() makes them again before anything else is put in their place. To
--- look for that takes longer than to make a bucket, so it is done where the server may have evicted (ARGV[4]).
+-- The depth of the last leaf, at most DEEPEST. Most leaves are as deep, so the search begins there: a leaf lies under split
+-- buckets only, which the same script makes and which live as long. A server that evicts may take
+-- those first, since they are hardly read; regrow() makes them again before anything else takes their place. The
+-- search for them takes longer than making a bucket, so it is done only if the server may have evicted (ARGV[4]).
 local usual, DEEPEST, evicts = 0, 2, ARGV[4] ~= ''
 
--- The rest of a leaf's key after its root's, by depth and by the field's first byte, which says it for so many levels.
+-- The rest of a leaf's key after its root's, by depth and by the field's first byte, which decides it for these depths.
 local suffixes = { {}, {} }
 
 local function usual_place(root, field)
@@ -60,15 +60,15 @@ local function usual_place(root, field)
     return root .. suffix, usual
 end
 
--- Whether there is a bucket below a root that is not there, as far down as usual_place() looks. While a cluster moves
--- the slot that is an error; then they are looked at one by one.
+-- True if no bucket exists below a missing root, down to the depth that usual_place() knows. While a cluster moves
+-- the slot, the command fails; then the buckets are looked up one by one.
 local function is_bare(root)
     local a, b, c, d = root .. ':0', root .. ':1', root .. ':2', root .. ':3'
     return redis.pcall('EXISTS', a, b, c, d, a .. '0', a .. '1', a .. '2', a .. '3', b .. '0', b .. '1', b .. '2',
         b .. '3', c .. '0', c .. '1', c .. '2', c .. '3', d .. '0', d .. '1', d .. '2', d .. '3') == 0
 end
 
--- A bucket that is not there: split again if any of those below it are there. Its own entry, or nil.
+-- Restores a missing bucket: marks it as split if any bucket below it exists. Returns its own entry, or nil.
 local regrow
 function regrow(key, depth)
     if depth >= DEEPEST or depth == 0 and is_bare(key) then return nil end
@@ -89,8 +89,8 @@ function regrow(key, depth)
 end
 
 -- The bucket of a field, its depth, the field's row and the bucket's own entry; the last two are nil or false
--- where there is none. If that cannot be told: nil, the answer to give instead, and the bucket if it is the row
--- alone that cannot be read. Without a secret, the field was listed.
+-- if there is none. On a failure: nil, the answer to give instead, and the bucket if only the row
+-- cannot be read. Without a secret, the field comes from a list.
 local find
 function find(root, field, secret)
     local key, depth = usual_place(root, field)
@@ -110,7 +110,7 @@ function find(root, field, secret)
         if #meta ~= META_LENGTH then return nil, 'V' end
         if row and not is_known(row) then return nil, 'V', key end
         local kind = byte(meta)
-        -- A row that is there was filed with this secret.
+        -- The field of an existing row was made with this secret.
         if kind == LEAF then usual = depth < DEEPEST and depth or DEEPEST end
         if kind == LEAF and row then return key, depth, row, meta end
         if secret ~= '' and secret_of(meta) ~= secret then return nil, 'S' .. secret_of(meta) end
@@ -137,7 +137,7 @@ local function next_tidy(rows)
     return min(rows + max(16, floor(rows / 4)), MOST)
 end
 
--- Whether a row means nothing any more. One whose fence is ahead of the clock is kept: the next is above it.
+-- True if a row has expired. One whose fence is ahead of the clock is kept, since the next fence must be above it.
 local function is_dead(row)
     if not is_known(row) then return false end
     if #row >= FULL then return expires_of(row) <= now and fence_of(row) < now end
@@ -155,7 +155,7 @@ local function split(key, depth, deadline, soonest, secret, live)
         part[#part + 1] = live[i + 1]
         fields[#fields + 1] = live[i]
     end
-    -- In this order each step leaves every row to be found, should the next one fail.
+    -- In this order every row can still be found if the next step fails.
     for bits = 0, 3 do
         local name = child(key, depth, bits)
         call('DEL', name)
@@ -171,12 +171,12 @@ local function split(key, depth, deadline, soonest, secret, live)
 end
 
 -- Drops the expired rows of a leaf, all of whose entries are given, and splits it if that leaves it
--- crowded. Returns how many rows were dropped, and how many there were.
+-- crowded. Returns the number of rows dropped and the number of rows before.
 local function tidy(key, depth, deadline, secret, entries)
     local live, dead, rows, gone, soonest = {}, {}, 0, 0, LAST
     for i = 1, #entries, 2 do
         local field, row = entries[i], entries[i + 1]
-        -- Any other name is nobody's record.
+        -- Any other name is not a record's.
         if #field == FIELD then
             if is_dead(row) then
                 gone = gone + 1
@@ -202,7 +202,7 @@ local function tidy(key, depth, deadline, secret, entries)
     return gone, rows + gone
 end
 
--- A field was added to a leaf: tidies it, if it is counted now and there is something to do.
+-- Tidies a leaf after a field was added, if it is due to be counted and has something to tidy.
 local function grown(key, depth, meta, field)
     if byte(field, 15) % COUNTED > 0 then return end
     local rows = call('HLEN', key) - 1
@@ -211,7 +211,7 @@ local function grown(key, depth, meta, field)
     end
 end
 
--- Writes the row of a field where find() found its place.
+-- Writes the row of a field to the place that find() returned.
 local function save(root, key, depth, meta, secret, field, row, expires, is_new)
     local was, soonest, due = 0, LAST, FIRST
     if meta then was, soonest, due = deadline_of(meta), soonest_of(meta), byte(meta, 10) end
@@ -220,7 +220,7 @@ local function save(root, key, depth, meta, secret, field, row, expires, is_new)
     else
         local deadline = was / 1000000
         if expires > was then
-            -- By an eighth longer than it must, so that not every row has to move it.
+            -- An eighth longer than needed, so that not every row has to move it.
             deadline = min(ceil(expires / 1000000 + max(expires - now, 0) / 8000000) + 60, 4294967295)
         end
         meta = pack(META, LEAF, deadline, floor(min(expires, soonest) / 1000000), due, secret)
@@ -233,8 +233,8 @@ local function save(root, key, depth, meta, secret, field, row, expires, is_new)
     if is_new then grown(key, depth, meta, field) end
 end
 
--- Files the row of a first claim, where its bucket is there and need not change for it, and has no such field. Less
--- is looked at than find() does and save() has to be told.
+-- Writes the row of a first claim if its bucket exists, need not change and has no such field. This reads
+-- less than find() and save() do.
 local function file_new(root, secret, field, row, expires)
     local key, depth = usual_place(root, field)
     local meta = call('HGET', key, '')
@@ -250,7 +250,7 @@ local function file_new(root, secret, field, row, expires)
     return true
 end
 
--- Outcomes and reasons lie beside the buckets, under the fence they belong to.
+-- Outcomes and reasons have keys of their own beside the buckets, named after their fence.
 local function body_key(root, field)
     return root .. ':o:' .. field
 end
@@ -265,7 +265,7 @@ local function is_wrong_type(text)
 end
 
 -- A record for the client: the row, and the length of the text beside it plus one, 0 for none. Nil if its outcome is
--- gone; a burial stands without its reason.
+-- gone; a burial is valid without its reason.
 local function record(word, root, field, row)
     if not has_body(row) then return bare_record(word, row) end
     local body = redis.pcall('GET', body_key(root, field))
@@ -282,8 +282,8 @@ local function record(word, root, field, row)
 end
 
 -- The answer to a request that failed. A failure that is about its own record, a key of another type or a row that makes no
--- sense to this script, fails no other. Any other that a command answers, such as a right that is missing, is the whole
--- script's.
+-- sense to this script, fails no other request. Any other failure, such as a missing right, fails the whole
+-- script.
 local function refusal(failure, wrong_type)
     -- Redis's pcall gives the text alone, Lua's the table.
     local text = type(failure) == 'table' and failure.err or tostring(failure)
@@ -294,8 +294,8 @@ local function refusal(failure, wrong_type)
     return pack('>c1I2', 'E', #text) .. text
 end
 
--- The reply: work(root) answers each request, and `wrong_type` is the answer where a key is of another type. After a
--- failure it goes on with the next request, so that those without one share a protected call.
+-- The reply: work(root) answers each request, and `wrong_type` is the answer if a key is of another type. After a
+-- failure it goes on with the next request, so that requests without a failure share one protected call.
 local function reply(work, wrong_type)
     local answers, i, last = { ARGV[1], pack('>I7', now) }, 0, #KEYS
     local function go_on()

@@ -18,21 +18,21 @@ local function spans(lease, as_window)
     first = pack('>I7I7I7BI4I8', expires, ends, now, CLAIMED, 1, now)
 end
 
--- How many more keys were new than were not: of duplicates the row has to be read first.
-local luck = 8
+-- The lead of new keys over duplicates. A duplicate's row has to be read first, so many of them end the short cut.
+local lead = 8
 
 local function claim(root, field, token, print)
-    if luck > 0 then
+    if lead > 0 then
         if file_new(root, secret, field, first .. token .. print, expires) then
-            luck = luck + 1
+            lead = lead + 1
             return GRANTED
         end
-        luck = luck - 1
+        lead = lead - 1
     end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
     if not row then
-        luck = luck + 1
+        lead = lead + 1
         save(root, key, depth, meta, secret, field, first .. token .. print, expires, true)
         return GRANTED
     end
@@ -52,7 +52,7 @@ local function claim(root, field, token, print)
         previous = previous_of(flags)
         local same = holder == token and flags < TOKENLESS
         if state == CLAIMED and same then
-            -- The same claim again: the reply was lost. It is answered as before, and held from now.
+            -- A repeated claim, whose reply was lost. It is answered as before, and its lease begins now.
             was_to_end = max(ends, was_to_end)
             was_to_expire = max(min(was_to_end + window, LAST), was_to_expire)
             row = pack('>I7I7', was_to_expire, was_to_end) .. sub(row, 15)
@@ -62,12 +62,12 @@ local function claim(root, field, token, print)
         -- A lease, or the back-off of a failed attempt.
         if now < was_to_end then return pack('>c1I7', 'B', was_to_end - now) end
         if state == CLAIMED then previous = VANISHED end
-        -- A claim that arrives after its own release: its caller has gone on, do not lease to a ghost.
+        -- A claim that arrives after its own release: its caller has gone on, so a lease would have no holder.
         if state == RELEASED and same then return pack('>c1I7', 'B', 0) end
     else
         fence = fence_of(row)
     end
-    -- A fence outlives its window as long as the row is still there, and the clock carries it on after that.
+    -- A fence outlives its window while the row exists; after that, the clock keeps fences growing.
     fence = max(fence + 1, now)
     attempt = min(attempt + 1, 4294967295)
     row = pack(ROW, expires, ends, now, CLAIMED + PREVIOUS * previous, attempt, fence, token) .. print

@@ -3,8 +3,8 @@
 --   full     expires 7 | free at 7 | claimed 7 | flags 1 | attempt 4 | fence 8 | token 16 [| print 8]
 --   settled  expires 4, in seconds | attempt and fence 7 | token's start 2 [| print 8]
 -- A row is free at the end of its lease while claimed, at the end of its back-off once released.
--- A settled row is a completion and nothing else, in as few bytes as it takes: it expires on a whole second,
--- was claimed when its fence says, and its attempt (up to 15) sits in the fence's top four bits, which are
+-- A settled row is always a completion, in the fewest bytes: it expires on a whole second,
+-- was claimed at the moment of its fence, and its attempt (up to 15) is in the fence's top four bits, which are
 -- zero until the year 2112. Numbers are exact to 2^53, which a fence reaches in the year 2255.
 local call, pack, parse = redis.call, struct.pack, struct.unpack
 local byte, char, sub = string.byte, string.char, string.sub

@@ -4,7 +4,7 @@
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
 -- D redrive.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
--- cannot be read is not this holder's: lost.
+-- cannot be read does not belong to this holder: lost.
 local secret = ARGV[2]
 local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
@@ -20,7 +20,7 @@ local function spans(as_lease, as_window)
     settled_expires, settled = seconds * 1000000, window >= SHORTEST and pack('>I4', seconds)
 end
 
--- The settled form of a row that this holder has claimed, if it has one: claimed when the fence says, fence and
+-- The settled form of a row that this holder has claimed, if it has one: claimed at the moment of its fence, fence and
 -- attempt of few bits.
 local function completed(row, held)
     local flags, a, b, c, attempt, _, top = byte(row, 22, 28)
@@ -30,10 +30,10 @@ local function completed(row, held)
     end
 end
 
--- How many more completions were that simple than were not: where few are, it is not worth the look.
-local luck = 8
+-- The lead of completions in place over others. If few are in place, the short cut is not worth its read.
+local lead = 8
 
--- Completes a row that is in the usual place, where it is enough to look at the row itself: it was filed by this
+-- Completes a row in the usual place. The row alone needs to be read: its field was made with this
 -- secret, the bucket lives as long as it does, and a bucket that was split has no rows.
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
@@ -45,9 +45,9 @@ local function complete_in_place(root, field, held)
 end
 
 local function settle(root, field, held, action, body)
-    if luck > 0 and action == 'C' and settled then
+    if lead > 0 and action == 'C' and settled then
         local is_done = complete_in_place(root, field, held)
-        luck = luck + (is_done and 1 or -1)
+        lead = lead + (is_done and 1 or -1)
         if is_done then return 'Y' end
     end
     local key, depth, row, meta = find(root, field, secret)
@@ -63,7 +63,7 @@ local function settle(root, field, held, action, body)
     local state = flags % 4
     if action == 'D' then
         if state ~= BURIED then return 'L' end
-        -- The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
+        -- The claim that buried it has ended: its token settles nothing any more. Its payload may have been repaired.
         row = pack(ROW, expires, 0, parse('>I7', row, 15), RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS, 0,
             fence_of(row), string.rep('\0', 16))
         save(root, key, depth, meta, secret, field, row, expires, false)
@@ -87,13 +87,13 @@ local function settle(root, field, held, action, body)
         previous = HANDED_BACK
     elseif action == 'F' then
         attempts = max(attempts - 1, 0)
-        -- The effects of a vanished attempt are not undone by one that was handed back after it.
+        -- A later attempt that was handed back does not undo the effects of a vanished one.
         if previous ~= VANISHED then previous = HANDED_BACK end
     end
     flags = becomes + PREVIOUS * previous
     if body then
         flags = flags + BODY
-        -- It goes a minute after its row, which alone decides.
+        -- It expires a minute after its row, which alone decides.
         call('SET', body_key(root, field), sub(held, 1, 8) .. body, 'PXAT', ceil(expires / 1000) + 60000)
     end
     row = pack('>I7I7I7BI4', as_expires, ends, claimed, flags, attempts) .. held .. sub(row, 51)

@@ -1,9 +1,9 @@
 -- Whole tags at a time. KEYS: their roots; ARGV: nonce, nothing, the work, and as of claims:
 --   L list, of the state that follows if one does | C count | W sweep
 -- The answers, after nonce 16 and now 7: L rows 4, and of each field 15, length 1 (0: it cannot be read), row |
--- C claimed 4, released 4, done 4, buried 4, bytes 8 (all ones: not to be had) | W dropped 4, looked at 4; after each
+-- C claimed 4, released 4, done 4, buried 4, bytes 8 (all ones: unknown) | W dropped 4, visited 4; after each
 -- the keys that hold something that cannot be read: their number 2, and of each length 2, key | T, E as of claims.
--- A row that cannot be read counts as buried: it will not run until somebody sees to it.
+-- A row that cannot be read counts as buried: its message does not run until an operator repairs it.
 local bad
 
 -- Calls visit(key, depth, deadline, secret, entries) for each leaf.

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! The helpers that the tests share.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
@@ -95,7 +95,7 @@ pub async fn is_done(store: &dyn Deduplicator, id: impl std::fmt::Display) -> bo
     matches!(store.claim_one(request(id)).await.unwrap(), Claimed::Done(_))
 }
 
-/// The kind of an error, and what it says of a repeat.
+/// The kind of an error, and the repeat it allows.
 pub fn error<T: std::fmt::Debug>(answer: ackonce::Result<T>) -> (ErrorKind, Repeat) {
     let error = answer.unwrap_err();
     println!("{error}");

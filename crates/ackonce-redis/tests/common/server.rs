@@ -18,7 +18,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that writes what it has answered, unless `args` say otherwise; `None`, said loudly, where Redis is
+    /// A server that writes each change to disk before it answers, unless `args` say otherwise; `None`, with a notice, if Redis is
     /// not installed.
     pub async fn start(args: &[&str]) -> Option<Self> {
         let server = Self::launch(args, TempDir::new().unwrap())?;
@@ -96,7 +96,7 @@ impl Server {
         line.unwrap().trim().to_owned()
     }
 
-    /// Waits until it answers, as whoever it takes this for.
+    /// Waits until the server answers, with any answer.
     pub async fn wait_until_up(&self) {
         until("redis answers", async || match self.say::<String>("PING").await {
             Ok(_) => true,

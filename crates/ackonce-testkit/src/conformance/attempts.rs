@@ -38,7 +38,7 @@ pub async fn a_refunded_attempt_is_given_back(fixture: &dyn Fixture) {
     }
 }
 
-/// An attempt whose worker never says a word counts: a message that kills its worker is counted too.
+/// An attempt whose worker never settles counts: a message that kills its worker is counted too.
 pub async fn a_vanished_attempt_counts(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     counted(&bench.a.acquire(&bench.short("id")).await, 1, Previous::None);
@@ -60,7 +60,7 @@ pub async fn the_attempt_before_is_named_by_how_it_ended(fixture: &dyn Fixture) 
     counted(&lease, 4, Previous::Vanished);
 }
 
-/// An attempt that was handed back says nothing of the one before it: what vanished then is still told.
+/// An attempt that was handed back does not hide the one before it: `previous` still tells that it vanished.
 pub async fn a_refund_does_not_hide_a_vanished_attempt(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let (_, mut lease) = bench.taken_over("id").await;

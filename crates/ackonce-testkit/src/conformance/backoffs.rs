@@ -34,7 +34,7 @@ pub async fn a_back_off_holds_every_claim_off(fixture: &dyn Fixture) {
     }
 }
 
-/// Afterwards the next claim is granted, and is told of the attempt that failed.
+/// Afterwards the next claim is granted, and its lease tells that the attempt before failed.
 pub async fn a_back_off_ends(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (attempt, counted) in [(Attempt::Counts, 2), (Attempt::Refunded, 1)] {
@@ -53,7 +53,7 @@ pub async fn a_back_off_ends(fixture: &dyn Fixture) {
     }
 }
 
-/// It lasts as long as the release says, whatever was left of the lease: shorter than that, or longer.
+/// It lasts as long as the release says, shorter or longer than the rest of the lease.
 pub async fn a_back_off_is_not_the_lease(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let long_lease = bench.a.acquire(&bench.request("long lease")).await;
@@ -95,7 +95,7 @@ pub async fn a_back_off_outlives_a_short_window(fixture: &dyn Fixture) {
     assert_eq!(next.attempt, 2, "the trail outlives the back-off by its window");
 }
 
-/// Another payload under the ID is told at once, and the back-off goes on.
+/// A claim with another payload under the ID is answered as a mismatch at once, and the back-off goes on.
 pub async fn another_payload_is_a_mismatch_during_a_back_off(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let with = |payload: &str| {

@@ -5,7 +5,7 @@ use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Settle, Settled, Settle
 use super::Fixture;
 use super::bench::{Bench, LONG, acquired, bury, complete, extend, release};
 
-/// Each request has the answer at its own place, whatever the others are answered.
+/// Each request has its answer at its own place, independent of the other answers.
 pub async fn a_batch_of_claims_is_answered_in_order(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let print = |payload: &[u8]| Some(Fingerprint::of(payload));
@@ -99,7 +99,7 @@ pub async fn a_duplicate_in_a_batch_costs_the_others_nothing(fixture: &dyn Fixtu
     }
 }
 
-/// The same claim twice in one batch (two tries, coalesced) is one grant, told twice.
+/// The same claim twice in one batch (two tries, coalesced) is one grant, answered twice.
 pub async fn a_repeat_in_a_batch_is_one_grant(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");
@@ -111,7 +111,7 @@ pub async fn a_repeat_in_a_batch_is_one_grant(fixture: &dyn Fixture) {
     );
 }
 
-/// Settlements of one lease in one batch: each finds what the one before it left.
+/// Settlements of one lease in one batch: each meets the record that the one before it left.
 pub async fn settlements_of_one_lease_in_a_batch_follow_one_another(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let (yes, lost) = (Settled::Yes, Settled::Lost);

@@ -1,4 +1,4 @@
-//! What the properties are written with: clients of one store, a scope of one's own, and plain words.
+//! The properties' workbench: clients of one store, a scope of its own, and helpers.
 
 use std::future::Future;
 use std::slice;
@@ -18,7 +18,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(50);
 /// Spans for answers that count only if they came within one: too slow for the first, try the next.
 pub(crate) const SPANS: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
-/// How long something that must happen in the end may take, an answer included.
+/// The time limit for an event that must happen, such as an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bench {
@@ -142,7 +142,7 @@ impl Client {
         }
     }
 
-    /// How long the key stays busy.
+    /// The time for which the key stays busy.
     pub(crate) async fn busy(&self, request: &ClaimRequest) -> Duration {
         match self.claim(request).await {
             Claimed::Busy { free_in } => free_in,
@@ -171,7 +171,7 @@ impl Client {
 
     pub(crate) async fn lose(&self, lease: &Lease, action: Settle) {
         let answer = self.settle(lease, action.clone()).await;
-        assert_eq!(answer, Settled::Lost, "{action:?} by somebody else than the holder of the last claim");
+        assert_eq!(answer, Settled::Lost, "{action:?} by a client that does not hold the last claim");
     }
 }
 

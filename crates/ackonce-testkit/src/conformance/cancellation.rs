@@ -10,7 +10,7 @@ use futures_util::poll;
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, complete};
 
-/// Each call is dropped after so many polls: at once, in between, or when it may well be done.
+/// The number of rounds. Round n drops its call after n polls: at once, in between, or when it may be done.
 const ROUNDS: usize = 10;
 
 /// Polls a call some times, later ones a moment apart so that work elsewhere gets on, and drops it.
@@ -27,7 +27,7 @@ async fn dropped_after<F: Future>(polls: usize, call: F) {
     }
 }
 
-/// Whether the claim was applied or not, no key is stuck for longer than its lease.
+/// Applied or not, a dropped claim blocks its key for no longer than its lease.
 pub async fn a_dropped_claim_frees_the_key_within_a_lease(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for polls in 0..ROUNDS {

@@ -7,7 +7,7 @@ use ackonce::store::{Claimed, Settle};
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, acquired, complete, refund, release};
 
-/// While one holds the lease, another is told to wait, and for no longer than the lease.
+/// While one client holds the lease, another is told to wait, for no longer than the lease.
 pub async fn a_second_claim_is_busy(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.a.acquire(&bench.request("id")).await;
@@ -15,7 +15,7 @@ pub async fn a_second_claim_is_busy(fixture: &dyn Fixture) {
     assert!(free_in > Duration::ZERO && free_in <= LONG, "busy for {free_in:?} of a lease of {LONG:?}");
 }
 
-/// Whoever asks, and whoever holds it.
+/// Every client finds the key busy, and every client can hold it.
 pub async fn a_claimed_key_is_busy_for_every_client(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let clients = [bench.a.clone(), bench.b.clone(), Client::open(fixture).await];
@@ -43,7 +43,7 @@ pub async fn a_repeated_claim_is_answered_as_before(fixture: &dyn Fixture) {
     bench.b.confirm(&lease, complete()).await;
 }
 
-/// As long as nobody claimed since, a repeat after the lease's end takes the same lease up again.
+/// A repeat after the lease's end renews the same lease if no other claim came in between.
 pub async fn a_repeated_claim_after_its_lease_takes_it_up_again(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let mut request = bench.short("id");
@@ -54,7 +54,7 @@ pub async fn a_repeated_claim_after_its_lease_takes_it_up_again(fixture: &dyn Fi
     bench.a.busy(&bench.request("id")).await;
 }
 
-/// Its caller has gone on: a delayed copy of a claim must not lease the key to nobody.
+/// A delayed copy of a released claim is not granted: its caller has gone on, so the lease would have no holder.
 pub async fn a_repeated_claim_after_its_release_is_not_granted(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, action) in [("released", release()), ("refunded", refund())] {
@@ -67,7 +67,7 @@ pub async fn a_repeated_claim_after_its_release_is_not_granted(fixture: &dyn Fix
     }
 }
 
-/// A repeat of a claim that was completed since finds the record, as everybody does.
+/// A repeat of a claim that was completed in between finds the record, like any other claim.
 pub async fn a_repeated_claim_after_its_completion_is_done(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");

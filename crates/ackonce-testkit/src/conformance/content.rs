@@ -1,4 +1,4 @@
-//! What a record holds, and what a store says of itself.
+//! The content of a record, and a store's description of itself.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub async fn an_outcome_comes_back_byte_for_byte(fixture: &dyn Fixture) {
     }
 }
 
-/// An operator reads what was written, quotes and umlauts and all.
+/// An operator reads a reason as it was written, quotes and umlauts included.
 pub async fn a_reason_comes_back_letter_for_letter(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let long = "x".repeat(4000);
@@ -76,16 +76,12 @@ pub async fn a_record_tells_its_claim(fixture: &dyn Fixture) {
 
     let lease = bench.a.acquire(&bench.request("without")).await;
     bench.a.confirm(&lease, complete()).await;
-    assert_eq!(
-        bench.b.done(&bench.request("without")).await.fingerprint,
-        None,
-        "no claim said what the payload was"
-    );
+    assert_eq!(bench.b.done(&bench.request("without")).await.fingerprint, None, "no claim had a fingerprint");
 }
 
 /// The age is the time since the last claim, in the right unit.
 pub async fn a_records_age_is_that_of_its_claim(fixture: &dyn Fixture) {
-    // What rounding in a store and the rates of two clocks may add.
+    // The error from rounding in a store and from the rates of two clocks.
     const TOLERANCE: Duration = Duration::from_secs(2);
     let bench = Bench::new(fixture).await;
     let waited = Duration::from_millis(200);
@@ -98,7 +94,7 @@ pub async fn a_records_age_is_that_of_its_claim(fixture: &dyn Fixture) {
     assert!(age + Duration::from_millis(1) >= waited && age <= most, "an age of {age:?}, at most {most:?}");
 }
 
-/// What is printed at start names the store in a line, and carries no password.
+/// The description printed at start names the store in a line, and carries no password.
 pub async fn a_description_names_the_store_without_secrets(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let description = bench.a.0.describe();

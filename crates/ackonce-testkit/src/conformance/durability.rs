@@ -6,7 +6,7 @@ use ackonce::{Deduplicator, Previous};
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, bury, release};
 
-/// Whether the store says that its records end with its process: the only way round these properties.
+/// True if the store's description says that its records end with its process: only then do these properties not apply.
 pub(super) fn is_lost_with_process(store: &dyn Deduplicator) -> bool {
     store.describe().weaknesses.iter().any(|weakness| weakness == Description::LOST_WITH_PROCESS)
 }
@@ -33,7 +33,7 @@ pub async fn a_claim_outlives_its_process(fixture: &dyn Fixture) {
     again.confirm(&lease, release()).await;
 }
 
-/// What was completed, buried and released is so for the next process, with outcome, reason and attempts.
+/// Completed, buried and released records are so for the next process, with outcome, reason and attempts.
 pub async fn a_settlement_outlives_its_process(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let complete = Settle::Complete { window: LONG, outcome: Some("result".into()) };
@@ -48,14 +48,14 @@ pub async fn a_settlement_outlives_its_process(fixture: &dyn Fixture) {
     assert_eq!(
         (record.state, record.fence, record.outcome.as_deref()),
         (State::Done, done.fence, Some(b"result".as_slice())),
-        "what was completed before the restart"
+        "the record completed before the restart"
     );
     again.confirm(&done, complete).await;
     let record = again.done(&bench.request("buried")).await;
     assert_eq!(
         (record.state, record.reason.as_deref()),
         (State::Buried, Some("it will never succeed")),
-        "what was buried before the restart"
+        "the record buried before the restart"
     );
     let next = again.acquire(&bench.request("released")).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Never a guess: a store that cannot answer says so, and whether anything was applied.
+//! Never a guess: a store that cannot answer returns an error, which tells if anything may have been applied.
 
 use std::future::Future;
 use std::io::Write;
@@ -25,7 +25,7 @@ async fn broken(bench: &Bench, failure: Failure, breakable: &dyn Breakable) -> O
             Failure::ReplyLost,
             "every store with records outside of this process can be away: {reason}"
         );
-        // Past the harness, which keeps to itself the output of a test that passes.
+        // Past the harness, which captures the output of a test that passes.
         let name = bench.a.0.describe().name;
         let _ = writeln!(std::io::stderr(), "NOT PROVOKED: a lost reply of {name} ({reason})");
     }
@@ -45,7 +45,7 @@ fn only<T>(answers: Vec<T>) -> T {
     answers.into_iter().next().unwrap_or_else(|| panic!("one answer per request"))
 }
 
-/// An outage is an error, not an answer; it may be repeated, and when it is over the same client goes on.
+/// An outage is an error, not an answer; the call may be repeated, and the same client works again afterwards.
 pub async fn an_outage_is_an_error_and_passes(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let held = bench.a.acquire(&bench.request("held")).await;
@@ -65,9 +65,9 @@ pub async fn an_outage_is_an_error_and_passes(fixture: &dyn Fixture) {
     passes(settled.as_ref().err());
     match &claimed {
         Err(_) => {}
-        // It had a way round the outage, and then it is true.
+        // The store reached its records in spite of the outage; then the answer must be true.
         Ok(Claimed::Acquired(_)) => drop(bench.b.busy(&bench.request("new")).await),
-        Ok(answer) => panic!("nobody has that key, and a store that is away answers {answer:?}"),
+        Ok(answer) => panic!("the key has no record, and a store that is away answers {answer:?}"),
     }
     if let Ok(answer) = found {
         assert!(
@@ -113,7 +113,7 @@ fn passes(error: Option<&Error>) {
     }
 }
 
-/// `Repeat::Safe` says that nothing was applied: it is never said of a request that was.
+/// `Repeat::Safe` means that nothing was applied: an applied request never gets it.
 pub async fn an_error_is_safe_only_where_nothing_was_applied(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let breakable = fixture.breakable().await;

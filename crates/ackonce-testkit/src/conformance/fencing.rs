@@ -44,7 +44,7 @@ pub async fn fences_grow_over_the_window(fixture: &dyn Fixture) {
     }
 }
 
-/// As fast as can be, and with records that are forgotten at once: the clock alone may not have moved on.
+/// Claims in quick succession, whose records are forgotten at once: the clock may not have advanced in between.
 pub async fn fences_grow_faster_than_the_clock(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let none = Duration::ZERO;
@@ -66,17 +66,17 @@ fn grown(last: &mut u64, lease: &Lease) {
     *last = lease.fence;
 }
 
-/// A completion by a worker whose key was taken over is Lost, and the key is still the other's.
+/// A completion by a worker whose key was taken over is Lost, and the other worker keeps the key.
 pub async fn an_old_fence_completes_nothing(fixture: &dyn Fixture) {
     changes_nothing(fixture, &[Settle::Complete { window: LONG, outcome: Some("stale".into()) }]).await;
 }
 
-/// A release by a worker whose key was taken over does not free the other's.
+/// A release by a worker whose key was taken over does not free the key of the other worker.
 pub async fn an_old_fence_releases_nothing(fixture: &dyn Fixture) {
     changes_nothing(fixture, &[release(), refund()]).await;
 }
 
-/// A heartbeat of a worker whose key was taken over neither takes it back nor cuts the other's lease.
+/// A heartbeat of a worker whose key was taken over neither takes the key back nor cuts the other worker's lease.
 pub async fn an_old_fence_extends_nothing(fixture: &dyn Fixture) {
     let shorter = Settle::Extend { lease: Duration::ZERO, window: Duration::ZERO };
     changes_nothing(fixture, &[Settle::Extend { lease: LONG * 4, window: LONG }, shorter]).await;
@@ -140,7 +140,7 @@ pub async fn a_settlement_needs_the_token(fixture: &dyn Fixture) {
     bench.a.confirm(&lease, complete()).await;
 }
 
-/// A settlement of a key nobody claimed is Lost and leaves no record behind.
+/// A settlement of an unclaimed key is Lost and leaves no record behind.
 pub async fn a_settlement_of_an_unknown_key_is_lost(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for action in [complete(), release(), refund(), extend(), bury()] {

@@ -1,4 +1,4 @@
-//! The store under test, and all that the suite has to be able to do to it.
+//! The store under test, and the operations that the suite needs on it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::proxy::{Mode, Proxy};
 /// The store under test.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// Another client of the same records, on its own connection where there is such a thing.
+    /// Another client of the same records, on its own connection if the store has connections.
     async fn open(&self) -> Arc<dyn Deduplicator>;
 
     /// The store as the next process finds it after this one was killed (`kill -9`): nothing that only the memory of
@@ -31,7 +31,7 @@ pub trait Fixture: Send + Sync {
     /// there is no such thing.
     fn impossible(&self) -> Option<Settle>;
 
-    /// How many records it holds, expired ones that were not yet dropped included, after doing all that it does to
+    /// The number of records it holds, expired ones that were not yet dropped included, after it has done all it can to
     /// drop them: [`swept`] for a store that implements [`Inspect`].
     async fn held(&self) -> u64;
 
@@ -50,7 +50,7 @@ pub trait Breakable: Send + Sync {
     /// Makes each call of the client fail like that from now on.
     ///
     /// # Errors
-    /// It cannot be made to. Accepted of a store whose description says
+    /// It cannot be made to fail like that. Accepted from a store whose description says
     /// [`LOST_WITH_PROCESS`](ackonce::store::Description::LOST_WITH_PROCESS); of others only [`Failure::ReplyLost`], and then
     /// the reason is printed: no test of the suite tells `Safe` from `Unknown` for such a store.
     async fn fail(&self, failure: Failure) -> Result<(), CannotFail>;
@@ -95,7 +95,7 @@ impl Breakable for Unbreakable {
 /// Its time-outs should be short, a second or two: the suite waits for them.
 #[derive(Debug)]
 pub struct Wire {
-    /// What stands in between.
+    /// The proxy between client and server.
     pub proxy: Proxy,
     /// The client behind it.
     pub client: Arc<dyn Deduplicator>,
@@ -126,7 +126,7 @@ impl Breakable for Wire {
     }
 }
 
-/// How many records a store holds after a sweep; for [`Fixture::held`].
+/// The number of records that a store holds after a sweep; for [`Fixture::held`].
 ///
 /// # Panics
 /// The store cannot answer.

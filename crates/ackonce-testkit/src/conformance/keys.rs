@@ -45,7 +45,7 @@ pub async fn lookalike_ids_stay_apart(fixture: &dyn Fixture) {
     stay_apart(fixture, &ids).await;
 }
 
-/// What SQL, Lua, patterns, cluster hash tags, paths and formats would read something into.
+/// Characters with a meaning in SQL, Lua, patterns, cluster hash tags, paths and formats.
 pub async fn hostile_ids_stay_apart(fixture: &dyn Fixture) {
     let ids: [&[u8]; 27] = [
         b"a:b|c",
@@ -139,7 +139,7 @@ pub async fn scopes_share_nothing(fixture: &dyn Fixture) {
     bench.b.done(&bench.request("id")).await;
 }
 
-/// IDs of 1 and of 1024 bytes, and the longest scope name, are told apart to the last byte. Longer ones, and none,
+/// IDs of 1 and of 1024 bytes, and the longest scope name, differ to the last byte. Longer IDs, and empty ones,
 /// are refused before any store sees them, so every store refuses them alike.
 pub async fn the_shortest_and_longest_ids_are_kept_whole(fixture: &dyn Fixture) {
     let long = |last: u8| [[b'x'; 1023].as_slice(), &[last]].concat();

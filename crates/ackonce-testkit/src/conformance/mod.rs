@@ -1,14 +1,14 @@
 //! The conformance suite: the duties of every [`Deduplicator`](ackonce::Deduplicator), one property at a time.
 //!
-//! Each property is a plain function over a [`Fixture`] and panics where the store breaks it.
+//! Each property is a plain function over a [`Fixture`] and panics if the store breaks it.
 //! [`conformance!`](crate::conformance!) makes one named test of each; [`run_all`] runs them all and reports.
 //! Keys live in a random scope per property, so a store may be shared and need not be emptied.
 //!
 //! The suite never asserts that something was fast. Where time must pass, it passes by the store's own clock;
 //! where an answer counts only if it came in time, the property measures, and repeats with more time if not.
 //!
-//! It opens the store again as after a `kill -9`, makes it fail, and looks at its size. It does not cut the power, so
-//! it cannot tell a store that flushes from one that leaves that to the operating system.
+//! It opens the store again as after a `kill -9`, makes it fail, and checks its size. It does not cut the power, so
+//! it cannot tell a store that flushes from one that leaves flushing to the operating system.
 #![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
 
 pub(crate) mod bench;

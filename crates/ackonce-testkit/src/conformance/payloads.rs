@@ -1,4 +1,4 @@
-//! The same ID with another payload is not the same message, and nobody guesses which is right.
+//! The same ID with another payload is not the same message, and the store does not guess which one is right.
 
 use ackonce::store::{ClaimRequest, Claimed, Fingerprint, State};
 
@@ -54,7 +54,7 @@ pub async fn another_payload_is_a_mismatch_once_released(fixture: &dyn Fixture) 
     );
 }
 
-/// A side that does not say what its payload was is believed.
+/// A claim or a record without a fingerprint matches any payload.
 pub async fn an_unknown_payload_is_never_a_mismatch(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (n, (first, second)) in
@@ -69,7 +69,7 @@ pub async fn an_unknown_payload_is_never_a_mismatch(fixture: &dyn Fixture) {
     }
 }
 
-/// A claim that does not say what its payload is does not make the first one's forgotten.
+/// A claim without a fingerprint does not erase that of the first.
 pub async fn an_unknown_payload_does_not_replace_a_known_one(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&with(&bench, "id", Some("one"))).await;
@@ -90,7 +90,7 @@ pub async fn a_mismatch_changes_nothing(fixture: &dyn Fixture) {
         assert_eq!(
             (record.fence, record.attempt),
             (lease.fence, 1),
-            "fence and attempt are those of the holder, whoever else asks"
+            "fence and attempt are the holder's, also after claims of other clients"
         );
     }
     assert_eq!(bench.b.acquire(&request).await, lease, "the claim, repeated");

@@ -1,4 +1,4 @@
-//! Many at once, over several clients: one wins, and all agree on who.
+//! Many at once, over several clients: one wins, and all agree on the winner.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -98,7 +98,7 @@ pub async fn racing_takeovers_have_one_winner(fixture: &dyn Fixture) {
     let ends = race(fixture, |_, client| {
         let key = key.clone();
         async move {
-            // Until somebody has it: a fence that is not the old one's would be seen by nobody but its holder.
+            // Until some client holds it: only its holder sees the new fence.
             for _ in 0..600 {
                 let request = request(key.clone());
                 match client.claim(&request).await {
@@ -131,7 +131,7 @@ pub async fn racing_repeats_share_one_grant(fixture: &dyn Fixture) {
     assert_eq!(leases[0].attempt, 1, "the attempt of a claim that was sent many times");
 }
 
-/// Completed, released and buried at once: one of the three happened, and the others were told so.
+/// Completed, released and buried at once: one of the three is applied, and the others are answered Lost.
 pub async fn racing_settlements_of_one_lease_have_one_winner(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::{Fixture, PROPERTIES};
 
-/// What became of each property.
+/// The result of each property.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The properties that hold.
@@ -22,12 +22,12 @@ pub struct Report {
 pub struct Failed {
     /// Its name.
     pub property: &'static str,
-    /// What the store answered, and what it should have.
+    /// The answer of the store, and the right one.
     pub message: String,
 }
 
 impl Report {
-    /// Whether this property was found broken.
+    /// True if this property was found broken.
     #[must_use]
     pub fn caught_by(&self, property: &str) -> bool {
         self.failed.iter().any(|f| f.property == property)

@@ -1,4 +1,4 @@
-//! Room: records that have expired do not take it for ever.
+//! Room: expired records do not take space for ever.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Fixture;
 use super::bench::{Bench, PATIENCE, SHORT, acquired};
 
-/// So many that the records of other properties, which may run beside this one, are fewer.
+/// A number above that of the records of other properties, which may run beside this one.
 const MANY: u32 = 4000;
 const BATCH: usize = 500;
 

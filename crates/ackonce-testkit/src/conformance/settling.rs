@@ -19,7 +19,7 @@ pub async fn a_completed_key_is_done(fixture: &dyn Fixture) {
     }
 }
 
-/// A buried key is settled too, and its record says that it was buried, and why.
+/// A buried key is settled too, and its record shows the burial and its reason.
 pub async fn a_buried_key_is_done(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -29,7 +29,7 @@ pub async fn a_buried_key_is_done(fixture: &dyn Fixture) {
     assert_eq!(record.reason.as_deref(), Some("it will never succeed"), "the reason it was buried for");
 }
 
-/// Nobody waits for the lease of a key that was handed back.
+/// A key that was handed back can be claimed at once, before its lease ends.
 pub async fn a_released_key_is_granted_at_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for action in [release(), refund()] {
@@ -53,7 +53,7 @@ pub async fn an_extended_lease_holds_past_its_first_end(fixture: &dyn Fixture) {
     assert_eq!(bench.b.acquire_at_last(|| bench.request("id")).await.attempt, 2, "the trail of an extension");
 }
 
-/// The lease has ended, nobody claimed since: the effect happened and is recorded.
+/// After the lease's end, if no other claim came in between, a completion is still recorded.
 pub async fn a_late_completion_is_recorded(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.short("id")).await;
@@ -66,7 +66,7 @@ pub async fn a_late_completion_is_recorded(fixture: &dyn Fixture) {
     );
 }
 
-/// The lease has ended, nobody claimed since: a late heartbeat holds the key again.
+/// After the lease's end, if no other claim came in between, a late heartbeat holds the key again.
 pub async fn a_late_extension_holds_again(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.short("id")).await;
@@ -92,7 +92,7 @@ pub async fn a_repeated_settlement_is_confirmed_again(fixture: &dyn Fixture) {
     }
 }
 
-/// What was completed is neither released, extended nor buried afterwards.
+/// A completed message is neither released, extended nor buried afterwards.
 pub async fn a_completed_lease_stays_completed(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -109,7 +109,7 @@ pub async fn a_completed_lease_stays_completed(fixture: &dyn Fixture) {
     }
 }
 
-/// What was buried is neither completed, released nor extended afterwards.
+/// A buried message is neither completed, released nor extended afterwards.
 pub async fn a_buried_lease_stays_buried(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -124,7 +124,7 @@ pub async fn a_buried_lease_stays_buried(fixture: &dyn Fixture) {
     }
 }
 
-/// What was handed back is neither completed, extended nor buried afterwards: the next claim may be on its way.
+/// A released message is neither completed, extended nor buried afterwards: the next claim may be on its way.
 pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.a.acquire(&bench.request("id")).await;
@@ -139,7 +139,7 @@ pub async fn a_released_lease_stays_released(fixture: &dyn Fixture) {
     );
 }
 
-/// A dead letter that comes back proves itself by the claim that buried it, and its message begins anew, with whatever
+/// A dead letter that comes back is identified by the claim that buried it, and its message begins anew, with any
 /// payload.
 pub async fn a_burial_is_redriven_by_its_own_claim(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;

@@ -1,4 +1,4 @@
-//! The list of properties, written once, and what is made of it.
+//! The list of properties, written once, and the tests and reports made from it.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use super::Fixture;
 pub struct Property {
     /// The name of its function and of its test.
     pub name: &'static str,
-    /// Checks it; panics where the store breaks it.
+    /// Checks it; panics if the store breaks it.
     pub check: for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>,
 }
 

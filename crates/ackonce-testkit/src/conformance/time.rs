@@ -58,7 +58,7 @@ pub async fn an_extension_begins_when_it_is_made(fixture: &dyn Fixture) {
     inconclusive();
 }
 
-/// Clients' clocks do not enter: what one holds is held against each other, and ends for each other.
+/// The clients' clocks do not matter: one client's lease holds, and ends, for every other client.
 pub async fn a_lease_is_not_measured_by_the_clients(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let clients = [bench.a.clone(), bench.b.clone(), Client::open(fixture).await];
@@ -193,7 +193,7 @@ pub async fn no_time_at_all_is_survived(fixture: &dyn Fixture) {
     );
 }
 
-/// The longest times there are neither panic nor overflow into the past.
+/// The longest possible times neither panic nor overflow into the past.
 pub async fn endless_times_are_survived(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let ever = Duration::MAX;

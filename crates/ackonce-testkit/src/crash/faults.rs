@@ -1,26 +1,26 @@
-//! Which faults a fleet meets, and how often.
+//! The faults that a fleet meets, and their rates.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::seed::Dice;
 
-/// Which faults a fleet meets, and how often. The default is none.
+/// The faults that a fleet meets, and their rates. The default is none.
 #[derive(Debug, Clone)]
 pub struct Faults {
     /// The time from one kill at a random moment to the next. Default: none.
     pub kill_every: Option<RangeInclusive<Duration>>,
     /// The time from one pause at a random moment to the next. Default: none.
     pub pause_every: Option<RangeInclusive<Duration>>,
-    /// How long a paused worker stands still. Default: 1 to 2 seconds; make it longer than the lease.
+    /// The length of a pause. Default: 1 to 2 seconds; make it longer than the lease.
     pub pause_for: RangeInclusive<Duration>,
     /// [Points](super::point()) at which workers kill themselves: each start arms one of them. Default: none.
     pub crash_points: Vec<String>,
     /// Points at which workers stop themselves, for [`pause_for`](Self::pause_for). Default: none.
     pub pause_points: Vec<String>,
-    /// The how-manieth time that an armed point strikes. Default: 1 to 10.
+    /// The number of the pass at which an armed point strikes, from 1. Default: 1 to 10.
     pub nth: RangeInclusive<u64>,
-    /// How long a killed worker stays away. Default: up to 100 milliseconds.
+    /// The time between a kill and the next start. Default: up to 100 milliseconds.
     pub restart_after: RangeInclusive<Duration>,
     /// After this many faults the fleet is left to heal; workers that are armed by then still are. Default: no
     /// limit.

@@ -15,12 +15,12 @@ use super::Faults;
 use super::history::History;
 use super::supervisor::Supervisor;
 
-/// How often the condition is looked at.
+/// The time between two checks of the condition.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Several processes of one program, kept running through faults until a condition holds.
 ///
-/// Everything random is decided by the seed; what the machine makes of it is not. Every kill and pause is
+/// The seed decides every random choice, but not the timing of the machine. Every kill and pause is
 /// recorded with its moment, so that an [`audit`](crate::audit::audit) can tell an explained repetition from a
 /// bug. Children are killed when a `run` is dropped or panics.
 ///
@@ -53,7 +53,7 @@ pub struct Fleet {
     pub(super) grace: Duration,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Processes started, restarts included.
@@ -85,28 +85,28 @@ impl Fleet {
         }
     }
 
-    /// What decides everything random (default 0).
+    /// The seed of every random choice (default 0).
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Which faults, and how often (default none).
+    /// The faults and their rates (default none).
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// How long the condition may take to hold (default 2 minutes).
+    /// The time limit for the condition to hold (default 2 minutes).
     #[must_use]
     pub fn with_bound(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
 
-    /// How long workers have to end after SIGTERM before they are killed (default 10 seconds).
+    /// The time that workers have to end after SIGTERM before they are killed (default 10 seconds).
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -174,7 +174,7 @@ impl fmt::Debug for Fleet {
 pub struct FleetError {
     what: String,
     tails: String,
-    /// What had happened until then.
+    /// The events until then.
     pub history: History,
 }
 
@@ -185,7 +185,7 @@ impl fmt::Display for FleetError {
 }
 
 impl fmt::Debug for FleetError {
-    /// As `Display`: this is what `unwrap` shows.
+    /// As `Display`, since `unwrap` shows this text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

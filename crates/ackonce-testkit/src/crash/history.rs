@@ -1,4 +1,4 @@
-//! What was done to the workers, and when.
+//! The history of a fleet: the events of its workers, with their times.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 pub struct Event {
     /// The process.
     pub pid: u32,
-    /// Which worker of the fleet it was, from 0.
+    /// The number of its worker in the fleet, from 0.
     pub worker: usize,
-    /// What happened.
+    /// The kind of event.
     pub what: What,
-    /// It did not happen before this, in microseconds since the Unix epoch.
+    /// The earliest time at which it began, in microseconds since the Unix epoch.
     pub from: u64,
-    /// It did not happen, or last, beyond this.
+    /// The latest time at which it ended, in microseconds since the Unix epoch.
     pub to: u64,
 }
 
-/// What happened to a process.
+/// The kind of event that a process met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// It was started.
@@ -54,7 +54,7 @@ pub struct History {
 }
 
 impl History {
-    /// How many events `what` holds for.
+    /// The number of events for which `what` is true.
     #[must_use]
     pub fn count(&self, what: impl Fn(&What) -> bool) -> usize {
         self.events.iter().filter(|event| what(&event.what)).count()
@@ -78,7 +78,7 @@ impl History {
         self.count(|what| matches!(what, What::Paused { .. }))
     }
 
-    /// How often each named point was crashed or paused at: a point that is missing proved nothing.
+    /// The number of crashes and pauses at each named point. A point that is missing was never tested.
     #[must_use]
     pub fn points(&self) -> BTreeMap<&str, usize> {
         let mut hits = BTreeMap::new();
@@ -90,14 +90,14 @@ impl History {
         hits
     }
 
-    /// Whether a process died at some moment between the two.
+    /// True if a process died at some moment between the two.
     pub(crate) fn died(&self, pid: u32, from: u64, to: u64) -> bool {
         self.met(pid, from, to, |what| {
             matches!(what, What::Killed | What::Crashed { .. } | What::TerminatedByForce)
         })
     }
 
-    /// Whether a process stood still at some moment between the two.
+    /// True if a process was paused at some moment between the two.
     pub(crate) fn paused(&self, pid: u32, from: u64, to: u64) -> bool {
         self.met(pid, from, to, |what| matches!(what, What::Paused { .. }))
     }

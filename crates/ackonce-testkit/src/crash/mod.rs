@@ -1,8 +1,8 @@
 //! Kills and pauses of real processes, at random moments and at named points.
 //!
 //! A worker marks the moments that matter with [`point`](point()); a [`Fleet`] keeps several of them running through
-//! [`Faults`] and returns the [`History`], against which [`audit`](crate::audit::audit) explains what happened
-//! twice. Unix only.
+//! [`Faults`] and returns the [`History`], with which [`audit`](crate::audit::audit) explains repeated
+//! effects. Unix only.
 
 mod faults;
 mod fleet;

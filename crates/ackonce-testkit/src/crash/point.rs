@@ -1,4 +1,4 @@
-//! Named points at which a worker kills or stops itself when it is told to.
+//! Named points at which a worker kills or stops itself on request.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::micros_now;
 use crate::lines::Writer;
 
-/// `name` or `name:nth`: the point, and which time it is passed, at which the process kills itself.
+/// `name` or `name:nth`: the point at which the process kills itself, on its nth pass.
 pub const CRASH_AT: &str = "ACKONCE_CRASH_AT";
-/// `name` or `name:nth`: the point at which the process stops itself, until somebody continues it.
+/// `name` or `name:nth`: the point at which the process stops itself, until SIGCONT.
 pub const PAUSE_AT: &str = "ACKONCE_PAUSE_AT";
-/// A file to which it says so first, with the exact moment.
+/// The file in which it first logs the crash or pause, with the exact moment.
 pub const POINT_LOG: &str = "ACKONCE_POINT_LOG";
 
 /// A line of the point log.
@@ -35,8 +35,8 @@ struct Plan {
 /// Marks a point of a worker at which it may be told to crash, such as `"after-effect"`.
 ///
 /// With `ACKONCE_CRASH_AT=after-effect:3` the process kills itself (SIGKILL: nothing is flushed, nothing is
-/// dropped) the third time it comes by; with `ACKONCE_PAUSE_AT` it stops itself (SIGSTOP) instead. Without
-/// either it costs a look at a static.
+/// dropped) on its third pass; with `ACKONCE_PAUSE_AT` it stops itself (SIGSTOP) instead. Without
+/// either, a point costs one read of a static.
 pub fn point(name: &str) {
     static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
     for plan in PLANS.get_or_init(|| {

@@ -17,7 +17,7 @@ use crate::ledger::micros_now;
 use crate::lines::Items;
 use crate::seed::Dice;
 
-/// How often processes are looked after.
+/// The time between two rounds of the supervisor.
 const TICK: Duration = Duration::from_millis(5);
 
 pub(super) struct Supervisor<'a> {
@@ -25,7 +25,7 @@ pub(super) struct Supervisor<'a> {
     dice: Dice,
     seats: Vec<Seat>,
     points: Items<Hit>,
-    /// How many lines of the point log were acted on.
+    /// The number of lines of the point log that were acted on.
     points_seen: usize,
     next_kill: Option<Instant>,
     next_pause: Option<Instant>,
@@ -72,7 +72,7 @@ impl<'a> Supervisor<'a> {
         new
     }
 
-    /// Goes on until something fails that was not made to.
+    /// Runs until an error that is no injected fault.
     pub(super) async fn cause_chaos(&mut self, progress: &Mutex<Progress>) -> String {
         if let Err(e) = std::fs::create_dir_all(&self.fleet.dir) {
             return format!("{}: {e}", self.fleet.dir.display());
@@ -131,7 +131,7 @@ impl<'a> Supervisor<'a> {
         self.history.events.push(event);
     }
 
-    /// Does something to a random worker that is not standing still already.
+    /// Applies `fault` to a random worker that is not paused.
     fn strike(&mut self, fault: impl FnOnce(&mut Self, Worker) -> Result<Seat, String>) -> Outcome {
         let able = |seat: &Seat| matches!(seat, Seat::Running(worker) if !worker.is_standing());
         let victims: Vec<_> = (0..self.seats.len()).filter(|n| able(&self.seats[*n])).collect();
@@ -224,7 +224,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The point at which it killed itself. It says so first, so the line is there by now.
+    /// The point at which it killed itself. It logs that first, so the line has been written by now.
     fn crash_of(&mut self, worker: &Worker, status: ExitStatus) -> Result<Option<Event>, String> {
         self.points.catch_up().map_err(|e| format!("the point log cannot be read: {e}"))?;
         let hit = self.points.items.iter().rfind(|hit| hit.pid == worker.pid() && !hit.stops);
@@ -235,7 +235,7 @@ impl<'a> Supervisor<'a> {
         }))
     }
 
-    /// SIGTERM to all, and SIGKILL to those that are still there after their grace.
+    /// Sends SIGTERM to all, and SIGKILL to those that still run after their grace.
     pub(super) async fn end_all(&mut self) -> Outcome {
         let from = micros_now();
         let mut running: Vec<_> = self.seats.drain(..).filter_map(Seat::into_worker).collect();
@@ -248,7 +248,7 @@ impl<'a> Supervisor<'a> {
         while !running.is_empty() {
             let late = Instant::now() >= deadline;
             for mut worker in std::mem::take(&mut running) {
-                // One that stopped itself just now would never hear of it.
+                // A worker that has just stopped itself would not receive it.
                 worker.signal(Signal::CONT);
                 match worker.ended().map_err(|e| format!("worker {} is lost: {e}", worker.index))? {
                     Some(status) => self.terminated(&worker, status, from)?,

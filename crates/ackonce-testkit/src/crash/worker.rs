@@ -13,7 +13,7 @@ use super::history::{Event, What};
 use crate::ledger::micros_now;
 use crate::lines::Writer;
 
-/// How much of a worker's output is shown when the fleet fails, in bytes and lines.
+/// The size of the worker's output that is shown when the fleet fails, in bytes and lines.
 const TAIL_BYTES: i64 = 16 * 1024;
 const TAIL_LINES: usize = 20;
 
@@ -87,11 +87,11 @@ impl Worker {
         }
     }
 
-    /// Continues it if its time has come, or whatever the time.
+    /// Continues it if its pause has ended by `now`; without `now`, in any case.
     pub(super) fn resume(&mut self, now: Option<Instant>) -> Option<Event> {
         if self.passed_point {
-            // It says that it stops before it does, and may be so slow that it missed the first. It stops itself
-            // only once, so that one too many does no harm.
+            // It logs that it stops before it does, and may be so slow that it missed the first SIGCONT. It stops itself
+            // only once, so a second SIGCONT does no harm.
             self.signal(Signal::CONT);
         }
         let due = self.standing.take_if(|s| now.is_none_or(|now| s.until <= now))?;
@@ -108,7 +108,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// A test that panics leaves no processes behind.
+    /// Kills the process, so that a test that panics leaves none behind.
     fn drop(&mut self) {
         let _ = self.kill();
     }

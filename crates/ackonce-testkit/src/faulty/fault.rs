@@ -1,4 +1,4 @@
-//! The faults, how often, and how many there were.
+//! The faults, their rates and their counts.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::seed::Dice;
 #[cfg(doc)]
 use {crate::FaultyStore, ackonce::store::Repeat};
 
-/// What goes wrong with one call.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Refused: nothing is applied, and the error says so ([`Repeat::Safe`]).
@@ -26,7 +26,7 @@ pub enum Fault {
     NeverAnswered,
 }
 
-/// How often each [`Fault`] happens, in calls out of a thousand. The default is never.
+/// The rate of each [`Fault`], in calls out of a thousand. The default is never.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rates {
     /// [`Fault::Refused`].
@@ -71,7 +71,7 @@ impl Rates {
     }
 }
 
-/// What was injected so far.
+/// The number of faults injected so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Injected {
     /// All calls, faulty or not.

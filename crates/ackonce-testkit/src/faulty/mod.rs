@@ -1,4 +1,4 @@
-//! A store that fails on purpose: before it is asked, after it has done it, late, or never.
+//! A store that fails on purpose: before a call is applied, after it, late, or never.
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
@@ -15,11 +15,11 @@ mod fault;
 
 pub use fault::{Fault, Injected, Rates};
 
-/// A store in front of a store, with faults: by a script where there is one, else by seed and rates.
+/// A store in front of a store, with faults: by a script if it has one, otherwise by seed and rates.
 ///
-/// The n-th call meets the same fault whenever the seed is the same; which caller makes the n-th call is up to
-/// the scheduler, unless the test runs on one thread. It keeps the contract but for its faults, so whatever
-/// runs on it must still lose nothing.
+/// With the same seed, the n-th call meets the same fault; the caller that makes the n-th call is up to
+/// the scheduler, unless the test runs on one thread. It keeps the contract except for its faults, so a program that
+/// uses it must still lose nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -81,7 +81,7 @@ impl FaultyStore {
         self.paused.store(false, Ordering::SeqCst);
     }
 
-    /// What was injected so far.
+    /// The number of faults injected so far.
     #[must_use]
     pub fn injected(&self) -> Injected {
         self.state().injected.clone()
@@ -108,7 +108,7 @@ impl FaultyStore {
         fault
     }
 
-    /// The store's future is not polled before the fault says so: until then nothing is applied.
+    /// The store's future is not polled before the fault allows it: until then nothing is applied.
     async fn meet<T, F>(&self, call: F) -> Result<T>
     where
         T: Send,
@@ -134,7 +134,7 @@ impl FaultyStore {
             Some(Fault::ReplyLost) => call.await.and_then(|_| Err(unavailable("the reply was lost"))),
             Some(Fault::NeverApplied) => pending().await,
             Some(Fault::NeverAnswered) => {
-                // Held, not dropped: an answer on its way is not a caller that went away.
+                // Held, not dropped: a dropped future would tell the store that its caller is gone.
                 let _answer = call.await;
                 pending().await
             }

@@ -1,4 +1,4 @@
-//! What the properties are written with: two clients of one store, a scope of one's own, and plain words.
+//! The properties' workbench: two clients of one store, a scope of its own, and helpers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Bench {
     pub(super) a: Client,
     pub(super) b: Client,
     pub(super) scope: Scope,
-    /// Whether nobody else has records there.
+    /// True if the store has no records of others.
     pub(super) alone: bool,
 }
 
@@ -52,7 +52,7 @@ impl Bench {
     /// A claim whose lease has ended.
     pub(super) async fn lapsed(&self, id: &str) -> Lease {
         let lease = self.a.acquire(&ClaimRequest { lease: SHORT, ..self.request(id) }).await;
-        // As long a lease that was granted after it has ended.
+        // A lease of the same length, granted after it, has ended.
         let clock = self.key(format!("clock {:?}", Token::random()));
         self.a.acquire(&ClaimRequest { lease: SHORT, ..request(clock.clone()) }).await;
         self.a.acquire_at_last(|| request(clock.clone())).await;
@@ -175,7 +175,7 @@ pub(super) fn bury() -> Settle {
     Settle::Bury { window: LONG, reason: "it's of no \"use\" \u{2717}".to_owned() }
 }
 
-/// What brings a claim into that state.
+/// The settlement that brings a claim into that state.
 pub(super) fn end_of(state: State) -> Option<Settle> {
     match state {
         State::Claimed => None,

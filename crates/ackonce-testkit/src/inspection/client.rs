@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::Fixture;
 
-/// How long something that must happen in the end may take, an answer included.
+/// The time limit for an event that must happen, such as an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long to wait before asking again.
+/// The time between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Client {
 
     pub(super) async fn lose(&self, lease: &Lease, action: Settle) {
         let answer = self.settle(lease, action.clone()).await;
-        assert_eq!(answer, Settled::Lost, "{action:?} of what an operator has ended");
+        assert_eq!(answer, Settled::Lost, "{action:?} of a claim that an operator has ended");
     }
 
     pub(super) async fn get(&self, key: &Key) -> Option<Record> {

@@ -1,4 +1,4 @@
-//! How much a store holds.
+//! The statistics of a store.
 
 use ackonce::store::{AdminOutcome, State, Stats};
 

@@ -1,4 +1,4 @@
-//! Forgetting: the record goes, the fence does not, and nobody's claim is taken away.
+//! Forgetting: the record is removed, the fence is kept, and no holder loses its claim.
 
 use ackonce::Previous;
 use ackonce::store::{AdminOutcome, ClaimRequest, Fingerprint, State};
@@ -27,12 +27,12 @@ pub async fn a_forgotten_message_runs_as_if_it_were_the_first(fixture: &dyn Fixt
     }
 }
 
-/// A back-off protects nobody's work: its message may be forgotten, and then runs at once.
+/// A back-off has no holder: its message may be forgotten, and then runs at once.
 pub async fn a_waiting_message_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", waiting()).await;
     bench.b.is_busy(&bench.request("id")).await;
-    assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "nobody holds it");
+    assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "a record without a holder");
     let lease = bench.a.acquire(&bench.request("id")).await;
     assert_eq!(
         (lease.attempt, lease.previous),
@@ -41,7 +41,7 @@ pub async fn a_waiting_message_is_forgotten(fixture: &dyn Fixture) {
     );
 }
 
-/// A message that somebody runs is not run a second time for an operator's sake.
+/// An operator cannot make a running message run a second time.
 pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.claimed("id").await;
@@ -62,7 +62,7 @@ pub async fn a_live_claim_is_not_forgotten(fixture: &dyn Fixture) {
     assert_eq!(bench.b.forget(&lease.key).await, AdminOutcome::Yes, "it is over");
 }
 
-/// A claim whose lease has ended is nobody's.
+/// A claim whose lease has ended has no holder, so its record can be forgotten.
 pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.lapsed("id").await;
@@ -77,7 +77,7 @@ pub async fn a_lapsed_claim_is_forgotten(fixture: &dyn Fixture) {
     assert!(next.fence > lease.fence, "fence {} after fence {}", next.fence, lease.fence);
 }
 
-/// There is nothing to forget of a key that has no record, or one that has expired.
+/// A key without a record, or with an expired one, has nothing to forget.
 pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(
@@ -94,7 +94,7 @@ pub async fn of_an_absent_key_nothing_is_forgotten(fixture: &dyn Fixture) {
     assert_eq!(bench.claimed("unknown").await.attempt, 1, "the attempt of a key that was never seen");
 }
 
-/// What is repeated finds nothing left to do, whoever repeats it.
+/// A repeated forget does nothing, from any client.
 pub async fn a_record_is_forgotten_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(1, "id", State::Done).await;
@@ -104,7 +104,7 @@ pub async fn a_record_is_forgotten_once(fixture: &dyn Fixture) {
     assert_eq!(bench.b.get(&keys[0]).await, None, "a forgotten key has no record");
 }
 
-/// Whoever held it before settles nothing any more: neither at once, nor when somebody else has it.
+/// A former holder settles nothing any more: neither at once, nor when another client holds the key.
 pub async fn a_forgotten_lease_settles_nothing(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for state in [State::Claimed, State::Released, State::Done, State::Buried] {

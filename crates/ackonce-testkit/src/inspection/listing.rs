@@ -11,12 +11,12 @@ use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
 use super::looking::same;
 
-/// How much longer than told a store may keep something, having rounded up.
+/// The tolerance for a store that rounds a record's life up.
 fn rounded(most: Duration) -> Duration {
     most + most / 32 + Duration::from_secs(1)
 }
 
-/// A walk over all pages meets every record, whatever its state, exactly once.
+/// A walk over all pages meets every record, in any state, exactly once.
 pub async fn every_record_is_listed_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let mut keys = Vec::new();
@@ -93,7 +93,7 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry says how long the record will last, and the lease or the back-off before its next claim.
+/// An entry shows the remaining life of its record, and the lease or back-off before the next claim.
 pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let held = bench.claimed("held").await;
@@ -115,7 +115,7 @@ pub async fn a_listed_record_tells_its_times(fixture: &dyn Fixture) {
     within("a back-off ends", entry.free_in, LONG);
     within("a message that waits is forgotten", entry.expires_in, LONG * 2);
     let entry = the_entry(&done.key, &entries);
-    assert_eq!(entry.free_in, Duration::ZERO, "a done message is claimed by nobody");
+    assert_eq!(entry.free_in, Duration::ZERO, "a done message has no lease to wait for");
     within("a completion is forgotten", entry.expires_in, LONG * 2);
     assert!(entry.expires_in > LONG, "its window counts, not its claim's");
 }
@@ -132,7 +132,7 @@ pub async fn an_expired_record_is_not_listed(fixture: &dyn Fixture) {
     }
 }
 
-/// What is added between two pages makes a walk neither skip nor repeat a record.
+/// A record added between two pages makes a walk neither skip nor repeat another.
 pub async fn records_that_come_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(60, "old", State::Done).await;
@@ -148,7 +148,7 @@ pub async fn records_that_come_meanwhile_disturb_no_walk(fixture: &dyn Fixture) 
     each_once(&keys, &entries);
 }
 
-/// What goes between two pages makes a walk neither skip nor repeat another record.
+/// A record removed between two pages makes a walk neither skip nor repeat another.
 pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let keys = bench.some(60, "old", State::Done).await;
@@ -159,7 +159,7 @@ pub async fn records_that_go_meanwhile_disturb_no_walk(fixture: &dyn Fixture) {
             assert_eq!(
                 bench.a.forget(&key).await,
                 AdminOutcome::Yes,
-                "a record is forgotten while somebody lists"
+                "a record is forgotten during a listing"
             );
         }
         entries.extend(page);

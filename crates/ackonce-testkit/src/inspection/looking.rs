@@ -1,4 +1,4 @@
-//! Looking at one record: what a claim would meet, and no more.
+//! The inspection of one record: it shows the record that a claim would meet, and changes nothing.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use ackonce::store::{AdminOutcome, Attempt, ClaimRequest, Query, Record, Settle,
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};
 
-/// A key that nobody claimed has no record, and asking for it makes none.
+/// An unclaimed key has no record, and a request for it makes none.
 pub async fn an_absent_key_has_no_record(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     assert_eq!(bench.b.get(&bench.key("id")).await, None, "a key that was never seen has no record");
-    assert_eq!(bench.claimed("id").await.attempt, 1, "the attempt of a key that was only looked at");
+    assert_eq!(bench.claimed("id").await.attempt, 1, "the attempt of a key that was only inspected");
 }
 
 /// A claim is seen by every client as soon as it is answered.
@@ -27,11 +27,11 @@ pub async fn a_claim_is_shown(fixture: &dyn Fixture) {
     );
     assert_eq!((&record.outcome, &record.reason), (&None, &None), "a claim has neither outcome nor reason");
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
-    assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "what the payload was");
+    assert_eq!(print.as_deref(), Some(&fingerprint(&lease.key).0[..8]), "the payload's fingerprint");
     assert!(record.age < LONG, "claimed {:?} ago", record.age);
 }
 
-/// A claim whose lease has ended is still what the next claim meets.
+/// A claim whose lease has ended is still shown, since the next claim meets it.
 pub async fn a_lapsed_claim_is_shown(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.lapsed("id").await;
@@ -58,7 +58,7 @@ pub async fn a_release_is_shown(fixture: &dyn Fixture) {
     }
 }
 
-/// A done key shows what its handler returned, byte for byte.
+/// A done key shows its handler's outcome, byte for byte.
 pub async fn a_completion_is_shown_with_its_outcome(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.settled("id", complete()).await;
@@ -71,7 +71,7 @@ pub async fn a_completion_is_shown_with_its_outcome(fixture: &dyn Fixture) {
     assert_eq!(record.outcome.as_deref(), Some(&b"a \0 result \xff"[..]), "the outcome, byte for byte");
 }
 
-/// A buried key shows why, letter for letter.
+/// A buried key shows its reason, letter for letter.
 pub async fn a_burial_is_shown_with_its_reason(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.settled("id", bury()).await;
@@ -98,7 +98,7 @@ pub async fn an_expired_record_is_not_shown(fixture: &dyn Fixture) {
     }
 }
 
-/// Neither leases nor windows are touched by being looked at.
+/// Inspection changes neither leases nor windows.
 pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let held = bench.claimed("held").await;
@@ -115,10 +115,10 @@ pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
     assert_eq!((next.attempt, next.previous), (2, Previous::Vanished), "the lease ended, the trail stayed");
     bench.b.is_busy(&bench.request("held")).await;
     bench.a.confirm(&held, complete()).await;
-    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done, "a done record that was looked at");
+    assert_eq!(same(bench.b.record(&done.key).await).state, State::Done, "a done record that was inspected");
 }
 
-/// What is asked about one key says and changes nothing about those that look like it.
+/// A request for one key neither shows nor changes the records of similar keys.
 pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.settled("7:a", complete()).await;
@@ -128,7 +128,7 @@ pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
         .map(|id| bench.key(id))
         .collect();
     others.push(key(&bench.scope.beside("x"), "7:a"));
-    // The same bytes in a row, parted elsewhere.
+    // The same bytes, split at another place.
     let longer = ackonce::Scope::new(format!("{}7", bench.scope.name()));
     others.extend(longer.ok().map(|scope| key(&scope, ":a")));
     for other in others {
@@ -149,7 +149,7 @@ pub async fn lookalikes_are_left_alone(fixture: &dyn Fixture) {
     bench.a.confirm(&held, release()).await;
 }
 
-/// A record but for its age.
+/// A record without its age.
 pub(super) fn same(record: Record) -> Record {
     Record { age: Duration::ZERO, ..record }
 }

@@ -1,9 +1,9 @@
-//! The inspection suite: what every [`Inspect`] store must do for its operators, one property at a time.
+//! The inspection suite: the duties of every [`Inspect`] store to its operators, one property at a time.
 //!
 //! As [the conformance suite](mod@crate::conformance): plain functions over a [`Fixture`] that panic where the store
 //! breaks the property, made into tests by [`inspection!`](crate::inspection!), or all run by [`run_all`]. A store
 //! may be shared with other tests: keys live in a random scope per property, and records of others, which come
-//! and go, are looked past.
+//! and go, are ignored.
 #![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
 
 mod bench;
@@ -28,11 +28,11 @@ pub use suite::{PROPERTIES, Property, run_all};
 /// The store under test.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// Another client of the same records, on its own connection where there is such a thing.
+    /// Another client of the same records, on its own connection if the store has connections.
     async fn open(&self) -> Arc<dyn Inspect>;
 
-    /// Whether it has no records but those of the property that it was made for (default: no). Counts are
-    /// checked to the last record then.
+    /// True if it has no records except those of its property (default: false). Counts are
+    /// then checked to the last record.
     fn is_alone(&self) -> bool {
         false
     }

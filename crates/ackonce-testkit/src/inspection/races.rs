@@ -1,4 +1,4 @@
-//! Many at once, over several clients: one of them changes the record, and all agree on who.
+//! Many at once, over several clients: one of them changes the record, and all answers agree.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -57,7 +57,7 @@ fn one_did_it(ends: &[AdminOutcome]) {
     assert_eq!((won, rest), (1, TASKS - 1), "{ends:?}");
 }
 
-/// Of many who forget a record at once, one did it.
+/// Many clients forget a record at once: one of them does it.
 pub async fn racing_forgets_have_one_winner(fixture: &dyn Fixture) {
     let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
     for round in 0..ROUNDS {
@@ -70,7 +70,7 @@ pub async fn racing_forgets_have_one_winner(fixture: &dyn Fixture) {
     }
 }
 
-/// Of many who redrive a record at once, one did it.
+/// Many clients redrive a record at once: one of them does it.
 pub async fn racing_redrives_have_one_winner(fixture: &dyn Fixture) {
     let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
     for round in 0..ROUNDS {
@@ -83,26 +83,26 @@ pub async fn racing_redrives_have_one_winner(fixture: &dyn Fixture) {
     }
 }
 
-/// What one racer was told.
+/// The answer to one racer.
 #[derive(Debug)]
 enum End {
     AdminOutcome(AdminOutcome),
     Claimed(Claimed),
 }
 
-/// The first racer tends, the others claim.
-async fn tend_and_claim<F>(
+/// The first racer is the operator, the others claim.
+async fn repair_and_claim<F>(
     bench: &Bench,
     clients: &[Client],
     id: &str,
-    tend: fn(Client, ackonce::Key) -> F,
+    repair: fn(Client, ackonce::Key) -> F,
 ) -> Vec<End>
 where
     F: Future<Output = AdminOutcome> + Send + 'static,
 {
     let key = bench.key(id);
     race(clients, |n, client| {
-        let (key, ours) = (key.clone(), tend);
+        let (key, ours) = (key.clone(), repair);
         async move {
             match n {
                 0 => End::AdminOutcome(ours(client, key).await),
@@ -113,12 +113,12 @@ where
     .await
 }
 
-/// Those who acquired it, as attempt and what ended the one before, and what the operator was told.
+/// The attempts that were granted, each with the end of the one before, and the operator's answer.
 fn won(ends: &[End]) -> (Vec<(u32, Previous)>, AdminOutcome) {
     let (mut won, mut told) = (Vec::new(), AdminOutcome::Nothing);
     for end in ends {
         match end {
-            End::AdminOutcome(tended) => told = *tended,
+            End::AdminOutcome(outcome) => told = *outcome,
             End::Claimed(Claimed::Acquired(lease)) => won.push((lease.attempt, lease.previous)),
             End::Claimed(_) => {}
         }
@@ -134,7 +134,7 @@ pub async fn a_forget_and_claims_agree(fixture: &dyn Fixture) {
         let id = format!("id {round}");
         bench.lapsed(&id).await;
         let ends =
-            tend_and_claim(&bench, &clients, &id, |client, key| async move { client.forget(&key).await })
+            repair_and_claim(&bench, &clients, &id, |client, key| async move { client.forget(&key).await })
                 .await;
         let fair = match won(&ends) {
             (won, AdminOutcome::Yes) => won == [(1, Previous::None)],
@@ -146,15 +146,15 @@ pub async fn a_forget_and_claims_agree(fixture: &dyn Fixture) {
     }
 }
 
-/// A done message is redriven while others claim it: it is done to those who came before, and one of those
-/// who came after has it.
+/// A done message is redriven while others claim it: earlier claims are answered done, and one of the later
+/// claims is granted.
 pub async fn a_redrive_and_claims_agree(fixture: &dyn Fixture) {
     let (bench, clients) = (Bench::new(fixture).await, clients(fixture).await);
     for round in 0..ROUNDS {
         let id = format!("id {round}");
         bench.settled(&id, complete()).await;
         let ends =
-            tend_and_claim(&bench, &clients, &id, |client, key| async move { client.redrive(&key).await })
+            repair_and_claim(&bench, &clients, &id, |client, key| async move { client.redrive(&key).await })
                 .await;
         let (mut won, told) = won(&ends);
         assert_eq!(told, AdminOutcome::Yes, "{ends:?}");

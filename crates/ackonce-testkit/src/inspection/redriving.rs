@@ -1,4 +1,4 @@
-//! Redriving: a settled message runs once more, and what is redelivered for it is not taken for a duplicate.
+//! Redriving: a settled message runs once more, and its redelivery is not taken for a duplicate.
 
 use ackonce::Previous;
 use ackonce::store::{AdminOutcome, Claimed, State};
@@ -7,12 +7,12 @@ use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, extend, release, waiting};
 use super::looking::same;
 
-/// The record stays as released with no attempts; the next claim is granted, and its end is what counts.
+/// The record stays as released with no attempts; the next claim is granted, and its settlement counts.
 pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, end) in [("done at once", complete()), ("buried at last", bury()), ("done at last", complete())]
     {
-        // Whatever came of the attempts before.
+        // The end of earlier attempts does not matter.
         match id {
             "buried at last" => drop(bench.settled(id, release()).await),
             "done at last" => drop(bench.lapsed(id).await),
@@ -29,14 +29,14 @@ pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
         bench.b.is_busy(&bench.request(id)).await;
         bench.a.confirm(&lease, complete_with(Some("anew"))).await;
         let Claimed::Done(record) = bench.b.claim(&bench.request(id)).await else {
-            panic!("a redelivery of what ran once more is a duplicate")
+            panic!("a redelivery of a message that ran once more is a duplicate")
         };
         assert_eq!((record.state, record.attempt), (State::Done, 1), "was {id}");
         assert_eq!((record.outcome.as_deref(), record.reason), (Some(&b"anew"[..]), None), "was {id}");
     }
 }
 
-/// A message that somebody runs is not run a second time for an operator's sake.
+/// An operator cannot make a running message run a second time.
 pub async fn a_live_claim_is_not_redriven(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let lease = bench.claimed("id").await;
@@ -82,7 +82,7 @@ pub async fn a_redriven_message_waits_no_longer(fixture: &dyn Fixture) {
     );
 }
 
-/// There is nothing to redrive of a key that has no record, or one that has expired.
+/// A key without a record, or with an expired one, has nothing to redrive.
 pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let unknown = bench.key("unknown");
@@ -101,7 +101,7 @@ pub async fn of_an_absent_key_nothing_is_redriven(fixture: &dyn Fixture) {
     assert_eq!(bench.b.get(&expired.key).await, None, "nor brought back");
 }
 
-/// What is repeated finds nothing left to do, until the message has run again.
+/// A repeated redrive does nothing until the message has run again.
 pub async fn a_record_is_redriven_once(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.settled("id", complete()).await;
@@ -116,7 +116,7 @@ pub async fn a_record_is_redriven_once(fixture: &dyn Fixture) {
     }
 }
 
-/// Whoever settled it before settles nothing any more: neither at once, nor when somebody else has it.
+/// A former holder settles nothing any more: neither at once, nor when another client holds the key.
 pub async fn a_redriven_lease_settles_nothing(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, end) in [("done", complete()), ("buried", bury())] {
@@ -125,7 +125,7 @@ pub async fn a_redriven_lease_settles_nothing(fixture: &dyn Fixture) {
         for action in [complete(), extend(), bury()] {
             bench.a.lose(&old, action).await;
         }
-        // It is as released, so a release may be confirmed; but nothing comes of it.
+        // The record is as released, so a release may be confirmed, but it changes nothing.
         bench.a.settle(&old, release()).await;
         let record = bench.b.record(&old.key).await;
         assert_eq!((record.state, record.attempt), (State::Released, 0), "was {id}");

@@ -1,4 +1,4 @@
-//! Sweeping: what has expired goes, and nothing else does.
+//! Sweeping: expired records are dropped, and no others.
 
 use ackonce::Previous;
 use ackonce::store::{ClaimRequest, Settle, State};
@@ -35,7 +35,7 @@ pub async fn a_sweep_leaves_what_lives(fixture: &dyn Fixture) {
     );
 }
 
-/// Afterwards no room is taken by what had expired.
+/// Afterwards expired records take no room.
 pub async fn a_sweep_drops_what_has_expired(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let there = bench.settled("there", complete()).await;
@@ -66,7 +66,7 @@ pub async fn a_sweep_drops_what_has_expired(fixture: &dyn Fixture) {
     assert_eq!(bench.b.record(&held.key).await.state, State::Claimed, "a held claim, after a sweep");
 }
 
-/// Neither expiry nor the sweep let a fence begin anew.
+/// Neither expiry nor a sweep makes a fence start again.
 pub async fn a_swept_key_goes_on_with_a_larger_fence(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let old = bench.expired("id").await;

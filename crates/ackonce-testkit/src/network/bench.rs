@@ -1,4 +1,4 @@
-//! One client behind a proxy, one that goes straight to the server, and what is asked of either.
+//! The properties' workbench: one client behind a proxy, one straight to the server, and helpers.
 
 use std::{fmt, slice};
 
@@ -29,7 +29,7 @@ impl Bench {
         bench
     }
 
-    /// Whatever is done once per connection is done.
+    /// Makes one claim and settlement, so that the work done once per connection is over.
     pub(super) async fn warm_up(&self) {
         let request = self.request(&format!("to warm up {:?}", Token::random()));
         let lease = self.acquire(&request).await;
@@ -86,12 +86,12 @@ impl Bench {
         }
     }
 
-    /// Keeps back what the client sends from now on.
+    /// Keeps back the client's requests from now on.
     pub(super) fn hold(&self) {
         self.proxy.set_requests(Mode::Hold);
     }
 
-    /// Lets what was kept back reach the server, and waits until the server has answered it.
+    /// Lets the requests kept back reach the server, and waits until the server has answered them.
     pub(super) async fn let_go(&self) {
         let before = self.proxy.counts();
         assert!(before.requests.held > 0, "something was kept back: {before:?}");
@@ -131,7 +131,7 @@ pub(super) fn no_answer<T: fmt::Debug>(answer: Result<T>) {
 pub(super) fn unknown<T: fmt::Debug>(answer: Result<T>) {
     let repeat = answer.as_ref().err().map(Error::repeat);
     no_answer(answer);
-    assert_eq!(repeat, Some(Repeat::Unknown), "what became of the call");
+    assert_eq!(repeat, Some(Repeat::Unknown), "the repeat that the error allows");
 }
 
 struct Patience(Instant);

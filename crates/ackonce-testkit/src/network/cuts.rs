@@ -7,7 +7,7 @@ use crate::proxy::{Counts, Mode, Proxy};
 /// No call takes more steps than this.
 const STEPS: u32 = 200;
 
-/// What is cut, and how.
+/// The direction that is cut, and the kind of cut.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What {
     Requests,
@@ -28,7 +28,7 @@ impl What {
     }
 }
 
-/// What the call finds.
+/// The state of the connection that a call meets.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start {
     /// A connection that has been used.
@@ -47,7 +47,7 @@ pub(super) struct Cuts<'a> {
     before: Option<Counts>,
 }
 
-/// How many calls were cut.
+/// The number of calls that were cut.
 pub(super) fn cut(counts: &Counts) -> u64 {
     counts.requests.cut + counts.replies.cut
 }
@@ -67,7 +67,7 @@ impl<'a> Cuts<'a> {
             assert!(self.nth > 1, "nothing was cut");
             return None;
         } else {
-            // It is still to notice that its connection is dead, or waits before it connects again.
+            // The client has not noticed yet that its connection is dead, or waits before it connects again.
             assert!(self.calls < 100 * STEPS, "nothing was cut, and nothing gets through");
             tokio::time::sleep(SHORT / 4).await;
         }

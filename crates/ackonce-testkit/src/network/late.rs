@@ -6,7 +6,7 @@ use super::Fixture;
 use super::bench::{Bench, unknown};
 use crate::conformance::bench::LONG;
 
-/// Given up, repeated on another way, and then applied as well: one attempt, one fence.
+/// Given up, repeated over another connection, and then applied as well: one attempt, one fence.
 pub async fn a_claim_applied_late_is_one_attempt(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");
@@ -26,11 +26,11 @@ pub async fn a_claim_applied_late_costs_a_rival_one_lease(fixture: &dyn Fixture)
     unknown(bench.try_claim(&bench.short("id")).await);
     bench.let_go().await;
     let rivals = bench.near.acquire_at_last(|| bench.request("id")).await;
-    assert!(rivals.attempt <= 2, "attempt {} after one that nobody ran", rivals.attempt);
+    assert!(rivals.attempt <= 2, "attempt {} after one that never ran", rivals.attempt);
     bench.near.confirm(&rivals, complete_with("rival")).await;
 }
 
-/// Given up and applied while a rival runs, and again once the rival is done: nothing is taken from it.
+/// Given up and applied while a rival runs, and again once the rival is done: the rival loses nothing.
 pub async fn a_claim_applied_late_takes_nothing_from_a_rival(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for (id, is_done) in [("running", false), ("done", true)] {
@@ -45,7 +45,7 @@ pub async fn a_claim_applied_late_takes_nothing_from_a_rival(fixture: &dyn Fixtu
         assert_eq!(
             bench.near.done(&bench.request(id)).await.fence,
             rivals.fence,
-            "the rival's fence stays, whatever arrives late"
+            "the rival's fence stays, also after late requests"
         );
         bench.warm_up().await;
     }

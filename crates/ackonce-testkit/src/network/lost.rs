@@ -10,7 +10,7 @@ use super::cuts::{Cuts, Start, WAYS, What, cut};
 use crate::conformance::bench::{Client, LONG, acquired, complete};
 use crate::proxy::Mode;
 
-/// So often is looked for a claim that was applied and lost its reply.
+/// The number of tries to find a claim that was applied and lost its reply.
 const ROUNDS: u32 = 20;
 
 /// A claim that was cut was applied or not. Where it was, a rival finds the key busy, and the same claim again is
@@ -36,7 +36,7 @@ pub async fn a_claim_cut_anywhere_is_repeated_or_is_a_rivals(fixture: &dyn Fixtu
     }
 }
 
-/// Cuts a claim at its first step, its second, and so on; how many were applied without an answer.
+/// Cuts a claim at its first step, its second, and so on; returns the number applied without an answer.
 async fn claims_cut(bench: &Bench, what: What, start: Start, round: u32) -> u32 {
     let mut applied = 0;
     let mut cuts = Cuts::new(bench, what, start);
@@ -59,7 +59,7 @@ async fn claims_cut(bench: &Bench, what: What, start: Start, round: u32) -> u32 
             Claimed::Acquired(rivals) => {
                 assert_eq!((rivals.attempt, answered), (1, None), "{id}: the rival's claim");
             }
-            answer => panic!("{id}: nobody has completed it, and the store answers {answer:?}"),
+            answer => panic!("{id}: it was not completed, and the store answers {answer:?}"),
         }
     }
     applied

@@ -1,11 +1,11 @@
-//! The network suite: what a store on a server must do when the wire to it loses, delays and cuts.
+//! The network suite: the duties of a store on a server when the network loses, delays and cuts.
 //!
 //! As [the conformance suite](mod@crate::conformance), with a [`Proxy`](crate::proxy::Proxy) between the store and
-//! its server: plain functions over a [`Fixture`] that panic where the store breaks the property, made into tests
+//! its server: plain functions over a [`Fixture`] that panic if the store breaks the property, made into tests
 //! by [`network!`](crate::network!). A store may be shared with other tests.
 //!
-//! A store may repeat a call by itself, and it may answer any error that can be repeated; what it may not do is
-//! to take an error for an answer, or to say that nothing was applied where something was.
+//! A store may repeat a call by itself, and it may answer any error that can be repeated. It must not
+//! take an error for an answer, or say that nothing was applied if something was.
 #![allow(clippy::panic, reason = "a property that does not hold panics, as every test does")]
 
 mod bench;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
 
-/// The store under test, and where its server is.
+/// The store under test, and the address of its server.
 #[async_trait]
 pub trait Fixture: Send + Sync {
     /// `host:port` of the server.

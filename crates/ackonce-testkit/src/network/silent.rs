@@ -1,4 +1,4 @@
-//! A server that says nothing, or is not there.
+//! A server that does not answer, or is down.
 
 use ackonce::store::Settled;
 
@@ -8,7 +8,7 @@ use crate::conformance::bench::{acquired, complete};
 use crate::proxy::Mode;
 
 /// Silence is an error after the store's time-out: for a claim, also of a key that is done, for a settlement, and
-/// for what finds no connection any more. Once the network is back, so is the store.
+/// for a call without a connection. Once the network is back, so is the store.
 pub async fn a_black_hole_is_no_answer_and_passes(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");
@@ -32,7 +32,7 @@ pub async fn a_black_hole_is_no_answer_and_passes(fixture: &dyn Fixture) {
     }
 }
 
-/// Nobody listens, and what was open is closed: an error, and afterwards all is as before.
+/// A server that refuses new connections and closes the open ones is an error; afterwards all is as before.
 pub async fn a_refused_connection_is_no_answer_and_passes(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let request = bench.request("id");

@@ -17,13 +17,13 @@ mod pump;
 
 pub use mode::{Counts, Mode, Traffic};
 
-/// How long [`Proxy::wait_for`] waits.
+/// The time limit of [`Proxy::wait_for`].
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy on a port of 127.0.0.1 of its own, in front of one upstream. Ends, with its connections, when dropped.
 ///
-/// The modes of both directions can be changed at any time, for the connections there are and those to come.
-/// [`counts`](Self::counts) tells what happened, so that a test can prove that its fault did.
+/// The modes of both directions can be changed at any time, for present and future connections.
+/// [`counts`](Self::counts) counts the faults, so that a test can prove that its own happened.
 ///
 /// | to test | do |
 /// |---|---|
@@ -59,16 +59,16 @@ pub struct Proxy {
     shared: Arc<Shared>,
     connections: Arc<Mutex<JoinSet<()>>>,
     accepting: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Bound and never listening, so that nobody else gets the port while connections are refused.
+    /// Bound and never listening, so that no other program gets the port while connections are refused.
     _port: TcpSocket,
 }
 
 impl Proxy {
-    /// A proxy in front of `upstream`, such as `127.0.0.1:6379`, which is looked up and connected to anew for
+    /// A proxy in front of `upstream`, such as `127.0.0.1:6379`, which is resolved and connected to again for
     /// each connection.
     ///
     /// # Errors
-    /// There is no port to listen on.
+    /// No port is free to listen on.
     pub async fn start(upstream: impl ToString) -> io::Result<Self> {
         let (port, address) = bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let proxy = Self {
@@ -83,10 +83,10 @@ impl Proxy {
     }
 
     /// A proxy in front of the server of a URL such as `postgres://user:password@127.0.0.1:5432/db`, and the
-    /// URL that leads through it. Where a URL names several servers, none is taken.
+    /// URL that leads through it. A URL that names several servers is an error.
     ///
     /// # Errors
-    /// The URL does not name one host and its port, or there is no port to listen on.
+    /// The URL does not name one host and its port, or no port is free to listen on.
     pub async fn in_front_of(url: &str) -> io::Result<(Self, String)> {
         let place = server(url).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "the URL must name one host and its port")
@@ -96,7 +96,7 @@ impl Proxy {
         Ok((proxy, through))
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
@@ -108,17 +108,17 @@ impl Proxy {
         self.set_replies(mode);
     }
 
-    /// Changes what happens on the way from clients to the upstream.
+    /// Changes the mode of the direction from clients to the upstream.
     pub fn set_requests(&self, mode: Mode) {
         self.shared.requests.send_replace(mode);
     }
 
-    /// Changes what happens on the way from the upstream to clients.
+    /// Changes the mode of the direction from the upstream to clients.
     pub fn set_replies(&self, mode: Mode) {
         self.shared.replies.send_replace(mode);
     }
 
-    /// Refuses new connections from now on, as a port does on which nobody listens.
+    /// Refuses new connections from now on, like a port without a listener.
     pub async fn refuse(&self) {
         if let Some(accepting) = self.accepting.lock().await.take() {
             accepting.abort();
@@ -148,16 +148,16 @@ impl Proxy {
         connections.shutdown().await;
     }
 
-    /// What happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         *self.shared.counts.borrow()
     }
 
-    /// Waits until so much has happened, and returns what has.
+    /// Waits until `is_enough` is true of the counts, and returns them.
     ///
     /// # Panics
-    /// After a minute without.
+    /// It is not true within a minute.
     pub async fn wait_for(&self, is_enough: impl Fn(&Counts) -> bool) -> Counts {
         let mut counts = self.shared.counts.subscribe();
         let enough = tokio::time::timeout(PATIENCE, counts.wait_for(is_enough)).await;
@@ -183,7 +183,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Where the one `host:port` of a URL is.
+/// The position of the one `host:port` in a URL.
 fn server(url: &str) -> Option<Range<usize>> {
     let authority = url.find("://")? + 3;
     let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);

@@ -1,8 +1,8 @@
-//! What a direction does to the bytes on it, and what it has done so far.
+//! The mode of a direction, and its counts.
 
 use std::time::Duration;
 
-/// What happens to bytes in one direction.
+/// The treatment of the bytes in one direction.
 ///
 /// The proxy knows no protocol. It works on *pieces*, the bytes that one read gives, and on *turns*: a request
 /// begins where a client sends after the server sent last (or first of all), a reply where the server does so.
@@ -42,7 +42,7 @@ pub enum Mode {
     },
 }
 
-/// How a connection is ended in the middle.
+/// The way in which a connection is ended in the middle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Close,
@@ -50,7 +50,7 @@ pub(super) enum Ending {
 }
 
 impl Mode {
-    /// One more request or reply has begun: whether it is the one that ends its connection.
+    /// Counts one more request or reply; returns the ending if it is the one that ends its connection.
     pub(super) fn strike(&mut self) -> Option<Ending> {
         let (nth, ending) = match self {
             Self::Cut { nth } => (nth, Ending::Close),
@@ -65,7 +65,7 @@ impl Mode {
     }
 }
 
-/// What a [`Proxy`](super::Proxy) has done so far.
+/// The counts of a [`Proxy`](super::Proxy) so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Connections accepted.
@@ -78,10 +78,10 @@ pub struct Counts {
     pub replies: Traffic,
 }
 
-/// What one direction has done so far.
+/// The counts of one direction so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Requests or replies that have begun to arrive, whatever became of them.
+    /// Requests or replies that have begun to arrive, passed on or not.
     pub turns: u64,
     /// Bytes passed on.
     pub bytes: u64,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::mode::{Counts, Ending, Mode, Traffic};
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) upstream: String,
@@ -64,7 +64,7 @@ struct Pump<'a> {
     spoke_last: &'a AtomicU8,
 }
 
-/// Whether a direction still has a meaning: bytes that were lost or cannot be written make the rest worthless.
+/// The state of a direction. Once bytes were lost or cannot be written, the rest is worthless.
 #[derive(PartialEq, Eq)]
 enum State {
     Flows,
@@ -77,7 +77,7 @@ impl Pump<'_> {
         let mut state = State::Flows;
         let mut buffer = vec![0; 64 << 10];
         loop {
-            // A broken connection ends like a closed one, so that what was passed on before is still read.
+            // A broken connection ends like a closed one, so that the peer still reads the bytes passed on before.
             let size = from.read(&mut buffer).await.unwrap_or(0);
             if size == 0 {
                 // No sender is gone while the pump runs.

@@ -1,7 +1,7 @@
-//! What the fleet runs: this test binary again, told by its environment to be a worker.
+//! The fleet's worker: this test binary again, told by its environment to be a worker.
 //!
-//! It goes through the IDs that are its own, and remembers in a file what it has done. No store is involved:
-//! what is under test is the harness.
+//! It goes through the IDs that are its own, and records finished ones in a file. No store is involved:
+//! the harness is under test.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

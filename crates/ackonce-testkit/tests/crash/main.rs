@@ -32,7 +32,7 @@ fn fleet(dir: &Path, mode: &'static str) -> Fleet {
     })
 }
 
-/// Runs until every ID has an effect and enough has been struck, then says what happened.
+/// Runs until every ID has an effect and enough faults have struck, then reports the history.
 async fn run(
     dir: &Path,
     mode: &'static str,

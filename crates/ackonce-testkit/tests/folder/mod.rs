@@ -1,4 +1,4 @@
-//! Records as files of one folder, for one process: what a store has to do, and nothing else.
+//! Records as files of one folder, for one process: a minimal store.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind as Io, Write};
@@ -60,7 +60,7 @@ impl FolderStore {
         fs::rename(new, file)
     }
 
-    /// Removes what is over. The next fence of a key comes from the clock, so that has to be past the last one.
+    /// Removes expired records. The next fence of a key comes from the clock, which must be past the last fence.
     pub(crate) fn sweep(&self) -> Result<Vec<()>> {
         self.batch(|now| {
             for entry in fs::read_dir(&self.0).map_err(failed)? {

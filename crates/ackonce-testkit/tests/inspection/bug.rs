@@ -9,7 +9,7 @@ pub(crate) enum Bug {
     // Looking.
     /// Asking for a key leaves a record of it.
     GetMakesARecord,
-    /// What has expired and was not yet dropped is shown.
+    /// Expired records that were not yet dropped are shown.
     GetShowsExpired,
     /// A claim whose lease has ended is taken for absent.
     GetHidesLapsed,
@@ -49,7 +49,7 @@ pub(crate) enum Bug {
 
     // Counting.
     CountsAllAsDone,
-    /// What was released is still counted as done.
+    /// A released record is still counted as done.
     CountsTwice,
     SizeIsZero,
 
@@ -63,7 +63,7 @@ pub(crate) enum Bug {
     /// Fences begin anew.
     ForgetRestartsFence,
     ForgetAlwaysYes,
-    /// Whoever held the record before still settles it.
+    /// The former holder of the record still settles it.
     ForgetLeavesLease,
     /// Look, then write, with a gap between.
     ForgetChecksThenActs,
@@ -94,7 +94,7 @@ pub(crate) enum Bug {
     // Sweeping.
     /// Claims that lapsed are dropped with their attempts.
     SweepTakesLapsed,
-    /// What is to be retried is dropped with its attempts.
+    /// A record that waits for its retry is dropped with its attempts.
     SweepTakesReleased,
     SweepDoesNothing,
     /// Fences begin anew.

@@ -58,7 +58,7 @@ impl Sabotaged {
         Ok(Page { entries: page.iter().map(|(key, row)| self.entry(key, row, now)).collect(), next })
     }
 
-    /// What a list goes through.
+    /// The records that a list goes through.
     fn found(&self, state: Option<State>, now: u64) -> Vec<(Key, Row)> {
         let mut found = self.lock().clone();
         if self.has(Bug::ListNewestFirst) {
@@ -81,7 +81,7 @@ impl Sabotaged {
         self.has(Bug::ListByOffset) || self.has(Bug::ListNewestFirst)
     }
 
-    /// Where the page after that cursor begins.
+    /// The start of the page after that cursor.
     fn from(&self, cursor: Option<&Bytes>, found: &[(Key, Row)]) -> Result<usize> {
         let foreign = || Error::new(ErrorKind::Invalid, "not a cursor");
         match cursor {

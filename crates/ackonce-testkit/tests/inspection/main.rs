@@ -1,4 +1,4 @@
-//! Who tests the suite? Stores with one planted bug each, and the property that finds it.
+//! The test of the suite: stores with one planted bug each, and the property that finds it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod bug;

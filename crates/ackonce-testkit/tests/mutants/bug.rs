@@ -41,7 +41,7 @@ pub(crate) enum Bug {
     CountsFromZero,
 
     // Back-offs.
-    /// A release is granted at once, whatever its back-off.
+    /// A released key is granted at once, in spite of its back-off.
     BackoffIsIgnored,
     /// A release waits for the end of its lease.
     BackoffIsTheLease,
@@ -83,15 +83,15 @@ pub(crate) enum Bug {
     ExtendIsIgnored,
     /// An extension is counted from the claim.
     ExtendFromClaim,
-    /// An extension is added to what is left.
+    /// An extension is added to the rest of the lease.
     ExtendAdds,
     /// A completion after the lease is refused, though nobody claimed since.
     LateIsLost,
     /// A settlement repeated after a lost reply is Lost.
     RepeatIsLost,
-    /// What is done can still be released, extended or buried.
+    /// A done message can still be released, extended or buried.
     DoneIsReopened,
-    /// What was released can still be completed.
+    /// A released message can still be completed.
     ReleasedIsSettled,
     /// A release frees the key only when its lease ends.
     ReleaseWaits,
@@ -115,7 +115,7 @@ pub(crate) enum Bug {
     WindowNeverEnds,
     /// The trail of an unfinished attempt goes with its lease.
     TrailIsDropped,
-    /// The row goes with the window, whatever the lease.
+    /// The row is dropped at the end of the window, even before the end of the lease.
     WindowCutsLease,
     /// Times that are too long wrap around.
     TimesWrap,
@@ -159,7 +159,7 @@ pub(crate) enum Bug {
     AnswersInKeyOrder,
     /// One answer per key, not per request.
     AnswersOncePerKey,
-    /// Every request of a batch is decided on what was there before it.
+    /// Every request of a batch is decided on the records before the batch.
     BatchIsDecidedBefore,
     /// A batch with a duplicate is refused whole.
     DuplicateFailsTheBatch,
@@ -167,7 +167,7 @@ pub(crate) enum Bug {
     LargeBatchFails,
     /// An empty batch is an error.
     EmptyBatchFails,
-    /// Settlements of one batch are all decided on what was there before it.
+    /// All settlements of a batch are decided on the records before the batch.
     SettlesAreDecidedBefore,
 
     // Cancellation.
@@ -179,9 +179,9 @@ pub(crate) enum Bug {
     // Durability.
     /// A restart finds nothing.
     RestartForgets,
-    /// Claims are kept in memory: a restart finds only what was settled.
+    /// Claims are kept in memory: a restart finds settled records only.
     RestartForgetsClaims,
-    /// Settlements are written some time later: a restart finds what was claimed.
+    /// Settlements are written some time later: a restart finds the claims.
     RestartForgetsSettlements,
 
     // Failures.
@@ -199,7 +199,7 @@ pub(crate) enum Bug {
     ImpossibleIsConfirmed,
 
     // Room.
-    /// What has expired is kept for ever.
+    /// Expired records are kept for ever.
     NothingIsDropped,
 
     // Keys.

@@ -1,4 +1,4 @@
-//! What a sabotaged store files a record under.
+//! The keys under which a sabotaged store keeps its records.
 
 use ackonce::Key;
 

@@ -1,4 +1,4 @@
-//! A settlement with one bug: it is misread before the protocol decides, or what it leaves is spoilt after.
+//! A settlement with one bug: it is misread before the protocol decides, or its row is corrupted afterwards.
 
 use ackonce::Previous;
 use ackonce::protocol::{self, Row};

@@ -42,7 +42,7 @@ impl Sabotaged {
         Client { bug: self.bug, rows: self.rows.clone(), start: self.start, skew, failure }
     }
 
-    /// What a kill leaves of the records.
+    /// The records that survive a kill.
     fn restart(&self) {
         let rows = &mut self.rows.lock().unwrap().by_key;
         match self.bug {

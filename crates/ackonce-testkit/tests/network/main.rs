@@ -1,4 +1,4 @@
-//! Who tests the network suite? A store that keeps every property, and one per planted bug, which is found.
+//! The test of the network suite: a store that keeps every property, and one per planted bug, which is found.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod server;

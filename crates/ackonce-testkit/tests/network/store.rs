@@ -1,4 +1,4 @@
-//! The store under test, and what can be wrong with it.
+//! The store under test, and its planted bugs.
 
 use std::fmt;
 use std::io;
@@ -45,7 +45,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// What became of a call that was not answered.
+/// The fate of a call that was not answered.
 enum Trouble {
     NotConnected,
     Broken,

@@ -1,6 +1,6 @@
--- Looking at records and tending them. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
+-- Inspection and repair. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and
 -- as of claims:
---   field 15 | what to do 1: G get, F forget, R redrive
+--   field 15 | operation 1: G get, F forget, R redrive
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
 -- D record | Y the state before 1 | S, V, T, E as of claims. The same as protocol::tendable and redriven. A row that
 -- cannot be read can be forgotten, which removes it.
@@ -24,7 +24,7 @@ local function redriven(row)
         .. print_of(row)
 end
 
-local function tend(root, field, what)
+local function repair(root, field, what)
     local key, depth, row, meta = find(root, field, secret)
     if not key and row and what == 'F' then
         call('HDEL', row, field)
@@ -49,5 +49,5 @@ local requests, at = ARGV[3], 1
 return reply(function(root)
     local field, what
     field, what, at = parse('>c15c1', requests, at)
-    return tend(root, field, what)
+    return repair(root, field, what)
 end, 'T')
