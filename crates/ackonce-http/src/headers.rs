@@ -72,33 +72,48 @@ impl fmt::Debug for Headers {
 }
 
 fn is_of_one_exchange(name: &str) -> bool {
-    const NAMES: [&str; 21] = [
+    const NAMES: [&str; 34] = [
+        "age",
         "b3",
+        "baggage",
+        "cf-cache-status",
         "cf-ray",
         "correlation-id",
         "fly-request-id",
         "request-id",
+        "sentry-trace",
         "server-timing",
         "traceparent",
         "traceresponse",
         "tracestate",
         "uber-trace-id",
+        "via",
         "x-amz-cf-id",
+        "x-amz-cf-pop",
+        "x-amz-id-2",
         "x-amz-request-id",
         "x-amzn-requestid",
         "x-amzn-trace-id",
+        "x-cache",
+        "x-cache-hits",
         "x-cloud-trace-context",
         "x-correlation-id",
+        "x-envoy-upstream-service-time",
         "x-ms-request-id",
         "x-request-id",
         "x-response-time",
         "x-runtime",
+        "x-served-by",
+        "x-timer",
         "x-trace-id",
+        "x-vercel-id",
     ];
     const PREFIXES: [&str; 5] = ["ratelimit", "x-b3-", "x-datadog-", "x-rate-limit-", "x-ratelimit"];
     // Most names are none of these by their first letter.
-    matches!(name.as_bytes().first(), Some(b'b' | b'c' | b'f' | b'r' | b's' | b't' | b'u' | b'x'))
-        && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+    matches!(
+        name.as_bytes().first(),
+        Some(b'a' | b'b' | b'c' | b'f' | b'r' | b's' | b't' | b'u' | b'v' | b'x')
+    ) && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// The treatment of `Set-Cookie` in kept answers.

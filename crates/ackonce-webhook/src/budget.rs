@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ackonce::BoxError;
-use ackonce_http::body::{BodyError, Limits, check_length, collect};
+use ackonce_http::body::{BodyError, Limits, check_length, collect, drop_rest};
 use ackonce_http::problem::Problem;
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_LENGTH;
@@ -55,15 +55,18 @@ impl Budget {
         limits: Limits,
     ) -> Result<(Bytes, Room), Problem>
     where
-        B: Body<Data: Buf, Error: Into<BoxError>>,
+        B: Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static,
     {
         // Wrappers around a body do not always pass its length on.
-        check_length(headers, limits).map_err(|error| error.problem())?;
+        if let Err(error) = check_length(headers, limits) {
+            drop_rest(headers, body, limits);
+            return Err(error.problem());
+        }
         let header = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
         let announced = body.size_hint().upper().or(header).and_then(|len| usize::try_from(len).ok());
         let len = announced.unwrap_or(usize::MAX).min(limits.max_len);
         let held = Arc::new(Mutex::new(None));
-        let counted = Counted {
+        let mut counted = Counted {
             body: Box::pin(body),
             room: PollSemaphore::new(self.room.clone()),
             pieces: u32::try_from(len.div_ceil(PIECE).min(self.pieces)).unwrap_or(u32::MAX),
@@ -72,10 +75,17 @@ impl Budget {
             waiting: None,
             held: held.clone(),
         };
-        let body = collect(counted, limits).await.map_err(|error| match error {
-            BodyError::Broken(error) if error.is::<NoRoom>() => no_room(),
-            error => error.problem(),
-        })?;
+        let body = match collect(&mut counted, limits).await {
+            Ok(body) => body,
+            Err(error) => {
+                // A sender that writes all of its body before it reads the answer gets the answer.
+                drop_rest(headers, counted.body, limits);
+                return Err(match error {
+                    BodyError::Broken(error) if error.is::<NoRoom>() => no_room(),
+                    error => error.problem(),
+                });
+            }
+        };
         let mut room = held.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(room) = &mut room {
             // The excess of a body of unknown length.

@@ -50,7 +50,7 @@ impl Endpoint {
     /// Nothing is claimed before the request is whole and verified, so no stranger makes a record.
     pub(crate) async fn answer<B>(&self, request: Request<B>, run: Arc<dyn Run>) -> Response<WebhookBody>
     where
-        B: Body<Data: Buf, Error: Into<ackonce::BoxError>>,
+        B: Body<Data: Buf + Send, Error: Into<ackonce::BoxError>> + Send + 'static,
     {
         let (parts, body) = request.into_parts();
         let (body, room) = match self.budget.collect(&parts.headers, body, self.limits).await {

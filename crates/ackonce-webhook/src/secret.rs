@@ -6,6 +6,12 @@ use sha2::Digest;
 
 use crate::ConfigError;
 
+/// Characters that copying leaves at an end of a secret, and nobody sees: zero-width ones, the byte order mark.
+const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+/// Quotes of shells, and of programs that write text: one at each end.
+const QUOTES: [(char, char); 5] =
+    [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{2018}', '\u{2019}'), ('\u{201c}', '\u{201d}')];
+
 /// A secret as the provider shows it, or a public key in the same form. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
@@ -17,12 +23,11 @@ impl Secret {
 
     /// Why it cannot be a secret as the provider shows it. Bytes that are no text may be anything.
     fn fault(&self) -> Option<&'static str> {
-        const BYTE_ORDER_MARK: char = '\u{feff}';
         if self.0.trim_ascii().is_empty() {
             return Some("it is empty");
         }
         let text = self.text()?;
-        let blank = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
+        let blank = |c: char| c.is_whitespace() || INVISIBLE.contains(&c);
         if text.starts_with(blank) || text.ends_with(blank) {
             return Some("it has white space at an end, such as the newline of a file; give it without");
         }
@@ -31,8 +36,9 @@ impl Secret {
                 "it has a control character, such as a line break between two secrets; give each by itself",
             );
         }
-        let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
-        (quoted('"') || quoted('\'')).then_some("it is in quotes; give it without")
+        let quoted =
+            |(open, close)| text.chars().count() > 1 && text.starts_with(open) && text.ends_with(close);
+        QUOTES.into_iter().any(quoted).then_some("it is in quotes; give it without")
     }
 
     /// Compares in constant time.

@@ -231,15 +231,19 @@ async fn pay(
     if !order.is_valid() {
         return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_order"));
     }
-    bank.book(operation.as_ref())?;
+    // A refusal is no effect, and is found before there is one.
     match order.card.as_str() {
         "tok_chargeDeclined" => return Err(refused(StatusCode::PAYMENT_REQUIRED, "card_declined")),
+        "tok_visa" | "tok_slow" | "tok_panic" | "tok_processing_error" => {}
+        _ => return Err(refused(StatusCode::PAYMENT_REQUIRED, "card_unknown")),
+    }
+    bank.book(operation.as_ref())?;
+    match order.card.as_str() {
         "tok_processing_error" => return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "processing_error")),
         #[allow(clippy::panic, reason = "what this card is for")]
         "tok_panic" => panic!("the card is tok_panic"),
         "tok_slow" => tokio::time::sleep(bank.slow).await,
-        "tok_visa" => {}
-        _ => return Err(refused(StatusCode::PAYMENT_REQUIRED, "card_unknown")),
+        _ => {}
     }
     // A second run of one operation, after a crash, makes the same payment and not another.
     let name = match operation {

@@ -177,7 +177,11 @@ pub async fn a_redrive_changes_nothing_but_its_own_burial(fixture: &dyn Fixture)
     bench.b.confirm(&second, bury()).await;
     bench.a.lose(&first, redrive()).await;
     let record = bench.a.done(&bench.request("id")).await;
-    assert_eq!((record.state, record.fence), (State::Buried, second.fence));
+    assert_eq!(
+        (record.state, record.fence),
+        (State::Buried, second.fence),
+        "the second burial stays, whatever the first one's letter asks"
+    );
     for (n, action) in [complete(), release()].into_iter().enumerate() {
         let id = format!("other {n}");
         let lease = bench.a.acquire(&bench.request(&id)).await;
