@@ -4,9 +4,8 @@ use std::any::Any;
 use std::error::Error as StdError;
 
 use ackonce::Failure;
-use tokio_postgres::Error as PgError;
 
-use crate::error::{in_handler, is_environment};
+use crate::error::in_handler;
 
 /// Returns the handler's answer, or a failure with the text of its panic. A server error that it passed on as its own
 /// failure, however wrapped, is not its fault.
@@ -16,14 +15,12 @@ pub(crate) fn classify_answer<T>(ran: Result<Result<T, Failure>, Box<dyn Any + S
         Ok(Err(failure)) => failure,
         Err(panic) => return Err(Failure::Retry(panic_text(&*panic).into())),
     };
-    Err(match driver_error(&failure) {
-        Some(error) if is_environment(error) => Failure::Store(in_handler(error)),
-        _ => failure,
-    })
+    Err(trouble(&failure).map_or(failure, Failure::Store))
 }
 
-fn driver_error(failure: &Failure) -> Option<&PgError> {
-    let mut cause: Option<&(dyn StdError + 'static)> = match failure {
+/// The trouble with the server that the failure comes from.
+fn trouble(failure: &Failure) -> Option<ackonce::Error> {
+    let cause: Option<&(dyn StdError + 'static)> = match failure {
         Failure::Retry(e)
         | Failure::Permanent(e)
         | Failure::Infrastructure(e)
@@ -31,13 +28,7 @@ fn driver_error(failure: &Failure) -> Option<&PgError> {
         | Failure::Cancelled(e) => Some(&**e),
         Failure::Fenced | Failure::Store(_) => None,
     };
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<PgError>() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
+    std::iter::successors(cause, |error: &&(dyn StdError + 'static)| (*error).source()).find_map(in_handler)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

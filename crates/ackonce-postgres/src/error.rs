@@ -52,12 +52,15 @@ fn describe(doing: &str, error: PgError, repeat: Repeat) -> Error {
 
 fn meaning(error: &PgError) -> (ErrorKind, &'static str) {
     use ErrorKind as K;
-    let Some(code) = error.code().map(|code| code.code()) else {
-        return match () {
-            () if is_connection(error) => (K::Unavailable, "the server cannot be reached"),
-            () => (K::Protocol, "the driver cannot read the server's answer"),
-        };
-    };
+    match error.code() {
+        Some(code) => meaning_of(code.code()),
+        None if is_connection(error) => (K::Unavailable, "the server cannot be reached"),
+        None => (K::Protocol, "the driver cannot read the server's answer"),
+    }
+}
+
+fn meaning_of(code: &str) -> (ErrorKind, &'static str) {
+    use ErrorKind as K;
     match (&code[..2], code) {
         (_, "08P01" | "26000" | "42P05") => (
             K::Config,
@@ -107,25 +110,45 @@ pub(crate) fn is_conflict(error: &PgError) -> bool {
     matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
-/// True if the handler is not to blame for this error: the server is in trouble, or undid the transaction for
-/// the sake of another one.
-pub(crate) fn is_environment(error: &PgError) -> bool {
-    match error.code().map(|code| code.code()) {
-        // Its own statement took too long.
-        Some("57014") => false,
-        Some("55P03" | "25006") => true,
-        Some(code) => matches!(&code[..2], "08" | "40" | "53" | "57" | "58" | "XX"),
-        None => is_connection(error),
-    }
+/// An error that a handler passed on, if it is not to blame for it: the server is in trouble, or undid the transaction
+/// for the sake of another one.
+///
+/// The driver's error is often out of reach, because `anyhow::Error` hides its outermost type; the server's own, its
+/// source, is not.
+pub(crate) fn in_handler(error: &(dyn StdError + 'static)) -> Option<Error> {
+    let (is_environment, meaning, text) =
+        match (error.downcast_ref::<PgError>(), error.downcast_ref::<DbError>()) {
+            (Some(error), _) => {
+                let is_environment =
+                    error.code().map_or_else(|| is_connection(error), |code| is_environment(code.code()));
+                (
+                    is_environment,
+                    meaning(error),
+                    error.source().map_or_else(|| error.to_string(), ToString::to_string),
+                )
+            }
+            (_, Some(error)) => {
+                let code = error.code().code();
+                (is_environment(code), meaning_of(code), error.to_string())
+            }
+            (None, None) => return None,
+        };
+    let (kind, advice) = meaning;
+    let copy = || {
+        Error::new(kind, format!("postgres: running an inbox handler: {advice}"))
+            .with_repeat(Repeat::Safe)
+            .with_source(text)
+    };
+    is_environment.then(copy)
 }
 
-/// A copy of a handler's error; the original belongs to the handler.
-pub(crate) fn in_handler(error: &PgError) -> Error {
-    let (kind, advice) = meaning(error);
-    let source = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-    Error::new(kind, format!("postgres: running an inbox handler: {advice}"))
-        .with_repeat(Repeat::Safe)
-        .with_source(source)
+fn is_environment(code: &str) -> bool {
+    match code {
+        // Its own statement took too long.
+        "57014" => false,
+        "55P03" | "25006" => true,
+        code => matches!(&code[..2], "08" | "40" | "53" | "57" | "58" | "XX"),
+    }
 }
 
 /// True if a lock was not granted in time.
