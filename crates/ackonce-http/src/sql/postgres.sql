@@ -6,7 +6,7 @@ SELECT
     head ->> 'kept' AS not_kept, -- streamed, too-large: the body was passed on
     body,
     fingerprint,
-    to_timestamp((stamp >> 11) / 1e6) AS created,
+    to_timestamp(fence / 1e6) AS created,
     to_timestamp(expires / 1e6 - (head ->> 'window_ms')::float8 / 1e3) AS completed,
     to_timestamp(expires / 1e6) AS expires
 FROM (
