@@ -90,18 +90,15 @@ async fn plans_made_while_the_table_was_small_serve_a_large_one() {
         enter_and_finish(&mut users, &place, "large").await;
         drop((store, users));
         // Counts come when a connection ends.
-        let (by_index, rows) = loop {
+        let (by_index, whole) = loop {
             let now = scans(&watcher).await;
             if now.0 >= before.0 + 12_000 {
                 break (now.0 - before.0, now.1 - before.1);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        // Counts of the small tables may come late; one scan of a large one is more than this.
-        assert!(
-            rows < 2_000,
-            "{prepare:?}: {rows} rows were read from end to end, beside {by_index} scans of the index"
-        );
+        // A plan that reads the table would do so for each of the keys. Counts of the first rounds may come late.
+        assert!(whole < 100, "{prepare:?}: {whole} scans from end to end, beside {by_index} by index");
     }
 }
 
@@ -130,9 +127,9 @@ async fn statements_of_the_user_are_planned_as_the_user_wants() {
     }
 }
 
-/// Scans of the records by their index, and rows of both tables that were read from end to end.
+/// Scans of the records by their index, and of both tables from end to end.
 async fn scans(client: &Client) -> (i64, i64) {
-    let text = "SELECT sum(idx_scan) FILTER (WHERE relname = 'record')::int8, sum(seq_tup_read)::int8 FROM pg_stat_user_tables \
+    let text = "SELECT sum(idx_scan) FILTER (WHERE relname = 'record')::int8, sum(seq_scan)::int8 FROM pg_stat_user_tables \
                 WHERE schemaname = current_schema() AND relname IN ('record', 'name')";
     let row = client.query_one(text, &[]).await.unwrap();
     (row.get(0), row.get(1))
