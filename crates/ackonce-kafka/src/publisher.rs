@@ -7,7 +7,7 @@ use ackonce::Key;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
@@ -15,7 +15,7 @@ use crate::quiet::Quiet;
 use crate::{Message, headers};
 
 /// The time limit for one record to be confirmed before it is tried again.
-const CONFIRM: Duration = Duration::from_secs(30);
+const CONFIRM: Duration = Duration::from_secs(15);
 /// The longest reason in a header, in bytes.
 const REASON: usize = 4096;
 
@@ -98,14 +98,18 @@ impl Publisher {
         self.0.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A producer after a fatal error takes nothing more: the next record gets a new one.
-    fn renew(&self, failed: &FutureProducer<Hushed>) {
-        let Some((code, reason)) = failed.client().fatal_error() else { return };
+    /// A producer after a fatal error takes nothing more, and an idempotent one that was cut off in the middle of its
+    /// requests may confirm nothing for minutes: the next record gets a new one.
+    fn renew(&self, failed: &FutureProducer<Hushed>, error: &KafkaError) {
+        let fatal = failed.client().fatal_error().map(|(code, reason)| format!("{code}: {reason}"));
+        let timed_out = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut);
+        let Some(why) = fatal.or_else(|| timed_out.then(|| error.to_string())) else { return };
         let mut producer = self.producer();
-        if producer.client().fatal_error().is_some()
+        // The first of several records that failed together has replaced it.
+        if producer.client().native_ptr() == failed.client().native_ptr()
             && let Ok(new) = self.0.config.create_with_context(Hushed::new(&self.0.scope))
         {
-            tracing::warn!(target: "ackonce", scope = &*self.0.scope, %code, reason,
+            tracing::warn!(target: "ackonce", scope = &*self.0.scope, why,
                 "the producer cannot go on; a new one takes its place");
             *producer = new;
         }
@@ -127,9 +131,13 @@ impl Publisher {
             headers: Some(headers),
         };
         let producer = self.producer().clone();
-        let sent = producer.send(record, CONFIRM).await.map(drop).map_err(|(error, _)| error);
-        if sent.is_err() {
-            self.renew(&producer);
+        let sent = match tokio::time::timeout(CONFIRM * 2, producer.send(record, CONFIRM)).await {
+            Ok(sent) => sent.map(drop).map_err(|(error, _)| error),
+            // The driver's own limit has passed, and it says nothing.
+            Err(_) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)),
+        };
+        if let Err(error) = &sent {
+            self.renew(&producer, error);
         }
         sent
     }
