@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, ShortString};
 use crate::delivery::AmqpDelivery;
 use crate::letter::{self, Form};
 use crate::outage::Seldom;
-use crate::publisher::{Post, Publisher};
+use crate::publisher::{Payload, Post, Publisher};
 use crate::refusal::Refusal;
 use crate::{Message, Tally, headers};
 
@@ -56,7 +56,10 @@ impl DeadLetters {
         let properties = letter::properties(message, &self.queue, burial, form);
         let mut answer = Err(Refusal::Nowhere("there is no routing key".to_owned()));
         for routing_key in self.routing_keys(message) {
-            let payload = form.has_payload().then(|| message.clone());
+            let payload = match form.has_payload() {
+                true => Payload::Of(message.clone()),
+                false => Payload::None,
+            };
             let (exchange, properties) = (self.exchange.clone(), properties.clone());
             answer = self.publisher.publish(Post { exchange, routing_key, properties, payload }).await;
             if !matches!(answer, Err(Refusal::Nowhere(_))) {

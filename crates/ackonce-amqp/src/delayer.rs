@@ -15,7 +15,7 @@ use crate::delays::{Delays, name};
 use crate::delivery::{AmqpDelivery, HandedBack};
 use crate::intake::Intake;
 use crate::outage::Outage;
-use crate::publisher::{Post, Publisher};
+use crate::publisher::{Payload, Post, Publisher};
 use crate::refusal::Refusal;
 use crate::upstream::Upstream;
 use crate::{Tally, headers};
@@ -174,7 +174,7 @@ impl Delayer {
             exchange: ShortString::default(),
             routing_key: line.queue.clone(),
             properties: copied(message, Purpose::Delay, extra),
-            payload: Some(message.clone()),
+            payload: Payload::Of(message.clone()),
         }
     }
 

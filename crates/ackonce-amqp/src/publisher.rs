@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::BasicPublishOptions;
@@ -35,13 +36,24 @@ pub(crate) struct Post {
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) properties: BasicProperties,
-    /// The message whose payload it has, unless it has none.
-    pub(crate) payload: Option<Message>,
+    pub(crate) payload: Payload,
+}
+
+/// The payload of a copy.
+#[derive(Debug, Clone)]
+pub(crate) enum Payload {
+    None,
+    Of(Message),
+    Bytes(Bytes),
 }
 
 impl Post {
     fn payload(&self) -> &[u8] {
-        self.payload.as_ref().map_or(&[], Message::payload)
+        match &self.payload {
+            Payload::None => &[],
+            Payload::Of(message) => message.payload(),
+            Payload::Bytes(bytes) => bytes,
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use rdkafka::message::OwnedHeaders;
 use sha2::{Digest, Sha256};
 
 use crate::assignment::KafkaDelivery;
-use crate::errors::is_never;
 use crate::publisher::{Publisher, copied, identified, text};
 use crate::{Message, headers};
 
@@ -55,7 +54,7 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                 Ok(()) => {
                     return Ok(missing.map_or(Letter::Whole, |missing| Letter::Reduced(missing.to_owned())));
                 }
-                Err(error) if error.rdkafka_error_code().is_some_and(is_never) => refused = Some(error),
+                Err(error) if Publisher::is_refused(&error) => refused = Some(error),
                 Err(error) => return Err(self.not_confirmed(error)),
             }
         }

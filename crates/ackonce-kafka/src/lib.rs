@@ -39,6 +39,7 @@ pub use health::Health;
 pub use incoming::{Incoming, Offsets, commit};
 pub use message::Message;
 pub use meters::METRICS;
+pub use publisher::Publisher;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;

@@ -96,8 +96,10 @@ impl Endpoint {
         (parts, room): (Parts, Room),
         run: &Arc<dyn Run>,
     ) -> Response<WebhookBody> {
+        let headers = Arc::new(parts.headers.clone());
         let (parts, room) = (Arc::new(parts), Arc::new(room));
         let deliveries = events.into_iter().map(|(key, event)| {
+            let event = event.came_with(headers.clone());
             self.meters.verified(event.secret());
             let fingerprint = self.fingerprint(&event);
             let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone(), room.clone()));

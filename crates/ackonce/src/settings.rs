@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::{Context, Error, ErrorKind, FailureKind, FailureKinds, Result};
 
 /// The longest lease and the longest wait.
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Settings of a runner. Start from [`Settings::default`] and change only the fields you have to.
 ///

@@ -15,6 +15,7 @@ use crate::{
 use super::admit::{Patience, Trouble};
 use super::bury::{Burying, is_refused};
 use super::work::Handled;
+use crate::settings::DAY;
 use super::{Group, Inner, each};
 
 /// The next step of a delivery.
@@ -144,13 +145,14 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Err(_) => 0,
         };
         let ticket = &*ticket;
+        let asked = answer.as_ref().err().map_or(Duration::ZERO, Failure::asked_pause).min(DAY);
         let attempt = ticket.lease.attempt;
         let used_up = attempt >= self.settings.attempts;
         let is_last = used_up && self.buries;
         let bury = |reason: String, uncertain| Verdict::Bury { reason, uncertain };
         let release = |attempt, reason: String| {
             let is_past = used_up && attempt == Attempt::Counts;
-            let wait = if is_past { self.settings.backoff.max } else { self.pause(ticket) };
+            let wait = if is_past { self.settings.backoff.max } else { self.pause(ticket) }.max(asked);
             if is_past {
                 self.goes_on(ticket, &reason, wait);
             }
