@@ -1,0 +1,63 @@
+//! `amqp[s]://…?queue=Q`.
+
+use ackonce::{Counts, Result};
+use ackonce_amqp::{AmqpConsumer, Order};
+
+use crate::amqp_url::AmqpUrl;
+use crate::deliver::Deliver;
+use crate::health::Health;
+use crate::plan::{Plan, RelayOrder};
+use crate::url::{Parts, UrlError};
+
+/// A queue.
+#[derive(Clone)]
+pub(super) struct AmqpSource {
+    url: String,
+    queue: String,
+    prefetch: Option<u16>,
+    management: Option<String>,
+}
+
+impl AmqpSource {
+    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+        let mut parts = Parts::of(text)?;
+        let queue = parts.take("queue")?.filter(|queue| !queue.is_empty());
+        let queue = queue.ok_or_else(|| UrlError::new("it names no queue; add ?queue=Q"))?;
+        let prefetch = parts.take_number("prefetch")?;
+        if prefetch == Some(0) {
+            return Err(UrlError::new("its option `prefetch` is 0, which would have the broker deliver without end; it is 1 to 65535"));
+        }
+        let management = parts.take("management")?;
+        let url = AmqpUrl::of(&mut parts)?.url;
+        parts.nothing_more("queue, prefetch, management and those of AMQP such as heartbeat")?;
+        Ok(Self { url, queue, prefetch, management })
+    }
+
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
+        let mut consumer = AmqpConsumer::new(&self.url, &self.queue, &plan.scope, plan.store)
+            .with_settings(plan.settings)
+            .with_shutdown(plan.shutdown);
+        if let Some(ids) = plan.ids {
+            consumer = consumer.with_ids(ids);
+        }
+        consumer = match plan.order {
+            Some(RelayOrder::Key) => consumer.with_order(Order::RoutingKey),
+            Some(RelayOrder::Partition) => consumer.with_order(Order::Queue),
+            Some(RelayOrder::None) | None => consumer,
+        };
+        if let Some(exchange) = plan.dead_letter {
+            consumer = consumer.with_dead_letters(&exchange);
+        }
+        if let Some(prefetch) = self.prefetch {
+            consumer = consumer.with_prefetch(prefetch);
+        }
+        if let Some(address) = &self.management {
+            consumer = consumer.with_management(address);
+        }
+        health.is_amqp(consumer.health());
+        match deliver.takes_batches() {
+            true => consumer.run_batch(deliver).await,
+            false => consumer.run(deliver).await,
+        }
+    }
+}
