@@ -30,7 +30,8 @@ impl AmqpUrl {
         for host in parts.hosts.split(',') {
             let single = format!("{}://{user}{host}{vhost}", parts.scheme);
             if single.parse::<AMQPUri>().is_err() {
-                let why = "it is no AMQP URL; write amqp://USER:PASSWORD@HOST:PORT/VHOST, with %2f for the vhost /";
+                let why =
+                    "it is no AMQP URL; write amqp://USER:PASSWORD@HOST:PORT/VHOST, with %2f for the vhost /";
                 return Err(UrlError::new(why));
             }
         }

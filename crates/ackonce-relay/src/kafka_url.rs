@@ -15,7 +15,8 @@ pub(crate) struct KafkaUrl {
 impl KafkaUrl {
     pub(crate) fn of(parts: &mut Parts<'_>) -> Result<Self> {
         if parts.user.is_some() {
-            let why = "user and password of Kafka are properties: kafka.sasl.username=…&kafka.sasl.password=…";
+            let why =
+                "user and password of Kafka are properties: kafka.sasl.username=…&kafka.sasl.password=…";
             return Err(UrlError::new(why));
         }
         let topics: Vec<String> = parts.path.split(',').map(decoded).collect::<Result<_>>()?;
@@ -39,9 +40,9 @@ pub(crate) fn refused_property(config: &ClientConfig) -> Result<()> {
     match config.create_native_config() {
         Ok(_) => Ok(()),
         // Its value may be a secret.
-        Err(KafkaError::ClientConfig(_, _, name, _)) => {
-            Err(UrlError::new(format!("its option `kafka.{name}` is no property of librdkafka, or has a value that it does not take")))
-        }
+        Err(KafkaError::ClientConfig(_, _, name, _)) => Err(UrlError::new(format!(
+            "its option `kafka.{name}` is no property of librdkafka, or has a value that it does not take"
+        ))),
         Err(error) => Err(UrlError::new(error.to_string())),
     }
 }

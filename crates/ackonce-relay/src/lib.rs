@@ -16,6 +16,6 @@ pub use health::Health;
 pub use message::Message;
 pub use plan::{IdPlace, RelayOrder};
 pub use relay::{Options, Relay};
-pub use sink::{SINKS, Sink, SinkUrl};
+pub use sink::{Gone, SINKS, Sink, SinkUrl};
 pub use source::{SOURCES, SourceKind, SourceUrl};
 pub use url::{UrlError, redacted};

@@ -143,11 +143,12 @@ impl Message {
                     ("Offset", offset.to_string().into()),
                 ]
             }
-            Self::Amqp(message) => vec![
-                ("Exchange", message.exchange().into()),
-                ("Routing-Key", message.routing_key().into()),
-            ],
-            Self::Webhook(event) => event.kind().map(|kind| ("Event-Type", kind.into())).into_iter().collect(),
+            Self::Amqp(message) => {
+                vec![("Exchange", message.exchange().into()), ("Routing-Key", message.routing_key().into())]
+            }
+            Self::Webhook(event) => {
+                event.kind().map(|kind| ("Event-Type", kind.into())).into_iter().collect()
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::deliver::Deliver;
 use crate::health::Health;
 use crate::plan::{IdPlace, Plan, RelayOrder};
 use crate::source::SourceKind;
-use crate::{Sink, SinkUrl, SourceUrl};
+use crate::{Gone, Sink, SinkUrl, SourceUrl};
 
 /// The interval at which a start is looked at, and a sink that is away is asked again.
 const LOOK: Duration = Duration::from_millis(200);
@@ -105,7 +105,18 @@ impl Relay {
         settings.check()?;
         let ids = ids(&from, &options.ids)?;
         let (scope, shutdown) = (scope.clone(), CancellationToken::new());
-        Ok(Self { from, to, scope, store, options, settings, class, ids, shutdown, health: Health::default() })
+        Ok(Self {
+            from,
+            to,
+            scope,
+            store,
+            options,
+            settings,
+            class,
+            ids,
+            shutdown,
+            health: Health::default(),
+        })
     }
 
     /// Shuts down in good order when this token is cancelled: intake stops, messages at the sink get
@@ -132,6 +143,29 @@ impl Relay {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The places of message IDs, in words.
+    #[must_use]
+    pub fn id_places(&self) -> String {
+        if !self.options.ids.is_empty() {
+            return self.options.ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        }
+        match self.from.kind() {
+            SourceKind::Kafka => "header:message-id".to_owned(),
+            SourceKind::Amqp => "property".to_owned(),
+            SourceKind::Webhook => "as the provider says".to_owned(),
+        }
+    }
+
+    /// The order, in a word.
+    #[must_use]
+    pub fn order(&self) -> String {
+        let default = match self.from.kind() {
+            SourceKind::Kafka => RelayOrder::Partition,
+            SourceKind::Amqp | SourceKind::Webhook => RelayOrder::None,
+        };
+        self.options.order.unwrap_or(default).to_string()
     }
 
     /// The longest wait for a sink's answer to one message.
@@ -164,7 +198,10 @@ impl Relay {
             }
         }
         if self.options.dead_letter.is_none() && self.from.kind() != SourceKind::Webhook {
-            all.push("no dead-letter place: a message that the sink always refuses is tried again without end".to_owned());
+            all.push(
+                "no dead-letter place: a message that the sink always refuses is tried again without end"
+                    .to_owned(),
+            );
         }
         all
     }
@@ -210,7 +247,15 @@ impl Relay {
         drop(running);
         let _ = tokio::time::timeout(CLOSE, sink.close()).await;
         match sink.gone() {
-            Some(why) => Err(Error::new(ErrorKind::Unavailable, format!("{why}; unwritten messages are not acknowledged"))),
+            Some(Gone::Closed) => {
+                let scope = self.scope.name();
+                tracing::warn!(target: "ackonce", scope, "the reader of {} has closed it; messages that were not written are not acknowledged", self.to);
+                ran
+            }
+            Some(Gone::Failed(why)) => {
+                let text = format!("{why}; messages that were not written are not acknowledged");
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
             None => ran,
         }
     }
@@ -229,7 +274,8 @@ impl Relay {
             };
             let late = Instant::now() + ASK_AGAIN >= deadline;
             if error.kind() == ErrorKind::Config || late {
-                return Err(Error::new(error.kind(), format!("the sink {} cannot be used", self.to)).with_source(error));
+                return Err(Error::new(error.kind(), format!("the sink {} cannot be used", self.to))
+                    .with_source(error));
             }
             if !std::mem::replace(&mut said, true) {
                 let scope = self.scope.name();
@@ -282,7 +328,9 @@ fn suits(from: &SourceUrl, options: &Options) -> Result<()> {
     let kind = from.kind();
     if kind == SourceKind::Webhook {
         if options.dead_letter.is_some() {
-            return refuse("Options::dead_letter: a webhook has no dead-letter place, because its provider keeps the event; leave it out");
+            return refuse(
+                "Options::dead_letter: a webhook has no dead-letter place, because its provider keeps the event; leave it out",
+            );
         }
         if !matches!(options.order, None | Some(RelayOrder::None)) {
             return refuse("Options::order: a provider sends its webhooks in no order; choose none");
@@ -299,7 +347,9 @@ fn suits(from: &SourceUrl, options: &Options) -> Result<()> {
 
 fn ids(from: &SourceUrl, places: &[IdPlace]) -> Result<Option<MessageIds>> {
     let sources = places.iter().map(|place| {
-        place.of(from.kind()).map_err(|why| Error::new(ErrorKind::Config, format!("Options::ids has {place}: {why}")))
+        place
+            .of(from.kind())
+            .map_err(|why| Error::new(ErrorKind::Config, format!("Options::ids has {place}: {why}")))
     });
     let sources = sources.collect::<Result<Vec<_>>>()?;
     Ok((!sources.is_empty()).then(|| MessageIds::first_of(sources)))
@@ -342,13 +392,19 @@ mod tests {
     fn options_that_a_source_or_sink_cannot_honour_are_refused_by_name() {
         let ids = |place: &str| Options { ids: vec![place.parse().unwrap()], ..Options::default() };
         let class = |class| Options { class: Some(class), ..Options::default() };
-        let retries = Options { retry_topics: vec![("a".into(), Duration::from_secs(1))], ..Options::default() };
+        let retries =
+            Options { retry_topics: vec![("a".into(), Duration::from_secs(1))], ..Options::default() };
         for (from, to, options, name) in [
             (KAFKA, "http://h", ids("property"), "Options::ids"),
             (KAFKA, "stdout:", class(Class::Keyed), "Options::class"),
             (KAFKA, "http://h", class(Class::Inbox), "Options::class"),
             (AMQP, "http://h", retries, "Options::retry_topics"),
-            (AMQP, "http://h", Options { timeout: Some(Duration::ZERO), ..Options::default() }, "Options::timeout"),
+            (
+                AMQP,
+                "http://h",
+                Options { timeout: Some(Duration::ZERO), ..Options::default() },
+                "Options::timeout",
+            ),
             (AMQP, "http://h", Options { attempts: Some(0), ..Options::default() }, "Settings::attempts"),
         ] {
             let error = relay(from, to, options).unwrap_err();
@@ -368,7 +424,7 @@ mod tests {
     fn everything_that_weakens_the_promise_is_said() {
         let options = Options { ids: vec![IdPlace::Payload, IdPlace::Key], ..Options::default() };
         let said = relay(KAFKA, "stdout:", options).unwrap().weaknesses().join("\n");
-        for part in ["class leased", "id payload", "id key", "dead-letter", "memory"] {
+        for part in ["class leased", "id payload", "id key", "dead-letter", "restart"] {
             assert!(said.contains(part), "{part}: {said}");
         }
     }

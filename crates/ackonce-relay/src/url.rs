@@ -147,7 +147,10 @@ pub fn redacted(text: &str) -> String {
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let harmless = name.ends_with("-env") || name == "routing-key";
-    !harmless && ["password", "secret", "token", "key", "pass", "auth", "sig"].iter().any(|word| name.contains(word))
+    !harmless
+        && ["password", "secret", "token", "key", "pass", "auth", "sig"]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -157,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_list_of_hosts_and_encoded_values_are_understood() {
-        let mut parts = Parts::of("kafka://a:1,b:2/orders,bills?group=g%20h&kafka.acks=all&kafka.x=1").unwrap();
+        let mut parts =
+            Parts::of("kafka://a:1,b:2/orders,bills?group=g%20h&kafka.acks=all&kafka.x=1").unwrap();
         assert_eq!((parts.scheme, parts.hosts, parts.path), ("kafka", "a:1,b:2", "orders,bills"));
         assert_eq!(parts.take("group").unwrap().as_deref(), Some("g h"));
         assert_eq!(parts.take_with_prefix("kafka.").len(), 2);
@@ -182,7 +186,10 @@ mod tests {
         let mut twice = Parts::of("kafka://h/t?group=a&group=b").unwrap();
         assert!(twice.take("group").unwrap_err().to_string().contains("twice"));
         let parts = Parts::of("kafka://h/t?groop=a").unwrap();
-        assert_eq!(parts.nothing_more("group").unwrap_err().to_string(), "it has no option `groop`; there are group");
+        assert_eq!(
+            parts.nothing_more("group").unwrap_err().to_string(),
+            "it has no option `groop`; there are group"
+        );
     }
 
     #[test]
@@ -192,7 +199,10 @@ mod tests {
             ("kafka://h/t?group=g&kafka.sasl.password=secret", "kafka://h/t?group=g&kafka.sasl.password=***"),
             ("https://h/x?api_key=secret&a=b", "https://h/x?api_key=***&a=b"),
             ("amqp://u:se?cret@h/v", "amqp://u:se?***"),
-            ("webhook://h/p?provider=stripe&secret-env=NAME", "webhook://h/p?provider=stripe&secret-env=NAME"),
+            (
+                "webhook://h/p?provider=stripe&secret-env=NAME",
+                "webhook://h/p?provider=stripe&secret-env=NAME",
+            ),
             ("amqp://h/v?exchange=e&routing-key=k", "amqp://h/v?exchange=e&routing-key=k"),
         ] {
             let text = redacted(url);

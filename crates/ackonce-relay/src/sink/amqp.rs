@@ -70,8 +70,9 @@ impl Sink for AmqpSink {
     async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
         let key = match &self.routing_key {
             Some(key) => key,
-            None => std::str::from_utf8(message.key().unwrap_or_default())
-                .map_err(|_| Failure::permanent("its key is not UTF-8, and so no routing key; set routing-key=K"))?,
+            None => std::str::from_utf8(message.key().unwrap_or_default()).map_err(|_| {
+                Failure::permanent("its key is not UTF-8, and so no routing key; set routing-key=K")
+            })?,
         };
         let properties = properties(cx, message);
         let sent = self.publisher.publish(&self.exchange, key, properties, message.payload_bytes()).await;

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_reason_has_the_status_and_the_beginning_of_the_body() {
-        let failure = answer_of(StatusCode::UNPROCESSABLE_ENTITY, &HeaderMap::new(), b"no\namount").unwrap_err();
+        let failure =
+            answer_of(StatusCode::UNPROCESSABLE_ENTITY, &HeaderMap::new(), b"no\namount").unwrap_err();
         assert_eq!(failure.to_string(), "the service answered 422 Unprocessable Entity: no amount");
     }
 }

@@ -41,7 +41,8 @@ impl fmt::Display for Program {
 impl Program {
     pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
         let command = text.strip_prefix("exec:").unwrap_or_default();
-        let words = shlex::split(command).ok_or_else(|| UrlError::new("a quote of its command is not closed"))?;
+        let words =
+            shlex::split(command).ok_or_else(|| UrlError::new("a quote of its command is not closed"))?;
         let mut words = words.into_iter();
         match words.next() {
             Some(name) => Ok(Self { name, args: words.collect() }),
@@ -119,7 +120,9 @@ impl Exec {
         command.args(&self.program.args).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::piped());
         // Settings of the relay, a store's password among them, are none of the program's.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ACKONCE_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ACKONCE_"))
+        {
             command.env_remove(name);
         }
         for (name, value) in message.headers() {

@@ -55,7 +55,10 @@ impl HttpTarget {
         let authorization = user.map(basic).transpose()?;
         let uri: Uri = format!("{scheme}://{host}{path}").parse().map_err(|_| unlike())?;
         // The parser takes a port that is no number.
-        if uri.authority().is_some_and(|a| a.port_u16().is_none() && a.as_str().contains(':') && !a.as_str().ends_with(']')) {
+        if uri
+            .authority()
+            .is_some_and(|a| a.port_u16().is_none() && a.as_str().contains(':') && !a.as_str().ends_with(']'))
+        {
             return Err(unlike());
         }
         Ok(Self { uri, authorization })
@@ -184,7 +187,9 @@ fn header_name(name: &str) -> Result<HeaderName, http::Error> {
     let mut encoded = String::from("ackonce-header-");
     for byte in name.bytes() {
         match byte {
-            _ if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) => encoded.push(byte.into()),
+            _ if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) => {
+                encoded.push(byte.into())
+            }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

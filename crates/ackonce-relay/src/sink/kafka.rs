@@ -36,7 +36,9 @@ impl KafkaTarget {
         };
         let mut config = url.config;
         if let Some(name) = OWN.into_iter().find(|name| config.get(name).is_some()) {
-            let why = format!("its option `kafka.{name}` is not yours to set: records are confirmed by all replicas");
+            let why = format!(
+                "its option `kafka.{name}` is not yours to set: records are confirmed by all replicas"
+            );
             return Err(UrlError::new(why));
         }
         // Waits for company for a moment: a record alone in its request costs ten times as much.
@@ -48,7 +50,8 @@ impl KafkaTarget {
     }
 
     pub(super) fn open(&self, name: &str) -> Result<KafkaSink> {
-        let failed = |error| Error::new(ErrorKind::Config, "the Kafka producer cannot be made").with_source(error);
+        let failed =
+            |error| Error::new(ErrorKind::Config, "the Kafka producer cannot be made").with_source(error);
         let publisher = Publisher::new(self.config.clone(), name).map_err(failed)?;
         let one_by_one = publisher.one_by_one().map_err(failed)?;
         Ok(KafkaSink { publisher, one_by_one, topic: self.topic.clone() })

@@ -67,13 +67,22 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
         join_all(each).await.into_iter().map(|answer| answer.map(Effect::from)).collect()
     }
 
-    /// Why the place is gone for good, so that the relay has to end.
-    fn gone(&self) -> Option<String> {
+    /// Its end, if it is gone for good, so that the relay has to end.
+    fn gone(&self) -> Option<Gone> {
         None
     }
 
     /// Ends connections.
     async fn close(&self) {}
+}
+
+/// The end of a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gone {
+    /// Its reader has closed it, as `head` does once it has its lines.
+    Closed,
+    /// It failed for this reason.
+    Failed(String),
 }
 
 /// A sink's URL, as written on a command line. Shown without its secrets.

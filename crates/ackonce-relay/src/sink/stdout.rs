@@ -1,14 +1,14 @@
 //! `stdout:`: a line for each message, flushed before the message is done.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 
-use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item, Result};
+use ackonce::{Answer, Context, Effect, Error, Failure, Item, Result};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::Sink;
+use super::{Gone, Sink};
 use crate::Message;
 use crate::url::UrlError;
 
@@ -34,7 +34,7 @@ impl Lines {
     }
 
     pub(super) fn open(self) -> Result<Stdout> {
-        let (chunks, queue) = channel::<(Vec<u8>, oneshot::Sender<Result<(), String>>)>();
+        let (chunks, queue) = channel::<Chunk>();
         let gone = Arc::new(OnceLock::new());
         let closed = gone.clone();
         // On a thread of its own, because a reader that stands still blocks the writer, and so that a chunk is written
@@ -44,7 +44,10 @@ impl Lines {
             for (chunk, answer) in queue {
                 let written = output.write_all(&chunk).and_then(|()| output.flush());
                 if let Err(error) = &written {
-                    let _ = closed.set(format!("standard output cannot be written: {error}"));
+                    let _ = closed.set(match error.kind() {
+                        ErrorKind::BrokenPipe => Gone::Closed,
+                        _ => Gone::Failed(format!("standard output cannot be written: {error}")),
+                    });
                 }
                 // Nobody may wait for it any more.
                 let _ = answer.send(written.map_err(|error| error.to_string()));
@@ -54,7 +57,10 @@ impl Lines {
             }
         };
         let spawned = std::thread::Builder::new().name("ackonce-stdout".to_owned()).spawn(writing);
-        let failed = |error| Error::new(ErrorKind::Unavailable, "the thread of stdout: did not start").with_source(error);
+        let failed = |error| {
+            Error::new(ackonce::ErrorKind::Unavailable, "the thread of stdout: did not start")
+                .with_source(error)
+        };
         spawned.map_err(failed)?;
         Ok(Stdout { lines: self, chunks, gone })
     }
@@ -83,13 +89,16 @@ impl Lines {
     }
 }
 
+/// Lines, and the one who waits until they are written.
+type Chunk = (Vec<u8>, oneshot::Sender<Result<(), String>>);
+
 /// Writes messages to standard output.
 #[derive(Debug)]
 pub(super) struct Stdout {
     lines: Lines,
-    chunks: Sender<(Vec<u8>, oneshot::Sender<Result<(), String>>)>,
+    chunks: Sender<Chunk>,
     /// The reason once it cannot be written.
-    gone: Arc<OnceLock<String>>,
+    gone: Arc<OnceLock<Gone>>,
 }
 
 #[async_trait]
@@ -125,7 +134,7 @@ impl Sink for Stdout {
         each.collect()
     }
 
-    fn gone(&self) -> Option<String> {
+    fn gone(&self) -> Option<Gone> {
         self.gone.get().cloned()
     }
 }

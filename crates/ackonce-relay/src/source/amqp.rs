@@ -25,12 +25,18 @@ impl AmqpSource {
         let queue = queue.ok_or_else(|| UrlError::new("it names no queue; add ?queue=Q"))?;
         let prefetch = parts.take_number("prefetch")?;
         if prefetch == Some(0) {
-            return Err(UrlError::new("its option `prefetch` is 0, which would have the broker deliver without end; it is 1 to 65535"));
+            return Err(UrlError::new(
+                "its option `prefetch` is 0, which would have the broker deliver without end; it is 1 to 65535",
+            ));
         }
         let management = parts.take("management")?;
         let url = AmqpUrl::of(&mut parts)?.url;
         parts.nothing_more("queue, prefetch, management and those of AMQP such as heartbeat")?;
         Ok(Self { url, queue, prefetch, management })
+    }
+
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
     }
 
     pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {

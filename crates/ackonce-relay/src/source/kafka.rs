@@ -31,6 +31,10 @@ impl KafkaSource {
         Ok(Self { config: url.config, topics: url.topics })
     }
 
+    pub(super) fn group(&self) -> &str {
+        self.config.get("group.id").unwrap_or_default()
+    }
+
     pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         let mut consumer = KafkaConsumer::new(self.config.clone(), &topics, &plan.scope, plan.store)

@@ -86,6 +86,16 @@ impl SourceUrl {
         }
     }
 
+    /// The scope of a relay that was given none: `relay/` and the group, the queue or the provider with its path.
+    #[must_use]
+    pub fn default_scope(&self) -> String {
+        match &self.place {
+            Place::Kafka(source) => format!("relay/{}", source.group()),
+            Place::Amqp(source) => format!("relay/{}", source.queue()),
+            Place::Webhook(source) => format!("relay/{}", source.name()),
+        }
+    }
+
     /// The settings that its adapter begins with.
     pub(crate) fn defaults(&self) -> Result<Settings> {
         match &self.place {

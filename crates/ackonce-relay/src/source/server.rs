@@ -63,7 +63,9 @@ pub(super) async fn serve(
     let limit = wait.saturating_add(LAST_ANSWERS);
     match tokio::time::timeout(limit, ending).await {
         Ok(0) => {}
-        Ok(left) => tracing::warn!(target: "ackonce", left, "deliveries are still running; their claims are left to the lease"),
+        Ok(left) => {
+            tracing::warn!(target: "ackonce", left, "deliveries are still running; their claims are left to the lease")
+        }
         Err(_) => tracing::warn!(target: "ackonce", "connections are still open; they are cut off"),
     }
 }
@@ -83,8 +85,12 @@ async fn accept(
 fn routed(
     path: Arc<str>,
     service: WebhookService,
-) -> impl hyper::service::Service<Request<Incoming>, Response = Response<WebhookBody>, Error = Infallible, Future: Send>
-{
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<WebhookBody>,
+    Error = Infallible,
+    Future: Send,
+> {
     let service = TowerToHyperService::new(service);
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let (service, found) = (service.clone(), request.uri().path() == &*path);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ackonce::{Counts, Error, ErrorKind, MemoryStore, Result, Scope, Settings};
 use ackonce_webhook::{
-    Adyen, ConfigError, GitHub, Paddle, Shopify, Slack, Square, StandardWebhooks, Stripe, Svix, Twilio, Webhook,
+    Adyen, ConfigError, GitHub, Paddle, Shopify, Slack, Square, StandardWebhooks, Stripe, Svix, Twilio,
+    Webhook,
 };
 use tokio::net::TcpListener;
 
@@ -36,8 +37,9 @@ impl WebhookSource {
         let mut parts = Parts::of(text)?;
         let provider = parts.take("provider")?;
         let known = PROVIDERS.join(", ");
-        let provider =
-            provider.ok_or_else(|| UrlError::new(format!("it names no provider; add ?provider=NAME, one of {known}")))?;
+        let provider = provider.ok_or_else(|| {
+            UrlError::new(format!("it names no provider; add ?provider=NAME, one of {known}"))
+        })?;
         if !PROVIDERS.contains(&provider.as_str()) {
             return Err(UrlError::new(format!("there is no provider `{provider}`; there are {known}")));
         }
@@ -53,10 +55,16 @@ impl WebhookSource {
         }
         let port = parts.hosts.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() || parts.user.is_some() || parts.hosts.contains(',') {
-            return Err(UrlError::new("it has to listen at one HOST:PORT, such as webhook://127.0.0.1:8080/stripe"));
+            return Err(UrlError::new(
+                "it has to listen at one HOST:PORT, such as webhook://127.0.0.1:8080/stripe",
+            ));
         }
         parts.nothing_more("provider, secret-env and url")?;
         Ok(Self { address: parts.hosts.into(), path: format!("/{}", parts.path), provider, secrets, url })
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{}{}", self.provider, self.path)
     }
 
     /// The settings that an endpoint of this provider begins with.
@@ -117,7 +125,8 @@ impl WebhookSource {
     fn secrets(&self) -> Result<Vec<String>> {
         let each = self.secrets.iter().map(|name| {
             std::env::var(name).map_err(|_| {
-                let text = format!("the environment variable {name}, which secret-env names, is not set to text");
+                let text =
+                    format!("the environment variable {name}, which secret-env names, is not set to text");
                 Error::new(ErrorKind::Config, text)
             })
         });

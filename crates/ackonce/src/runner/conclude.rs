@@ -15,8 +15,8 @@ use crate::{
 use super::admit::{Patience, Trouble};
 use super::bury::{Burying, is_refused};
 use super::work::Handled;
-use crate::settings::DAY;
 use super::{Group, Inner, each};
+use crate::settings::DAY;
 
 /// The next step of a delivery.
 pub(crate) enum Next<D> {
