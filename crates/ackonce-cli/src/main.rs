@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use ackonce_cli::Refusal;
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
+use ackonce_cli::layers::{self, Layered, Stop};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -28,7 +30,12 @@ enum Verb {
 const NO_VERDICT: u8 = 3;
 
 fn main() -> ExitCode {
-    let answer = match Program::parse().verb {
+    let Layered { program, settings: _ } = match layers::parse::<Program>(std::env::args_os()) {
+        Ok(layered) => layered,
+        Err(Stop::Clap(error)) => error.exit(),
+        Err(Stop::Refused(refusal)) => return refused(&refusal),
+    };
+    let answer = match program.verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
     };
@@ -43,4 +50,9 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+fn refused(refusal: &Refusal) -> ExitCode {
+    eprintln!("error: {refusal}");
+    ExitCode::from(refusal.exit_code())
 }
