@@ -11,7 +11,7 @@ use lapin::types::{FieldTable, ShortString};
 
 use crate::connect::{Source, Trouble};
 use crate::publisher::{Payload, Post, Publisher};
-use crate::refusal::Refusal;
+use crate::refusal::AmqpRefusal;
 use crate::upstream::Upstream;
 
 /// Publishes messages, mandatory and confirmed, several at a time on one connection that is opened again when it is lost.
@@ -59,15 +59,16 @@ impl AmqpPublisher {
     /// Publishes a message, and returns when the queues that it leads to have confirmed it.
     ///
     /// # Errors
-    /// No queue has it for certain; unless it is [refused](Refusal::is_about_the_message), one may.
+    /// No queue has it for certain; unless it is [refused](AmqpRefusal::is_about_the_message), one may.
     pub async fn publish(
         &self,
         exchange: &str,
         routing_key: &str,
         properties: BasicProperties,
         payload: Bytes,
-    ) -> std::result::Result<(), Refusal> {
-        let short = |name: &str, text: &str| short(name, text).map_err(|e| Refusal::Message(e.to_string()));
+    ) -> std::result::Result<(), AmqpRefusal> {
+        let short =
+            |name: &str, text: &str| short(name, text).map_err(|e| AmqpRefusal::Message(e.to_string()));
         let (exchange, routing_key) = (short("exchange", exchange)?, short("routing key", routing_key)?);
         let payload = Payload::Bytes(payload);
         self.publisher.publish(Post { exchange, routing_key, properties, payload }).await

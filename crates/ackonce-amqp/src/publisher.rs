@@ -15,12 +15,12 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::guard::Guard;
-use crate::refusal::{Refusal, is_about_the_message};
+use crate::refusal::{AmqpRefusal, is_about_the_message};
 use crate::returns::Batch;
 use crate::upstream::{Open, Upstream};
-use crate::{Message, headers, size};
+use crate::{AmqpMessage, headers, size};
 
 /// The time limit for confirmations; it does not run while the broker is [blocked](Upstream::is_blocked).
 const CONFIRM: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ pub(crate) struct Post {
 #[derive(Debug, Clone)]
 pub(crate) enum Payload {
     None,
-    Of(Message),
+    Of(AmqpMessage),
     Bytes(Bytes),
 }
 
@@ -61,18 +61,18 @@ impl Post {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     posts: mpsc::UnboundedSender<Waiting>,
-    _task: Guard<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// A copy and the one who waits for its answer.
 #[derive(Debug)]
 struct Waiting {
     post: Post,
-    answer: oneshot::Sender<Result<(), Refusal>>,
+    answer: oneshot::Sender<Result<(), AmqpRefusal>>,
 }
 
 impl Waiting {
-    fn tell(self, answer: Result<(), Refusal>) {
+    fn tell(self, answer: Result<(), AmqpRefusal>) {
         // Nobody may wait for it any more.
         let _ = self.answer.send(answer);
     }
@@ -82,16 +82,16 @@ impl Publisher {
     pub(crate) fn start(upstream: Arc<Upstream>) -> Self {
         let (posts, queue) = mpsc::unbounded_channel();
         let line = Line { upstream, open: None, number: 0 };
-        Self { posts, _task: Guard::spawn(line.run(queue)) }
+        Self { posts, _task: AbortOnDropHandle::new(tokio::spawn(line.run(queue))) }
     }
 
     /// Publishes a copy, and returns when the queues that it leads to have confirmed it.
     ///
     /// # Errors
     /// No queue has it for certain; one may.
-    pub(crate) async fn publish(&self, post: Post) -> Result<(), Refusal> {
+    pub(crate) async fn publish(&self, post: Post) -> Result<(), AmqpRefusal> {
         let (answer, told) = oneshot::channel();
-        let ended = || Refusal::Away("the consumer has ended".to_owned());
+        let ended = || AmqpRefusal::Away("the consumer has ended".to_owned());
         self.posts.send(Waiting { post, answer }).map_err(|_| ended())?;
         told.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -130,7 +130,7 @@ impl Line {
             None => match self.upstream.confirming().await {
                 Ok(open) => open,
                 Err(trouble) => {
-                    batch.into_iter().for_each(|one| one.tell(Err(Refusal::Away(trouble.to_string()))));
+                    batch.into_iter().for_each(|one| one.tell(Err(AmqpRefusal::Away(trouble.to_string()))));
                     return Vec::new();
                 }
             },
@@ -142,7 +142,7 @@ impl Line {
             let length = mark(&mut one.post.properties, self.number);
             match length <= room {
                 true => drop(waiting.insert(self.number, one)),
-                false => one.tell(Err(Refusal::TooLong { length, room })),
+                false => one.tell(Err(AmqpRefusal::TooLong { length, room })),
             }
         }
         let outcome = under_way(&open, &waiting).await;
@@ -153,7 +153,7 @@ impl Line {
         let mut suspects = Vec::new();
         for (number, one) in waiting {
             match outcome.of(number) {
-                Err(Refusal::Message(_)) if !alone => suspects.push(one),
+                Err(AmqpRefusal::Message(_)) if !alone => suspects.push(one),
                 answer => one.tell(answer),
             }
         }
@@ -188,9 +188,9 @@ async fn under_way(open: &Open, waiting: &BTreeMap<u64, Waiting>) -> Batch {
             Some((number, answer)) = under_way.next() => match answer {
                 Ok(confirmation) => note(&mut outcome, number, confirmation),
                 Err(error) if is_about_the_message(&error) => {
-                    outcome.failed(number, Refusal::Message(error.to_string()));
+                    outcome.failed(number, AmqpRefusal::Message(error.to_string()));
                 }
-                Err(error) => outcome.failed(number, Refusal::Away(error.to_string())),
+                Err(error) => outcome.failed(number, AmqpRefusal::Away(error.to_string())),
             },
             () = tokio::time::sleep(LOOK_UP) => {
                 if open.connection.status().blocked() {

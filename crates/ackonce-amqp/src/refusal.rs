@@ -7,7 +7,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 /// Why a published message is in no queue for certain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum AmqpRefusal {
     /// Its content header does not fit into a frame. It was not sent.
     TooLong {
         /// The length of the header in bytes.
@@ -27,7 +27,7 @@ pub enum Refusal {
     Away(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AmqpRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { length, room } => {
@@ -41,9 +41,9 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for AmqpRefusal {}
 
-impl Refusal {
+impl AmqpRefusal {
     /// True if the broker will never take this message: it is too large, or something of it is not allowed.
     #[must_use]
     pub fn is_about_the_message(&self) -> bool {

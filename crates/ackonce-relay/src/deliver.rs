@@ -71,4 +71,4 @@ macro_rules! handles {
         }
     )*};
 }
-handles!(ackonce_kafka::Message => Kafka, ackonce_amqp::Message => Amqp, Event => Webhook);
+handles!(ackonce_kafka::KafkaMessage => Kafka, ackonce_amqp::AmqpMessage => Amqp, Event => Webhook);

@@ -12,8 +12,8 @@ enum State {
     /// The sink is not there yet, or the source has not been asked.
     #[default]
     Starting,
-    Kafka(ackonce_kafka::Health),
-    Amqp(ackonce_amqp::Health),
+    Kafka(ackonce_kafka::KafkaHealth),
+    Amqp(ackonce_amqp::AmqpHealth),
     Webhook {
         listens: bool,
     },
@@ -62,11 +62,11 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    pub(crate) fn is_kafka(&self, health: ackonce_kafka::Health) {
+    pub(crate) fn is_kafka(&self, health: ackonce_kafka::KafkaHealth) {
         self.set(State::Kafka(health));
     }
 
-    pub(crate) fn is_amqp(&self, health: ackonce_amqp::Health) {
+    pub(crate) fn is_amqp(&self, health: ackonce_amqp::AmqpHealth) {
         self.set(State::Amqp(health));
     }
 

@@ -14,7 +14,7 @@ mod url;
 
 pub use health::Health;
 pub use message::Message;
-pub use plan::{IdPlace, RelayOrder};
+pub use plan::IdPlace;
 pub use relay::{Options, Relay};
 pub use sink::{Gone, SINKS, Sink, SinkUrl};
 pub use source::{SOURCES, SourceKind, SourceUrl};

@@ -30,9 +30,9 @@ const OF_THE_REQUEST: [&str; 11] = [
 #[non_exhaustive]
 pub enum Message {
     /// A Kafka record.
-    Kafka(ackonce_kafka::Message),
+    Kafka(ackonce_kafka::KafkaMessage),
     /// An AMQP message.
-    Amqp(ackonce_amqp::Message),
+    Amqp(ackonce_amqp::AmqpMessage),
     /// A verified event of a webhook.
     Webhook(Event),
 }
@@ -40,13 +40,13 @@ pub enum Message {
 /// Keeps a message alive for its payload.
 struct Held<M>(M);
 
-impl AsRef<[u8]> for Held<ackonce_kafka::Message> {
+impl AsRef<[u8]> for Held<ackonce_kafka::KafkaMessage> {
     fn as_ref(&self) -> &[u8] {
         self.0.payload()
     }
 }
 
-impl AsRef<[u8]> for Held<ackonce_amqp::Message> {
+impl AsRef<[u8]> for Held<ackonce_amqp::AmqpMessage> {
     fn as_ref(&self) -> &[u8] {
         self.0.payload()
     }
@@ -201,7 +201,7 @@ mod tests {
             7,
             Some(headers),
         );
-        let message = Message::Kafka(ackonce_kafka::Message::new(record));
+        let message = Message::Kafka(ackonce_kafka::KafkaMessage::new(record));
         assert_eq!((message.payload(), &message.payload_bytes()[..]), (&b"{}"[..], &b"{}"[..]));
         assert_eq!((message.key(), message.is_tombstone()), (Some(&b"k"[..]), false));
         assert_eq!(message.content_type().as_deref(), Some("application/json"));

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Deduplicator, IdSource, MessageIds, Scope, Settings};
+use ackonce::{CancellationToken, Deduplicator, IdSource, MessageIds, Order, Scope, Settings};
 use ackonce_amqp::MESSAGE_ID;
 
 use crate::source::SourceKind;
@@ -17,44 +17,10 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// `None` for the adapter's own places.
     pub(crate) ids: Option<MessageIds>,
-    pub(crate) order: Option<RelayOrder>,
+    pub(crate) order: Option<Order>,
     pub(crate) dead_letter: Option<String>,
     pub(crate) retry_topics: Vec<(String, Duration)>,
     pub(crate) shutdown: CancellationToken,
-}
-
-/// Which messages keep their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelayOrder {
-    /// Messages of one record key or routing key run one after another.
-    Key,
-    /// Messages of one partition, or of the queue, run one after another.
-    Partition,
-    /// No order.
-    None,
-}
-
-impl FromStr for RelayOrder {
-    type Err = UrlError;
-
-    fn from_str(text: &str) -> Result<Self, UrlError> {
-        match text {
-            "key" => Ok(Self::Key),
-            "partition" => Ok(Self::Partition),
-            "none" => Ok(Self::None),
-            _ => Err(UrlError::new("there are key, partition and none")),
-        }
-    }
-}
-
-impl std::fmt::Display for RelayOrder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Key => "key",
-            Self::Partition => "partition",
-            Self::None => "none",
-        })
-    }
 }
 
 /// A place of message IDs, as written on a command line: `header:NAME`, `property`, `key`, `json:/POINTER`, `payload`.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, CancellationToken, Class, Counts, Deduplicator, Error, ErrorKind, MessageIds, OnStart, Result,
-    Scope, Settings,
+    Backoff, CancellationToken, Class, Counts, Deduplicator, Error, ErrorKind, MessageIds, OnStart, Order,
+    Result, Scope, Settings,
 };
 use tokio::time::Instant;
 
 use crate::deliver::Deliver;
 use crate::health::Health;
-use crate::plan::{IdPlace, Plan, RelayOrder};
+use crate::plan::{IdPlace, Plan};
 use crate::source::SourceKind;
 use crate::{Gone, Sink, SinkUrl, SourceUrl};
 
@@ -43,7 +43,7 @@ pub struct Options {
     /// [`Settings::shutdown_timeout`].
     pub shutdown_timeout: Option<Duration>,
     /// The order; default per partition for Kafka, none for AMQP.
-    pub order: Option<RelayOrder>,
+    pub order: Option<Order>,
     /// The topic or exchange for messages that are given up. Without one none is given up: a message that the sink refuses
     /// is tried again for as long as it takes.
     pub dead_letter: Option<String>,
@@ -158,14 +158,13 @@ impl Relay {
         }
     }
 
-    /// The order, in a word.
+    /// The order.
     #[must_use]
-    pub fn order(&self) -> String {
-        let default = match self.from.kind() {
-            SourceKind::Kafka => RelayOrder::Partition,
-            SourceKind::Amqp | SourceKind::Webhook => RelayOrder::None,
-        };
-        self.options.order.unwrap_or(default).to_string()
+    pub fn order(&self) -> Order {
+        self.options.order.clone().unwrap_or(match self.from.kind() {
+            SourceKind::Kafka => Order::Source,
+            SourceKind::Amqp | SourceKind::Webhook => Order::Unordered,
+        })
     }
 
     /// The longest wait for a sink's answer to one message.
@@ -231,7 +230,7 @@ impl Relay {
             store: self.store.clone(),
             settings: self.settings.clone(),
             ids: self.ids.clone(),
-            order: self.options.order,
+            order: self.options.order.clone(),
             dead_letter: self.options.dead_letter.clone(),
             retry_topics: self.options.retry_topics.clone(),
             shutdown: self.shutdown.clone(),
@@ -332,7 +331,7 @@ fn suits(from: &SourceUrl, options: &Options) -> Result<()> {
                 "Options::dead_letter: a webhook has no dead-letter place, because its provider keeps the event; leave it out",
             );
         }
-        if !matches!(options.order, None | Some(RelayOrder::None)) {
+        if !matches!(options.order, None | Some(Order::Unordered)) {
             return refuse("Options::order: a provider sends its webhooks in no order; choose none");
         }
     }

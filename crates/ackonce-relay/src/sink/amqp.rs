@@ -1,9 +1,10 @@
 //! `amqp[s]://…?exchange=E&routing-key=K`: a message for each, mandatory and confirmed.
 
+use ackonce::adapter::headers;
 use ackonce::{Context, Failure, Result};
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable, ShortString};
-use ackonce_amqp::{AmqpPublisher, Refusal, headers};
+use ackonce_amqp::{AmqpPublisher, AmqpRefusal};
 use async_trait::async_trait;
 
 use super::{STEP, Sink};
@@ -79,7 +80,7 @@ impl Sink for AmqpSink {
         sent.map_err(|refusal| match refusal {
             _ if refusal.is_about_the_message() => Failure::permanent(refusal),
             // The queue may be bound later, and other messages may lead elsewhere: attempts count.
-            Refusal::Nowhere(_) => Failure::Retry(refusal.into()),
+            AmqpRefusal::Nowhere(_) => Failure::Retry(refusal.into()),
             _ => Failure::infrastructure(refusal),
         })
     }

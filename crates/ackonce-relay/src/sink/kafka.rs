@@ -5,7 +5,7 @@ use std::time::Duration;
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
 use ackonce_kafka::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ackonce_kafka::rdkafka::message::{Header, Headers, OwnedHeaders};
-use ackonce_kafka::{ClientConfig, Publisher};
+use ackonce_kafka::{ClientConfig, KafkaPublisher};
 use async_trait::async_trait;
 
 use super::{STEP, Sink};
@@ -52,7 +52,7 @@ impl KafkaTarget {
     pub(super) fn open(&self, name: &str) -> Result<KafkaSink> {
         let failed =
             |error| Error::new(ErrorKind::Config, "the Kafka producer cannot be made").with_source(error);
-        let publisher = Publisher::new(self.config.clone(), name).map_err(failed)?;
+        let publisher = KafkaPublisher::new(self.config.clone(), name).map_err(failed)?;
         let one_by_one = publisher.one_by_one().map_err(failed)?;
         Ok(KafkaSink { publisher, one_by_one, topic: self.topic.clone() })
     }
@@ -61,9 +61,9 @@ impl KafkaTarget {
 /// Sends messages to a topic by one producer.
 #[derive(Debug)]
 pub(super) struct KafkaSink {
-    publisher: Publisher,
+    publisher: KafkaPublisher,
     /// For records that a broker has refused, perhaps because of one beside them.
-    one_by_one: Publisher,
+    one_by_one: KafkaPublisher,
     topic: String,
 }
 
@@ -90,12 +90,12 @@ impl Sink for KafkaSink {
         let payload = (!message.is_tombstone()).then(|| message.payload());
         let sent = self.publisher.send(&self.topic, key, payload, headers.clone()).await;
         let sent = match sent {
-            Err(error) if Publisher::is_refused(&error) => {
+            Err(error) if KafkaPublisher::is_refused(&error) => {
                 self.one_by_one.send(&self.topic, key, payload, headers).await
             }
             sent => sent,
         };
-        sent.map_err(|error| match Publisher::is_refused(&error) {
+        sent.map_err(|error| match KafkaPublisher::is_refused(&error) {
             true => Failure::permanent(format!("topic {}: {error}", self.topic)),
             // It may be in the topic all the same: its ID tells.
             false => Failure::infrastructure(format!("topic {}: {error}", self.topic)),
@@ -117,7 +117,7 @@ fn headers(cx: &Context, message: &Message) -> OwnedHeaders {
     }
     debug_assert!(!headers.iter().any(|header| is_ours(header.key)));
     headers
-        .insert(Header { key: ackonce_kafka::headers::MESSAGE_ID, value: Some(&cx.key().id()[..]) })
+        .insert(Header { key: ackonce::adapter::headers::MESSAGE_ID, value: Some(&cx.key().id()[..]) })
         .insert(Header { key: "ackonce-idempotency-key", value: Some(&key) })
 }
 

@@ -1,12 +1,12 @@
 //! `amqp[s]://…?queue=Q`.
 
 use ackonce::{Counts, Result};
-use ackonce_amqp::{AmqpConsumer, Order};
+use ackonce_amqp::AmqpConsumer;
 
 use crate::amqp_url::AmqpUrl;
 use crate::deliver::Deliver;
 use crate::health::Health;
-use crate::plan::{Plan, RelayOrder};
+use crate::plan::Plan;
 use crate::url::{Parts, UrlError};
 
 /// A queue.
@@ -46,11 +46,9 @@ impl AmqpSource {
         if let Some(ids) = plan.ids {
             consumer = consumer.with_ids(ids);
         }
-        consumer = match plan.order {
-            Some(RelayOrder::Key) => consumer.with_order(Order::RoutingKey),
-            Some(RelayOrder::Partition) => consumer.with_order(Order::Queue),
-            Some(RelayOrder::None) | None => consumer,
-        };
+        if let Some(order) = plan.order {
+            consumer = consumer.with_order(order);
+        }
         if let Some(exchange) = plan.dead_letter {
             consumer = consumer.with_dead_letters(&exchange);
         }

@@ -1,12 +1,12 @@
 //! `kafka://…?group=G`.
 
 use ackonce::{Counts, Result};
-use ackonce_kafka::{ClientConfig, KafkaConsumer, Order};
+use ackonce_kafka::{ClientConfig, KafkaConsumer};
 
 use crate::deliver::Deliver;
 use crate::health::Health;
 use crate::kafka_url::{KafkaUrl, refused_property};
-use crate::plan::{Plan, RelayOrder};
+use crate::plan::Plan;
 use crate::url::{Parts, UrlError};
 
 /// Topics, consumed by a group.
@@ -43,11 +43,9 @@ impl KafkaSource {
         if let Some(ids) = plan.ids {
             consumer = consumer.with_ids(ids);
         }
-        consumer = match plan.order {
-            Some(RelayOrder::Key) => consumer.with_order(Order::Key),
-            Some(RelayOrder::None) => consumer.with_order(Order::Unordered),
-            Some(RelayOrder::Partition) | None => consumer,
-        };
+        if let Some(order) = plan.order {
+            consumer = consumer.with_order(order);
+        }
         if let Some(topic) = plan.dead_letter {
             consumer = consumer.with_dead_letters(topic);
         }
