@@ -1,6 +1,7 @@
 //! From a source and a sink to a consumer that runs until its shutdown.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ackonce::{
@@ -235,10 +236,14 @@ impl Relay {
             retry_topics: self.options.retry_topics.clone(),
             shutdown: self.shutdown.clone(),
         };
+        let was_ready = AtomicBool::new(false);
         let mut running = Box::pin(self.from.run(plan, deliver, &self.health));
         let ran = tokio::select! {
-            ran = &mut running => ran,
-            late = self.source_is_late(deadline) => {
+            ran = &mut running => ran.map_err(|error| match was_ready.load(Ordering::Relaxed) {
+                true => error,
+                false => Error::new(error.kind(), format!("the source {} cannot be used", self.from)).with_source(error),
+            }),
+            late = self.source_is_late(deadline, &was_ready) => {
                 self.shutdown.cancel();
                 (&mut running).await.and(Err(late))
             }
@@ -280,12 +285,15 @@ impl Relay {
                 let scope = self.scope.name();
                 tracing::warn!(target: "ackonce", scope, sink = %self.to, error = %ackonce::chain(&error), "the sink is away; waiting for it");
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(false),
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+            }
         }
     }
 
     /// Ready if the source has not been there by the deadline; never once it was.
-    async fn source_is_late(&self, deadline: Instant) -> Error {
+    async fn source_is_late(&self, deadline: Instant, was_ready: &AtomicBool) -> Error {
         while !self.health.is_ready() {
             if Instant::now() >= deadline && self.settings.on_start != OnStart::End {
                 let limit = self.start_timeout();
@@ -298,6 +306,7 @@ impl Relay {
             }
             tokio::time::sleep(LOOK).await;
         }
+        was_ready.store(true, Ordering::Relaxed);
         std::future::pending().await
     }
 }

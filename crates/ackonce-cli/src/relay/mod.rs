@@ -106,7 +106,13 @@ async fn store(args: &RelayArgs, shutdown: &CancellationToken) -> Result<Option<
 
 /// An error with its causes, in the words of the command line.
 fn tell(error: &Error) -> String {
-    FLAGS.iter().fold(ackonce::chain(error).to_string(), |text, (name, flag)| text.replace(name, flag))
+    let text =
+        FLAGS.iter().fold(ackonce::chain(error).to_string(), |text, (name, flag)| text.replace(name, flag));
+    match text {
+        text if text.starts_with("the source ") => format!("--from: {text}"),
+        text if text.starts_with("the sink ") => format!("--to: {text}"),
+        text => text,
+    }
 }
 
 /// For `--admin`.

@@ -176,7 +176,8 @@ pub(crate) fn relay(from: &str, to: &str, dir: &Path) -> std::process::Command {
         "--store",
         &format!("sqlite:{}", dir.join("dedup.db").display()),
     ]);
-    command.args(["--lease", "1s", "--backoff", "50ms..500ms"]);
+    // A flag of a test goes over them.
+    command.env("ACKONCE_LEASE", "1s").env("ACKONCE_BACKOFF", "50ms..500ms");
     let (name, value) = Feed::environment();
     command.env(name, value).env("RUST_LOG", "warn,ackonce=info");
     command

@@ -62,14 +62,14 @@ fn wrong_usage_names_the_setting() {
 fn a_missing_server_names_the_setting() {
     let at_once = ["--start-timeout", "0s"];
     for (args, parts) in [
-        (between(AMQP, "stdout:", &at_once), &["127.0.0.1:1"][..]),
+        (between(AMQP, "stdout:", &at_once), &["--from", "127.0.0.1:1"][..]),
         (between(KAFKA, "kafka://127.0.0.1:1/t", &at_once), &["--to"]),
         (between(KAFKA, "exec:./no-such-program", &at_once), &["--to", "no-such-program"]),
         (
             between("webhook://127.0.0.1:1/x?provider=stripe&secret-env=NOT_SET", "stdout:", &at_once),
             &["NOT_SET"],
         ),
-        (between(KAFKA, "stdout:", &at_once), &["127.0.0.1:1"]),
+        (between(KAFKA, "stdout:", &at_once), &["--from", "127.0.0.1:1"]),
     ] {
         refused(&args, 3, parts);
     }
