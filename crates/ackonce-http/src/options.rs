@@ -9,9 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::body::Limits;
-use crate::headers::{Cookies, Headers};
-use crate::payload::Payload;
-use crate::target::Target;
+use crate::identity::{Payload, Target};
+use crate::response::{Cookies, Headers};
 
 /// Options of the layer. Start from [`Options::default`] and change only the fields you have to.
 ///

@@ -11,6 +11,8 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::endpoint::background_failed;
+
 /// Hands messages over to tasks of this process, so that the answer does not wait for the work.
 ///
 /// **The promise covers the hand-over**, and the record is of the hand-over: once the sender has its 2xx, a crash
@@ -101,7 +103,7 @@ impl<F> Background<F> {
                 Err(_) => Some("it panicked".to_owned()),
             };
             if let Some(error) = failed {
-                crate::meters::background_failed(&scope);
+                background_failed(&scope);
                 tracing::error!(target: "ackonce", decision = "lost", scope,
                     id = %key.id().escape_ascii(), error, "what was handed over failed");
             }

@@ -9,7 +9,7 @@ use http::StatusCode;
 /// Why a request was refused. Nothing was claimed and nothing recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum VerifyError {
     /// It is not signed.
     #[error("not signed: there is no {0}")]
     Unsigned(Cow<'static, str>),
@@ -41,7 +41,7 @@ pub enum Refused {
     Id(#[from] IdError),
 }
 
-impl Refused {
+impl VerifyError {
     pub(crate) fn malformed(what: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
         Self::Malformed { what: what.into(), why: why.into() }
     }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::scheme::Proof;
+use crate::signature::Proof;
 
 /// A verified event. Cloning is cheap.
 ///

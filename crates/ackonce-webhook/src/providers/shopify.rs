@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use crate::event::IdBound;
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::{HOUR, MIB};
-use crate::scheme::{Scheme, header};
-use crate::secret::checked;
-use crate::{ConfigError, Event, Identity, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Scheme, as_is, checked, header, keys};
+use crate::{ConfigError, Event, Identity, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{digest, name, option, present};
 
@@ -84,7 +82,7 @@ impl Provider for Shopify {
         Terms::new(4 * HOUR, Duration::from_secs(5)).with_max_body(16 * MIB)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         // One family or the other, never a mixture; the newer one first, as in Shopify's own libraries.
         let [events, classic] = &self.families;
         let family = match request.headers.contains_key(&events.scheme.header) {

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::DAY;
-use crate::scheme::Scheme;
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Part, Scheme, Template, as_is, checked, keys};
+use crate::{ConfigError, Event, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{name, parse, present};
 
@@ -47,7 +44,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn event(request: &Incoming<'_>) -> Result<Event, Refused> {
+    pub(super) fn event(request: &RawRequest<'_>) -> Result<Event, VerifyError> {
         let body: Self = parse(request.body)?;
         let event = Event::new(present(body.event_id, "body \"event_id\"")?, request.body.clone());
         Ok(match body.kind {
@@ -66,7 +63,7 @@ impl Provider for Square {
         Terms::new(DAY, Duration::from_secs(10))
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let proof = self.scheme.verify(request)?;
         Ok(Verified::Events(vec![Named::event(request)?.proved(&proof)]))
     }

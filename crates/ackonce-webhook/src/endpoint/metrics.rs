@@ -2,7 +2,7 @@
 
 use ackonce::adapter::metric::Metric;
 
-use crate::Refused;
+use crate::error::VerifyError;
 
 /// The metrics of webhook endpoints, beside those of their runners.
 pub const METRICS: &[Metric] = &[REFUSED, VERIFIED, BACKGROUND_FAILED];
@@ -31,19 +31,19 @@ pub(crate) fn background_failed(scope: &str) {
 
 /// The labels of an endpoint's counters.
 #[derive(Debug)]
-pub(crate) struct Meters {
+pub(crate) struct Metrics {
     scope: String,
     provider: String,
 }
 
-impl Meters {
+impl Metrics {
     pub(crate) fn new(scope: &str, provider: &str) -> Self {
         METRICS.iter().for_each(Metric::describe);
         Self { scope: scope.to_owned(), provider: provider.to_owned() }
     }
 
     /// `ackonce_webhook_refused_total`, by reason, and a log line. The request itself is a stranger's text and is not logged.
-    pub(crate) fn refused(&self, refused: &Refused) {
+    pub(crate) fn refused(&self, refused: &VerifyError) {
         self.refused_for(refused.as_str());
     }
 

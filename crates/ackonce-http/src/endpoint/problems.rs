@@ -1,16 +1,12 @@
 //! The problems that only this layer has.
 
-use std::time::Duration;
-
 use ackonce::adapter::Why;
 use http::{HeaderValue, StatusCode};
 
-use crate::edge::EdgeError;
+use super::delivery::Exchange;
+use crate::edge::{EdgeError, SOON};
 use crate::problem::Problem;
-use crate::record::{REPLAY_UNAVAILABLE, RecordError};
-use crate::run::Exchange;
-
-const SOON: Duration = Duration::from_secs(1);
+use crate::response::{REPLAY_UNAVAILABLE, RecordError};
 
 pub(crate) fn broke() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "The request failed midway")

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::Digest;
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Characters that copying leaves at an end of a secret, and nobody sees: zero-width ones, the byte order mark.
 const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];

@@ -4,8 +4,16 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
-use crate::ConfigError;
-use crate::scheme::Timestamp;
+use crate::error::ConfigError;
+
+/// The place of the time of signing: seconds since the Unix epoch, in decimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Timestamp {
+    /// A header of that name.
+    Header(HeaderName),
+    /// An item of the signature header that begins with this, such as `t=`.
+    Item(String),
+}
 
 /// The signed bytes of a request, as a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]

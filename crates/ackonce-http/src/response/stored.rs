@@ -12,11 +12,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::Deserialize;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
 
-use crate::headers::{Cookies, Headers, kept};
+use super::headers::{Cookies, Headers, kept};
 
 /// `Idempotent-Replayed`, which is `true` on a replay and absent otherwise.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -64,31 +63,25 @@ pub enum RecordError {
     Damaged(&'static str),
 }
 
-/// The line, as it is read.
-#[derive(Deserialize)]
+/// The line before the body.
+#[derive(Serialize, Deserialize)]
 struct Head<'a> {
+    #[serde(rename = "ackonce-http")]
+    version: u64,
     status: u16,
     #[serde(borrow)]
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The length of the body in bytes.
     body: usize,
     window_ms: u64,
-    #[serde(default)]
-    kept: Option<Missing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<NotKept>,
 }
 
-/// Headers as they are written: from where they are, those that are to be kept.
-struct Written<'a, F>(&'a HeaderMap, F);
-
-impl<F: Fn(&HeaderName) -> bool> Written<'_, F> {
-    fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().filter(|(name, _)| self.1(name))
-    }
-}
-
-/// Why there is no body.
-#[derive(Clone, Copy, Deserialize)]
+/// The reason that there is no body.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Missing {
+enum NotKept {
     Streamed,
     TooLarge,
 }
@@ -108,7 +101,7 @@ impl StoredResponse {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        write(self.status, Written(&self.headers, |_: &HeaderName| true), &self.body, self.window)
+        write(self.status, self.headers.iter(), &self.body, self.window)
     }
 
     /// Reads the bytes of [`encode`](Self::encode). Everything is checked again: a store may be older, newer or
@@ -142,78 +135,65 @@ impl StoredResponse {
         let body = match head.kept {
             None => Kept::Whole(body),
             Some(_) if !body.is_empty() => return Err(Damaged("its length")),
-            Some(Missing::Streamed) => Kept::Streamed,
-            Some(Missing::TooLarge) => Kept::TooLarge,
+            Some(NotKept::Streamed) => Kept::Streamed,
+            Some(NotKept::TooLarge) => Kept::TooLarge,
         };
         Ok(Self { status, headers, body, window: Duration::from_millis(head.window_ms) })
+    }
+
+    /// The answer to a repeat, without [`REPLAYED`].
+    ///
+    /// # Errors
+    /// The body was not kept: the value of [`REPLAY_UNAVAILABLE`].
+    pub fn into_response<B: From<Bytes>>(self) -> Result<Response<B>, HeaderValue> {
+        let mut response = Response::new(self.body.whole()?.clone().into());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        Ok(response)
     }
 }
 
 /// The record of an answer that is to be kept.
 pub(crate) fn encode(
-    head: &Parts,
+    status: StatusCode,
+    headers: &HeaderMap,
     body: &Kept,
     cookies: Cookies,
-    headers: &Headers,
+    replayed: &Headers,
     window: Duration,
 ) -> Bytes {
     let empty = matches!(body, Kept::Whole(bytes) if bytes.is_empty());
-    write(head.status, Written(&head.headers, kept(&head.headers, cookies, headers, empty)), body, window)
+    let kept = kept(headers, cookies, replayed, empty);
+    write(status, headers.iter().filter(|(name, _)| kept(name)), body, window)
 }
 
-/// The line is put together here, for it is written at every request: a serializer looks at each character for one to
-/// escape, in names and values that hardly ever have one.
-fn write<F: Fn(&HeaderName) -> bool>(
+fn write<'a>(
     status: StatusCode,
-    headers: Written<'_, F>,
+    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
     body: &Kept,
     window: Duration,
 ) -> Bytes {
     let (body, kept) = match body {
-        Kept::Whole(body) => (body.as_ref(), ""),
-        Kept::Streamed => (&b""[..], ",\"kept\":\"streamed\""),
-        Kept::TooLarge => (&b""[..], ",\"kept\":\"too-large\""),
+        Kept::Whole(body) => (body.as_ref(), None),
+        Kept::Streamed => (&b""[..], Some(NotKept::Streamed)),
+        Kept::TooLarge => (&b""[..], Some(NotKept::TooLarge)),
     };
-    let room: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 8).sum();
-    // It is kept as it is, so it has hardly more room than it takes.
+    let head = Head {
+        version: VERSION,
+        status: status.as_u16(),
+        headers: headers.map(|(name, value)| (name.as_str().into(), latin1(value.as_bytes()))).collect(),
+        body: body.len(),
+        window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+        kept,
+    };
+    let room: usize = head.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+    // The store keeps the bytes as they are, so there is hardly more room than they take.
     let mut out = Vec::with_capacity(128 + room + body.len());
-    out.extend_from_slice(MAGIC);
-    number(&mut out, VERSION);
-    out.extend_from_slice(b",\"status\":");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b",\"headers\":[");
-    for (n, (name, value)) in headers.iter().enumerate() {
-        out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
-        text(&mut out, name.as_str().as_bytes());
-        out.push(b',');
-        text(&mut out, value.as_bytes());
-        out.push(b']');
-    }
-    out.extend_from_slice(b"],\"body\":");
-    number(&mut out, body.len() as u64);
-    out.extend_from_slice(b",\"window_ms\":");
-    number(&mut out, u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
-    out.extend_from_slice(kept.as_bytes());
-    out.extend_from_slice(b"}\n");
+    // Writing text and numbers to memory cannot fail; a line that was cut short would not decode.
+    let _ = serde_json::to_writer(&mut out, &head);
+    out.push(b'\n');
     out.extend_from_slice(body);
     out.into()
-}
-
-// Writing numbers and text to memory cannot fail; a line that was cut short would not decode.
-fn number(out: &mut Vec<u8>, number: u64) {
-    let _ = serde_json::to_writer(out, &number);
-}
-
-fn text(out: &mut Vec<u8>, value: &[u8]) {
-    // Without an early end: many bytes are looked at in one step then.
-    let plain = |b: &u8| matches!(b, b' '..=b'~') & !matches!(b, b'"' | b'\\');
-    if value.iter().fold(true, |all, b| all & plain(b)) {
-        out.push(b'"');
-        out.extend_from_slice(value);
-        out.push(b'"');
-    } else {
-        let _ = serde_json::to_writer(out, &*latin1(value));
-    }
 }
 
 /// The version alone, so that a newer format need not be understood to be recognised.

@@ -1,31 +1,20 @@
 //! The work for an event: a tower service or a handler.
 
 use std::future::poll_fn;
-use std::time::Duration;
 
 use ackonce::{Answer, BoxError, Context, Effect, Failure, FailureKinds, Handler, Item};
-use ackonce_http::problem::Problem;
+use ackonce_http::body::describe_whole;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
-use crate::answer::Keep;
-use crate::arrival::Arrival;
-use crate::{Event, endpoint};
-
-/// The work for an event.
-#[async_trait]
-pub(crate) trait Run: Send + Sync {
-    async fn run(&self, cx: Context, arrival: Arrival) -> Answer;
-}
-
-/// Said for a handler that blames something else; a plain failure is a 500.
-const DOWN: Problem =
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "handler_unavailable", "It cannot be processed now");
+use super::delivery::{Arrival, Run};
+use super::keep::Keep;
+use super::problems;
+use crate::event::Event;
 
 /// A handler of events.
 pub(crate) struct OfHandler<H> {
@@ -41,7 +30,7 @@ impl<H: Handler<Event>> Run for OfHandler<H> {
         let answer = self.handler.handle_one(Item { cx, message }).await;
         let answer = answer.map_err(|failure| self.kinds.sort(failure));
         if let Err(Failure::Infrastructure(_)) = answer {
-            arrival.reply(endpoint::problem(DOWN.with_retry_after(Duration::from_secs(1))));
+            arrival.reply(problems::handler_unavailable());
         }
         answer
     }
@@ -84,11 +73,11 @@ where
         if let Some(Permanent(reason)) = response.extensions().get() {
             return Err(Failure::permanent(reason.clone()));
         }
-        let judged = answer_of(response.status());
+        let answer = classify_status(response.status());
         let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
-        if judged.is_err() {
+        if answer.is_err() {
             arrival.reply(response);
-            return judged;
+            return answer;
         }
         // The service says that the effect happened, and then its answer, which may be the effect, breaks off.
         let kept = self.keep.keep(response, &key).await;
@@ -103,8 +92,7 @@ fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
     let payload = arrival.event.payload();
     let mut parts = arrival.request.as_ref().clone();
     // The body is whole now, and may be a part of the request's.
-    parts.headers.remove(TRANSFER_ENCODING);
-    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(payload.len()));
+    describe_whole(&mut parts.headers, payload.len());
     parts.extensions.insert(arrival.event.clone());
     parts.extensions.insert(cx);
     Request::from_parts(parts, Full::new(payload.clone()))
@@ -112,7 +100,7 @@ fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
 
 /// 2xx: the effect happened. A status for a dependency that is down is no fault of the event and does not count as an
 /// attempt. A 4xx is a failure like others: a wrong route must not swallow events.
-fn answer_of(status: StatusCode) -> Answer {
+fn classify_status(status: StatusCode) -> Answer {
     let said = || format!("the service answered {status}");
     match status {
         _ if status.is_success() => Ok(Effect::from(())),

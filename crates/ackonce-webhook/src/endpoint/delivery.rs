@@ -3,16 +3,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ackonce::adapter::Delivery;
-use ackonce::{Answer, Class, Handler, Item};
+use ackonce::{Answer, Class, Context, Handler, Item};
+use ackonce_http::body::Share;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::Response;
 use http::request::Parts;
 
-use crate::Event;
-use crate::budget::Room;
-use crate::layer::WebhookBody;
-use crate::run::Run;
+use super::body::WebhookBody;
+use crate::event::Event;
+
+/// The work for an event.
+#[async_trait]
+pub(crate) trait Run: Send + Sync {
+    async fn run(&self, cx: Context, arrival: Arrival) -> Answer;
+}
 
 /// A verified event as it came, with its request. Cloning is cheap.
 #[derive(Clone)]
@@ -21,8 +26,8 @@ pub struct Arrival {
     pub(crate) request: Arc<Parts>,
     run: Arc<dyn Run>,
     reply: Arc<Mutex<Option<Response<WebhookBody>>>>,
-    /// The memory that the request's body takes, given back with the last of its events.
-    _room: Arc<Room>,
+    /// The body's part of the budget, given back with the last of its events.
+    _share: Arc<Share>,
 }
 
 impl std::fmt::Debug for Arrival {
@@ -32,8 +37,8 @@ impl std::fmt::Debug for Arrival {
 }
 
 impl Arrival {
-    pub(crate) fn new(event: Event, request: Arc<Parts>, run: Arc<dyn Run>, room: Arc<Room>) -> Self {
-        Self { event, request, run, reply: Arc::default(), _room: room }
+    pub(crate) fn new(event: Event, request: Arc<Parts>, run: Arc<dyn Run>, share: Arc<Share>) -> Self {
+        Self { event, request, run, reply: Arc::default(), _share: share }
     }
 
     /// The event.

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName};
 
-use crate::mac::{Algorithm, Candidate, Encoding, Key};
-use crate::template::{Part, Template};
-use crate::{Incoming, Refused};
+use super::mac::{Algorithm, Candidate, Encoding, SignatureKey};
+use super::template::{Part, Template, Timestamp};
+use crate::error::VerifyError;
+use crate::request::RawRequest;
 
 /// A provider's signature scheme.
 #[derive(Debug, Clone)]
@@ -21,16 +22,7 @@ pub(crate) struct Scheme {
     pub(crate) signed: Template,
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) tolerance: Duration,
-    pub(crate) keys: Vec<Key>,
-}
-
-/// The place of the time of signing: seconds since the Unix epoch, in decimal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Timestamp {
-    /// A header of that name.
-    Header(HeaderName),
-    /// An item of the signature header that begins with this, such as `t=`.
-    Item(String),
+    pub(crate) keys: Vec<SignatureKey>,
 }
 
 /// A verified signature.
@@ -44,8 +36,8 @@ pub(crate) struct Proof {
 
 impl Scheme {
     /// A scheme with one mark and nothing but the body signed.
-    pub(crate) fn new(header: HeaderName, mark: &str, encoding: Encoding, keys: Vec<Key>) -> Self {
-        let algorithm = keys.first().map_or(Algorithm::HmacSha256, Key::algorithm);
+    pub(crate) fn new(header: HeaderName, mark: &str, encoding: Encoding, keys: Vec<SignatureKey>) -> Self {
+        let algorithm = keys.first().map_or(Algorithm::HmacSha256, SignatureKey::algorithm);
         Self {
             header,
             separator: None,
@@ -64,9 +56,9 @@ impl Scheme {
     }
 
     /// Checks that a request is signed, and signed recently.
-    pub(crate) fn verify(&self, request: &Incoming<'_>) -> Result<Proof, Refused> {
+    pub(crate) fn verify(&self, request: &RawRequest<'_>) -> Result<Proof, VerifyError> {
         let value = header(request.headers, &self.header)?
-            .ok_or_else(|| Refused::Unsigned(self.header.to_string().into()))?;
+            .ok_or_else(|| VerifyError::Unsigned(self.header.to_string().into()))?;
         let items: Vec<&str> = match self.separator {
             Some(separator) => value.split(separator).map(str::trim).collect(),
             None => vec![value],
@@ -75,46 +67,54 @@ impl Scheme {
         let message = self.message(request, timestamp.unwrap_or_default())?;
         let candidates = self.candidates(&items)?;
         let secret = self.keys.iter().position(|key| key.accepts(&message, &candidates));
-        let secret = secret.ok_or(Refused::Signature)?;
+        let secret = secret.ok_or(VerifyError::Signature)?;
         // The age of an unsigned request is not worth an error of its own.
         let timestamp = timestamp.map(|text| self.within_tolerance(text, request.now)).transpose()?;
         Ok(Proof { timestamp, secret })
     }
 
-    fn timestamp<'r>(&self, headers: &'r HeaderMap, items: &[&'r str]) -> Result<Option<&'r str>, Refused> {
+    fn timestamp<'r>(
+        &self,
+        headers: &'r HeaderMap,
+        items: &[&'r str],
+    ) -> Result<Option<&'r str>, VerifyError> {
         match &self.timestamp {
             None => Ok(None),
             Some(Timestamp::Header(name)) => match header(headers, name)? {
                 Some(text) => Ok(Some(text)),
-                None => Err(Refused::Unsigned(name.to_string().into())),
+                None => Err(VerifyError::Unsigned(name.to_string().into())),
             },
             Some(Timestamp::Item(mark)) => {
                 let mut found = items.iter().filter_map(|item| item.strip_prefix(mark.as_str()));
                 match (found.next(), found.next()) {
                     (Some(text), None) => Ok(Some(text)),
-                    (None, _) => Err(Refused::Unsigned(format!("{mark} in {}", self.header).into())),
-                    _ => Err(Refused::malformed(self.header.to_string(), "two timestamps")),
+                    (None, _) => Err(VerifyError::Unsigned(format!("{mark} in {}", self.header).into())),
+                    _ => Err(VerifyError::malformed(self.header.to_string(), "two timestamps")),
                 }
             }
         }
     }
 
     /// The signed bytes, as slices of the request.
-    fn message<'m>(&'m self, request: &Incoming<'m>, timestamp: &'m str) -> Result<Vec<&'m [u8]>, Refused> {
+    fn message<'m>(
+        &'m self,
+        request: &RawRequest<'m>,
+        timestamp: &'m str,
+    ) -> Result<Vec<&'m [u8]>, VerifyError> {
         let part = |part: &'m Part| match part {
             Part::Text(text) => Ok(text.as_bytes()),
             Part::Timestamp => Ok(timestamp.as_bytes()),
             Part::Body => Ok(request.body.as_ref()),
             Part::Header(name) => match header(request.headers, name)? {
                 Some(text) => Ok(text.as_bytes()),
-                None => Err(Refused::Unsigned(name.to_string().into())),
+                None => Err(VerifyError::Unsigned(name.to_string().into())),
             },
         };
         self.signed.0.iter().map(part).collect()
     }
 
     /// Decoded signatures. Items of other versions are passed over.
-    fn candidates(&self, items: &[&str]) -> Result<Vec<Candidate>, Refused> {
+    fn candidates(&self, items: &[&str]) -> Result<Vec<Candidate>, VerifyError> {
         let signature = |item: &&str| {
             self.marks.iter().find_map(|(mark, algorithm)| {
                 item.strip_prefix(mark.as_str()).map(|text| (*algorithm, self.encoding.decode(text)))
@@ -122,7 +122,7 @@ impl Scheme {
         };
         let found: Vec<_> = items.iter().filter_map(signature).collect();
         if found.is_empty() {
-            return Err(Refused::Unsigned(format!("signature in {}", self.header).into()));
+            return Err(VerifyError::Unsigned(format!("signature in {}", self.header).into()));
         }
         let decoded = |(algorithm, bytes): (_, Option<_>)| bytes.map(|bytes| Candidate { algorithm, bytes });
         Ok(found.into_iter().filter_map(decoded).collect())
@@ -176,16 +176,16 @@ impl Scheme {
         false
     }
 
-    fn within_tolerance(&self, text: &str, now: SystemTime) -> Result<SystemTime, Refused> {
-        let bad = || Refused::malformed("timestamp", "it is not in seconds since the Unix epoch");
+    fn within_tolerance(&self, text: &str, now: SystemTime) -> Result<SystemTime, VerifyError> {
+        let bad = || VerifyError::malformed("timestamp", "it is not in seconds since the Unix epoch");
         if !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(bad());
         }
         let seconds: u64 = text.parse().map_err(|_| bad())?;
         let signed = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or_else(bad)?;
         match now.duration_since(signed) {
-            Ok(age) if age > self.tolerance => Err(Refused::Expired { age }),
-            Err(e) if e.duration() > self.tolerance => Err(Refused::Early { ahead: e.duration() }),
+            Ok(age) if age > self.tolerance => Err(VerifyError::Expired { age }),
+            Err(e) if e.duration() > self.tolerance => Err(VerifyError::Early { ahead: e.duration() }),
             _ => Ok(signed),
         }
     }
@@ -195,14 +195,14 @@ impl Scheme {
 pub(crate) const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
 /// The one value of a header. Twice is malformed, not a choice.
-pub(crate) fn header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, Refused> {
+pub(crate) fn header<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Option<&'r str>, VerifyError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(_), Some(_)) => Err(Refused::malformed(name.to_string(), "it is there twice")),
+        (Some(_), Some(_)) => Err(VerifyError::malformed(name.to_string(), "it is there twice")),
         (Some(value), None) => match value.to_str() {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Refused::malformed(name.to_string(), "it is not text")),
+            Err(_) => Err(VerifyError::malformed(name.to_string(), "it is not text")),
         },
     }
 }

@@ -168,7 +168,8 @@ impl Bucket {
     /// Half a digest: nobody finds another principal with the same, and a key is a block shorter to digest in turn.
     pub(crate) fn named(principal: &[u8]) -> Self {
         let mut half = [0; 32];
-        spell(&Sha256::digest(principal), &mut half);
+        // 16 bytes always fill 32 characters.
+        let _ = hex::encode_to_slice(&Sha256::digest(principal)[..16], &mut half);
         Self::Of(half)
     }
 
@@ -178,26 +179,6 @@ impl Bucket {
             Self::Anonymous => b"-",
             Self::Of(digest) => digest,
         }
-    }
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn digest(bytes: &[u8]) -> [u8; 64] {
-    hex(Sha256::digest(bytes).into())
-}
-
-pub(crate) fn hex(digest: [u8; 32]) -> [u8; 64] {
-    let mut text = [0; 64];
-    spell(&digest, &mut text);
-    text
-}
-
-/// In hexadecimal, as far as there is room.
-fn spell(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (two, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        two[0] = DIGITS[usize::from(byte >> 4)];
-        two[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

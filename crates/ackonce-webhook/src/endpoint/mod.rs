@@ -1,30 +1,41 @@
 //! From a request to its answer: bound it, verify it, then claim, run, settle.
 
+mod body;
+mod delivery;
+mod keep;
+mod metrics;
+mod problems;
+mod run;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use ackonce::adapter::{Job, Receipt, SettledAs, Why};
-use ackonce::store::Fingerprint;
-use ackonce::{Key, Scope};
-use ackonce_http::body::Limits;
-use ackonce_http::edge::{self, Edge};
-use ackonce_http::problem::Problem;
+use ackonce::{BoxError, Key, Scope};
+use ackonce_http::body::{Budget, Collected, Limits, Share};
+use ackonce_http::edge::{Edge, EdgeError};
 use bytes::{Buf, Bytes};
 use futures_util::future::join_all;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::HeaderName;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 
-use crate::answer::{Keep, whole};
-use crate::arrival::{Arrival, Calls};
-use crate::budget::{Budget, Room};
-use crate::layer::WebhookBody;
-use crate::meters::Meters;
-use crate::run::Run;
-use crate::webhook::Fingerprints;
-use crate::{Event, Filing, IdBound, Incoming, Provider, Refused, Terms, Verified};
+pub use self::body::WebhookBody;
+use self::body::{plain, whole};
+pub use self::delivery::Arrival;
+pub(crate) use self::delivery::{Calls, Run};
+pub(crate) use self::keep::Keep;
+pub use self::metrics::METRICS;
+pub(crate) use self::metrics::{Metrics, background_failed};
+pub use self::run::Permanent;
+pub(crate) use self::run::{OfHandler, OfService};
+use crate::error::VerifyError;
+use crate::event::Event;
+use crate::provider::{Provider, Terms, Verified};
+use crate::record::{Filing, Fingerprints};
+use crate::request::RawRequest;
 
 /// The way a delivery came to be settled, for a reader of the provider's log: `run`, `duplicate` or `buried`.
 const SETTLED: HeaderName = HeaderName::from_static("ackonce-settled");
@@ -41,81 +52,74 @@ pub(crate) struct Endpoint {
     pub(crate) keep: Keep,
     pub(crate) fingerprints: Fingerprints,
     pub(crate) edge: Edge<Arrival, Calls>,
-    pub(crate) meters: Meters,
+    pub(crate) metrics: Metrics,
 }
 
-type Outcome = Result<Receipt<Arrival>, edge::EdgeError<Arrival>>;
+type Outcome = Result<Receipt<Arrival>, EdgeError<Arrival>>;
 
 impl Endpoint {
     /// Nothing is claimed before the request is whole and verified, so no stranger makes a record.
     pub(crate) async fn answer<B>(&self, request: Request<B>, run: Arc<dyn Run>) -> Response<WebhookBody>
     where
-        B: Body<Data: Buf + Send, Error: Into<ackonce::BoxError>> + Send + 'static,
+        B: Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static,
     {
         let (parts, body) = request.into_parts();
-        let (body, room) = match self.budget.collect(&parts.headers, body, self.limits).await {
+        let body = self.budget.collect(&parts.headers, body, self.limits).await;
+        let Collected { bytes: body, share, .. } = match body {
             Ok(body) => body,
-            Err(refused) => {
-                self.meters.refused_for(refused.error());
-                return problem(refused);
+            Err(error) => {
+                let problem = error.problem();
+                self.metrics.refused_for(problem.error());
+                return problems::response(problem);
             }
         };
         let incoming =
-            Incoming { headers: &parts.headers, body: &body, uri: &parts.uri, now: SystemTime::now() };
+            RawRequest { headers: &parts.headers, body: &body, uri: &parts.uri, now: SystemTime::now() };
         match self.provider.verify(&incoming).and_then(|verified| self.keyed(verified)) {
-            Ok(Keyed::Handshake(answer)) => answer.map(whole),
-            Ok(Keyed::Events(events)) => self.settle(events, (parts, room), &run).await,
+            Ok(Admitted::Handshake(answer)) => answer.map(whole),
+            Ok(Admitted::Events(events)) => self.settle(events, (parts, share), &run).await,
             Err(refused) => {
-                self.meters.refused(&refused);
-                problem(refusal(&refused))
+                self.metrics.refused(&refused);
+                problems::refusal(&refused)
             }
         }
     }
 
     /// The key of each event. The same event twice in one request is one.
-    fn keyed(&self, verified: Verified) -> Result<Keyed, Refused> {
+    fn keyed(&self, verified: Verified) -> Result<Admitted, VerifyError> {
         let events = match verified {
-            Verified::Handshake(answer) => return Ok(Keyed::Handshake(answer)),
+            Verified::Handshake(answer) => return Ok(Admitted::Handshake(answer)),
             Verified::Events(events) => events,
         };
         let (mut keyed, mut seen) = (Vec::with_capacity(events.len()), HashSet::new());
         for event in events {
             let scope = self.filing.scope(&self.scope, self.provider.name(), event.scope());
             let key = scope.and_then(|scope| scope.key(event.id().clone()));
-            let key = key.map_err(|error| Refused::malformed("ID", error.to_string()))?;
+            let key = key.map_err(|error| VerifyError::malformed("ID", error.to_string()))?;
             if seen.insert(key.clone()) {
                 keyed.push((key, event));
             }
         }
-        Ok(Keyed::Events(keyed))
+        Ok(Admitted::Events(keyed))
     }
 
     async fn settle(
         &self,
         events: Vec<(Key, Event)>,
-        (parts, room): (Parts, Room),
+        (parts, share): (Parts, Share),
         run: &Arc<dyn Run>,
     ) -> Response<WebhookBody> {
-        let (parts, room) = (Arc::new(parts), Arc::new(room));
+        let (parts, share) = (Arc::new(parts), Arc::new(share));
         let deliveries = events.into_iter().map(|(key, event)| {
-            self.meters.verified(event.secret());
-            let fingerprint = self.fingerprint(&event);
-            let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone(), room.clone()));
+            self.metrics.verified(event.secret());
+            let fingerprint = self.fingerprints.of(&event);
+            let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone(), share.clone()));
             self.edge.process(match fingerprint {
                 Some(fingerprint) => job.with_fingerprint(fingerprint),
                 None => job,
             })
         });
         self.respond(join_all(deliveries).await)
-    }
-
-    fn fingerprint(&self, event: &Event) -> Option<Fingerprint> {
-        let wanted = match self.fingerprints {
-            Fingerprints::Unsigned => event.id_bound() == IdBound::Unsigned,
-            Fingerprints::Always => true,
-            Fingerprints::Never => false,
-        };
-        wanted.then(|| Fingerprint::of(event.payload()))
     }
 
     /// 2xx if every event is settled, else the status for the first unsettled one: all come again, and those that are
@@ -149,39 +153,19 @@ impl Endpoint {
     }
 }
 
-enum Keyed {
+enum Admitted {
     Handshake(Response<Bytes>),
     Events(Vec<(Key, Event)>),
 }
 
 /// The service's own words where it has failed, else the runner's.
-fn unsettled(refused: &edge::EdgeError<Arrival>) -> Response<WebhookBody> {
-    if let edge::EdgeError::Unsettled(unsettled) = refused
+fn unsettled(refused: &EdgeError<Arrival>) -> Response<WebhookBody> {
+    if let EdgeError::Unsettled(unsettled) = refused
         && let Why::Failed { .. } = unsettled.why()
         && let Some(own) = unsettled.delivery().take_reply()
         && (own.status().is_client_error() || own.status().is_server_error())
     {
         return own;
     }
-    problem(refused.problem())
-}
-
-fn refusal(refused: &Refused) -> Problem {
-    let (error, title) = match refused.status() {
-        StatusCode::UNAUTHORIZED => ("not_verified", "The request is not verified"),
-        _ => ("not_understood", "The request is not understood"),
-    };
-    Problem::new(refused.status(), error, title).with_detail(refused.to_string())
-}
-
-pub(crate) fn problem(problem: Problem) -> Response<WebhookBody> {
-    problem.into_response::<Bytes>().map(whole)
-}
-
-fn plain(text: &'static str) -> Response<WebhookBody> {
-    let mut response = Response::new(whole(Bytes::from_static(text.as_bytes())));
-    if !text.is_empty() {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    }
-    response
+    problems::response(refused.problem())
 }

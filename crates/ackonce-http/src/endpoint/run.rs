@@ -1,4 +1,4 @@
-//! One request as the runner sees it: a delivery whose handler calls the inner service.
+//! The run of a request: the inner service is called, its answer is read and kept.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -6,67 +6,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ackonce::adapter::Delivery;
 use ackonce::store::Fingerprint;
-use ackonce::{Answer, BoxError, Class, Context, Effect, Failure, Handler, Item};
-use async_trait::async_trait;
+use ackonce::{Answer, BoxError, Context, Effect, Failure};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all, ready};
+use futures_util::future::{BoxFuture, ready};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::Endpoint;
+use super::delivery::Run;
+use super::request::GuardedRequest;
 use crate::body::Collected;
-use crate::incoming::Incoming;
-use crate::key::IdempotencyKey;
-use crate::layer::Shared;
+use crate::identity::IdempotencyKey;
 use crate::operation::Operation;
 use crate::options::Streams;
-use crate::record::{Kept, REPLAY_UNAVAILABLE, REPLAYED, encode};
-use crate::response::{Gathered, ResponseBody, gather};
+use crate::response::{Kept, REPLAY_UNAVAILABLE, REPLAYED, ResponseBody, encode};
 
 /// The interval at which a run that may lose its lease checks its mark.
 const LOOK_UP: Duration = Duration::from_millis(50);
-
-/// A request on its way through the runner.
-pub(crate) struct Exchange(pub(crate) Arc<dyn Run>);
-
-/// Runs the inner service; the runner does not know its types.
-pub(crate) trait Run: Send + Sync + 'static {
-    fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer>;
-}
-
-impl Delivery for Exchange {
-    type Message = Arc<dyn Run>;
-
-    fn message(&self) -> Arc<dyn Run> {
-        self.0.clone()
-    }
-}
-
-/// The handler of every layer's runner.
-pub(crate) struct Calls;
-
-#[async_trait]
-impl Handler<Arc<dyn Run>> for Calls {
-    fn class(&self) -> Class {
-        Class::Leased
-    }
-
-    async fn handle(&self, items: Vec<Item<Arc<dyn Run>>>) -> Vec<Answer> {
-        join_all(items.into_iter().map(|item| self.handle_one(item))).await
-    }
-
-    // `async_trait` would box the box.
-    fn handle_one<'a, 'b>(&'a self, item: Item<Arc<dyn Run>>) -> BoxFuture<'b, Answer>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        item.message.run(item.cx)
-    }
-}
 
 /// The end of a run, for the client that waits for it.
 pub(crate) enum Ended<B, E> {
@@ -82,7 +41,7 @@ pub(crate) enum Ended<B, E> {
 /// One request with everything its run needs. It runs once: after a run that was cancelled its client is told, and
 /// may send it again.
 pub(crate) struct Call<S, Q, B, E> {
-    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
     start: Mutex<Option<Start<S>>>,
     ended: Mutex<Option<Ended<B, E>>>,
     request: PhantomData<fn(Q)>,
@@ -91,7 +50,7 @@ pub(crate) struct Call<S, Q, B, E> {
 /// The start of a run.
 pub(crate) struct Start<S> {
     pub(crate) service: S,
-    pub(crate) incoming: Incoming,
+    pub(crate) request: GuardedRequest,
     pub(crate) key: IdempotencyKey,
 }
 
@@ -101,20 +60,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S, Q, B, E> Call<S, Q, B, E> {
-    pub(crate) fn new(shared: Arc<Shared>, start: Start<S>) -> Self {
-        Self { shared, start: Mutex::new(Some(start)), ended: Mutex::new(None), request: PhantomData }
+    pub(crate) fn new(endpoint: Arc<Endpoint>, start: Start<S>) -> Self {
+        Self { endpoint, start: Mutex::new(Some(start)), ended: Mutex::new(None), request: PhantomData }
     }
 
     /// Gives the request its body, which has arrived; the fingerprint of both. `None` once it has run.
     pub(crate) fn complete(&self, body: Collected) -> Option<Fingerprint> {
         let mut start = lock(&self.start);
-        let incoming = &mut start.as_mut()?.incoming;
-        incoming.complete(body);
-        Some(self.shared.options.payload.fingerprint(incoming.head(), incoming.body()))
+        let request = &mut start.as_mut()?.request;
+        request.complete(body);
+        Some(self.endpoint.options.payload.fingerprint(request.head(), request.body()))
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The end of the last run, if there was one.
@@ -125,7 +84,7 @@ impl<S, Q, B, E> Call<S, Q, B, E> {
 
 /// The result of a run, before it is decided whether to keep it.
 enum Gave<B, E> {
-    Response(http::response::Parts, Gathered<B>),
+    Response(Response<ResponseBody<B>>, Kept),
     Error(E),
     BrokenBody(BoxError),
 }
@@ -138,11 +97,11 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer> {
-        let Some(Start { mut service, incoming, key }) = lock(&self.start).take() else {
+        let Some(Start { mut service, request, key }) = lock(&self.start).take() else {
             return ready(Err(Failure::infrastructure("this arrival of the request has run"))).boxed();
         };
         let operation = Operation::new(key, cx);
-        let (mut request, share) = incoming.into_request();
+        let (mut request, share) = request.into_request();
         request.extensions_mut().insert(operation.clone());
         // Called and boxed here, so that the run need not hold the request as well as the service's future.
         let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
@@ -195,20 +154,20 @@ where
             Ok(response) => response.into_parts(),
             Err(error) => return Ok(Gave::Error(error)),
         };
-        let options = &self.shared.options;
+        let options = &self.endpoint.options;
         let wait = match options.streams {
             Streams::Collect(wait) if options.policy.keeps(head.status, &head.headers) => Some(wait),
             _ => None,
         };
-        match gather(&head.headers, body, options.max_response, wait).await {
-            Ok(body) => Ok(Gave::Response(head, body)),
+        match Kept::read(&head.headers, body, options.max_response, wait).await {
+            Ok((body, kept)) => Ok(Gave::Response(Response::from_parts(head, body), kept)),
             Err(error) => Ok(Gave::BrokenBody(error)),
         }
     }
 
     /// Ready, with the reason, once the run may not go on.
     async fn cut_short(&self, operation: &Operation) -> &'static str {
-        let Shared { edge, options, .. } = self.shared();
+        let Endpoint { edge, options, .. } = self.endpoint();
         // Not renewed for two thirds of the lease. Others may go on hoping; a marked run is recorded.
         let lapsing = async {
             operation.context().cancelled().await;
@@ -225,8 +184,8 @@ where
 
     /// The client's answer, and the record.
     fn decide(&self, gave: Gave<B, E>) -> (Ended<B, E>, Answer) {
-        let (mut head, body) = match gave {
-            Gave::Response(head, body) => (head, body),
+        let (mut response, kept) = match gave {
+            Gave::Response(response, kept) => (response, kept),
             Gave::Error(error) => {
                 return (Ended::Failed(error), Err(Failure::unknown("the inner service failed")));
             }
@@ -235,29 +194,27 @@ where
             }
         };
         // Only the layer may set them.
-        head.headers.remove(REPLAYED);
-        head.headers.remove(REPLAY_UNAVAILABLE);
-        let options = &self.shared.options;
-        let answer = if options.policy.keeps(head.status, &head.headers) {
-            let kept = match &body {
-                Gathered::Whole(bytes) => Kept::Whole(bytes.clone()),
-                Gathered::Streamed(_) => Kept::Streamed,
-                Gathered::TooLarge(_) => Kept::TooLarge,
-            };
-            let record = encode(&head, &kept, options.cookies, &options.headers, options.settings.window);
-            if let Err(why) = kept.whole() {
-                head.headers.insert(REPLAY_UNAVAILABLE, why);
-            }
-            Ok(Effect::from(record))
-        } else {
+        response.headers_mut().remove(REPLAYED);
+        response.headers_mut().remove(REPLAY_UNAVAILABLE);
+        let options = &self.endpoint.options;
+        let status = response.status();
+        if !options.policy.keeps(status, response.headers()) {
             // Its own doing: the handler has ended and says that it did not succeed. It does not count as an attempt.
-            Err(Failure::infrastructure(format!("it answered {}, which is not kept", head.status)))
-        };
-        let body = match body {
-            Gathered::Whole(bytes) => bytes.into(),
-            Gathered::Streamed(body) | Gathered::TooLarge(body) => body,
-        };
-        (Ended::Answered(Response::from_parts(head, body)), answer)
+            let failure = Failure::infrastructure(format!("it answered {status}, which is not kept"));
+            return (Ended::Answered(response), Err(failure));
+        }
+        let record = encode(
+            status,
+            response.headers(),
+            &kept,
+            options.cookies,
+            &options.headers,
+            options.settings.window,
+        );
+        if let Err(why) = kept.whole() {
+            response.headers_mut().insert(REPLAY_UNAVAILABLE, why);
+        }
+        (Ended::Answered(response), Ok(Effect::from(record)))
     }
 }
 

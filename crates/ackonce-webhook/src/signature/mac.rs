@@ -9,8 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 
-use crate::Refused;
-use crate::secret::Secret;
+use super::secret::Secret;
+use crate::error::{ConfigError, VerifyError};
 
 /// The algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +64,19 @@ impl Encoding {
 
 /// A secret made ready.
 #[derive(Clone)]
-pub(crate) enum Key {
+pub(crate) enum SignatureKey {
     Sha256(Hmac<Sha256>),
     Sha1(Hmac<Sha1>),
     Ed25519(Box<VerifyingKey>),
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SignatureKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({:?}, …)", self.algorithm())
+        write!(f, "SignatureKey({:?}, …)", self.algorithm())
     }
 }
 
-impl Key {
+impl SignatureKey {
     pub(crate) fn new(algorithm: Algorithm, secret: &[u8]) -> Result<Self, &'static str> {
         // HMAC takes keys of every length.
         let length = "its length is not that of a key";
@@ -152,11 +152,12 @@ fn hmac_accepts<'s, M: Mac + Clone>(
 }
 
 /// Whose key made the only signature there is, as text in base64.
-pub(crate) fn signer(keys: &[Key], message: &[&[u8]], text: &str) -> Result<usize, Refused> {
-    let bytes = Encoding::Base64.decode(text).ok_or(Refused::Signature)?;
-    let matches =
-        |key: &Key| key.accepts(message, &[Candidate { algorithm: key.algorithm(), bytes: bytes.clone() }]);
-    keys.iter().position(matches).ok_or(Refused::Signature)
+pub(crate) fn signer(keys: &[SignatureKey], message: &[&[u8]], text: &str) -> Result<usize, VerifyError> {
+    let bytes = Encoding::Base64.decode(text).ok_or(VerifyError::Signature)?;
+    let matches = |key: &SignatureKey| {
+        key.accepts(message, &[Candidate { algorithm: key.algorithm(), bytes: bytes.clone() }])
+    };
+    keys.iter().position(matches).ok_or(VerifyError::Signature)
 }
 
 /// One key of each secret, which is taken as it is or decoded first.
@@ -164,11 +165,11 @@ pub(crate) fn keys(
     algorithm: Algorithm,
     secrets: &[Secret],
     decode: impl Fn(&Secret) -> Result<Vec<u8>, &'static str>,
-) -> Result<Vec<Key>, crate::ConfigError> {
+) -> Result<Vec<SignatureKey>, ConfigError> {
     let key = |(index, secret)| {
         decode(secret)
-            .and_then(|bytes| Key::new(algorithm, &bytes))
-            .map_err(|why| crate::ConfigError::Secret { index, why: why.into() })
+            .and_then(|bytes| SignatureKey::new(algorithm, &bytes))
+            .map_err(|why| ConfigError::Secret { index, why: why.into() })
     };
     secrets.iter().enumerate().map(key).collect()
 }

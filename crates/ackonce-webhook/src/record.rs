@@ -1,9 +1,11 @@
-//! The scope of an event's record.
+//! The record of an event: its scope, and the fingerprint that tells a changed body.
 
 use std::fmt::Write;
 
-use ackonce::store::MAX_SCOPE_LEN;
+use ackonce::store::{Fingerprint, MAX_SCOPE_LEN};
 use ackonce::{KeyError, Scope};
+
+use crate::event::{Event, IdBound};
 
 /// The name that becomes part of an event's stored key. A change to it would make every earlier event new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +62,31 @@ impl Filing {
                 }
             }
         }
+    }
+}
+
+/// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`](ackonce::Settings::on_mismatch).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fingerprints {
+    /// If the signature does not cover the ID. If it does, the provider vouches for it, and some write
+    /// the same event a little differently on each attempt (Stripe counts its pending deliveries in it).
+    #[default]
+    Unsigned,
+    /// For every event.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Fingerprints {
+    /// The fingerprint of an event, where a changed body is to be noticed.
+    pub(crate) fn of(self, event: &Event) -> Option<Fingerprint> {
+        let wanted = match self {
+            Self::Unsigned => event.id_bound() == IdBound::Unsigned,
+            Self::Always => true,
+            Self::Never => false,
+        };
+        wanted.then(|| Fingerprint::of(event.payload()))
     }
 }
 
