@@ -39,7 +39,7 @@ use crate::service::Idempotency;
 /// ```
 ///
 /// One layer in front of several services (behind two hosts, or in two nested routers) needs a [`Target`](crate::Target) that
-/// tells them apart, or they share keys.
+/// tells them apart, or they share keys. With the feature `axum`, nested routers are told apart by default.
 #[derive(Clone)]
 pub struct IdempotencyLayer {
     endpoint: Arc<Endpoint>,

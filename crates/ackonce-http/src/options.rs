@@ -241,15 +241,17 @@ pub struct Policy {
 type Keeps = dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync;
 
 impl Policy {
-    /// 2xx and 303 See Other, by which a `POST` says that it succeeded and where to look
-    /// ([RFC 9110, 15.4.4](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.4)).
+    /// 2xx, and the redirects by which a form says that it was taken: 302 Found and 303 See Other, after which browsers ask
+    /// for the result with `GET` ([RFC 9110, 15.4.3](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.3)).
     ///
-    /// Not 301, 302, 307 and 308, which send the same request elsewhere. A framework that answers a form with 302 needs
-    /// a policy that [says so](Self::by).
+    /// Frameworks answer a form with either, and a repeat that ran again would take it twice. A 302 that only sends the
+    /// client to log in is kept, too: put authentication outside of the layer, or the client needs a new key. Not 301,
+    /// 307 and 308, which send the same request elsewhere: nothing has happened here.
     #[must_use]
     pub fn success() -> Self {
-        let keeps =
-            |status: StatusCode, _: &HeaderMap| status.is_success() || status == StatusCode::SEE_OTHER;
+        let keeps = |status: StatusCode, _: &HeaderMap| {
+            status.is_success() || matches!(status, StatusCode::FOUND | StatusCode::SEE_OTHER)
+        };
         Self { name: "success", keeps: Arc::new(keeps) }
     }
 

@@ -88,7 +88,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Contents> {
-        let mut reader = Reader::new(path);
+        let mut reader = LedgerReader::new(path);
         reader.catch_up()?;
         Ok(reader.into_contents())
     }
@@ -105,9 +105,9 @@ pub struct Contents {
 
 /// Follows a [`Ledger`] while others append to it, without reading anything twice.
 #[derive(Debug)]
-pub struct Reader(Items<LedgerEntry>);
+pub struct LedgerReader(Items<LedgerEntry>);
 
-impl Reader {
+impl LedgerReader {
     /// A reader at the beginning of the file, which need not be there yet.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self(Items::new(path))

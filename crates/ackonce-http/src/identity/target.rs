@@ -1,4 +1,4 @@
-//! Which target a request is for. Two targets never share a key.
+//! The target of a request. Two targets never share a key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,16 +8,16 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
 
-/// Which target a request is for: a part of the name under which its record is filed.
+/// The target of a request: a part of the name of its record.
 ///
-/// The default is the path as the layer sees it. That is right for one service, however many names and addresses it has: a
-/// retry that goes to another of them is still a retry. It is **wrong for one layer, or two on one scope, in front of
-/// several services**:
+/// The default is the path. That is right for one service, however many names and addresses it has: a retry that goes to
+/// another of them is still a retry. It is **wrong for one layer, or two on one scope, behind several hosts**: use
+/// [`host_and_path`](Self::host_and_path) there. Two layers with scopes of their own never share a record.
 ///
-/// * Behind several hosts, use [`host_and_path`](Self::host_and_path).
-/// * In two nested routers (`Router::nest` of axum), the layer sees the rest of the path only, the same in both. Put it
-///   around the outer router, or file under the path that was sent, which axum (feature `original-uri`) puts among the
-///   extensions:
+/// A router that nests others strips the matched prefix from the path, so that a layer inside of `/us` and of `/eu` sees
+/// `/pay` in both. With the feature `axum` the path is the one that the client sent, which axum puts among the
+/// extensions, and nested routers share no key. **Without the feature they do**: put the layer around the outer router, or
+/// name the target yourself. Switching the feature on gives the routes of nested routers new keys.
 ///
 /// ```
 /// use ackonce_http::{Options, Target};
@@ -29,8 +29,6 @@ use http::uri::Authority;
 /// });
 /// let options = Options::default().with_target(sent);
 /// ```
-///
-/// Two layers with scopes of their own never share a record.
 #[derive(Clone, Default)]
 pub struct Target(Choice);
 
@@ -43,7 +41,7 @@ enum Choice {
 }
 
 impl Target {
-    /// The path as the layer sees it. The default.
+    /// The path that the client sent, as far as the layer can see it. The default.
     #[must_use]
     pub fn path() -> Self {
         Self(Choice::Path)
@@ -64,11 +62,20 @@ impl Target {
 
     pub(crate) fn of<'a>(&self, parts: &'a Parts) -> Cow<'a, str> {
         match &self.0 {
-            Choice::Path => parts.uri.path().into(),
-            Choice::HostAndPath => (host(parts).unwrap_or_default() + parts.uri.path()).into(),
+            Choice::Path => path(parts).into(),
+            Choice::HostAndPath => (host(parts).unwrap_or_default() + path(parts)).into(),
             Choice::By(target) => target(parts).into(),
         }
     }
+}
+
+/// The path that was sent: a nested router sees a part of it.
+fn path(parts: &Parts) -> &str {
+    #[cfg(feature = "axum")]
+    if let Some(sent) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return sent.path();
+    }
+    parts.uri.path()
 }
 
 fn host(parts: &Parts) -> Option<String> {

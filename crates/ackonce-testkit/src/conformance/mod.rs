@@ -32,8 +32,8 @@ pub mod room;
 pub mod settling;
 pub mod time;
 
-pub use fixture::{Breakable, CannotFail, Failure, Fixture, Unbreakable, Wire, copied, swept};
-pub use report::{Failed, Report, run_all, run_all_but};
+pub use fixture::{Breakable, CannotFail, Fixture, Outage, Unbreakable, Wire, copied, swept};
+pub use report::{FailedProperty, SuiteReport, run_all, run_all_but};
 #[doc(hidden)]
 pub use suite::run_test;
 pub use suite::{PROPERTIES, Property};

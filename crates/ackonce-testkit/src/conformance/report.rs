@@ -10,23 +10,23 @@ use super::{Fixture, PROPERTIES};
 
 /// The result of each property.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct SuiteReport {
     /// The properties that hold.
     pub passed: Vec<&'static str>,
     /// The properties that do not.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedProperty>,
 }
 
 /// A property that does not hold.
 #[derive(Debug, Clone)]
-pub struct Failed {
+pub struct FailedProperty {
     /// Its name.
     pub property: &'static str,
     /// The answer of the store, and the right one.
     pub message: String,
 }
 
-impl Report {
+impl SuiteReport {
     /// True if this property was found broken.
     #[must_use]
     pub fn caught_by(&self, property: &str) -> bool {
@@ -35,7 +35,7 @@ impl Report {
 }
 
 /// Checks every property, side by side in one task, and reports which hold.
-pub async fn run_all(fixture: &dyn Fixture) -> Report {
+pub async fn run_all(fixture: &dyn Fixture) -> SuiteReport {
     run_all_but(&[], fixture).await
 }
 
@@ -43,7 +43,7 @@ pub async fn run_all(fixture: &dyn Fixture) -> Report {
 ///
 /// # Panics
 /// There is no property of such a name.
-pub async fn run_all_but(names: &[&str], fixture: &dyn Fixture) -> Report {
+pub async fn run_all_but(names: &[&str], fixture: &dyn Fixture) -> SuiteReport {
     for name in names {
         assert!(PROPERTIES.iter().any(|property| property.name == *name), "there is no property {name}");
     }
@@ -52,11 +52,11 @@ pub async fn run_all_but(names: &[&str], fixture: &dyn Fixture) -> Report {
             let end = AssertUnwindSafe((property.check)(fixture)).catch_unwind().await;
             (property.name, end.err().map(|panic| message_of(&*panic)))
         });
-    let mut report = Report::default();
+    let mut report = SuiteReport::default();
     for (property, message) in join_all(runs).await {
         match message {
             None => report.passed.push(property),
-            Some(message) => report.failed.push(Failed { property, message }),
+            Some(message) => report.failed.push(FailedProperty { property, message }),
         }
     }
     report

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Fixture;
-use crate::conformance::{Failed, Report};
+use crate::conformance::{FailedProperty, SuiteReport};
 
 /// One property of the suite.
 #[derive(Clone, Copy)]
@@ -154,8 +154,8 @@ macro_rules! inspection {
 }
 
 /// Checks every property, each with a fixture of its own, and reports which hold.
-pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> Report {
-    let mut report = Report::default();
+pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> SuiteReport {
+    let mut report = SuiteReport::default();
     for Property { name, check } in PROPERTIES {
         let fixture = fixture();
         match AssertUnwindSafe(check(&fixture)).catch_unwind().await {
@@ -163,7 +163,7 @@ pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> Report {
             Err(panic) => {
                 let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
                 let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                report.failed.push(Failed { property: name, message });
+                report.failed.push(FailedProperty { property: name, message });
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A reply in several pieces is one reply; requests that do not wait for each other may be one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Mode {
+pub enum ProxyMode {
     /// Passed on at once.
     #[default]
     Pass,
@@ -49,7 +49,7 @@ pub(super) enum Ending {
     Reset,
 }
 
-impl Mode {
+impl ProxyMode {
     /// Counts one more request or reply; returns the ending if it is the one that ends its connection.
     pub(super) fn strike(&mut self) -> Option<Ending> {
         let (nth, ending) = match self {
@@ -67,7 +67,7 @@ impl Mode {
 
 /// The counts of a [`Proxy`](super::Proxy) so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ProxyCounts {
     /// Connections accepted.
     pub connections: u64,
     /// Those of them for which the upstream could not be reached.
@@ -85,10 +85,10 @@ pub struct Traffic {
     pub turns: u64,
     /// Bytes passed on.
     pub bytes: u64,
-    /// Bytes thrown away by [`Mode::Blackhole`].
+    /// Bytes thrown away by [`ProxyMode::Blackhole`].
     pub swallowed: u64,
-    /// Pieces kept back by [`Mode::Hold`], those passed on since included.
+    /// Pieces kept back by [`ProxyMode::Hold`], those passed on since included.
     pub held: u64,
-    /// Connections ended by [`Mode::Cut`] or [`Mode::Reset`].
+    /// Connections ended by [`ProxyMode::Cut`] or [`ProxyMode::Reset`].
     pub cut: u64,
 }

@@ -7,15 +7,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::mode::{Counts, Ending, Mode, Traffic};
+use super::mode::{Ending, ProxyCounts, ProxyMode, Traffic};
 
 /// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) upstream: String,
-    pub(super) requests: watch::Sender<Mode>,
-    pub(super) replies: watch::Sender<Mode>,
-    pub(super) counts: watch::Sender<Counts>,
+    pub(super) requests: watch::Sender<ProxyMode>,
+    pub(super) replies: watch::Sender<ProxyMode>,
+    pub(super) counts: watch::Sender<ProxyCounts>,
 }
 
 impl Shared {
@@ -58,8 +58,8 @@ pub(super) async fn serve(mut client: TcpStream, shared: &Shared) {
 /// One direction of one connection.
 struct Pump<'a> {
     side: u8,
-    modes: &'a watch::Sender<Mode>,
-    of: fn(&mut Counts) -> &mut Traffic,
+    modes: &'a watch::Sender<ProxyMode>,
+    of: fn(&mut ProxyCounts) -> &mut Traffic,
     shared: &'a Shared,
     spoke_last: &'a AtomicU8,
 }
@@ -81,7 +81,7 @@ impl Pump<'_> {
             let size = from.read(&mut buffer).await.unwrap_or(0);
             if size == 0 {
                 // No sender is gone while the pump runs.
-                let _ = mode.wait_for(|mode| !matches!(mode, Mode::Blackhole | Mode::Hold)).await;
+                let _ = mode.wait_for(|mode| !matches!(mode, ProxyMode::Blackhole | ProxyMode::Hold)).await;
                 let _ = to.shutdown().await;
                 return Ok(());
             }
@@ -99,7 +99,7 @@ impl Pump<'_> {
         &self,
         piece: &[u8],
         mut is_turn: bool,
-        mode: &mut watch::Receiver<Mode>,
+        mode: &mut watch::Receiver<ProxyMode>,
         to: &mut WriteHalf<'_>,
     ) -> Result<State, Ending> {
         let mut left = piece;
@@ -107,26 +107,26 @@ impl Pump<'_> {
         while !left.is_empty() {
             let now = *mode.borrow_and_update();
             let part = match now {
-                Mode::Pass => left.len(),
-                Mode::Delay(by) => {
+                ProxyMode::Pass => left.len(),
+                ProxyMode::Delay(by) => {
                     tokio::time::sleep(by).await;
                     left.len()
                 }
-                Mode::Drip { bytes, gap } => {
+                ProxyMode::Drip { bytes, gap } => {
                     tokio::time::sleep(gap).await;
                     left.len().min(bytes.max(1))
                 }
-                Mode::Blackhole => {
+                ProxyMode::Blackhole => {
                     self.count(|traffic| traffic.swallowed += left.len() as u64);
                     return Ok(State::Lost);
                 }
-                Mode::Hold => {
+                ProxyMode::Hold => {
                     self.count(|traffic| traffic.held += u64::from(!was_held));
                     was_held = true;
                     let _ = mode.changed().await;
                     continue;
                 }
-                Mode::Cut { .. } | Mode::Reset { .. } => {
+                ProxyMode::Cut { .. } | ProxyMode::Reset { .. } => {
                     if is_turn && let Some(ending) = self.strike() {
                         self.count(|traffic| traffic.cut += 1);
                         return Err(ending);

@@ -1,11 +1,11 @@
-//! The operation as an extractor of axum.
+//! The feature `axum`: the operation as an extractor, targets in nested routers.
 #![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::sync::Arc;
 
 use ackonce::{MemoryStore, Scope};
-use ackonce_http::{IdempotencyLayer, Need, NoOperation, Operation, Options, Principal};
+use ackonce_http::{IdempotencyLayer, Need, NoOperation, Operation, Options, Principal, Target};
 use axum::body::{Body, to_bytes};
 use axum::response::IntoResponse;
 use axum::{Router, routing::post};
@@ -63,4 +63,27 @@ async fn without_a_key_there_is_no_operation() {
     let (status, body) = send(&app, "/needed", None).await;
     assert!(status == StatusCode::INTERNAL_SERVER_ERROR && body.contains("no_operation"), "{status} {body}");
     assert_eq!(NoOperation.into_response().headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn two_nested_routers_with_one_layer_share_no_keys_by_default() {
+    for target in [Target::default(), Target::host_and_path()] {
+        let store = Arc::new(MemoryStore::new());
+        let scope = Scope::new("api").unwrap();
+        let options = Options::default().with_target(target);
+        let layer = IdempotencyLayer::with(store, &scope, Principal::single_tenant(), options).unwrap();
+        let region =
+            |name: &'static str| Router::new().route("/pay", post(async move || name)).layer(layer.clone());
+        let nested = Router::new().nest("/v1", Router::new().nest("/eu", region("v1 eu")));
+        let app = nested.nest("/us", region("us")).nest("/eu", region("eu")).merge(region("root"));
+        for (path, answer) in
+            [("/us/pay", "us"), ("/eu/pay", "eu"), ("/v1/eu/pay", "v1 eu"), ("/pay", "root")]
+        {
+            assert_eq!(send(&app, path, Some("k")).await, (StatusCode::OK, answer.into()), "{path}");
+        }
+        assert_eq!(layer.counts().completed, 4, "each ran");
+        // The key that names a record is that of the path that was sent.
+        let key = layer.key(None, &http::Method::POST, "/us/pay", b"k").unwrap();
+        assert!(key.id().starts_with(b"POST /us/pay "), "{key:?}");
+    }
 }
