@@ -16,13 +16,13 @@ pin_project! {
     /// The answer to a request.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
-        answer: Answer<F, B, E>,
+        answer: Inner<F, B, E>,
     }
 }
 
 pin_project! {
     #[project = Project]
-    enum Answer<F, B, E> {
+    enum Inner<F, B, E> {
         Passed { #[pin] future: F },
         Refused { response: Option<Response<ResponseBody<B>>> },
         Guarded { future: Guarded<B, E> },
@@ -31,17 +31,17 @@ pin_project! {
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     pub(crate) fn passed(future: F) -> Self {
-        Self { answer: Answer::Passed { future } }
+        Self { answer: Inner::Passed { future } }
     }
 
     pub(crate) fn refused(response: Response<ResponseBody<B>>) -> Self {
-        Self { answer: Answer::Refused { response: Some(response) } }
+        Self { answer: Inner::Refused { response: Some(response) } }
     }
 
     pub(crate) fn guarded(
         future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static,
     ) -> Self {
-        Self { answer: Answer::Guarded { future: Box::pin(future) } }
+        Self { answer: Inner::Guarded { future: Box::pin(future) } }
     }
 }
 

@@ -145,6 +145,9 @@ impl Options {
 }
 
 /// The rule for requests without a key.
+///
+/// Require a key where a second run costs money and all clients are yours; make it optional where some clients know nothing of
+/// keys, whose repeats then run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Without one it is answered 400 `missing_idempotency_key`.
@@ -205,6 +208,9 @@ impl fmt::Debug for Gate {
 }
 
 /// The answer to a repeat while the first request is in flight.
+///
+/// Waiting spares clients that know no `Retry-After` an error, and holds a connection and a place of
+/// [`Options::max_in_flight`] for each repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InFlight {
     /// Answer 409 `request_in_progress` with `Retry-After` at once. The default.
@@ -232,6 +238,14 @@ pub enum Streams {
 ///
 /// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, and Stripe keeps everything, for a
 /// 500 may have had its effect. Informational answers are never kept.
+///
+/// ```
+/// use ackonce_http::{Options, Policy};
+/// use http::StatusCode;
+/// // A declined card is final, too: the client gets the same 402 again, and needs a new key to try another card.
+/// let policy = Policy::by(|status, _| status.is_success() || status == StatusCode::PAYMENT_REQUIRED);
+/// let options = Options::default().with_policy(policy);
+/// ```
 #[derive(Clone)]
 pub struct Policy {
     name: &'static str,

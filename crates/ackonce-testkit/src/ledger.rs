@@ -52,6 +52,18 @@ pub(crate) fn micros_now() -> u64 {
 /// Entries of several processes do not mix, and one whose process is killed in the middle of it is not taken for
 /// an effect. Once `append` has returned, the entry outlives its process; with [`synced`](Self::synced) also the
 /// machine.
+///
+/// ```
+/// use ackonce_testkit::ledger::{Ledger, LedgerEntry};
+/// # let dir = std::env::temp_dir().join(format!("ackonce-ledger-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// let path = dir.join("effects.jsonl");
+/// let entry = LedgerEntry { id: "order-1".into(), key: "k".into(), attempt: 1, fence: 7, pid: 1, at: 0 };
+/// Ledger::open(&path)?.append(&entry)?;
+/// assert_eq!(Ledger::read(&path)?.entries, [entry]);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Ledger {
     lines: Writer,

@@ -113,7 +113,7 @@ fn a_repetition_is_explained_by_a_death_or_stall_at_the_right_time_only() {
         (2, paused(), 301, 309, None),
     ];
     for (pid, kind, from, to, cause) in cases {
-        let audit = audited(&twice, &[(pid, what.clone(), from, to)]);
+        let audit = audited(&twice, &[(pid, kind.clone(), from, to)]);
         assert_eq!(audit.doubled[0].causes, [cause], "{kind:?} of {pid} from {from} to {to}");
         assert_eq!(audit.keeps(Class::Leased).is_ok(), cause.is_some());
         assert!(audit.keeps(Class::Inbox).unwrap_err().contains("1 doubled"));

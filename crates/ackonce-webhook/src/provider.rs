@@ -13,6 +13,35 @@ use crate::request::RawRequest;
 /// A sender of webhooks: its signatures, its event IDs, and the length of time that an event may come again.
 ///
 /// Implement it for a provider that is not here and that [`Custom`](crate::Custom) cannot describe.
+///
+/// ```
+/// use ackonce_webhook::{Event, Provider, RawRequest, StandardWebhooks, Terms, Verified, VerifyError};
+///
+/// /// Signs as Standard Webhooks says, and counts its IDs in each region.
+/// #[derive(Debug)]
+/// struct Courier(StandardWebhooks);
+///
+/// impl Provider for Courier {
+///     fn name(&self) -> &str {
+///         "courier"
+///     }
+///
+///     fn terms(&self) -> Terms {
+///         self.0.terms()
+///     }
+///
+///     fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
+///         let in_region = |event: Event| match event.json::<serde_json::Value>() {
+///             Ok(json) => event.within(json["region"].to_string()),
+///             Err(_) => event,
+///         };
+///         Ok(match self.0.verify(request)? {
+///             Verified::Events(events) => Verified::Events(events.into_iter().map(in_region).collect()),
+///             handshake => handshake,
+///         })
+///     }
+/// }
+/// ```
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The word used in logs and metrics, and a part of the key of every record
     /// ([`Filing`](crate::Filing)): with another name, events that were seen are new.
@@ -46,6 +75,18 @@ pub enum Verified {
 }
 
 /// A provider's terms, as far as settings depend on them.
+///
+/// Where a setting is left at its default, it follows from these; one that contradicts them is refused when the endpoint is
+/// built.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_webhook::Terms;
+/// // Comes again for two days and waits for 20 seconds; its signatures are five minutes old at most.
+/// let terms = Terms::new(Duration::from_secs(2 * 86_400), Duration::from_secs(20))
+///     .with_tolerance(Some(Duration::from_secs(300)));
+/// assert_eq!(terms.max_body, 1 << 20);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Terms {

@@ -66,6 +66,20 @@ impl Filing {
 }
 
 /// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`](ackonce::Settings::on_mismatch).
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{MemoryStore, OnMismatch, Scope};
+/// use ackonce_webhook::{Fingerprints, StandardWebhooks, Webhook};
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// // Of a sender that writes an event the same on each attempt: a changed one is a fault, and answered 422.
+/// let sender = StandardWebhooks::new(["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])?;
+/// let layer = Webhook::new(sender, &Scope::new("orders")?, Arc::new(MemoryStore::new()))
+///     .with_fingerprints(Fingerprints::Always)
+///     .with_settings(|settings| settings.with_on_mismatch(OnMismatch::HandBack))
+///     .layer()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fingerprints {
     /// If the signature does not cover the ID. If it does, the provider vouches for it, and some write

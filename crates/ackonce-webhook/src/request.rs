@@ -9,6 +9,18 @@ use http::{HeaderMap, HeaderValue, Uri};
 /// A request as it came, before it is verified.
 ///
 /// To verify one that was kept (from a queue, say), give the time it came as `now`.
+///
+/// ```
+/// use std::time::{Duration, UNIX_EPOCH};
+/// use ackonce_webhook::{GitHub, Provider, RawRequest, VerifyError};
+/// use http::{HeaderMap, Uri};
+/// let github = GitHub::new(["secret"])?;
+/// let (headers, body, uri) = (HeaderMap::new(), "{}".into(), Uri::from_static("/github"));
+/// let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+/// let refused = github.verify(&RawRequest { headers: &headers, body: &body, uri: &uri, now });
+/// assert!(matches!(refused, Err(VerifyError::Unsigned(_))));
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct RawRequest<'r> {
     /// The headers.

@@ -15,6 +15,19 @@ use tower_service::Service;
 use crate::endpoint::{Endpoint, Run, WebhookBody};
 
 /// Answers one provider's webhooks. Cloning is cheap.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{Context, Failure, MemoryStore, Scope};
+/// use ackonce_webhook::{Event, GitHub, Webhook};
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let pushed = |_: Context, event: Event| async move { Ok::<(), Failure>(println!("{:?}", event.kind())) };
+/// let hooks = Webhook::new(GitHub::new(["secret"])?, &Scope::new("ci")?, Arc::new(MemoryStore::new())).handle(pushed)?;
+/// let app: axum::Router = axum::Router::new().route_service("/github", hooks.clone());
+/// // Serve `app`; once the server has stopped accepting:
+/// assert_eq!(hooks.drain().await, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct WebhookService {
     endpoint: Arc<Endpoint>,

@@ -19,6 +19,14 @@ pub use share::Share;
 use crate::problem::Problem;
 
 /// The limits on one body.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_http::{Options, body::Limits};
+/// // Uploads of up to 20 MiB; a client has two minutes for one.
+/// let body = Limits { max_len: 20 << 20, timeout: Duration::from_secs(120), ..Limits::default() };
+/// let options = Options::default().with_body(body);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The most bytes; default 1 MiB.

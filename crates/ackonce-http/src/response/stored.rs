@@ -29,6 +29,22 @@ const MAGIC: &[u8] = b"{\"ackonce-http\":";
 /// An answer as it is kept; a record's [`outcome`](ackonce::store::Record::outcome). The record holds the rest:
 /// the request's fingerprint, when it was claimed and when it expires. It completed `window` before
 /// it expires.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_http::{Kept, StoredResponse};
+/// use bytes::Bytes;
+/// use http::{HeaderMap, StatusCode};
+/// let stored = StoredResponse {
+///     status: StatusCode::CREATED,
+///     headers: HeaderMap::new(),
+///     body: Kept::Whole("paid".into()),
+///     window: Duration::from_secs(86_400),
+/// };
+/// // As `Inspect::get` finds it in a record.
+/// let outcome: Bytes = stored.encode();
+/// assert_eq!(StoredResponse::decode(&outcome), Ok(stored));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
     /// The status.

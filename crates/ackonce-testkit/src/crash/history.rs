@@ -45,6 +45,13 @@ pub enum EventKind {
 }
 
 /// Everything that happened to a fleet, in order.
+///
+/// ```
+/// use ackonce_testkit::crash::{EventKind, FleetEvent, History};
+/// let killed = FleetEvent { pid: 7, worker: 0, kind: EventKind::Killed, from: 100, to: 120 };
+/// let history = History { seed: 1, events: vec![killed] };
+/// assert_eq!((history.kills(), history.pauses()), (1, 0));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The seed that decided it.

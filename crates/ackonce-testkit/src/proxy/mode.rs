@@ -7,6 +7,17 @@ use std::time::Duration;
 /// The proxy knows no protocol. It works on *pieces*, the bytes that one read gives, and on *turns*: a request
 /// begins where a client sends after the server sent last (or first of all), a reply where the server does so.
 /// A reply in several pieces is one reply; requests that do not wait for each other may be one request.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_testkit::proxy::{Proxy, ProxyMode};
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let proxy = Proxy::start("127.0.0.1:6379").await?;
+/// proxy.set_requests(ProxyMode::Delay(Duration::from_millis(20)));
+/// proxy.set_replies(ProxyMode::Drip { bytes: 1, gap: Duration::from_millis(5) });
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ProxyMode {

@@ -66,15 +66,15 @@ struct Pump<'a> {
 
 /// The state of a direction. Once bytes were lost or cannot be written, the rest is worthless.
 #[derive(PartialEq, Eq)]
-enum State {
-    Flows,
+enum Flow {
+    Open,
     Lost,
 }
 
 impl Pump<'_> {
     async fn run(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Ending> {
         let mut mode = self.modes.subscribe();
-        let mut state = State::Flows;
+        let mut state = Flow::Open;
         let mut buffer = vec![0; 64 << 10];
         loop {
             // A broken connection ends like a closed one, so that the peer still reads the bytes passed on before.
@@ -88,7 +88,7 @@ impl Pump<'_> {
             // Before it is passed on: the other side cannot answer earlier than this.
             let is_turn = self.spoke_last.swap(self.side, Ordering::SeqCst) != self.side;
             self.count(|traffic| traffic.turns += u64::from(is_turn));
-            if state == State::Flows {
+            if state == Flow::Open {
                 state = self.pass(&buffer[..size], is_turn, &mut mode, &mut to).await?;
             }
         }
@@ -101,7 +101,7 @@ impl Pump<'_> {
         mut is_turn: bool,
         mode: &mut watch::Receiver<ProxyMode>,
         to: &mut WriteHalf<'_>,
-    ) -> Result<State, Ending> {
+    ) -> Result<Flow, Ending> {
         let mut left = piece;
         let mut was_held = false;
         while !left.is_empty() {
@@ -118,7 +118,7 @@ impl Pump<'_> {
                 }
                 ProxyMode::Blackhole => {
                     self.count(|traffic| traffic.swallowed += left.len() as u64);
-                    return Ok(State::Lost);
+                    return Ok(Flow::Lost);
                 }
                 ProxyMode::Hold => {
                     self.count(|traffic| traffic.held += u64::from(!was_held));
@@ -136,12 +136,12 @@ impl Pump<'_> {
             };
             is_turn = false;
             if to.write_all(&left[..part]).await.is_err() {
-                return Ok(State::Lost);
+                return Ok(Flow::Lost);
             }
             self.count(|traffic| traffic.bytes += part as u64);
             left = &left[part..];
         }
-        Ok(State::Flows)
+        Ok(Flow::Open)
     }
 
     fn strike(&self) -> Option<Ending> {

@@ -18,6 +18,12 @@ use super::{digest, parse, present};
 /// with colons (the `pspReference` of a report is a file's name, with times in it) may be read in more than one way; then
 /// it is SHA-256 of the signed text, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
 /// request is `[accepted]`.
+///
+/// ```
+/// // The HMAC key of the Customer Area, which is hexadecimal.
+/// let adyen = ackonce_webhook::Adyen::new(["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"])?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Adyen {
     keys: Vec<SignatureKey>,

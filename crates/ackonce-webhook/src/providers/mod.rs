@@ -34,6 +34,15 @@ use crate::error::VerifyError;
 ///
 /// Such an ID is a header beside the signature. Anybody who has seen one request, a log or a proxy included, can send it
 /// again under another ID, and it verifies.
+///
+/// Choose [`Signed`](Self::Signed) where a second run would cost more than an equal event that is passed over: then the
+/// payload must tell two events apart, by an ID or a time in it.
+///
+/// ```
+/// use ackonce_webhook::{GitHub, Identity};
+/// let github = GitHub::new(["secret"])?.with_identity(Identity::Signed);
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Identity {
     /// By the provider's ID, as it documents. A request that comes with another body under the same ID is

@@ -13,6 +13,13 @@ use super::{digest, name, option, present};
 /// same family. No time is signed, and no ID ([`Identity`]).
 ///
 /// A body has up to 16 MiB: Shopify names no cap, and a product with all its variants takes several.
+///
+/// ```
+/// use ackonce_webhook::{Shopify, ShopifyId};
+/// // One change that two subscriptions report takes effect once for each topic.
+/// let shopify = Shopify::new(["client secret of the app"])?.with_id(ShopifyId::Event);
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Shopify {
     families: [Family; 2],

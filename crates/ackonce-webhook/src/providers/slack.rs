@@ -27,6 +27,12 @@ use super::{digest, name, option, parse, present};
 /// `url_verification`, once it is verified, and `ssl_check=1`, which Slack does not sign.
 ///
 /// The user sees the answer to a command or a modal, so it is kept, up to 64 KiB, and a repeat is given it again.
+///
+/// ```
+/// use ackonce_webhook::Slack;
+/// let slack = Slack::new(["signing secret"])?.with_tolerance(std::time::Duration::from_secs(120));
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Slack {
     scheme: Scheme,

@@ -13,6 +13,12 @@ use super::{name, parse, present};
 /// Square: `x-square-hmacsha256-signature` over the notification's address and the body.
 ///
 /// The message ID is the body's `event_id`. No time is signed: an event is remembered for the window.
+///
+/// ```
+/// // The address as it is in the Developer Console: it is a part of the signed text.
+/// let square = ackonce_webhook::Square::new(["signature key"], "https://shop.example/hooks/square")?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Square {
     scheme: Scheme,

@@ -26,6 +26,12 @@ const SIGNATURE: &str = "x-twilio-signature";
 ///
 /// The answer to a call or a message is TwiML, so it is kept, up to 64 KiB (Twilio's own limit for TwiML), and a repeat
 /// is given it again. A body has up to 4 MiB, that of a batch of Event Streams.
+///
+/// ```
+/// // The public address as Twilio calls it, without its query.
+/// let twilio = ackonce_webhook::Twilio::new(["auth token"], "https://shop.example/hooks/twilio")?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Twilio {
     keys: Vec<SignatureKey>,

@@ -13,6 +13,11 @@ const QUOTES: [(char, char); 5] =
     [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{2018}', '\u{2019}'), ('\u{201c}', '\u{201d}')];
 
 /// A secret as the provider shows it, or a public key in the same form. Its `Debug` shows nothing of it.
+///
+/// ```
+/// use ackonce_webhook::Secret;
+/// assert_eq!(format!("{:?}", Secret::from("whsec_1")), "Secret(…)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 

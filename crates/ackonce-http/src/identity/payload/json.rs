@@ -11,19 +11,19 @@ const DEPTH: u32 = 64;
 /// server canonicalizes before it knows the sender's intent.
 pub(super) fn canonical(body: &[u8]) -> Option<Vec<u8>> {
     let text: &RawValue = serde_json::from_slice(body).ok()?;
-    let mut writer = Writer { text: text.get(), at: 0, out: Vec::with_capacity(body.len()) };
+    let mut writer = CanonicalWriter { text: text.get(), at: 0, out: Vec::with_capacity(body.len()) };
     writer.value(DEPTH)?;
     Some(writer.out)
 }
 
 /// Goes through a text that is known to be JSON, and writes its form. Where that is not so after all it ends with `None`.
-struct Writer<'a> {
+struct CanonicalWriter<'a> {
     text: &'a str,
     at: usize,
     out: Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> CanonicalWriter<'a> {
     fn value(&mut self, depth: u32) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         match self.peek()? {
