@@ -16,7 +16,7 @@ pub use read::Collected;
 pub(crate) use rest::drop_rest;
 pub use share::Share;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, SOON};
 
 /// The limits on one body.
 ///
@@ -111,7 +111,7 @@ impl BodyError {
                 "The bodies of the requests in progress take all the memory they may",
             )
             .with_detail("Nothing was done. Send the same request again after Retry-After.")
-            .with_retry_after(Duration::from_secs(1)),
+            .with_retry_after(SOON),
             Self::TimedOut { after } => Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timed_out",

@@ -1,12 +1,11 @@
 //! The reasons that a delivery has no receipt, and the answers to them.
 
 use std::fmt;
-use std::time::Duration;
 
 use ackonce::adapter::{Unsettled, Why};
 use http::StatusCode;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, SOON};
 
 /// Why a delivery has no receipt.
 #[must_use = "a refused delivery is not settled; its sender must be told"]
@@ -61,9 +60,6 @@ impl<D> fmt::Debug for EdgeError<D> {
         }
     }
 }
-
-/// When to come again where nothing better is known.
-pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// The answer to a caller whose delivery was handed back:
 ///

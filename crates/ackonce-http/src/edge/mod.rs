@@ -17,7 +17,6 @@ use ackonce::{CancellationToken, Handler, Runner};
 use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::error::SOON;
 pub use self::error::{EdgeError, problem};
 use self::outlive::Outlive;
 

@@ -4,8 +4,8 @@ use ackonce::adapter::Why;
 use http::{HeaderValue, StatusCode};
 
 use super::delivery::Exchange;
-use crate::edge::{EdgeError, SOON};
-use crate::problem::Problem;
+use crate::edge::EdgeError;
+use crate::problem::{Problem, SOON};
 use crate::response::{REPLAY_UNAVAILABLE, RecordError};
 
 pub(crate) fn broke() -> Problem {

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ackonce::adapter::panic_text;
 use ackonce::store::Fingerprint;
 use ackonce::{Answer, BoxError, Context, Effect, Failure};
 use bytes::Bytes;
@@ -130,7 +131,7 @@ where
             gave = AssertUnwindSafe(self.gather(answering)).catch_unwind() => match gave.flatten() {
                 Ok(gave) => self.decide(gave),
                 Err(panic) => {
-                    let failure = Failure::unknown(format!("it panicked: {}", text(panic.as_ref())));
+                    let failure = Failure::unknown(format!("it panicked: {}", panic_text(panic.as_ref())));
                     (Ended::Broke, Err(failure))
                 }
             },
@@ -220,8 +221,3 @@ where
 
 /// The value of a panic.
 type Panic = Box<dyn Any + Send>;
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
-}

@@ -13,7 +13,7 @@
 
 pub(crate) mod bench;
 mod fixture;
-mod report;
+mod run;
 mod suite;
 
 pub mod attempts;
@@ -33,7 +33,9 @@ pub mod settling;
 pub mod time;
 
 pub use fixture::{Breakable, CannotFail, Fixture, Outage, Unbreakable, Wire, copied, swept};
-pub use report::{FailedProperty, SuiteReport, run_all, run_all_but};
+pub use run::{run_all, run_all_but};
+pub use suite::PROPERTIES;
 #[doc(hidden)]
 pub use suite::run_test;
-pub use suite::{PROPERTIES, Property};
+
+pub use crate::suite::{FailedProperty, Property, SuiteReport};
