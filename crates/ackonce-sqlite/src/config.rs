@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ackonce::Result;
 use rusqlite::Connection;
 
-use crate::SqliteStore;
 use crate::clock::Clock;
-use crate::records::Keeping;
+use crate::records::RecordSettings;
 
 /// The approximate number of records in a generation. Smaller generations are written with less effort, but there are
 /// more tables; FORMAT.md has the measurements.
-pub(crate) const GENERATION: u32 = 1 << 17;
+pub(crate) const GENERATION_SIZE: u32 = 1 << 17;
 
 /// A function that runs on each new connection before the store's own settings are made.
 pub(crate) type Setup = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
@@ -37,7 +35,7 @@ pub enum Sweep {
     /// The store sweeps a few rows along with each write, and more when it is idle.
     #[default]
     Automatic,
-    /// The application calls [`SqliteStore::sweep`]. Until then expired records cost space, never correctness.
+    /// The application calls [`SqliteStore::sweep`](crate::SqliteStore::sweep). Until then expired records cost space, never correctness.
     Manual,
 }
 
@@ -64,7 +62,7 @@ pub enum Fuse {
     Allow,
 }
 
-/// The settings of a store; [`SqliteStore::open`] takes all defaults.
+/// The settings of a store; [`SqliteStore::open`](crate::SqliteStore::open) takes all defaults.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -84,7 +82,7 @@ pub struct SqliteConfig {
     pub(crate) names: Names,
     pub(crate) fuse: Fuse,
     pub(crate) setup: Option<Setup>,
-    pub(crate) generation: u32,
+    pub(crate) generation_size: u32,
     pub(crate) clock: Clock,
 }
 
@@ -103,7 +101,7 @@ impl SqliteConfig {
             names: Names::Buried,
             fuse: Fuse::Refuse,
             setup: None,
-            generation: GENERATION,
+            generation_size: GENERATION_SIZE,
             clock: Clock::default(),
         }
     }
@@ -187,7 +185,7 @@ impl SqliteConfig {
     /// (default 131072, at least 128). Smaller generations are written faster, but lookups go through more tables.
     #[must_use]
     pub fn with_generation(mut self, records: u32) -> Self {
-        self.generation = records.max(128);
+        self.generation_size = records.max(128);
         self
     }
 
@@ -199,16 +197,8 @@ impl SqliteConfig {
         self
     }
 
-    pub(crate) fn keeping(&self) -> Keeping {
-        Keeping { names: self.names, generation: self.generation }
-    }
-
-    /// Opens the store. Blocks for some file accesses; call it at start-up.
-    ///
-    /// # Errors
-    /// As [`SqliteStore::open`].
-    pub fn open(self) -> Result<SqliteStore> {
-        SqliteStore::start(self)
+    pub(crate) fn record_settings(&self) -> RecordSettings {
+        RecordSettings { names: self.names, generation_size: self.generation_size }
     }
 }
 

@@ -8,14 +8,12 @@ use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settle
 use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
 use async_trait::async_trait;
 
-use crate::batch::Batch;
-use crate::columns::kept;
-use crate::cursor::Cursor;
-use crate::open::Session;
-use crate::reader::Reader;
-use crate::room::Room;
-use crate::sweep;
+use crate::connection::Session;
+use crate::connection::disk::DiskSpace;
+use crate::connection::reader::Reader;
+use crate::records::columns::truncated;
 use crate::writer::Writer;
+use crate::writer::batch::Batch;
 use crate::{SqliteConfig, Synchronous, check};
 
 /// The longest outcome or reason that is stored, in bytes (16 MiB).
@@ -51,26 +49,7 @@ impl SqliteStore {
     /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate wrote it.
     /// - [`Full`](ErrorKind::Full), [`Unavailable`](ErrorKind::Unavailable): as the message says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::start(SqliteConfig::new(path))
-    }
-
-    pub(crate) fn start(mut config: SqliteConfig) -> Result<Self> {
-        check::library(rusqlite::version_number())?;
-        let (path, mut weaknesses) = check::resolve(&config.path, config.fuse)?;
-        config.path = path;
-        if config.synchronous == Synchronous::Normal {
-            weaknesses.push(
-                "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
-                 whose messages are acknowledged already"
-                    .into(),
-            );
-        }
-        let mut room = Room::of(&config.path);
-        let session = room.opening(|| Session::open(&config))?;
-        let current = Arc::new(Mutex::new(session.opened.clone()));
-        let reader = Reader::new(config.clone(), Arc::clone(&current));
-        let writer = Writer::start(session, config.clone(), room, current)?;
-        Ok(Self { inner: Arc::new(Inner { writer, reader, config, weaknesses }) })
+        SqliteConfig::new(path).open()
     }
 
     pub(crate) fn writer(&self) -> &Writer {
@@ -80,27 +59,30 @@ impl SqliteStore {
     pub(crate) fn reader(&self) -> &Reader {
         &self.inner.reader
     }
+}
 
-    /// Reads every record once and drops the expired ones; returns their number. Other work goes on in between.
-    ///
-    /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by itself. The file does not shrink: new
-    /// records use the free pages.
+impl SqliteConfig {
+    /// Opens the store. Blocks for some file accesses; call it at start-up.
     ///
     /// # Errors
-    /// The errors of any write to the store. A repeat is safe and starts from the beginning.
-    pub async fn sweep(&self) -> Result<u64> {
-        let (mut dropped, mut after) = (0, Some(Cursor::START));
-        while let Some(cursor) = after {
-            let chunk = |reply| sweep::Chunk { after: cursor.clone(), done: Ok((0, None)), reply };
-            let (n, next) = match self.writer().call(chunk).await {
-                // The writer has since made room, if it could.
-                Err(full) if full.kind() == ErrorKind::Full => self.writer().call(chunk).await?,
-                done => done?,
-            };
-            dropped += n;
-            after = next;
+    /// As [`SqliteStore::open`].
+    pub fn open(mut self) -> Result<SqliteStore> {
+        check::library(rusqlite::version_number())?;
+        let (path, mut weaknesses) = check::resolve(&self.path, self.fuse)?;
+        self.path = path;
+        if self.synchronous == Synchronous::Normal {
+            weaknesses.push(
+                "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
+                 whose messages are acknowledged already"
+                    .into(),
+            );
         }
-        Ok(dropped)
+        let mut disk = DiskSpace::of(&self.path);
+        let session = disk.open(|| Session::open(&self))?;
+        let current = Arc::new(Mutex::new(session.file.clone()));
+        let reader = Reader::new(self.clone(), Arc::clone(&current));
+        let writer = Writer::start(session, self.clone(), disk, current)?;
+        Ok(SqliteStore { inner: Arc::new(Inner { writer, reader, config: self, weaknesses }) })
     }
 }
 
@@ -112,34 +94,18 @@ impl Deduplicator for SqliteStore {
         }
         let mut requests = requests.to_vec();
         for request in &mut requests {
-            request.fingerprint = request.fingerprint.map(kept);
+            request.fingerprint = request.fingerprint.map(truncated);
         }
-        self.writer()
-            .call(|reply| Batch {
-                requests,
-                decide: protocol::claim,
-                droppable: true,
-                answers: Ok(Vec::new()),
-                reply,
-            })
-            .await
+        self.writer().call(|reply| Batch::new(requests, protocol::claim, true, reply)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        settlements.iter().try_for_each(|s| fits(&s.action))?;
-        let requests = settlements.to_vec();
-        self.writer()
-            .call(|reply| Batch {
-                requests,
-                decide: protocol::settle,
-                droppable: false,
-                answers: Ok(Vec::new()),
-                reply,
-            })
-            .await
+        settlements.iter().try_for_each(|s| check_action(&s.action))?;
+        let settlements = settlements.to_vec();
+        self.writer().call(|reply| Batch::new(settlements, protocol::settle, false, reply)).await
     }
 
     fn describe(&self) -> Description {
@@ -150,23 +116,21 @@ impl Deduplicator for SqliteStore {
     }
 }
 
-fn fits(action: &Settle) -> Result<()> {
-    let len = match action {
-        Settle::Complete { outcome, .. } => outcome.as_ref().map_or(0, |o| o.len()),
-        Settle::Bury { reason, .. } => reason.len(),
-        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => 0,
-    };
-    match len {
-        0..=MAX_VALUE_LEN => Ok(()),
-        _ => Err(too_long(len)),
+fn check_action(action: &Settle) -> Result<()> {
+    match action {
+        Settle::Complete { outcome, .. } => check_len(outcome.as_ref().map_or(0, |o| o.len())),
+        Settle::Bury { reason, .. } => check_len(reason.len()),
+        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => Ok(()),
     }
 }
 
-pub(crate) fn too_long(len: usize) -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("sqlite: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
-    )
+/// Checks the length of an outcome or a reason.
+pub(crate) fn check_len(len: usize) -> Result<()> {
+    if len <= MAX_VALUE_LEN {
+        return Ok(());
+    }
+    let message = format!("sqlite: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored");
+    Err(Error::new(ErrorKind::Invalid, message))
 }
 
 impl fmt::Debug for SqliteStore {

@@ -18,22 +18,22 @@ use crate::error::is_environment;
 /// other files; SQLite refuses those ("not authorized"). The handler may use savepoints of its own.
 pub struct InboxTx<'t> {
     tx: &'t Transaction<'t>,
-    failed: RefCell<Option<Failed>>,
+    failed: RefCell<Option<FailedStatement>>,
 }
 
 /// The first statement that failed.
-pub(crate) struct Failed {
-    pub(crate) text: String,
+pub(super) struct FailedStatement {
+    pub(super) text: String,
     /// The cause if it lies in the disk or the file, which is not the handler's fault.
-    pub(crate) environment: Option<ackonce::Error>,
+    pub(super) environment: Option<ackonce::Error>,
 }
 
 impl<'t> InboxTx<'t> {
-    pub(crate) fn new(tx: &'t Transaction<'t>) -> Self {
+    pub(super) fn new(tx: &'t Transaction<'t>) -> Self {
         Self { tx, failed: RefCell::new(None) }
     }
 
-    pub(crate) fn into_failed(self) -> Option<Failed> {
+    pub(super) fn into_failed(self) -> Option<FailedStatement> {
         self.failed.into_inner()
     }
 
@@ -103,7 +103,7 @@ impl fmt::Debug for InboxTx<'_> {
 /// A compiled statement, watched as its transaction is.
 pub struct InboxStatement<'s> {
     statement: CachedStatement<'s>,
-    failed: &'s RefCell<Option<Failed>>,
+    failed: &'s RefCell<Option<FailedStatement>>,
 }
 
 impl InboxStatement<'_> {
@@ -148,18 +148,18 @@ impl fmt::Debug for InboxStatement<'_> {
     }
 }
 
-fn watch<T>(failed: &RefCell<Option<Failed>>, result: Result<T>) -> Result<T> {
+fn watch<T>(failed: &RefCell<Option<FailedStatement>>, result: Result<T>) -> Result<T> {
     match &result {
         Ok(_) | Err(Error::QueryReturnedNoRows) => {}
         Err(error) => {
-            failed.borrow_mut().get_or_insert_with(|| Failed::of(error));
+            failed.borrow_mut().get_or_insert_with(|| FailedStatement::of(error));
         }
     }
     result
 }
 
-impl Failed {
-    pub(crate) fn of(error: &Error) -> Self {
+impl FailedStatement {
+    pub(super) fn of(error: &Error) -> Self {
         Self { text: error.to_string(), environment: is_environment(error).then(|| environment(error)) }
     }
 }

@@ -10,25 +10,26 @@ use rusqlite::{Connection, Result};
 /// The savepoint around one handler.
 pub(crate) const SAVEPOINT: &str = "ackonce_item";
 
-/// True while a handler runs. The rules are set once per connection and this switches them on and off: setting them
-/// anew would make SQLite compile every cached statement again.
+/// The rules of a connection, and the switch that turns them on while a handler runs. They are installed once:
+/// installing them anew would make SQLite compile every cached statement again.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Handling(Arc<AtomicBool>);
+pub(crate) struct Authorizer(Arc<AtomicBool>);
 
-impl Handling {
-    pub(crate) fn set(&self, handling: bool) {
-        self.0.store(handling, Ordering::Relaxed);
+impl Authorizer {
+    /// Turns the rules on or off.
+    pub(crate) fn restrict(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
     }
 
-    /// Makes the rules for this connection.
+    /// Installs the rules on this connection.
     pub(crate) fn install(&self, conn: &mut Connection) -> Result<()> {
         // Once SQLite has rolled the transaction back under a handler, the handler's next statement would commit
         // alone.
-        let handling = Arc::clone(&self.0);
-        conn.commit_hook(Some(move || handling.load(Ordering::Relaxed)))?;
-        let handling = Arc::clone(&self.0);
+        let restricted = Arc::clone(&self.0);
+        conn.commit_hook(Some(move || restricted.load(Ordering::Relaxed)))?;
+        let restricted = Arc::clone(&self.0);
         conn.authorizer(Some(move |context: AuthContext<'_>| {
-            if handling.load(Ordering::Relaxed) && forbidden(&context.action) {
+            if restricted.load(Ordering::Relaxed) && forbidden(&context.action) {
                 Authorization::Deny
             } else {
                 Authorization::Allow
@@ -52,7 +53,7 @@ fn forbidden(action: &AuthAction<'_>) -> bool {
         | A::DropTable { table_name }
         | A::AlterTable { table_name, .. }
         | A::CreateTrigger { table_name, .. }
-        | A::CreateTempTrigger { table_name, .. } => ours(table_name),
+        | A::CreateTempTrigger { table_name, .. } => is_own_table(table_name),
         _ => false,
     }
 }
@@ -69,6 +70,6 @@ const SETTINGS: [&str; 8] = [
     "writable_schema",
 ];
 
-fn ours(table: &str) -> bool {
+fn is_own_table(table: &str) -> bool {
     table.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("ackonce_"))
 }

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionState};
 
 use crate::clock::{Clock, micros};
-use crate::columns::kept;
-use crate::config::GENERATION;
+use crate::config::GENERATION_SIZE;
 use crate::error::rolled_back;
-use crate::generations::Filters;
 use crate::inbox::DEFAULT_WINDOW;
-use crate::records::{Keeping, Known, Records};
-use crate::store::{MAX_VALUE_LEN, too_long};
+use crate::records::columns::truncated;
+use crate::records::generations::FilterSource;
+use crate::records::{FileCache, RecordSettings, Records};
+use crate::store::check_len;
 use crate::{Names, schema};
 
 /// The settings of a guard.
@@ -112,7 +112,7 @@ pub struct InboxGuard {
     window: Duration,
     outcome: Option<Bytes>,
     names: Names,
-    known: RefCell<Known>,
+    cache: RefCell<FileCache>,
 }
 
 impl InboxGuard {
@@ -140,21 +140,21 @@ impl InboxGuard {
             // No other transaction sees the claim before it is completed.
             lease: Duration::ZERO,
             window: options.window,
-            fingerprint: options.fingerprint.map(kept),
+            fingerprint: options.fingerprint.map(truncated),
         };
         let (now, names) = (Clock::default().now(), options.names);
-        let known = Known::nothing(Filters::InFile);
-        let records = Records::of(tx, &known, keeping(names))?;
-        let name = records.record_key(key);
-        let found = records.lookup(&name, None, now)?;
+        let cache = FileCache::empty(FilterSource::InFile);
+        let records = Records::new(tx, &cache, settings(names))?;
+        let record_key = records.record_key(key);
+        let found = records.lookup(&record_key, None, now)?;
         let (answer, change) = protocol::claim(found.as_ref().map(|f| &f.row), &request, now);
-        let home = found.as_ref().map(|f| f.home);
-        if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {
-            records.write(&name, key, &row, home, now)?;
+        let location = found.as_ref().map(|f| f.location);
+        if let Some(row) = change.or(found.filter(|f| f.shifted).map(|f| f.row)) {
+            records.write(&record_key, key, &row, location, now)?;
         }
         Ok(match answer {
             Claimed::Acquired(lease) => {
-                Entry::First(Self { lease, window: options.window, outcome: None, names, known })
+                Entry::First(Self { lease, window: options.window, outcome: None, names, cache })
             }
             Claimed::Done(record) => Entry::Duplicate(record),
             Claimed::Busy { free_in } => Entry::Busy { free_in },
@@ -181,13 +181,11 @@ impl InboxGuard {
     /// code between went back to an earlier savepoint, or this is another transaction. Roll back and deliver the
     /// message again; a commit would keep a part of the effect. Otherwise the errors of a write in SQLite.
     pub fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
-            return Err(too_long(len));
-        }
+        check_len(self.outcome.as_ref().map_or(0, Bytes::len))?;
         let now = Clock::default().now();
         let expires = now.saturating_add(micros(self.window));
         let complete = || {
-            let records = Records::of(tx, &self.known, keeping(self.names))?;
+            let records = Records::new(tx, &self.cache, settings(self.names))?;
             records.complete(&self.lease, self.outcome.as_ref(), expires, now)
         };
         if !tx.is_autocommit() && complete()? {
@@ -219,6 +217,6 @@ impl InboxGuard {
     }
 }
 
-fn keeping(names: Names) -> Keeping {
-    Keeping { names, generation: GENERATION }
+fn settings(names: Names) -> RecordSettings {
+    RecordSettings { names, generation_size: GENERATION_SIZE }
 }

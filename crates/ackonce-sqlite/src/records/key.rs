@@ -1,7 +1,7 @@
-//! The name under which a record is stored: 128 bits of the key's digest under a secret of the file.
+//! The key of a record in the file: 128 bits of a hash over the message key's digest and a secret of the file.
 //!
 //! It is half as long as the digest itself, which is most of the size of a record. Senders do not know the secret, so
-//! they cannot construct two IDs with the same name; the chance that two of a billion share one is 1 in 10^21.
+//! they cannot construct two IDs with the same record key; the chance that two of a billion share one is 1 in 10^21.
 
 use ackonce::Result;
 use rusqlite::Connection;
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::rolled_back;
 
-/// A record's name in the file. It is evenly distributed, so parts of it serve as hashes.
+/// A record's key in the file. It is evenly distributed, so parts of it serve as hashes.
 pub(crate) type RecordKey = [u8; 16];
 
-/// The file's secret, hashed ahead: computing a name then costs one round of the hash.
+/// The file's secret, hashed ahead: computing a record key then costs one round of the hash.
 #[derive(Clone)]
 pub(crate) struct Secret(Sha256);
 

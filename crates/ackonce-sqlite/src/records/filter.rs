@@ -2,11 +2,11 @@
 //!
 //! It is a split block Bloom filter (<https://parquet.apache.org/docs/file-format/bloomfilter/>): it reads one block
 //! per lookup, takes about 3 bytes per record, and errs for one in several thousand of the records that it does not
-//! hold. The code is written by hand because it is short: names are evenly distributed hashes already, and the bytes
+//! hold. The code is written by hand because it is short: record keys are evenly distributed hashes already, and the bytes
 //! are a stored format.
 //!
-//! In the file a filter is split into parts, and the parts of all generations for the same names lie side by side: a
-//! lookup of one name reads a few pages, however many generations there are. A connection that is used again and
+//! In the file a filter is split into parts, and the parts of all generations for the same record keys lie side by side: a
+//! lookup of one key reads a few pages, however many generations there are. A connection that is used again and
 //! again keeps the filters in memory.
 
 use std::collections::HashSet;
@@ -14,19 +14,19 @@ use std::collections::HashSet;
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::key::RecordKey;
 use crate::error::rolled_back;
-use crate::record_key::RecordKey;
 
 const BITS_PER_RECORD: usize = 22;
 const WORDS: usize = 8;
 /// The number of blocks in a part, which may have half as many more: a page of SQLite holds that without an overflow.
 /// Each part costs the write of a page when its generation is sealed and when it is dropped.
-const PART: usize = 16;
+const PART_BLOCKS: usize = 16;
 /// The odd numbers of the specification; each picks one bit of one word.
 const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-/// The lookup of a name, the same for all filters.
+/// The lookup of a record key, the same for all filters.
 #[derive(Debug)]
 pub(crate) struct Probe {
     position: u32,
@@ -35,13 +35,15 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    pub(crate) fn of(name: &RecordKey) -> Self {
-        let part = |n: usize| u32::from_be_bytes([name[n], name[n + 1], name[n + 2], name[n + 3]]);
+    pub(crate) fn of(record_key: &RecordKey) -> Self {
+        let part = |n: usize| {
+            u32::from_be_bytes([record_key[n], record_key[n + 1], record_key[n + 2], record_key[n + 3]])
+        };
         let hash = part(8);
         Self { position: part(0), bits: SALT.map(|salt| 1 << (hash.wrapping_mul(salt) >> 27)) }
     }
 
-    /// Maps a name to its block; sorted names map to sorted blocks.
+    /// Maps a record key to its block; sorted keys map to sorted blocks.
     #[allow(clippy::cast_possible_truncation, reason = "the product's upper half is below `blocks`")]
     fn block(&self, blocks: usize) -> usize {
         ((u64::from(self.position) * blocks as u64) >> 32) as usize
@@ -60,9 +62,9 @@ impl Probe {
 pub(crate) struct Filter(Vec<[u32; WORDS]>);
 
 impl Filter {
-    pub(crate) fn of(names: &[RecordKey]) -> Self {
-        let mut filter = Self(vec![[0; WORDS]; size(names.len())]);
-        for probe in names.iter().map(Probe::of) {
+    pub(crate) fn of(record_keys: &[RecordKey]) -> Self {
+        let mut filter = Self(vec![[0; WORDS]; block_count(record_keys.len())]);
+        for probe in record_keys.iter().map(Probe::of) {
             let block = probe.block(filter.0.len());
             for (word, bit) in filter.0[block].iter_mut().zip(probe.bits) {
                 *word |= bit;
@@ -71,15 +73,15 @@ impl Filter {
         filter
     }
 
-    /// False if the generation certainly does not hold that name.
+    /// False if the generation certainly does not hold that record key.
     pub(crate) fn may_hold(&self, probe: &Probe) -> bool {
         probe.is_in(&self.0[probe.block(self.0.len())])
     }
 
-    /// The number of times that the filter is halved into parts. Filters of one level have the same names in their
+    /// The number of times that the filter is halved into parts. Filters of one level have the same record keys in their
     /// parts.
     pub(crate) fn level(&self) -> u32 {
-        (self.0.len() / PART).max(1).ilog2()
+        (self.0.len() / PART_BLOCKS).max(1).ilog2()
     }
 
     pub(crate) fn write(&self, conn: &Connection, generation: i64) -> rusqlite::Result<()> {
@@ -109,8 +111,8 @@ impl Filter {
                 filter.0.append(&mut blocks(&bytes.unwrap_or_default())?);
             }
         }
-        match filters.iter().find(|filter| !size_is_possible(filter.0.len())) {
-            Some(filter) => Err(impossible(filter.0.len() * WORDS * 4)),
+        match filters.iter().find(|filter| !is_block_count(filter.0.len())) {
+            Some(filter) => Err(malformed(filter.0.len() * WORDS * 4)),
             None => Ok(filters),
         }
     }
@@ -122,7 +124,7 @@ impl Filter {
     }
 }
 
-/// The generations of that level whose filters in the file rule the name out.
+/// The generations of that level whose filters in the file rule the record key out.
 pub(crate) fn excluded_by(conn: &Connection, level: u32, probe: &Probe) -> Result<HashSet<i64>> {
     let sql = "SELECT generation, blocks FROM main.ackonce_filters WHERE level = ?1 AND part = ?2";
     let mut statement = conn.prepare_cached(sql).map_err(reading)?;
@@ -143,7 +145,7 @@ pub(crate) fn excluded_by(conn: &Connection, level: u32, probe: &Probe) -> Resul
 
 /// The number of blocks for so many records: the nearest power of two or one and a half of it, so that generations of
 /// about the same size have filters of the same size.
-fn size(records: usize) -> usize {
+fn block_count(records: usize) -> usize {
     let exact = (records * BITS_PER_RECORD / (WORDS * 32)).max(1);
     let power = 1 << exact.ilog2();
     match 4 * exact / power {
@@ -153,14 +155,14 @@ fn size(records: usize) -> usize {
     }
 }
 
-fn size_is_possible(blocks: usize) -> bool {
+fn is_block_count(blocks: usize) -> bool {
     blocks.is_power_of_two() || (blocks.is_multiple_of(3) && (blocks / 3).is_power_of_two())
 }
 
 fn blocks(bytes: &[u8]) -> Result<Vec<[u32; WORDS]>> {
     let blocks = bytes.chunks_exact(WORDS * 4);
     if bytes.is_empty() || !blocks.remainder().is_empty() {
-        return Err(impossible(bytes.len()));
+        return Err(malformed(bytes.len()));
     }
     let words = |block: &[u8]| {
         let mut words = [0; WORDS];
@@ -172,7 +174,7 @@ fn blocks(bytes: &[u8]) -> Result<Vec<[u32; WORDS]>> {
     Ok(blocks.map(words).collect())
 }
 
-fn impossible(bytes: usize) -> Error {
+fn malformed(bytes: usize) -> Error {
     Error::new(ErrorKind::Corrupt, format!("sqlite: a filter of {bytes} bytes, which is not possible"))
 }
 
@@ -193,20 +195,25 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         create_schema(&conn).unwrap();
         for (generation, records) in [(1, 0), (2, 1), (3, 100), (4, 1100), (5, 20_000)] {
-            let names: Vec<RecordKey> = (0..records).map(|_| Token::random().0).collect();
-            let filter = Filter::of(&names);
+            let record_keys: Vec<RecordKey> = (0..records).map(|_| Token::random().0).collect();
+            let filter = Filter::of(&record_keys);
             filter.write(&conn, generation).unwrap();
             let level = filter.level();
             assert_eq!(Filter::read(&conn, level, &[generation]).unwrap(), [filter], "its stored form");
-            let filter = Filter::of(&names);
-            let excluded =
-                |name: &RecordKey| excluded_by(&conn, level, &Probe::of(name)).unwrap().contains(&generation);
-            assert!(!names.iter().any(excluded), "{records}");
+            let filter = Filter::of(&record_keys);
+            let excluded = |record_key: &RecordKey| {
+                excluded_by(&conn, level, &Probe::of(record_key)).unwrap().contains(&generation)
+            };
+            assert!(!record_keys.iter().any(excluded), "{records}");
             let strangers = [(); 10_000].map(|()| Token::random().0);
-            for name in names.iter().chain(&strangers[..100]) {
-                assert_eq!(filter.may_hold(&Probe::of(name)), !excluded(name), "in memory and in the file");
+            for record_key in record_keys.iter().chain(&strangers[..100]) {
+                assert_eq!(
+                    filter.may_hold(&Probe::of(record_key)),
+                    !excluded(record_key),
+                    "in memory and in the file"
+                );
             }
-            let wrong = strangers.iter().filter(|name| !excluded(name)).count();
+            let wrong = strangers.iter().filter(|record_key| !excluded(record_key)).count();
             assert!(wrong < 20, "{wrong} of 10000 with {records} records");
             Filter::delete(&conn, generation, level).unwrap();
         }
@@ -217,10 +224,10 @@ mod tests {
     #[test]
     fn a_size_is_near_what_the_records_need() {
         for records in 100..100_000 {
-            let (size, bits) = (size(records), records * BITS_PER_RECORD);
-            assert!(size_is_possible(size), "{size}");
+            let (size, bits) = (block_count(records), records * BITS_PER_RECORD);
+            assert!(is_block_count(size), "{size}");
             assert!((bits * 3 / 4..=bits * 4 / 3).contains(&(size * WORDS * 32)), "{records}: {size}");
         }
-        assert!(!size_is_possible(0) && !size_is_possible(9));
+        assert!(!is_block_count(0) && !is_block_count(9));
     }
 }

@@ -1,4 +1,4 @@
-//! Room on a full disk.
+//! The space on the disk, and the reserve that a full disk makes necessary.
 //!
 //! Expired records leave free pages inside the file, but a write that frees them takes room beside it. Each change
 //! goes to the log first, and the log starts over only after a checkpoint, which makes the file as long as the log
@@ -15,54 +15,55 @@ use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
+use super::identity::path_with_suffix;
 use crate::clock::is_due;
 use crate::error::rolled_back;
-use crate::identity::beside;
 
 /// The maximum size of the reserve in bytes: room for dropping a generation of the default size, which writes some
 /// 540 pages, and for the growth of the file that a log of the default size causes.
 const RESERVE: u64 = 4 << 20;
 /// The reserve takes at most this part of a small disk.
-const PART: u64 = 8;
+const RESERVE_PART: u64 = 8;
 /// The pause between attempts to make the reserve again, and between checkpoints for a file that has grown.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The room that the file of one writer has.
+/// The space on the disk for the file of one writer.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct DiskSpace {
     file: PathBuf,
     reserve: PathBuf,
     size: u64,
     may_grow: bool,
+    /// The time of the last attempt to create the reserve.
     tried: Option<Instant>,
-    carried_over: Option<Instant>,
+    checkpointed: Option<Instant>,
 }
 
-impl Room {
-    /// The room of the file at this path. The file may be missing; its directory must exist.
+impl DiskSpace {
+    /// The space for the file at this path. The file may be missing; its directory must exist.
     pub(crate) fn of(file: &Path) -> Self {
-        let disk = disk(file).map_or(u64::MAX, |disk| disk.total);
+        let disk = filesystem(file).map_or(u64::MAX, |found| found.total);
         Self {
             file: file.to_owned(),
-            reserve: beside(file, "-reserve"),
-            size: (disk / PART).clamp(1, RESERVE),
+            reserve: path_with_suffix(file, "-reserve"),
+            size: (disk / RESERVE_PART).clamp(1, RESERVE),
             may_grow: true,
             tried: None,
-            carried_over: None,
+            checkpointed: None,
         }
     }
 
-    /// Opens the file; if the disk is full, gives the reserve up and tries once more.
-    pub(crate) fn opening<T>(&mut self, open: impl Fn() -> Result<T>) -> Result<T> {
-        open().or_else(|error| if self.give_up() { open() } else { Err(error) })
+    /// Opens the file; if the disk is full, deletes the reserve and tries once more.
+    pub(crate) fn open<T>(&mut self, open: impl Fn() -> Result<T>) -> Result<T> {
+        open().or_else(|error| if self.release_reserve() { open() } else { Err(error) })
     }
 
-    /// False while the disk has no room for the file to grow. Makes the reserve if it is missing.
+    /// False while the disk has no room for the file to grow. Creates the reserve if it is missing.
     pub(crate) fn may_grow(&mut self) -> bool {
         if fs::metadata(&self.reserve).is_ok_and(|found| found.len() >= self.size) {
             self.may_grow = true;
         } else if is_due(&mut self.tried, PAUSE) {
-            self.may_grow = match self.make() {
+            self.may_grow = match self.create_reserve() {
                 Ok(()) => true,
                 Err(error) if is_full(&error) => {
                     let _ = fs::remove_file(&self.reserve);
@@ -82,22 +83,22 @@ impl Room {
         self.may_grow
     }
 
-    fn make(&self) -> io::Result<()> {
+    fn create_reserve(&self) -> io::Result<()> {
         if self.free() < self.size.saturating_mul(2) {
             return Err(Io::StorageFull.into());
         }
         allocate(&mut File::create(&self.reserve)?, self.size)
     }
 
-    /// Gives the reserve up if the disk itself is full; true if it did.
-    pub(crate) fn give_up(&mut self) -> bool {
-        let given = self.free() < self.size && fs::remove_file(&self.reserve).is_ok();
-        if given {
+    /// Deletes the reserve if the disk itself is full; true if it did.
+    pub(crate) fn release_reserve(&mut self) -> bool {
+        let released = self.free() < self.size && fs::remove_file(&self.reserve).is_ok();
+        if released {
             (self.tried, self.may_grow) = (Some(Instant::now()), false);
             let file = self.file.display();
-            tracing::warn!(target: "ackonce", %file, "the disk is full; the file's reserve is given up to make room");
+            tracing::warn!(target: "ackonce", %file, "the disk is full; the file's reserve is deleted to make room");
         }
-        given
+        released
     }
 
     /// Checks the room for a commit. True if a checkpoint is due after it, because the log makes the file grow by at
@@ -105,7 +106,7 @@ impl Room {
     ///
     /// # Errors
     /// The disk has no room for that growth: the log could then never start over.
-    pub(crate) fn check(&mut self, conn: &Connection) -> Result<bool> {
+    pub(crate) fn check_growth(&mut self, conn: &Connection) -> Result<bool> {
         let pages: u64 = pragma(conn, "PRAGMA page_count")?;
         let length = fs::metadata(&self.file).map_or(0, |found| found.len());
         let growth = pages.saturating_mul(pragma(conn, "PRAGMA page_size")?).saturating_sub(length);
@@ -118,20 +119,20 @@ impl Room {
                 format!("sqlite: the disk has no room for {} to grow; free disk space", self.file.display());
             return Err(Error::new(ErrorKind::Full, message).with_repeat(Repeat::Safe));
         }
-        Ok(is_due(&mut self.carried_over, PAUSE))
+        Ok(is_due(&mut self.checkpointed, PAUSE))
     }
 
     fn free(&self) -> u64 {
-        disk(&self.file).map_or(u64::MAX, |disk| disk.free)
+        filesystem(&self.file).map_or(u64::MAX, |found| found.free)
     }
 }
 
 /// Runs a checkpoint, as far as no reader is in the way; the next change then starts the log over.
-pub(crate) fn carry_over(conn: &Connection) {
+pub(crate) fn checkpoint(conn: &Connection) {
     let done =
         conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
     if let Err(error) = done {
-        tracing::debug!(target: "ackonce", error = %ackonce::chain(&error), "the log cannot be carried over now");
+        tracing::debug!(target: "ackonce", error = %ackonce::chain(&error), "the checkpoint failed");
     }
 }
 
@@ -145,22 +146,22 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// The space of a filesystem that reports it.
-struct Disk {
+struct Filesystem {
     total: u64,
     free: u64,
 }
 
 #[cfg(unix)]
-fn disk(file: &Path) -> Option<Disk> {
+fn filesystem(file: &Path) -> Option<Filesystem> {
     let found = rustix::fs::statvfs(file.parent()?).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     // Some blocks are reserved for root.
     let free = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
-    (found.f_blocks > 0).then(|| Disk { total: bytes(found.f_blocks), free: bytes(free) })
+    (found.f_blocks > 0).then(|| Filesystem { total: bytes(found.f_blocks), free: bytes(free) })
 }
 
 #[cfg(not(unix))]
-fn disk(_: &Path) -> Option<Disk> {
+fn filesystem(_: &Path) -> Option<Filesystem> {
     None
 }
 

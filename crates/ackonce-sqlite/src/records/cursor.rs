@@ -2,8 +2,9 @@
 //!
 //! In this order the walk meets a record that is settled meanwhile at most once.
 
+use super::columns::Shape;
+use super::generation::Generation;
 use crate::clock::moment;
-use crate::generation::{Generation, Shape};
 
 /// The position after this key of this generation, or of the claims once the generations are through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,12 +13,11 @@ pub(crate) struct Cursor {
     key: Vec<u8>,
 }
 
-/// The length of a cursor: the generation's number and a name.
+/// The length of a cursor: the generation's number and a record key.
 const CURSOR_LEN: usize = 8 + 16;
 
 impl Cursor {
     pub(crate) const START: Self = Self { generation: 0, key: Vec::new() };
-    pub(crate) const CLAIMS: Self = Self { generation: i64::MAX, key: Vec::new() };
 
     /// Decodes a cursor; `None` if it is malformed.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
@@ -47,14 +47,14 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// Its generation; `None` for the claims.
     pub(crate) generation: Option<Generation>,
-    /// The column or expression to compare with [`expired`](Self::expired) and [`passed`](Self::passed).
+    /// The column or expression to compare with [`expiry_bound`](Self::expiry_bound).
     pub(crate) expires: &'static str,
     opened: i64,
     life: i64,
 }
 
 impl Table {
-    fn claims() -> Self {
+    pub(crate) fn claims() -> Self {
         let name = "main.ackonce_claims".into();
         Self { name, generation: None, expires: "expires", opened: 0, life: 0 }
     }
@@ -71,17 +71,18 @@ impl Table {
     }
 
     /// The greatest value of that column in a record that has expired at `now`.
-    pub(crate) fn expired(&self, now: u64) -> i64 {
+    pub(crate) fn expiry_bound(&self, now: u64) -> i64 {
         moment(now).saturating_sub(self.opened).saturating_sub(self.life)
     }
 
-    /// The bound below which fences lie that the clock has passed.
-    pub(crate) fn passed(&self, now: u64) -> i64 {
+    /// The value that every fence before `now` is below.
+    pub(crate) fn fence_bound(&self, now: u64) -> i64 {
         moment(now).saturating_sub(self.opened)
     }
 
-    pub(crate) fn is_brief(&self) -> bool {
-        self.generation.as_ref().is_some_and(|g| g.shape == Shape::Brief)
+    /// The generation, if its records are brief.
+    pub(crate) fn brief(&self) -> Option<&Generation> {
+        self.generation.as_ref().filter(|g| g.shape == Shape::Brief)
     }
 
     /// The position after this key of the table.

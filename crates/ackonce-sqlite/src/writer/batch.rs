@@ -5,11 +5,11 @@ use ackonce::store::{ClaimRequest, Settlement, Token};
 use ackonce::{Key, Result};
 use tokio::sync::oneshot;
 
+use super::command::{Command, CommandContext, GroupOutcome};
 use crate::error;
-use crate::lookup::Home;
-use crate::record_key::RecordKey;
 use crate::records::Records;
-use crate::writer::{Outcome, Turn, Work};
+use crate::records::key::RecordKey;
+use crate::records::lookup::Location;
 
 /// The decision about one key of a batch: the answer, and the row to write if it changed.
 type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
@@ -40,29 +40,40 @@ impl Request for Settlement {
 
 /// A batch of claims or of settlements.
 pub(crate) struct Batch<R, A> {
-    pub(crate) requests: Vec<R>,
-    pub(crate) decide: Decide<R, A>,
+    requests: Vec<R>,
+    decide: Decide<R, A>,
     /// True if the batch may be dropped once its caller is gone: a claim would only hold up the next attempt, while a
     /// settlement is carried out even without a caller.
-    pub(crate) droppable: bool,
-    pub(crate) answers: Result<Vec<A>>,
-    pub(crate) reply: oneshot::Sender<Result<Vec<A>>>,
+    droppable: bool,
+    answers: Result<Vec<A>>,
+    reply: oneshot::Sender<Result<Vec<A>>>,
 }
 
-impl<R: Request + Send, A: Send> Work for Batch<R, A> {
+impl<R, A> Batch<R, A> {
+    pub(crate) fn new(
+        requests: Vec<R>,
+        decide: Decide<R, A>,
+        droppable: bool,
+        reply: oneshot::Sender<Result<Vec<A>>>,
+    ) -> Self {
+        Self { requests, decide, droppable, answers: Ok(Vec::new()), reply }
+    }
+}
+
+impl<R: Request + Send, A: Send> Command for Batch<R, A> {
     fn rows(&self) -> usize {
         self.requests.len()
     }
 
-    fn run(&mut self, turn: &Turn<'_>) -> Result<usize> {
+    fn run(&mut self, cx: &CommandContext<'_>) -> Result<usize> {
         if self.droppable && self.reply.is_closed() {
             return Ok(0);
         }
-        let now = turn.clock.now();
-        match decide(&self.requests, self.decide, turn.records, now) {
+        let now = cx.clock.now();
+        match decide(&self.requests, self.decide, cx.records, now) {
             Ok((answers, changes)) => {
                 for change in &changes {
-                    turn.records.write(&change.name, change.key, &change.row, change.home, now)?;
+                    cx.records.write(&change.record_key, change.key, &change.row, change.location, now)?;
                 }
                 self.answers = Ok(answers);
                 Ok(changes.len())
@@ -76,28 +87,24 @@ impl<R: Request + Send, A: Send> Work for Batch<R, A> {
         }
     }
 
-    fn answer(self: Box<Self>, outcome: &Outcome) {
-        let answers = match outcome {
-            Outcome::Committed => self.answers,
-            Outcome::Refused(error) | Outcome::Failed(error) => Err(error.clone()),
-        };
-        let _ = self.reply.send(answers);
+    fn answer(self: Box<Self>, outcome: &GroupOutcome) {
+        let _ = self.reply.send(outcome.answer(self.answers));
     }
 }
 
 /// A record to write.
 struct Change<'r> {
-    name: RecordKey,
+    record_key: RecordKey,
     key: &'r Key,
     row: Row,
-    home: Option<Home>,
+    location: Option<Location>,
 }
 
-/// Returns the answers in the order of the requests and the changes in the order of the names: a batch then goes
-/// through tables and filters once, from one end to the other.
+/// Returns the answers in the order of the requests and the changes in the order of the record keys: a batch then
+/// goes through tables and filters once, from one end to the other.
 fn decide<'r, R: Request, A>(
     requests: &'r [R],
-    step: Decide<R, A>,
+    decide_one: Decide<R, A>,
     records: &Records<'_>,
     now: u64,
 ) -> Result<(Vec<A>, Vec<Change<'r>>)> {
@@ -107,23 +114,24 @@ fn decide<'r, R: Request, A>(
     order.sort_unstable();
     let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
     let mut changes: Vec<Change<'r>> = Vec::with_capacity(requests.len());
-    let sought: Vec<_> = order.iter().map(|(name, n)| (*name, Some(requests[*n].token()))).collect();
-    let found = records.lookup_all(&sought, now)?;
-    for ((name, n), found) in order.into_iter().zip(found) {
+    let keys: Vec<_> =
+        order.iter().map(|(record_key, n)| (*record_key, Some(requests[*n].token()))).collect();
+    let found = records.lookup_all(&keys, now)?;
+    for ((record_key, n), found) in order.into_iter().zip(found) {
         let request = &requests[n];
-        if let Some(before) = changes.last_mut().filter(|change| change.name == name) {
-            let (answer, change) = step(Some(&before.row), request, now);
+        if let Some(before) = changes.last_mut().filter(|change| change.record_key == record_key) {
+            let (answer, change) = decide_one(Some(&before.row), request, now);
             if let Some(row) = change {
                 before.row = row;
             }
             answers[n] = Some(answer);
             continue;
         }
-        let (answer, change) = step(found.as_ref().map(|f| &f.row), request, now);
+        let (answer, change) = decide_one(found.as_ref().map(|f| &f.row), request, now);
         answers[n] = Some(answer);
-        let home = found.as_ref().map(|f| f.home);
-        if let Some(row) = change.or(found.filter(|f| f.moved).map(|f| f.row)) {
-            changes.push(Change { name, key: request.key(), row, home });
+        let location = found.as_ref().map(|f| f.location);
+        if let Some(row) = change.or(found.filter(|f| f.shifted).map(|f| f.row)) {
+            changes.push(Change { record_key, key: request.key(), row, location });
         }
     }
     Ok((answers.into_iter().flatten().collect(), changes))

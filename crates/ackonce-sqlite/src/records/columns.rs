@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use crate::clock::moment;
 use crate::error::corrupt_row;
-use crate::generation::Generation;
 
 /// The columns to select for [`Full::of`]; a statement may add columns of its own after them.
 macro_rules! full {
@@ -25,16 +24,25 @@ macro_rules! brief {
 }
 pub(crate) use brief;
 
+/// The shape of a settled record, and of all records in one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// The record of a message that was done at its first attempt and has no further content: most of them.
+    Brief,
+    /// Any record.
+    Full,
+}
+
 /// The number of fingerprint bytes that are stored; the others are read back as zeros.
 const FINGERPRINT: usize = 8;
 /// The number of token bytes in a brief record: its fence already identifies the claim.
 const TOKEN: usize = 4;
 
 /// A record as read at some moment.
-pub(crate) struct Seen {
+pub(crate) struct Decoded {
     pub(crate) row: Row,
-    /// True if its moments were moved back, see [`follow`]; the record must then be written.
-    pub(crate) moved: bool,
+    /// True if its moments were moved back, see [`shift_to_now`]; the record must then be written.
+    pub(crate) shifted: bool,
 }
 
 /// The columns of one full record, in the order of `full!`.
@@ -73,8 +81,8 @@ impl Full {
     ///
     /// # Errors
     /// The columns hold values that no version of this code writes.
-    pub(crate) fn decode(self, now: u64) -> Result<Seen> {
-        let fence = highest("fence", self.fence)?;
+    pub(crate) fn decode(self, now: u64) -> Result<Decoded> {
+        let fence = below_max("fence", self.fence)?;
         let row = Row {
             state: match self.state {
                 0 => State::Done,
@@ -99,7 +107,7 @@ impl Full {
             outcome: self.outcome.map(Bytes::from),
             reason: self.reason,
         };
-        Ok(follow(row, now))
+        Ok(shift_to_now(row, now))
     }
 }
 
@@ -116,14 +124,19 @@ impl Brief {
         Ok(Self { fence: row.get(0)?, life: row.get(1)?, token: row.get(2)?, fingerprint: row.get(3)? })
     }
 
-    /// Decodes the columns into the record as it is at `now`. If `token` begins with the stored bytes, it
-    /// is the token of the record.
+    /// Decodes the columns into the record as it is at `now`. Its generation's `opened` and `life` are the bases of
+    /// the stored fence and life. If `token` begins with the stored bytes, it is the token of the record.
     ///
     /// # Errors
     /// The columns hold values that no version of this code writes.
-    pub(crate) fn decode(self, generation: &Generation, token: Option<Token>, now: u64) -> Result<Seen> {
-        let fence = highest("fence", generation.opened.saturating_add(self.fence))?;
-        let life = generation.life.checked_add(self.life);
+    pub(crate) fn decode(
+        self,
+        (opened, life): (i64, i64),
+        token: Option<Token>,
+        now: u64,
+    ) -> Result<Decoded> {
+        let fence = below_max("fence", opened.saturating_add(self.fence))?;
+        let life = life.checked_add(self.life);
         let expires = life.and_then(|life| moment(fence).checked_add(life)).unwrap_or(-1);
         let mut beginning = [0; 16];
         beginning[..TOKEN].copy_from_slice(&self.token);
@@ -140,7 +153,7 @@ impl Brief {
             outcome: None,
             reason: None,
         };
-        Ok(follow(row, now))
+        Ok(shift_to_now(row, now))
     }
 
     /// Encodes a record for such a generation; `None` if the record holds more than a brief one can.
@@ -155,31 +168,31 @@ impl Brief {
         let life = expires.checked_sub(fence)?.checked_sub(life)?;
         let mut token = [0; TOKEN];
         token.copy_from_slice(&row.token.0[..TOKEN]);
-        let fingerprint = row.fingerprint.map(beginning);
+        let fingerprint = row.fingerprint.map(stored_fingerprint);
         plain.then_some(Self { fence: fence.checked_sub(opened)?, life, token, fingerprint })
     }
 }
 
 /// The stored part of a fingerprint.
-pub(crate) fn beginning(fingerprint: Fingerprint) -> [u8; FINGERPRINT] {
-    let mut kept = [0; FINGERPRINT];
-    kept.copy_from_slice(&fingerprint.0[..FINGERPRINT]);
-    kept
+pub(crate) fn stored_fingerprint(fingerprint: Fingerprint) -> [u8; FINGERPRINT] {
+    let mut stored = [0; FINGERPRINT];
+    stored.copy_from_slice(&fingerprint.0[..FINGERPRINT]);
+    stored
 }
 
 /// The fingerprint as it is read back, so that a later payload is compared with the stored part only.
-pub(crate) fn kept(fingerprint: Fingerprint) -> Fingerprint {
-    padded(beginning(fingerprint))
+pub(crate) fn truncated(fingerprint: Fingerprint) -> Fingerprint {
+    padded(stored_fingerprint(fingerprint))
 }
 
-fn padded(kept: [u8; FINGERPRINT]) -> Fingerprint {
+fn padded(stored: [u8; FINGERPRINT]) -> Fingerprint {
     let mut fingerprint = [0; 16];
-    fingerprint[..FINGERPRINT].copy_from_slice(&kept);
+    fingerprint[..FINGERPRINT].copy_from_slice(&stored);
     Fingerprint(fingerprint)
 }
 
 /// The code under which a state is stored.
-pub(crate) fn code(state: State) -> i64 {
+pub(crate) fn state_code(state: State) -> i64 {
     match state {
         State::Done => 0,
         State::Claimed => 1,
@@ -189,7 +202,7 @@ pub(crate) fn code(state: State) -> i64 {
 }
 
 /// Rejects the highest value, because no successor of it could be granted.
-fn highest(what: &str, value: i64) -> Result<u64> {
+fn below_max(what: &str, value: i64) -> Result<u64> {
     unsigned(what, value.checked_add(1).map_or(-1, |_| value))
 }
 
@@ -200,10 +213,10 @@ fn unsigned(what: &str, value: i64) -> Result<u64> {
 /// Moves the moments of a record back if its claim lies in the future, because the clock was then set back since. All
 /// moments move by the same amount: the record then holds from now for its full original time. That is never too
 /// short, since some of that time has passed; unmoved moments would make it too long by the amount of the change.
-fn follow(mut row: Row, now: u64) -> Seen {
+fn shift_to_now(mut row: Row, now: u64) -> Decoded {
     let ahead = row.claimed.saturating_sub(now);
     row.claimed -= ahead;
     row.free_at = row.free_at.saturating_sub(ahead);
     row.expires = row.expires.saturating_sub(ahead);
-    Seen { row, moved: ahead > 0 }
+    Decoded { row, shifted: ahead > 0 }
 }

@@ -1,5 +1,11 @@
 //! The inbox: a handler's effect and its record in one transaction.
 
+mod answer;
+pub(crate) mod guard;
+mod run;
+mod suspects;
+pub(crate) mod transaction;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +15,11 @@ use ackonce::{Answer, Class, Context, Effect, Error, Failure, Handler, Item};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::run::{Run, Suspects};
-use crate::writer::ended;
-use crate::{InboxTx, SqliteStore};
+use crate::SqliteStore;
+use crate::writer::writer_ended;
+use run::HandlerRun;
+use suspects::Suspects;
+use transaction::InboxTx;
 
 /// The time for which a completed message is remembered unless you or its runner set another: 7 days.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -78,7 +86,7 @@ impl<F> SqliteInbox<F> {
         let (reply, answer) = oneshot::channel();
         let handler = Arc::clone(&self.handler);
         let window = self.window.or(item.cx.window()).unwrap_or(DEFAULT_WINDOW);
-        let run = Run::new(item, handler, window, self.suspects.clone(), reply);
+        let run = HandlerRun::new(item, handler, window, self.suspects.clone(), reply);
         self.store.writer().submit(run).await?;
         Ok(answer)
     }
@@ -103,7 +111,9 @@ where
         let mut answers = Vec::with_capacity(waiting.len());
         for reply in waiting {
             answers.push(match reply {
-                Ok(reply) => reply.await.unwrap_or_else(|_| Err(Failure::Store(ended(Repeat::Unknown)))),
+                Ok(reply) => {
+                    reply.await.unwrap_or_else(|_| Err(Failure::Store(writer_ended(Repeat::Unknown))))
+                }
                 Err(error) => Err(Failure::Store(error)),
             });
         }

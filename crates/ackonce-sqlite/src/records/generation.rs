@@ -4,24 +4,15 @@ use std::sync::Arc;
 
 use rusqlite::Row;
 
-use crate::columns::{brief, full};
-use crate::filter::Filter;
-use crate::records::insert_full;
+use super::columns::Shape;
+use super::filter::Filter;
+use super::statements;
 
 /// A generation takes records for this part of its window, so that its first records wait no longer than that for its
 /// last.
-const PART: i64 = 8;
+const OPEN_PART: i64 = 8;
 /// The shortest window that a generation is made for, in microseconds; shorter windows share it.
-const SHORTEST: i64 = 60_000_000;
-
-/// The shape of the records in a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// The record of a message that was done at its first attempt and has no further content: most of them.
-    Brief,
-    /// Any record.
-    Full,
-}
+const SHORTEST_BOUND: i64 = 60_000_000;
 
 /// One generation, as its row in `ackonce_generations` says.
 #[derive(Debug, Clone)]
@@ -41,6 +32,7 @@ pub(crate) struct Generation {
     pub(crate) seal: Option<i64>,
     /// Its filter, if it is sealed and this connection has filters in memory.
     pub(crate) filter: Option<Arc<Filter>>,
+    /// The statement that adds a record, which each completion needs; empty once it is sealed.
     insert: Arc<str>,
 }
 
@@ -66,7 +58,7 @@ impl Generation {
     }
 
     pub(crate) fn new(id: i64, shape: Shape, bound: i64, opened: i64, life: i64) -> Self {
-        let ends = opened.saturating_add(bound / PART).saturating_add(bound);
+        let ends = opened.saturating_add(bound / OPEN_PART).saturating_add(bound);
         let (last_fence, sealed, level, seal, filter) = (0, false, None, None, None);
         let insert = insert(id, shape);
         Self { id, shape, bound, opened, life, ends, last_fence, sealed, level, seal, filter, insert }
@@ -78,11 +70,7 @@ impl Generation {
 
     /// The statement that reads a record from it.
     pub(crate) fn select(&self) -> String {
-        let columns = match self.shape {
-            Shape::Brief => brief!(),
-            Shape::Full => full!(),
-        };
-        format!("SELECT {columns} FROM {} WHERE key = ?1", self.table())
+        statements::select(&self.table(), self.shape)
     }
 
     /// The statement that adds a record to it while it is open.
@@ -92,14 +80,18 @@ impl Generation {
 
     /// True if all its records have expired. While the clock has not passed a fence (it was set back) the generation
     /// stays: the next fence must be larger.
-    pub(crate) fn is_over(&self, now: i64) -> bool {
+    pub(crate) fn is_expired(&self, now: i64) -> bool {
         self.ends <= now && self.last_fence < now
     }
 
     /// True if it has taken records for long enough, or the clock was set back.
-    pub(crate) fn is_old(&self, now: i64) -> bool {
-        now.abs_diff(self.opened) >= self.bound.unsigned_abs() / PART.unsigned_abs()
+    pub(crate) fn is_outdated(&self, now: i64) -> bool {
+        now.abs_diff(self.opened) >= self.bound.unsigned_abs() / OPEN_PART.unsigned_abs()
     }
+}
+
+fn insert(id: i64, shape: Shape) -> Arc<str> {
+    statements::insert(&table(id, shape), shape).into()
 }
 
 fn table(id: i64, shape: Shape) -> String {
@@ -109,20 +101,9 @@ fn table(id: i64, shape: Shape) -> String {
     }
 }
 
-fn insert(id: i64, shape: Shape) -> Arc<str> {
-    let table = table(id, shape);
-    match shape {
-        Shape::Brief => {
-            format!("INSERT INTO {table} (fence, life, token, fingerprint, key) VALUES (?1, ?2, ?3, ?4, ?5)")
-        }
-        Shape::Full => insert_full(&table),
-    }
-    .into()
-}
-
 /// The bound of the generation for this window: at most a quarter longer than the window.
-pub(crate) fn bound(window: i64) -> i64 {
-    let window = window.max(SHORTEST);
+pub(crate) fn bound_for(window: i64) -> i64 {
+    let window = window.max(SHORTEST_BOUND);
     let step = 1 << (window.ilog2() - 2);
     // An addition that overflows means the longest bound.
     window.checked_add(step - 1).map_or(i64::MAX, |above| above / step * step)
@@ -135,11 +116,11 @@ mod tests {
     #[test]
     fn a_bound_is_no_shorter_than_the_window_and_little_longer() {
         let windows = (0..63).flat_map(|n| [(1_i64 << n) - 1, 1 << n, (1 << n) + 1, (1 << n) / 3 * 5]);
-        for window in windows.chain([i64::MAX]).filter(|w| *w > SHORTEST) {
-            let bound = bound(window);
+        for window in windows.chain([i64::MAX]).filter(|w| *w > SHORTEST_BOUND) {
+            let bound = bound_for(window);
             assert!(bound >= window && bound - window <= window / 4, "{window}: {bound}");
-            assert_eq!(super::bound(bound), bound, "{window}");
+            assert_eq!(bound_for(bound), bound, "{window}");
         }
-        assert_eq!(bound(-5), bound(0));
+        assert_eq!(bound_for(-5), bound_for(0));
     }
 }
