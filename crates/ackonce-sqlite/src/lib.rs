@@ -13,10 +13,12 @@ mod schema;
 mod store;
 mod writer;
 
-pub use config::{Fuse, Names, SqliteConfig, Sweep, Synchronous};
-pub use inbox::guard::{Entry, GuardOptions, InboxGuard};
+/// Settings and answers that the SQL stores share.
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, Sweep};
+pub use config::{Fuse, SqliteConfig, Synchronous};
+pub use inbox::SqliteInbox;
+pub use inbox::guard::SqliteGuard;
 pub use inbox::transaction::{InboxStatement, InboxTx};
-pub use inbox::{DEFAULT_WINDOW, SqliteInbox};
 /// The driver, in the version this store is built on.
 pub use rusqlite;
 pub use schema::create_schema;

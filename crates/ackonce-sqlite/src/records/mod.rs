@@ -17,11 +17,12 @@ mod write;
 
 use std::cell::RefCell;
 
+use ackonce::store::Names;
 use ackonce::{Key, Result};
 use rusqlite::Connection;
 
 use crate::error::{breaks_connection, rolled_back};
-use crate::{Names, schema};
+use crate::schema;
 use generations::{FilterSource, Generations};
 use key::{RecordKey, Secret};
 

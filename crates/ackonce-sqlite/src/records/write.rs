@@ -1,7 +1,7 @@
 //! Writes of one record by its key.
 
 use ackonce::protocol::Row;
-use ackonce::store::{Lease, State};
+use ackonce::store::{Lease, Names, State};
 use ackonce::{Error, ErrorKind, Key, Previous, Result};
 use bytes::Bytes;
 use rusqlite::params;
@@ -12,7 +12,6 @@ use super::generation::Generation;
 use super::key::RecordKey;
 use super::lookup::Location;
 use super::statements::{DELETE_CLAIM, UPSERT_CLAIM, delete};
-use crate::Names;
 use crate::clock::moment;
 use crate::error::rolled_back;
 

@@ -6,20 +6,20 @@ use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use ackonce::store::Repeat;
+use ackonce::store::{Repeat, Sweep};
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Transaction, TransactionBehavior};
 
 use super::QueuedCommand;
 use super::command::{CommandContext, GroupOutcome};
 use super::sweeper::Sweeper;
+use crate::SqliteConfig;
 use crate::clock::is_due;
 use crate::connection::disk::{self, DiskSpace};
 use crate::connection::{ClosedFile, CurrentFile, Session};
 use crate::error::{breaks_connection, commit, rolled_back};
 use crate::records::Records;
 use crate::records::cursor::Cursor;
-use crate::{SqliteConfig, Sweep};
 
 /// A group takes no further command after this many rows, or after a handler has made it run for this time: the
 /// callers of its commands wait for all of it.

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use ackonce::Result;
+use ackonce::store::Sweep;
 use rusqlite::{Transaction, TransactionBehavior};
 
 use super::command::GroupOutcome;
 use super::thread::WriterThread;
-use crate::Sweep;
 use crate::connection::{Session, disk};
 use crate::error::{commit, rolled_back};
 use crate::records::Records;
