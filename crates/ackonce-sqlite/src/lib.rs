@@ -14,7 +14,7 @@ mod store;
 mod writer;
 
 /// Settings and answers that the SQL stores share.
-pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, Sweep};
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, MAX_VALUE_LEN, Names, Sweep};
 pub use config::{Fuse, SqliteConfig, Synchronous};
 pub use inbox::SqliteInbox;
 pub use inbox::guard::SqliteGuard;
@@ -22,4 +22,4 @@ pub use inbox::transaction::{InboxStatement, InboxTx};
 /// The driver, in the version this store is built on.
 pub use rusqlite;
 pub use schema::create_schema;
-pub use store::{MAX_VALUE_LEN, SqliteStore};
+pub use store::SqliteStore;

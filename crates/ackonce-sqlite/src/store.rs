@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
-use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::{Deduplicator, Result, protocol};
 use async_trait::async_trait;
 
 use crate::connection::Session;
@@ -15,9 +15,6 @@ use crate::records::columns::truncated;
 use crate::writer::Writer;
 use crate::writer::batch::Batch;
 use crate::{SqliteConfig, Synchronous, check};
-
-/// The longest outcome or reason that is stored, in bytes (16 MiB).
-pub const MAX_VALUE_LEN: usize = 16 << 20;
 
 /// Records in a SQLite file, for all processes of one host. Clones share one writer thread.
 ///
@@ -42,12 +39,12 @@ impl SqliteStore {
     /// The tables may live in a database of yours. It is switched to SQLite's write-ahead log.
     ///
     /// # Errors
-    /// - [`Config`](ErrorKind::Config): not the path of a file, a missing directory, a network filesystem, a
+    /// - [`Config`](ackonce::ErrorKind::Config): not the path of a file, a missing directory, a network filesystem, a
     ///   SQLite library that can damage the file.
-    /// - [`ReadOnly`](ErrorKind::ReadOnly): this user cannot write to it.
-    /// - [`Corrupt`](ErrorKind::Corrupt): it is no SQLite file, or a damaged one.
-    /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate wrote it.
-    /// - [`Full`](ErrorKind::Full), [`Unavailable`](ErrorKind::Unavailable): as the message says.
+    /// - [`ReadOnly`](ackonce::ErrorKind::ReadOnly): this user cannot write to it.
+    /// - [`Corrupt`](ackonce::ErrorKind::Corrupt): it is no SQLite file, or a damaged one.
+    /// - [`NewerSchema`](ackonce::ErrorKind::NewerSchema): a newer version of this crate wrote it.
+    /// - [`Full`](ackonce::ErrorKind::Full), [`Unavailable`](ackonce::ErrorKind::Unavailable): as the message says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         SqliteConfig::new(path).open()
     }
@@ -103,7 +100,7 @@ impl Deduplicator for SqliteStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        settlements.iter().try_for_each(|s| check_action(&s.action))?;
+        settlements.iter().try_for_each(|s| s.action.check_value_len())?;
         let settlements = settlements.to_vec();
         self.writer().call(|reply| Batch::new(settlements, protocol::settle, false, reply)).await
     }
@@ -114,23 +111,6 @@ impl Deduplicator for SqliteStore {
             weaknesses: self.inner.weaknesses.clone(),
         }
     }
-}
-
-fn check_action(action: &Settle) -> Result<()> {
-    match action {
-        Settle::Complete { outcome, .. } => check_len(outcome.as_ref().map_or(0, |o| o.len())),
-        Settle::Bury { reason, .. } => check_len(reason.len()),
-        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => Ok(()),
-    }
-}
-
-/// Checks the length of an outcome or a reason.
-pub(crate) fn check_len(len: usize) -> Result<()> {
-    if len <= MAX_VALUE_LEN {
-        return Ok(());
-    }
-    let message = format!("sqlite: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored");
-    Err(Error::new(ErrorKind::Invalid, message))
 }
 
 impl fmt::Debug for SqliteStore {

@@ -1,7 +1,6 @@
 //! The classification of an inbox handler's answer, given the failures that SQLite met meanwhile.
 
 use std::any::Any;
-use std::error::Error as StdError;
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Failure};
@@ -63,17 +62,8 @@ pub(super) fn classify_answer<T>(
 
 /// The failure of the disk or the file that a handler returned as its own failure, however wrapped.
 fn environment_of(failure: &Failure) -> Option<Error> {
-    let cause: Option<&(dyn StdError + 'static)> = match failure {
-        Failure::Retry(e)
-        | Failure::Permanent(e)
-        | Failure::Infrastructure(e)
-        | Failure::Unknown(e)
-        | Failure::Cancelled(e) => Some(&**e),
-        Failure::Fenced | Failure::Store(_) => None,
-    };
-    std::iter::successors(cause, |error: &&(dyn StdError + 'static)| (*error).source())
-        .find_map(|error| error.downcast_ref::<rusqlite::Error>())
-        .and_then(|error| FailedStatement::of(error).environment)
+    let error = failure.causes().find_map(|cause| cause.downcast_ref::<rusqlite::Error>())?;
+    FailedStatement::of(error).environment
 }
 
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {

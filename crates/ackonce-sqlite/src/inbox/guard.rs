@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ackonce::store::{ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token};
+use ackonce::store::{
+    ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token, check_value_len,
+};
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionState};
@@ -15,7 +17,6 @@ use crate::records::columns::truncated;
 use crate::records::generations::FilterSource;
 use crate::records::{FileCache, RecordSettings, Records};
 use crate::schema;
-use crate::store::check_len;
 
 /// A claim inside a transaction of yours, on a connection of yours to the store's file (or to any file that
 /// [`create_schema`](crate::create_schema) prepared).
@@ -125,7 +126,7 @@ impl SqliteGuard {
     /// code between went back to an earlier savepoint, or this is another transaction. Roll back and deliver the
     /// message again; a commit would keep a part of the effect. Otherwise the errors of a write in SQLite.
     pub fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        check_len(self.outcome.as_ref().map_or(0, Bytes::len))?;
+        check_value_len(self.outcome.as_ref().map_or(0, Bytes::len))?;
         let now = Clock::default().now();
         let expires = now.saturating_add(micros(self.window));
         let complete = || {

@@ -3,14 +3,13 @@
 mod answer;
 pub(crate) mod guard;
 mod run;
-mod suspects;
 pub(crate) mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::store::{DEFAULT_WINDOW, Repeat};
+use ackonce::store::{DEFAULT_WINDOW, Repeat, Suspects};
 use ackonce::{Answer, Class, Context, Effect, Error, Failure, Handler, Item};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -18,7 +17,6 @@ use tokio::sync::oneshot;
 use crate::SqliteStore;
 use crate::writer::writer_ended;
 use run::HandlerRun;
-use suspects::Suspects;
 use transaction::InboxTx;
 
 /// A handler whose effects are rows of the store's own file, of class [`Inbox`](Class::Inbox): they are committed

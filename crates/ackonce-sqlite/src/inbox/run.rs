@@ -5,19 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::store::{Settle, Settled, Settlement};
+use ackonce::store::{Settle, Settled, Settlement, Suspects, check_value_len};
 use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item, protocol};
 use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
 use super::answer::{Rollback, classify_answer, panic_text};
-use super::suspects::Suspects;
 use super::transaction::InboxTx;
 use crate::clock::micros;
 use crate::connection::SAVEPOINT;
 use crate::error::{breaks_connection, rolled_back};
-use crate::store::check_len;
 use crate::writer::command::{Command, CommandContext, GroupOutcome};
 
 /// A message to run `F` for.
@@ -108,7 +106,7 @@ where
         let failed = tx.into_failed();
         let answer = answer.unwrap_or_else(|panic| Err(Failure::Retry(panic_text(&*panic).into())));
         let outcome = classify_answer(cx.tx, answer, failed)?.into().into_outcome();
-        check_len(outcome.as_ref().map_or(0, Bytes::len))
+        check_value_len(outcome.as_ref().map_or(0, Bytes::len))
             .map_err(|too_long| Rollback::Item(Failure::permanent(too_long)))?;
         let now = cx.clock.now();
         let expires = now.saturating_add(micros(self.window));
@@ -135,7 +133,7 @@ where
     }
 
     fn runs_alone(&self) -> bool {
-        self.suspects.has(self.item.cx.key())
+        self.suspects.contains(self.item.cx.key())
     }
 
     fn runs_user_code(&self) -> bool {
@@ -176,7 +174,7 @@ where
                 self.own.unwrap_or_else(|| Err(Failure::infrastructure("nobody waited for it")))
             }
             // It stays a suspect: its next attempts run alone too.
-            GroupOutcome::Refused(error) if succeeded && self.suspects.has(key) => {
+            GroupOutcome::Refused(error) if succeeded && self.suspects.contains(key) => {
                 Err(Failure::Retry(error.clone().into()))
             }
             GroupOutcome::Refused(error) | GroupOutcome::Failed(error) => match self.own {
