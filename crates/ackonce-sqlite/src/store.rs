@@ -20,6 +20,23 @@ use crate::{SqliteConfig, Synchronous, check};
 ///
 /// Batches that arrive during a flush of the disk wait and share the next flush. When the last clone is dropped, the
 /// thread finishes the queued batches and closes the file.
+///
+/// A consumer takes the store and claims and settles by itself. Where the effect is rows in the same file, take the
+/// store's [`inbox`](Self::inbox) for the handler: effect and record are then committed together.
+///
+/// ```
+/// use ackonce::Deduplicator;
+/// use ackonce_sqlite::SqliteStore;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("dedup.db");
+/// let store = SqliteStore::open(path)?;
+/// // A file in memory or in a container's own layer is a weakness, for example.
+/// for weakness in store.describe().weaknesses {
+///     eprintln!("{weakness}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,

@@ -42,9 +42,8 @@ impl Inspection<'_> {
     pub(crate) fn in_snapshot<T>(&self, read: impl FnOnce(&Records<'_>, u64) -> Result<T>) -> Result<T> {
         let failed = |e| rolled_back("reading the records", e);
         let tx = self.session.conn.unchecked_transaction().map_err(failed)?;
-        let records = Records::new(&tx, &self.session.cache, self.config.record_settings())?;
-        let answer = read(&records, self.config.clock.now())?;
-        drop(records);
+        let records = Records::new(&tx, &self.session.cache, self.config.record_settings());
+        let answer = read(&records?, self.config.clock.now())?;
         tx.finish().map_err(failed)?;
         Ok(answer)
     }

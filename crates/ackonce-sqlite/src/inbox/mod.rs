@@ -1,6 +1,6 @@
 //! The inbox: a handler's effect and its record in one transaction.
 
-mod answer;
+mod classify;
 pub(crate) mod guard;
 mod run;
 pub(crate) mod transaction;
@@ -28,6 +28,9 @@ use transaction::InboxTx;
 /// - After the commit, before the ack: both are there; the redelivery is acknowledged without a run.
 /// - During the commit: one of the two. The error is [`Repeat::Unknown`], and the next claim of the message finds
 ///   out.
+///
+/// Handlers share the writer with all claims and settlements of the store, one at a time: a handler of a millisecond
+/// allows about a thousand messages a second. Slow work belongs in a handler of another class.
 pub struct SqliteInbox<F> {
     store: SqliteStore,
     handler: Arc<F>,
@@ -66,6 +69,20 @@ impl SqliteStore {
 impl<F> SqliteInbox<F> {
     /// The time for which a completed message is remembered, from its completion (default: the runner's
     /// `Settings::window`, or 7 days without a runner). It must outlast the latest possible redelivery.
+    ///
+    /// ```
+    /// # use ackonce_sqlite::{SqliteStore, InboxTx};
+    /// use std::time::Duration;
+    /// use ackonce::{Context, Failure};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let store = SqliteStore::open(directory.path().join("app.db"))?;
+    /// let deposit = |tx: &InboxTx<'_>, _cx: &Context, amount: &i64| {
+    ///     tx.execute("UPDATE account SET balance = balance + ?1", [amount])?;
+    ///     Ok::<_, Failure>(())
+    /// };
+    /// let inbox = store.inbox(deposit).with_window(Duration::from_secs(30 * 24 * 3600));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = Some(window);

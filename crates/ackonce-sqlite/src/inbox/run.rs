@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
-use super::answer::{Rollback, classify_answer, panic_text};
+use super::classify::{Rollback, classify_answer, panic_text};
 use super::transaction::InboxTx;
 use crate::clock::micros;
 use crate::connection::SAVEPOINT;

@@ -14,6 +14,24 @@ use crate::error::is_environment;
 /// a success: it rolls the handler's work back and retries the message. Use [`unwatched`](Self::unwatched) for a
 /// failure that the handler expects and handles, or for a function that takes a [`Connection`](rusqlite::Connection).
 ///
+/// ```
+/// # use ackonce_sqlite::SqliteStore;
+/// use ackonce::{Context, Failure};
+/// use ackonce_sqlite::InboxTx;
+/// # let directory = tempfile::tempdir()?;
+/// # let store = SqliteStore::open(directory.path().join("app.db"))?;
+/// let inbox = store.inbox(|tx: &InboxTx<'_>, _cx: &Context, lines: &Vec<(String, i64)>| {
+///     let mut insert = tx.prepare("INSERT INTO line (article, amount) VALUES (?1, ?2)")?;
+///     for line in lines {
+///         insert.execute((&line.0, line.1))?;
+///     }
+///     // The day may be there already: a statement that fails here does not undo the message.
+///     let _ = tx.unwatched().execute("INSERT INTO seen (day) VALUES (date())", ());
+///     Ok::<_, Failure>(())
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// No method or statement can commit it, roll it back or begin it anew, write to the store's own tables or attach
 /// other files; SQLite refuses those ("not authorized"). The handler may use savepoints of its own.
 pub struct InboxTx<'t> {
@@ -100,7 +118,10 @@ impl fmt::Debug for InboxTx<'_> {
     }
 }
 
-/// A compiled statement, watched as its transaction is.
+/// A compiled statement, watched as its transaction is. [`InboxTx::prepare`] makes one.
+///
+/// The store keeps compiled statements from one message to the next, so prepare one where a handler runs it for each
+/// message or several times in one.
 pub struct InboxStatement<'s> {
     statement: CachedStatement<'s>,
     failed: &'s RefCell<Option<FailedStatement>>,

@@ -14,6 +14,19 @@ impl SqliteStore {
     /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by itself. The file does not shrink: new
     /// records use the free pages.
     ///
+    /// ```
+    /// use ackonce_sqlite::{SqliteConfig, Sweep};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("dedup.db");
+    /// let store = SqliteConfig::new(path).with_sweep(Sweep::Manual).open()?;
+    /// assert_eq!(store.sweep().await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The errors of any write to the store. A repeat is safe and starts from the beginning.
     pub async fn sweep(&self) -> Result<u64> {

@@ -1,4 +1,4 @@
-//! What an operator changes is on the disk with its audit row, or not at all.
+//! A change by an operator is on the disk with its audit row, or not at all.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

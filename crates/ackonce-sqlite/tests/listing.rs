@@ -1,4 +1,4 @@
-//! Looking into a file: beside the writers, in short reads, through pages of any size.
+//! Inspection of a file: beside the writers, in short reads, through pages of any size.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -141,7 +141,7 @@ async fn a_damaged_record_is_an_error_to_whoever_looks_at_it() {
     fill(&store, 0..3, done()).await;
     let sql =
         format!("UPDATE {} SET fence = -(1 << 61), life = 1 << 61 WHERE key = ?1", place.generations()[0]);
-    assert_eq!(place.connection().execute(&sql, [place.filed(1)]).unwrap(), 1);
+    assert_eq!(place.connection().execute(&sql, [place.record_key(1)]).unwrap(), 1);
     assert_eq!(store.get(&key(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(store.list(&all(None, 9)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(store.get(&key(2)).await.unwrap().is_some());
