@@ -168,7 +168,7 @@ fn fleet(plan: &Plan, dir: &Path, seed: u64) -> Fleet {
 }
 
 /// Message ID and fence of each effect of which its worker has said that it came too late to record it.
-fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
+pub(crate) fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
     let logs = std::fs::read_dir(dir.join("workers")).unwrap().map(|file| file.unwrap().path());
     let logs = logs.filter(|path| path.extension().is_some_and(|e| e == "log"));
     // A worker that was killed in the middle of a line did not say it.

@@ -27,6 +27,8 @@ impl Delivery for Line {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let plan: Plan = serde_json::from_str(&std::env::args().nth(1).context("no plan")?)?;
     match plan.books.clone() {
         Books::Sqlite(file) => {
