@@ -1,43 +1,27 @@
 #![doc = include_str!("../README.md")]
 
-mod apart;
-mod batch;
 mod check;
-mod classify;
-mod client;
 mod config;
-mod connection_guard;
-mod connector;
+mod connection;
 mod error;
-mod group;
-mod guard;
 mod inbox;
 mod inspect;
-mod key;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod plans;
-mod repair;
+mod records;
 mod request;
-mod rows;
-mod savepoint;
 mod schema;
-mod settings;
-mod sql;
 mod store;
-mod suspects;
-mod sweep;
-mod thread;
-mod tls;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Names, PostgresConfig, Prepare, Sweep, Tables, Unsafe};
 /// The pool, in the version this store is built on.
 pub use deadpool_postgres;
-pub use guard::{Entry, GuardOptions, InboxGuard, enter_sql, finish_sql};
-pub use inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
-pub use schema::SchemaName;
-pub use settings::InboxSettings;
-pub use store::{MAX_VALUE_LEN, PostgresStore};
+pub use inbox::{
+    DEFAULT_WINDOW, Entry, GuardOptions, InboxGuard, InboxOutcome, InboxSettings, PostgresInbox, enter_sql,
+    finish_sql,
+};
+pub use records::SchemaName;
+pub use request::MAX_VALUE_LEN;
+pub use store::PostgresStore;
 /// The driver, in the version this store is built on.
 pub use tokio_postgres;

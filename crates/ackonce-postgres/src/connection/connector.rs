@@ -1,14 +1,12 @@
 //! Connection pools for one server, with the type of the TLS connector erased.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Error, ErrorKind, Result};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use futures_util::future::BoxFuture;
-use tokio_postgres::config::Host;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, Config, Socket};
 
@@ -77,29 +75,4 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector")
     }
-}
-
-/// `host:port/database`, without user and password.
-pub(crate) fn place(server: &Config) -> String {
-    let mut place = String::new();
-    let ports = server.get_ports();
-    for (n, host) in server.get_hosts().iter().enumerate() {
-        if n > 0 {
-            place.push(',');
-        }
-        match host {
-            Host::Tcp(name) => place.push_str(name),
-            #[cfg(unix)]
-            Host::Unix(path) => {
-                let _ = write!(place, "{}", path.display());
-            }
-        }
-        // One port may serve for all hosts.
-        let port = ports.get(n).or_else(|| ports.first()).unwrap_or(&5432);
-        let _ = write!(place, ":{port}");
-    }
-    if let Some(database) = server.get_dbname().or(server.get_user()) {
-        let _ = write!(place, "/{database}");
-    }
-    place
 }

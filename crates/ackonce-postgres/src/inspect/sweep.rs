@@ -16,10 +16,9 @@ use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
-use crate::client::PoolClient;
-use crate::sql::Texts;
+use crate::connection::PoolClient;
+use crate::records::{SWEEP, Texts};
 
-const SWEEP: &str = include_str!("sql/sweep.sql");
 /// Pages per statement: 2 MB, about 40 000 records.
 const CHUNK: u32 = 256;
 /// Records of a page, about.

@@ -15,9 +15,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio_postgres::{Client, NoTls};
 
-use crate::client::send;
+use crate::connection::send;
+use crate::records::Texts;
 use crate::request::{ClaimParams, SettleParams};
-use crate::sql::Texts;
 use crate::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 const CLOCK: &str = "(SELECT t FROM {schema}.test_clock WHERE one)";

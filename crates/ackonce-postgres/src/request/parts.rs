@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ackonce::{ErrorKind, Result};
 
-use crate::client::Locks;
-use crate::key::Id;
+use crate::connection::Locks;
+use crate::records::Id;
 
 /// The time for which a request for a held record is sent alone.
 const REMEMBERED: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use ackonce::protocol::Row;
 use ackonce::store::Token;
 use ackonce::{Error, ErrorKind, Key, Result};
 
-use crate::rows::Stored;
+use crate::records::Stored;
 
 /// The most requests of one statement.
 const MAX_ROWS: usize = 5000;

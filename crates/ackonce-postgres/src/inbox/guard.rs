@@ -8,12 +8,10 @@ use bytes::Bytes;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::settings::DEFAULT_WINDOW;
 use crate::error::undone;
-use crate::inbox::DEFAULT_WINDOW;
-use crate::request::{granted, micros};
-use crate::rows::decode;
-use crate::sql::Texts;
-use crate::store::{MAX_VALUE_LEN, too_long};
+use crate::records::{Texts, decode};
+use crate::request::{fits, granted, micros};
 use crate::{Names, SchemaName, schema};
 
 /// The settings of an [`InboxGuard`].
@@ -181,9 +179,7 @@ impl InboxGuard {
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
     /// again; committing would keep a part of the effect, or none.
     pub async fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
-            return Err(too_long(len));
-        }
+        fits(self.outcome.as_ref().map_or(0, Bytes::len))?;
         let params: [(&(dyn ToSql + Sync), Type); 5] = [
             (&&self.lease.key.digest()[..], Type::BYTEA),
             (&&self.lease.token.0[..], Type::BYTEA),

@@ -6,11 +6,9 @@ use ackonce::{Key, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
-use crate::client::{Param, broken};
-use crate::connection_guard::ConnectionGuard;
+use crate::connection::{ConnectionGuard, Param};
 use crate::error::{statement, undone};
-use crate::rows::decode;
-use crate::sql::{BY_INDEX, millis};
+use crate::records::{BY_INDEX, decode, millis};
 use crate::store::Inner;
 
 /// Locks and reads the record, so that no claim comes in between.
@@ -54,8 +52,7 @@ impl Repair {
     ) -> Result<((AdminOutcome, Option<State>), ConnectionGuard)> {
         let texts = inner.texts();
         let id = inner.salt.id(key);
-        let Some(object) = connection.object() else { return Err(broken()) };
-        let client: &mut tokio_postgres::Client = object;
+        let client: &mut tokio_postgres::Client = connection.object()?;
         // At a stricter level a record that changes during the wait for its lock is an error.
         let level = IsolationLevel::ReadCommitted;
         let failed = |e| undone("changing a record", e);

@@ -3,9 +3,8 @@
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::sql::{BY_INDEX, Texts};
-use crate::store::LOOK;
-use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect, repair, sweep};
+use crate::records::{BY_INDEX, LOOK, Texts};
+use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect};
 
 /// The settings of an inspection.
 const IN_ORDER: &str =
@@ -32,10 +31,10 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
         planned("look", texts.fill(LOOK), "uuid[]", IN_ORDER),
         planned("list", inspect::list(&texts), "uuid, text, int8, int8", IN_ORDER),
-        planned("sweep", sweep::text(&texts), "tid, tid", IN_ORDER),
-        planned("hold", texts.fill(repair::HOLD), "uuid", BY_INDEX),
-        planned("forget", texts.fill(repair::FORGET.change), "uuid", BY_INDEX),
-        planned("redrive", texts.fill(repair::REDRIVE.change), "uuid", BY_INDEX),
+        planned("sweep", inspect::sweep::text(&texts), "tid, tid", IN_ORDER),
+        planned("hold", texts.fill(inspect::repair::HOLD), "uuid", BY_INDEX),
+        planned("forget", texts.fill(inspect::repair::FORGET.change), "uuid", BY_INDEX),
+        planned("redrive", texts.fill(inspect::repair::REDRIVE.change), "uuid", BY_INDEX),
         // In transactions with the user's own statements.
         planned("look of an inbox", texts.fill(LOOK), "uuid[]", "SET LOCAL enable_seqscan = off"),
         planned("completion of an inbox", texts.settle(running), COMPLETE, "SELECT"),

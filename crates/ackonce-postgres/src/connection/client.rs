@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
-use deadpool_postgres::{Object, Pool, StatementCache};
-use futures_util::future::join3;
+use deadpool_postgres::{Object, Pool};
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::Row;
 
+use super::guard::ConnectionGuard;
+use super::statement::{Param, transact};
 use crate::check::Checks;
-use crate::connection_guard::ConnectionGuard;
 use crate::error;
-use crate::sql::{IN_ORDER, Texts};
+use crate::records::{IN_ORDER, Texts};
 use crate::{PostgresConfig, Prepare};
-
-/// A parameter with its type, which saves a round trip to ask the server for the type.
-pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The time limit of an inspection, which may read a whole table.
 const INSPECTION: Duration = Duration::from_secs(600);
@@ -87,7 +83,7 @@ impl PoolClient {
     ) -> Result<Vec<Row>> {
         let deadline = self.deadline();
         let mut connection = ConnectionGuard::new(self.object(deadline).await?, None);
-        let Some(object) = connection.object() else { return Err(broken()) };
+        let object = connection.object()?;
         let cache = Arc::clone(&object.statement_cache);
         let begin = &self.begin[locks as usize];
         let sent = async {
@@ -147,9 +143,8 @@ impl PoolClient {
             }
             // A new connection may lead to another server than the last one, or to the same one with other settings.
             let mut connection = ConnectionGuard::new(object, None);
-            let Some(client) = connection.object() else { return Err(broken()) };
-            self.checks.run(client).await?;
-            connection.take().ok_or_else(broken)
+            self.checks.run(connection.object()?).await?;
+            connection.take()
         };
         match timeout_at(deadline, connected).await {
             Ok(object) => object,
@@ -163,66 +158,4 @@ impl PoolClient {
             }
         }
     }
-}
-
-/// Sends BEGIN, the statement and COMMIT in one round trip. A statement that fails makes the COMMIT a ROLLBACK.
-async fn transact(
-    client: &Client,
-    cache: &StatementCache,
-    prepare: Prepare,
-    begin: &str,
-    text: &str,
-    params: &[Param<'_>],
-) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
-    let prepared = prepared(client, cache, prepare, text, params).await?;
-    // They are polled in this order, and the driver sends in the order of the first polls.
-    let statement = send_prepared(client, prepared.as_ref(), text, params);
-    let (begun, answered, committed) =
-        join3(client.batch_execute(begin), statement, client.batch_execute("COMMIT")).await;
-    let rows = answered?;
-    begun?;
-    committed?;
-    Ok(rows)
-}
-
-/// Sends one statement, prepared or not.
-pub(crate) async fn send(
-    client: &Client,
-    cache: &StatementCache,
-    prepare: Prepare,
-    text: &str,
-    params: &[Param<'_>],
-) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
-    let prepared = prepared(client, cache, prepare, text, params).await?;
-    send_prepared(client, prepared.as_ref(), text, params).await
-}
-
-pub(crate) async fn prepared(
-    client: &Client,
-    cache: &StatementCache,
-    prepare: Prepare,
-    text: &str,
-    params: &[Param<'_>],
-) -> std::result::Result<Option<Statement>, tokio_postgres::Error> {
-    if prepare == Prepare::Never {
-        return Ok(None);
-    }
-    let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
-    cache.prepare_typed(client, text, &types).await.map(Some)
-}
-
-pub(crate) async fn send_prepared(
-    client: &Client,
-    prepared: Option<&Statement>,
-    text: &str,
-    params: &[Param<'_>],
-) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
-    let Some(statement) = prepared else { return client.query_typed(text, params).await };
-    let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-    client.query(statement, &values).await
-}
-
-/// The error of a connection that was returned while in use, which is a bug of this crate.
-pub(crate) fn broken() -> Error {
-    Error::new(ErrorKind::Protocol, "postgres: the connection is gone")
 }

@@ -1,23 +1,22 @@
 //! The TLS connector that the URL asks for.
 
 use ackonce::{Error, ErrorKind, Result};
-use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
 
-use crate::PostgresConfig;
-use crate::connector::Connector;
+use super::Connector;
 
 /// Makes a TLS connector for `sslmode=require` only. `prefer`, the default of a URL without `sslmode`, promises nothing
 /// in any case, and would fail with the self-signed certificate of a default installation.
-pub(crate) fn connector(config: &PostgresConfig) -> Result<Connector> {
-    match config.server.get_ssl_mode() {
+pub(crate) fn connector(server: &Config) -> Result<Connector> {
+    match server.get_ssl_mode() {
         SslMode::Disable | SslMode::Prefer => {
-            let mut server = config.server.clone();
+            let mut server = server.clone();
             server.ssl_mode(SslMode::Disable);
             Ok(Connector::new(&server, NoTls))
         }
         #[cfg(feature = "tls")]
-        _ => Ok(Connector::new(&config.server, from_system()?)),
+        _ => Ok(Connector::new(server, from_system()?)),
         #[cfg(not(feature = "tls"))]
         _ => Err(refused(
             "the URL asks for TLS (sslmode); build ackonce-postgres with its feature `tls`, or use \

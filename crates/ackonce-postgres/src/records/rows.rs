@@ -6,7 +6,7 @@ use ackonce::{Error, ErrorKind, Previous, Result};
 use bytes::Bytes;
 use tokio_postgres::Row as Columns;
 
-use crate::key::Id;
+use super::Id;
 
 /// A statement's answer for one key: the record after the statement, if there is one.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! A guard that returns a connection to its pool only if the connection is clean.
 
+use ackonce::{Error, ErrorKind, Result};
 use deadpool_postgres::Object;
 use deadpool_postgres::tokio_postgres::Client;
 
-use crate::connector::Connector;
+use super::Connector;
 
 /// Holds a connection while a statement runs on it. Dropped before [`release`](Self::release) (the caller
 /// stopped waiting, or a step failed), it closes the connection: the server then rolls back the open transaction, and
@@ -20,14 +21,14 @@ impl ConnectionGuard {
         Self { object: Some(object), cancel }
     }
 
-    /// The connection; `None` after a release.
-    pub(crate) fn object(&mut self) -> Option<&mut Object> {
-        self.object.as_mut()
+    /// The connection.
+    pub(crate) fn object(&mut self) -> Result<&mut Object> {
+        self.object.as_mut().ok_or_else(gone)
     }
 
     /// Takes the connection out of the guard.
-    pub(crate) fn take(mut self) -> Option<Object> {
-        self.object.take()
+    pub(crate) fn take(mut self) -> Result<Object> {
+        self.object.take().ok_or_else(gone)
     }
 
     /// Gives the connection back: no transaction is open on it, no answer outstanding.
@@ -45,4 +46,9 @@ impl Drop for ConnectionGuard {
         }
         drop(Object::take(object));
     }
+}
+
+/// The error of a connection that was returned while in use, which is a bug of this crate.
+fn gone() -> Error {
+    Error::new(ErrorKind::Protocol, "postgres: the connection is gone")
 }

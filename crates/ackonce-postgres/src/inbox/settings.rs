@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::records::millis;
+
+/// The default time for which a completed message is remembered: 7 days.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// The settings of a [`PostgresInbox`](crate::PostgresInbox)'s transactions. Times are set for each transaction
 /// alone (`SET LOCAL`), so they hold behind a pooler too.
 #[derive(Debug, Clone)]
@@ -74,11 +79,9 @@ impl InboxSettings {
             ("statement_timeout", self.statement_timeout),
             ("idle_in_transaction_session_timeout", self.idle_timeout),
         ];
-        let set = times.iter().filter_map(|(name, wait)| {
-            // Zero means no limit to the server, and it refuses larger values.
-            let ms = wait.as_ref()?.as_millis().clamp(1, 1 << 30);
-            Some(format!(", set_config('{name}', '{ms}', true)"))
-        });
+        let set = times
+            .iter()
+            .filter_map(|(name, wait)| Some(format!(", set_config('{name}', '{}', true)", millis((*wait)?))));
         set.collect()
     }
 }

@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-use crate::SchemaName;
-use crate::schema::VERSION;
+use super::SchemaName;
+
+/// The version of the schema that this code writes and reads.
+pub(crate) const VERSION: i32 = 3;
+
+/// The records of some keys.
+pub(crate) const LOOK: &str = include_str!("sql/look.sql");
+/// One page of records.
+pub(crate) const LIST: &str = include_str!("sql/list.sql");
+/// The removal of the expired records of some pages of the table.
+pub(crate) const SWEEP: &str = include_str!("sql/sweep.sql");
 
 const CLAIM: &str = include_str!("sql/claim.sql");
 const ENTER: &str = include_str!("sql/enter.sql");

@@ -1,5 +1,8 @@
 //! Inspection and repair: the store's operations for operators.
 
+pub(crate) mod repair;
+pub(crate) mod sweep;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +14,11 @@ use tokio_postgres::Row as Columns;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
 use crate::PostgresStore;
+use crate::connection::Waiting;
 use crate::error::statement;
-use crate::key::Id;
-use crate::repair::{FORGET, REDRIVE, Repair};
-use crate::rows::decode;
-use crate::sql::Texts;
-use crate::store::{Inner, LOOK};
-use crate::thread::Waiting;
+use crate::records::{Id, LIST, LOOK, Texts, decode};
+use crate::store::Inner;
+use repair::{FORGET, REDRIVE, Repair};
 
 /// The number of records that one page of a list reads.
 const LOOK_AT: i64 = 20_000;
@@ -26,7 +27,6 @@ const MAX_PAGE: usize = 1000;
 /// A page ends early when its outcomes and reasons take more bytes than this.
 const PAGE_BYTES: i64 = 16 << 20;
 
-const LIST: &str = include_str!("sql/list.sql");
 const STATS: &str = "SELECT count(*) FILTER (WHERE state = 'claimed'), count(*) FILTER (WHERE state = 'released'), \
                      count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'buried'), \
                      (pg_total_relation_size(to_regclass('{schema}.record')) \
@@ -77,8 +77,7 @@ impl Inspect for PostgresStore {
             inner
                 .client
                 .with_connection(async |mut connection| {
-                    let Some(object) = connection.object() else { return Err(crate::client::broken()) };
-                    let row = object.query_typed_one(&text, &[]).await;
+                    let row = connection.object()?.query_typed_one(&text, &[]).await;
                     let row = row.map_err(|e| statement("counting records", e))?;
                     let count = |n| get::<i64>(&row, n).map(|count| u64::try_from(count).unwrap_or(0));
                     let stats = Stats {
@@ -132,12 +131,6 @@ impl PostgresStore {
             Ok(done.0)
         })
         .await
-    }
-}
-
-impl Inner {
-    pub(crate) fn texts(&self) -> Texts<'_> {
-        Texts::new(&self.config.schema).with_clock(self.config.clock)
     }
 }
 

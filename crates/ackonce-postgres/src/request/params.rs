@@ -9,11 +9,11 @@ use ackonce::{Error, ErrorKind, Key, Result};
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
+use super::batch::{Kind, Reply};
+use super::value::fits;
 use crate::Names;
-use crate::batch::{Kind, Reply};
-use crate::client::Param;
-use crate::key::{Id, Salt};
-use crate::rows::{RowState, decode, half, whole};
+use crate::connection::Param;
+use crate::records::{Id, RowState, Salt, decode, half, whole};
 
 /// The longest time (36 000 years), which caps longer ones: sums of it stay within 64 bits.
 const EVER: i64 = 1 << 60;
@@ -223,8 +223,13 @@ fn times(action: &Settle) -> (Duration, Duration) {
     }
 }
 
+/// Refuses an outcome or a reason that is over the limit.
+pub(crate) fn check_lengths(settlements: &[Settlement]) -> Result<()> {
+    settlements.iter().filter_map(detail).try_for_each(|detail| fits(detail.len()))
+}
+
 /// The outcome or reason of a settlement.
-pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
+fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
         Settle::Bury { reason, .. } => Some(reason.as_bytes()),

@@ -1,53 +1,38 @@
 //! The inbox: a handler's effect and its record in one transaction.
 
+mod classify;
+mod group;
+mod guard;
+mod outcome;
+mod savepoint;
+mod settings;
+mod statements;
+mod suspects;
+mod undone;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
 use async_trait::async_trait;
-use bytes::Bytes;
 use deadpool_postgres::Pool;
 use futures_util::future::BoxFuture;
 use tokio_postgres::Transaction;
 
-use crate::connection_guard::ConnectionGuard;
+use crate::PostgresStore;
+use crate::connection::ConnectionGuard;
 use crate::error;
-use crate::group::Group;
-use crate::suspects::Suspects;
-use crate::{InboxSettings, PostgresStore};
+use group::Group;
+use suspects::Suspects;
 
-/// The default time for which a completed message is remembered: 7 days.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub use guard::{Entry, GuardOptions, InboxGuard, enter_sql, finish_sql};
+pub use outcome::InboxOutcome;
+pub use settings::{DEFAULT_WINDOW, InboxSettings};
 
 /// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
 /// that every session's visibility check of a row gets slower.
 const MAX_GROUP: usize = 60;
-
-/// The return value of an inbox handler: `()`, or the outcome to replay to a later copy of the message.
-pub trait InboxOutcome {
-    /// The outcome to store with the record.
-    fn into_outcome(self) -> Option<Bytes>;
-}
-
-impl InboxOutcome for () {
-    fn into_outcome(self) -> Option<Bytes> {
-        None
-    }
-}
-
-impl InboxOutcome for Bytes {
-    fn into_outcome(self) -> Option<Bytes> {
-        Some(self)
-    }
-}
-
-impl InboxOutcome for Option<Bytes> {
-    fn into_outcome(self) -> Self {
-        self
-    }
-}
 
 /// A handler whose effects are rows of the store's own database, of class [`Inbox`](Class::Inbox): they are
 /// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].
@@ -74,12 +59,12 @@ impl InboxOutcome for Option<Bytes> {
 ///
 /// A cancelled run closes its connection: its effects are rolled back and its statement is cancelled.
 pub struct PostgresInbox<F> {
-    pub(crate) store: PostgresStore,
-    pub(crate) handler: F,
-    pub(crate) settings: InboxSettings,
-    pub(crate) suspects: Suspects,
+    store: PostgresStore,
+    handler: F,
+    settings: InboxSettings,
+    suspects: Suspects,
     /// True once a handler has ignored a failed statement or ended its transaction: the next may do so, too.
-    pub(crate) swallows: AtomicBool,
+    swallows: AtomicBool,
     pool: Result<Pool, Error>,
     /// True if the pool was made from the store's configuration, so that its statements can be cancelled.
     own_pool: bool,
