@@ -3,10 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use ackonce::Result;
-
-use crate::RedisStore;
-
 /// The policy for a server that is set up to lose records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unsafe {
@@ -31,7 +27,7 @@ pub struct Replicas {
     pub timeout: Duration,
 }
 
-/// The configuration of a store's connection; [`RedisStore::connect`] uses the defaults.
+/// The configuration of a store's connection; [`RedisStore::connect`](crate::RedisStore::connect) uses the defaults.
 ///
 /// ```no_run
 /// # async fn connect() -> ackonce::Result<()> {
@@ -158,14 +154,6 @@ impl RedisConfig {
     ) -> Self {
         self.client_certificate = Some((certificate.into(), key.into()));
         self
-    }
-
-    /// Connects, and checks the server.
-    ///
-    /// # Errors
-    /// As [`RedisStore::connect`].
-    pub async fn connect(self) -> Result<RedisStore> {
-        RedisStore::start(self).await
     }
 }
 

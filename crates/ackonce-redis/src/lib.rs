@@ -1,25 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-mod address;
-mod batch;
 mod check;
-#[cfg(feature = "cluster")]
-mod cluster;
 mod config;
 mod connection;
 mod error;
 mod inspect;
-mod io;
-mod link;
-mod names;
-mod refusal;
-mod reply;
-mod requests;
-mod rights;
-mod row;
-mod script;
+mod records;
+mod request;
 mod store;
-mod walk;
 
 pub use config::{RedisConfig, Replicas, Unsafe};
-pub use store::{MAX_VALUE_LEN, RedisStore};
+pub use request::MAX_VALUE_LEN;
+pub use store::RedisStore;

@@ -1,11 +1,10 @@
-//! The I/O thread, with its own runtime.
+//! The store's own thread, which drives the connection.
 //!
 //! A handler may block the user's runtime. The connection must be driven all the same, or the core's
 //! heartbeat, which runs on its own thread, would wait for the handler and lose its lease. One thread is also the
 //! faster way to drive one connection: no work moves between threads.
 
 use std::future::Future;
-use std::thread;
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
@@ -14,13 +13,13 @@ use tokio::sync::oneshot;
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Io {
+pub(crate) struct Thread {
     handle: Handle,
     /// Dropped with this; the thread waits for that.
     _alive: oneshot::Sender<()>,
 }
 
-impl Io {
+impl Thread {
     pub(crate) fn start() -> Result<Self> {
         let failed = |e: std::io::Error| {
             Error::new(ErrorKind::Unavailable, "redis: the connection's thread could not be started")
@@ -35,7 +34,7 @@ impl Io {
             // A host name may still be being resolved; nothing waits for it any more.
             runtime.shutdown_background();
         };
-        thread::Builder::new().name("ackonce-redis".into()).spawn(run).map_err(failed)?;
+        std::thread::Builder::new().name("ackonce-redis".into()).spawn(run).map_err(failed)?;
         Ok(Self { handle, _alive })
     }
 

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use ackonce::{Error, Result};
 
-use crate::names::{Secret, root};
-use crate::refusal::{Place, refusal};
-use crate::reply::{Reply, misread};
-use crate::requests::Request;
-use crate::script::Call;
-use crate::store::Inner;
+use super::Request;
+use super::refusal::{Place, refusal};
+use crate::connection::Client;
+use crate::records::{Call, Reply, Secret, misread, root};
 
 /// The most requests and the most bytes in one call. Redis does nothing else while a script runs; with this
 /// many it runs for a few milliseconds. A larger batch goes in several calls, which are sent at once.
@@ -26,7 +24,7 @@ struct Part {
     call: Call,
 }
 
-impl Inner {
+impl Client {
     /// One answer per request, in order.
     ///
     /// # Errors
@@ -42,7 +40,7 @@ impl Inner {
             let parts = self.parts(requests, &open);
             let (members, calls): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.members, p.call)).unzip();
             let calls = Arc::new(calls);
-            let replies = self.io.run(self.link.clone().trip(calls.clone())).await?;
+            let replies = self.trip(calls.clone()).await?;
             open.clear();
             let mut refused = None;
             for ((members, call), reply) in members.iter().zip(calls.iter()).zip(&replies) {

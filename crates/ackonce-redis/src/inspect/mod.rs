@@ -1,5 +1,7 @@
 //! Inspection and repair.
 
+mod walk;
+
 use std::time::Duration;
 
 use ackonce::store::{AdminOutcome, Entry, Inspect, Note, Page, Query, Record, State, Stats};
@@ -8,11 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::RedisStore;
-use crate::names::{Field, TAGS};
-use crate::refusal::stand_in;
-use crate::reply::misread;
-use crate::requests::{At, Look, Seen};
-use crate::walk::{Listed, Steps};
+use crate::records::{Field, TAGS, misread};
+use crate::request::{At, Look, Seen, stand_in};
+use walk::{Listed, Steps};
 
 #[async_trait]
 impl Inspect for RedisStore {
@@ -35,7 +35,7 @@ impl Inspect for RedisStore {
             if tags.is_empty() {
                 break;
             }
-            let (rows, now) = self.inner.list_tags(&tags, only).await?;
+            let (rows, now) = self.client.list_tags(&tags, only).await?;
             steps.saw(rows.len());
             let new = rows.into_iter().filter(|l| after.is_none_or(|a| (l.tag, l.field) > a));
             found.extend(new.map(|listed| (listed, now)));
@@ -58,7 +58,7 @@ impl Inspect for RedisStore {
                 return Ok(stats);
             }
             let mut rows = 0;
-            for (counts, bytes) in self.inner.count_tags(&tags).await? {
+            for (counts, bytes) in self.client.count_tags(&tags).await? {
                 let [claimed, released, done, buried] = counts;
                 rows += counts.iter().sum::<u64>();
                 stats.claimed += claimed;
@@ -87,7 +87,7 @@ impl Inspect for RedisStore {
             if tags.is_empty() {
                 return Ok(dropped);
             }
-            let swept = self.inner.sweep_tags(&tags).await?;
+            let swept = self.client.sweep_tags(&tags).await?;
             dropped += swept.dropped;
             steps.saw(usize::try_from(swept.seen).unwrap_or(usize::MAX));
         }
@@ -96,7 +96,7 @@ impl Inspect for RedisStore {
 
 impl RedisStore {
     async fn look(&self, at: At<'_>, what: u8) -> Result<Seen> {
-        let mut seen = self.inner.ask(&[Look { at, what }]).await?;
+        let mut seen = self.client.ask(&[Look { at, what }]).await?;
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
 

@@ -4,8 +4,6 @@ use ackonce::{Error, ErrorKind, Result};
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
-use crate::RedisConfig;
-
 /// The servers to connect to, and their name.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
@@ -23,8 +21,8 @@ fn refused(message: String) -> Error {
 impl Address {
     /// # Errors
     /// [`ErrorKind::Config`], naming the bad part; never the whole URL, which may carry a password.
-    pub(crate) fn parse(config: &RedisConfig) -> Result<Self> {
-        let (scheme, rest) = config.url.split_once("://").ok_or_else(|| {
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| {
             refused("the URL has no scheme; write redis://host, rediss://host or redis+cluster://host".into())
         })?;
         let scheme = scheme.to_ascii_lowercase().replace("valkey", "redis");
@@ -114,7 +112,7 @@ fn tls_is_there() -> Result<()> {
 }
 
 /// The prefix that the store's keys may have: braces would move a cluster's hash tag.
-pub(crate) fn prefix(prefix: &str) -> Result<()> {
+pub(crate) fn check_prefix(prefix: &str) -> Result<()> {
     if prefix.is_empty() || prefix.len() > 64 || prefix.contains(['{', '}']) {
         let places = "RedisConfig::with_prefix, `prefix=` in a URL";
         return Err(refused(format!(
@@ -127,9 +125,10 @@ pub(crate) fn prefix(prefix: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RedisConfig;
 
     fn parse(url: &str) -> Result<Address> {
-        Address::parse(&RedisConfig::new(url))
+        Address::parse(url)
     }
 
     #[test]
@@ -167,7 +166,7 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{url}: {error:?}");
         }
         for bad in ["", "a{b", "}", &"x".repeat(65)] {
-            assert_eq!(prefix(bad).unwrap_err().kind(), ErrorKind::Config);
+            assert_eq!(check_prefix(bad).unwrap_err().kind(), ErrorKind::Config);
         }
     }
 

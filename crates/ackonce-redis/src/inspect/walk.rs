@@ -7,12 +7,9 @@ use std::sync::Arc;
 
 use ackonce::Result;
 
-use crate::names::{Field, TAGS, root};
-use crate::refusal::{bad_keys, is_refusal};
-use crate::reply::{Reply, misread};
-use crate::row::Row;
-use crate::script::{Call, WALK};
-use crate::store::Inner;
+use crate::connection::Client;
+use crate::records::{Call, Field, Reply, Row, TAGS, WALK, misread, root};
+use crate::request::{bad_keys, is_refusal};
 
 /// The number of rows to visit per trip, approximately: a few milliseconds of Redis's time.
 const ROWS: usize = 4000;
@@ -63,7 +60,7 @@ impl Steps {
     }
 }
 
-impl Inner {
+impl Client {
     /// Does `work` with each tag and reads the answers, in order, except those that cannot be read.
     async fn walk<T>(
         &self,
@@ -78,7 +75,7 @@ impl Inner {
             Call::new(&WALK, b"", &roots, work, self.link.eviction())
         });
         let calls = Arc::new(calls.collect::<Vec<_>>());
-        let replies = self.io.run(self.link.clone().trip(calls.clone())).await?;
+        let replies = self.trip(calls.clone()).await?;
         let mut answers = Vec::with_capacity(tags.len());
         let mut bad = Vec::new();
         for ((tags, call), reply) in parts.iter().zip(calls.iter()).zip(&replies) {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::{Arg, Cmd};
 
-use crate::names::Secret;
+use super::Secret;
 
 /// The eviction of the store's keys by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,11 @@
 
 use ackonce::{Error, ErrorKind};
 use futures_util::future::join_all;
-use redis::{Cmd, RedisError, Value};
+use redis::{Cmd, Value};
 
+use super::Connection;
 use crate::RedisConfig;
-use crate::connection::Connection;
+use crate::error::is_refusal;
 
 /// The rules that the user lacks, such as `+hset` and `~ackonce:*`; none if they cannot be asked for.
 pub(crate) async fn missing(connection: &Connection, config: &RedisConfig) -> Vec<String> {
@@ -28,10 +29,6 @@ pub(crate) async fn missing(connection: &Connection, config: &RedisConfig) -> Ve
     missing
 }
 
-fn is_refusal(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM")
-}
-
 /// The error that names the missing rights; `None` if none are missing.
 pub(crate) fn refusal(missing: &[String]) -> Option<Error> {
     if missing.is_empty() {
@@ -39,13 +36,6 @@ pub(crate) fn refusal(missing: &[String]) -> Option<Error> {
     }
     let message = format!("redis: the user lacks rights: ACL SETUSER <its name> {}", missing.join(" "));
     Some(Error::new(ErrorKind::Config, message))
-}
-
-/// The rule for a command that the server itself names in its refusal, such as `+select`.
-pub(crate) fn named(error: &RedisError) -> Option<String> {
-    let text = error.to_string();
-    let (_, rest) = text.split_once("to run the '")?;
-    Some(format!("+{}", rest.split_once('\'')?.0))
 }
 
 /// Each command that the scripts or the store run, by its right, with wrong syntax or about a key that is not there. The
@@ -90,12 +80,4 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
         commands.push(("wait", wait));
     }
     commands
-}
-
-/// True if an error is about a missing right, in a script or outside.
-pub(crate) fn lacks_right(error: &RedisError) -> bool {
-    let text = error.to_string();
-    // For a command in a script, Redis 7.0 answers the first, later ones and Valkey the second; for SELECT, the driver the third.
-    let others = ["user executing the script", "ACL failure in script", "has no permissions to run the"];
-    is_refusal(error) || others.iter().any(|words| text.contains(words))
 }

@@ -9,17 +9,14 @@ use std::time::{Duration, Instant};
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Result};
-use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::address::Address;
-use crate::check::{Rules, SETTINGS, Server, parse_info};
-use crate::connection::Connection;
+use super::secret::secret;
+use super::settings::settings;
+use super::{Address, Connection, rights};
+use crate::check::Rules;
 use crate::error::{Trouble, connecting};
-use crate::names::{Secret, Secrets, secret_key};
-use crate::reply::misread;
-use crate::rights;
-use crate::script::{Call, Eviction};
+use crate::records::{Call, Eviction, Secrets};
 use crate::{RedisConfig, Unsafe};
 
 /// The time for which a refusal of the server's settings stands before the next check.
@@ -216,7 +213,7 @@ impl Link {
             is_cluster: self.address.is_cluster,
         };
         let (mut weaknesses, mut wasteful) = (Vec::new(), Vec::new());
-        for server in self.servers(connection).await.map_err(connecting)? {
+        for server in settings(connection).await.map_err(connecting)? {
             self.evicted.fetch_or(server.has_evicted(), Ordering::Relaxed);
             for weakness in server.check_server(rules)? {
                 if !weaknesses.contains(&weakness) {
@@ -232,7 +229,7 @@ impl Link {
             }
             open.has_rights = true;
         }
-        self.secrets.set_current(self.secret(connection).await?);
+        self.secrets.set_current(secret(connection, &self.config.prefix).await?);
         Ok(())
     }
 
@@ -264,62 +261,5 @@ impl Link {
             tracing::warn!(target: "ackonce", store, keys = ?&keys[..keys.len() - more], more,
                 "these keys hold something that cannot be read: it is damaged, or a newer version or another program wrote it");
         }
-    }
-
-    async fn servers(&self, connection: &mut Connection) -> RedisResult<Vec<Server>> {
-        let mut config = Cmd::new();
-        config.arg("CONFIG").arg("GET").arg(&SETTINGS);
-        let infos = connection.ask_all(&redis::cmd("INFO")).await?;
-        // Some hosts forbid the command, others rename it.
-        let mut configs = unless_refused(connection.ask_all(&config).await)?.unwrap_or_default();
-        let servers = infos.into_iter().map(|(name, info)| {
-            let at = configs.iter().position(|(of, _)| *of == name);
-            let config = at.and_then(|at| redis::from_redis_value(configs.swap_remove(at).1).ok());
-            let info = redis::from_redis_value::<String>(info).ok().as_deref().map(parse_info);
-            Server { name, info, config }
-        });
-        Ok(servers.collect())
-    }
-
-    /// The secret of the store, made by the first client.
-    async fn secret(&self, connection: &mut Connection) -> Result<Secret> {
-        let name = secret_key(&self.config.prefix);
-        let fresh: Secret = rand::random();
-        let mut set = Cmd::new();
-        set.arg("SET").arg(&name).arg(fresh.as_slice()).arg("NX");
-        let mut get = Cmd::new();
-        get.arg("GET").arg(&name);
-        // A read first, so that it works on a server that is out of memory.
-        for cmd in [None, Some(&set)] {
-            if let Some(cmd) = cmd {
-                connection.ask(cmd).await.and_then(Value::extract_error).map_err(connecting)?;
-            }
-            let found = match connection.ask(&get).await.and_then(Value::extract_error) {
-                Err(error) if error.code() == Some("WRONGTYPE") => return Err(not_a_secret(&name)),
-                found => found.map_err(connecting)?,
-            };
-            if let Value::BulkString(bytes) = found {
-                return bytes.try_into().map_err(|_| not_a_secret(&name));
-            }
-        }
-        Err(misread("the store's secret was written and is not there"))
-    }
-}
-
-/// A version whose buckets have another form gives this key another form, so that older ones stop here.
-fn not_a_secret(name: &str) -> Error {
-    let message = format!(
-        "redis: the key {name} does not hold the secret of this store: a newer version wrote it, or another program; \
-         upgrade ackonce-redis, or choose another prefix (RedisConfig::with_prefix, `prefix=` in a URL)"
-    );
-    Error::new(ErrorKind::NewerSchema, message)
-}
-
-/// `None` if the server itself refused.
-fn unless_refused<T>(answer: RedisResult<T>) -> RedisResult<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.code().is_some() => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -9,17 +9,19 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, Route, RoutingInfo, Single
 use redis::io::tcp::TcpSettings;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
-use crate::address::Address;
-use crate::connection::{enough, is_unknown_script, of_several, patience, wait};
+use super::Address;
+use super::limits::patience;
+use super::replicas::{enough, wait};
+use super::trip::{is_unknown_script, of_several};
 use crate::error::{Trouble, asking};
-use crate::script::Call;
+use crate::records::Call;
 use crate::{RedisConfig, Replicas};
 
 /// The number of redirections and retries of the driver itself, within the response time-out.
 /// Sending a script again is safe: its requests carry the attempt's token.
 const RETRIES: u32 = 3;
 
-pub(crate) async fn open(address: &Address, config: &RedisConfig) -> RedisResult<ClusterConnection> {
+pub(super) async fn open(address: &Address, config: &RedisConfig) -> RedisResult<ClusterConnection> {
     let builder = ClusterClient::builder(address.nodes.iter().cloned())
         .retries(RETRIES)
         .min_retry_wait(10)
@@ -29,14 +31,14 @@ pub(crate) async fn open(address: &Address, config: &RedisConfig) -> RedisResult
         .response_timeout(patience(config))
         .overall_response_timeout(Some(patience(config)));
     #[cfg(feature = "tls")]
-    let builder = match crate::connection::certificates(config) {
+    let builder = match super::limits::certificates(config) {
         Some(certificates) => builder.certs(certificates),
         None => builder,
     };
     builder.build()?.get_async_connection().await
 }
 
-pub(crate) async fn trip(
+pub(super) async fn trip(
     cluster: &ClusterConnection,
     calls: &[Call],
     replicas: Option<Replicas>,
@@ -101,7 +103,7 @@ async fn exchange(
 }
 
 /// Every primary's answer.
-pub(crate) async fn ask_all(cluster: &mut ClusterConnection, cmd: &Cmd) -> RedisResult<Vec<(String, Value)>> {
+pub(super) async fn ask_all(cluster: &mut ClusterConnection, cmd: &Cmd) -> RedisResult<Vec<(String, Value)>> {
     let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
     let Value::Map(answers) = cluster.route_command(cmd.clone(), everywhere).await? else {
         return Err(RedisError::from((redis::ErrorKind::UnexpectedReturnType, "not an answer per node")));

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ackonce::store::{Record, State};
 use ackonce::{Error, ErrorKind, Result};
 
-use crate::names::{Field, root};
-use crate::reply::Reply;
+use crate::records::{Field, Reply, root};
 
 /// The place of a request's record.
 pub(crate) struct Place<'p> {

@@ -6,7 +6,7 @@ use ackonce::Result;
 use ackonce::store::{Fingerprint, Record, State};
 use bytes::Bytes;
 
-use crate::reply::{Reply, misread};
+use super::{Reply, misread};
 
 const FULL: [usize; 2] = [50, 58];
 const SETTLED: [usize; 2] = [13, 21];
