@@ -13,13 +13,12 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Names, PostgresConfig, Prepare, Sweep, Tables, Unsafe};
+/// Settings and answers that the stores share.
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, OnUnsafe, Sweep};
+pub use config::{PostgresConfig, Prepare, Tables};
 /// The pool, in the version this store is built on.
 pub use deadpool_postgres;
-pub use inbox::{
-    DEFAULT_WINDOW, Entry, GuardOptions, InboxGuard, InboxOutcome, InboxSettings, PostgresInbox, enter_sql,
-    finish_sql,
-};
+pub use inbox::{InboxOutcome, InboxSettings, PostgresGuard, PostgresInbox, enter_sql, finish_sql};
 pub use records::SchemaName;
 pub use request::MAX_VALUE_LEN;
 pub use store::PostgresStore;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep};
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
 use tokio_postgres::Socket;
@@ -14,7 +14,7 @@ use crate::connection::{Connector, PoolClient, Thread, Waiting, connector};
 use crate::inspect::sweep::Sweeper;
 use crate::records::{Salt, Texts};
 use crate::request::{Requests, check_lengths};
-use crate::{PostgresConfig, SchemaName, Sweep, Tables, schema};
+use crate::{PostgresConfig, SchemaName, Tables, schema};
 
 /// Records in PostgreSQL, shared by any number of processes. Clones share connections and thread.
 ///
@@ -49,7 +49,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// - [`Config`](ackonce::ErrorKind::Config): the URL cannot be parsed; the server refuses the login, is older than
-    ///   version 14 or may lose confirmed records (see [`Unsafe`](crate::Unsafe)); or the tables are missing, and the
+    ///   version 14 or may lose confirmed records (see [`OnUnsafe`](crate::OnUnsafe)); or the tables are missing, and the
     ///   message says how to create them.
     /// - [`ReadOnly`](ackonce::ErrorKind::ReadOnly): the server is a standby, or set to be read-only.
     /// - [`NewerSchema`](ackonce::ErrorKind::NewerSchema): a newer version of this crate made the tables.

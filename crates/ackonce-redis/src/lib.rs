@@ -9,6 +9,8 @@ mod records;
 mod request;
 mod store;
 
-pub use config::{RedisConfig, Replicas, Unsafe};
+/// The policy for an unsafe server, which the stores share.
+pub use ackonce::store::OnUnsafe;
+pub use config::{RedisConfig, Replicas};
 pub use request::MAX_VALUE_LEN;
 pub use store::RedisStore;

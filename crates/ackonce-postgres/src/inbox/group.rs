@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ackonce::protocol;
-use ackonce::store::{Repeat, Settle, Settled, Settlement};
+use ackonce::store::{DEFAULT_WINDOW, Repeat, Settle, Settled, Settlement};
 use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item};
 use bytes::Bytes;
 use deadpool_postgres::StatementCache;
@@ -17,7 +17,6 @@ use super::PostgresInbox;
 use super::classify::classify_answer;
 use super::outcome::{InboxOutcome, outcome};
 use super::savepoint::{Savepoint, Set};
-use super::settings::DEFAULT_WINDOW;
 use super::statements::Statements;
 use super::undone::{Undone, ended, swallowed};
 use crate::connection::ConnectionGuard;

@@ -26,9 +26,9 @@ use crate::error;
 use group::Group;
 use suspects::Suspects;
 
-pub use guard::{Entry, GuardOptions, InboxGuard, enter_sql, finish_sql};
+pub use guard::{PostgresGuard, enter_sql, finish_sql};
 pub use outcome::InboxOutcome;
-pub use settings::{DEFAULT_WINDOW, InboxSettings};
+pub use settings::InboxSettings;
 
 /// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
 /// that every session's visibility check of a row gets slower.

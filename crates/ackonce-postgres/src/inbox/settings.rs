@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::records::millis;
 
-/// The default time for which a completed message is remembered: 7 days.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// The settings of a [`PostgresInbox`](crate::PostgresInbox)'s transactions. Times are set for each transaction
 /// alone (`SET LOCAL`), so they hold behind a pooler too.
 #[derive(Debug, Clone)]

@@ -8,15 +8,14 @@ mod value;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ackonce::store::{ClaimRequest, Claimed, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Names, Settled, Settlement};
 use ackonce::{Error, ErrorKind, Key, Result};
 use tokio_postgres::types::Type;
 
-use crate::Names;
-use crate::PostgresConfig;
 use crate::connection::{HELD, Locks, PoolClient};
 use crate::records::{Id, LOOK, RowState, Salt, Texts, now};
 use crate::schema;
+use crate::{PostgresConfig, SchemaName};
 use batch::{Batch, Reply};
 use params::{CLAIMS, SETTLEMENTS, settled};
 use parts::{Held, Parts};
@@ -30,7 +29,7 @@ pub(crate) use value::fits;
 pub(crate) struct Requests {
     client: PoolClient,
     salt: Salt,
-    schema: crate::SchemaName,
+    schema: SchemaName,
     names: Names,
     lock_timeout: Duration,
     claim: String,

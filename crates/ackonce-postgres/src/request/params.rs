@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{Attempt, ClaimRequest, Claimed, Lease, Repeat, Settle, Settled, Settlement, State};
+use ackonce::store::{
+    Attempt, ClaimRequest, Claimed, Lease, Names, Repeat, Settle, Settled, Settlement, State,
+};
 use ackonce::{Error, ErrorKind, Key, Result};
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
 use super::batch::{Kind, Reply};
 use super::value::fits;
-use crate::Names;
 use crate::connection::Param;
 use crate::records::{Id, RowState, Salt, decode, half, whole};
 

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ackonce::store::Repeat;
+use ackonce::store::{OnUnsafe, Repeat};
 use ackonce::{Error, ErrorKind, Result};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::secret::secret;
 use super::settings::settings;
 use super::{Address, Connection, rights};
+use crate::RedisConfig;
 use crate::check::Rules;
 use crate::error::{Trouble, connecting};
 use crate::records::{Call, Eviction, Secrets};
-use crate::{RedisConfig, Unsafe};
 
 /// The time for which a refusal of the server's settings stands before the next check.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -89,9 +89,9 @@ impl Link {
     /// The eviction of the store's keys, as of the last check of the server.
     pub(crate) fn eviction(&self) -> Eviction {
         match self.config.unsafe_server {
-            Unsafe::Downgrade => Eviction::Allowed,
-            Unsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
-            Unsafe::Refuse => Eviction::Unseen,
+            OnUnsafe::Downgrade => Eviction::Allowed,
+            OnUnsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
+            OnUnsafe::Refuse => Eviction::Unseen,
         }
     }
 
