@@ -13,6 +13,9 @@ use crate::SchemaName;
 use crate::records::NOW;
 
 /// The choice to keep statements prepared on their connection or not.
+///
+/// Planning a claim takes the server longer than running it, so keep the default unless a pooler refuses it; a connection
+/// then fails with [`Config`](ErrorKind::Config), and the message names this setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prepare {
     /// Prepared once per connection: the server plans them once.
@@ -24,6 +27,11 @@ pub enum Prepare {
 }
 
 /// The policy for missing tables.
+///
+/// With [`CreateMissing`](Self::CreateMissing) several processes may start at once: one creates the tables, the others wait for it.
+/// In production the role of the consumers usually lacks the privilege `CREATE`; then run
+/// [`PostgresConfig::create_schema`] or the output of [`PostgresStore::schema_sql`](crate::PostgresStore::schema_sql) when you
+/// deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tables {
     /// Refuse to connect, and say how to create them.

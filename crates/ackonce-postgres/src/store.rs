@@ -24,6 +24,18 @@ use crate::{PostgresConfig, SchemaName, Tables, schema};
 /// [`Locked`](ackonce::ErrorKind::Locked), and the others of the batch go on. The store's own thread drives the
 /// connections, so a handler that blocks its runtime does not lose its lease.
 ///
+/// ```no_run
+/// use ackonce::Deduplicator;
+/// use ackonce_postgres::PostgresStore;
+///
+/// # async fn open() -> Result<(), ackonce::Error> {
+/// let store = PostgresStore::connect("postgres://app@db.internal/app?target_session_attrs=read-write").await?;
+/// for weakness in store.describe().weaknesses {
+///     eprintln!("the store is weaker than promised: {weakness}");
+/// }
+/// # Ok(()) }
+/// ```
+///
 /// # Crashes
 /// - Of this process: a request without an answer may have been applied; the same request, with its token, is
 ///   answered as before. Claims are held until their lease ends.
@@ -60,6 +72,17 @@ impl PostgresStore {
 
     /// The SQL that creates schema and tables, for migrations by hand. It fails, and changes nothing, if
     /// they exist.
+    ///
+    /// Take it where the role of the consumers may not create tables; [`PostgresConfig::create_schema`] does the same from a
+    /// program and may run again.
+    ///
+    /// ```
+    /// use ackonce_postgres::{PostgresStore, SchemaName};
+    ///
+    /// let sql = PostgresStore::schema_sql(&SchemaName::new("dedup")?);
+    /// assert!(sql.contains(r#"CREATE SCHEMA "dedup";"#));
+    /// # Ok::<(), ackonce::Error>(())
+    /// ```
     #[must_use]
     pub fn schema_sql(schema: &SchemaName) -> String {
         schema::sql(schema)
@@ -67,6 +90,8 @@ impl PostgresStore {
 
     /// Makes a pool of up to `connections` (at least 1) to the store's database, with the store's configuration, for
     /// the tables that an inbox's handler writes. The caller's runtime drives it.
+    ///
+    /// The store's own connections are not shared: a query of yours that waits for a row would delay heartbeats.
     ///
     /// # Errors
     /// [`Config`](ackonce::ErrorKind::Config) if the pool cannot be made. It opens connections on demand.

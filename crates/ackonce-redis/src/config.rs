@@ -6,6 +6,17 @@ use std::time::Duration;
 use ackonce::store::OnUnsafe;
 
 /// The replicas that must have a change before it is answered (Redis's `WAIT`).
+///
+/// Each trip waits for that many of them, and fails while fewer can be reached. It makes a loss at a failover less
+/// likely and cannot exclude it. For effects that must not double at a failover, take PostgreSQL with synchronous replication.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_redis::{RedisConfig, Replicas};
+///
+/// let replicas = Replicas { count: 1, timeout: Duration::from_millis(500) };
+/// let config = RedisConfig::new("redis://redis.internal").with_replicas(replicas);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
     /// The number of replicas.

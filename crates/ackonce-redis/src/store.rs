@@ -15,6 +15,21 @@ use crate::request::{Request, fits};
 ///
 /// A claim or settlement is carried out even if its caller is gone. The connection is closed when the
 /// last clone is dropped.
+///
+/// ```no_run
+/// use ackonce::Deduplicator;
+/// use ackonce_redis::RedisStore;
+///
+/// # async fn open() -> ackonce::Result<()> {
+/// let store = RedisStore::connect("redis://app:password@redis.internal/2").await?;
+/// for weakness in store.describe().weaknesses {
+///     eprintln!("the store is weaker than promised: {weakness}");
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// An answer is as durable as the server's log: `appendonly yes` and `appendfsync always` for records that a power cut must not
+/// take. A failover may forget the latest records; [`describe`](Deduplicator::describe) lists this and all other weaknesses.
 #[derive(Clone)]
 pub struct RedisStore {
     pub(crate) client: Arc<Client>,

@@ -158,6 +158,16 @@ impl PostgresGuard {
 /// It returns one row. Its column `answer` is `first` (process the message, with the row's `fence` for
 /// [`finish_sql`]), `duplicate` (roll back, acknowledge), `busy` (roll back, do **not** acknowledge) or `mismatch`.
 /// No row: the tables have another version. `detail` is the stored outcome or reason of a duplicate.
+///
+/// Its text depends on the schema alone, so make it once. The crate's front page has both statements in a program with sqlx.
+///
+/// ```
+/// use ackonce_postgres::{SchemaName, enter_sql, finish_sql};
+///
+/// let schema = SchemaName::default();
+/// let (enter, finish) = (enter_sql(&schema), finish_sql(&schema));
+/// assert!(enter.contains("$6") && finish.contains("$5"));
+/// ```
 #[must_use]
 pub fn enter_sql(schema: &SchemaName) -> String {
     Texts::new(schema).enter()

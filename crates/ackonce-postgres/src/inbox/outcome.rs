@@ -6,6 +6,17 @@ use bytes::Bytes;
 use crate::request::fits;
 
 /// The return value of an inbox handler: `()`, or the outcome to replay to a later copy of the message.
+///
+/// An outcome is stored with the record, in the handler's transaction; return `()` unless somebody reads it. One that is longer
+/// than [`MAX_VALUE_LEN`](crate::MAX_VALUE_LEN) fails the message for good.
+///
+/// ```
+/// use ackonce_postgres::InboxOutcome;
+/// use bytes::Bytes;
+///
+/// assert_eq!(().into_outcome(), None);
+/// assert_eq!(Bytes::from_static(b"charge 17").into_outcome(), Some(Bytes::from_static(b"charge 17")));
+/// ```
 pub trait InboxOutcome {
     /// The outcome to store with the record.
     fn into_outcome(self) -> Option<Bytes>;

@@ -6,6 +6,26 @@ use crate::records::millis;
 
 /// The settings of a [`PostgresInbox`](crate::PostgresInbox)'s transactions. Times are set for each transaction
 /// alone (`SET LOCAL`), so they hold behind a pooler too.
+///
+/// Each running transaction holds a connection of its own. Count them in the server's `max_connections`, beside the store's
+/// ([`PostgresConfig::with_connections`](crate::PostgresConfig::with_connections)), for each process.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use ackonce::{Context, Failure};
+/// use ackonce_postgres::{InboxSettings, PostgresStore, tokio_postgres::Transaction};
+///
+/// # async fn run() -> Result<(), ackonce::Error> {
+/// # let store = PostgresStore::connect("postgres://app@localhost/app").await?;
+/// let settings = InboxSettings::default()
+///     .with_connections(4)
+///     .with_statement_timeout(Some(Duration::from_secs(10)));
+/// let inbox = store
+///     .inbox(|_tx: &Transaction<'_>, _cx: Context, _amount: i64| Box::pin(async { Ok::<_, Failure>(()) }))
+///     .with_settings(settings);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct InboxSettings {
     pub(crate) window: Option<Duration>,

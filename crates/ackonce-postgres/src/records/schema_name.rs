@@ -7,7 +7,19 @@ use ackonce::{Error, ErrorKind, Result};
 /// The name of the PostgreSQL schema of the tables; default `ackonce`.
 ///
 /// A name has 1 to 63 bytes, the length that PostgreSQL keeps, without control characters, and does not begin
-/// with `pg_`. It is quoted in every statement.
+/// with `pg_`. It is quoted in every statement, so upper and lower case differ.
+///
+/// Stores with different schemas share nothing: take one per environment or tenant in a shared database. A renamed schema
+/// keeps its records; a new one has forgotten all messages.
+///
+/// ```
+/// use ackonce_postgres::SchemaName;
+///
+/// let schema = SchemaName::new("Dedup")?;
+/// assert_eq!(schema.as_str(), "Dedup");
+/// assert!(SchemaName::new("pg_dedup").is_err());
+/// # Ok::<(), ackonce::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SchemaName {
     name: String,
