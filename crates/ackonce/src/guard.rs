@@ -75,6 +75,21 @@ impl GuardOptions {
 }
 
 /// The answer to a guard's claim; `G` is the guard. Exhaustive on purpose, as [`Claimed`](crate::store::Claimed) is.
+///
+/// ```
+/// use ackonce::store::Entered;
+///
+/// /// True if the message may be acknowledged; the caller's transaction is rolled back in all other cases.
+/// fn acknowledge<G>(entered: &Entered<G>) -> bool {
+///     match entered {
+///         Entered::First(_) => false,      // only after the commit
+///         Entered::Duplicate(_) => true,
+///         Entered::Busy { .. } => false,
+///         Entered::Mismatch(_) => false,
+///     }
+/// }
+/// # assert!(!acknowledge(&Entered::First(())));
+/// ```
 #[derive(Debug)]
 pub enum Entered<G> {
     /// The message has not been processed: do so in this transaction, finish the guard, then commit.

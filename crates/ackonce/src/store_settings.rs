@@ -30,6 +30,16 @@ pub enum Names {
 }
 
 /// The policy for a server that is set up to lose confirmed records.
+///
+/// ```
+/// use ackonce::store::OnUnsafe;
+///
+/// /// Tests run on a Redis that evicts; production refuses one.
+/// fn policy(production: bool) -> OnUnsafe {
+///     if production { OnUnsafe::Refuse } else { OnUnsafe::Downgrade }
+/// }
+/// # assert_eq!(policy(true), OnUnsafe::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnUnsafe {
     /// The store does not connect; the error names the setting to change.
