@@ -14,13 +14,12 @@ mod store;
 mod tests;
 
 /// Settings and answers that the stores share.
-pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, OnUnsafe, Sweep};
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, MAX_VALUE_LEN, Names, OnUnsafe, Sweep};
 pub use config::{PostgresConfig, Prepare, Tables};
 /// The pool, in the version this store is built on.
 pub use deadpool_postgres;
 pub use inbox::{InboxOutcome, InboxSettings, PostgresGuard, PostgresInbox, enter_sql, finish_sql};
 pub use records::SchemaName;
-pub use request::MAX_VALUE_LEN;
 pub use store::PostgresStore;
 /// The driver, in the version this store is built on.
 pub use tokio_postgres;

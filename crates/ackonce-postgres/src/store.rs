@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep, check_value_len};
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
 use tokio_postgres::Socket;
@@ -13,7 +13,7 @@ use crate::config::place;
 use crate::connection::{Connector, PoolClient, Thread, Waiting, connector};
 use crate::inspect::sweep::Sweeper;
 use crate::records::{Salt, Texts};
-use crate::request::{Requests, check_lengths};
+use crate::request::Requests;
 use crate::{PostgresConfig, SchemaName, Tables, schema};
 
 /// Records in PostgreSQL, shared by any number of processes. Clones share connections and thread.
@@ -194,7 +194,7 @@ impl Deduplicator for PostgresStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        check_lengths(settlements)?;
+        settlements.iter().try_for_each(|settlement| check_value_len("postgres", &settlement.action))?;
         let (inner, settlements) = (Arc::clone(&self.inner), settlements.to_vec());
         let job = |waiting: Waiting<_>| async move {
             // The settlement runs even if its caller is gone: the effect has happened.

@@ -9,8 +9,7 @@ mod records;
 mod request;
 mod store;
 
-/// The policy for an unsafe server, which the stores share.
-pub use ackonce::store::OnUnsafe;
+/// The policy for an unsafe server and the limit on outcomes, which the stores share.
+pub use ackonce::store::{MAX_VALUE_LEN, OnUnsafe};
 pub use config::{RedisConfig, Replicas};
-pub use request::MAX_VALUE_LEN;
 pub use store::RedisStore;

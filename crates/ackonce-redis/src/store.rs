@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
 use ackonce::{Deduplicator, ErrorKind, Result};
 use async_trait::async_trait;
 
 use crate::RedisConfig;
 use crate::connection::Client;
-use crate::request::{Request, fits};
+use crate::request::Request;
 
 /// Records in Redis or Valkey: for any number of processes. Clones share one connection.
 ///
@@ -83,7 +83,7 @@ impl Deduplicator for RedisStore {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        settlements.iter().try_for_each(|s| fits(&s.action))?;
+        settlements.iter().try_for_each(|settlement| check_value_len("redis", &settlement.action))?;
         self.client.ask(settlements).await
     }
 

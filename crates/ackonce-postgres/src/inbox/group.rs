@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::PostgresInbox;
-use super::classify::classify_answer;
+use super::answer::classify_answer;
 use super::outcome::{InboxOutcome, outcome};
 use super::savepoint::{Savepoint, Set};
 use super::statements::Statements;

@@ -1,19 +1,19 @@
 //! The inbox: a handler's effect and its record in one transaction.
 
-mod classify;
+mod answer;
 mod group;
 mod guard;
 mod outcome;
 mod savepoint;
 mod settings;
 mod statements;
-mod suspects;
 mod undone;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 
+use ackonce::store::Suspects;
 use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
@@ -24,7 +24,6 @@ use crate::PostgresStore;
 use crate::connection::ConnectionGuard;
 use crate::error;
 use group::Group;
-use suspects::Suspects;
 
 pub use guard::{PostgresGuard, enter_sql, finish_sql};
 pub use outcome::InboxOutcome;

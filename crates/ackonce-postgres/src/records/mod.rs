@@ -1,11 +1,11 @@
 //! Records: their key, their columns, and the statements that read and write them.
 
+mod columns;
 mod key;
-mod rows;
 mod schema_name;
-mod texts;
+mod statements;
 
+pub(crate) use columns::{RowState, Stored, decode, half, now, whole};
 pub(crate) use key::{Id, Salt};
-pub(crate) use rows::{RowState, Stored, decode, half, now, whole};
 pub use schema_name::SchemaName;
-pub(crate) use texts::{BY_INDEX, IN_ORDER, LIST, LOOK, NOW, STATE, SWEEP, Texts, VERSION, millis};
+pub(crate) use statements::{BY_INDEX, IN_ORDER, LIST, LOOK, NOW, STATE, SWEEP, Texts, VERSION, millis};

@@ -3,7 +3,6 @@
 mod batch;
 mod params;
 mod parts;
-mod value;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,9 +19,7 @@ use batch::{Batch, Reply};
 use params::{CLAIMS, SETTLEMENTS, settled};
 use parts::{Held, Parts};
 
-pub(crate) use params::{ClaimParams, SettleParams, by_key, check_lengths, granted, micros};
-pub use value::MAX_VALUE_LEN;
-pub(crate) use value::fits;
+pub(crate) use params::{ClaimParams, SettleParams, by_key, granted, micros};
 
 /// The claims and settlements of one store.
 #[derive(Debug)]

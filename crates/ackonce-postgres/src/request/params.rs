@@ -12,7 +12,6 @@ use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
 use super::batch::{Kind, Reply};
-use super::value::fits;
 use crate::connection::Param;
 use crate::records::{Id, RowState, Salt, decode, half, whole};
 
@@ -222,11 +221,6 @@ fn times(action: &Settle) -> (Duration, Duration) {
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
     }
-}
-
-/// Refuses an outcome or a reason that is over the limit.
-pub(crate) fn check_lengths(settlements: &[Settlement]) -> Result<()> {
-    settlements.iter().filter_map(detail).try_for_each(|detail| fits(detail.len()))
 }
 
 /// The outcome or reason of a settlement.

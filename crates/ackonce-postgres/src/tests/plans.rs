@@ -30,7 +30,7 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("claim", texts.claim(), CLAIM, BY_INDEX),
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
         planned("look", texts.fill(LOOK), "uuid[]", IN_ORDER),
-        planned("list", inspect::list(&texts), "uuid, text, int8, int8", IN_ORDER),
+        planned("list", inspect::list::text(&texts), "uuid, text, int8, int8", IN_ORDER),
         planned("sweep", inspect::sweep::text(&texts), "tid, tid", IN_ORDER),
         planned("hold", texts.fill(inspect::repair::HOLD), "uuid", BY_INDEX),
         planned("forget", texts.fill(inspect::repair::FORGET.change), "uuid", BY_INDEX),

@@ -16,8 +16,6 @@ use crate::records::{Field, Reply, Row, Script, Secret, misread};
 
 pub(crate) use look::{At, Look, Seen};
 pub(crate) use refusal::{bad_keys, is_refusal, stand_in};
-pub use settle::MAX_VALUE_LEN;
-pub(crate) use settle::fits;
 
 /// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
 const EVER: u64 = 1 << 51;

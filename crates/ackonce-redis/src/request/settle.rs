@@ -1,27 +1,12 @@
-//! Settlements, and the limit on their outcomes and reasons.
+//! Settlements.
 
 use std::time::Duration;
 
+use ackonce::Result;
 use ackonce::store::{Attempt, Settle, Settled, Settlement};
-use ackonce::{Error, ErrorKind, Result};
 
 use super::{Request, parts, span, unknown_word};
 use crate::records::{Field, Reply, SETTLE, Script, Secret, field, tag};
-
-/// The longest outcome or reason that is stored, in bytes (16 MiB).
-pub const MAX_VALUE_LEN: usize = 16 << 20;
-
-/// Refuses an outcome or a reason that is over the limit.
-pub(crate) fn fits(action: &Settle) -> Result<()> {
-    let len = body_len(action);
-    match len {
-        0..=MAX_VALUE_LEN => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("redis: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
-        )),
-    }
-}
 
 /// The script's word for an action, and the text to keep beside the row.
 fn words(action: &Settle) -> (u8, Option<&[u8]>) {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error as StdError;
 
 use ackonce::Failure;
+use ackonce::adapter::panic_text;
 
 use crate::error::in_handler;
 
@@ -13,7 +14,9 @@ pub(crate) fn classify_answer<T>(ran: Result<Result<T, Failure>, Box<dyn Any + S
     let failure = match ran {
         Ok(Ok(outcome)) => return Ok(outcome),
         Ok(Err(failure)) => failure,
-        Err(panic) => return Err(Failure::Retry(panic_text(&*panic).into())),
+        Err(panic) => {
+            return Err(Failure::Retry(format!("the handler panicked: {}", panic_text(&*panic)).into()));
+        }
     };
     Err(trouble(&failure).map_or(failure, Failure::Store))
 }
@@ -29,10 +32,4 @@ fn trouble(failure: &Failure) -> Option<ackonce::Error> {
         Failure::Fenced | Failure::Store(_) => None,
     };
     std::iter::successors(cause, |error: &&(dyn StdError + 'static)| (*error).source()).find_map(in_handler)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("(no text)"))
 }
