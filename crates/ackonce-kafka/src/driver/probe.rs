@@ -7,7 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::errors::is_refusal;
+use super::is_refusal;
 
 #[derive(Debug)]
 pub(crate) struct Probe {

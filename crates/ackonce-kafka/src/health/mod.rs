@@ -1,5 +1,7 @@
 //! The state of a running consumer, for probes, dashboards and people.
 
+pub(crate) mod report;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +12,13 @@ use ackonce::adapter::Phase;
 use ackonce::adapter::metric::Metric;
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::group::Group;
-use crate::lane::Lane;
-use crate::meters::{
+use self::report::{KafkaReport, PartitionReport};
+use crate::driver::Group;
+use crate::metrics::{
     AHEAD, COMMITS, COMMITS_FAILED, ERRORS, HELD, IN_FLIGHT, LAG, METRICS, MOVED, OLDEST, REBALANCES,
     RECREATED,
 };
-use crate::report::{KafkaReport, PartitionReport};
+use crate::partition::Lane;
 use crate::tracker::PartitionId;
 
 /// The interval between reports.
@@ -45,30 +47,6 @@ struct State {
     stalled: bool,
     /// It was said that no broker answers.
     away: bool,
-}
-
-/// The observations of one partition, made by the poll thread.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// Since when an offset was given to the driver and the broker has not confirmed it.
-    unconfirmed: Option<Instant>,
-    /// Since when there has been lag and no reason for it.
-    stalled: Option<Instant>,
-    said: Option<Instant>,
-}
-
-impl Watch {
-    pub(crate) fn stored(&mut self, now: Instant) {
-        self.unconfirmed.get_or_insert(now);
-    }
-
-    pub(crate) fn confirmed(&mut self) {
-        self.unconfirmed = None;
-    }
-
-    pub(crate) fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed.is_some()
-    }
 }
 
 impl KafkaHealth {

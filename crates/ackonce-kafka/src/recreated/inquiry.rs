@@ -11,15 +11,11 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::digest::RecordDigest;
-use crate::errors::is_refusal;
-use crate::lane::Lane;
-use crate::probe::Probe;
-use crate::publisher::connection;
-use crate::quiet::Quiet;
-use crate::reader::{Compared, Reader};
+use super::reader::{Compared, Reader};
+use crate::driver::{Probe, Waker, connection, is_refusal};
+use crate::log::Quiet;
+use crate::partition::{Lane, RecordDigest};
 use crate::tracker::PartitionId;
-use crate::waker::Waker;
 
 /// The time limit for the group's coordinator to answer.
 const ANSWER: Duration = Duration::from_secs(5);

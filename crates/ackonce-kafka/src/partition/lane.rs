@@ -11,11 +11,12 @@ use rdkafka::Offset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 
-use crate::assignment::{Assignment, PartitionDelivery};
-use crate::budget::Limit;
-use crate::digest::Digests;
-use crate::group::Group;
-use crate::waker::Waker;
+use super::assignment::Assignment;
+use super::budget::Limit;
+use super::delivery::PartitionDelivery;
+use super::digest::Digests;
+use super::watch::Watch;
+use crate::driver::{Group, Waker};
 use crate::{KafkaMessage, headers};
 
 /// A queue that gave nothing is looked at again this soon, although no call-back came: the driver's call-backs come at
@@ -85,7 +86,7 @@ pub(crate) struct Lane {
     pub(crate) confirmed: bool,
     /// Until then the commit waits for the comparison of the last one's digest.
     pub(crate) comparing_until: Option<Instant>,
-    pub(crate) watch: crate::health::Watch,
+    pub(crate) watch: Watch,
 }
 
 impl Lane {
@@ -127,7 +128,7 @@ impl Lane {
             digests: Digests::default(),
             confirmed: false,
             comparing_until: None,
-            watch: crate::health::Watch::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -310,7 +311,7 @@ mod tests {
     use rdkafka::message::{OwnedHeaders, OwnedMessage};
 
     use super::*;
-    use crate::publisher::text;
+    use crate::message::text;
 
     #[test]
     fn a_due_time_beyond_the_topics_delay_holds_its_partition_no_longer_than_that() {

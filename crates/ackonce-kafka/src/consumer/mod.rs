@@ -1,5 +1,11 @@
 //! The high level: a consumer that runs a handler once per message until shutdown.
 
+mod checks;
+mod prepared;
+mod retention;
+mod run;
+mod start;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,7 +253,7 @@ impl KafkaConsumer {
     /// that cannot go on, a message without an ID under [`OnMissing::Stop`]; at start, as
     /// [`Settings::on_start`] says, brokers that are away or refuse.
     pub async fn run<H: Handler<KafkaMessage>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, Mode::Each).await
+        run::consume(self, handler, Mode::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -256,6 +262,6 @@ impl KafkaConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<KafkaMessage>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, Mode::Batches).await
+        run::consume(self, handler, Mode::Batches).await
     }
 }

@@ -10,10 +10,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::errors::is_refusal;
-use crate::probe::Probe;
-use crate::publisher::connection;
-use crate::quiet::Quiet;
+use crate::driver::{Probe, client_error, connection, is_refusal};
+use crate::log::Quiet;
 
 /// The time limit for a broker to answer one question.
 const ASK: Duration = Duration::from_secs(10);
@@ -105,8 +103,7 @@ async fn look(config: ClientConfig, needs: Needs, scope: Arc<str>) -> Result<Opt
 
 fn ask(config: &ClientConfig, needs: &Needs, scope: &Arc<str>) -> Result<Option<Wrong>> {
     let brokers = config.get("bootstrap.servers").unwrap_or("").to_owned();
-    let client: BaseConsumer<Probe> =
-        config.create_with_context(Probe::new(scope)).map_err(crate::run::client_error)?;
+    let client: BaseConsumer<Probe> = config.create_with_context(Probe::new(scope)).map_err(client_error)?;
     let away = |error: KafkaError| {
         // The driver's errors come by `poll`, the cause of a refusal among them.
         let _ = client.poll(Duration::from_millis(100));

@@ -7,8 +7,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use crate::digest::RecordDigest;
-use crate::probe::Probe;
+use crate::driver::Probe;
+use crate::partition::RecordDigest;
 use crate::tracker::PartitionId;
 
 /// The time limit for a broker to answer.

@@ -3,23 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::adapter::{Graveyard, Intake, Mode, NoDeadLetters, RecordOnly, until_stop};
-use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, IdSource, OnFailure, Result, Runner};
+use ackonce::adapter::{Mode, Ordered, Phase, until_stop};
+use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, IdSource, OnMissing, Result, Runner};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::assignment::{self, PartitionDelivery};
-use crate::budget::Limits;
-use crate::dead_letters::DeadLetters;
-use crate::group::Group;
+use super::prepared::Prepared;
+use super::{KafkaConsumer, retention, start};
+use crate::driver::{Group, client_error, connection};
+use crate::partition::{self, PartitionDelivery};
 use crate::poll::{Control, PollSettings, Poller};
-use crate::publisher::{Publisher, connection};
 use crate::recreated::Recreated;
-use crate::retry::{Ladder, Retrier, ladder};
-use crate::start::{self, Needs};
-use crate::{KafkaConsumer, KafkaHealth, KafkaMessage, OnMissing, Order, Phase, checks, retention, retry};
+use crate::{KafkaHealth, KafkaMessage, delays};
 
 /// The time limit for the poll thread to leave the group: its own steps end sooner.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -101,7 +97,7 @@ async fn run<H: Handler<KafkaMessage>>(
         None => (None, None),
     };
     let report = move |ended| {
-        assignment::done(ended, |one| failed.as_ref().is_some_and(|failed| failed.send(one).is_ok()));
+        partition::done(ended, |one| failed.as_ref().is_some_and(|failed| failed.send(one).is_ok()));
     };
     let ended = runner.consume(input, feed, report).await;
     runner.stop();
@@ -126,93 +122,6 @@ async fn run<H: Handler<KafkaMessage>>(
     }
 }
 
-/// All that is made of the consumer's settings before anything is connected.
-struct Prepared {
-    config: ClientConfig,
-    ladder: Ladder,
-    subscription: Vec<String>,
-    publisher: Option<Publisher>,
-    graveyard: Arc<dyn Graveyard<PartitionDelivery>>,
-    intake: Arc<Intake>,
-    limits: Limits,
-}
-
-impl Prepared {
-    fn of(consumer: &mut KafkaConsumer, feed: Mode) -> Result<Self> {
-        checks::settings(&consumer.settings)?;
-        let config = checks::config(&consumer.config, consumer.commit_interval)?;
-        let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
-        let dead_letters = consumer.dead_letters.as_deref();
-        let subscription = checks::subscription(&consumer.topics, &ladder, dead_letters)?;
-        if !ladder.is_empty() {
-            consumer.settings.on_failure = OnFailure::HandBack;
-        }
-        // A batch keeps its order by itself.
-        if feed == Mode::Batches {
-            consumer.order = Order::Unordered;
-        }
-        let publisher = match dead_letters.is_some() || !ladder.is_empty() {
-            true => Some(Publisher::connect(&config, consumer.health.shared_scope()).map_err(client_error)?),
-            false => None,
-        };
-        let graveyard: Arc<dyn Graveyard<PartitionDelivery>> = match (dead_letters, &publisher) {
-            (Some(topic), Some(publisher)) => {
-                Arc::new(DeadLetters { topic: topic.to_owned(), publisher: publisher.clone() })
-            }
-            _ if consumer.record_only => Arc::new(RecordOnly),
-            _ => Arc::new(NoDeadLetters),
-        };
-        let by_default = if dead_letters.is_some() { OnMissing::Bury } else { OnMissing::Stop };
-        let intake = Arc::new(Intake {
-            scope: consumer.scope.clone(),
-            ids: consumer.ids.clone(),
-            on_missing: consumer.on_missing.unwrap_or(by_default),
-            fingerprints: consumer.fingerprints,
-            order: consumer.order.clone(),
-        });
-        let limits = limits(consumer, feed);
-        Ok(Self { config, ladder, subscription, publisher, graveyard, intake, limits })
-    }
-
-    fn needs(&self, consumer: &KafkaConsumer) -> Needs {
-        let (patterns, topics): (Vec<_>, _) =
-            consumer.topics.iter().cloned().partition(|t| t.starts_with('^'));
-        let dead =
-            consumer.dead_letters.iter().map(|topic| (topic.clone(), "KafkaConsumer::with_dead_letters"));
-        let retry = self.ladder.iter().map(|(topic, _)| (topic.clone(), "KafkaConsumer::with_retry_topics"));
-        Needs { topics, patterns: !patterns.is_empty(), targets: dead.chain(retry).collect() }
-    }
-
-    fn retrier(&self, consumer: &KafkaConsumer) -> Option<Retrier> {
-        let publisher = self.publisher.clone().filter(|_| !self.ladder.is_empty())?;
-        Some(Retrier {
-            ladder: self.ladder.clone(),
-            publisher,
-            intake: self.intake.clone(),
-            backoff: consumer.settings.backoff,
-            health: consumer.health.clone(),
-        })
-    }
-}
-
-/// Of a partition whose messages run one after another, no more than a chunk is worth holding. Behind a stuck key, or
-/// beside a stuck message, the others go on as far as the commit may stay behind.
-fn limits(consumer: &KafkaConsumer, feed: Mode) -> Limits {
-    let (chunk, concurrency) = (consumer.settings.chunk, consumer.settings.concurrency);
-    let partition = match (feed, &consumer.order) {
-        (Mode::Batches, _) => chunk.saturating_mul(2),
-        (Mode::Each, Order::Source) => chunk,
-        (Mode::Each, Order::Key | Order::Header(_)) => consumer.max_ahead,
-        (Mode::Each, Order::Unordered) => chunk.max(concurrency).saturating_mul(2),
-    };
-    Limits {
-        messages: consumer.max_in_flight,
-        bytes: consumer.max_bytes,
-        partition: partition.max(1),
-        ahead: consumer.max_ahead,
-    }
-}
-
 fn announce<H: Handler<KafkaMessage>>(
     consumer: &KafkaConsumer,
     prepared: &Prepared,
@@ -220,7 +129,7 @@ fn announce<H: Handler<KafkaMessage>>(
 ) {
     runner.announce();
     let scope = consumer.scope.name();
-    retry::announce(&prepared.ladder, &consumer.scope);
+    delays::announce(&prepared.ladder, &consumer.scope);
     if consumer.ids.sources().contains(&IdSource::Coordinates) {
         tracing::warn!(target: "ackonce", scope, "weakened: topic, partition and offset as an identity recognise \
             redeliveries only; a message published twice runs twice");
@@ -237,7 +146,7 @@ fn start_polling(
     prepared: &Prepared,
     control: Arc<Control>,
     stopped: Box<dyn Fn() -> bool + Send>,
-    chunks: mpsc::Sender<Vec<ackonce::adapter::Ordered<PartitionDelivery>>>,
+    chunks: mpsc::Sender<Vec<Ordered<PartitionDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
     let group = Group::new(&consumer.config, consumer.health.shared_scope().clone());
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
@@ -296,8 +205,4 @@ impl Drop for Leave {
     fn drop(&mut self) {
         self.0.finish();
     }
-}
-
-pub(crate) fn client_error(error: KafkaError) -> Error {
-    Error::new(ErrorKind::Config, "the Kafka client could not be made").with_source(error)
 }

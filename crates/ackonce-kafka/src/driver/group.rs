@@ -15,7 +15,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::quiet::Quiet;
+use crate::log::Quiet;
 use crate::tracker::PartitionId;
 
 /// News of the group or the broker.

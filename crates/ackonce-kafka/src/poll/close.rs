@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 
-use crate::poll::Poller;
+use super::Poller;
 
 /// The time limit for the group to take the partitions back and to answer the last commit.
 const LEAVE: Duration = Duration::from_secs(2);

@@ -3,6 +3,11 @@
 //! It never waits for a handler, a commit or a broker. Each turn serves the group's events, reads from every partition
 //! that has records and room, hands one chunk on, and stores the offsets that have moved.
 
+mod close;
+mod commit;
+mod rebalance;
+mod recreated;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,20 +19,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::assignment::PartitionDelivery;
-use crate::budget::{Budget, Limits};
-use crate::close::close;
-use crate::errors::{Meaning, meaning};
-use crate::group::Group;
+use self::close::close;
+use self::rebalance::Revocation;
+use crate::delays::Ladder;
+use crate::driver::{Group, Meaning, Waker, meaning};
 use crate::health::KafkaHealth;
 use crate::intake::admit;
-use crate::lane::Lane;
-use crate::quiet::Quiet;
-use crate::rebalance::Revocation;
+use crate::log::Quiet;
+use crate::partition::{Budget, Lane, Limits, PartitionDelivery};
 use crate::recreated::Recreated;
-use crate::retry::Ladder;
 use crate::tracker::PartitionId;
-use crate::waker::Waker;
 
 /// The longest sleep: a wake-up that the driver forgot is made good after it, and a stop is noticed.
 const TICK: Duration = Duration::from_millis(50);

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 
-use crate::assignment::Assignment;
-use crate::group::{Event, assign, unassign};
-use crate::lane::Lane;
-use crate::poll::Poller;
-use crate::retry::{Delays, longest_wait};
+use super::Poller;
+use crate::delays::{Delays, longest_wait};
+use crate::driver::{Event, assign, unassign};
+use crate::partition::{Assignment, Lane};
 use crate::tracker::PartitionId;
 
 /// The time limit for the driver to answer a seek.

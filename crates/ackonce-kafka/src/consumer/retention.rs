@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 
-use crate::probe::Probe;
+use crate::driver::Probe;
 
 /// The time limit for the brokers to answer.
 const ASK: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use ackonce::{Error, ErrorKind, OnMismatch, Result, Settings};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::retry::Ladder;
+use crate::delays::Ladder;
 
 /// The driver's pause before it fetches again for a full prefetch queue. Its default of a second is longer than
 /// a fast consumer takes to empty the queue, which then stands still.

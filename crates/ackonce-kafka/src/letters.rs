@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
 
-use crate::assignment::PartitionDelivery;
-use crate::errors::is_never;
-use crate::publisher::{Publisher, copied, identified, text};
+use crate::driver::is_never;
+use crate::message::text;
+use crate::partition::PartitionDelivery;
+use crate::publisher::{Publisher, copied, identified};
 use crate::{KafkaMessage, headers};
 
 pub(crate) struct DeadLetters {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use ackonce::adapter::{Phase, Waits};
 
-use crate::budget::Limit;
-use crate::lane::Lane;
+use crate::partition::{Lane, Limit};
 use crate::tracker::Status;
 
 /// The state of a consumer at one moment.

@@ -7,10 +7,9 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::digest::RecordDigest;
-use crate::errors::is_over;
-use crate::lane::Lane;
-use crate::poll::Poller;
+use super::Poller;
+use crate::driver::is_over;
+use crate::partition::{Lane, RecordDigest};
 use crate::tracker::PartitionId;
 
 /// The interval at which idle partitions are asked for a position past records that are never delivered.
