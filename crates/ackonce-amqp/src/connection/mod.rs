@@ -1,5 +1,7 @@
 //! The source of connections, and the thread that keeps them alive.
 
+mod hosts;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +13,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Connection, ConnectionProperties};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::hosts::Hosts;
+use self::hosts::Hosts;
 
 /// The time limit for a connection, from the first packet to `connection.open-ok`, with one host.
 const CONNECT: Duration = Duration::from_secs(30);

@@ -1,11 +1,14 @@
 //! Facts about a queue that only RabbitMQ's management API tells: its type, limits and policies. AMQP 0-9-1 has no
 //! question for them.
 
+mod api;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{Api, encoded};
+pub(crate) use self::api::Api;
+use self::api::encoded;
 
 /// The API's answer about a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
 #[derive(Debug)]

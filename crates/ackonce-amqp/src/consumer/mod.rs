@@ -1,5 +1,9 @@
 //! The high level: a consumer that runs a handler once per message until shutdown.
 
+mod checks;
+mod run;
+mod start;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use ackonce::{
 use lapin::Connection;
 use lapin::types::FieldTable;
 
-use crate::connect::{Connecting, Source};
+use crate::connection::{Connecting, Source};
 use crate::delays::Delays;
 use crate::{AmqpHealth, AmqpMessage, AmqpMetrics, MESSAGE_ID};
 
@@ -304,7 +308,7 @@ impl AmqpConsumer {
     /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
     /// this client cannot read.
     pub async fn run<H: Handler<AmqpMessage>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::adapter::Mode::Each).await
+        run::consume(self, handler, ackonce::adapter::Mode::Each).await
     }
 
     /// Gives the handler a claimed chunk at a time, up to [`Settings::chunk`] messages, until shutdown. Order
@@ -313,6 +317,6 @@ impl AmqpConsumer {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_batch<H: Handler<AmqpMessage>>(self, handler: H) -> Result<Counts> {
-        crate::run::consume(self, handler, ackonce::adapter::Mode::Batches).await
+        run::consume(self, handler, ackonce::adapter::Mode::Batches).await
     }
 }

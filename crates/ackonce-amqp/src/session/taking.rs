@@ -12,11 +12,10 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::types::AMQPValue;
 use lapin::{Connection, Consumer};
 
-use crate::delivery::ChannelDelivery;
-use crate::generation::Generation;
+use super::Chunks;
+use crate::channel::{ChannelDelivery, Generation};
 use crate::intake::QueueIntake;
-use crate::session::Chunks;
-use crate::{AmqpHealth, checks};
+use crate::{AmqpHealth, topology};
 
 /// The time limit for writing a cancel. Its answer is not waited for.
 const CANCEL: Duration = Duration::from_secs(1);
@@ -106,7 +105,7 @@ impl Taking<'_> {
             let Ok(room) = room else { return self.cancel(&consumer, End::Stopped).await };
             let (chunk, end) = self.gather(&mut consumer, first);
             if self.is_stream(&chunk).await {
-                let error = checks::stream(&self.intake.queue);
+                let error = topology::stream(&self.intake.queue);
                 return self.cancel(&consumer, End::Fatal(error)).await;
             }
             taken += chunk.len();
@@ -167,7 +166,7 @@ impl Taking<'_> {
             return false;
         }
         let Some(connection) = self.connection else { return false };
-        let is_stream = checks::is_stream(connection, &self.intake.queue).await;
+        let is_stream = topology::is_stream(connection, &self.intake.queue).await;
         if is_stream.is_none() {
             tracing::warn!(target: "ackonce", scope = self.intake.scope(), queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
                 the broker does not tell whether the queue is a stream; if it is one, messages that are published while \

@@ -1,16 +1,14 @@
-//! One channel's deliveries and their books. A delivery carries its channel, so that a tag never crosses to
-//! another.
+//! One channel's deliveries. A delivery carries its channel, so that a tag never crosses to another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Waits, Why};
 use ackonce::store::Attempt;
-use lapin::Acker;
 
+use super::generation::Generation;
+use super::hand::Hand;
 use crate::AmqpMessage;
-use crate::generation::Generation;
 
 /// One delivery on one channel. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -19,31 +17,16 @@ pub(crate) struct ChannelDelivery {
     generation: Arc<Generation>,
 }
 
-/// A message in hand, and the step that it waits for.
-#[derive(Debug)]
-pub(crate) struct Hand {
-    pub(crate) message: AmqpMessage,
-    pub(crate) tag: u64,
-    pub(crate) since: Instant,
-    acker: Acker,
-    waits: AtomicU8,
-    /// The time of that note, in milliseconds since it came.
-    noted: AtomicU64,
-}
-
-impl Hand {
-    /// The step that it waits for, and the time since.
-    pub(crate) fn waits(&self) -> (Waits, Duration) {
-        let number = usize::from(self.waits.load(Ordering::Relaxed));
-        let waits = Waits::ALL.get(number).copied().unwrap_or(Waits::Turn);
-        let noted = Duration::from_millis(self.noted.load(Ordering::Relaxed));
-        (waits, self.since.elapsed().saturating_sub(noted))
-    }
-
-    fn note(&self, waits: Waits) {
-        let at = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.waits.store(waits as u8, Ordering::Relaxed);
-        self.noted.store(at, Ordering::Relaxed);
+impl Generation {
+    /// Books a delivery. `None` if the channel is gone, or its tags do not grow.
+    pub(crate) fn deliver(self: &Arc<Self>, delivery: lapin::message::Delivery) -> Option<ChannelDelivery> {
+        let tag = delivery.delivery_tag;
+        if !self.is_live() || !self.books().tracker.delivered(tag) {
+            return None;
+        }
+        let hand = Arc::new(Hand::new(delivery));
+        self.books().hands.insert(tag, Arc::downgrade(&hand));
+        Some(ChannelDelivery { hand, generation: self.clone() })
     }
 }
 
@@ -77,28 +60,11 @@ impl Delivery for ChannelDelivery {
 
     fn note(&self, stage: Stage) {
         self.hand.note(stage.into());
-        self.generation.health.progressed();
+        self.generation.progress.progressed();
     }
 }
 
 impl ChannelDelivery {
-    pub(crate) fn new(mut delivery: lapin::message::Delivery, generation: Arc<Generation>) -> Self {
-        let message = AmqpMessage::take(&mut delivery);
-        let hand = Hand {
-            message,
-            tag: delivery.delivery_tag,
-            since: Instant::now(),
-            acker: delivery.acker,
-            waits: AtomicU8::new(Waits::Turn as u8),
-            noted: AtomicU64::new(0),
-        };
-        Self { hand: Arc::new(hand), generation }
-    }
-
-    pub(crate) fn hand(&self) -> &Arc<Hand> {
-        &self.hand
-    }
-
     pub(crate) fn message(&self) -> &AmqpMessage {
         &self.hand.message
     }
@@ -119,7 +85,7 @@ impl ChannelDelivery {
 
     pub(crate) fn delaying(&self) {
         self.hand.note(Waits::Delay);
-        self.generation.health.progressed();
+        self.generation.progress.progressed();
     }
 
     /// Gives it back to the broker, if its channel is still there. A quorum queue counts that.
@@ -127,7 +93,8 @@ impl ChannelDelivery {
         if !self.generation.returned(self.tag()) {
             return;
         }
-        if let Some(others) = self.generation.health.given_back() {
+        self.generation.metrics.given_back(1);
+        if let Some(others) = self.generation.progress.say_given_back() {
             tracing::warn!(target: "ackonce", scope = self.generation.metrics.scope(), queue = %self.generation.queue, delivery_tag = self.tag(),
                 message = ?self.message(), why, others, held_s = self.hand.since.elapsed().as_secs(),
                 "given back to the broker, because its consumer time-out is near: a quorum queue counts that against its \

@@ -1,5 +1,8 @@
 //! The progress of a consumer, and the reasons for its waits.
 
+pub(crate) mod report;
+pub(crate) mod watch;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use ackonce::adapter::{Phase, Waits};
 
+use self::report::{AmqpReport, OldestDelivery};
 use crate::AmqpMetrics;
-use crate::delivery::Hand;
-use crate::generation::Generation;
-use crate::outage::Seldom;
-use crate::report::{AmqpReport, OldestDelivery};
-use crate::upstream::Upstream;
+use crate::channel::{Generation, Hand, Progress};
+use crate::publisher::Upstream;
 
 /// The time limit for one turn of the consumer's loop. Its longest step is a connection attempt to each of several
 /// hosts, which are bounded by less.
@@ -21,9 +22,6 @@ const TURN: Duration = Duration::from_secs(3 * 60);
 const STALL: Duration = Duration::from_secs(2 * 60);
 /// The time after which an unanswered claim makes the consumer not ready.
 const STORE: Duration = Duration::from_secs(10);
-/// The interval at which messages that are given back are named in the log.
-const GIVEN_BACK: Duration = Duration::from_secs(10);
-
 /// Follows a consumer: for probes of an orchestrator, and for people. Cloning is cheap; it may be asked before the
 /// consumer runs and after it has ended.
 #[derive(Clone)]
@@ -32,13 +30,9 @@ pub struct AmqpHealth(Arc<Inner>);
 struct Inner {
     queue: String,
     metrics: AmqpMetrics,
-    start: Instant,
-    /// When the loop last turned, and when a delivery last changed, in milliseconds since `start`.
-    turned: AtomicU64,
-    progressed: AtomicU64,
+    progress: Arc<Progress>,
     /// The longest back-off, in milliseconds.
     backoff: AtomicU64,
-    given_back: Seldom,
     now: Mutex<Now>,
 }
 
@@ -53,7 +47,10 @@ struct Now {
 
 impl AmqpHealth {
     pub(crate) fn new(queue: &str, metrics: AmqpMetrics) -> Self {
-        let start = Instant::now();
+        Self::since(Instant::now(), queue, metrics)
+    }
+
+    fn since(start: Instant, queue: &str, metrics: AmqpMetrics) -> Self {
         let now = Now {
             phase: Phase::NotStarted,
             since: start,
@@ -64,11 +61,8 @@ impl AmqpHealth {
         Self(Arc::new(Inner {
             queue: queue.to_owned(),
             metrics,
-            start,
-            turned: AtomicU64::new(0),
-            progressed: AtomicU64::new(0),
+            progress: Arc::new(Progress::new(start)),
             backoff: AtomicU64::new(0),
-            given_back: Seldom::default(),
             now: Mutex::new(now),
         }))
     }
@@ -129,12 +123,12 @@ impl AmqpHealth {
             Phase::Ended | Phase::Failed => return Some("the consumer has ended".to_owned()),
             _ => {}
         }
-        let turned = self.since(&self.0.turned);
+        let turned = self.0.progress.since_turn();
         if phase != Phase::Stopping && turned > TURN {
             return Some(format!("the consumer's loop has not turned for {} s", turned.as_secs()));
         }
         let limit = STALL + 2 * Duration::from_millis(self.0.backoff.load(Ordering::Relaxed));
-        let idle = self.since(&self.0.progressed);
+        let idle = self.0.progress.idle();
         let stalls = |hand: &Arc<Hand>| match hand.waits() {
             (Waits::Turn, _) => true,
             // The time it waits for is long over.
@@ -151,25 +145,16 @@ impl AmqpHealth {
         })
     }
 
-    fn since(&self, stamp: &AtomicU64) -> Duration {
-        self.0.start.elapsed().saturating_sub(Duration::from_millis(stamp.load(Ordering::Relaxed)))
-    }
-
-    fn stamp(&self, stamp: &AtomicU64) {
-        let now = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        stamp.store(now, Ordering::Relaxed);
-    }
-
     pub(crate) fn metrics(&self) -> &AmqpMetrics {
         &self.0.metrics
     }
 
     pub(crate) fn turned(&self) {
-        self.stamp(&self.0.turned);
+        self.0.progress.turned();
     }
 
-    pub(crate) fn progressed(&self) {
-        self.stamp(&self.0.progressed);
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.0.progress
     }
 
     /// A wait between attempts may take so long.
@@ -185,13 +170,6 @@ impl AmqpHealth {
         generations.iter().any(|generation| {
             generation.is_live() && generation.in_hand().iter().any(|hand| works(hand.waits().0))
         })
-    }
-
-    /// One delivery was given back near the consumer time-out. Answers how many others were since the last log line,
-    /// if it is time for one.
-    pub(crate) fn given_back(&self) -> Option<u64> {
-        self.0.metrics.given_back(1);
-        self.0.given_back.say(GIVEN_BACK)
     }
 
     /// It does something else now. A trouble stays until there is another one, or it consumes again.
@@ -237,5 +215,4 @@ impl fmt::Debug for AmqpHealth {
 }
 
 #[cfg(test)]
-#[path = "health_tests.rs"]
 mod tests;

@@ -7,13 +7,12 @@ use ackonce::{Error, ErrorKind, OnStart, Result};
 use lapin::Connection;
 use lapin::types::ShortString;
 
-use crate::AmqpConsumer;
-use crate::api::Api;
-use crate::checks::{self, Topology};
-use crate::connect::Source;
+use super::AmqpConsumer;
+use crate::connection::Source;
 use crate::delays::name;
-use crate::management::Facts;
-use crate::outage::Outage;
+use crate::log::Outage;
+use crate::management::{Api, Facts};
+use crate::topology::{self, Topology};
 
 /// The names a consumer needs, short enough for AMQP.
 pub(crate) struct Names {
@@ -124,14 +123,14 @@ impl AmqpConsumer {
             }
         };
         if facts.is_stream() {
-            return Err(checks::stream(&names.queue));
+            return Err(topology::stream(&names.queue));
         }
         if let Some((exchange, key)) = &names.dead_letters
             && !exchange.as_str().is_empty()
         {
             match api.leads_to(exchange, key.as_ref(), queue).await {
                 Ok(false) => {}
-                Ok(true) => return Err(checks::circle(exchange, &names.queue)),
+                Ok(true) => return Err(topology::circle(exchange, &names.queue)),
                 Err(why) => {
                     tracing::warn!(target: "ackonce", scope, queue, why, "the dead-letter exchange's bindings are not known");
                 }

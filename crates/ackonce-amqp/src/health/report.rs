@@ -6,7 +6,7 @@ use std::time::Duration;
 use ackonce::adapter::{Phase, Waits};
 
 use crate::AmqpCounts;
-use crate::delivery::Hand;
+use crate::channel::Hand;
 
 /// The report of a consumer on itself. [`Display`](fmt::Display) writes it as short lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]

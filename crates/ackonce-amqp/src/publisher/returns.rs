@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::refusal::Refusal;
+use super::refusal::Refusal;
 
 /// The answers to one batch.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use lapin::Channel;
 use lapin::types::ShortString;
 use tokio::sync::Notify;
 
+use super::hand::Hand;
+use super::progress::Progress;
 use crate::AmqpMetrics;
-use crate::delivery::{ChannelDelivery, Hand};
-use crate::health::AmqpHealth;
 use crate::tracker::{AckTracker, Frame, Reach};
 
 /// One channel with one consumer, from `basic.consume` to its end.
@@ -21,7 +21,7 @@ pub(crate) struct Generation {
     pub(crate) channel: Channel,
     pub(crate) queue: ShortString,
     pub(crate) metrics: AmqpMetrics,
-    pub(crate) health: AmqpHealth,
+    pub(super) progress: Arc<Progress>,
     /// The longest wait of a delivery before it is given back; the broker's time-out is not far then.
     pub(crate) max_age: Duration,
     /// The waits of the delay queues, in the order of a message's delays.
@@ -40,17 +40,18 @@ pub(crate) struct Generation {
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    tracker: AckTracker,
+pub(super) struct Books {
+    pub(super) tracker: AckTracker,
     /// Deliveries in hand; a delivery that nobody holds any more drops out.
-    hands: BTreeMap<u64, Weak<Hand>>,
+    pub(super) hands: BTreeMap<u64, Weak<Hand>>,
 }
 
 impl Generation {
     pub(crate) fn new(
         channel: Channel,
         queue: ShortString,
-        health: AmqpHealth,
+        metrics: AmqpMetrics,
+        progress: Arc<Progress>,
         max_age: Duration,
         waits: Arc<[Duration]>,
         prefetch: u16,
@@ -58,8 +59,8 @@ impl Generation {
         Self {
             channel,
             queue,
-            metrics: health.metrics().clone(),
-            health,
+            metrics,
+            progress,
             max_age,
             waits,
             enough: usize::from(prefetch / 8).max(1),
@@ -69,17 +70,6 @@ impl Generation {
             ending: AtomicBool::new(false),
             books: Mutex::default(),
         }
-    }
-
-    /// Books a delivery. `None` if the channel is gone, or its tags do not grow.
-    pub(crate) fn deliver(self: &Arc<Self>, delivery: lapin::message::Delivery) -> Option<ChannelDelivery> {
-        let tag = delivery.delivery_tag;
-        if !self.is_live() || !self.books().tracker.delivered(tag) {
-            return None;
-        }
-        let delivery = ChannelDelivery::new(delivery, self.clone());
-        self.books().hands.insert(tag, Arc::downgrade(delivery.hand()));
-        Some(delivery)
     }
 
     /// The delay queue's wait of a message that has been delayed `hops` times; zero without delay queues.
@@ -163,14 +153,14 @@ impl Generation {
     fn close(&self, book: impl FnOnce(&mut Books) -> bool) -> bool {
         let booked = self.is_live() && book(&mut self.books());
         if booked {
-            self.health.progressed();
+            self.progress.progressed();
             self.wake.notify_one();
         }
         booked
     }
 
     /// Held for a few steps, never across an await.
-    fn books(&self) -> MutexGuard<'_, Books> {
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

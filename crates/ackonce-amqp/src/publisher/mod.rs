@@ -4,6 +4,12 @@
 //! to whichever confirmation completes next, so each copy carries a number ([`headers::LETTER`]) and returns are matched
 //! by it.
 
+mod copies;
+mod refusal;
+mod returns;
+pub(crate) mod size;
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +22,14 @@ use lapin::{BasicProperties, Confirmation};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::refusal::{Refusal, is_about_the_message};
-use crate::returns::Batch;
-use crate::upstream::{Open, Upstream};
-use crate::{AmqpMessage, headers, size};
+pub(crate) use self::copies::{Extra, Purpose, copied, origin, reason, value};
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::upstream::Upstream;
+
+use self::refusal::is_about_the_message;
+use self::returns::Batch;
+use self::upstream::Open;
+use crate::{AmqpMessage, headers};
 
 /// The time limit for confirmations; it does not run while the broker is [blocked](Upstream::is_blocked).
 const CONFIRM: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 //! The life of a consumer: checks, the first connection, the session beside the runner, the end.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::adapter::{Graveyard, Intake, Mode, NoDeadLetters, Phase, RecordOnly, until_stop};
@@ -9,16 +9,17 @@ use lapin::types::ShortString;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dead_letters::DeadLetters;
+use super::start::Names;
+use super::{AmqpConsumer, checks};
+use crate::channel::{self, ChannelDelivery, HandedBack};
 use crate::delayer::Delayer;
-use crate::delivery::{self, ChannelDelivery, HandedBack};
+use crate::health::watch;
 use crate::intake::QueueIntake;
-use crate::outage::Seldom;
-use crate::publisher::Publisher;
-use crate::session::{Chunks, Plan, Session};
-use crate::starting::Names;
-use crate::upstream::Upstream;
-use crate::{AmqpConsumer, AmqpHealth, AmqpMessage, OnMissing, checks, watch};
+use crate::letters::DeadLetters;
+use crate::log::Seldom;
+use crate::publisher::{Publisher, Upstream};
+use crate::session::{Chunks, Ended, Plan, Session};
+use crate::{AmqpHealth, AmqpMessage, OnMissing};
 
 /// The interval at which a runner that has stopped by itself is noticed.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -29,13 +30,6 @@ const GOODBYE: Duration = Duration::from_secs(4);
 
 /// The part of it that the delay queues may take.
 const DELAYING: Duration = Duration::from_millis(1500);
-
-/// Why the session has ended, told before its goodbye.
-#[derive(Debug, Default)]
-pub(crate) struct Ended {
-    pub(crate) token: CancellationToken,
-    pub(crate) error: OnceLock<Error>,
-}
 
 /// Says that the consumer has ended, in whichever way that happens.
 struct Ending(AmqpHealth, String);
@@ -105,7 +99,7 @@ async fn run<H: Handler<AmqpMessage>>(mut consumer: AmqpConsumer, handler: H, fe
     let session = Session::new(plan, connection, stop.clone(), finish.clone());
     let mut session = spawn(session.run(chunks, ended.clone()));
     let report = move |over| {
-        delivery::done(over, |one| handed_back.as_ref().is_some_and(|delays| delays.send(one).is_ok()));
+        channel::done(over, |one| handed_back.as_ref().is_some_and(|delays| delays.send(one).is_ok()));
     };
     let ran = tokio::select! {
         ran = runner.consume(input, feed, report) => ran,

@@ -6,11 +6,8 @@ fn health() -> AmqpHealth {
 
 /// Its clock began so long ago.
 fn aged(seconds: u64) -> AmqpHealth {
-    let health = health();
     let start = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-    let mut inner = Arc::try_unwrap(health.0).ok().unwrap();
-    inner.start = start;
-    AmqpHealth(Arc::new(inner))
+    AmqpHealth::since(start, "orders", AmqpMetrics::new("orders"))
 }
 
 #[test]
@@ -37,7 +34,7 @@ fn a_loop_that_does_not_turn_is_not_live() {
     let health = aged(600);
     health.is_now(Phase::Consuming, None);
     assert!(health.is_live());
-    health.0.turned.store(0, Ordering::Relaxed);
+    health.0.progress.turned.store(0, Ordering::Relaxed);
     assert!(!health.is_live() && !health.is_ready());
     assert!(health.report().to_string().contains("has not turned for 600 s"), "{}", health.report());
 }

@@ -2,8 +2,9 @@
 
 use ackonce::adapter::{HeaderValue, MAX_REASON_LEN, cut};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use crate::message::text;
 use crate::{AmqpMessage, headers};
 
 /// `delivery_mode` of a message that outlives the broker's restart.
@@ -90,10 +91,6 @@ pub(crate) fn origin(message: &AmqpMessage, queue: &ShortString) -> Extra {
         (headers::ROUTING_KEY, text(message.routing_key())),
         (headers::QUEUE, text(queue.as_str())),
     ]
-}
-
-pub(crate) fn text(value: impl Into<LongString>) -> AMQPValue {
-    AMQPValue::LongString(value.into())
 }
 
 /// A reason as a header.

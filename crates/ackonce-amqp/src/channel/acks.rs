@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::time::Instant;
 
-use crate::generation::Generation;
+use super::generation::Generation;
 use crate::tracker::{Frame, Reach};
 
 /// The time limit for writing frames to the socket. After it, the connection counts as lost.

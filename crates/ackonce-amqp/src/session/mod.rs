@@ -3,7 +3,9 @@
 //! lapin's own recovery is not used: it keeps a channel's name for another channel of the broker's, and a
 //! delivery tag must not cross from one to the other.
 
-use std::sync::Arc;
+mod taking;
+
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ackonce::adapter::{Ordered, Phase};
@@ -14,15 +16,12 @@ use lapin::{Connection, Consumer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::taking::{End, Loss, Taking};
 use crate::AmqpHealth;
-use crate::acks::acknowledge;
-use crate::connect::{Source, Trouble};
-use crate::delivery::ChannelDelivery;
-use crate::generation::Generation;
+use crate::channel::{ChannelDelivery, Generation, acknowledge};
+use crate::connection::{Source, Trouble};
 use crate::intake::QueueIntake;
-use crate::outage::Outage;
-use crate::run::Ended;
-use crate::taking::{End, Loss, Taking};
+use crate::log::Outage;
 
 /// The time limit for a channel with a consumer.
 const OPEN: Duration = Duration::from_secs(30);
@@ -47,6 +46,13 @@ pub(crate) struct Plan {
 }
 
 pub(crate) type Chunks = mpsc::Sender<Vec<Ordered<ChannelDelivery>>>;
+
+/// Why the session has ended, told before its goodbye.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) token: CancellationToken,
+    pub(crate) error: OnceLock<Error>,
+}
 
 pub(crate) struct Session {
     plan: Plan,
@@ -176,9 +182,16 @@ impl Session {
         let opened = tokio::time::timeout(OPEN, opening).await.map_err(|_| Trouble::Slow(OPEN))?;
         self.connection = Some(connection);
         let (channel, consumer) = opened.map_err(Trouble::Amqp)?;
-        let (queue, health) = (plan.intake.queue.clone(), plan.health.clone());
-        let generation =
-            Arc::new(Generation::new(channel, queue, health, plan.max_age, plan.waits.clone(), prefetch));
+        let (queue, health) = (plan.intake.queue.clone(), &plan.health);
+        let generation = Arc::new(Generation::new(
+            channel,
+            queue,
+            health.metrics().clone(),
+            health.progress().clone(),
+            plan.max_age,
+            plan.waits.clone(),
+            prefetch,
+        ));
         self.opened(&generation, prefetch);
         Ok((generation, consumer))
     }

@@ -12,7 +12,7 @@ use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection, ConnectionStatus};
 use tokio::sync::Mutex;
 
-use crate::connect::{Source, Trouble};
+use crate::connection::{Source, Trouble};
 
 /// The time limit for opening a channel.
 const OPEN: Duration = Duration::from_secs(30);

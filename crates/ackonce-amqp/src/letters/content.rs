@@ -6,10 +6,9 @@ use ackonce::adapter::{Burial, MAX_REASON_LEN, copy_headers, payload_digest};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::copies::{Extra, Purpose, copied, origin, text, value};
-use crate::message::SHORT;
-use crate::refusal::Refusal;
-use crate::{AmqpMessage, headers, size};
+use crate::message::{SHORT, text};
+use crate::publisher::{Extra, Purpose, Refusal, copied, origin, size, value};
+use crate::{AmqpMessage, headers};
 
 /// The part of the message that a letter holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,18 @@
 //! The dead-letter exchange: body, properties and headers as they came, and why they ended here. If the broker does not
 //! take the whole message, its letter is made smaller until it does.
 
+mod content;
+
 use std::time::Duration;
 
 use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
 use lapin::types::ShortString;
 
-use crate::delivery::ChannelDelivery;
-use crate::letter::{self, Form};
-use crate::outage::Seldom;
-use crate::publisher::{Post, Publisher};
-use crate::refusal::Refusal;
+use self::content::Form;
+use crate::channel::ChannelDelivery;
+use crate::log::Seldom;
+use crate::publisher::{Post, Publisher, Refusal};
 use crate::{AmqpMessage, AmqpMetrics};
 
 /// The interval at which reduced letters are named in the log.
@@ -53,7 +54,7 @@ impl Graveyard<ChannelDelivery> for DeadLetters {
 impl DeadLetters {
     /// Under each routing key that may lead to a queue, until one does.
     async fn send(&self, message: &AmqpMessage, burial: &Burial, form: Form) -> Result<(), Refusal> {
-        let properties = letter::properties(message, &self.queue, burial, form);
+        let properties = content::properties(message, &self.queue, burial, form);
         let mut answer = Err(Refusal::Nowhere("there is no routing key".to_owned()));
         for routing_key in self.routing_keys(message) {
             let payload = form.has_payload().then(|| message.clone());
