@@ -59,7 +59,7 @@ pub(crate) async fn acknowledge(generation: Arc<Generation>, finish: Cancellatio
         end(&generation).await;
     }
     generation.kill();
-    generation.tally.redeliveries_expected(generation.waiting());
+    generation.metrics.redeliveries_expected(generation.waiting());
 }
 
 /// Writes the frames that are due. Returns the number of deliveries beyond a gap.
@@ -76,9 +76,9 @@ async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
     };
     let trouble = match tokio::time::timeout(WRITE, writing).await {
         Ok(Ok(_)) => {
-            generation.tally.returned(returns);
-            generation.tally.acked(messages - returns);
-            generation.tally.ack_frames(frames.len() - returns);
+            generation.metrics.returned(returns);
+            generation.metrics.acked(messages - returns);
+            generation.metrics.ack_frames(frames.len() - returns);
             return Ok(beyond);
         }
         Ok(Err(error)) => error.to_string(),
@@ -86,8 +86,8 @@ async fn tell(generation: &Generation, reach: Reach) -> Result<usize, ()> {
     };
     if messages > returns {
         // They are settled in the store: the broker delivers them again, and their records are found.
-        generation.tally.redeliveries_expected(messages - returns);
-        tracing::warn!(target: "ackonce", scope = generation.tally.scope(), queue = %generation.queue, trouble, messages = messages - returns,
+        generation.metrics.redeliveries_expected(messages - returns);
+        tracing::warn!(target: "ackonce", scope = generation.metrics.scope(), queue = %generation.queue, trouble, messages = messages - returns,
             "acks did not go out; the messages will be delivered again");
     }
     Err(())
@@ -115,10 +115,10 @@ async fn end(generation: &Generation) {
     match tokio::time::timeout(CLOSE, ending).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::debug!(target: "ackonce", scope = generation.tally.scope(), %error, "the channel was gone before its end")
+            tracing::debug!(target: "ackonce", scope = generation.metrics.scope(), %error, "the channel was gone before its end")
         }
         Err(_) => {
-            tracing::warn!(target: "ackonce", scope = generation.tally.scope(), queue = %generation.queue,
+            tracing::warn!(target: "ackonce", scope = generation.metrics.scope(), queue = %generation.queue,
             "the broker did not close the channel in time")
         }
     }

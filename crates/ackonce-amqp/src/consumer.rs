@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{
-    Backoff, CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Result,
-    Scope, Settings,
+    Backoff, CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Order,
+    Result, Scope, Settings,
 };
 use lapin::Connection;
 use lapin::types::FieldTable;
 
 use crate::connect::{Connecting, Source};
 use crate::delays::Delays;
-use crate::{Health, MESSAGE_ID, Message, Tally};
+use crate::{AmqpHealth, AmqpMessage, AmqpMetrics, MESSAGE_ID};
 
 /// A RabbitMQ consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
@@ -25,14 +25,14 @@ use crate::{Health, MESSAGE_ID, Message, Tally};
 /// ```no_run
 /// use std::sync::Arc;
 /// use ackonce::{Context, MemoryStore, Scope};
-/// use ackonce_amqp::{AmqpConsumer, Message};
+/// use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 ///
 /// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
 /// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
 /// let (url, queue) = ("amqp://guest:guest@localhost:5672/%2f", "orders");
 /// let counts = AmqpConsumer::new(url, queue, &Scope::new("orders/charge")?, Arc::new(MemoryStore::new()))
 ///     .with_dead_letters("orders.dead")
-///     .run(|_cx: Context, message: Message| async move {
+///     .run(|_cx: Context, message: AmqpMessage| async move {
 ///         charge(message.payload()).await?;
 ///         Ok(())
 ///     })
@@ -61,24 +61,7 @@ pub struct AmqpConsumer {
     pub(crate) delivery_limit: u32,
     pub(crate) management: Option<String>,
     pub(crate) arguments: FieldTable,
-    pub(crate) health: Health,
-}
-
-/// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
-///
-/// The order is that of delivery: a message that the broker takes back keeps no place, and several
-/// consumers of one queue share it out among them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Order {
-    /// No order. The default.
-    #[default]
-    Unordered,
-    /// All messages run one after another.
-    Queue,
-    /// Messages with one routing key run one after another.
-    RoutingKey,
-    /// Messages with one value of this header run one after another; those without it wait for nobody.
-    Header(String),
+    pub(crate) health: AmqpHealth,
 }
 
 impl AmqpConsumer {
@@ -137,7 +120,7 @@ impl AmqpConsumer {
             ids: MessageIds::first_of([IdSource::Header(MESSAGE_ID.into())]),
             on_missing: None,
             fingerprints: true,
-            order: Order::default(),
+            order: Order::Unordered,
             prefetch: None,
             dead_letters: None,
             record_only: false,
@@ -148,7 +131,7 @@ impl AmqpConsumer {
             delivery_limit: 20,
             management: None,
             arguments: FieldTable::default(),
-            health: Health::new(queue, Tally::new(scope.name())),
+            health: AmqpHealth::new(queue, AmqpMetrics::new(scope.name())),
         }
     }
 
@@ -181,7 +164,7 @@ impl AmqpConsumer {
         self
     }
 
-    /// Which messages keep their order.
+    /// The messages that keep their order; default [`Order::Unordered`].
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
@@ -300,13 +283,13 @@ impl AmqpConsumer {
 
     /// A handle on the consumer's counts of acks, returns and redeliveries.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.health.tally().clone()
+    pub fn metrics(&self) -> AmqpMetrics {
+        self.health.metrics().clone()
     }
 
     /// A handle on the consumer's progress and its waits, for probes and for people.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> AmqpHealth {
         self.health.clone()
     }
 
@@ -320,7 +303,7 @@ impl AmqpConsumer {
     /// cannot work, and for a broker that refuses or is away as [`Settings::on_start`] says (missing queues and exchanges
     /// count as refused); `Invalid` for a message without an ID under [`OnMissing::Stop`]; `Protocol` for a message that
     /// this client cannot read.
-    pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+    pub async fn run<H: Handler<AmqpMessage>>(self, handler: H) -> Result<Counts> {
         crate::run::consume(self, handler, ackonce::adapter::Mode::Each).await
     }
 
@@ -329,7 +312,7 @@ impl AmqpConsumer {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+    pub async fn run_batch<H: Handler<AmqpMessage>>(self, handler: H) -> Result<Counts> {
         crate::run::consume(self, handler, ackonce::adapter::Mode::Batches).await
     }
 }

@@ -1,13 +1,11 @@
 //! The properties of a copy of a message, for a dead letter or a delay.
 
+use ackonce::adapter::{HeaderValue, MAX_REASON_LEN, cut};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
-use crate::message::SHORT;
-use crate::{Message, headers};
+use crate::{AmqpMessage, headers};
 
-/// The longest reason in a header, in bytes: all headers of a message must fit into one frame.
-const REASON: usize = 4096;
 /// `delivery_mode` of a message that outlives the broker's restart.
 const PERSISTENT: u8 = 2;
 /// The address that the broker takes from its own callers alone.
@@ -28,7 +26,7 @@ pub(crate) type Extra = Vec<(&'static str, AMQPValue)>;
 
 /// The properties of a copy: those of the original and `extra` headers, without those that would send it elsewhere,
 /// let it expire or have it refused; these are kept as headers of their own.
-pub(crate) fn copied(message: &Message, purpose: Purpose, extra: Extra) -> BasicProperties {
+pub(crate) fn copied(message: &AmqpMessage, purpose: Purpose, extra: Extra) -> BasicProperties {
     let original = message.properties();
     let mut table = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(|t| t.inner()) {
@@ -69,7 +67,7 @@ pub(crate) fn copied(message: &Message, purpose: Purpose, extra: Extra) -> Basic
 }
 
 /// The name of the original's header on the copy; `None` where the copy does not have it.
-fn renamed(message: &Message, purpose: Purpose, name: &ShortString) -> Option<ShortString> {
+fn renamed(message: &AmqpMessage, purpose: Purpose, name: &ShortString) -> Option<ShortString> {
     let delay = purpose == Purpose::Delay;
     match name.as_str() {
         "CC" => Some(headers::CC.into()),
@@ -86,7 +84,7 @@ fn renamed(message: &Message, purpose: Purpose, name: &ShortString) -> Option<Sh
 }
 
 /// The origin of a message.
-pub(crate) fn origin(message: &Message, queue: &ShortString) -> Extra {
+pub(crate) fn origin(message: &AmqpMessage, queue: &ShortString) -> Extra {
     vec![
         (headers::EXCHANGE, text(message.exchange())),
         (headers::ROUTING_KEY, text(message.routing_key())),
@@ -99,28 +97,25 @@ pub(crate) fn text(value: impl Into<LongString>) -> AMQPValue {
 }
 
 /// A reason as a header.
-pub(crate) fn reason(text: &str) -> AMQPValue {
-    cut(text, REASON)
+pub(crate) fn reason(reason: &str) -> AMQPValue {
+    text(cut(reason, MAX_REASON_LEN))
 }
 
-/// A reason as a header where there is little room.
-pub(crate) fn short_reason(text: &str) -> AMQPValue {
-    cut(text, SHORT)
-}
-
-fn cut(text: &str, longest: usize) -> AMQPValue {
-    let end = (0..=text.len().min(longest)).rev().find(|end| text.is_char_boundary(*end));
-    AMQPValue::LongString(text[..end.unwrap_or(0)].into())
+pub(crate) fn value(of: HeaderValue<'_>) -> AMQPValue {
+    match of {
+        HeaderValue::Bytes(bytes) => text(bytes),
+        HeaderValue::Number(number) => AMQPValue::LongLongInt(number.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(exchange: &str, key: &str, properties: BasicProperties) -> Message {
+    fn message(exchange: &str, key: &str, properties: BasicProperties) -> AmqpMessage {
         let mut delivery = lapin::message::Delivery::mock(1, exchange.into(), key.into(), false, Vec::new());
         delivery.properties = properties;
-        Message::take(&mut delivery)
+        AmqpMessage::take(&mut delivery)
     }
 
     fn keys(properties: &BasicProperties) -> Vec<String> {
@@ -190,15 +185,5 @@ mod tests {
         let copy = copied(&came, Purpose::Delay, Vec::new());
         assert_eq!(keys(&copy), [headers::EXPIRATION, headers::X_DEATH]);
         assert_eq!(copy.headers().as_ref().unwrap().inner()[headers::X_DEATH], text("the first"));
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_letters() {
-        let AMQPValue::LongString(cut) = reason(&"ä".repeat(REASON)) else { panic!("text") };
-        assert_eq!(cut.as_bytes().len(), REASON);
-        let AMQPValue::LongString(cut) = short_reason(&format!("a{}", "ä".repeat(200))) else {
-            panic!("text")
-        };
-        assert_eq!(cut.as_bytes().len(), 255);
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
 use async_trait::async_trait;
-use lapin::types::{AMQPValue, ShortString};
+use lapin::types::ShortString;
 
-use crate::delivery::AmqpDelivery;
+use crate::delivery::ChannelDelivery;
 use crate::letter::{self, Form};
 use crate::outage::Seldom;
 use crate::publisher::{Post, Publisher};
 use crate::refusal::Refusal;
-use crate::{Message, Tally, headers};
+use crate::{AmqpMessage, AmqpMetrics};
 
 /// The interval at which reduced letters are named in the log.
 const REDUCED: Duration = Duration::from_secs(10);
@@ -24,13 +24,13 @@ pub(crate) struct DeadLetters {
     /// That of each message, unless one was chosen.
     pub(crate) routing_key: Option<ShortString>,
     pub(crate) queue: ShortString,
-    pub(crate) tally: Tally,
+    pub(crate) metrics: AmqpMetrics,
     pub(crate) reduced: Seldom,
 }
 
 #[async_trait]
-impl Graveyard<AmqpDelivery> for DeadLetters {
-    async fn bury(&self, delivery: &AmqpDelivery, burial: &Burial) -> Result<Letter, BuryError> {
+impl Graveyard<ChannelDelivery> for DeadLetters {
+    async fn bury(&self, delivery: &ChannelDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let (message, tag) = (delivery.message(), delivery.tag());
         let mut form = Form::Whole;
         loop {
@@ -41,7 +41,7 @@ impl Graveyard<AmqpDelivery> for DeadLetters {
             form = match (form.smaller(&refusal), refusal) {
                 (Some(smaller), _) => smaller,
                 (None, refusal @ (Refusal::TooLong { .. } | Refusal::Message(_))) => {
-                    self.tally.buried_without_letter(1);
+                    self.metrics.buried_without_letter(1);
                     return Err(BuryError::Never(refusal.into()));
                 }
                 (None, refusal) => return Err(BuryError::Retry(refusal.into())),
@@ -52,7 +52,7 @@ impl Graveyard<AmqpDelivery> for DeadLetters {
 
 impl DeadLetters {
     /// Under each routing key that may lead to a queue, until one does.
-    async fn send(&self, message: &Message, burial: &Burial, form: Form) -> Result<(), Refusal> {
+    async fn send(&self, message: &AmqpMessage, burial: &Burial, form: Form) -> Result<(), Refusal> {
         let properties = letter::properties(message, &self.queue, burial, form);
         let mut answer = Err(Refusal::Nowhere("there is no routing key".to_owned()));
         for routing_key in self.routing_keys(message) {
@@ -67,7 +67,7 @@ impl DeadLetters {
     }
 
     /// The configured one alone; else the message's first one, its last one, and the queue's name.
-    fn routing_keys(&self, message: &Message) -> Vec<ShortString> {
+    fn routing_keys(&self, message: &AmqpMessage) -> Vec<ShortString> {
         if let Some(key) = &self.routing_key {
             return vec![key.clone()];
         }
@@ -77,23 +77,13 @@ impl DeadLetters {
         keys
     }
 
-    fn sent(&self, form: Form, message: &Message, tag: u64) -> Letter {
+    fn sent(&self, form: Form, message: &AmqpMessage, tag: u64) -> Letter {
         let Some(lacks) = form.lacks() else { return Letter::Whole };
-        self.tally.buried_reduced(1);
+        self.metrics.buried_reduced(1);
         if let Some(others) = self.reduced.say(REDUCED) {
-            tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
+            tracing::warn!(target: "ackonce", scope = self.metrics.scope(), queue = %self.queue, delivery_tag = tag, ?message, lacks, others,
                 "the dead-letter place does not take the whole message; a reduced letter is there");
         }
         Letter::Reduced(lacks.to_owned())
     }
-}
-
-/// The headers of a letter that say why it is there.
-pub(crate) fn why(burial: &Burial, reason: AMQPValue) -> crate::copies::Extra {
-    vec![
-        (headers::ERROR, reason),
-        (headers::ATTEMPTS, AMQPValue::LongLongInt(burial.attempts.into())),
-        (headers::SCOPE, crate::copies::text(burial.key.scope().name())),
-        (headers::MESSAGE_ID, crate::copies::text(burial.key.id().to_vec())),
-    ]
 }

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Why};
+use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Waits, Why};
 use ackonce::store::Attempt;
 use lapin::Acker;
 
-use crate::Message;
+use crate::AmqpMessage;
 use crate::generation::Generation;
-use crate::health::Waits;
 
 /// One delivery on one channel. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct AmqpDelivery {
+pub(crate) struct ChannelDelivery {
     hand: Arc<Hand>,
     generation: Arc<Generation>,
 }
@@ -23,7 +22,7 @@ pub(crate) struct AmqpDelivery {
 /// A message in hand, and the step that it waits for.
 #[derive(Debug)]
 pub(crate) struct Hand {
-    pub(crate) message: Message,
+    pub(crate) message: AmqpMessage,
     pub(crate) tag: u64,
     pub(crate) since: Instant,
     acker: Acker,
@@ -35,7 +34,8 @@ pub(crate) struct Hand {
 impl Hand {
     /// The step that it waits for, and the time since.
     pub(crate) fn waits(&self) -> (Waits, Duration) {
-        let waits = Waits::of(self.waits.load(Ordering::Relaxed));
+        let number = usize::from(self.waits.load(Ordering::Relaxed));
+        let waits = Waits::ALL.get(number).copied().unwrap_or(Waits::Turn);
         let noted = Duration::from_millis(self.noted.load(Ordering::Relaxed));
         (waits, self.since.elapsed().saturating_sub(noted))
     }
@@ -49,16 +49,16 @@ impl Hand {
 
 /// A delivery that the runner handed back.
 pub(crate) struct HandedBack {
-    pub(crate) delivery: AmqpDelivery,
+    pub(crate) delivery: ChannelDelivery,
     pub(crate) reason: String,
     /// The attempt that failed, if one did.
     pub(crate) attempt: Option<u32>,
 }
 
-impl Delivery for AmqpDelivery {
-    type Message = Message;
+impl Delivery for ChannelDelivery {
+    type Message = AmqpMessage;
 
-    fn message(&self) -> Message {
+    fn message(&self) -> AmqpMessage {
         self.hand.message.clone()
     }
 
@@ -81,9 +81,9 @@ impl Delivery for AmqpDelivery {
     }
 }
 
-impl AmqpDelivery {
+impl ChannelDelivery {
     pub(crate) fn new(mut delivery: lapin::message::Delivery, generation: Arc<Generation>) -> Self {
-        let message = Message::take(&mut delivery);
+        let message = AmqpMessage::take(&mut delivery);
         let hand = Hand {
             message,
             tag: delivery.delivery_tag,
@@ -99,7 +99,7 @@ impl AmqpDelivery {
         &self.hand
     }
 
-    pub(crate) fn message(&self) -> &Message {
+    pub(crate) fn message(&self) -> &AmqpMessage {
         &self.hand.message
     }
 
@@ -118,7 +118,7 @@ impl AmqpDelivery {
     }
 
     pub(crate) fn delaying(&self) {
-        self.hand.note(Waits::Delaying);
+        self.hand.note(Waits::Delay);
         self.generation.health.progressed();
     }
 
@@ -128,7 +128,7 @@ impl AmqpDelivery {
             return;
         }
         if let Some(others) = self.generation.health.given_back() {
-            tracing::warn!(target: "ackonce", scope = self.generation.tally.scope(), queue = %self.generation.queue, delivery_tag = self.tag(),
+            tracing::warn!(target: "ackonce", scope = self.generation.metrics.scope(), queue = %self.generation.queue, delivery_tag = self.tag(),
                 message = ?self.message(), why, others, held_s = self.hand.since.elapsed().as_secs(),
                 "given back to the broker, because its consumer time-out is near: a quorum queue counts that against its \
                 delivery limit (AmqpConsumer::with_delays sends it to a delay queue instead)");
@@ -143,7 +143,7 @@ impl AmqpDelivery {
 
 /// Books the ends of deliveries. Those that were handed back go to `delay`, which answers true if it takes them.
 pub(crate) fn done(
-    ended: Vec<Result<Receipt<AmqpDelivery>, Unsettled<AmqpDelivery>>>,
+    ended: Vec<Result<Receipt<ChannelDelivery>, Unsettled<ChannelDelivery>>>,
     delay: impl Fn(HandedBack) -> bool,
 ) {
     let mut settled = Vec::with_capacity(ended.len());
@@ -154,11 +154,11 @@ pub(crate) fn done(
         }
     }
     for of_one in settled.chunk_by(|a, b| Arc::ptr_eq(&a.generation, &b.generation)) {
-        of_one[0].generation.settled(of_one.iter().map(AmqpDelivery::tag));
+        of_one[0].generation.settled(of_one.iter().map(ChannelDelivery::tag));
     }
 }
 
-fn not_settled(unsettled: &Unsettled<AmqpDelivery>, delay: impl Fn(HandedBack) -> bool) {
+fn not_settled(unsettled: &Unsettled<ChannelDelivery>, delay: impl Fn(HandedBack) -> bool) {
     let delivery = unsettled.delivery();
     let (reason, attempt) = match unsettled.why() {
         // It goes back with its channel, which ends now.

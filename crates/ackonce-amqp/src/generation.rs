@@ -10,9 +10,9 @@ use lapin::Channel;
 use lapin::types::ShortString;
 use tokio::sync::Notify;
 
-use crate::Tally;
-use crate::delivery::{AmqpDelivery, Hand};
-use crate::health::Health;
+use crate::AmqpMetrics;
+use crate::delivery::{ChannelDelivery, Hand};
+use crate::health::AmqpHealth;
 use crate::tracker::{AckTracker, Frame, Reach};
 
 /// One channel with one consumer, from `basic.consume` to its end.
@@ -20,8 +20,8 @@ use crate::tracker::{AckTracker, Frame, Reach};
 pub(crate) struct Generation {
     pub(crate) channel: Channel,
     pub(crate) queue: ShortString,
-    pub(crate) tally: Tally,
-    pub(crate) health: Health,
+    pub(crate) metrics: AmqpMetrics,
+    pub(crate) health: AmqpHealth,
     /// The longest wait of a delivery before it is given back; the broker's time-out is not far then.
     pub(crate) max_age: Duration,
     /// The waits of the delay queues, in the order of a message's delays.
@@ -50,7 +50,7 @@ impl Generation {
     pub(crate) fn new(
         channel: Channel,
         queue: ShortString,
-        health: Health,
+        health: AmqpHealth,
         max_age: Duration,
         waits: Arc<[Duration]>,
         prefetch: u16,
@@ -58,7 +58,7 @@ impl Generation {
         Self {
             channel,
             queue,
-            tally: health.tally().clone(),
+            metrics: health.metrics().clone(),
             health,
             max_age,
             waits,
@@ -72,12 +72,12 @@ impl Generation {
     }
 
     /// Books a delivery. `None` if the channel is gone, or its tags do not grow.
-    pub(crate) fn deliver(self: &Arc<Self>, delivery: lapin::message::Delivery) -> Option<AmqpDelivery> {
+    pub(crate) fn deliver(self: &Arc<Self>, delivery: lapin::message::Delivery) -> Option<ChannelDelivery> {
         let tag = delivery.delivery_tag;
         if !self.is_live() || !self.books().tracker.delivered(tag) {
             return None;
         }
-        let delivery = AmqpDelivery::new(delivery, self.clone());
+        let delivery = ChannelDelivery::new(delivery, self.clone());
         self.books().hands.insert(tag, Arc::downgrade(delivery.hand()));
         Some(delivery)
     }
@@ -148,7 +148,7 @@ impl Generation {
         });
         if closed < count {
             // The broker delivers them again, and their records are found.
-            self.tally.redeliveries_expected(count - closed);
+            self.metrics.redeliveries_expected(count - closed);
         }
     }
 

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::Tally;
+use ackonce::adapter::{Phase, Waits};
+
+use crate::AmqpMetrics;
 use crate::delivery::Hand;
 use crate::generation::Generation;
 use crate::outage::Seldom;
-use crate::report::{Oldest, Report, State};
+use crate::report::{AmqpReport, OldestDelivery};
 use crate::upstream::Upstream;
 
 /// The time limit for one turn of the consumer's loop. Its longest step is a connection attempt to each of several
@@ -25,11 +27,11 @@ const GIVEN_BACK: Duration = Duration::from_secs(10);
 /// Follows a consumer: for probes of an orchestrator, and for people. Cloning is cheap; it may be asked before the
 /// consumer runs and after it has ended.
 #[derive(Clone)]
-pub struct Health(Arc<Inner>);
+pub struct AmqpHealth(Arc<Inner>);
 
 struct Inner {
     queue: String,
-    tally: Tally,
+    metrics: AmqpMetrics,
     start: Instant,
     /// When the loop last turned, and when a delivery last changed, in milliseconds since `start`.
     turned: AtomicU64,
@@ -42,74 +44,18 @@ struct Inner {
 
 /// The present state.
 struct Now {
-    state: State,
+    phase: Phase,
     since: Instant,
     trouble: Option<String>,
     generations: Vec<Weak<Generation>>,
     upstream: Weak<Upstream>,
 }
 
-/// The step that a delivery in hand waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum Waits {
-    /// For a free handler, or for the message before it in its order.
-    Turn,
-    /// For the store to answer its claim.
-    Store,
-    /// For its handler, which runs.
-    Handler,
-    /// For somebody else who holds the same message.
-    Busy,
-    /// For its next attempt, after a back-off.
-    Retry,
-    /// For the dead-letter place.
-    Burial,
-    /// For a delay queue to take it, or in hand because none does.
-    Delaying,
-}
-
-impl Waits {
-    pub(crate) fn of(number: u8) -> Self {
-        let all =
-            [Self::Turn, Self::Store, Self::Handler, Self::Busy, Self::Retry, Self::Burial, Self::Delaying];
-        all.into_iter().find(|waits| *waits as u8 == number).unwrap_or(Self::Turn)
-    }
-}
-
-impl From<ackonce::adapter::Stage> for Waits {
-    fn from(stage: ackonce::adapter::Stage) -> Self {
-        use ackonce::adapter::Stage;
-        match stage {
-            Stage::Claiming => Self::Store,
-            Stage::Running => Self::Handler,
-            Stage::Busy => Self::Busy,
-            Stage::Retrying => Self::Retry,
-            Stage::Burying => Self::Burial,
-        }
-    }
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Turn => "waits for its turn",
-            Self::Store => "waits for the store",
-            Self::Handler => "its handler runs",
-            Self::Busy => "another worker holds the message",
-            Self::Retry => "waits for its next attempt",
-            Self::Burial => "waits for the dead-letter place",
-            Self::Delaying => "waits for a delay queue",
-        })
-    }
-}
-
-impl Health {
-    pub(crate) fn new(queue: &str, tally: Tally) -> Self {
+impl AmqpHealth {
+    pub(crate) fn new(queue: &str, metrics: AmqpMetrics) -> Self {
         let start = Instant::now();
         let now = Now {
-            state: State::NotStarted,
+            phase: Phase::NotStarted,
             since: start,
             trouble: None,
             generations: Vec::new(),
@@ -117,7 +63,7 @@ impl Health {
         };
         Self(Arc::new(Inner {
             queue: queue.to_owned(),
-            tally,
+            metrics,
             start,
             turned: AtomicU64::new(0),
             progressed: AtomicU64::new(0),
@@ -152,39 +98,39 @@ impl Health {
 
     /// The whole report.
     #[must_use]
-    pub fn report(&self) -> Report {
-        let (state, since, trouble, hands, blocked) = {
+    pub fn report(&self) -> AmqpReport {
+        let (phase, since, trouble, hands, blocked) = {
             let now = self.now();
             let hands: Vec<_> =
                 now.generations.iter().filter_map(Weak::upgrade).flat_map(|g| g.in_hand()).collect();
             let blocked = now.upstream.upgrade().is_some_and(|upstream| upstream.is_blocked());
-            (now.state, now.since, now.trouble.clone(), hands, blocked)
+            (now.phase, now.since, now.trouble.clone(), hands, blocked)
         };
-        let stuck = self.stuck(state, &hands);
+        let stuck = self.stuck(phase, &hands);
         let store_answers =
             !hands.iter().any(|hand| matches!(hand.waits(), (Waits::Store, for_long) if for_long > STORE));
-        Report {
+        AmqpReport {
             queue: self.0.queue.clone(),
-            state,
+            phase,
             since: since.elapsed(),
             trouble,
             in_flight: hands.len(),
-            oldest: hands.iter().min_by_key(|hand| hand.since).map(|hand| Oldest::of(hand)),
+            oldest: hands.iter().min_by_key(|hand| hand.since).map(|hand| OldestDelivery::of(hand)),
             blocked,
-            is_ready: state == State::Consuming && store_answers && stuck.is_none(),
+            is_ready: phase == Phase::Consuming && store_answers && stuck.is_none(),
             stuck,
-            counts: self.0.tally.counts(),
+            counts: self.0.metrics.counts(),
         }
     }
 
-    fn stuck(&self, state: State, hands: &[Arc<Hand>]) -> Option<String> {
-        match state {
-            State::NotStarted => return None,
-            State::Ended => return Some("the consumer has ended".to_owned()),
+    fn stuck(&self, phase: Phase, hands: &[Arc<Hand>]) -> Option<String> {
+        match phase {
+            Phase::NotStarted => return None,
+            Phase::Ended | Phase::Failed => return Some("the consumer has ended".to_owned()),
             _ => {}
         }
         let turned = self.since(&self.0.turned);
-        if state != State::Stopping && turned > TURN {
+        if phase != Phase::Stopping && turned > TURN {
             return Some(format!("the consumer's loop has not turned for {} s", turned.as_secs()));
         }
         let limit = STALL + 2 * Duration::from_millis(self.0.backoff.load(Ordering::Relaxed));
@@ -214,8 +160,8 @@ impl Health {
         stamp.store(now, Ordering::Relaxed);
     }
 
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.0.tally
+    pub(crate) fn metrics(&self) -> &AmqpMetrics {
+        &self.0.metrics
     }
 
     pub(crate) fn turned(&self) {
@@ -244,23 +190,24 @@ impl Health {
     /// One delivery was given back near the consumer time-out. Answers how many others were since the last log line,
     /// if it is time for one.
     pub(crate) fn given_back(&self) -> Option<u64> {
-        self.0.tally.given_back(1);
+        self.0.metrics.given_back(1);
         self.0.given_back.say(GIVEN_BACK)
     }
 
     /// It does something else now. A trouble stays until there is another one, or it consumes again.
-    pub(crate) fn is_now(&self, state: State, trouble: Option<String>) {
+    pub(crate) fn is_now(&self, phase: Phase, trouble: Option<String>) {
         self.turned();
         let mut now = self.now();
         // Nothing comes after the end, and after a stop only that.
-        if now.state == State::Ended || (now.state == State::Stopping && state != State::Ended) {
+        let is_end = |phase| matches!(phase, Phase::Ended | Phase::Failed);
+        if is_end(now.phase) || (now.phase == Phase::Stopping && !is_end(phase)) {
             return;
         }
-        if now.state != state {
-            (now.state, now.since) = (state, Instant::now());
+        if now.phase != phase {
+            (now.phase, now.since) = (phase, Instant::now());
         }
-        match (state, trouble) {
-            (State::Consuming, _) => now.trouble = None,
+        match (phase, trouble) {
+            (Phase::Consuming, _) => now.trouble = None,
             (_, Some(trouble)) => now.trouble = Some(trouble),
             _ => {}
         }
@@ -271,7 +218,7 @@ impl Health {
         now.generations.retain(|generation| generation.strong_count() > 0);
         now.generations.push(Arc::downgrade(generation));
         drop(now);
-        self.is_now(State::Consuming, None);
+        self.is_now(Phase::Consuming, None);
     }
 
     pub(crate) fn publishes_on(&self, upstream: &Arc<Upstream>) {
@@ -283,7 +230,7 @@ impl Health {
     }
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for AmqpHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report().fmt(f)
     }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use ackonce::adapter::Burial;
+use ackonce::adapter::{Burial, MAX_REASON_LEN, copy_headers, payload_digest};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use sha2::{Digest, Sha256};
 
-use crate::copies::{Purpose, copied, origin, reason, short_reason, text};
-use crate::dead_letters::why;
+use crate::copies::{Extra, Purpose, copied, origin, text, value};
+use crate::message::SHORT;
 use crate::refusal::Refusal;
-use crate::{Message, headers, size};
+use crate::{AmqpMessage, headers, size};
 
 /// The part of the message that a letter holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Form {
 
 /// The properties of a letter.
 pub(crate) fn properties(
-    message: &Message,
+    message: &AmqpMessage,
     queue: &ShortString,
     burial: &Burial,
     form: Form,
@@ -65,30 +64,35 @@ pub(crate) fn properties(
     extra.extend(form.lacks().map(|lacks| (headers::REDUCED, text(lacks))));
     match form {
         Form::Whole => {
-            extra.extend(why(burial, reason(&burial.reason)));
+            extra.extend(why(burial, MAX_REASON_LEN));
             extra.push((headers::BURIAL, text(burial.proof.to_string())));
             copied(message, Purpose::DeadLetter, extra)
         }
         Form::FewerHeaders { room } => {
-            extra.extend(why(burial, reason(&burial.reason)));
+            extra.extend(why(burial, MAX_REASON_LEN));
             fewer(copied(message, Purpose::DeadLetter, extra), room)
         }
         Form::OwnHeaders => {
-            extra.extend(why(burial, short_reason(&burial.reason)));
+            extra.extend(why(burial, SHORT));
             own(message, extra)
         }
         Form::NoPayload => {
-            extra.extend(why(burial, short_reason(&burial.reason)));
+            extra.extend(why(burial, SHORT));
             let payload = message.payload();
             let length = i64::try_from(payload.len()).unwrap_or(i64::MAX);
-            let digest: String = Sha256::digest(payload).iter().map(|byte| format!("{byte:02x}")).collect();
             extra.extend([
-                (headers::PAYLOAD_SHA256, text(digest)),
+                (headers::PAYLOAD_SHA256, text(payload_digest(payload))),
                 (headers::PAYLOAD_LENGTH, AMQPValue::LongLongInt(length)),
             ]);
             own(message, extra)
         }
     }
+}
+
+/// The headers of a letter that name its message, with a reason of `max_reason_len` bytes at most.
+fn why(burial: &Burial, max_reason_len: usize) -> Extra {
+    let all = copy_headers(&burial.key, &burial.reason, burial.attempts, max_reason_len);
+    all.into_iter().map(|(name, of)| (name, value(of))).collect()
 }
 
 /// Without the longest headers that are not ours, so that the rest fits into `room`. It may still not.
@@ -119,7 +123,7 @@ fn fewer(properties: BasicProperties, room: usize) -> BasicProperties {
 }
 
 /// Our headers, and the properties that describe the message.
-fn own(message: &Message, extra: crate::copies::Extra) -> BasicProperties {
+fn own(message: &AmqpMessage, extra: Extra) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in extra {
         table.insert(name.into(), value);
@@ -141,13 +145,13 @@ mod tests {
 
     use super::*;
 
-    fn message(bytes_of_header: usize) -> Message {
+    fn message(bytes_of_header: usize) -> AmqpMessage {
         let mut table = FieldTable::default();
         table.insert("long".into(), text("x".repeat(bytes_of_header)));
         table.insert("tenant".into(), text("a"));
         let mut delivery = lapin::message::Delivery::mock(1, "e".into(), "k".into(), false, b"body".to_vec());
         delivery.properties = BasicProperties::default().with_headers(table).with_message_id("m".into());
-        Message::take(&mut delivery)
+        AmqpMessage::take(&mut delivery)
     }
 
     fn burial() -> Burial {

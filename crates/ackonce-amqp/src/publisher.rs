@@ -14,12 +14,12 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Confirmation};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::guard::Guard;
 use crate::refusal::{Refusal, is_about_the_message};
 use crate::returns::Batch;
 use crate::upstream::{Open, Upstream};
-use crate::{Message, headers, size};
+use crate::{AmqpMessage, headers, size};
 
 /// The time limit for confirmations; it does not run while the broker is [blocked](Upstream::is_blocked).
 const CONFIRM: Duration = Duration::from_secs(30);
@@ -36,12 +36,12 @@ pub(crate) struct Post {
     pub(crate) routing_key: ShortString,
     pub(crate) properties: BasicProperties,
     /// The message whose payload it has, unless it has none.
-    pub(crate) payload: Option<Message>,
+    pub(crate) payload: Option<AmqpMessage>,
 }
 
 impl Post {
     fn payload(&self) -> &[u8] {
-        self.payload.as_ref().map_or(&[], Message::payload)
+        self.payload.as_ref().map_or(&[], AmqpMessage::payload)
     }
 }
 
@@ -49,7 +49,7 @@ impl Post {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     posts: mpsc::UnboundedSender<Waiting>,
-    _task: Guard<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// A copy and the one who waits for its answer.
@@ -70,7 +70,7 @@ impl Publisher {
     pub(crate) fn start(upstream: Arc<Upstream>) -> Self {
         let (posts, queue) = mpsc::unbounded_channel();
         let line = Line { upstream, open: None, number: 0 };
-        Self { posts, _task: Guard::spawn(line.run(queue)) }
+        Self { posts, _task: AbortOnDropHandle::new(tokio::spawn(line.run(queue))) }
     }
 
     /// Publishes a copy, and returns when the queues that it leads to have confirmed it.

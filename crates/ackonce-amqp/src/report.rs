@@ -3,58 +3,41 @@
 use std::fmt;
 use std::time::Duration;
 
+use ackonce::adapter::{Phase, Waits};
+
 use crate::AmqpCounts;
 use crate::delivery::Hand;
-use crate::health::Waits;
 
 /// The report of a consumer on itself. [`Display`](fmt::Display) writes it as short lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct AmqpReport {
     /// The queue.
     pub queue: String,
-    /// The state of the consumer.
-    pub state: State,
-    /// The time since it entered that state.
+    /// The phase of its life.
+    pub phase: Phase,
+    /// The time since it entered that phase.
     pub since: Duration,
-    /// The reason why it is not consuming.
+    /// The reason why it is not consuming, or the error by which it ended.
     pub trouble: Option<String>,
     /// Messages delivered and not settled.
     pub in_flight: usize,
     /// The oldest of them.
-    pub oldest: Option<Oldest>,
+    pub oldest: Option<OldestDelivery>,
     /// True while the broker, short of memory or disk, takes no dead letters and delayed messages.
     pub blocked: bool,
-    /// As [`Health::is_ready`](crate::Health::is_ready).
+    /// As [`AmqpHealth::is_ready`](crate::AmqpHealth::is_ready).
     pub is_ready: bool,
-    /// The reason why it is not [live](crate::Health::is_live); `None` if it is.
+    /// The reason why it is not [live](crate::AmqpHealth::is_live); `None` if it is.
     pub stuck: Option<String>,
     /// Counts so far: reconnects, messages given back and delayed, reduced burials.
     pub counts: AmqpCounts,
 }
 
-/// The state of a consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// It has not been run.
-    NotStarted,
-    /// It waits for its first connection.
-    Starting,
-    /// It consumes.
-    Consuming,
-    /// Its connection, channel or queue is gone; it tries to get that back.
-    Away,
-    /// It finishes the messages in hand.
-    Stopping,
-    /// It has ended.
-    Ended,
-}
-
 /// The delivery that has been in hand for longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Oldest {
+pub struct OldestDelivery {
     /// Its delivery tag, on its channel.
     pub delivery_tag: u64,
     /// Its property `message_id`, with everything but printable ASCII escaped.
@@ -67,7 +50,7 @@ pub struct Oldest {
     pub waiting: Duration,
 }
 
-impl Oldest {
+impl OldestDelivery {
     pub(crate) fn of(hand: &Hand) -> Self {
         let (waits, waiting) = hand.waits();
         Self {
@@ -80,23 +63,10 @@ impl Oldest {
     }
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotStarted => "not started",
-            Self::Starting => "starting",
-            Self::Consuming => "consuming",
-            Self::Away => "not consuming, trying again",
-            Self::Stopping => "stopping",
-            Self::Ended => "ended",
-        })
-    }
-}
-
-impl fmt::Display for Report {
+impl fmt::Display for AmqpReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes = |yes| if yes { "yes" } else { "no" };
-        writeln!(f, "queue {}: {} for {} s", self.queue, self.state, self.since.as_secs())?;
+        writeln!(f, "queue {}: {} for {} s", self.queue, self.phase, self.since.as_secs())?;
         writeln!(f, "live: {}, ready: {}", yes(self.stuck.is_none()), yes(self.is_ready))?;
         if let Some(stuck) = &self.stuck {
             writeln!(f, "not live: {stuck}")?;
@@ -119,7 +89,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Oldest {
+impl fmt::Display for OldestDelivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "delivery tag {}", self.delivery_tag)?;
         if let Some(id) = &self.message_id {

@@ -3,23 +3,22 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ackonce::adapter::{Graveyard, Mode, NoDeadLetters, RecordOnly};
+use ackonce::adapter::{Graveyard, Intake, Mode, NoDeadLetters, Phase, RecordOnly, until_stop};
 use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, OnFailure, Result, Runner};
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::dead_letters::DeadLetters;
 use crate::delayer::Delayer;
-use crate::delivery::{self, AmqpDelivery, HandedBack};
-use crate::guard::Guard;
-use crate::intake::Intake;
+use crate::delivery::{self, ChannelDelivery, HandedBack};
+use crate::intake::QueueIntake;
 use crate::outage::Seldom;
 use crate::publisher::Publisher;
-use crate::report::State;
 use crate::session::{Chunks, Plan, Session};
 use crate::starting::Names;
 use crate::upstream::Upstream;
-use crate::{AmqpConsumer, Health, Message, OnMissing, checks, watch};
+use crate::{AmqpConsumer, AmqpHealth, AmqpMessage, OnMissing, checks, watch};
 
 /// The interval at which a runner that has stopped by itself is noticed.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -39,25 +38,34 @@ pub(crate) struct Ended {
 }
 
 /// Says that the consumer has ended, in whichever way that happens.
-struct Ending(Health, String);
+struct Ending(AmqpHealth, String);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.is_now(State::Ended, None);
+        self.0.is_now(Phase::Ended, None);
         watch::Gauges::of(&self.1).set(&self.0.report());
     }
 }
 
-pub(crate) async fn consume<H: Handler<Message>>(
-    mut consumer: AmqpConsumer,
+pub(crate) async fn consume<H: Handler<AmqpMessage>>(
+    consumer: AmqpConsumer,
     handler: H,
     feed: Mode,
 ) -> Result<Counts> {
     let health = consumer.health();
     let _ending = Ending(health.clone(), consumer.scope.name().to_owned());
+    let ended = run(consumer, handler, feed).await;
+    if let Err(error) = &ended {
+        health.is_now(Phase::Failed, Some(ackonce::chain(error).to_string()));
+    }
+    ended
+}
+
+async fn run<H: Handler<AmqpMessage>>(mut consumer: AmqpConsumer, handler: H, feed: Mode) -> Result<Counts> {
+    let health = consumer.health();
     checks::settings(&consumer)?;
     let names = consumer.names()?;
-    health.is_now(State::Starting, None);
+    health.is_now(Phase::Starting, None);
     health.backs_off(consumer.settings.backoff.max);
     let Some(connection) = consumer.first_connection(&names).await? else { return Ok(Counts::default()) };
     consumer.look_at_queue(&names).await?;
@@ -80,23 +88,22 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let (stop, finish, ended) =
         (CancellationToken::new(), CancellationToken::new(), Arc::new(Ended::default()));
     let stopping = Stopping { stop: stop.clone(), runner: runner.clone(), health: health.clone() };
-    let _stopping =
-        Guard::spawn(stopping.on(consumer.shutdown.clone(), ended.clone(), settings.shutdown_timeout));
-    let _watching = Guard::spawn(watch::watch(health.clone(), scope.clone()));
+    let _stopping = spawn(stopping.on(consumer.shutdown.clone(), ended.clone(), settings.shutdown_timeout));
+    let _watching = spawn(watch::watch(health.clone(), scope.clone()));
     let (chunks, input) = mpsc::channel(1);
-    let (delays, tally, backoff) = (consumer.delays.clone(), consumer.tally(), settings.backoff);
+    let (delays, metrics, backoff) = (consumer.delays.clone(), consumer.metrics(), settings.backoff);
     let plan = consumer.plan(&names, feed, max_age);
     let (handed_back, mut delaying) = match delays {
         Some(delays) => {
             let (sender, receiver) = mpsc::unbounded_channel::<HandedBack>();
             let (intake, again) = (plan.intake.clone(), Chunks::downgrade(&chunks));
-            let delayer = Delayer::new(delays, upstream.clone(), backoff.max, intake, again, tally.clone());
-            (Some(sender), Some(Guard::spawn(Arc::new(delayer).run(receiver, stop.clone()))))
+            let delayer = Delayer::new(delays, upstream.clone(), backoff.max, intake, again, metrics.clone());
+            (Some(sender), Some(spawn(Arc::new(delayer).run(receiver, stop.clone()))))
         }
         None => (None, None),
     };
     let session = Session::new(plan, connection, stop.clone(), finish.clone());
-    let mut session = Guard::spawn(session.run(chunks, ended.clone()));
+    let mut session = spawn(session.run(chunks, ended.clone()));
     let report = move |over| {
         delivery::done(over, |one| handed_back.as_ref().is_some_and(|delays| delays.send(one).is_ok()));
     };
@@ -112,10 +119,10 @@ pub(crate) async fn consume<H: Handler<Message>>(
     let goodbye = async {
         if let Some(delaying) = &mut delaying {
             // It ends with the copies under way. A broker that takes none for now may still take acks.
-            let _ = tokio::time::timeout(DELAYING, &mut delaying.0).await;
+            let _ = tokio::time::timeout(DELAYING, delaying).await;
         }
         finish.cancel();
-        let session = (&mut session.0).await;
+        let session = (&mut session).await;
         upstream.close().await;
         session
     };
@@ -128,8 +135,13 @@ pub(crate) async fn consume<H: Handler<Message>>(
             ended.error.get().map_or(Ok(()), |error| Err(error.clone()))
         }
     };
-    tracing::info!(target: "ackonce", scope, queue = %names.queue, counts = ?runner.counts(), amqp = ?tally.counts(), "consumer ended");
+    tracing::info!(target: "ackonce", scope, queue = %names.queue, counts = ?runner.counts(), amqp = ?metrics.counts(), "consumer ended");
     ran.and(session).map(|()| runner.counts())
+}
+
+/// Spawns a task that ends with its owner.
+fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::spawn(task))
 }
 
 /// Returns when the runner should have ended for long.
@@ -141,40 +153,37 @@ async fn left_behind(stop: &CancellationToken, drain: Duration) {
 /// Stops both the session and the runner when either has stopped, or is to.
 struct Stopping<H> {
     stop: CancellationToken,
-    runner: Runner<AmqpDelivery, H>,
-    health: Health,
+    runner: Runner<ChannelDelivery, H>,
+    health: AmqpHealth,
 }
 
-impl<H: Handler<Message>> Stopping<H> {
+impl<H: Handler<AmqpMessage>> Stopping<H> {
     async fn on(self, shutdown: CancellationToken, ended: Arc<Ended>, drain: Duration) {
-        while !self.runner.is_stopped() {
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = self.stop.cancelled() => break,
-                () = ended.token.cancelled() => {
-                    // Messages taken in before may finish; those that would wait go back.
-                    let working = async {
-                        while self.health.is_working() && !self.runner.is_stopped() {
-                            tokio::time::sleep(LOOK_UP).await;
-                        }
-                    };
-                    tokio::select! {
-                        () = shutdown.cancelled() => {}
-                        _ = tokio::time::timeout(drain, working) => {}
-                    }
-                    break;
-                }
-                () = tokio::time::sleep(LOOK_UP) => {}
+        let running = async {
+            while !self.runner.is_stopped() {
+                tokio::time::sleep(LOOK_UP).await;
             }
+        };
+        // Messages taken in before may finish; those that would wait go back.
+        let working = async {
+            while self.health.is_working() {
+                tokio::time::sleep(LOOK_UP).await;
+            }
+        };
+        let in_hand = async { drop(tokio::time::timeout(drain, working).await) };
+        tokio::select! {
+            () = until_stop(&shutdown, &ended.token, in_hand) => {}
+            () = self.stop.cancelled() => {}
+            () = running => {}
         }
-        self.health.is_now(State::Stopping, None);
+        self.health.is_now(Phase::Stopping, None);
         self.stop.cancel();
         self.runner.stop();
     }
 }
 
 impl AmqpConsumer {
-    fn graveyard(&self, names: &Names, upstream: &Arc<Upstream>) -> Arc<dyn Graveyard<AmqpDelivery>> {
+    fn graveyard(&self, names: &Names, upstream: &Arc<Upstream>) -> Arc<dyn Graveyard<ChannelDelivery>> {
         match &names.dead_letters {
             None if self.record_only => Arc::new(RecordOnly),
             None => Arc::new(NoDeadLetters),
@@ -183,7 +192,7 @@ impl AmqpConsumer {
                 exchange: exchange.clone(),
                 routing_key: key.clone(),
                 queue: names.queue.clone(),
-                tally: self.tally(),
+                metrics: self.metrics(),
                 reduced: Seldom::default(),
             }),
         }
@@ -218,13 +227,15 @@ impl AmqpConsumer {
             waits: self.delays.iter().flat_map(|delays| delays.waits.iter().copied()).collect(),
             reconnect: self.reconnect,
             health: self.health(),
-            intake: Arc::new(Intake {
+            intake: Arc::new(QueueIntake {
                 queue,
-                on_missing: self.on_missing(),
-                scope: self.scope,
-                ids: self.ids,
-                fingerprints: self.fingerprints,
-                order: self.order,
+                rules: Intake {
+                    on_missing: self.on_missing(),
+                    scope: self.scope,
+                    ids: self.ids,
+                    fingerprints: self.fingerprints,
+                    order: self.order,
+                },
                 delivery_limit: self.delivery_limit,
                 near_limit: Seldom::default(),
                 came_back: Seldom::default(),

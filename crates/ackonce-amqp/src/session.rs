@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ackonce::adapter::Ordered;
+use ackonce::adapter::{Ordered, Phase};
 use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Result};
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
@@ -14,14 +14,13 @@ use lapin::{Connection, Consumer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Health;
+use crate::AmqpHealth;
 use crate::acks::acknowledge;
 use crate::connect::{Source, Trouble};
-use crate::delivery::AmqpDelivery;
+use crate::delivery::ChannelDelivery;
 use crate::generation::Generation;
-use crate::intake::Intake;
+use crate::intake::QueueIntake;
 use crate::outage::Outage;
-use crate::report::State;
 use crate::run::Ended;
 use crate::taking::{End, Loss, Taking};
 
@@ -43,11 +42,11 @@ pub(crate) struct Plan {
     pub(crate) max_age: Duration,
     pub(crate) waits: Arc<[Duration]>,
     pub(crate) reconnect: Backoff,
-    pub(crate) intake: Arc<Intake>,
-    pub(crate) health: Health,
+    pub(crate) intake: Arc<QueueIntake>,
+    pub(crate) health: AmqpHealth,
 }
 
-pub(crate) type Chunks = mpsc::Sender<Vec<Ordered<AmqpDelivery>>>;
+pub(crate) type Chunks = mpsc::Sender<Vec<Ordered<ChannelDelivery>>>;
 
 pub(crate) struct Session {
     plan: Plan,
@@ -84,8 +83,8 @@ impl Session {
     pub(crate) async fn run(mut self, chunks: Chunks, ended: Arc<Ended>) -> Result<()> {
         let outcome = self.consume(chunks).await;
         if let Err(error) = &outcome {
-            tracing::error!(target: "ackonce", scope = self.plan.intake.scope.name(), queue = %self.plan.intake.queue, error = %ackonce::chain(error), "the consumer ends");
-            self.plan.health.is_now(State::Stopping, Some(ackonce::chain(error).to_string()));
+            tracing::error!(target: "ackonce", scope = self.plan.intake.scope(), queue = %self.plan.intake.queue, error = %ackonce::chain(error), "the consumer ends");
+            self.plan.health.is_now(Phase::Stopping, Some(ackonce::chain(error).to_string()));
             let _ = ended.error.set(error.clone());
         }
         ended.token.cancel();
@@ -108,10 +107,10 @@ impl Session {
             };
             let trouble = match opened {
                 Ok((generation, consumer)) => {
-                    let (since, acked) = (Instant::now(), self.plan.health.tally().counts().acked);
+                    let (since, acked) = (Instant::now(), self.plan.health.metrics().counts().acked);
                     let end = self.take_in(&generation, consumer, &chunks).await;
                     // It worked: the next trouble is a new one.
-                    let acked = self.plan.health.tally().counts().acked > acked;
+                    let acked = self.plan.health.metrics().counts().acked > acked;
                     if acked || since.elapsed() > self.plan.reconnect.max {
                         failures = 0;
                     }
@@ -122,7 +121,7 @@ impl Session {
                     }
                 }
                 Err(trouble) => {
-                    self.plan.health.tally().refused(usize::from(trouble.hopeless()));
+                    self.plan.health.metrics().refused(usize::from(trouble.hopeless()));
                     trouble.to_string()
                 }
             };
@@ -138,7 +137,7 @@ impl Session {
 
     /// Says so, at times, and waits.
     async fn away(&self, trouble: String, wait: Duration) {
-        let (scope, queue) = (self.plan.intake.scope.name(), self.plan.intake.queue.as_str());
+        let (scope, queue) = (self.plan.intake.scope(), self.plan.intake.queue.as_str());
         match self.outage.failed() {
             Some(failures) => {
                 tracing::warn!(target: "ackonce", scope, queue, trouble, failures, wait_ms = wait.as_millis(),
@@ -146,7 +145,7 @@ impl Session {
             }
             None => tracing::debug!(target: "ackonce", scope, queue, trouble, "not consuming"),
         }
-        self.plan.health.is_now(State::Away, Some(trouble));
+        self.plan.health.is_now(Phase::Away, Some(trouble));
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
@@ -158,7 +157,7 @@ impl Session {
         self.plan.health.turned();
         let connection = match self.connection.take().filter(|c| c.status().connected()) {
             Some(connection) => connection,
-            None => self.plan.source.connect(&self.plan.name, self.plan.intake.scope.name()).await?,
+            None => self.plan.source.connect(&self.plan.name, self.plan.intake.scope()).await?,
         };
         self.plan.health.turned();
         let plan = &self.plan;
@@ -185,10 +184,10 @@ impl Session {
     }
 
     fn opened(&mut self, generation: &Arc<Generation>, prefetch: u16) {
-        let (queue, tally) = (self.plan.intake.queue.as_str(), self.plan.health.tally());
-        let scope = tally.scope();
-        tally.channels(1);
-        tally.reconnects(usize::from(self.channels > 0));
+        let (queue, metrics) = (self.plan.intake.queue.as_str(), self.plan.health.metrics());
+        let scope = metrics.scope();
+        metrics.channels(1);
+        metrics.reconnects(usize::from(self.channels > 0));
         match (self.channels, self.outage.over()) {
             // At the level of the line that it ends, so that all who saw that see this.
             (_, Some(away)) => {
@@ -219,7 +218,7 @@ impl Session {
 
     /// The next step after a channel's end.
     fn ended(&mut self, generation: &Generation, end: End) -> Result<After> {
-        let tally = self.plan.health.tally();
+        let metrics = self.plan.health.metrics();
         match end {
             End::Stopped => Ok(After::Stop),
             End::Fatal(error) => {
@@ -235,12 +234,12 @@ impl Session {
             End::Cancelled => {
                 // The channel stands: messages in hand may finish there. If its queue is gone it is in no other.
                 generation.no_more();
-                tally.cancelled(1);
+                metrics.cancelled(1);
                 Ok(After::Trouble("the broker cancelled the consumer (is the queue still there?)".into()))
             }
             End::Lost(loss) => {
                 generation.kill();
-                tally.lost(1);
+                metrics.lost(1);
                 if self.connection.as_ref().is_none_or(|connection| !connection.status().connected()) {
                     self.plan.source.lost();
                 }
@@ -254,9 +253,9 @@ impl Session {
 
     /// A message that this client cannot read took the connection with it, and will again.
     fn unreadable(&mut self, trouble: &str) -> Result<After> {
-        self.plan.health.tally().unreadable(1);
+        self.plan.health.metrics().unreadable(1);
         self.unreadable += 1;
-        let (scope, queue) = (self.plan.intake.scope.name(), self.plan.intake.queue.as_str());
+        let (scope, queue) = (self.plan.intake.scope(), self.plan.intake.queue.as_str());
         let what = "a message in the queue cannot be read by this client (a property or a routing key that is not \
                     UTF-8, or headers longer than a frame), and each delivery of it costs the connection";
         if self.unreadable < UNREADABLE {

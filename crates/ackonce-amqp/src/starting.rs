@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ackonce::adapter::Phase;
 use ackonce::{Error, ErrorKind, OnStart, Result};
 use lapin::Connection;
 use lapin::types::ShortString;
@@ -13,7 +14,6 @@ use crate::connect::Source;
 use crate::delays::name;
 use crate::management::Facts;
 use crate::outage::Outage;
-use crate::report::State;
 
 /// The names a consumer needs, short enough for AMQP.
 pub(crate) struct Names {
@@ -67,7 +67,7 @@ impl AmqpConsumer {
                 },
             };
             let refused = error.kind() == ErrorKind::Config;
-            self.tally().refused(usize::from(refused));
+            self.metrics().refused(usize::from(refused));
             let ends = match self.settings.on_start {
                 OnStart::Wait => false,
                 OnStart::EndIfRefused => refused,
@@ -81,7 +81,7 @@ impl AmqpConsumer {
                 tracing::warn!(target: "ackonce", scope = self.scope.name(), queue = self.queue, error = %ackonce::chain(&error), failures,
                     "RabbitMQ cannot be used yet; trying again, with a back-off (Settings::on_start)");
             }
-            self.health.is_now(State::Starting, Some(ackonce::chain(&error).to_string()));
+            self.health.is_now(Phase::Starting, Some(ackonce::chain(&error).to_string()));
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(None),
                 () = tokio::time::sleep(self.reconnect.after(failures)) => {}

@@ -12,11 +12,11 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::types::AMQPValue;
 use lapin::{Connection, Consumer};
 
-use crate::delivery::AmqpDelivery;
+use crate::delivery::ChannelDelivery;
 use crate::generation::Generation;
-use crate::intake::Intake;
+use crate::intake::QueueIntake;
 use crate::session::Chunks;
-use crate::{Health, checks};
+use crate::{AmqpHealth, checks};
 
 /// The time limit for writing a cancel. Its answer is not waited for.
 const CANCEL: Duration = Duration::from_secs(1);
@@ -66,8 +66,8 @@ impl From<lapin::Error> for Loss {
 pub(crate) struct Taking<'a> {
     pub(crate) generation: &'a Arc<Generation>,
     pub(crate) connection: Option<&'a Arc<Connection>>,
-    pub(crate) intake: &'a Intake,
-    pub(crate) health: &'a Health,
+    pub(crate) intake: &'a QueueIntake,
+    pub(crate) health: &'a AmqpHealth,
     pub(crate) stop: &'a CancellationToken,
     /// The most deliveries handed on together.
     pub(crate) chunk: usize,
@@ -129,7 +129,7 @@ impl Taking<'_> {
         &self,
         consumer: &mut Consumer,
         first: Option<lapin::Result<Delivery>>,
-    ) -> (Vec<Ordered<AmqpDelivery>>, Option<End>) {
+    ) -> (Vec<Ordered<ChannelDelivery>>, Option<End>) {
         let (mut chunk, mut fatal) = (Vec::new(), None);
         let mut next = Some(first);
         while let Some(arrived) = next {
@@ -144,7 +144,7 @@ impl Taking<'_> {
         (chunk, fatal)
     }
 
-    fn admit(&self, arrived: Option<lapin::Result<Delivery>>) -> Result<Ordered<AmqpDelivery>, End> {
+    fn admit(&self, arrived: Option<lapin::Result<Delivery>>) -> Result<Ordered<ChannelDelivery>, End> {
         match arrived {
             Some(Ok(delivery)) => match self.generation.deliver(delivery) {
                 Some(delivery) => self.intake.admit(delivery).map_err(End::Fatal),
@@ -158,8 +158,8 @@ impl Taking<'_> {
     }
 
     /// True if these come from a stream. Any publisher may set that header, so the broker is asked, once.
-    async fn is_stream(&mut self, chunk: &[Ordered<AmqpDelivery>]) -> bool {
-        let says_so = |laned: &Ordered<AmqpDelivery>| {
+    async fn is_stream(&mut self, chunk: &[Ordered<ChannelDelivery>]) -> bool {
+        let says_so = |laned: &Ordered<ChannelDelivery>| {
             let value = laned.job.delivery().message().value(STREAM_OFFSET);
             matches!(value, Some(AMQPValue::LongLongInt(_)))
         };
@@ -169,7 +169,7 @@ impl Taking<'_> {
         let Some(connection) = self.connection else { return false };
         let is_stream = checks::is_stream(connection, &self.intake.queue).await;
         if is_stream.is_none() {
-            tracing::warn!(target: "ackonce", scope = self.intake.scope.name(), queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
+            tracing::warn!(target: "ackonce", scope = self.intake.scope(), queue = %self.intake.queue, "a message has the header {STREAM_OFFSET}, and \
                 the broker does not tell whether the queue is a stream; if it is one, messages that are published while \
                 no consumer runs are passed over");
         }
@@ -179,7 +179,7 @@ impl Taking<'_> {
 
     /// Asks for no more deliveries. Those that have arrived unread go back when the channel ends.
     async fn cancel(&self, consumer: &Consumer, end: End) -> End {
-        let (channel, scope) = (&self.generation.channel, self.intake.scope.name());
+        let (channel, scope) = (&self.generation.channel, self.intake.scope());
         // Without an answer: the broker keeps the order, and nothing here depends on when it comes.
         let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions { nowait: true });
         match tokio::time::timeout(CANCEL, cancel).await {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ackonce::adapter::metric::Metric;
 use metrics::Gauge;
 
-use crate::tally::BY_SCOPE;
-use crate::{Health, Report};
+use crate::metrics::BY_SCOPE;
+use crate::{AmqpHealth, AmqpReport};
 
 pub(crate) const IN_FLIGHT: Metric = Metric::gauge(
     "ackonce_amqp_in_flight",
@@ -57,7 +57,7 @@ impl Gauges {
         }
     }
 
-    pub(crate) fn set(&self, report: &Report) {
+    pub(crate) fn set(&self, report: &AmqpReport) {
         let truth = |yes| if yes { 1.0 } else { 0.0 };
         self.in_flight.set(f64::from(u32::try_from(report.in_flight).unwrap_or(u32::MAX)));
         self.oldest.set(report.oldest.as_ref().map_or(0.0, |oldest| oldest.age.as_secs_f64()));
@@ -68,7 +68,7 @@ impl Gauges {
 }
 
 /// Until it is dropped.
-pub(crate) async fn watch(health: Health, scope: String) {
+pub(crate) async fn watch(health: AmqpHealth, scope: String) {
     let gauges = Gauges::of(&scope);
     let mut every = tokio::time::interval(GAUGES);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

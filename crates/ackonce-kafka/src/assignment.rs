@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ackonce::adapter::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
 use ackonce::store::Attempt;
 
-use crate::Message;
+use crate::KafkaMessage;
 use crate::budget::Load;
 use crate::retry::Delays;
 use crate::tracker::{PartitionId, PartitionTracker, Status};
@@ -111,9 +111,9 @@ impl Assignment {
     /// Books delivered records in order. Stops where the broker has gone back: the rest needs a renewed assignment.
     pub(crate) fn deliver(
         self: &Arc<Self>,
-        records: &mut VecDeque<Message>,
+        records: &mut VecDeque<KafkaMessage>,
         now: Instant,
-    ) -> Vec<KafkaDelivery> {
+    ) -> Vec<PartitionDelivery> {
         let mut tracker = self.tracker();
         let mut booked = Vec::with_capacity(records.len());
         while let Some(message) = records.pop_front() {
@@ -124,7 +124,7 @@ impl Assignment {
             let bytes = message.size();
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             let (stage, assignment) = (AtomicU8::new(QUEUED), self.clone());
-            booked.push(KafkaDelivery { message, bytes, stage, assignment });
+            booked.push(PartitionDelivery { message, bytes, stage, assignment });
         }
         self.publish(&tracker);
         booked
@@ -171,14 +171,14 @@ const WAITING: u8 = 3;
 
 /// One delivered record under one assignment.
 #[derive(Debug)]
-pub(crate) struct KafkaDelivery {
-    pub(crate) message: Message,
+pub(crate) struct PartitionDelivery {
+    pub(crate) message: KafkaMessage,
     pub(crate) assignment: Arc<Assignment>,
     bytes: usize,
     stage: AtomicU8,
 }
 
-impl KafkaDelivery {
+impl PartitionDelivery {
     fn change(&self, to: u8) -> u8 {
         let from = self.stage.swap(to, Ordering::AcqRel);
         let of = |stage| match stage {
@@ -199,17 +199,17 @@ impl KafkaDelivery {
     }
 }
 
-impl Drop for KafkaDelivery {
+impl Drop for PartitionDelivery {
     fn drop(&mut self) {
         self.change(QUEUED);
         self.assignment.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl Delivery for KafkaDelivery {
-    type Message = Message;
+impl Delivery for PartitionDelivery {
+    type Message = KafkaMessage;
 
-    fn message(&self) -> Message {
+    fn message(&self) -> KafkaMessage {
         self.message.clone()
     }
 
@@ -243,7 +243,7 @@ impl Delivery for KafkaDelivery {
 /// A failed message on its way to a retry topic.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    pub(crate) message: Message,
+    pub(crate) message: KafkaMessage,
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) reason: String,
     pub(crate) attempt: u32,
@@ -254,7 +254,7 @@ pub(crate) struct Failed {
 /// Books the ends of deliveries. A failed one goes to `failed`, if that takes it; any other unsettled one is
 /// abandoned, and the poll thread seeks back to it.
 pub(crate) fn done(
-    ended: Vec<Result<Receipt<KafkaDelivery>, Unsettled<KafkaDelivery>>>,
+    ended: Vec<Result<Receipt<PartitionDelivery>, Unsettled<PartitionDelivery>>>,
     failed: impl Fn(Failed) -> bool,
 ) {
     let marks: Vec<_> = ended
@@ -289,7 +289,7 @@ fn settled(how: SettledAs) -> Status {
     }
 }
 
-fn not_settled(unsettled: &Unsettled<KafkaDelivery>, failed: &impl Fn(Failed) -> bool) -> Status {
+fn not_settled(unsettled: &Unsettled<PartitionDelivery>, failed: &impl Fn(Failed) -> bool) -> Status {
     let delivery = unsettled.delivery();
     if let Why::Failed { reason, attempt, infrastructure } = unsettled.why()
         && delivery.is_current()
@@ -316,9 +316,9 @@ mod tests {
 
     use super::*;
 
-    fn record(offset: i64) -> Message {
+    fn record(offset: i64) -> KafkaMessage {
         let at = Timestamp::NotAvailable;
-        Message::new(OwnedMessage::new(Some(vec![0; 1000]), None, "t".into(), at, 0, offset, None))
+        KafkaMessage::new(OwnedMessage::new(Some(vec![0; 1000]), None, "t".into(), at, 0, offset, None))
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         let mut records = VecDeque::from([record(5), record(6), record(6)]);
         let booked = assignment.deliver(&mut records, now);
         assert_eq!((booked.len(), records.len()), (2, 1), "the broker has gone back");
-        let [first, second] = <[KafkaDelivery; 2]>::try_from(booked).unwrap();
+        let [first, second] = <[PartitionDelivery; 2]>::try_from(booked).unwrap();
         let load = assignment.load();
         assert_eq!((load.messages, load.ahead), (2, 2));
         assert!((2000..4000).contains(&load.bytes), "{} bytes for two records of 1000", load.bytes);

@@ -19,7 +19,7 @@ const POSITIONS: Duration = Duration::from_secs(1);
 impl Poller {
     /// Stores offsets that have moved, once in a commit interval.
     pub(crate) fn store_offsets(&mut self) {
-        if self.last_store.elapsed() >= self.intake.commit_interval {
+        if self.last_store.elapsed() >= self.settings.commit_interval {
             self.skip_what_is_never_delivered();
             self.store_offsets_now();
         }

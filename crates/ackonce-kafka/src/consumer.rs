@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use ackonce::adapter::Mode;
 use ackonce::{
-    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Result, Scope,
+    CancellationToken, Counts, Deduplicator, Handler, IdSource, MessageIds, OnMissing, Order, Result, Scope,
     Settings,
 };
 use rdkafka::ClientConfig;
 
-use crate::{Health, Message, RetryTopic, Signs};
+use crate::{KafkaHealth, KafkaMessage, RetryTopic, Signs};
 
 /// A Kafka consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
@@ -30,7 +30,7 @@ use crate::{Health, Message, RetryTopic, Signs};
 /// ```no_run
 /// use std::sync::Arc;
 /// use ackonce::{Context, IdSource, MemoryStore, MessageIds, Scope};
-/// use ackonce_kafka::{ClientConfig, KafkaConsumer, Message};
+/// use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage};
 ///
 /// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
 /// # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +39,7 @@ use crate::{Health, Message, RetryTopic, Signs};
 /// let counts = KafkaConsumer::new(config, &["orders"], &Scope::new("billing/charge")?, Arc::new(MemoryStore::new()))
 ///     .with_ids(MessageIds::first_of([IdSource::Header("message-id".into())]))
 ///     .with_dead_letters("orders.dead")
-///     .run(|_cx: Context, message: Message| async move {
+///     .run(|_cx: Context, message: KafkaMessage| async move {
 ///         charge(message.payload()).await?;
 ///         Ok(())
 ///     })
@@ -67,20 +67,8 @@ pub struct KafkaConsumer {
     pub(crate) max_in_flight: usize,
     pub(crate) max_bytes: usize,
     pub(crate) max_ahead: usize,
-    pub(crate) health: Health,
+    pub(crate) health: KafkaHealth,
     pub(crate) signs: Signs,
-}
-
-/// Which messages keep their order. Messages side by side run on up to [`Settings::concurrency`] handlers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// Messages of one partition run one after another. The default.
-    #[default]
-    Partition,
-    /// Messages with one record key run one after another; messages without a key wait for nobody.
-    Key,
-    /// No order.
-    Unordered,
 }
 
 impl KafkaConsumer {
@@ -98,7 +86,7 @@ impl KafkaConsumer {
             ids: MessageIds::first_of([IdSource::Header("message-id".into())]),
             on_missing: None,
             fingerprints: true,
-            order: Order::default(),
+            order: Order::Source,
             dead_letters: None,
             record_only: false,
             retry_topics: Vec::new(),
@@ -108,7 +96,7 @@ impl KafkaConsumer {
             max_in_flight: 10_000,
             max_bytes: 64 << 20,
             max_ahead: 10_000,
-            health: Health::new(scope.name()),
+            health: KafkaHealth::new(scope.name()),
             signs: Signs::default(),
         }
     }
@@ -142,7 +130,7 @@ impl KafkaConsumer {
         self
     }
 
-    /// Which messages keep their order.
+    /// The messages that keep their order; default [`Order::Source`]: those of one partition.
     #[must_use]
     pub fn with_order(mut self, order: Order) -> Self {
         self.order = order;
@@ -246,7 +234,7 @@ impl KafkaConsumer {
 
     /// Follows the consumer while it runs: liveness, lag, the oldest message and the reason for its wait.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> KafkaHealth {
         self.health.clone()
     }
 
@@ -258,7 +246,7 @@ impl KafkaConsumer {
     /// The cause of an end before the shutdown: settings that cannot be honoured, a store that refuses, a Kafka client
     /// that cannot go on, a message without an ID under [`OnMissing::Stop`]; at start, as
     /// [`Settings::on_start`] says, brokers that are away or refuse.
-    pub async fn run<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+    pub async fn run<H: Handler<KafkaMessage>>(self, handler: H) -> Result<Counts> {
         crate::run::consume(self, handler, Mode::Each).await
     }
 
@@ -267,7 +255,7 @@ impl KafkaConsumer {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_batch<H: Handler<Message>>(self, handler: H) -> Result<Counts> {
+    pub async fn run_batch<H: Handler<KafkaMessage>>(self, handler: H) -> Result<Counts> {
         crate::run::consume(self, handler, Mode::Batches).await
     }
 }

@@ -1,15 +1,14 @@
 //! The dead-letter topic: payload, key and headers as they came, and the reason of the burial.
 
-use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
+use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, payload_digest};
 use async_trait::async_trait;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
-use sha2::{Digest, Sha256};
 
-use crate::assignment::KafkaDelivery;
+use crate::assignment::PartitionDelivery;
 use crate::errors::is_never;
 use crate::publisher::{Publisher, copied, identified, text};
-use crate::{Message, headers};
+use crate::{KafkaMessage, headers};
 
 pub(crate) struct DeadLetters {
     pub(crate) topic: String,
@@ -18,7 +17,7 @@ pub(crate) struct DeadLetters {
 
 /// The letters that are tried, one after another: the part that is missing, then whether payload and headers are there.
 /// Larger parts go first.
-fn letters(message: &Message) -> [(Option<&'static str>, bool, bool); 3] {
+fn letters(message: &KafkaMessage) -> [(Option<&'static str>, bool, bool); 3] {
     let payload = message.payload().len();
     let second = match payload > message.size().saturating_sub(payload) {
         true => (Some("the payload"), false, true),
@@ -28,10 +27,10 @@ fn letters(message: &Message) -> [(Option<&'static str>, bool, bool); 3] {
 }
 
 #[async_trait]
-impl Graveyard<KafkaDelivery> for DeadLetters {
+impl Graveyard<PartitionDelivery> for DeadLetters {
     /// A letter that the topic will never take is tried again without the larger of payload and headers, then without
     /// both. It names digest and place of a payload that is missing.
-    async fn bury(&self, delivery: &KafkaDelivery, burial: &Burial) -> Result<Letter, BuryError> {
+    async fn bury(&self, delivery: &PartitionDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let message = &delivery.message;
         let mut refused = None;
         for (missing, with_payload, with_headers) in letters(message) {
@@ -46,7 +45,7 @@ impl Graveyard<KafkaDelivery> for DeadLetters {
                 None => text(headers, headers::BURIAL, &burial.proof.to_string()),
             };
             if !with_payload && !message.is_tombstone() {
-                headers = text(headers, headers::PAYLOAD_SHA256, &hex(&Sha256::digest(message.payload())));
+                headers = text(headers, headers::PAYLOAD_SHA256, &payload_digest(message.payload()));
             }
             let payload = rdkafka::Message::payload(message.as_rdkafka()).filter(|_| with_payload);
             // Without its payload, the letter of a record with a huge key is sent without that, too.
@@ -76,12 +75,4 @@ impl DeadLetters {
         };
         BuryError::Retry(format!("topic {}: {error}{hint}", self.topic).into())
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

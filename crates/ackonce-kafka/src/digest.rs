@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::Message;
+use crate::KafkaMessage;
 
 /// The format of the metadata; another one is not read.
 const FORMAT: &str = "ackonce1";
@@ -69,7 +69,7 @@ pub(crate) struct Digests {
 
 impl Digests {
     /// Takes the newest delivered record. While two wait already, the newer of them gives way.
-    pub(crate) fn delivered(&mut self, message: &Message) {
+    pub(crate) fn delivered(&mut self, message: &KafkaMessage) {
         self.ahead.truncate(AHEAD - 1);
         self.ahead.push_back(RecordDigest::of(message.as_rdkafka()));
     }
@@ -106,12 +106,20 @@ mod tests {
 
     use super::*;
 
-    fn record(offset: i64, payload: Vec<u8>, at: i64) -> Message {
+    fn record(offset: i64, payload: Vec<u8>, at: i64) -> KafkaMessage {
         let at = Timestamp::CreateTime(at);
-        Message::new(OwnedMessage::new(Some(payload), Some(b"k".to_vec()), "t".into(), at, 0, offset, None))
+        KafkaMessage::new(OwnedMessage::new(
+            Some(payload),
+            Some(b"k".to_vec()),
+            "t".into(),
+            at,
+            0,
+            offset,
+            None,
+        ))
     }
 
-    fn digest(message: &Message) -> RecordDigest {
+    fn digest(message: &KafkaMessage) -> RecordDigest {
         RecordDigest::of(message.as_rdkafka())
     }
 

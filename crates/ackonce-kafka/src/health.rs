@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ackonce::Error;
+use ackonce::adapter::Phase;
 use ackonce::adapter::metric::Metric;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -15,7 +16,7 @@ use crate::meters::{
     AHEAD, COMMITS, COMMITS_FAILED, ERRORS, HELD, IN_FLIGHT, LAG, METRICS, MOVED, OLDEST, REBALANCES,
     RECREATED,
 };
-use crate::report::{PartitionReport, Phase, Report};
+use crate::report::{KafkaReport, PartitionReport};
 use crate::tracker::PartitionId;
 
 /// The interval between reports.
@@ -27,7 +28,7 @@ const STILL: Duration = Duration::from_secs(30);
 
 /// Follows a [`KafkaConsumer`](crate::KafkaConsumer) while it runs. Cloning is cheap.
 #[derive(Clone)]
-pub struct Health(Arc<Shared>);
+pub struct KafkaHealth(Arc<Shared>);
 
 struct Shared {
     scope: Arc<str>,
@@ -39,7 +40,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    report: Report,
+    report: KafkaReport,
     looked: Option<Instant>,
     stalled: bool,
     /// It was said that no broker answers.
@@ -70,7 +71,7 @@ impl Watch {
     }
 }
 
-impl Health {
+impl KafkaHealth {
     pub(crate) fn new(scope: &str) -> Self {
         METRICS.iter().for_each(Metric::describe);
         let (scope, began) = (scope.into(), Instant::now());
@@ -84,9 +85,9 @@ impl Health {
     pub fn is_live(&self) -> bool {
         let state = self.state();
         match state.report.phase {
-            Phase::Starting => true,
+            Phase::NotStarted | Phase::Starting => true,
             Phase::Consuming | Phase::Stopping => !state.stalled && self.since_turn() < STILL,
-            Phase::Ended | Phase::Failed(_) => false,
+            _ => false,
         }
     }
 
@@ -99,7 +100,7 @@ impl Health {
 
     /// The state of the consumer and of each of its partitions, not older than a second while it runs.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> KafkaReport {
         self.state().report.clone()
     }
 
@@ -123,13 +124,17 @@ impl Health {
     pub(crate) fn phase(&self, phase: Phase) {
         let mut state = self.state();
         // A failure is the last word.
-        if !matches!(state.report.phase, Phase::Failed(_)) {
+        if state.report.phase != Phase::Failed {
             state.report.phase = phase;
         }
     }
 
     pub(crate) fn failed(&self, error: &Error) {
-        self.phase(Phase::Failed(ackonce::chain(error).to_string()));
+        let mut state = self.state();
+        if state.report.phase != Phase::Failed {
+            state.report.phase = Phase::Failed;
+            state.report.trouble = Some(ackonce::chain(error).to_string());
+        }
     }
 
     pub(crate) fn rebalanced(&self) {
@@ -235,7 +240,7 @@ impl Health {
         }
         lane.watch.said = Some(now);
         tracing::warn!(target: "ackonce", scope = &*self.0.scope, topic = report.topic, partition = report.partition,
-            offset = oldest.offset, since_s = oldest.since.as_secs(), why = oldest.state, ahead = report.ahead,
+            offset = oldest.offset, since_s = oldest.since.as_secs(), why = %oldest.waits, ahead = report.ahead,
             held = report.held, "the oldest message of the partition is not settled: the commit waits for it");
     }
 
@@ -262,7 +267,7 @@ impl Health {
     }
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for KafkaHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report().fmt(f)
     }

@@ -11,12 +11,12 @@ use rdkafka::Offset;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::KafkaError;
 
-use crate::assignment::{Assignment, KafkaDelivery};
+use crate::assignment::{Assignment, PartitionDelivery};
 use crate::budget::Limit;
 use crate::digest::Digests;
 use crate::group::Group;
 use crate::waker::Waker;
-use crate::{Message, headers};
+use crate::{KafkaMessage, headers};
 
 /// A queue that gave nothing is looked at again this soon, although no call-back came: the driver's call-backs come at
 /// the change from empty only.
@@ -59,7 +59,7 @@ pub(crate) struct Lane {
     /// the first ones, and the commit would pass those before.
     pub(crate) seek_to: Option<Offset>,
     /// The head of a retry topic's partition that is not due, and since when it has been the head.
-    head: Option<(Message, Instant)>,
+    head: Option<(KafkaMessage, Instant)>,
     /// Its records come from a retry topic of this consumer, in which a message waits for this long at most.
     hop: Option<Duration>,
     /// Seeks back without progress between them.
@@ -69,7 +69,7 @@ pub(crate) struct Lane {
     read: Option<i64>,
     sought: Option<Sought>,
     /// Taken from the partition and not yet booked.
-    pub(crate) taken: VecDeque<Message>,
+    pub(crate) taken: VecDeque<KafkaMessage>,
     /// It was revoked: nothing more is read.
     pub(crate) revoked: bool,
     /// Its offsets went back, and the driver commits none below the last: they are committed by hand.
@@ -79,7 +79,7 @@ pub(crate) struct Lane {
     /// The driver's stored offset is one of the old records.
     pub(crate) unstore: bool,
     /// The newest record, until the next store makes its digest.
-    pub(crate) newest: Option<Message>,
+    pub(crate) newest: Option<KafkaMessage>,
     pub(crate) digests: Digests,
     /// The broker has, or had, a commit of these records.
     pub(crate) confirmed: bool,
@@ -160,7 +160,7 @@ impl Lane {
     }
 
     /// The next record, if there is one and it is due.
-    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
+    pub(crate) fn next(&mut self, now: Instant) -> Result<Option<KafkaMessage>, KafkaError> {
         let (message, since) = match self.head.take() {
             Some(head) => head,
             None => match self.poll(now)? {
@@ -179,7 +179,7 @@ impl Lane {
         }
     }
 
-    fn poll(&mut self, now: Instant) -> Result<Option<Message>, KafkaError> {
+    fn poll(&mut self, now: Instant) -> Result<Option<KafkaMessage>, KafkaError> {
         // Before the poll: a record that arrives after it sets the flag again.
         self.arrived.store(false, Ordering::Release);
         self.looked = now;
@@ -192,7 +192,11 @@ impl Lane {
                 if self.is_stale(rdkafka::Message::offset(&record), now) {
                     return Ok(None);
                 }
-                Ok(Some(if self.hop.is_some() { Message::of_hop(record) } else { Message::new(record) }))
+                Ok(Some(if self.hop.is_some() {
+                    KafkaMessage::of_hop(record)
+                } else {
+                    KafkaMessage::new(record)
+                }))
             }
             Some(Err(error)) => Err(error),
         }
@@ -232,7 +236,7 @@ impl Lane {
     }
 
     /// Books the records taken since the last time.
-    pub(crate) fn book(&mut self, now: Instant, scope: &str) -> Vec<KafkaDelivery> {
+    pub(crate) fn book(&mut self, now: Instant, scope: &str) -> Vec<PartitionDelivery> {
         let mut booked = self.assignment.deliver(&mut self.taken, now);
         while let Some(first) = self.taken.front() {
             tracing::warn!(target: "ackonce", scope, message = ?first, "the broker went back to an earlier offset (a reset, or \
@@ -293,7 +297,7 @@ impl Lane {
 
 /// The time that a record of a retry topic has to wait, by its own header and this host's clock, and `left` at most: a clock
 /// that is ahead, or a producer that made the moment up, would hold the partition for as long as it says.
-fn wait(message: &Message, left: Duration) -> Option<Duration> {
+fn wait(message: &KafkaMessage, left: Duration) -> Option<Duration> {
     let due: u64 = message.hop_header(headers::DUE)?.parse().ok()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let wait = Duration::from_millis(due).checked_sub(now)?.min(left);
@@ -313,7 +317,7 @@ mod tests {
         let due = |ms: u64| {
             let all = text(OwnedHeaders::new(), headers::DUE, &ms.to_string());
             let at = Timestamp::NotAvailable;
-            Message::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(all)))
+            KafkaMessage::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(all)))
         };
         let minute = Duration::from_secs(60);
         assert_eq!(wait(&due(u64::MAX), minute), Some(minute));

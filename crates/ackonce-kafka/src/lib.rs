@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod admit;
 mod assignment;
 mod budget;
 mod checks;
@@ -13,11 +12,12 @@ mod errors;
 mod group;
 pub mod headers;
 mod health;
-mod incoming;
 mod inquiry;
+mod intake;
 mod lane;
 mod message;
 mod meters;
+mod own_loop;
 mod poll;
 mod probe;
 mod publisher;
@@ -33,14 +33,15 @@ mod start;
 pub mod tracker;
 mod waker;
 
-pub use ackonce::OnMissing;
-pub use consumer::{KafkaConsumer, Order};
-pub use health::Health;
-pub use incoming::{Incoming, Offsets, commit};
-pub use message::Message;
+pub use ackonce::adapter::{Phase, Waits};
+pub use ackonce::{OnMissing, Order};
+pub use consumer::KafkaConsumer;
+pub use health::KafkaHealth;
+pub use message::KafkaMessage;
 pub use meters::METRICS;
+pub use own_loop::{KafkaDelivery, Offsets, commit};
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;
-pub use report::{Oldest, PartitionReport, Phase, Report};
+pub use report::{KafkaReport, OldestOffset, PartitionReport};
 pub use retry::RetryTopic;

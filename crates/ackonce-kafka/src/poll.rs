@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ackonce::adapter::Ordered;
+use ackonce::adapter::{Intake, Ordered};
 use ackonce::{Backoff, CancellationToken, Error, ErrorKind};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::admit::Admit;
-use crate::assignment::KafkaDelivery;
+use crate::assignment::PartitionDelivery;
 use crate::budget::{Budget, Limits};
 use crate::close::close;
 use crate::errors::{Meaning, meaning};
 use crate::group::Group;
-use crate::health::Health;
+use crate::health::KafkaHealth;
+use crate::intake::admit;
 use crate::lane::Lane;
 use crate::quiet::Quiet;
 use crate::rebalance::Revocation;
@@ -36,8 +36,8 @@ const SHORT: Duration = Duration::from_millis(1);
 
 /// The settings of the poll thread.
 #[derive(Debug)]
-pub(crate) struct Intake {
-    pub(crate) admit: Arc<Admit>,
+pub(crate) struct PollSettings {
+    pub(crate) intake: Arc<Intake>,
     pub(crate) limits: Limits,
     /// The most records in a chunk.
     pub(crate) chunk: usize,
@@ -83,12 +83,12 @@ impl Control {
 
 pub(crate) struct Poller {
     pub(crate) consumer: Arc<BaseConsumer<Group>>,
-    pub(crate) intake: Intake,
+    pub(crate) settings: PollSettings,
     pub(crate) control: Arc<Control>,
     /// True if the runner has stopped, which it also does by itself.
     stopped: Box<dyn Fn() -> bool + Send>,
-    pub(crate) chunks: Option<mpsc::Sender<Vec<Ordered<KafkaDelivery>>>>,
-    pub(crate) health: Health,
+    pub(crate) chunks: Option<mpsc::Sender<Vec<Ordered<PartitionDelivery>>>>,
+    pub(crate) health: KafkaHealth,
     pub(crate) lanes: Vec<Lane>,
     /// The lane after the last that was read: turns begin here.
     pub(crate) cursor: usize,
@@ -104,17 +104,17 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new(
         consumer: Arc<BaseConsumer<Group>>,
-        intake: Intake,
+        settings: PollSettings,
         control: Arc<Control>,
         stopped: Box<dyn Fn() -> bool + Send>,
-        chunks: mpsc::Sender<Vec<Ordered<KafkaDelivery>>>,
-        health: Health,
+        chunks: mpsc::Sender<Vec<Ordered<PartitionDelivery>>>,
+        health: KafkaHealth,
         recreated: Recreated,
     ) -> Self {
         let now = Instant::now();
         Self {
             consumer,
-            intake,
+            settings,
             control,
             stopped,
             chunks: Some(chunks),
@@ -252,7 +252,7 @@ impl Poller {
         let mut refused = None;
         for lane in &mut self.lanes {
             for delivery in lane.book(now, self.health.scope()) {
-                match self.intake.admit.job(delivery) {
+                match admit(&self.settings.intake, delivery) {
                     Ok(job) => chunk.push(job),
                     // Earlier messages of any partition still run.
                     Err(error) => {
@@ -275,12 +275,12 @@ impl Poller {
     /// Fills the lanes' `taken`, in rounds, so that no partition waits for another's backlog.
     fn read(&mut self, now: Instant) {
         let mut loads = self.lanes.iter().map(|lane| lane.assignment.load()).collect::<Vec<_>>();
-        let mut budget = Budget::new(self.intake.limits, loads.iter().copied());
+        let mut budget = Budget::new(self.settings.limits, loads.iter().copied());
         let count = self.lanes.len();
         let mut ready: Vec<usize> = (0..count).map(|n| (self.cursor + n) % count).collect();
         ready.retain(|&at| self.lanes[at].is_ready(now));
         self.cursor = (self.cursor + 1) % count.max(1);
-        let mut left = self.intake.chunk;
+        let mut left = self.settings.chunk;
         while left > 0 && !ready.is_empty() {
             let quantum = (left / ready.len()).max(1);
             let mut heard = Vec::new();

@@ -50,15 +50,15 @@ impl Poller {
                     "the partition has no queue");
                 continue;
             };
-            let hop = longest_wait(&self.intake.retry_topics, &id.0);
-            let delays = Delays::new(&self.intake.retry_topics);
+            let hop = longest_wait(&self.settings.retry_topics, &id.0);
+            let delays = Delays::new(&self.settings.retry_topics);
             let assignment = Assignment::new(id.clone(), self.control.wake.clone(), delays);
             let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
             self.lanes.push(lane);
         }
         let sum = self.lanes.len();
-        if sum > self.intake.limits.messages {
-            tracing::warn!(target: "ackonce", scope = self.scope(), partitions = sum, max_in_flight = self.intake.limits.messages,
+        if sum > self.settings.limits.messages {
+            tracing::warn!(target: "ackonce", scope = self.scope(), partitions = sum, max_in_flight = self.settings.limits.messages,
                 "with_max_in_flight is below the number of partitions: as many stuck messages stop all of them");
         }
         let list = &self.beginning_of_recreated(list);
@@ -86,7 +86,7 @@ impl Poller {
             lane.forget();
             lane.assignment.end();
         }
-        let drain = if lost { Duration::ZERO } else { self.intake.rebalance_timeout };
+        let drain = if lost { Duration::ZERO } else { self.settings.rebalance_timeout };
         tracing::info!(target: "ackonce", scope = self.scope(), partitions = ?ids, lost, "revoked");
         self.revocation = Some(Revocation { list, ids, until: Instant::now() + drain });
         self.revoke_if_drained();
@@ -142,7 +142,7 @@ impl Poller {
             let Some(offset) = offset else { continue };
             lane.returns = if resumed == lane.returned_from { lane.returns.saturating_add(1) } else { 1 };
             lane.returned_from = resumed;
-            let wait = self.intake.backoff.after(lane.returns);
+            let wait = self.settings.backoff.after(lane.returns);
             lane.restart(offset);
             lane.wait_until = Some(now + wait);
             tracing::info!(target: "ackonce", scope = self.health.scope(), topic = &*lane.assignment.id.0, partition = lane.assignment.id.1, offset,

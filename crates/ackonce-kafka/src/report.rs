@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use ackonce::adapter::{Phase, Waits};
+
 use crate::budget::Limit;
 use crate::lane::Lane;
 use crate::tracker::Status;
@@ -10,9 +12,11 @@ use crate::tracker::Status;
 /// The state of a consumer at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct KafkaReport {
     /// The phase of its life.
     pub phase: Phase,
+    /// The error by which it ended, or ends.
+    pub trouble: Option<String>,
     /// A broker answers, as far as the driver knows.
     pub connected: bool,
     /// The partitions that it has now.
@@ -30,22 +34,6 @@ pub struct Report {
     pub moved: u64,
     /// The driver's last error.
     pub last_error: Option<String>,
-}
-
-/// The phase of a consumer's life.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// It has not begun, or waits for a broker, a topic or its first assignment.
-    #[default]
-    Starting,
-    /// It takes messages in.
-    Consuming,
-    /// It lets running handlers finish.
-    Stopping,
-    /// It was shut down.
-    Ended,
-    /// It ended, or ends, by this error.
-    Failed(String),
 }
 
 /// The state of one partition.
@@ -68,7 +56,7 @@ pub struct PartitionReport {
     /// Of those, the handlers that run.
     pub running: usize,
     /// The first unsettled message; `ackonce_kafka_oldest_seconds`.
-    pub oldest: Option<Oldest>,
+    pub oldest: Option<OldestOffset>,
     /// Why the partition is not read now, if it is not; `ackonce_kafka_held` is 1 then.
     pub held: Option<&'static str>,
 }
@@ -76,13 +64,13 @@ pub struct PartitionReport {
 /// The first unsettled message of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Oldest {
+pub struct OldestOffset {
     /// Its offset.
     pub offset: i64,
     /// The time since it became the first.
     pub since: Duration,
-    /// Its present step or wait.
-    pub state: &'static str,
+    /// The step that it waits for.
+    pub waits: Waits,
 }
 
 impl PartitionReport {
@@ -90,10 +78,10 @@ impl PartitionReport {
         let assignment = &lane.assignment;
         let (load, running, claiming) = (assignment.load(), assignment.running(), assignment.claiming());
         let tracker = assignment.tracker();
-        let oldest = tracker.oldest().map(|(offset, status, since)| Oldest {
+        let oldest = tracker.oldest().map(|(offset, status, since)| OldestOffset {
             offset,
             since: now.saturating_duration_since(since),
-            state: state(status, running, claiming),
+            waits: waits(status, running, claiming),
         });
         let next = oldest.as_ref().map(|oldest| oldest.offset).or(tracker.resume());
         Self {
@@ -133,37 +121,31 @@ fn held(lane: &Lane, now: Instant) -> Option<&'static str> {
     }
 }
 
-fn state(status: Status, running: usize, claiming: usize) -> &'static str {
+fn waits(status: Status, running: usize, claiming: usize) -> Waits {
     match status {
-        Status::InFlight if running > 0 => "running",
-        Status::InFlight if claiming > 0 => "waiting for the store",
-        Status::InFlight => "waiting for its turn",
-        Status::Busy => "held by another delivery",
-        Status::Retrying => "waiting to be attempted again",
-        Status::Burying => "on its way to the dead-letter topic",
-        Status::Moving => "on its way to a retry topic",
-        Status::Settled | Status::Duplicate | Status::Buried | Status::Moved => "settled",
-        Status::Abandoned => "handed back",
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Starting => f.write_str("starting"),
-            Self::Consuming => f.write_str("consuming"),
-            Self::Stopping => f.write_str("stopping"),
-            Self::Ended => f.write_str("ended"),
-            Self::Failed(why) => write!(f, "failed: {why}"),
+        Status::InFlight if running > 0 => Waits::Handler,
+        Status::InFlight if claiming > 0 => Waits::Store,
+        Status::InFlight => Waits::Turn,
+        Status::Busy => Waits::Busy,
+        Status::Retrying => Waits::Retry,
+        Status::Burying => Waits::Burial,
+        Status::Moving => Waits::Delay,
+        // A settled offset is never the first unsettled one.
+        Status::Settled | Status::Duplicate | Status::Buried | Status::Moved | Status::Abandoned => {
+            Waits::Redelivery
         }
     }
 }
 
 /// A line for the consumer, and a line for each partition.
-impl fmt::Display for Report {
+impl fmt::Display for KafkaReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let connected = if self.connected { "connected" } else { "not connected" };
-        write!(f, "{}, {connected}, {} partitions", self.phase, self.partitions.len())?;
+        write!(f, "{}", self.phase)?;
+        if let Some(trouble) = &self.trouble {
+            write!(f, ": {trouble}")?;
+        }
+        write!(f, ", {connected}, {} partitions", self.partitions.len())?;
         if let Some(error) = &self.last_error {
             write!(f, ", last error: {error}")?;
         }
@@ -176,8 +158,8 @@ impl fmt::Display for Report {
             if let Some(lag) = partition.lag {
                 write!(f, ", lag {lag}")?;
             }
-            if let Some(Oldest { offset, since, state }) = &partition.oldest {
-                write!(f, "; offset {offset} is {state}, the oldest for {:.1} s", since.as_secs_f64())?;
+            if let Some(OldestOffset { offset, since, waits }) = &partition.oldest {
+                write!(f, "; offset {offset}: {waits}, the oldest for {:.1} s", since.as_secs_f64())?;
             }
             if let Some(held) = partition.held {
                 write!(f, "; not read: {held}")?;

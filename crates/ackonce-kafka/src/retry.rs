@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ackonce::adapter::{Intake, burial_proof};
 use ackonce::store::Attempt;
 use ackonce::{Backoff, CancellationToken, Error, ErrorKind, Result, Scope};
 use futures_util::StreamExt;
@@ -10,13 +11,12 @@ use futures_util::stream::FuturesUnordered;
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
-use crate::admit::Admit;
 use crate::assignment::Failed;
 use crate::errors::is_never;
-use crate::health::Health;
+use crate::health::KafkaHealth;
 use crate::publisher::{Publisher, copied, text};
 use crate::tracker::Status;
-use crate::{Message, headers};
+use crate::{KafkaMessage, headers};
 
 /// Messages that are published to retry topics at once.
 const AT_ONCE: usize = 256;
@@ -91,7 +91,7 @@ impl Delays {
     }
 
     /// The delay of a failed message's next retry topic; zero without any.
-    pub(crate) fn of(&self, message: &Message, attempt: Attempt) -> Duration {
+    pub(crate) fn of(&self, message: &KafkaMessage, attempt: Attempt) -> Duration {
         let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
         wait(self.0[hop(message).min(last)], attempt)
     }
@@ -113,9 +113,9 @@ pub(crate) fn longest_wait(ladder: &Ladder, topic: &str) -> Option<Duration> {
 pub(crate) struct Retrier {
     pub(crate) ladder: Ladder,
     pub(crate) publisher: Publisher,
-    pub(crate) admit: Arc<Admit>,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) backoff: Backoff,
-    pub(crate) health: Health,
+    pub(crate) health: KafkaHealth,
 }
 
 impl Retrier {
@@ -184,7 +184,8 @@ impl Retrier {
         let counted = if failed.infrastructure { Attempt::Refunded } else { Attempt::Counts };
         let wait = wait(*delay, counted);
         let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
-        let Some(key) = self.admit.key(message) else { return Err(KafkaError::Canceled) };
+        let key = self.intake.key(message, burial_proof(message).is_some());
+        let Ok(key) = key else { return Err(KafkaError::Canceled) };
         let copy = copied(message, &key, &failed.reason, failed.attempt);
         let copy = text(copy, headers::DUE, &due.as_millis().to_string());
         let copy = text(copy, headers::HOP, &hop.saturating_add(1).to_string());
@@ -194,7 +195,7 @@ impl Retrier {
 }
 
 /// The number of retry topics the message has been in.
-fn hop(message: &Message) -> usize {
+fn hop(message: &KafkaMessage) -> usize {
     message.hop_header(headers::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }
 
@@ -221,7 +222,7 @@ mod tests {
         let with = |hop: &str| {
             let headers = text(OwnedHeaders::new(), headers::HOP, hop);
             let at = Timestamp::NotAvailable;
-            Message::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(headers)))
+            KafkaMessage::of_hop(OwnedMessage::new(None, None, "later".into(), at, 0, 5, Some(headers)))
         };
         assert_eq!(hop(&with(&usize::MAX.to_string())).saturating_add(1), usize::MAX);
         assert_eq!([hop(&with("-1")), hop(&with("99999999999999999999999"))], [0, 0]);

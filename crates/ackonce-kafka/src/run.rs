@@ -3,36 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::adapter::{Graveyard, Mode, NoDeadLetters, RecordOnly};
+use ackonce::adapter::{Graveyard, Intake, Mode, NoDeadLetters, RecordOnly, until_stop};
 use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, IdSource, OnFailure, Result, Runner};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, error::KafkaError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::admit::Admit;
-use crate::assignment::{self, KafkaDelivery};
+use crate::assignment::{self, PartitionDelivery};
 use crate::budget::Limits;
 use crate::dead_letters::DeadLetters;
 use crate::group::Group;
-use crate::poll::{Control, Intake, Poller};
+use crate::poll::{Control, PollSettings, Poller};
 use crate::publisher::{Publisher, connection};
 use crate::recreated::Recreated;
 use crate::retry::{Ladder, Retrier, ladder};
 use crate::start::{self, Needs};
-use crate::{Health, KafkaConsumer, Message, OnMissing, Order, Phase, checks, retention, retry};
+use crate::{KafkaConsumer, KafkaHealth, KafkaMessage, OnMissing, Order, Phase, checks, retention, retry};
 
 /// The time limit for the poll thread to leave the group: its own steps end sooner.
 const LEAVE: Duration = Duration::from_secs(5);
 /// The time limit at the end for messages on their way to a retry topic.
 const MOVE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn consume<H: Handler<Message>>(
+pub(crate) async fn consume<H: Handler<KafkaMessage>>(
     mut consumer: KafkaConsumer,
     handler: H,
     feed: Mode,
 ) -> Result<Counts> {
     let health = consumer.health.clone();
+    health.phase(Phase::Starting);
     let prepared = Prepared::of(&mut consumer, feed)?;
     let runner = Runner::with(
         consumer.store.clone(),
@@ -63,10 +63,10 @@ pub(crate) async fn consume<H: Handler<Message>>(
     ended
 }
 
-async fn run<H: Handler<Message>>(
+async fn run<H: Handler<KafkaMessage>>(
     consumer: KafkaConsumer,
     prepared: Prepared,
-    runner: &Runner<KafkaDelivery, H>,
+    runner: &Runner<PartitionDelivery, H>,
     feed: Mode,
 ) -> Result<Counts> {
     let (control, health) = (Arc::new(Control::default()), consumer.health.clone());
@@ -82,7 +82,7 @@ async fn run<H: Handler<Message>>(
     let stopped = Box::new(move || stopping.is_stopped());
     let polled = start_polling(&consumer, &prepared, control.clone(), stopped, chunks)?;
     health.phase(Phase::Consuming);
-    let _stopping = Guard(tokio::spawn(stop_on(
+    let _stopping = AbortOnDropHandle::new(tokio::spawn(stop_on(
         consumer.shutdown.clone(),
         control.clone(),
         runner.clone(),
@@ -93,7 +93,10 @@ async fn run<H: Handler<Message>>(
     let (failed, mut moving) = match prepared.retrier(&consumer) {
         Some(retrier) => {
             let (failed, receiver) = mpsc::unbounded_channel();
-            (Some(failed), Some(Guard(tokio::spawn(retrier.run(receiver, giving_up.clone())))))
+            (
+                Some(failed),
+                Some(AbortOnDropHandle::new(tokio::spawn(retrier.run(receiver, giving_up.clone())))),
+            )
         }
         None => (None, None),
     };
@@ -106,7 +109,7 @@ async fn run<H: Handler<Message>>(
     if let Some(moving) = &mut moving {
         giving_up.cancel();
         // A message that is not confirmed by then is redelivered from its own partition.
-        let _ = tokio::time::timeout(MOVE, &mut moving.0).await;
+        let _ = tokio::time::timeout(MOVE, moving).await;
     }
     control.finish();
     let polled = tokio::time::timeout(LEAVE, polled).await;
@@ -129,8 +132,8 @@ struct Prepared {
     ladder: Ladder,
     subscription: Vec<String>,
     publisher: Option<Publisher>,
-    graveyard: Arc<dyn Graveyard<KafkaDelivery>>,
-    admit: Arc<Admit>,
+    graveyard: Arc<dyn Graveyard<PartitionDelivery>>,
+    intake: Arc<Intake>,
     limits: Limits,
 }
 
@@ -152,7 +155,7 @@ impl Prepared {
             true => Some(Publisher::connect(&config, consumer.health.shared_scope()).map_err(client_error)?),
             false => None,
         };
-        let graveyard: Arc<dyn Graveyard<KafkaDelivery>> = match (dead_letters, &publisher) {
+        let graveyard: Arc<dyn Graveyard<PartitionDelivery>> = match (dead_letters, &publisher) {
             (Some(topic), Some(publisher)) => {
                 Arc::new(DeadLetters { topic: topic.to_owned(), publisher: publisher.clone() })
             }
@@ -160,15 +163,15 @@ impl Prepared {
             _ => Arc::new(NoDeadLetters),
         };
         let by_default = if dead_letters.is_some() { OnMissing::Bury } else { OnMissing::Stop };
-        let admit = Arc::new(Admit {
+        let intake = Arc::new(Intake {
             scope: consumer.scope.clone(),
             ids: consumer.ids.clone(),
             on_missing: consumer.on_missing.unwrap_or(by_default),
             fingerprints: consumer.fingerprints,
-            order: consumer.order,
+            order: consumer.order.clone(),
         });
         let limits = limits(consumer, feed);
-        Ok(Self { config, ladder, subscription, publisher, graveyard, admit, limits })
+        Ok(Self { config, ladder, subscription, publisher, graveyard, intake, limits })
     }
 
     fn needs(&self, consumer: &KafkaConsumer) -> Needs {
@@ -185,7 +188,7 @@ impl Prepared {
         Some(Retrier {
             ladder: self.ladder.clone(),
             publisher,
-            admit: self.admit.clone(),
+            intake: self.intake.clone(),
             backoff: consumer.settings.backoff,
             health: consumer.health.clone(),
         })
@@ -196,10 +199,10 @@ impl Prepared {
 /// beside a stuck message, the others go on as far as the commit may stay behind.
 fn limits(consumer: &KafkaConsumer, feed: Mode) -> Limits {
     let (chunk, concurrency) = (consumer.settings.chunk, consumer.settings.concurrency);
-    let partition = match (feed, consumer.order) {
+    let partition = match (feed, &consumer.order) {
         (Mode::Batches, _) => chunk.saturating_mul(2),
-        (Mode::Each, Order::Partition) => chunk,
-        (Mode::Each, Order::Key) => consumer.max_ahead,
+        (Mode::Each, Order::Source) => chunk,
+        (Mode::Each, Order::Key | Order::Header(_)) => consumer.max_ahead,
         (Mode::Each, Order::Unordered) => chunk.max(concurrency).saturating_mul(2),
     };
     Limits {
@@ -210,10 +213,10 @@ fn limits(consumer: &KafkaConsumer, feed: Mode) -> Limits {
     }
 }
 
-fn announce<H: Handler<Message>>(
+fn announce<H: Handler<KafkaMessage>>(
     consumer: &KafkaConsumer,
     prepared: &Prepared,
-    runner: &Runner<KafkaDelivery, H>,
+    runner: &Runner<PartitionDelivery, H>,
 ) {
     runner.announce();
     let scope = consumer.scope.name();
@@ -222,7 +225,7 @@ fn announce<H: Handler<Message>>(
         tracing::warn!(target: "ackonce", scope, "weakened: topic, partition and offset as an identity recognise \
             redeliveries only; a message published twice runs twice");
     }
-    if consumer.dead_letters.is_none() && prepared.admit.on_missing == OnMissing::Bury {
+    if consumer.dead_letters.is_none() && prepared.intake.on_missing == OnMissing::Bury {
         tracing::warn!(target: "ackonce", scope, "weakened: OnMissing::Bury without a dead-letter topic keeps the \
             record of a message without an ID, and not its payload (KafkaConsumer::with_dead_letters)");
     }
@@ -234,7 +237,7 @@ fn start_polling(
     prepared: &Prepared,
     control: Arc<Control>,
     stopped: Box<dyn Fn() -> bool + Send>,
-    chunks: mpsc::Sender<Vec<ackonce::adapter::Ordered<KafkaDelivery>>>,
+    chunks: mpsc::Sender<Vec<ackonce::adapter::Ordered<PartitionDelivery>>>,
 ) -> Result<oneshot::Receiver<Result<()>>> {
     let group = Group::new(&consumer.config, consumer.health.shared_scope().clone());
     let mut client: BaseConsumer<Group> = prepared.config.create_with_context(group).map_err(client_error)?;
@@ -242,8 +245,8 @@ fn start_polling(
     client.set_nonempty_callback(move || wake.wake());
     let topics: Vec<_> = prepared.subscription.iter().map(String::as_str).collect();
     client.subscribe(&topics).map_err(client_error)?;
-    let intake = Intake {
-        admit: prepared.admit.clone(),
+    let settings = PollSettings {
+        intake: prepared.intake.clone(),
         limits: prepared.limits,
         chunk: consumer.settings.chunk,
         commit_interval: consumer.commit_interval,
@@ -258,7 +261,7 @@ fn start_polling(
         consumer.health.shared_scope(),
     );
     let (client, health) = (Arc::new(client), consumer.health.clone());
-    let poller = Poller::new(client, intake, control, stopped, chunks, health, recreated);
+    let poller = Poller::new(client, settings, control, stopped, chunks, health, recreated);
     let (done, polled) = oneshot::channel();
     std::thread::Builder::new()
         .name("ackonce-kafka".into())
@@ -269,22 +272,18 @@ fn start_polling(
 
 /// Stops the runner at a shutdown at once. An intake that has ended by itself lets it finish the messages it has, for as long
 /// as a shutdown would.
-async fn stop_on<H: Handler<Message>>(
+async fn stop_on<H: Handler<KafkaMessage>>(
     shutdown: CancellationToken,
     control: Arc<Control>,
-    runner: Runner<KafkaDelivery, H>,
-    health: Health,
+    runner: Runner<PartitionDelivery, H>,
+    health: KafkaHealth,
     drain: Duration,
 ) {
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = control.closed.cancelled() => {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(drain) => runner.abort(),
-            }
-        }
-    }
+    let in_hand = async {
+        tokio::time::sleep(drain).await;
+        runner.abort();
+    };
+    until_stop(&shutdown, &control.closed, in_hand).await;
     health.phase(Phase::Stopping);
     runner.stop();
     control.stop();
@@ -296,15 +295,6 @@ struct Leave(Arc<Control>);
 impl Drop for Leave {
     fn drop(&mut self) {
         self.0.finish();
-    }
-}
-
-/// Ends a task with the future that started it.
-struct Guard<T>(JoinHandle<T>);
-
-impl<T> Drop for Guard<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

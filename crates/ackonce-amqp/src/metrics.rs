@@ -10,7 +10,7 @@ use crate::watch::{BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};
 
 pub(crate) const BY_SCOPE: &[&str] = &["scope"];
 
-macro_rules! tally {
+macro_rules! counters {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
         /// The counts of an [`AmqpConsumer`](crate::AmqpConsumer): acks, returns, and deliveries expected to come again.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ macro_rules! tally {
 
         struct Meters { scope: String, $($field: (AtomicU64, Counter),)* }
 
-        impl Tally {
+        impl AmqpMetrics {
             pub(crate) fn new(scope: &str) -> Self {
                 METRICS.iter().for_each(Metric::describe);
                 let counter = |name, meaning| {
@@ -62,7 +62,7 @@ macro_rules! tally {
         }
     };
 }
-tally! {
+counters! {
     channels "ackonce_amqp_channels_total" "Channels consumed on, the first included"
     reconnects "ackonce_amqp_reconnects_total" "Channels opened after the first one was"
     refused "ackonce_amqp_refused_total"
@@ -91,9 +91,9 @@ tally! {
 
 /// Follows the [`AmqpCounts`] of a running consumer. Cloning is cheap.
 #[derive(Clone)]
-pub struct Tally(Arc<Meters>);
+pub struct AmqpMetrics(Arc<Meters>);
 
-impl std::fmt::Debug for Tally {
+impl std::fmt::Debug for AmqpMetrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.counts().fmt(f)
     }

@@ -4,12 +4,12 @@ use ackonce::adapter::{Delivery, Receipt, Unsettled};
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
-use crate::Message;
+use crate::AmqpMessage;
 
 /// A delivery of a consumer loop of your own, for [`Job::new`](ackonce::adapter::Job::new).
 #[derive(Debug)]
-pub struct Incoming {
-    message: Message,
+pub struct AmqpDelivery {
+    message: AmqpMessage,
     acker: Acker,
 }
 
@@ -24,25 +24,25 @@ pub enum Acked {
     RedeliveryExpected(Option<lapin::Error>),
 }
 
-impl Incoming {
+impl AmqpDelivery {
     /// Takes a delivery of lapin's.
     #[must_use]
     pub fn new(mut delivery: lapin::message::Delivery) -> Self {
-        let message = Message::take(&mut delivery);
+        let message = AmqpMessage::take(&mut delivery);
         Self { message, acker: delivery.acker }
     }
 
     /// The message.
     #[must_use]
-    pub fn as_message(&self) -> &Message {
+    pub fn as_message(&self) -> &AmqpMessage {
         &self.message
     }
 }
 
-impl Delivery for Incoming {
-    type Message = Message;
+impl Delivery for AmqpDelivery {
+    type Message = AmqpMessage;
 
-    fn message(&self) -> Message {
+    fn message(&self) -> AmqpMessage {
         self.message.clone()
     }
 
@@ -56,13 +56,13 @@ impl Delivery for Incoming {
 ///
 /// lapin answers an ack on a dead channel with `Ok(false)`, which `?` alone would take for success; here it is
 /// [`Acked::RedeliveryExpected`]. Give it a time-out where the broker may freeze.
-pub async fn ack(receipt: Receipt<Incoming>) -> Acked {
+pub async fn ack(receipt: Receipt<AmqpDelivery>) -> Acked {
     told(receipt.redeem().acker.ack(BasicAckOptions::default()).await)
 }
 
 /// Gives an unsettled delivery back to the broker, which delivers it again at once. On a quorum queue that counts
 /// against its delivery limit (before RabbitMQ 4.3): do not use it for a message that is merely busy.
-pub async fn give_back(unsettled: Unsettled<Incoming>) -> Acked {
+pub async fn give_back(unsettled: Unsettled<AmqpDelivery>) -> Acked {
     let again = BasicNackOptions { multiple: false, requeue: true };
     told(unsettled.delivery().acker.nack(again).await)
 }

@@ -11,7 +11,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::Message;
+use crate::KafkaMessage;
 use crate::tracker::{PartitionId, PartitionTracker, Status};
 
 /// The offsets of a consumer loop of your own. Messages may be processed side by side: a partition's commit follows its
@@ -33,14 +33,14 @@ struct Partition {
 ///
 /// Only a receipt lets it be committed:
 /// ```compile_fail,E0308
-/// # use ackonce_kafka::{Incoming, commit, rdkafka::consumer::{CommitMode, StreamConsumer}};
-/// fn commit_too_early(delivery: Incoming, consumer: &StreamConsumer) {
+/// # use ackonce_kafka::{KafkaDelivery, commit, rdkafka::consumer::{CommitMode, StreamConsumer}};
+/// fn commit_too_early(delivery: KafkaDelivery, consumer: &StreamConsumer) {
 ///     commit(delivery, consumer, CommitMode::Async);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Incoming {
-    message: Message,
+pub struct KafkaDelivery {
+    message: KafkaMessage,
     partition: Arc<Partition>,
 }
 
@@ -55,8 +55,8 @@ impl Offsets {
     /// an earlier offset (a seek, a reset, a re-created topic) starts the partition anew, and deliveries from before
     /// change nothing any more.
     #[must_use]
-    pub fn deliver(&self, record: OwnedMessage) -> Incoming {
-        let message = Message::new(record);
+    pub fn deliver(&self, record: OwnedMessage) -> KafkaDelivery {
+        let message = KafkaMessage::new(record);
         let id = (Arc::from(message.topic()), message.partition());
         let mut partitions = lock(&self.0);
         let partition = partitions.entry(id.clone()).or_insert_with(|| Partition::new(id.clone()));
@@ -65,7 +65,7 @@ impl Offsets {
             *partition = Partition::new(id);
             lock(&partition.tracker).delivered(message.offset(), Instant::now());
         }
-        Incoming { message, partition: partition.clone() }
+        KafkaDelivery { message, partition: partition.clone() }
     }
 
     /// Forgets partitions that were revoked: deliveries that have not begun are handed back, and those that run are not
@@ -95,18 +95,18 @@ impl Partition {
     }
 }
 
-impl Incoming {
+impl KafkaDelivery {
     /// The message.
     #[must_use]
-    pub fn as_message(&self) -> &Message {
+    pub fn as_message(&self) -> &KafkaMessage {
         &self.message
     }
 }
 
-impl Delivery for Incoming {
-    type Message = Message;
+impl Delivery for KafkaDelivery {
+    type Message = KafkaMessage;
 
-    fn message(&self) -> Message {
+    fn message(&self) -> KafkaMessage {
         self.message.clone()
     }
 
@@ -126,7 +126,7 @@ impl Delivery for Incoming {
 /// # Errors
 /// The driver refused the commit, or under [`CommitMode::Sync`] the broker; the next commit of the partition includes it.
 pub fn commit<C: ConsumerContext>(
-    receipt: Receipt<Incoming>,
+    receipt: Receipt<KafkaDelivery>,
     consumer: &impl Consumer<C>,
     mode: CommitMode,
 ) -> KafkaResult<()> {
@@ -135,7 +135,7 @@ pub fn commit<C: ConsumerContext>(
         SettledAs::Duplicate { .. } => Status::Duplicate,
         SettledAs::Buried => Status::Buried,
     };
-    let Incoming { message, partition } = receipt.redeem();
+    let KafkaDelivery { message, partition } = receipt.redeem();
     // Held across the call, so that commits reach the driver in the order of their offsets.
     let mut tracker = lock(&partition.tracker);
     tracker.mark(message.offset(), status, Instant::now());
