@@ -48,6 +48,33 @@ fn the_rooms_of_design_md_are_those_of_the_code() {
 }
 
 #[test]
+fn the_shapes_of_stores_and_adapters_are_those_of_the_code() {
+    let text = std::fs::read_to_string(root().join("DESIGN.md")).unwrap();
+    let section = text.split("\n## ").find(|section| section.starts_with("One shape")).unwrap();
+    let mut missing = Vec::new();
+    // | job | `path`, … | crate, … |
+    for cells in section.lines().map(|line| line.split('|').collect::<Vec<_>>()) {
+        let [_, _, paths, crates, _] = cells[..] else { continue };
+        for (path, name) in paths
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .flat_map(|path| crates.split(',').map(move |name| (path, name)))
+        {
+            let file = format!("crates/ackonce-{}/src/{path}", name.trim());
+            if !root().join(&file).exists() {
+                missing.push(file);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "\nDESIGN.md names files that do not exist:\n    {}\n",
+        missing.join("\n    ")
+    );
+}
+
+#[test]
 fn the_public_names_are_those_of_api_txt() {
     held("docs/api.txt", "", "", &api::listing(&sources()));
 }

@@ -6,9 +6,9 @@ use crate::source::{Names, Source};
 
 const WIDTH: usize = 110;
 
-/// A paragraph for each crate: the files at its root, and a line with its title for each folder.
+/// For each crate the files at its root, and a line with its title for each folder.
 pub(crate) fn listing(sources: &[Source]) -> String {
-    sources.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+    sources.iter().map(paragraph).collect()
 }
 
 fn paragraph(source: &Source) -> String {
