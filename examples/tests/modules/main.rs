@@ -52,24 +52,20 @@ fn the_shapes_of_stores_and_adapters_are_those_of_the_code() {
     let text = std::fs::read_to_string(root().join("DESIGN.md")).unwrap();
     let section = text.split("\n## ").find(|section| section.starts_with("One shape")).unwrap();
     let mut missing = Vec::new();
-    // | job | `path`, … | crate, … |
+    // | job | `name`, … | crate, … |
     for cells in section.lines().map(|line| line.split('|').collect::<Vec<_>>()) {
-        let [_, _, paths, crates, _] = cells[..] else { continue };
-        for (path, name) in paths
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .flat_map(|path| crates.split(',').map(move |name| (path, name)))
-        {
-            let file = format!("crates/ackonce-{}/src/{path}", name.trim());
-            if !root().join(&file).exists() {
-                missing.push(file);
+        let [_, _, names, crates, _] = cells[..] else { continue };
+        let names = names.split('`').skip(1).step_by(2);
+        for (name, of) in names.flat_map(|name| crates.split(',').map(move |of| (name, of.trim()))) {
+            let module = root().join(format!("crates/ackonce-{of}/src/{name}"));
+            if !module.exists() && !module.with_extension("rs").exists() {
+                missing.push(format!("ackonce-{of}: {name}"));
             }
         }
     }
     assert!(
         missing.is_empty(),
-        "\nDESIGN.md names files that do not exist:\n    {}\n",
+        "\nDESIGN.md names modules that do not exist:\n    {}\n",
         missing.join("\n    ")
     );
 }
