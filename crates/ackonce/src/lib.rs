@@ -28,8 +28,10 @@ mod settle;
 mod signal;
 mod start;
 mod store_settings;
+mod suspects;
 mod switch;
 mod ticket;
+mod value;
 
 pub use adapter::Order;
 pub use chain::{Chain, chain};
@@ -66,11 +68,6 @@ pub(crate) use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsett
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
-    mod suspects;
-    mod value;
-
-    pub use self::suspects::Suspects;
-    pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
@@ -81,6 +78,8 @@ pub mod store {
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};
     pub use crate::store_settings::{Names, OnUnsafe, Sweep};
+    pub use crate::suspects::Suspects;
+    pub use crate::value::{MAX_VALUE_LEN, check_value_len};
 }
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
