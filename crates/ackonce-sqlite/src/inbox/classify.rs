@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use ackonce::adapter::panic_text;
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Failure};
 use rusqlite::Transaction;
@@ -66,8 +67,7 @@ fn environment_of(failure: &Failure) -> Option<Error> {
     FailedStatement::of(error).environment
 }
 
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("(no text)"))
+/// The failure of a handler that panicked: its work is rolled back, so it runs again.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    Failure::Retry(format!("the handler panicked: {}", panic_text(panic)).into())
 }
