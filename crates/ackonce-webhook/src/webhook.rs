@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use ackonce::adapter::{Graveyard, RecordOnly};
 use ackonce::{Class, Deduplicator, Handler, OnFailure, OnMismatch, Runner, Scope, Settings};
-use ackonce_http::body::Limits;
+use ackonce_http::body::{Budget, Limits};
 use ackonce_http::edge::Edge;
 
-use crate::answer::Keep;
-use crate::arrival::{Arrival, Calls};
-use crate::budget::Budget;
-use crate::endpoint::Endpoint;
-use crate::layer::{WebhookLayer, WebhookService};
-use crate::meters::Meters;
-use crate::provider::MIB;
-use crate::run::OfHandler;
-use crate::{ConfigError, Event, Filing, Provider, Terms};
+use crate::endpoint::{Arrival, Calls, Endpoint, Keep, Metrics, OfHandler};
+use crate::error::ConfigError;
+use crate::event::Event;
+use crate::layer::WebhookLayer;
+use crate::provider::{MIB, Provider, Terms};
+use crate::record::{Filing, Fingerprints};
+use crate::service::WebhookService;
 
 /// An endpoint for one provider's webhooks, before it is built: [`layer`](Self::layer) puts it in front of a tower
 /// service, [`handle`](Self::handle) makes it a service of a handler of any [`Class`].
@@ -45,19 +43,6 @@ pub struct Webhook {
     kept_answer: usize,
     fingerprints: Fingerprints,
     graveyard: Arc<dyn Graveyard<Arrival>>,
-}
-
-/// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fingerprints {
-    /// If the signature does not cover the ID. If it does, the provider vouches for it, and some write
-    /// the same event a little differently on each attempt (Stripe counts its pending deliveries in it).
-    #[default]
-    Unsigned,
-    /// For every event.
-    Always,
-    /// Never.
-    Never,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -193,12 +178,11 @@ impl Webhook {
             ConfigError::setting("Provider::name", format!("it is too long to file records under: {error}"))
         })?;
         let most = self.settings.concurrency;
-        let keep =
-            Keep { max: self.kept_answer, patience: terms.answer_within, window: self.settings.window };
+        let keep = Keep { max: self.kept_answer, wait: terms.answer_within, window: self.settings.window };
         let runner = Runner::with(self.store, &self.scope, Calls(class), self.settings, self.graveyard)?;
         runner.announce();
         Ok(Endpoint {
-            meters: Meters::new(self.scope.name(), self.provider.name()),
+            metrics: Metrics::new(self.scope.name(), self.provider.name()),
             terms,
             provider: self.provider,
             scope: self.scope,
@@ -220,7 +204,24 @@ impl Webhook {
             let why = format!("it is {bytes} bytes, and one body may have {longest} (Webhook::with_limits)");
             return Err(ConfigError::setting("Webhook::with_body_budget", why));
         }
-        Ok(Budget::new(bytes, self.settings.store_timeout))
+        Ok(Budget::new(bytes).with_wait(self.settings.store_timeout))
+    }
+}
+
+impl WebhookLayer {
+    /// A layer with the settings that [`Webhook::new`] begins with.
+    ///
+    /// # Errors
+    /// As [`Webhook::layer`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(
+        provider: impl Provider,
+        scope: &Scope,
+        store: Arc<dyn Deduplicator>,
+    ) -> Result<Self, ConfigError> {
+        Webhook::new(provider, scope, store).layer()
     }
 }
 
