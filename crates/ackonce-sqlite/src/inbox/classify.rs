@@ -67,7 +67,5 @@ fn environment_of(failure: &Failure) -> Option<Error> {
 }
 
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("(no text)"))
+    format!("the handler panicked: {}", ackonce::adapter::panic_text(panic))
 }
