@@ -127,7 +127,7 @@ pub(crate) fn run_child(options: &ChildOptions) -> anyhow::Result<()> {
             Some(file) => Arc::new(SqliteStore::open(file)?),
             None => Arc::new(MemoryStore::new()),
         };
-        let mut of_relay = ackonce_relay::Options::default();
+        let mut of_relay = ackonce_relay::RelayOptions::default();
         of_relay.order = Some(Order::Unordered);
         of_relay.concurrency = Some(256);
         let relay = Relay::new(options.from.parse()?, options.to.parse()?, &scope, store, of_relay)?;

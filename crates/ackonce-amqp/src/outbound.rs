@@ -9,10 +9,8 @@ use lapin::BasicProperties;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 
-use crate::connect::{Source, Trouble};
-use crate::publisher::{Payload, Post, Publisher};
-use crate::refusal::AmqpRefusal;
-use crate::upstream::Upstream;
+use crate::connection::{Source, Trouble};
+use crate::publisher::{AmqpRefusal, Payload, Post, Publisher, Upstream};
 
 /// Publishes messages, mandatory and confirmed, several at a time on one connection that is opened again when it is lost.
 /// Cloning is cheap; clones share it.

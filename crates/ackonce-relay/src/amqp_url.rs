@@ -2,9 +2,9 @@
 
 use ackonce_amqp::lapin::uri::AMQPUri;
 
-use crate::url::{Parts, Result, UrlError};
+use crate::url::{Parts, RelayUrlError, Result};
 
-/// Options of the AMQP URI itself.
+/// RelayOptions of the AMQP URI itself.
 const OF_AMQP: [&str; 6] =
     ["heartbeat", "frame_max", "channel_max", "connection_timeout", "auth_mechanism", "locale"];
 
@@ -32,7 +32,7 @@ impl AmqpUrl {
             if single.parse::<AMQPUri>().is_err() {
                 let why =
                     "it is no AMQP URL; write amqp://USER:PASSWORD@HOST:PORT/VHOST, with %2f for the vhost /";
-                return Err(UrlError::new(why));
+                return Err(RelayUrlError::new(why));
             }
         }
         Ok(Self { url })

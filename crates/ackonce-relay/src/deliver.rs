@@ -6,7 +6,7 @@ use ackonce::{Answer, CancellationToken, Class, Effect, Failure, Handler, Item};
 use ackonce_webhook::Event;
 use async_trait::async_trait;
 
-use crate::{Message, Sink};
+use crate::{RelayMessage, Sink};
 
 /// Hands messages to a sink. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -24,13 +24,13 @@ impl Deliver {
         self.sink.takes_batches()
     }
 
-    async fn all(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+    async fn all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
         let answers = self.sink.deliver_all(items).await;
         self.look_at_sink();
         answers.into_iter().map(|answer| answer.map_err(|failure| self.kept(failure))).collect()
     }
 
-    async fn one(&self, item: Item<Message>) -> Answer {
+    async fn one(&self, item: Item<RelayMessage>) -> Answer {
         let answer = self.sink.deliver(&item.cx, &item.message).await;
         self.look_at_sink();
         answer.map(Effect::from).map_err(|failure| self.kept(failure))
@@ -62,11 +62,11 @@ macro_rules! handles {
 
             async fn handle(&self, items: Vec<Item<$message>>) -> Vec<Answer> {
                 let each = items.into_iter();
-                self.all(each.map(|Item { cx, message }| Item { cx, message: Message::$source(message) }).collect()).await
+                self.all(each.map(|Item { cx, message }| Item { cx, message: RelayMessage::$source(message) }).collect()).await
             }
 
             async fn handle_one(&self, Item { cx, message }: Item<$message>) -> Answer {
-                self.one(Item { cx, message: Message::$source(message) }).await
+                self.one(Item { cx, message: RelayMessage::$source(message) }).await
             }
         }
     )*};

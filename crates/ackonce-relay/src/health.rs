@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Follows a [`Relay`](crate::Relay) while it runs. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct Health(Arc<Mutex<State>>);
+pub struct RelayHealth(Arc<Mutex<State>>);
 
 #[derive(Default)]
 enum State {
@@ -19,7 +19,7 @@ enum State {
     },
 }
 
-impl Health {
+impl RelayHealth {
     /// True if it makes progress, or waits for something that a restart would not bring back.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -75,8 +75,8 @@ impl Health {
     }
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for RelayHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").field("live", &self.is_live()).field("ready", &self.is_ready()).finish()
+        f.debug_struct("RelayHealth").field("live", &self.is_live()).field("ready", &self.is_ready()).finish()
     }
 }

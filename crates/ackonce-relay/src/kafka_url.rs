@@ -3,7 +3,7 @@
 use ackonce_kafka::ClientConfig;
 use ackonce_kafka::rdkafka::error::KafkaError;
 
-use crate::url::{Parts, Result, UrlError, decoded};
+use crate::url::{Parts, RelayUrlError, Result, decoded};
 
 /// Brokers, topics and the driver's properties.
 #[derive(Debug)]
@@ -17,16 +17,16 @@ impl KafkaUrl {
         if parts.user.is_some() {
             let why =
                 "user and password of Kafka are properties: kafka.sasl.username=…&kafka.sasl.password=…";
-            return Err(UrlError::new(why));
+            return Err(RelayUrlError::new(why));
         }
         let topics: Vec<String> = parts.path.split(',').map(decoded).collect::<Result<_>>()?;
         if topics.iter().any(String::is_empty) {
-            return Err(UrlError::new("it names no topic; write kafka://HOST:PORT/TOPIC"));
+            return Err(RelayUrlError::new("it names no topic; write kafka://HOST:PORT/TOPIC"));
         }
         let mut config = ClientConfig::new();
         for (name, value) in parts.take_with_prefix("kafka.") {
             if config.get(&name).is_some() {
-                return Err(UrlError::new(format!("its option `kafka.{name}` is there twice")));
+                return Err(RelayUrlError::new(format!("its option `kafka.{name}` is there twice")));
             }
             config.set(name, value);
         }
@@ -40,9 +40,9 @@ pub(crate) fn refused_property(config: &ClientConfig) -> Result<()> {
     match config.create_native_config() {
         Ok(_) => Ok(()),
         // Its value may be a secret.
-        Err(KafkaError::ClientConfig(_, _, name, _)) => Err(UrlError::new(format!(
+        Err(KafkaError::ClientConfig(_, _, name, _)) => Err(RelayUrlError::new(format!(
             "its option `kafka.{name}` is no property of librdkafka, or has a value that it does not take"
         ))),
-        Err(error) => Err(UrlError::new(error.to_string())),
+        Err(error) => Err(RelayUrlError::new(error.to_string())),
     }
 }

@@ -12,10 +12,10 @@ mod source;
 mod text;
 mod url;
 
-pub use health::Health;
-pub use message::Message;
+pub use health::RelayHealth;
+pub use message::RelayMessage;
 pub use plan::IdPlace;
-pub use relay::{Options, Relay};
+pub use relay::{Relay, RelayOptions};
 pub use sink::{Gone, SINKS, Sink, SinkUrl};
 pub use source::{SOURCES, SourceKind, SourceUrl};
-pub use url::{UrlError, redacted};
+pub use url::{RelayUrlError, redacted};

@@ -28,7 +28,7 @@ const OF_THE_REQUEST: [&str; 11] = [
 /// A message of any source. Cloning is cheap.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Message {
+pub enum RelayMessage {
     /// A Kafka record.
     Kafka(ackonce_kafka::KafkaMessage),
     /// An AMQP message.
@@ -52,7 +52,7 @@ impl AsRef<[u8]> for Held<ackonce_amqp::AmqpMessage> {
     }
 }
 
-impl Message {
+impl RelayMessage {
     /// The payload; empty for a Kafka tombstone.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
@@ -201,7 +201,7 @@ mod tests {
             7,
             Some(headers),
         );
-        let message = Message::Kafka(ackonce_kafka::KafkaMessage::new(record));
+        let message = RelayMessage::Kafka(ackonce_kafka::KafkaMessage::new(record));
         assert_eq!((message.payload(), &message.payload_bytes()[..]), (&b"{}"[..], &b"{}"[..]));
         assert_eq!((message.key(), message.is_tombstone()), (Some(&b"k"[..]), false));
         assert_eq!(message.content_type().as_deref(), Some("application/json"));

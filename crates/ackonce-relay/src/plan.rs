@@ -8,7 +8,7 @@ use ackonce::{CancellationToken, Deduplicator, IdSource, MessageIds, Order, Scop
 use ackonce_amqp::MESSAGE_ID;
 
 use crate::source::SourceKind;
-use crate::url::UrlError;
+use crate::url::RelayUrlError;
 
 /// The settings of a consumer.
 pub(crate) struct Plan {
@@ -39,17 +39,19 @@ pub enum IdPlace {
 }
 
 impl FromStr for IdPlace {
-    type Err = UrlError;
+    type Err = RelayUrlError;
 
-    fn from_str(text: &str) -> Result<Self, UrlError> {
+    fn from_str(text: &str) -> Result<Self, RelayUrlError> {
         match text.split_once(':') {
             Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
             Some(("json", pointer)) if pointer.starts_with('/') => Ok(Self::Json(pointer.to_owned())),
-            Some(("json", _)) => Err(UrlError::new("a JSON pointer begins with a slash, such as json:/id")),
+            Some(("json", _)) => {
+                Err(RelayUrlError::new("a JSON pointer begins with a slash, such as json:/id"))
+            }
             None if text == "property" => Ok(Self::Property),
             None if text == "key" => Ok(Self::Key),
             None if text == "payload" => Ok(Self::Payload),
-            _ => Err(UrlError::new("there are header:NAME, property, key, json:/POINTER and payload")),
+            _ => Err(RelayUrlError::new("there are header:NAME, property, key, json:/POINTER and payload")),
         }
     }
 }

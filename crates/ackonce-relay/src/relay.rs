@@ -11,7 +11,7 @@ use ackonce::{
 use tokio::time::Instant;
 
 use crate::deliver::Deliver;
-use crate::health::Health;
+use crate::health::RelayHealth;
 use crate::plan::{IdPlace, Plan};
 use crate::source::SourceKind;
 use crate::{Gone, Sink, SinkUrl, SourceUrl};
@@ -22,10 +22,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The time for a sink to end its connections.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// Options of a relay. What is left out is as the source's adapter has it.
+/// RelayOptions of a relay. What is left out is as the source's adapter has it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Options {
+pub struct RelayOptions {
     /// The places of message IDs; the first that is present decides. Default: the header `message-id` of Kafka, the property
     /// `message_id` of AMQP.
     pub ids: Vec<IdPlace>,
@@ -62,14 +62,14 @@ pub struct Options {
 /// ```no_run
 /// use std::sync::Arc;
 /// use ackonce::{MemoryStore, Scope};
-/// use ackonce_relay::{Options, Relay};
+/// use ackonce_relay::{RelayOptions, Relay};
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let relay = Relay::new(
 ///     "kafka://localhost:9092/orders?group=billing".parse()?,
 ///     "http://localhost:8080/orders".parse()?,
 ///     &Scope::new("billing")?,
 ///     Arc::new(MemoryStore::new()),
-///     Options::default(),
+///     RelayOptions::default(),
 /// )?;
 /// let counts = relay.run().await?;
 /// # Ok(()) }
@@ -80,12 +80,12 @@ pub struct Relay {
     to: SinkUrl,
     scope: Scope,
     store: Arc<dyn Deduplicator>,
-    options: Options,
+    options: RelayOptions,
     settings: Settings,
     class: Class,
     ids: Option<MessageIds>,
     shutdown: CancellationToken,
-    health: Health,
+    health: RelayHealth,
 }
 
 impl Relay {
@@ -98,7 +98,7 @@ impl Relay {
         to: SinkUrl,
         scope: &Scope,
         store: Arc<dyn Deduplicator>,
-        options: Options,
+        options: RelayOptions,
     ) -> Result<Self> {
         let class = class(&to, options.class)?;
         suits(&from, &options)?;
@@ -116,7 +116,7 @@ impl Relay {
             class,
             ids,
             shutdown,
-            health: Health::default(),
+            health: RelayHealth::default(),
         })
     }
 
@@ -130,7 +130,7 @@ impl Relay {
 
     /// Follows the relay while it runs.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> RelayHealth {
         self.health.clone()
     }
 
@@ -213,7 +213,7 @@ impl Relay {
     ///
     /// # Errors
     /// The relay ended before its shutdown: a source or a sink that refuses, one that was not there within
-    /// [`Options::start_timeout`], a sink that is gone for good, and the errors of the source's adapter.
+    /// [`RelayOptions::start_timeout`], a sink that is gone for good, and the errors of the source's adapter.
     pub async fn run(self) -> Result<Counts> {
         let deadline = Instant::now() + self.start_timeout();
         let sink = self.to.open(self.scope.name(), self.timeout(), self.settings.concurrency)?;
@@ -298,7 +298,7 @@ impl Relay {
             if Instant::now() >= deadline && self.settings.on_start != OnStart::End {
                 let limit = self.start_timeout();
                 let text = format!(
-                    "the source {} was not there within {limit:?} (Options::start_timeout): {}",
+                    "the source {} was not there within {limit:?} (RelayOptions::start_timeout): {}",
                     self.from,
                     self.health.details()
                 );
@@ -325,30 +325,30 @@ fn class(to: &SinkUrl, chosen: Option<Class>) -> Result<Class> {
         (None, true) | (Some(Class::Keyed), true) => Ok(Class::Keyed),
         (None | Some(Class::Leased), _) => Ok(Class::Leased),
         (Some(Class::Keyed), false) => refuse(format!(
-            "Options::class is keyed, and {to} carries no idempotency key by which a repetition could be told; choose leased"
+            "RelayOptions::class is keyed, and {to} carries no idempotency key by which a repetition could be told; choose leased"
         )),
-        (Some(class), _) => refuse(format!("Options::class is {class}; a relay is leased or keyed")),
+        (Some(class), _) => refuse(format!("RelayOptions::class is {class}; a relay is leased or keyed")),
     }
 }
 
-/// Options that this source cannot honour.
-fn suits(from: &SourceUrl, options: &Options) -> Result<()> {
+/// RelayOptions that this source cannot honour.
+fn suits(from: &SourceUrl, options: &RelayOptions) -> Result<()> {
     let kind = from.kind();
     if kind == SourceKind::Webhook {
         if options.dead_letter.is_some() {
             return refuse(
-                "Options::dead_letter: a webhook has no dead-letter place, because its provider keeps the event; leave it out",
+                "RelayOptions::dead_letter: a webhook has no dead-letter place, because its provider keeps the event; leave it out",
             );
         }
         if !matches!(options.order, None | Some(Order::Unordered)) {
-            return refuse("Options::order: a provider sends its webhooks in no order; choose none");
+            return refuse("RelayOptions::order: a provider sends its webhooks in no order; choose none");
         }
     }
     if kind != SourceKind::Kafka && !options.retry_topics.is_empty() {
-        return refuse("Options::retry_topics are topics of Kafka; this source has none");
+        return refuse("RelayOptions::retry_topics are topics of Kafka; this source has none");
     }
     if options.timeout.is_some_and(|limit| limit.is_zero()) {
-        return refuse("Options::timeout is zero: no sink answers in no time");
+        return refuse("RelayOptions::timeout is zero: no sink answers in no time");
     }
     Ok(())
 }
@@ -357,13 +357,13 @@ fn ids(from: &SourceUrl, places: &[IdPlace]) -> Result<Option<MessageIds>> {
     let sources = places.iter().map(|place| {
         place
             .of(from.kind())
-            .map_err(|why| Error::new(ErrorKind::Config, format!("Options::ids has {place}: {why}")))
+            .map_err(|why| Error::new(ErrorKind::Config, format!("RelayOptions::ids has {place}: {why}")))
     });
     let sources = sources.collect::<Result<Vec<_>>>()?;
     Ok((!sources.is_empty()).then(|| MessageIds::first_of(sources)))
 }
 
-fn settings(mut settings: Settings, options: &Options) -> Settings {
+fn settings(mut settings: Settings, options: &RelayOptions) -> Settings {
     macro_rules! set {
         ($($name:ident),*) => {$(
             if let Some(value) = options.$name {
@@ -388,7 +388,7 @@ mod tests {
 
     use super::*;
 
-    fn relay(from: &str, to: &str, options: Options) -> Result<Relay> {
+    fn relay(from: &str, to: &str, options: RelayOptions) -> Result<Relay> {
         let scope = Scope::new("s").unwrap();
         Relay::new(from.parse().unwrap(), to.parse().unwrap(), &scope, Arc::new(MemoryStore::new()), options)
     }
@@ -398,22 +398,29 @@ mod tests {
 
     #[test]
     fn options_that_a_source_or_sink_cannot_honour_are_refused_by_name() {
-        let ids = |place: &str| Options { ids: vec![place.parse().unwrap()], ..Options::default() };
-        let class = |class| Options { class: Some(class), ..Options::default() };
-        let retries =
-            Options { retry_topics: vec![("a".into(), Duration::from_secs(1))], ..Options::default() };
+        let ids = |place: &str| RelayOptions { ids: vec![place.parse().unwrap()], ..RelayOptions::default() };
+        let class = |class| RelayOptions { class: Some(class), ..RelayOptions::default() };
+        let retries = RelayOptions {
+            retry_topics: vec![("a".into(), Duration::from_secs(1))],
+            ..RelayOptions::default()
+        };
         for (from, to, options, name) in [
-            (KAFKA, "http://h", ids("property"), "Options::ids"),
-            (KAFKA, "stdout:", class(Class::Keyed), "Options::class"),
-            (KAFKA, "http://h", class(Class::Inbox), "Options::class"),
-            (AMQP, "http://h", retries, "Options::retry_topics"),
+            (KAFKA, "http://h", ids("property"), "RelayOptions::ids"),
+            (KAFKA, "stdout:", class(Class::Keyed), "RelayOptions::class"),
+            (KAFKA, "http://h", class(Class::Inbox), "RelayOptions::class"),
+            (AMQP, "http://h", retries, "RelayOptions::retry_topics"),
             (
                 AMQP,
                 "http://h",
-                Options { timeout: Some(Duration::ZERO), ..Options::default() },
-                "Options::timeout",
+                RelayOptions { timeout: Some(Duration::ZERO), ..RelayOptions::default() },
+                "RelayOptions::timeout",
             ),
-            (AMQP, "http://h", Options { attempts: Some(0), ..Options::default() }, "Settings::attempts"),
+            (
+                AMQP,
+                "http://h",
+                RelayOptions { attempts: Some(0), ..RelayOptions::default() },
+                "Settings::attempts",
+            ),
         ] {
             let error = relay(from, to, options).unwrap_err();
             assert!(error.kind() == ErrorKind::Config && error.to_string().contains(name), "{error}");
@@ -422,7 +429,8 @@ mod tests {
 
     #[test]
     fn the_class_follows_from_the_sink_unless_it_is_said() {
-        let class = |to, class| relay(KAFKA, to, Options { class, ..Options::default() }).unwrap().class();
+        let class =
+            |to, class| relay(KAFKA, to, RelayOptions { class, ..RelayOptions::default() }).unwrap().class();
         assert_eq!(class("http://h", None), Class::Keyed);
         assert_eq!(class("http://h", Some(Class::Leased)), Class::Leased);
         assert_eq!(class("stdout:", None), Class::Leased);
@@ -430,7 +438,7 @@ mod tests {
 
     #[test]
     fn everything_that_weakens_the_promise_is_said() {
-        let options = Options { ids: vec![IdPlace::Payload, IdPlace::Key], ..Options::default() };
+        let options = RelayOptions { ids: vec![IdPlace::Payload, IdPlace::Key], ..RelayOptions::default() };
         let said = relay(KAFKA, "stdout:", options).unwrap().weaknesses().join("\n");
         for part in ["class leased", "id payload", "id key", "dead-letter", "restart"] {
             assert!(said.contains(part), "{part}: {said}");

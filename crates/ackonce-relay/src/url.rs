@@ -10,15 +10,15 @@ use percent_encoding::percent_decode_str;
 /// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct UrlError(String);
+pub struct RelayUrlError(String);
 
-impl UrlError {
+impl RelayUrlError {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
 
-pub(crate) type Result<T, E = UrlError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = RelayUrlError> = std::result::Result<T, E>;
 
 /// The parts of a URL with an authority.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Parts<'u> {
 impl<'u> Parts<'u> {
     pub(crate) fn of(text: &'u str) -> Result<Self> {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
-            UrlError::new("it has no `://` after its scheme, such as kafka://HOST:PORT/TOPIC")
+            RelayUrlError::new("it has no `://` after its scheme, such as kafka://HOST:PORT/TOPIC")
         })?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
@@ -44,13 +44,13 @@ impl<'u> Parts<'u> {
             None => (None, authority),
         };
         if query.contains(['@', '?']) || path.contains('@') {
-            return Err(UrlError::new(
+            return Err(RelayUrlError::new(
                 "there is a `@` or `?` behind its hosts; percent-encode user, password and values (%40, %3F, and %2F for a \
                  slash)",
             ));
         }
         if hosts.is_empty() {
-            return Err(UrlError::new(format!("it names no server; write {scheme}://HOST:PORT/…")));
+            return Err(RelayUrlError::new(format!("it names no server; write {scheme}://HOST:PORT/…")));
         }
         Ok(Self { scheme, user, hosts, path, options: options(query)? })
     }
@@ -60,7 +60,7 @@ impl<'u> Parts<'u> {
         let mut all = self.take_all(name);
         match all.len() {
             0 | 1 => Ok(all.pop()),
-            _ => Err(UrlError::new(format!("its option `{name}` is there twice"))),
+            _ => Err(RelayUrlError::new(format!("its option `{name}` is there twice"))),
         }
     }
 
@@ -84,7 +84,9 @@ impl<'u> Parts<'u> {
     /// Refuses options that nobody has taken.
     pub(crate) fn nothing_more(&self, known: &str) -> Result<()> {
         match self.options.first() {
-            Some((name, _)) => Err(UrlError::new(format!("it has no option `{name}`; there are {known}"))),
+            Some((name, _)) => {
+                Err(RelayUrlError::new(format!("it has no option `{name}`; there are {known}")))
+            }
             None => Ok(()),
         }
     }
@@ -93,7 +95,9 @@ impl<'u> Parts<'u> {
     pub(crate) fn take_number<N: std::str::FromStr>(&mut self, name: &str) -> Result<Option<N>> {
         let Some(value) = self.take(name)? else { return Ok(None) };
         let parsed = value.parse().map(Some);
-        parsed.map_err(|_| UrlError::new(format!("its option `{name}` is no number in its range: `{value}`")))
+        parsed.map_err(|_| {
+            RelayUrlError::new(format!("its option `{name}` is no number in its range: `{value}`"))
+        })
     }
 }
 
@@ -101,7 +105,7 @@ fn options(query: &str) -> Result<Vec<(&str, String)>> {
     let each = query.split('&').filter(|option| !option.is_empty());
     each.map(|option| match option.split_once('=') {
         Some((name, value)) => Ok((name, decoded(value)?)),
-        None => Err(UrlError::new(format!("its option `{option}` has no value; write {option}=VALUE"))),
+        None => Err(RelayUrlError::new(format!("its option `{option}` has no value; write {option}=VALUE"))),
     })
     .collect()
 }
@@ -109,7 +113,7 @@ fn options(query: &str) -> Result<Vec<(&str, String)>> {
 /// Percent-decoded; it has to be UTF-8.
 pub(crate) fn decoded(text: &str) -> Result<String> {
     let decoded = percent_decode_str(text).decode_utf8().map(Cow::into_owned);
-    decoded.map_err(|_| UrlError::new("a percent-encoded part of it is not UTF-8"))
+    decoded.map_err(|_| RelayUrlError::new("a percent-encoded part of it is not UTF-8"))
 }
 
 /// A URL for display: without its password and without the values of options that may be secret.

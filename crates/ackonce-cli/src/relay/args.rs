@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::{Backoff, Class, OnStart, Order, Scope};
-use ackonce_relay::{IdPlace, Options, SINKS, SOURCES, SinkUrl, SourceUrl, UrlError};
+use ackonce_relay::{IdPlace, RelayOptions, RelayUrlError, SINKS, SOURCES, SinkUrl, SourceUrl};
 use clap::Args;
 
 use crate::admin::AdminArgs;
@@ -102,17 +102,17 @@ pub(super) struct Parsed {
     pub(super) from: SourceUrl,
     pub(super) to: SinkUrl,
     pub(super) scope: Scope,
-    pub(super) options: Options,
+    pub(super) options: RelayOptions,
 }
 
 impl RelayArgs {
     pub(super) fn parsed(&self) -> Result<Parsed, Refusal> {
         let wrong = |flag: &str, why: String| Refusal::usage(format!("{flag}: {why}"));
-        let from: SourceUrl = self.from.parse().map_err(|e: UrlError| wrong("--from", e.to_string()))?;
-        let to: SinkUrl = self.to.parse().map_err(|e: UrlError| wrong("--to", e.to_string()))?;
+        let from: SourceUrl = self.from.parse().map_err(|e: RelayUrlError| wrong("--from", e.to_string()))?;
+        let to: SinkUrl = self.to.parse().map_err(|e: RelayUrlError| wrong("--to", e.to_string()))?;
         let scope = self.scope.clone().unwrap_or_else(|| from.default_scope());
         let scope = Scope::new(scope).map_err(|e| wrong("--scope", e.to_string()))?;
-        let mut options = Options::default();
+        let mut options = RelayOptions::default();
         options.ids.clone_from(&self.ids);
         options.class = self.class;
         options.lease = self.lease;

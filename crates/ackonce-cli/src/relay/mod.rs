@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Error, shutdown_on_signals};
-use ackonce_relay::{Health, Relay};
+use ackonce_relay::{Relay, RelayHealth};
 
 use crate::admin::{Admin, Probe, Pulse};
 use crate::layers::Settings;
@@ -17,15 +17,15 @@ use crate::{flags_named, log};
 use args::Parsed;
 pub use args::RelayArgs;
 
-/// Options of the library, and the flags that set them.
+/// RelayOptions of the library, and the flags that set them.
 const FLAGS: [(&str, &str); 13] = [
-    ("Options::ids", "--id"),
-    ("Options::class", "--class"),
-    ("Options::order", "--order"),
-    ("Options::dead_letter", "--dead-letter"),
-    ("Options::retry_topics", "--retry-topics"),
-    ("Options::timeout", "--timeout"),
-    ("Options::start_timeout", "--start-timeout"),
+    ("RelayOptions::ids", "--id"),
+    ("RelayOptions::class", "--class"),
+    ("RelayOptions::order", "--order"),
+    ("RelayOptions::dead_letter", "--dead-letter"),
+    ("RelayOptions::retry_topics", "--retry-topics"),
+    ("RelayOptions::timeout", "--timeout"),
+    ("RelayOptions::start_timeout", "--start-timeout"),
     ("Settings::lease", "--lease"),
     ("Settings::window", "--window"),
     ("Settings::attempts, concurrency and chunk", "--attempts and --concurrency"),
@@ -117,7 +117,7 @@ fn tell(error: &Error) -> String {
 
 /// For `--admin`.
 struct Alive {
-    health: Health,
+    health: RelayHealth,
     pulse: Pulse,
 }
 

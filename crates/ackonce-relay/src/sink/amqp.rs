@@ -8,10 +8,10 @@ use ackonce_amqp::{AmqpPublisher, AmqpRefusal};
 use async_trait::async_trait;
 
 use super::{STEP, Sink};
-use crate::Message;
+use crate::RelayMessage;
 use crate::amqp_url::AmqpUrl;
 use crate::message::is_ours;
-use crate::url::{Parts, UrlError};
+use crate::url::{Parts, RelayUrlError};
 
 /// `delivery_mode` of a message that outlives the broker's restart.
 const PERSISTENT: u8 = 2;
@@ -29,13 +29,13 @@ pub(super) struct AmqpTarget {
 }
 
 impl AmqpTarget {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let mut parts = Parts::of(text)?;
         let exchange = parts.take("exchange")?.unwrap_or_default();
         let routing_key = parts.take("routing-key")?;
         for (name, value) in [("exchange", Some(&exchange)), ("routing-key", routing_key.as_ref())] {
             if value.is_some_and(|value| value.len() > SHORT) {
-                return Err(UrlError::new(format!("its option `{name}` is over 255 bytes")));
+                return Err(RelayUrlError::new(format!("its option `{name}` is over 255 bytes")));
             }
         }
         let url = AmqpUrl::of(&mut parts)?.url;
@@ -68,7 +68,7 @@ impl Sink for AmqpSink {
         self.publisher.check(&self.exchange).await
     }
 
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
         let key = match &self.routing_key {
             Some(key) => key,
             None => std::str::from_utf8(message.key().unwrap_or_default()).map_err(|_| {
@@ -90,11 +90,11 @@ impl Sink for AmqpSink {
     }
 }
 
-fn properties(cx: &Context, message: &Message) -> BasicProperties {
+fn properties(cx: &Context, message: &RelayMessage) -> BasicProperties {
     let text = |bytes: &[u8]| AMQPValue::LongString(bytes.into());
     let mut table = FieldTable::default();
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
-    if let Message::Amqp(message) = message {
+    if let RelayMessage::Amqp(message) = message {
         // As they came, tables and lists too.
         for (name, value) in message.properties().headers().iter().flat_map(|table| table.inner()) {
             if !is_ours(name.as_str()) && !ADDRESSES.contains(&name.as_str()) && name.as_str() != "x-death" {

@@ -13,9 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::{STEP, Sink};
-use crate::Message;
+use crate::RelayMessage;
 use crate::text::{excerpt, printable};
-use crate::url::UrlError;
+use crate::url::RelayUrlError;
 
 /// `EX_TEMPFAIL` of sysexits.h: try again later.
 const TRY_AGAIN: i32 = 75;
@@ -39,14 +39,14 @@ impl fmt::Display for Program {
 }
 
 impl Program {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let command = text.strip_prefix("exec:").unwrap_or_default();
-        let words =
-            shlex::split(command).ok_or_else(|| UrlError::new("a quote of its command is not closed"))?;
+        let words = shlex::split(command)
+            .ok_or_else(|| RelayUrlError::new("a quote of its command is not closed"))?;
         let mut words = words.into_iter();
         match words.next() {
             Some(name) => Ok(Self { name, args: words.collect() }),
-            None => Err(UrlError::new("it names no program; write exec:PROGRAM ARGS")),
+            None => Err(RelayUrlError::new("it names no program; write exec:PROGRAM ARGS")),
         }
     }
 
@@ -96,7 +96,7 @@ impl Sink for Exec {
         }
     }
 
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
         let mut child = self.command(cx, message).spawn().map_err(|error| match error.raw_os_error() {
             // Its headers do not fit into an environment.
             Some(code) if code == rustix::io::Errno::TOOBIG.raw_os_error() => Failure::permanent(error),
@@ -115,7 +115,7 @@ impl Sink for Exec {
 }
 
 impl Exec {
-    fn command(&self, cx: &Context, message: &Message) -> Command {
+    fn command(&self, cx: &Context, message: &RelayMessage) -> Command {
         let mut command = Command::new(&self.program.name);
         command.args(&self.program.args).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::piped());

@@ -17,9 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::answer::answer_of;
 use super::{STEP, Sink};
-use crate::Message;
+use crate::RelayMessage;
 use crate::text::printable;
-use crate::url::{UrlError, decoded};
+use crate::url::{RelayUrlError, decoded};
 
 /// The time limit for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -41,8 +41,8 @@ pub(super) struct HttpTarget {
 }
 
 impl HttpTarget {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
-        let unlike = || UrlError::new("it is no http:// URL; write http://HOST:PORT/PATH");
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
+        let unlike = || RelayUrlError::new("it is no http:// URL; write http://HOST:PORT/PATH");
         let (scheme, rest) = text.split_once("://").ok_or_else(unlike)?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (user, host) = match authority.rsplit_once('@') {
@@ -50,7 +50,7 @@ impl HttpTarget {
             None => (None, authority),
         };
         if host.is_empty() {
-            return Err(UrlError::new("it names no host; write http://HOST:PORT/PATH"));
+            return Err(RelayUrlError::new("it names no host; write http://HOST:PORT/PATH"));
         }
         let authorization = user.map(basic).transpose()?;
         let uri: Uri = format!("{scheme}://{host}{path}").parse().map_err(|_| unlike())?;
@@ -107,10 +107,10 @@ fn connector(http: HttpConnector, uri: &Uri) -> Result<Connector> {
 }
 
 /// `USER:PASSWORD` as a header.
-fn basic(user: &str) -> Result<HeaderValue, UrlError> {
+fn basic(user: &str) -> Result<HeaderValue, RelayUrlError> {
     let login = STANDARD.encode(decoded(user)?);
     let mut value = HeaderValue::try_from(format!("Basic {login}"))
-        .map_err(|_| UrlError::new("its user and password cannot be sent"))?;
+        .map_err(|_| RelayUrlError::new("its user and password cannot be sent"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -135,7 +135,7 @@ impl Sink for HttpSink {
         true
     }
 
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
         let request = self.request(cx, message).map_err(Failure::permanent)?;
         match tokio::time::timeout(self.limit, self.send(request)).await {
             Ok(answer) => answer,
@@ -156,7 +156,7 @@ impl HttpSink {
         answer_of(parts.status, &parts.headers, &body)
     }
 
-    fn request(&self, cx: &Context, message: &Message) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, cx: &Context, message: &RelayMessage) -> Result<Request<Full<Bytes>>, http::Error> {
         let id = cx.key().id();
         let mut request = Request::builder()
             .method(Method::POST)

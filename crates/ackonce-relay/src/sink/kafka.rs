@@ -9,10 +9,10 @@ use ackonce_kafka::{ClientConfig, KafkaPublisher};
 use async_trait::async_trait;
 
 use super::{STEP, Sink};
-use crate::Message;
+use crate::RelayMessage;
 use crate::kafka_url::{KafkaUrl, refused_property};
 use crate::message::is_ours;
-use crate::url::{Parts, UrlError};
+use crate::url::{Parts, RelayUrlError};
 
 /// The time limit for the answer of a broker at the start.
 const CHECK: Duration = Duration::from_secs(10);
@@ -27,19 +27,19 @@ pub(super) struct KafkaTarget {
 }
 
 impl KafkaTarget {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let mut parts = Parts::of(text)?;
         let url = KafkaUrl::of(&mut parts)?;
         parts.nothing_more("kafka.NAME")?;
         let [topic] = &url.topics[..] else {
-            return Err(UrlError::new("a sink is one topic; write kafka://HOST:PORT/TOPIC"));
+            return Err(RelayUrlError::new("a sink is one topic; write kafka://HOST:PORT/TOPIC"));
         };
         let mut config = url.config;
         if let Some(name) = OWN.into_iter().find(|name| config.get(name).is_some()) {
             let why = format!(
                 "its option `kafka.{name}` is not yours to set: records are confirmed by all replicas"
             );
-            return Err(UrlError::new(why));
+            return Err(RelayUrlError::new(why));
         }
         // Waits for company for a moment: a record alone in its request costs ten times as much.
         if config.get("linger.ms").is_none() {
@@ -85,7 +85,7 @@ impl Sink for KafkaSink {
         }
     }
 
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
         let (key, headers) = (message.key(), headers(cx, message));
         let payload = (!message.is_tombstone()).then(|| message.payload());
         let sent = self.publisher.send(&self.topic, key, payload, headers.clone()).await;
@@ -104,7 +104,7 @@ impl Sink for KafkaSink {
 }
 
 /// The message's own headers, then its identity.
-fn headers(cx: &Context, message: &Message) -> OwnedHeaders {
+fn headers(cx: &Context, message: &RelayMessage) -> OwnedHeaders {
     let key = cx.idempotency_key(STEP);
     let mut headers = OwnedHeaders::new();
     for (name, value) in message.headers() {

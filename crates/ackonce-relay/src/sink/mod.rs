@@ -21,8 +21,8 @@ use self::exec::Program;
 use self::http::HttpTarget;
 use self::kafka::KafkaTarget;
 use self::stdout::Lines;
-use crate::Message;
-use crate::url::{UrlError, redacted};
+use crate::RelayMessage;
+use crate::url::{RelayUrlError, redacted};
 
 /// The forms of a sink's URL.
 pub const SINKS: &str = "\
@@ -59,10 +59,10 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The [`Failure`] by its next step; [`Failure::Permanent`] for a message that the place will never take.
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure>;
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure>;
 
     /// Delivers messages; one answer each, in order. By default side by side.
-    async fn deliver_all(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+    async fn deliver_all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
         let each = items.iter().map(|item| self.deliver(&item.cx, &item.message));
         join_all(each).await.into_iter().map(|answer| answer.map(Effect::from)).collect()
     }
@@ -92,7 +92,7 @@ pub enum Gone {
 /// let url: SinkUrl = "https://app:s3cret@billing.internal/events".parse()?;
 /// assert_eq!(url.to_string(), "https://app:***@billing.internal/events");
 /// assert!("ftp://billing".parse::<SinkUrl>().is_err());
-/// # Ok::<(), ackonce_relay::UrlError>(())
+/// # Ok::<(), ackonce_relay::RelayUrlError>(())
 /// ```
 #[derive(Clone)]
 pub struct SinkUrl {
@@ -110,9 +110,9 @@ enum Place {
 }
 
 impl FromStr for SinkUrl {
-    type Err = UrlError;
+    type Err = RelayUrlError;
 
-    fn from_str(text: &str) -> Result<Self, UrlError> {
+    fn from_str(text: &str) -> Result<Self, RelayUrlError> {
         let scheme = text.split(':').next().unwrap_or_default();
         let place = match scheme {
             "http" | "https" => Place::Http(HttpTarget::parse(text)?),
@@ -122,7 +122,7 @@ impl FromStr for SinkUrl {
             "stdout" => Place::Stdout(Lines::parse(text)?),
             _ => {
                 let why = "no sink has that scheme; there are http://, https://, exec:, kafka://, amqp://, amqps:// and stdout:";
-                return Err(UrlError::new(why));
+                return Err(RelayUrlError::new(why));
             }
         };
         let shown = match &place {

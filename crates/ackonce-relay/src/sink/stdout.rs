@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::{Gone, Sink};
-use crate::Message;
-use crate::url::UrlError;
+use crate::RelayMessage;
+use crate::url::RelayUrlError;
 
 /// The treatment of a body with a line feed, which would be two lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,16 @@ pub(super) enum Lines {
 }
 
 impl Lines {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         match text.strip_prefix("stdout:").unwrap_or_default() {
             "" | "?newline=refuse" => Ok(Self::Raw),
             "?newline=escape" => Ok(Self::Escaped),
             more if more.starts_with('?') => {
-                Err(UrlError::new("stdout: has one option, newline=refuse or newline=escape"))
+                Err(RelayUrlError::new("stdout: has one option, newline=refuse or newline=escape"))
             }
-            _ => Err(UrlError::new("stdout: takes nothing after it but ?newline=refuse or ?newline=escape")),
+            _ => Err(RelayUrlError::new(
+                "stdout: takes nothing after it but ?newline=refuse or ?newline=escape",
+            )),
         }
     }
 
@@ -111,14 +113,14 @@ impl Sink for Stdout {
         true
     }
 
-    async fn deliver(&self, cx: &Context, message: &Message) -> Result<(), Failure> {
+    async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
         let item = Item { cx: cx.clone(), message: message.clone() };
         let answer = self.deliver_all(vec![item]).await.pop();
         answer.unwrap_or_else(|| Err(Failure::infrastructure("no answer"))).map(drop)
     }
 
     /// One chunk for all of them, with one flush.
-    async fn deliver_all(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+    async fn deliver_all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
         let mut chunk = Vec::with_capacity(items.iter().map(|item| item.message.payload().len() + 1).sum());
         let appended: Vec<_> =
             items.iter().map(|item| self.lines.append(&mut chunk, item.message.payload())).collect();

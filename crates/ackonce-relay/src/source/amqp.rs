@@ -5,9 +5,9 @@ use ackonce_amqp::AmqpConsumer;
 
 use crate::amqp_url::AmqpUrl;
 use crate::deliver::Deliver;
-use crate::health::Health;
+use crate::health::RelayHealth;
 use crate::plan::Plan;
-use crate::url::{Parts, UrlError};
+use crate::url::{Parts, RelayUrlError};
 
 /// A queue.
 #[derive(Clone)]
@@ -19,13 +19,13 @@ pub(super) struct AmqpSource {
 }
 
 impl AmqpSource {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let mut parts = Parts::of(text)?;
         let queue = parts.take("queue")?.filter(|queue| !queue.is_empty());
-        let queue = queue.ok_or_else(|| UrlError::new("it names no queue; add ?queue=Q"))?;
+        let queue = queue.ok_or_else(|| RelayUrlError::new("it names no queue; add ?queue=Q"))?;
         let prefetch = parts.take_number("prefetch")?;
         if prefetch == Some(0) {
-            return Err(UrlError::new(
+            return Err(RelayUrlError::new(
                 "its option `prefetch` is 0, which would have the broker deliver without end; it is 1 to 65535",
             ));
         }
@@ -39,7 +39,7 @@ impl AmqpSource {
         &self.queue
     }
 
-    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
         let mut consumer = AmqpConsumer::new(&self.url, &self.queue, &plan.scope, plan.store)
             .with_settings(plan.settings)
             .with_shutdown(plan.shutdown);

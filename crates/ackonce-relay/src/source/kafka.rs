@@ -4,10 +4,10 @@ use ackonce::{Counts, Result};
 use ackonce_kafka::{ClientConfig, KafkaConsumer};
 
 use crate::deliver::Deliver;
-use crate::health::Health;
+use crate::health::RelayHealth;
 use crate::kafka_url::{KafkaUrl, refused_property};
 use crate::plan::Plan;
-use crate::url::{Parts, UrlError};
+use crate::url::{Parts, RelayUrlError};
 
 /// Topics, consumed by a group.
 #[derive(Clone)]
@@ -17,14 +17,16 @@ pub(super) struct KafkaSource {
 }
 
 impl KafkaSource {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let mut parts = Parts::of(text)?;
         let mut url = KafkaUrl::of(&mut parts)?;
         let group = parts.take("group")?.filter(|group| !group.is_empty());
-        let group = group.ok_or_else(|| UrlError::new("it names no consumer group; add ?group=G"))?;
+        let group = group.ok_or_else(|| RelayUrlError::new("it names no consumer group; add ?group=G"))?;
         parts.nothing_more("group and kafka.NAME")?;
         if url.config.get("group.id").is_some() {
-            return Err(UrlError::new("its option `kafka.group.id` is said twice: `group` is the group"));
+            return Err(RelayUrlError::new(
+                "its option `kafka.group.id` is said twice: `group` is the group",
+            ));
         }
         url.config.set("group.id", group);
         refused_property(&url.config)?;
@@ -35,7 +37,7 @@ impl KafkaSource {
         self.config.get("group.id").unwrap_or_default()
     }
 
-    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         let mut consumer = KafkaConsumer::new(self.config.clone(), &topics, &plan.scope, plan.store)
             .with_settings(plan.settings)

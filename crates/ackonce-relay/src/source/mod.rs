@@ -14,9 +14,9 @@ use self::amqp::AmqpSource;
 use self::kafka::KafkaSource;
 use self::webhook::WebhookSource;
 use crate::deliver::Deliver;
-use crate::health::Health;
+use crate::health::RelayHealth;
 use crate::plan::Plan;
-use crate::url::{UrlError, redacted};
+use crate::url::{RelayUrlError, redacted};
 
 /// The forms of a source's URL.
 pub const SOURCES: &str = "\
@@ -31,7 +31,7 @@ pub const SOURCES: &str = "\
 /// let url: SourceUrl = "amqp://app:s3cret@rabbit:5672/%2f?queue=orders".parse()?;
 /// assert_eq!(url.to_string(), "amqp://app:***@rabbit:5672/%2f?queue=orders");
 /// assert!("kafka://localhost:9092/orders".parse::<SourceUrl>().is_err(), "it has no group");
-/// # Ok::<(), ackonce_relay::UrlError>(())
+/// # Ok::<(), ackonce_relay::RelayUrlError>(())
 /// ```
 #[derive(Clone)]
 pub struct SourceUrl {
@@ -58,9 +58,9 @@ pub enum SourceKind {
 }
 
 impl FromStr for SourceUrl {
-    type Err = UrlError;
+    type Err = RelayUrlError;
 
-    fn from_str(text: &str) -> Result<Self, UrlError> {
+    fn from_str(text: &str) -> Result<Self, RelayUrlError> {
         let scheme = text.split(':').next().unwrap_or_default();
         let place = match scheme {
             "kafka" => Place::Kafka(KafkaSource::parse(text)?),
@@ -68,7 +68,7 @@ impl FromStr for SourceUrl {
             "webhook" => Place::Webhook(WebhookSource::parse(text)?),
             _ => {
                 let why = "no source has that scheme; there are kafka://, amqp://, amqps:// and webhook://";
-                return Err(UrlError::new(why));
+                return Err(RelayUrlError::new(why));
             }
         };
         Ok(Self { shown: redacted(text), place })
@@ -105,7 +105,7 @@ impl SourceUrl {
     }
 
     /// Consumes until the shutdown.
-    pub(crate) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
+    pub(crate) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
         match &self.place {
             Place::Kafka(source) => source.run(plan, deliver, health).await,
             Place::Amqp(source) => source.run(plan, deliver, health).await,

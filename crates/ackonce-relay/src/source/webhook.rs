@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 
 use super::server;
 use crate::deliver::Deliver;
-use crate::health::Health;
+use crate::health::RelayHealth;
 use crate::plan::Plan;
-use crate::url::{Parts, UrlError};
+use crate::url::{Parts, RelayUrlError};
 
 /// The names of the providers.
 const PROVIDERS: [&str; 10] =
@@ -33,29 +33,29 @@ pub(super) struct WebhookSource {
 }
 
 impl WebhookSource {
-    pub(super) fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(super) fn parse(text: &str) -> Result<Self, RelayUrlError> {
         let mut parts = Parts::of(text)?;
         let provider = parts.take("provider")?;
         let known = PROVIDERS.join(", ");
         let provider = provider.ok_or_else(|| {
-            UrlError::new(format!("it names no provider; add ?provider=NAME, one of {known}"))
+            RelayUrlError::new(format!("it names no provider; add ?provider=NAME, one of {known}"))
         })?;
         if !PROVIDERS.contains(&provider.as_str()) {
-            return Err(UrlError::new(format!("there is no provider `{provider}`; there are {known}")));
+            return Err(RelayUrlError::new(format!("there is no provider `{provider}`; there are {known}")));
         }
         let secrets = parts.take_all("secret-env");
         if secrets.is_empty() {
             let why = "it names no secret; add secret-env=NAME, the environment variable that holds it";
-            return Err(UrlError::new(why));
+            return Err(RelayUrlError::new(why));
         }
         let url = parts.take("url")?;
         if WITH_ADDRESS.contains(&provider.as_str()) && url.is_none() {
             let why = format!("{provider} signs the address that it calls; add url=PUBLIC-URL");
-            return Err(UrlError::new(why));
+            return Err(RelayUrlError::new(why));
         }
         let port = parts.hosts.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() || parts.user.is_some() || parts.hosts.contains(',') {
-            return Err(UrlError::new(
+            return Err(RelayUrlError::new(
                 "it has to listen at one HOST:PORT, such as webhook://127.0.0.1:8080/stripe",
             ));
         }
@@ -79,7 +79,7 @@ impl WebhookSource {
         Ok(defaults)
     }
 
-    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &Health) -> Result<Counts> {
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
         let settings = plan.settings;
         let wait = settings.shutdown_timeout;
         let webhook = self.webhook(&plan.scope, plan.store)?.with_settings(|_| settings);
