@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Key, Record};
+use crate::key::Key;
+use crate::record::Record;
 
 /// 128 random bits that name one attempt, so that a lost reply is not mistaken for a rival.
 ///

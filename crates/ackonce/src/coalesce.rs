@@ -16,9 +16,10 @@ use std::vec;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
-use crate::{
-    ClaimRequest, Claimed, Deduplicator, Description, Error, ErrorKind, Repeat, Result, Settled, Settlement,
-};
+use crate::claim::{ClaimRequest, Claimed};
+use crate::deduplicator::{Deduplicator, Description};
+use crate::error::{Error, ErrorKind, Repeat, Result};
+use crate::settle::{Settled, Settlement};
 
 /// The most requests that one trip carries, as far as whole calls allow.
 const MAX_TRIP: usize = 2000;
@@ -371,8 +372,10 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use crate::claim::Token;
+    use crate::key::Scope;
+    use crate::memory::MemoryStore;
     use crate::store::DeduplicatorExt;
-    use crate::{MemoryStore, Scope, Token};
 
     #[derive(Debug, Default)]
     struct Counting(MemoryStore, AtomicUsize);

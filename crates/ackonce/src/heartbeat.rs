@@ -20,10 +20,14 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::chain::chain;
+use crate::claim::Lease;
 use crate::coalesce::apart;
-use crate::observe::{Meters, Throttle, panic_text};
+use crate::deduplicator::Deduplicator;
+use crate::error::Result;
+use crate::observe::{Metrics, Throttle, panic_text};
+use crate::settle::{Settle, Settled, Settlement};
 use crate::switch::Switch;
-use crate::{Deduplicator, Lease, Result, Settle, Settled, Settlement, chain};
 
 /// A lease, and the switch that tells its handler that it ends.
 #[derive(Debug)]
@@ -57,7 +61,7 @@ pub(crate) struct Heartbeat {
 struct Shared {
     lease: Duration,
     window: Duration,
-    meters: Arc<Meters>,
+    metrics: Arc<Metrics>,
     held: Mutex<Held>,
     /// Wakes the thread while it holds nothing. Not while it waits for something else: at a trickle each message is the
     /// first to be held.
@@ -112,11 +116,11 @@ impl Heartbeat {
         store: Arc<dyn Deduplicator>,
         lease: Duration,
         window: Duration,
-        meters: Arc<Meters>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         // Stores may open a socket in the call.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Self::on(store, lease, window, meters, |beating| {
+        Self::on(store, lease, window, metrics, |beating| {
             let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
             let run = move || {
                 runtime.block_on(beating);
@@ -132,13 +136,13 @@ impl Heartbeat {
         store: Arc<dyn Deduplicator>,
         lease: Duration,
         window: Duration,
-        meters: Arc<Meters>,
+        metrics: Arc<Metrics>,
         spawn: impl FnOnce(BoxFuture<'static, ()>) -> io::Result<()>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             lease,
             window,
-            meters,
+            metrics,
             held: Mutex::default(),
             wake: Notify::new(),
             end: Notify::new(),
@@ -262,7 +266,7 @@ impl Shared {
 async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
     while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
         let text = panic_text(panic.as_ref());
-        tracing::error!(target: "ackonce", scope = shared.meters.scope,
+        tracing::error!(target: "ackonce", scope = shared.metrics.scope,
             "heartbeat: the store panicked while it renewed leases; trying again: {text}");
         if watched(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
             return;
@@ -271,7 +275,7 @@ async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
 }
 
 async fn beat(shared: &Shared, store: &dyn Deduplicator) {
-    let (failures, scope) = (Throttle::default(), &shared.meters.scope);
+    let (failures, scope) = (Throttle::default(), &shared.metrics.scope);
     loop {
         let (idle, ended) = {
             let held = shared.lock();
@@ -293,7 +297,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                 match watched(shared, trip).await {
                     None => return,
                     answered => {
-                        shared.meters.extend_time.record(sent.elapsed());
+                        shared.metrics.extend_time.record(sent.elapsed());
                         answered
                     }
                 }
@@ -302,7 +306,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
         match answered {
             None => {}
             Some(Ok(Ok(answers))) => {
-                if failures.over() {
+                if failures.recovered() {
                     tracing::warn!(target: "ackonce", scope, "heartbeat: the store renews leases again");
                 }
                 let mut rest = answers.as_slice();
@@ -370,12 +374,15 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::{ClaimRequest, Claimed, Description, Error, ErrorKind, Previous, Scope, Token};
+    use crate::claim::{ClaimRequest, Claimed, Previous, Token};
+    use crate::deduplicator::Description;
+    use crate::error::{Error, ErrorKind};
+    use crate::key::Scope;
 
     const LEASE: Duration = Duration::from_secs(30);
 
-    fn meters() -> Arc<Meters> {
-        Arc::new(Meters::new("s", crate::Class::Leased))
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new("s", crate::Class::Leased))
     }
 
     fn grants() -> Grants {
@@ -432,7 +439,7 @@ mod tests {
     /// On the test's own clock.
     fn planned(trips: &[Trip]) -> (Arc<Planned>, Heartbeat, tokio::task::JoinHandle<()>) {
         let (store, mut task) = (Arc::new(Planned(Mutex::new((trips.to_vec(), 0)))), None);
-        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, meters(), |beating| {
+        let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, metrics(), |beating| {
             task = Some(tokio::spawn(beating));
             Ok(())
         });
@@ -520,7 +527,7 @@ mod tests {
     fn a_thread_that_cannot_be_made_is_an_error() {
         let store = Arc::new(Planned(Mutex::new((vec![Trip::Renews], 0))));
         let refused = |_| Err(io::Error::from(io::ErrorKind::WouldBlock));
-        assert!(Heartbeat::on(store, LEASE, LEASE, meters(), refused).is_err());
+        assert!(Heartbeat::on(store, LEASE, LEASE, metrics(), refused).is_err());
     }
 
     #[test]
@@ -528,7 +535,7 @@ mod tests {
         let shared = Arc::new(Shared {
             lease: LEASE,
             window: LEASE,
-            meters: meters(),
+            metrics: metrics(),
             held: Mutex::default(),
             wake: Notify::new(),
             end: Notify::new(),

@@ -173,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Fingerprint;
+    use crate::claim::Fingerprint;
 
     #[derive(Default)]
     struct Parts {

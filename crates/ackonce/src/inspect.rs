@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Deduplicator, Key, Record, Result, State};
+use crate::deduplicator::Deduplicator;
+use crate::error::Result;
+use crate::key::Key;
+use crate::record::{Record, State};
 
 /// Looking into a store and tending it. Nothing on the path of a message needs it.
 ///

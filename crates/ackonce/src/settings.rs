@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Semaphore;
 
-use crate::{Context, Error, ErrorKind, FailureKind, FailureKinds, Result};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::{FailureKind, FailureKinds};
 
 /// The longest lease and the longest wait.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +42,7 @@ pub struct Settings {
     /// counted in the store at claim time, so a message that kills the process is counted. With fewer than
     /// 3, a message that ran beside such a killer may be buried with it.
     ///
-    /// Without a dead-letter place ([`NoDeadLetters`](crate::NoDeadLetters)) attempts end nothing: a failure that may
+    /// Without a dead-letter place ([`NoDeadLetters`](crate::adapter::NoDeadLetters)) attempts end nothing: a failure that may
     /// pass is retried at the longest back-off for as long as it takes, with a warning and a count.
     pub attempts: u32,
     /// The wait between attempts.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Error, ErrorKind, OnStart, Repeat, Result, chain};
+use crate::chain::chain;
+use crate::error::{Error, ErrorKind, Repeat, Result};
+use crate::settings::{Backoff, OnStart};
 
 /// The interval at which a program that waits says so.
 const REMIND: Duration = Duration::from_secs(60);

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::rows::{Digest, Rows};
+use crate::claim::{ClaimRequest, Claimed};
+use crate::deduplicator::{Deduplicator, Description};
+use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+use crate::key::Key;
 use crate::protocol::{self, Row};
-use crate::{
-    AdminOutcome, ClaimRequest, Claimed, Deduplicator, Description, Entry, Error, ErrorKind, Inspect, Key,
-    Note, Page, Query, Record, Result, Settled, Settlement, State, Stats,
-};
+use crate::record::{Record, State};
+use crate::settle::{Settled, Settlement};
 
 /// Parts with a lock of their own, so that threads hardly ever wait for each other.
 const SHARDS: usize = 16;
@@ -225,8 +228,10 @@ fn entry(digest: Digest, row: &Row, now: u64) -> Entry {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::claim::Token;
+    use crate::key::Scope;
+    use crate::settle::Settle;
     use crate::store::DeduplicatorExt;
-    use crate::{Scope, Settle, Token};
 
     #[tokio::test(start_paused = true)]
     async fn memory_follows_the_window() {

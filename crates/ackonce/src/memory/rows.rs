@@ -5,8 +5,9 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use smallvec::SmallVec;
 
+use crate::error::Result;
+use crate::key::Key;
 use crate::protocol::Row;
-use crate::{Key, Result};
 
 /// Rows looked at per row written: memory follows the window without a stop.
 const LOOKS_PER_WRITE: usize = 2;
@@ -116,7 +117,10 @@ mod tests {
 
     /// Microseconds of a second.
     const MICROS: u64 = 1_000_000;
-    use crate::{Attempt, ClaimRequest, Claimed, Scope, Settle, Settlement, Token, protocol};
+    use crate::claim::{ClaimRequest, Claimed, Token};
+    use crate::key::Scope;
+    use crate::protocol;
+    use crate::settle::{Attempt, Settle, Settlement};
 
     proptest! {
         /// Rows that are dropped change no answer: those of a map that drops nothing.

@@ -42,7 +42,7 @@ impl Throttle {
     }
 
     /// True if a trouble that was said is over: its end is worth a line, too, and only one.
-    pub(crate) fn over(&self) -> bool {
+    pub(crate) fn recovered(&self) -> bool {
         self.said.load(Ordering::Relaxed)
             && self.is_over(Instant::now())
             && self.said.swap(false, Ordering::Relaxed)
@@ -62,12 +62,12 @@ mod tests {
     #[test]
     fn the_end_of_a_trouble_is_said_once_and_only_if_the_trouble_was() {
         let throttle = Throttle::default();
-        assert!(!throttle.over());
+        assert!(!throttle.recovered());
         throttle.warn(|_| {});
         let now = Instant::now();
         assert!(!throttle.is_over(now), "it was met a moment ago");
         assert!(throttle.is_over(now + Throttle::OVER));
         throttle.quiet.lock().unwrap().asked = now.checked_sub(Throttle::OVER);
-        assert!(throttle.over() && !throttle.over());
+        assert!(throttle.recovered() && !throttle.recovered());
     }
 }

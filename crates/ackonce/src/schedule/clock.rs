@@ -6,7 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::{ClaimRequest, Claimed, Error, ErrorKind, Handler, Result, Runner, Scope, Token};
+use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::Scope;
+use crate::runner::Runner;
 
 use super::handler::store_time;
 use super::slots::{Slot, Utc};

@@ -10,7 +10,7 @@ use jiff::civil::{DateTime, date};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 use super::expression::Expression;
 use super::slots::{Kind, Schedule};

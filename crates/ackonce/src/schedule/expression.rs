@@ -7,7 +7,7 @@ use croner::errors::CronError;
 use croner::parser::CronParser;
 use jiff::civil::DateTime;
 
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 use super::cron::epoch;
 

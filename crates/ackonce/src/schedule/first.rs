@@ -7,10 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::{
-    ClaimRequest, Claimed, Error, ErrorKind, Handler, Key, Record, Result, Runner, Scope, Settle, Settlement,
-    Token,
-};
+use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::{Key, Scope};
+use crate::record::Record;
+use crate::runner::Runner;
+use crate::settle::{Settle, Settlement};
 
 use super::slots::{Schedule, Slot, Utc, unix_millis};
 

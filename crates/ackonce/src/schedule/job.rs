@@ -4,10 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{
-    CancellationToken, Counts, Deduplicator, Error, ErrorKind, Handler, OnFailure, RecordOnly, Result,
-    Runner, Scope, Settings,
-};
+use crate::CancellationToken;
+use crate::bury::RecordOnly;
+use crate::deduplicator::Deduplicator;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::Scope;
+use crate::observe::Counts;
+use crate::runner::Runner;
+use crate::settings::{OnFailure, Settings};
 
 use super::clock::{HostClock, StoreClock};
 use super::handler::SlotHandler;

@@ -5,8 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::{JoinError, JoinSet};
 
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
 use crate::observe::Throttle;
-use crate::{Error, ErrorKind, Handler, Job, Result, Runner, Why};
+use crate::runner::Runner;
+use crate::ticket::{Job, Why};
 
 use super::clock::StoreClock;
 use super::first::{Entry, first_slot};
@@ -192,7 +195,7 @@ async fn in_turn<H: Handler<Slot>>(runner: Runner<Slot, H>, slots: Vec<Slot>) ->
 async fn settle<H: Handler<Slot>>(
     runner: &Runner<Slot, H>,
     slot: Slot,
-) -> Result<Option<crate::Receipt<Slot>>> {
+) -> Result<Option<crate::ticket::Receipt<Slot>>> {
     let key = runner.key(slot.id()).map_err(super::invalid)?;
     match runner.process(Job::new(key, slot)).await {
         Ok(receipt) => Ok(Some(receipt)),

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::claim::{ClaimRequest, Claimed, Previous, Token};
+use crate::error::Result;
+use crate::handler::Handler;
 use crate::observe::Throttle;
-use crate::{
-    Attempt, ClaimRequest, Claimed, Handler, Previous, Record, Result, Runner, Settings, Settle, Settled,
-    Settlement, Token,
-};
+use crate::record::Record;
+use crate::runner::Runner;
+use crate::settings::Settings;
+use crate::settle::{Attempt, Settle, Settled, Settlement};
 
 use super::first::shared_token;
 use super::slots::{Slot, Utc};
