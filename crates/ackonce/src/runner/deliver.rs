@@ -29,25 +29,25 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                     }
                     Err(why) => State::unsettled(job, why),
                 },
-                State::Quarantined(job) => match self.slot_in_quarantine(&job).await {
+                State::Quarantined(job) => match Box::pin(self.slot_in_quarantine(&job)).await {
                     Ok(alone) => {
                         slot = Some(alone);
-                        sole(self.claim_trip(smallvec![job]).await)
+                        sole(Box::pin(self.claim_trip(smallvec![job])).await)
                     }
                     Err(why) => State::unsettled(job, why),
                 },
-                State::Redriving(job) => self.redrive(job).await,
+                State::Redriving(job) => Box::pin(self.redrive(job)).await,
                 State::Claimed(ticket) => self.after_claim(ticket),
                 State::Running(ticket) => {
                     let hold = self.hold(std::slice::from_ref(&ticket));
                     let Ran { states, hold } = self.run(smallvec![ticket], hold).await;
                     sole(self.settle(states, Some(&hold)).await)
                 }
-                State::Probing(ticket, probe) => self.probe(ticket, probe.as_ref()).await,
+                State::Probing(ticket, probe) => Box::pin(self.probe(ticket, probe.as_ref())).await,
                 State::Completing(..) | State::Releasing(..) => {
-                    sole(self.settle(smallvec![state], None).await)
+                    sole(Box::pin(self.settle(smallvec![state], None)).await)
                 }
-                State::Burying(burying) => self.bury(burying).await,
+                State::Burying(burying) => Box::pin(self.bury(burying)).await,
                 State::Ended(outcome) => return outcome,
             };
         }

@@ -82,7 +82,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                     group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect()
                 }
             },
-            why = self.cut_short(group.len(), hold) => why,
+            why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
         };
         hold.cancel();
         let first = group.first().map(|ticket| ticket.job.delivery.place()).unwrap_or_default();

@@ -68,7 +68,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             std::future::pending().await
         }
         let left = self.settings.store_timeout.saturating_sub(since.elapsed()).max(self.settings.lease / 3);
-        tokio::time::sleep(left).await;
+        Box::pin(tokio::time::sleep(left)).await;
     }
 
     /// Waits before a call that failed is repeated; `Err` if it is not to be repeated.
