@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ackonce::store::{Names, OnUnsafe, Sweep};
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Config, Socket};
@@ -22,16 +23,6 @@ pub enum Prepare {
     Never,
 }
 
-/// The policy for a server that may lose confirmed records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Unsafe {
-    /// Refuse to connect.
-    #[default]
-    Refuse,
-    /// Connect, and list it as a weakness.
-    Downgrade,
-}
-
 /// The policy for missing tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tables {
@@ -40,30 +31,6 @@ pub enum Tables {
     Expected,
     /// Create them; the role needs the privilege `CREATE`.
     CreateMissing,
-}
-
-/// The choice of automatic or manual sweeps of expired records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sweep {
-    /// The store sweeps: it checks four records for each one that it writes.
-    #[default]
-    Automatic,
-    /// Only [`Inspect::sweep`](ackonce::store::Inspect::sweep) sweeps. Expired records cost space until then, never
-    /// correctness.
-    Manual,
-}
-
-/// The messages of which the tables hold scope and ID in readable form, beside the digest that identifies a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Names {
-    /// Buried messages, so that an operator can tell which to redrive.
-    #[default]
-    Buried,
-    /// All messages. Each costs a second row, of about 90 bytes and the length of both.
-    Keep,
-    /// No message: IDs that are personal data stay out of the tables and their backups. The audit table names the
-    /// messages that an operator changes by hand nevertheless.
-    Omit,
 }
 
 /// The configuration of a store; [`PostgresStore::connect`] takes all defaults.
@@ -88,7 +55,7 @@ pub struct PostgresConfig {
     pub(crate) request_timeout: Duration,
     pub(crate) lock_timeout: Duration,
     pub(crate) prepare: Prepare,
-    pub(crate) on_unsafe: Unsafe,
+    pub(crate) on_unsafe: OnUnsafe,
     pub(crate) tables: Tables,
     pub(crate) sweep: Sweep,
     pub(crate) names: Names,
@@ -131,7 +98,7 @@ impl PostgresConfig {
     }
 
     /// Sets the time for which a batch waits for a record that another transaction has written and not yet committed
-    /// (default 250 ms), such as one with an [`InboxGuard`](crate::InboxGuard) in it. Then the claim of that record is answered
+    /// (default 250 ms), such as one with an [`PostgresGuard`](crate::PostgresGuard) in it. Then the claim of that record is answered
     /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
     /// travels alone waits for half of the request timeout.
     #[must_use]
@@ -147,9 +114,9 @@ impl PostgresConfig {
         self
     }
 
-    /// Sets the policy for `fsync=off`, `full_page_writes=off` and unlogged tables (default [`Unsafe::Refuse`]).
+    /// Sets the policy for `fsync=off`, `full_page_writes=off` and unlogged tables (default [`OnUnsafe::Refuse`]).
     #[must_use]
-    pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
+    pub fn with_unsafe(mut self, policy: OnUnsafe) -> Self {
         self.on_unsafe = policy;
         self
     }
@@ -222,7 +189,7 @@ impl From<Config> for PostgresConfig {
             request_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_millis(250),
             prepare: Prepare::Cached,
-            on_unsafe: Unsafe::Refuse,
+            on_unsafe: OnUnsafe::Refuse,
             tables: Tables::Expected,
             sweep: Sweep::Automatic,
             names: Names::Buried,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ackonce::protocol;
-use ackonce::store::{Repeat, Settle, Settled, Settlement, Token};
+use ackonce::store::{DEFAULT_WINDOW, Repeat, Settle, Settled, Settlement, Token};
 use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item};
 use bytes::Bytes;
 use deadpool_postgres::StatementCache;
@@ -15,7 +15,7 @@ use crate::check::KEEPS;
 use crate::client::{Param, broken, prepared, send, send_prepared};
 use crate::connection_guard::ConnectionGuard;
 use crate::error::{is_refusal, statement, undone};
-use crate::inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
+use crate::inbox::{InboxOutcome, PostgresInbox};
 use crate::key::Id;
 use crate::request::{SettleParams, by_key};
 use crate::savepoint::{Savepoint, swallowed};

@@ -2,92 +2,28 @@
 
 use std::time::Duration;
 
-use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, Record, Repeat, Token};
+use ackonce::store::{ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token};
 use ackonce::{Error, ErrorKind, Key, Result};
 use bytes::Bytes;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::undone;
-use crate::inbox::DEFAULT_WINDOW;
 use crate::request::{granted, micros};
 use crate::rows::decode;
 use crate::sql::Texts;
 use crate::store::{MAX_VALUE_LEN, too_long};
-use crate::{Names, SchemaName, schema};
-
-/// The settings of an [`InboxGuard`].
-#[derive(Debug, Clone)]
-pub struct GuardOptions {
-    schema: SchemaName,
-    window: Duration,
-    fingerprint: Option<Fingerprint>,
-    names: Names,
-}
-
-impl Default for GuardOptions {
-    fn default() -> Self {
-        Self { schema: SchemaName::default(), window: DEFAULT_WINDOW, fingerprint: None, names: Names::Omit }
-    }
-}
-
-impl GuardOptions {
-    /// Sets the schema of the tables (default `ackonce`).
-    #[must_use]
-    pub fn with_schema(mut self, schema: SchemaName) -> Self {
-        self.schema = schema;
-        self
-    }
-
-    /// Sets the time for which the message is remembered, from its completion (default 7 days).
-    #[must_use]
-    pub fn with_window(mut self, window: Duration) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// Sets the payload's fingerprint, so that the same ID with another payload is noticed (default: not compared).
-    #[must_use]
-    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
-        self.fingerprint = Some(fingerprint);
-        self
-    }
-
-    /// Sets the storage of scope and message ID in readable form: [`Names::Keep`] stores them, the others do not (default
-    /// [`Names::Omit`]).
-    #[must_use]
-    pub fn with_names(mut self, names: Names) -> Self {
-        self.names = names;
-        self
-    }
-}
-
-/// The answer of [`InboxGuard::enter`]. Exhaustive on purpose, as [`Claimed`] is.
-#[derive(Debug)]
-pub enum Entry {
-    /// The message is new: process it in this transaction, then [`finish`](InboxGuard::finish) and commit.
-    First(InboxGuard),
-    /// The message was processed or buried before: roll back, acknowledge.
-    Duplicate(Record),
-    /// A worker of a [`PostgresStore`](crate::PostgresStore) holds a live lease: roll back, **never acknowledge**,
-    /// try again later.
-    Busy {
-        /// The time until the lease ends, unless its holder extends it.
-        free_in: Duration,
-    },
-    /// The ID was used with another payload; the record is that of the first message. Roll back; bury it, or fail.
-    Mismatch(Record),
-}
+use crate::{SchemaName, schema};
 
 /// A claim inside your own transaction, on any connection to the database with the store's tables.
 ///
 /// ```no_run
 /// use ackonce::Scope;
-/// use ackonce_postgres::{Entry, GuardOptions, InboxGuard};
+/// use ackonce_postgres::{Entered, GuardOptions, PostgresGuard};
 /// # async fn run(client: &mut ackonce_postgres::tokio_postgres::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let key = Scope::new("billing/deposit")?.key("evt_1")?;
 /// let tx = client.transaction().await?;
-/// if let Entry::First(guard) = InboxGuard::enter(&tx, &key, &GuardOptions::default()).await? {
+/// if let Entered::First(guard) = PostgresGuard::enter(&tx, &key, &GuardOptions::default()).await? {
 ///     tx.execute("UPDATE account SET balance = balance + 5", &[]).await?;
 ///     guard.finish(&tx).await?;
 ///     tx.commit().await?;
@@ -106,14 +42,14 @@ pub enum Entry {
 /// transaction `synchronous_commit` is turned on if it was off.
 #[derive(Debug)]
 #[must_use = "a transaction that commits without finish() has an effect and no record"]
-pub struct InboxGuard {
+pub struct PostgresGuard {
     lease: Lease,
     schema: SchemaName,
     window: Duration,
     outcome: Option<Bytes>,
 }
 
-impl InboxGuard {
+impl PostgresGuard {
     /// Claims `key` in this transaction, before its effects.
     ///
     /// # Errors
@@ -121,43 +57,57 @@ impl InboxGuard {
     /// - [`NewerSchema`](ErrorKind::NewerSchema), and any error of PostgreSQL for a write: at isolation levels above
     ///   READ COMMITTED a serialization failure, if the message was claimed since the transaction began. Roll
     ///   back; all but `Config` and `NewerSchema` may be tried again from the start.
-    pub async fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
+    pub async fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entered<Self>> {
+        Self::enter_in(&SchemaName::default(), tx, key, options).await
+    }
+
+    /// The same with the tables in another schema than `ackonce`.
+    ///
+    /// # Errors
+    /// Those of [`enter`](Self::enter).
+    pub async fn enter_in(
+        schema: &SchemaName,
+        tx: &Transaction<'_>,
+        key: &Key,
+        options: &GuardOptions,
+    ) -> Result<Entered<Self>> {
         let request = ClaimRequest {
             key: key.clone(),
             token: Token::random(),
             // No other transaction sees the claim before it is completed.
             lease: Duration::ZERO,
-            window: options.window,
-            fingerprint: options.fingerprint,
+            window: options.window(),
+            fingerprint: options.fingerprint(),
         };
-        let name = (options.names == Names::Keep).then_some(key);
+        let fingerprint = options.fingerprint();
+        let name = (options.names() == Names::Keep).then_some(key);
         let params: [(&(dyn ToSql + Sync), Type); 6] = [
             (&&key.digest()[..], Type::BYTEA),
             (&&request.token.0[..], Type::BYTEA),
-            (&micros(options.window), Type::INT8),
-            (&options.fingerprint.as_ref().map(|f| &f.0[..]), Type::BYTEA),
+            (&micros(options.window()), Type::INT8),
+            (&fingerprint.as_ref().map(|f| &f.0[..]), Type::BYTEA),
             (&name.map(|key| key.scope().name()), Type::TEXT),
             (&name.map(|key| &key.id()[..]), Type::BYTEA),
         ];
-        let answer = tx.query_typed_opt(&enter_sql(&options.schema), &params).await;
+        let answer = tx.query_typed_opt(&enter_sql(schema), &params).await;
         let Some(row) = answer.map_err(|e| undone("entering", e))? else {
             // The schema has another version, or it is missing.
-            return Err(match schema::salt(tx, &options.schema).await? {
-                Some(_) => schema::changed(&options.schema),
-                None => schema::missing(&options.schema),
+            return Err(match schema::salt(tx, schema).await? {
+                Some(_) => schema::changed(schema),
+                None => schema::missing(schema),
             });
         };
-        let current = decode(&row)?.ok_or_else(|| schema::changed(&options.schema))?;
+        let current = decode(&row)?.ok_or_else(|| schema::changed(schema))?;
         Ok(match granted(current, &request)?.answer {
-            Claimed::Acquired(lease) => Entry::First(Self {
+            Claimed::Acquired(lease) => Entered::First(Self {
                 lease,
-                schema: options.schema.clone(),
-                window: options.window,
+                schema: schema.clone(),
+                window: options.window(),
                 outcome: None,
             }),
-            Claimed::Done(record) => Entry::Duplicate(record),
-            Claimed::Busy { free_in } => Entry::Busy { free_in },
-            Claimed::Mismatch(record) => Entry::Mismatch(record),
+            Claimed::Done(record) => Entered::Duplicate(record),
+            Claimed::Busy { free_in } => Entered::Busy { free_in },
+            Claimed::Mismatch(record) => Entered::Mismatch(record),
         })
     }
 
@@ -203,7 +153,7 @@ impl InboxGuard {
     }
 }
 
-/// The statement of [`InboxGuard::enter`], for other drivers (sqlx, diesel): the first of your transaction.
+/// The statement of [`PostgresGuard::enter`], for other drivers (sqlx, diesel): the first of your transaction.
 ///
 /// Parameters: `$1` bytea, [`Key::digest`]; `$2` bytea, 16 random bytes, new for each attempt; `$3` int8, the time
 /// for which to remember the message if it is not finished, in microseconds; `$4` bytea, the payload's
@@ -217,7 +167,7 @@ pub fn enter_sql(schema: &SchemaName) -> String {
     Texts::new(schema).enter()
 }
 
-/// The statement of [`InboxGuard::finish`], for other drivers: the last of your transaction before its COMMIT.
+/// The statement of [`PostgresGuard::finish`], for other drivers: the last of your transaction before its COMMIT.
 ///
 /// Parameters: `$1` and `$2` as for [`enter_sql`]; `$3` int8, the `fence` that it returned; `$4` int8, the time for which to
 /// remember the message, in microseconds; `$5` bytea, the outcome to replay to a later copy, or NULL.

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
 use async_trait::async_trait;
@@ -17,9 +16,6 @@ use crate::error;
 use crate::group::Group;
 use crate::suspects::Suspects;
 use crate::{InboxSettings, PostgresStore};
-
-/// The default time for which a completed message is remembered: 7 days.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
 /// that every session's visibility check of a row gets slower.

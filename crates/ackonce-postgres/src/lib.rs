@@ -31,11 +31,13 @@ mod sweep;
 mod thread;
 mod tls;
 
-pub use config::{Names, PostgresConfig, Prepare, Sweep, Tables, Unsafe};
+/// Settings and answers that the stores share.
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, OnUnsafe, Sweep};
+pub use config::{PostgresConfig, Prepare, Tables};
 /// The pool, in the version this store is built on.
 pub use deadpool_postgres;
-pub use guard::{Entry, GuardOptions, InboxGuard, enter_sql, finish_sql};
-pub use inbox::{DEFAULT_WINDOW, InboxOutcome, PostgresInbox};
+pub use guard::{PostgresGuard, enter_sql, finish_sql};
+pub use inbox::{InboxOutcome, PostgresInbox};
 pub use schema::SchemaName;
 pub use settings::InboxSettings;
 pub use store::{MAX_VALUE_LEN, PostgresStore};

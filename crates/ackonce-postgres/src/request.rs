@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{Attempt, ClaimRequest, Claimed, Lease, Repeat, Settle, Settled, Settlement, State};
+use ackonce::store::{
+    Attempt, ClaimRequest, Claimed, Lease, Names, Repeat, Settle, Settled, Settlement, State,
+};
 use ackonce::{Error, ErrorKind, Key, Result};
 use tokio_postgres::Row as Columns;
 use tokio_postgres::types::Type;
 
-use crate::Names;
 use crate::batch::{Kind, Reply};
 use crate::client::Param;
 use crate::key::{Id, Salt};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep};
 use ackonce::{Deduplicator, Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 
@@ -18,7 +18,7 @@ use crate::rows::RowState;
 use crate::sql::Texts;
 use crate::sweep::Sweeper;
 use crate::thread::{Thread, Waiting};
-use crate::{PostgresConfig, SchemaName, Sweep, Tables, schema};
+use crate::{PostgresConfig, SchemaName, Tables, schema};
 use tokio_postgres::types::Type;
 
 /// The records of some keys.
@@ -63,7 +63,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the URL cannot be parsed; the server refuses the login, is older than
-    ///   version 14 or may lose confirmed records (see [`Unsafe`](crate::Unsafe)); or the tables are missing, and the
+    ///   version 14 or may lose confirmed records (see [`Unsafe`](crate::OnUnsafe)); or the tables are missing, and the
     ///   message says how to create them.
     /// - [`ReadOnly`](ErrorKind::ReadOnly): the server is a standby, or set to be read-only.
     /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate made the tables.

@@ -4,22 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use ackonce::Result;
+use ackonce::store::OnUnsafe;
 
 use crate::RedisStore;
-
-/// The policy for a server that is set up to lose records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Unsafe {
-    /// Refuse it with an error: [`Config`](ackonce::ErrorKind::Config) or
-    /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start connecting fails. When the
-    /// setting changes later, that is noticed within [`with_check_interval`](RedisConfig::with_check_interval): claims
-    /// and settlements then answer the error as one that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
-    /// wait, and they are carried out again once the setting is set back.
-    #[default]
-    Refuse,
-    /// Use it, and list the weakness in [`describe`](ackonce::Deduplicator::describe).
-    Downgrade,
-}
 
 /// The replicas that must have a change before it is answered (Redis's `WAIT`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +39,7 @@ pub struct RedisConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) check_interval: Duration,
-    pub(crate) unsafe_server: Unsafe,
+    pub(crate) unsafe_server: OnUnsafe,
     pub(crate) replicas: Option<Replicas>,
     #[cfg(feature = "tls")]
     pub(crate) root_certificate: Option<Vec<u8>>,
@@ -80,7 +67,7 @@ impl RedisConfig {
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(2),
             check_interval: Duration::from_secs(30),
-            unsafe_server: Unsafe::Refuse,
+            unsafe_server: OnUnsafe::Refuse,
             replicas: None,
             #[cfg(feature = "tls")]
             root_certificate: None,
@@ -123,10 +110,14 @@ impl RedisConfig {
         self
     }
 
-    /// The policy for a server that is set up to lose records (default [`Unsafe::Refuse`]): one that evicts
+    /// The policy for a server that is set up to lose records (default [`OnUnsafe::Refuse`]): one that evicts
     /// keys to make room, or a replica that takes writes. A read-only replica is always refused.
+    ///
+    /// A setting that becomes unsafe later is noticed within [`with_check_interval`](Self::with_check_interval). Claims
+    /// and settlements then fail with an error that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
+    /// wait and go on once the setting is set back.
     #[must_use]
-    pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
+    pub fn with_unsafe(mut self, policy: OnUnsafe) -> Self {
         self.unsafe_server = policy;
         self
     }

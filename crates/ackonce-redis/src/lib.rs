@@ -21,5 +21,7 @@ mod script;
 mod store;
 mod walk;
 
-pub use config::{RedisConfig, Replicas, Unsafe};
+/// The policy for an unsafe server, which the stores share.
+pub use ackonce::store::OnUnsafe;
+pub use config::{RedisConfig, Replicas};
 pub use store::{MAX_VALUE_LEN, RedisStore};

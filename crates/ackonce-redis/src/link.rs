@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ackonce::store::Repeat;
+use ackonce::store::{OnUnsafe, Repeat};
 use ackonce::{Error, ErrorKind, Result};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::RedisConfig;
 use crate::address::Address;
 use crate::check::{Rules, SETTINGS, Server, parse_info};
 use crate::connection::Connection;
@@ -20,7 +21,6 @@ use crate::names::{Secret, Secrets, secret_key};
 use crate::reply::misread;
 use crate::rights;
 use crate::script::{Call, Eviction};
-use crate::{RedisConfig, Unsafe};
 
 /// The time for which a refusal of the server's settings stands before the next check.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -92,9 +92,9 @@ impl Link {
     /// The eviction of the store's keys, as of the last check of the server.
     pub(crate) fn eviction(&self) -> Eviction {
         match self.config.unsafe_server {
-            Unsafe::Downgrade => Eviction::Allowed,
-            Unsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
-            Unsafe::Refuse => Eviction::Unseen,
+            OnUnsafe::Downgrade => Eviction::Allowed,
+            OnUnsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,
+            OnUnsafe::Refuse => Eviction::Unseen,
         }
     }
 

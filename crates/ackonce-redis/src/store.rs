@@ -35,7 +35,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the URL, the user or password; a server that is older than Redis 7.0, is
-    ///   a sentinel, or evicts records to make room ([`Unsafe::Refuse`](crate::Unsafe)).
+    ///   a sentinel, or evicts records to make room ([`OnUnsafe::Refuse`](crate::OnUnsafe)).
     /// - [`ReadOnly`](ErrorKind::ReadOnly): it is a replica.
     /// - [`Unavailable`](ErrorKind::Unavailable): it cannot be reached, or is still loading.
     pub async fn connect(url: impl Into<String>) -> Result<Self> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ackonce::Result;
+use ackonce::store::{Names, Sweep};
 use rusqlite::Connection;
 
 use crate::SqliteStore;
@@ -29,29 +30,6 @@ pub enum Synchronous {
     /// kernel loses the latest commits, whose messages were acknowledged: **lost or doubled**. Listed as a
     /// weakness by [`describe`](ackonce::Deduplicator::describe).
     Normal,
-}
-
-/// The owner of the sweep, which drops expired records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sweep {
-    /// The store sweeps a few rows along with each write, and more when it is idle.
-    #[default]
-    Automatic,
-    /// The application calls [`SqliteStore::sweep`]. Until then expired records cost space, never correctness.
-    Manual,
-}
-
-/// The records that keep scope and message ID beside the digest that identifies them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Names {
-    /// Claimed, released and buried records keep them, since operators look for those. A done record then stores only
-    /// its digest.
-    #[default]
-    Buried,
-    /// All records keep them. A done record then takes about 75 bytes more, plus the length of both.
-    Keep,
-    /// No record keeps them: IDs that are personal data stay out of the file and its backups.
-    Omit,
 }
 
 /// The treatment of a FUSE filesystem. SQLite cannot check that locks and flushes work there.

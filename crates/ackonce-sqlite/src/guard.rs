@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, Record, Repeat, Token};
+use ackonce::store::{ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token};
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionState};
@@ -13,65 +13,9 @@ use crate::columns::kept;
 use crate::config::GENERATION;
 use crate::error::rolled_back;
 use crate::generations::Filters;
-use crate::inbox::DEFAULT_WINDOW;
 use crate::records::{Keeping, Known, Records};
+use crate::schema;
 use crate::store::{MAX_VALUE_LEN, too_long};
-use crate::{Names, schema};
-
-/// The settings of a guard.
-#[derive(Debug, Clone)]
-pub struct GuardOptions {
-    window: Duration,
-    fingerprint: Option<Fingerprint>,
-    names: Names,
-}
-
-impl Default for GuardOptions {
-    fn default() -> Self {
-        Self { window: DEFAULT_WINDOW, fingerprint: None, names: Names::Buried }
-    }
-}
-
-impl GuardOptions {
-    /// The time for which the message is remembered from its completion (default 7 days).
-    #[must_use]
-    pub fn with_window(mut self, window: Duration) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// The fingerprint of the payload, which detects the same ID with another payload (default: no comparison).
-    #[must_use]
-    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
-        self.fingerprint = Some(fingerprint);
-        self
-    }
-
-    /// The messages whose scope and ID stay readable (default [`Names::Buried`]; a guard buries no messages).
-    #[must_use]
-    pub fn with_names(mut self, names: Names) -> Self {
-        self.names = names;
-        self
-    }
-}
-
-/// The answer to a guard's claim. Exhaustive on purpose, as [`Claimed`] is.
-#[derive(Debug)]
-pub enum Entry {
-    /// The message has not been processed: do so in this transaction, then call [`finish`](InboxGuard::finish) and commit.
-    First(InboxGuard),
-    /// The message was processed or buried before: roll back and acknowledge.
-    Duplicate(Record),
-    /// A worker of a [`SqliteStore`](crate::SqliteStore) holds a live lease: roll back, **never acknowledge**, and
-    /// try again later.
-    Busy {
-        /// The time until the lease ends, unless its holder acts before.
-        free_in: Duration,
-    },
-    /// The ID came before with another payload; the record is that of the first one. Roll back; bury the message, or
-    /// fail.
-    Mismatch(Record),
-}
 
 /// A claim inside a transaction of yours, on a connection of yours to the store's file (or to any file that
 /// [`create_schema`](crate::create_schema) prepared).
@@ -79,13 +23,13 @@ pub enum Entry {
 /// ```
 /// # use ackonce_sqlite::{create_schema, rusqlite::{Connection, TransactionBehavior}};
 /// use ackonce::Scope;
-/// use ackonce_sqlite::{Entry, GuardOptions, InboxGuard};
+/// use ackonce_sqlite::{Entered, GuardOptions, SqliteGuard};
 /// # let mut conn = Connection::open_in_memory()?;
 /// # create_schema(&conn)?;
 /// # conn.execute_batch("CREATE TABLE account (balance INTEGER); INSERT INTO account VALUES (0)")?;
 /// let key = Scope::new("billing/deposit")?.key("evt_1")?;
 /// let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-/// if let Entry::First(guard) = InboxGuard::enter(&tx, &key, &GuardOptions::default())? {
+/// if let Entered::First(guard) = SqliteGuard::enter(&tx, &key, &GuardOptions::default())? {
 ///     tx.execute("UPDATE account SET balance = balance + 5", ())?;
 ///     guard.finish(&tx)?;
 ///     tx.commit()?;
@@ -107,7 +51,7 @@ pub enum Entry {
 /// of an acknowledged message; [`weaknesses`](Self::weaknesses) lists such settings.
 #[derive(Debug)]
 #[must_use = "a transaction that commits without finish() has an effect and no record"]
-pub struct InboxGuard {
+pub struct SqliteGuard {
     lease: Lease,
     window: Duration,
     outcome: Option<Bytes>,
@@ -115,7 +59,7 @@ pub struct InboxGuard {
     known: RefCell<Known>,
 }
 
-impl InboxGuard {
+impl SqliteGuard {
     /// Claims `key` in this transaction, before its effects.
     ///
     /// # Errors
@@ -125,7 +69,7 @@ impl InboxGuard {
     ///   written since.)
     /// - [`NewerSchema`](ErrorKind::NewerSchema), [`Corrupt`](ErrorKind::Corrupt) and the errors of a write in
     ///   SQLite. Roll back.
-    pub fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entry> {
+    pub fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entered<Self>> {
         let state = tx.transaction_state(Some("main")).map_err(|e| rolled_back("entering", e))?;
         if tx.is_autocommit() || state != TransactionState::Write {
             return Err(Error::new(
@@ -139,10 +83,10 @@ impl InboxGuard {
             token: Token::random(),
             // No other transaction sees the claim before it is completed.
             lease: Duration::ZERO,
-            window: options.window,
-            fingerprint: options.fingerprint.map(kept),
+            window: options.window(),
+            fingerprint: options.fingerprint().map(kept),
         };
-        let (now, names) = (Clock::default().now(), options.names);
+        let (now, names) = (Clock::default().now(), options.names());
         let known = Known::nothing(Filters::InFile);
         let records = Records::of(tx, &known, keeping(names))?;
         let name = records.record_key(key);
@@ -154,11 +98,11 @@ impl InboxGuard {
         }
         Ok(match answer {
             Claimed::Acquired(lease) => {
-                Entry::First(Self { lease, window: options.window, outcome: None, names, known })
+                Entered::First(Self { lease, window: options.window(), outcome: None, names, known })
             }
-            Claimed::Done(record) => Entry::Duplicate(record),
-            Claimed::Busy { free_in } => Entry::Busy { free_in },
-            Claimed::Mismatch(record) => Entry::Mismatch(record),
+            Claimed::Done(record) => Entered::Duplicate(record),
+            Claimed::Busy { free_in } => Entered::Busy { free_in },
+            Claimed::Mismatch(record) => Entered::Mismatch(record),
         })
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::store::Repeat;
+use ackonce::store::{DEFAULT_WINDOW, Repeat};
 use ackonce::{Answer, Class, Context, Effect, Error, Failure, Handler, Item};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -12,9 +12,6 @@ use tokio::sync::oneshot;
 use crate::run::{Run, Suspects};
 use crate::writer::ended;
 use crate::{InboxTx, SqliteStore};
-
-/// The time for which a completed message is remembered unless you or its runner set another: 7 days.
-pub const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A handler whose effects are rows of the store's own file, of class [`Inbox`](Class::Inbox): they are committed
 /// together with the record of the message, or not at all. [`SqliteStore::inbox`] makes one.

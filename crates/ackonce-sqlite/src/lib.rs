@@ -32,9 +32,11 @@ mod tx;
 mod upkeep;
 mod writer;
 
-pub use config::{Fuse, Names, SqliteConfig, Sweep, Synchronous};
-pub use guard::{Entry, GuardOptions, InboxGuard};
-pub use inbox::{DEFAULT_WINDOW, SqliteInbox};
+/// Settings and answers that the SQL stores share.
+pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, Names, Sweep};
+pub use config::{Fuse, SqliteConfig, Synchronous};
+pub use guard::SqliteGuard;
+pub use inbox::SqliteInbox;
 /// The driver, in the version this store is built on.
 pub use rusqlite;
 pub use schema::create_schema;

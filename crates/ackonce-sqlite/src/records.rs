@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use ackonce::protocol::Row;
-use ackonce::store::{Lease, State};
+use ackonce::store::{Lease, Names, State};
 use ackonce::{Error, ErrorKind, Key, Previous, Result};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -18,7 +18,7 @@ use crate::generation::{Generation, Shape};
 use crate::generations::{Filters, Generations};
 use crate::lookup::Home;
 use crate::record_key::{RecordKey, Secret};
-use crate::{Names, schema};
+use crate::schema;
 
 const END_CLAIM: &str = "DELETE FROM main.ackonce_claims WHERE key = ?1";
 

@@ -1,12 +1,11 @@
 //! Repair of one record by an operator: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, State};
+use ackonce::store::{AdminOutcome, Names, Note, State};
 use ackonce::{Key, Result};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use crate::Names;
 use crate::clock::moment;
 use crate::error::{breaks_connection, rolled_back};
 use crate::lookup::Home;

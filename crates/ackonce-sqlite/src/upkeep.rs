@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use ackonce::Result;
+use ackonce::store::Sweep;
 use rusqlite::{Transaction, TransactionBehavior};
 
-use crate::Sweep;
 use crate::cursor::Cursor;
 use crate::error::{commit, rolled_back};
 use crate::open::Session;

@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce::store::Repeat;
+use ackonce::store::{Repeat, Sweep};
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::SqliteConfig;
 use crate::authorize::Handling;
 use crate::clock::{Clock, is_due};
 use crate::cursor::Cursor;
@@ -21,7 +22,6 @@ use crate::open::Session;
 use crate::records::Records;
 use crate::room::{self, Room};
 use crate::sweep::Sweeper;
-use crate::{SqliteConfig, Sweep};
 
 /// The maximum number of waiting commands; a caller waits for room beyond that.
 const QUEUE: usize = 1024;

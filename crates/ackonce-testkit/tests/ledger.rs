@@ -10,11 +10,11 @@ use ackonce::store::{Lease, Token};
 use ackonce::{CancellationToken, Class, Context, Previous, Scope};
 use ackonce_testkit::audit::{Audit, Cause, audit};
 use ackonce_testkit::crash::{Event, History, What};
-use ackonce_testkit::ledger::{Entry, Ledger, Reader};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry, Reader};
 use tempfile::TempDir;
 
-fn effect(id: &str, fence: u64, pid: u32, at: u64) -> Entry {
-    Entry { id: id.into(), key: format!("key of {id}"), attempt: 1, fence, pid, at }
+fn effect(id: &str, fence: u64, pid: u32, at: u64) -> LedgerEntry {
+    LedgerEntry { id: id.into(), key: format!("key of {id}"), attempt: 1, fence, pid, at }
 }
 
 #[test]
@@ -77,13 +77,13 @@ fn an_entry_tells_the_run_it_came_from() {
     let key = Scope::new("s").unwrap().key("evt_1").unwrap();
     let lease = Lease { key, token: Token::random(), fence: 7, attempt: 3, previous: Previous::None };
     let cx = Context::new(lease, CancellationToken::new());
-    let entry = Entry::now(&cx, "charge");
+    let entry = LedgerEntry::now(&cx, "charge");
     assert_eq!((entry.id.as_str(), entry.fence, entry.attempt), ("evt_1", 7, 3));
     assert_eq!((entry.key, entry.pid), (cx.idempotency_key("charge"), std::process::id()));
     assert!(entry.at > 1_700_000_000_000_000, "microseconds");
 }
 
-fn audited(effects: &[Entry], events: &[(u32, What, u64, u64)]) -> Audit {
+fn audited(effects: &[LedgerEntry], events: &[(u32, What, u64, u64)]) -> Audit {
     let event = |(pid, what, from, to): &(u32, What, u64, u64)| Event {
         pid: *pid,
         worker: 0,
@@ -152,14 +152,14 @@ fn an_effect_that_comes_late_is_stale() {
 
 #[test]
 fn what_was_not_published_and_keys_that_differ_are_told() {
-    let other_key = Entry { key: "another key".into(), ..effect("a", 300, 2, 310) };
+    let other_key = LedgerEntry { key: "another key".into(), ..effect("a", 300, 2, 310) };
     let killed = [(1, What::Killed, 120, 120)];
     let audit = audited(&[effect("a", 100, 1, 110), other_key], &killed);
     assert_eq!(audit.doubled_keyed, ["a"]);
     audit.keeps(Class::Leased).unwrap();
     assert!(audit.keeps(Class::Keyed).unwrap_err().contains("different idempotency keys"));
 
-    let stranger = Entry { key: "key of a".into(), ..effect("b", 300, 2, 310) };
+    let stranger = LedgerEntry { key: "key of a".into(), ..effect("b", 300, 2, 310) };
     let audit = audited(&[effect("a", 100, 1, 110), stranger], &[]);
     assert_eq!(
         (audit.unknown_ids.as_slice(), audit.shared_keys.as_slice()),

@@ -31,6 +31,15 @@ impl fmt::Debug for Token {
 /// A payload's digest, 128 bits of SHA-256: tells the same ID with another payload apart.
 ///
 /// It never decides identity, so a store may keep a prefix of it, of at least 8 bytes.
+///
+/// ```
+/// use ackonce::store::Fingerprint;
+///
+/// assert_eq!(Fingerprint::of(b"{\"amount\":5}"), Fingerprint::of(b"{\"amount\":5}"));
+/// // Bytes count, not their meaning.
+/// assert_ne!(Fingerprint::of(b"{\"amount\":5}"), Fingerprint::of(b"{ \"amount\": 5 }"));
+/// assert_ne!(Fingerprint::of_payload(None), Fingerprint::of_payload(Some(b"")));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 16]);
 
@@ -75,6 +84,24 @@ pub struct ClaimRequest {
 }
 
 /// The answer to a claim. Exhaustive on purpose: a new answer must break every adapter.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Settle, Settlement, Token};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = MemoryStore::new();
+/// let (lease, window) = (Duration::from_secs(30), Duration::from_secs(7 * 24 * 3600));
+/// let key = Scope::new("billing/charge")?.key("evt_1")?;
+/// let request = || ClaimRequest { key: key.clone(), token: Token::random(), lease, window, fingerprint: None };
+///
+/// let Claimed::Acquired(lease) = store.claim_one(request()).await? else { panic!("it is new") };
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Busy { .. }));      // a copy: never acknowledged
+/// store.settle_one(Settlement::new(&lease, Settle::Complete { window, outcome: None })).await?;
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Done(_)));          // a copy: acknowledged
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// Yours to run. Nothing is told to the broker yet.

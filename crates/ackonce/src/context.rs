@@ -12,6 +12,26 @@ use crate::heartbeat::Grant;
 use crate::key::Key;
 
 /// The context of a handler's run. Cloning is cheap.
+///
+/// ```
+/// use ackonce::{Context, Failure, Previous, Scope};
+/// use ackonce::store::{Lease, Token};
+///
+/// async fn ship(cx: Context, order: &str) -> Result<String, Failure> {
+///     if cx.previous() == Previous::Vanished {
+///         // The worker before died somewhere in here: ask the carrier before sending a second parcel.
+///     }
+///     Ok(format!("{order} with key {}", cx.idempotency_key("ship")))
+/// }
+///
+/// // A test of the handler makes the context by hand.
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let key = Scope::new("shipping")?.key("order-1")?;
+/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+/// let cx = Context::new(lease, Default::default());
+/// assert!(ship(cx, "order-1").await.unwrap().starts_with("order-1"));
+/// # Ok::<(), ackonce::KeyError>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Context {
     grant: Arc<Grant>,

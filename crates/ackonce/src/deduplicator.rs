@@ -65,6 +65,17 @@ impl Description {
 }
 
 /// A store's description of itself.
+///
+/// ```
+/// use ackonce::{Deduplicator, MemoryStore};
+///
+/// let description = MemoryStore::new().describe();
+/// println!("{}", description.name);
+/// for weakness in &description.weaknesses {
+///     println!("- {weakness}");
+/// }
+/// # assert_eq!(description.weaknesses.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Its kind and place, without secrets: `sqlite /var/lib/app/dedup.db`.

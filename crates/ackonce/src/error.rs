@@ -21,6 +21,16 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// A store could not answer. That is never a duplicate: do not acknowledge, back off, repeat.
 ///
 /// Cloning is cheap; a batch hands the same error to everyone in it.
+///
+/// ```
+/// use ackonce::{Error, ErrorKind, chain};
+/// use ackonce::store::Repeat;
+///
+/// let error = Error::new(ErrorKind::Unavailable, "postgres: claiming").with_source("connection reset by peer");
+/// assert_eq!(error.repeat(), Repeat::Unknown);       // it may have been applied: repeat the same request
+/// assert_eq!(error.to_string(), "postgres: claiming");
+/// assert_eq!(chain(&error).to_string(), "postgres: claiming: connection reset by peer");
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

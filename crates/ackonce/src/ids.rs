@@ -8,6 +8,15 @@ use sha2::{Digest, Sha256};
 use crate::key::hex;
 
 /// One place an ID can be read from.
+///
+/// ```
+/// use ackonce::{IdSource, MessageIds};
+///
+/// // Orders carry an ID in a header; older ones only in the payload, where a change of the order counts as a message.
+/// let change = [IdSource::Json("/order/id".into()), IdSource::Json("/order/version".into())];
+/// let ids = MessageIds::first_of([IdSource::Header("message-id".into()), IdSource::Joined(change.into())]);
+/// # assert_eq!(ids.sources().len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdSource {
     /// A header or property of this name, such as `message-id`, `ce-id` (CloudEvents) or `idempotency-key`.

@@ -17,6 +17,30 @@ use crate::record::{Record, State};
 /// - [`forget`](Self::forget) and [`redrive`](Self::redrive) never touch a live claim, so no operator can make
 ///   a message run twice at once. Each that changes something is written down through [`Note::audit`].
 /// - Fences still grow after either.
+///
+/// ```
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{AdminOutcome, Inspect, Note, Query, State};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = MemoryStore::new();
+/// // All buried messages, a page at a time.
+/// let mut query = Query { state: Some(State::Buried), limit: 500, after: None };
+/// loop {
+///     let page = store.list(&query).await?;
+///     for entry in &page.entries {
+///         println!("{:?} {:?}: {:?}", entry.scope, entry.id, entry.record.reason);
+///     }
+///     match page.next {
+///         Some(after) => query.after = Some(after),
+///         None => break,
+///     }
+/// }
+/// let note = Note { actor: "ada".into(), reason: "the bank is back, ticket 4711".into() };
+/// let redriven = store.redrive(&Scope::new("billing/charge")?.key("evt_1")?, &note).await?;
+/// assert_eq!(redriven, AdminOutcome::Nothing);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait Inspect: Deduplicator {
     /// The record of one key.

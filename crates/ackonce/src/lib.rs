@@ -9,6 +9,7 @@ mod context;
 mod deduplicator;
 mod error;
 mod failure;
+mod guard;
 pub mod guide;
 mod handler;
 mod heartbeat;
@@ -26,6 +27,7 @@ mod settle;
 #[cfg(feature = "signal")]
 mod signal;
 mod start;
+mod store_settings;
 mod switch;
 mod ticket;
 
@@ -56,10 +58,12 @@ pub mod store {
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
     pub use crate::error::Repeat;
+    pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
     pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};
+    pub use crate::store_settings::{Names, OnUnsafe, Sweep};
 }
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.

@@ -8,6 +8,18 @@ use crate::claim::{Lease, Token};
 use crate::key::Key;
 
 /// One settlement of one lease.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::store::{Attempt, Lease, Settle, Settlement};
+///
+/// /// Hands a failed message back: it is busy for a minute, and the attempt counts.
+/// fn retry_later(lease: &Lease) -> Settlement {
+///     let minute = Duration::from_secs(60);
+///     let window = Duration::from_secs(7 * 24 * 3600);
+///     Settlement::new(lease, Settle::Release { attempt: Attempt::Counts, window, not_before: minute })
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Settlement {
     /// The message.

@@ -8,7 +8,7 @@ use ackonce::{Answer, Backoff, Class, Context, Failure, Handler, Item, Keyed, Sc
 use ackonce_amqp::{AmqpConsumer, Message, Order};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_tests::amqp::worker::Plan;
 use anyhow::Context as _;
 
@@ -73,14 +73,14 @@ async fn obey(cx: &Context, message: &Message, ledger: &Ledger, work: Duration) 
     }
     tokio::time::sleep(work).await;
     point("before-effect");
-    ledger.append(&Entry::now(cx, "effect"))?;
+    ledger.append(&LedgerEntry::now(cx, "effect"))?;
     point("after-effect");
     tokio::time::sleep(work).await;
     Ok(())
 }
 
 fn book(tx: &InboxTx<'_>, cx: &Context) -> Result<(), Failure> {
-    let entry = Entry::now(cx, "effect");
+    let entry = LedgerEntry::now(cx, "effect");
     let numbers = (entry.attempt, i64::try_from(entry.fence)?, entry.pid, i64::try_from(entry.at)?);
     point("before-effect");
     tx.execute(

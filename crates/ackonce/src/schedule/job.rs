@@ -27,6 +27,25 @@ const MOST_BACK: u32 = 10_000;
 /// The job's name is its scope; give every host the same scope, schedule, settings and store. Runs of different slots
 /// do not wait for each other: one that takes longer than a slot overlaps the next, here or on another host. A handler
 /// that fails is run again after the back-off, then buried, as [`Settings`] say.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use ackonce::{Context, Failure, MemoryStore, Scope};
+/// use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let every_hour = Every::new(Duration::from_secs(3600))?;
+/// let job = ScheduledJob::new(&Scope::new("reports/hourly")?, every_hour, Arc::new(MemoryStore::new()))
+///     .with_missed(Missed::All)       // an outage of three hours is followed by three reports
+///     .with_look_back(24);
+/// job.run(|_cx: Context, slot: Slot| async move {
+///     println!("the report from {:?}", slot.start);
+///     Ok::<(), Failure>(())
+/// })
+/// .await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "a job does nothing until it is run"]
 pub struct ScheduledJob {
     scope: Scope,
