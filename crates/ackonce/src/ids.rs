@@ -182,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::claim::Fingerprint;
+    use crate::fingerprint::Fingerprint;
 
     #[derive(Default)]
     struct Parts {

@@ -9,6 +9,7 @@ mod context;
 mod deduplicator;
 mod error;
 mod failure;
+mod fingerprint;
 mod guard;
 pub mod guide;
 mod handler;
@@ -54,10 +55,11 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
-    pub use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
+    pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
     pub use crate::error::Repeat;
+    pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
     pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};

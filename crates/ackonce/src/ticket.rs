@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::bury::BurialProof;
 use crate::chain::chain;
-use crate::claim::{Fingerprint, Token};
+use crate::claim::Token;
 use crate::error::Error;
+use crate::fingerprint::Fingerprint;
 use crate::heartbeat::Grant;
 use crate::key::Key;
 use crate::record::Record;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Previous, Token};
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
+use crate::fingerprint::Fingerprint;
 use crate::record::{Record, State};
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 

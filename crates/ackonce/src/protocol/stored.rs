@@ -23,8 +23,9 @@
 use bytes::Bytes;
 
 use super::Row;
-use crate::claim::{Fingerprint, Previous, Token};
+use crate::claim::{Previous, Token};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::record::State;
 
 const MAGIC: u8 = 0xAC;

@@ -13,7 +13,7 @@ use crate::key::Scope;
 use crate::runner::Runner;
 
 use super::handler::store_time;
-use super::slots::{Slot, Utc};
+use super::slot::{Slot, Utc};
 
 /// The store is asked at least so often: its clock may have been set.
 const ASK_EVERY: Duration = Duration::from_secs(60);

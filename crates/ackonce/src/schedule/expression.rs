@@ -5,11 +5,9 @@ use std::fmt;
 use croner::Cron;
 use croner::errors::CronError;
 use croner::parser::CronParser;
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, date};
 
 use crate::error::{Error, ErrorKind, Result};
-
-use super::cron::epoch;
 
 #[derive(Debug)]
 pub(super) struct Expression {
@@ -177,4 +175,9 @@ impl Field {
             false => Ok(()),
         }
     }
+}
+
+/// No slot is older.
+fn epoch() -> DateTime {
+    date(1970, 1, 1).at(0, 0, 0, 0)
 }

@@ -15,7 +15,8 @@ use crate::record::Record;
 use crate::runner::Runner;
 use crate::settle::{Settle, Settlement};
 
-use super::slots::{Schedule, Slot, Utc, unix_millis};
+use super::slot::{Slot, Utc, unix_millis};
+use super::slots::Schedule;
 
 /// As good as for ever, and far from the limits of a store's clock.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::handler::{Answer, Handler, Item};
 use crate::ticket::Delivery;
 
-use super::slots::{Slot, Utc};
+use super::slot::{Slot, Utc};
 
 /// A slot on its way to the handler.
 impl Delivery for Slot {

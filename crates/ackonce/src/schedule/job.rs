@@ -16,8 +16,9 @@ use crate::settings::{OnFailure, Settings};
 
 use super::clock::{HostClock, StoreClock};
 use super::handler::SlotHandler;
-use super::run::Run;
-use super::slots::{Missed, Schedule, Slot};
+use super::run::{Progress, Run};
+use super::slot::{Missed, Slot};
+use super::slots::Schedule;
 
 /// The furthest look-back.
 const MOST_BACK: u32 = 10_000;
@@ -49,13 +50,13 @@ const MOST_BACK: u32 = 10_000;
 #[must_use = "a job does nothing until it is run"]
 pub struct ScheduledJob {
     scope: Scope,
-    pub(super) schedule: Schedule,
+    schedule: Schedule,
     store: Arc<dyn Deduplicator>,
     settings: Settings,
-    pub(super) missed: Missed,
-    pub(super) look_back: u32,
+    missed: Missed,
+    look_back: u32,
     clock: HostClock,
-    pub(super) shutdown: CancellationToken,
+    shutdown: CancellationToken,
 }
 
 impl fmt::Debug for ScheduledJob {
@@ -188,7 +189,10 @@ impl ScheduledJob {
         let runner = Runner::with(self.store.clone(), &self.scope, handler, settings, Arc::new(RecordOnly))?;
         runner.announce();
         let clock = StoreClock::new(&self.scope, self.clock.clone());
-        Run::new(&self, runner.clone(), clock).until_shutdown().await?;
+        let Self { schedule, missed, look_back, shutdown, .. } = self;
+        let progress = Progress::default();
+        let run = Run { schedule, missed, look_back, shutdown, runner: runner.clone(), clock, progress };
+        run.until_shutdown().await?;
         Ok(runner.counts())
     }
 }

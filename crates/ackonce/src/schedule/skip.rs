@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 
 use super::first::shared_token;
-use super::slots::{Slot, Utc};
+use super::slot::{Slot, Utc};
 
 /// The outcome of a slot that was not run begins with it; the token of the host that recorded it follows.
 const SKIPPED: &str = "skipped by ";

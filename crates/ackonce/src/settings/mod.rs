@@ -1,17 +1,20 @@
-//! Settings of a runner: lengths, limits, and policies for the cases that have no single right answer.
+//! Settings of a runner: lengths, limits, back-off and policies.
+
+mod backoff;
+mod policies;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Semaphore;
 
-use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{FailureKind, FailureKinds};
+
+pub use self::backoff::Backoff;
+pub use self::policies::{Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe};
 
 /// The longest lease and the longest wait.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -208,212 +211,5 @@ impl Settings {
     #[must_use]
     pub fn rides_out(&self) -> Duration {
         self.backoff.before(self.attempts).0
-    }
-}
-
-/// Exponential back-off with jitter, so that workers which failed together do not come back together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The wait after the first failure; default 250 ms, more than zero.
-    pub min: Duration,
-    /// The longest wait; default 2 minutes, at least `min`, at most a day.
-    pub max: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { min: Duration::from_millis(250), max: Duration::from_secs(120) }
-    }
-}
-
-impl Backoff {
-    /// The wait after the `n`-th failure in a row, from 1: doubling from `min` to `max`, plus up to as much
-    /// again at random, cut at `max`; a day at most.
-    #[must_use]
-    pub fn after(&self, n: u32) -> Duration {
-        // The arithmetic with random parts overflows near `Duration::MAX`.
-        let max = self.max.min(DAY);
-        let builder = ExponentialBuilder::new()
-            .with_min_delay(self.min.min(max))
-            .with_max_delay(max)
-            .with_jitter()
-            .without_max_times();
-        // From 1 ns, 47 doublings make a day.
-        let skip = n.saturating_sub(1).min(47) as usize;
-        builder.build().nth(skip).unwrap_or(max).min(max)
-    }
-
-    /// When attempt `n` begins after the first one at the earliest and at the latest, if every attempt fails at once.
-    #[must_use]
-    pub fn before(&self, n: u32) -> (Duration, Duration) {
-        let max = self.max.min(DAY);
-        let (mut least, mut most, mut wait) = (Duration::ZERO, Duration::ZERO, self.min.min(max));
-        for done in 1..n {
-            if wait == max {
-                let rest = max.saturating_mul(n - done);
-                return (least.saturating_add(rest), most.saturating_add(rest));
-            }
-            least = least.saturating_add(wait);
-            wait = wait.saturating_mul(2).min(max);
-            most = most.saturating_add(wait);
-        }
-        (least, most)
-    }
-
-    /// Refuses waits that cannot work.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`], naming the field: a `min` of zero would ask without a pause, a `max` below `min` or over
-    /// a day is a slip.
-    pub fn check(&self) -> Result<()> {
-        let message = match () {
-            () if self.min.is_zero() => "Backoff::min is zero: a failure would be repeated without a pause",
-            () if self.max < self.min => "Backoff::max is shorter than Backoff::min",
-            () if self.max > DAY => "Backoff::max is over a day",
-            () => return Ok(()),
-        };
-        Err(Error::new(ErrorKind::Config, message))
-    }
-}
-
-/// The policy for a handler that fails while attempts remain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnFailure {
-    /// Keep the delivery and run it again after the back-off.
-    #[default]
-    Retry,
-    /// Release the claim and hand the delivery back at once: its sender will send it again. After a failure that does
-    /// not count as an attempt ([`Failure::Infrastructure`](crate::Failure::Infrastructure)) the next payload under the same
-    /// ID may be another one, unless an earlier attempt counted or vanished.
-    HandBack,
-}
-
-/// The policy for a message that has no usable ID. A broker's consumer buries it where there is a dead-letter place, and
-/// stops where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMissing {
-    /// Bury it, with the reason. Without an ID, nobody can tell whether two deliveries are one message, so each is a record
-    /// of its own. Without a dead-letter place, the record with its reason is all that is kept of the payload.
-    Bury,
-    /// End the consumer with an error that names the message's place. The message stays at the broker; messages delivered
-    /// before it, or beside it, still run, and nothing is acknowledged past it.
-    Stop,
-}
-
-/// The policy for the same ID with another payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnMismatch {
-    /// Bury it with the reason. The first message's record stays as it is. Without a dead-letter place, where the second
-    /// payload would be given up, this is [`Fail`](Self::Fail).
-    #[default]
-    Bury,
-    /// Stop the consumer with an error; nothing is acknowledged.
-    Fail,
-    /// Hand the delivery back, for a caller who can be told.
-    HandBack,
-}
-
-/// The policy for an effect that may have happened: the worker died or stalled with the claim, the handler
-/// panicked, was cancelled or said so.
-#[derive(Clone, Default)]
-pub enum OnUnknown {
-    /// Run it again, while attempts remain; for as long as it takes where there is no dead-letter place. Right for
-    /// idempotent, keyed and inbox effects.
-    #[default]
-    RunAgain,
-    /// Bury it for a person to look at. Right where doubling is worse than waiting.
-    Park,
-    /// Ask whether it happened.
-    Ask(Arc<dyn Probe>),
-}
-
-impl fmt::Debug for OnUnknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RunAgain => "RunAgain",
-            Self::Park => "Park",
-            Self::Ask(_) => "Ask",
-        })
-    }
-}
-
-/// The policy at start for a broker or a store that cannot be used yet; for a store, see
-/// [`connect_at_start`](crate::connect_at_start).
-///
-/// A consumer that waits says so once and asks again with a back-off of up to ten seconds. Once it has started it
-/// always waits: a server that worked will work again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnStart {
-    /// Wait for a server that is away, and for one that refuses the credentials or a right.
-    Wait,
-    /// Wait for a server that is away or a topic that does not exist yet; end with an error if the server refuses the
-    /// credentials or a right. The default.
-    #[default]
-    EndIfRefused,
-    /// End with an error for anything that cannot be used at once, for a supervisor that restarts it.
-    End,
-}
-
-/// Answers whether an effect happened, by asking the effect's target.
-#[async_trait]
-pub trait Probe: Send + Sync {
-    /// The fate of this message's effect. Called under the claim, before the handler would run again.
-    async fn probe(&self, cx: &Context) -> Found;
-}
-
-/// The finding of a [`Probe`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// It happened: record it, do not run again.
-    Happened,
-    /// It did not, and will not: run again.
-    NotHappened,
-    /// It cannot be told: bury it for a person.
-    CannotTell,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_that_would_overflow_are_refused_by_name() {
-        let backoff = |min, max| Settings::default().with_backoff(Backoff { min, max });
-        let (ms, most) = (Duration::from_millis(1), Duration::MAX);
-        let refused = [
-            (Settings::default().with_lease(most), "Settings::lease"),
-            (Settings::default().with_lease(DAY + ms), "Settings::lease"),
-            (Settings::default().with_lease(Duration::ZERO), "Settings::lease"),
-            (Settings::default().with_handler_timeout(Duration::ZERO), "Settings::handler_timeout"),
-            (Settings::default().with_concurrency(usize::MAX), "concurrency"),
-            (backoff(ms, most), "Backoff::max"),
-            (backoff(most, most), "Backoff::max"),
-            (backoff(most, ms), "Backoff::max"),
-            (backoff(Duration::ZERO, ms), "Backoff::min"),
-        ];
-        for (settings, name) in refused {
-            let error = settings.check().unwrap_err();
-            assert!(error.kind() == ErrorKind::Config && error.to_string().contains(name), "{error}");
-        }
-        let for_ever = Settings::default()
-            .with_lease(DAY)
-            .with_window(most)
-            .with_handler_timeout(most)
-            .with_shutdown_timeout(most)
-            .with_busy_timeout(most)
-            .with_store_timeout(most);
-        for_ever.check().unwrap();
-    }
-
-    #[test]
-    fn a_back_off_grows_to_its_longest_and_never_overflows() {
-        let backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
-        for n in 0..=u32::from(u8::MAX) {
-            let least = backoff.min.saturating_mul(1 << n.saturating_sub(1).min(20)).min(backoff.max);
-            assert!((least..=backoff.max).contains(&backoff.after(n)), "{n}");
-        }
-        for (min, max) in [(Duration::MAX, Duration::MAX), (Duration::from_nanos(1), Duration::MAX)] {
-            assert_eq!(Backoff { min, max }.after(u32::MAX), DAY);
-        }
     }
 }
