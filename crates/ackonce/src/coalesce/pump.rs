@@ -1,8 +1,6 @@
 //! Calls of one kind, and the task that makes trips of them.
 
-use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,45 +48,38 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     }
 
     /// `trip` carries a part of `requests`; it is made if there is nothing to share one with.
-    pub(super) fn go<'a, F>(
+    pub(super) async fn go<'a, F>(
         &'a self,
         requests: &'a [Q],
-        trip: impl Fn(&'a [Q]) -> F + Send + Sync + 'a,
-    ) -> impl Future<Output = Result<Answers<A>>> + Send
+        trip: impl Fn(&'a [Q]) -> F,
+    ) -> Result<Answers<A>>
     where
-        F: Future<Output = Result<Vec<A>>> + Send,
+        F: Future<Output = Result<Vec<A>>>,
     {
-        async move {
-            let mut _permit = None;
-            if self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP {
-                _permit = self.idle();
-                if _permit.is_none() {
-                    return Box::pin(self.call(requests.to_vec())).await;
-                }
-            }
-            let answers = {
-                let mut trip = pin!(trip(requests));
-                // Most stores that are waited for are not waited for here, and those in memory never.
-                let mut late = None;
-                poll_fn(|cx| {
-                    let answers = trip.as_mut().poll(cx);
-                    if answers.is_ready() {
-                        return answers;
-                    }
-                    self.waits.store(true, Ordering::Relaxed);
-                    let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST)));
-                    late.as_mut().poll(cx).map(|()| Err(no_answer()))
-                })
-                .await
-            };
-            match checked(answers, requests.len()) {
-                Ok(answers) => Ok(Answers::All(answers)),
-                Err(error) => {
-                    let again = |part| limited(trip(&requests[part]));
-                    Box::pin(apart(requests.len(), error, again)).await.map(Answers::Apart)
-                }
+        let is_shared = self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP;
+        let permit = if is_shared { self.idle() } else { None };
+        if is_shared && permit.is_none() {
+            return self.call(requests.to_vec()).await;
+        }
+        let answers = tokio::select! {
+            biased;
+            answers = trip(requests) => answers,
+            () = self.wait_too_long() => Err(no_answer()),
+        };
+        match checked(answers, requests.len()) {
+            Ok(answers) => Ok(Answers::All(answers)),
+            Err(error) => {
+                let again = |part| limited(trip(&requests[part]));
+                Box::pin(apart(requests.len(), error, again)).await.map(Answers::Apart)
             }
         }
+    }
+
+    /// Ready after the longest time of a trip. It is polled once a trip has to wait, which those to a store in memory
+    /// never do.
+    async fn wait_too_long(&self) {
+        self.waits.store(true, Ordering::Relaxed);
+        tokio::time::sleep(LONGEST).await;
     }
 
     /// Leave to make a trip of one's own: while no other is under way there is nothing to share one with, and a

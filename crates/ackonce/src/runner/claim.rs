@@ -16,7 +16,7 @@ use crate::switch::Switch;
 use crate::ticket::{Delivery, Job, Stage, Ticket, Why};
 
 use super::Inner;
-use super::state::{Group, Release, State, each};
+use super::state::{Group, Release, State};
 use super::trip::Tries;
 
 /// The longest wait before a message that another delivery holds is claimed again.
@@ -32,13 +32,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         if !states.iter().any(is_suspect) {
             return states;
         }
-        states = each(states.into_iter().map(|state| match state {
-            State::Claimed(ticket) if self.is_suspect(&ticket) => {
-                let wait = self.pacing(&ticket);
-                State::Releasing(ticket, Box::new(Release::Isolated { wait }))
-            }
-            other => other,
-        }));
+        states = states
+            .into_iter()
+            .map(|state| match state {
+                State::Claimed(ticket) if self.is_suspect(&ticket) => {
+                    let wait = self.pacing(&ticket);
+                    State::Releasing(ticket, Box::new(Release::Isolated { wait }))
+                }
+                other => other,
+            })
+            .collect();
         Box::pin(self.settle(states, None)).await
     }
 
@@ -48,18 +51,21 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return refuse(jobs, &Why::Stopped);
         }
         jobs.iter().for_each(|job| job.delivery.note(Stage::Claiming));
-        let requests = each(jobs.iter().map(|job| ClaimRequest {
-            key: job.key.clone(),
-            token: job.token,
-            lease: self.settings.lease,
-            window: self.settings.window,
-            fingerprint: job.fingerprint,
-        }));
+        let requests: Group<_> = jobs
+            .iter()
+            .map(|job| ClaimRequest {
+                key: job.key.clone(),
+                token: job.token,
+                lease: self.settings.lease,
+                window: self.settings.window,
+                fingerprint: job.fingerprint,
+            })
+            .collect();
         let (mut tries, time) = (Tries::default(), &self.metrics.claim_time);
         let call = || self.store.claim_unboxed(&requests);
         match self.trip(&self.stop, time, &mut tries, call).await {
             Ok((answers, sent)) => {
-                each(jobs.into_iter().zip(answers).map(|(job, answer)| self.answer_of(job, answer, sent)))
+                jobs.into_iter().zip(answers).map(|(job, answer)| self.answer_of(job, answer, sent)).collect()
             }
             Err(why) => refuse(jobs, &why),
         }

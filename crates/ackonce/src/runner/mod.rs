@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub use dispatch::{Mode, Ordered};
 
-use self::state::{State, each};
+use self::state::State;
 use crate::bury::{Graveyard, NoDeadLetters};
 use crate::class::Class;
 use crate::coalesce::Coalesce;
@@ -99,7 +99,7 @@ impl<D: Delivery, H> Inner<D, H> {
     /// Keeps the leases of a group.
     fn hold(&self, group: &[Ticket<D>]) -> Hold {
         let claimed = group.iter().map(|ticket| ticket.claimed).min().unwrap_or_else(Instant::now);
-        self.heartbeat.hold(each(group.iter().map(|ticket| ticket.lease.clone())), claimed)
+        self.heartbeat.hold(group.iter().map(|ticket| ticket.lease.clone()).collect(), claimed)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::settle::{Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Stage, Ticket};
 
 use super::Inner;
-use super::state::{Group, State, each, sole};
+use super::state::{Group, State, sole};
 
 /// Messages whose handler has run, in the states that its answers lead to. The heartbeat keeps their claims until they are
 /// settled: a store that does not answer may take its time.
@@ -38,8 +38,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
         let answers = self.answers(&group, &hold).await;
         let answered = group.into_iter().zip(answers);
-        let mut states = each(answered.map(|(ticket, answer)| self.after_answer(ticket, answer, &hold)));
-        states.extend(unrecorded);
+        let states = answered.map(|(ticket, answer)| self.after_answer(ticket, answer, &hold));
+        let states = states.chain(unrecorded).collect();
         Ran { states, hold }
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use crate::heartbeat::Hold;
 use crate::settings::Probe;
@@ -96,21 +96,6 @@ impl<D> State<D> {
 
 /// Deliveries that share a trip. Most groups are of one, which needs no memory of its own.
 pub(super) type Group<T> = SmallVec<[T; 1]>;
-
-/// As `collect`, which takes several times as long for a group of one.
-pub(super) fn each<T>(all: impl IntoIterator<Item = T>) -> Group<T> {
-    let mut all = all.into_iter();
-    match (all.next(), all.size_hint()) {
-        (None, _) => Group::new(),
-        (Some(sole), (_, Some(0))) => smallvec![sole],
-        (Some(first), (more, _)) => {
-            let mut group = Group::with_capacity(1 + more);
-            group.push(first);
-            group.extend(all);
-            group
-        }
-    }
-}
 
 /// The one answer to a group of one.
 pub(super) fn sole<T>(mut answers: Group<T>) -> T {
