@@ -1,4 +1,4 @@
-//! Looking and tending: the second, small trait, for operators and the command line.
+//! Inspection and repair: the second, small trait, for operators and the command line.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::key::Key;
 use crate::record::{Record, State};
 
-/// Looking into a store and tending it. Nothing on the path of a message needs it.
+/// Inspection and repair of a store. Nothing on the path of a message needs it.
 ///
 /// # Contract
 /// - [`get`](Self::get) and [`list`](Self::list) show the records that a claim would meet: an expired one is not there.

@@ -8,14 +8,14 @@ use crate::error::Result;
 pub(crate) enum Answers<A> {
     All(Vec<A>),
     /// Some requests cannot be carried out: their errors are theirs alone.
-    Apart(Vec<Result<A>>),
+    Separate(Vec<Result<A>>),
 }
 
 impl<A> Answers<A> {
-    pub(super) fn whole(self) -> Result<Vec<A>> {
+    pub(super) fn into_result(self) -> Result<Vec<A>> {
         match self {
             Self::All(answers) => Ok(answers),
-            Self::Apart(answers) => answers.into_iter().collect(),
+            Self::Separate(answers) => answers.into_iter().collect(),
         }
     }
 }
@@ -27,14 +27,14 @@ impl<A> IntoIterator for Answers<A> {
     fn into_iter(self) -> OneByOne<A> {
         match self {
             Self::All(answers) => OneByOne::All(answers.into_iter()),
-            Self::Apart(answers) => OneByOne::Apart(answers.into_iter()),
+            Self::Separate(answers) => OneByOne::Separate(answers.into_iter()),
         }
     }
 }
 
 pub(crate) enum OneByOne<A> {
     All(vec::IntoIter<A>),
-    Apart(vec::IntoIter<Result<A>>),
+    Separate(vec::IntoIter<Result<A>>),
 }
 
 impl<A> Iterator for OneByOne<A> {
@@ -43,14 +43,14 @@ impl<A> Iterator for OneByOne<A> {
     fn next(&mut self) -> Option<Result<A>> {
         match self {
             Self::All(answers) => answers.next().map(Ok),
-            Self::Apart(answers) => answers.next(),
+            Self::Separate(answers) => answers.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match self {
             Self::All(answers) => answers.size_hint(),
-            Self::Apart(answers) => answers.size_hint(),
+            Self::Separate(answers) => answers.size_hint(),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! trickle a call waits for nobody, under load batches grow by themselves. There is no timer to tune.
 
 mod answers;
-mod apart;
-mod pump;
+mod batcher;
+mod bisect;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::settle::{Settled, Settlement};
 
 use self::answers::Answers;
-pub(crate) use self::apart::apart;
-use self::pump::Pump;
+use self::batcher::Batcher;
+pub(crate) use self::bisect::bisect;
 
 /// A store in front of a store, that turns concurrent calls into batches.
 ///
@@ -30,8 +30,8 @@ use self::pump::Pump;
 /// minute ends with [`ErrorKind::Timeout`].
 pub struct Coalesce {
     store: Arc<dyn Deduplicator>,
-    claims: Pump<ClaimRequest, Claimed>,
-    settles: Pump<Settlement, Settled>,
+    claims: Batcher<ClaimRequest, Claimed>,
+    settles: Batcher<Settlement, Settled>,
 }
 
 impl Coalesce {
@@ -42,12 +42,12 @@ impl Coalesce {
     #[must_use]
     pub fn new(store: Arc<dyn Deduplicator>) -> Self {
         let to = store.clone();
-        let claims = Pump::start(move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
+        let claims = Batcher::start(move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
             let to = to.clone();
             async move { to.claim(&batch[part]).await }
         });
         let to = store.clone();
-        let settles = Pump::start(move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
+        let settles = Batcher::start(move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
             let to = to.clone();
             async move { to.settle(&batch[part]).await }
         });
@@ -62,14 +62,14 @@ impl Coalesce {
         requests: &'a [ClaimRequest],
     ) -> impl Future<Output = Result<Answers<Claimed>>> + Send {
         // Not through `Arc`, which is a store as well.
-        self.claims.go(requests, |part| self.store.as_ref().claim(part))
+        self.claims.call(requests, |part| self.store.as_ref().claim(part))
     }
 
     pub(crate) fn settle_unboxed<'a>(
         &'a self,
         settlements: &'a [Settlement],
     ) -> impl Future<Output = Result<Answers<Settled>>> + Send {
-        self.settles.go(settlements, |part| self.store.as_ref().settle(part))
+        self.settles.call(settlements, |part| self.store.as_ref().settle(part))
     }
 }
 
@@ -82,11 +82,11 @@ impl fmt::Debug for Coalesce {
 #[async_trait]
 impl Deduplicator for Coalesce {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        self.claim_unboxed(requests).await?.whole()
+        self.claim_unboxed(requests).await?.into_result()
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.settle_unboxed(settlements).await?.whole()
+        self.settle_unboxed(settlements).await?.into_result()
     }
 
     fn describe(&self) -> Description {

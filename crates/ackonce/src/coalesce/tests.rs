@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::pump::IN_FLIGHT;
+use super::batcher::IN_FLIGHT;
 use super::*;
 use crate::claim::Token;
 use crate::error::{Error, ErrorKind};

@@ -17,7 +17,7 @@ pub(super) struct Shared {
     pub(super) lease: Duration,
     pub(super) window: Duration,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) held: Mutex<Held>,
+    pub(super) held: Mutex<Groups>,
     /// Wakes the thread while it holds nothing. Not while it waits for something else: at a trickle each message is the
     /// first to be held.
     pub(super) wake: Notify,
@@ -26,7 +26,7 @@ pub(super) struct Shared {
 }
 
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct Groups {
     pub(super) groups: Slab<Group>,
     pub(super) ended: bool,
 }
@@ -58,7 +58,7 @@ impl Group {
 
 impl Shared {
     /// Held for a few map operations, never across an await.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Held> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Groups> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +72,7 @@ impl Shared {
     pub(super) fn due(&self, now: Instant) -> Vec<(usize, Grants)> {
         let mut held = self.lock();
         let mut due = Vec::new();
-        for (place, group) in &mut held.groups {
+        for (index, group) in &mut held.groups {
             let age = now.saturating_duration_since(group.renewed);
             if age >= self.lease * 9 / 10 {
                 group.lose();
@@ -80,16 +80,16 @@ impl Shared {
                 group.cancel();
             }
             if age >= self.lease / 3 && !group.lost {
-                due.push((place, group.grants.clone()));
+                due.push((index, group.grants.clone()));
             }
         }
         due
     }
 
-    pub(super) fn renewed(&self, place: usize, grants: &Grants, sent: Instant, answers: &[Result<Settled>]) {
+    pub(super) fn renewed(&self, index: usize, grants: &Grants, sent: Instant, answers: &[Result<Settled>]) {
         let mut held = self.lock();
-        // A group that ended meanwhile has settled its leases: nothing to say. Its place may be another's by now.
-        let Some(group) = held.groups.get_mut(place).filter(|group| group.is(grants)) else { return };
+        // A group that ended meanwhile has settled its leases: nothing to say. Its index may be another's by now.
+        let Some(group) = held.groups.get_mut(index).filter(|group| group.is(grants)) else { return };
         // In a batch some leases may be lost and others live: all are told, the run goes on for the live ones,
         // and the fence refuses the settle of the lost.
         let has = |expected| answers.iter().any(|answer| matches!(answer, Ok(is) if *is == expected));

@@ -25,7 +25,7 @@ use crate::observe::Metrics;
 
 pub(crate) use self::grant::{Grant, Grants};
 use self::leases::{Group, Shared};
-use self::renew::beat_for_good;
+use self::renew::renew_until_end;
 
 /// The heartbeat of one runner. Ends its thread when dropped.
 pub(crate) struct Heartbeat {
@@ -34,7 +34,7 @@ pub(crate) struct Heartbeat {
 
 /// Holds a group of leases until dropped.
 pub(crate) struct Hold {
-    place: usize,
+    index: usize,
     shared: Arc<Shared>,
 }
 
@@ -51,10 +51,10 @@ impl Heartbeat {
     ) -> io::Result<Self> {
         // Stores may open a socket in the call.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Self::on(store, lease, window, metrics, |beating| {
+        Self::on(store, lease, window, metrics, |renewing| {
             let thread = std::thread::Builder::new().name("ackonce-heartbeat".into());
             let run = move || {
-                runtime.block_on(beating);
+                runtime.block_on(renewing);
                 // Nobody waits for blocking work that a store may have left.
                 runtime.shutdown_background();
             };
@@ -78,7 +78,7 @@ impl Heartbeat {
             wake: Notify::new(),
             end: Notify::new(),
         });
-        spawn(Box::pin(beat_for_good(shared.clone(), store)))?;
+        spawn(Box::pin(renew_until_end(shared.clone(), store)))?;
         Ok(Self { shared })
     }
 
@@ -89,15 +89,15 @@ impl Heartbeat {
         if held.groups.is_empty() {
             self.shared.wake.notify_one();
         }
-        let place = held.groups.insert(Group { grants, renewed: claimed, lost: false });
-        Hold { place, shared: self.shared.clone() }
+        let index = held.groups.insert(Group { grants, renewed: claimed, lost: false });
+        Hold { index, shared: self.shared.clone() }
     }
 }
 
 impl Hold {
     /// Tells the handlers under these leases to end.
     pub(crate) fn cancel(&self) {
-        if let Some(group) = self.shared.lock().groups.get(self.place) {
+        if let Some(group) = self.shared.lock().groups.get(self.index) {
             group.cancel();
         }
     }
@@ -106,19 +106,19 @@ impl Hold {
     pub(crate) fn part(&self, grant: Arc<Grant>) -> Self {
         let mut held = self.shared.lock();
         let (renewed, lost) =
-            held.groups.get(self.place).map_or((Instant::now(), true), |group| (group.renewed, group.lost));
-        let place = held.groups.insert(Group { grants: [grant].into_iter().collect(), renewed, lost });
-        Self { place, shared: self.shared.clone() }
+            held.groups.get(self.index).map_or((Instant::now(), true), |group| (group.renewed, group.lost));
+        let index = held.groups.insert(Group { grants: [grant].into_iter().collect(), renewed, lost });
+        Self { index, shared: self.shared.clone() }
     }
 
     /// Ready once the leases are lost.
     pub(crate) async fn lost(&self) {
         // Those of a group are cancelled together.
-        let first = self.shared.lock().groups.get(self.place).and_then(|group| group.grants.first().cloned());
+        let first = self.shared.lock().groups.get(self.index).and_then(|group| group.grants.first().cloned());
         if let Some(grant) = first {
             grant.cancelled.on().await;
         }
-        while self.shared.lock().groups.get(self.place).is_some_and(|group| !group.lost) {
+        while self.shared.lock().groups.get(self.index).is_some_and(|group| !group.lost) {
             // Short beside the tenth of the lease that is left.
             tokio::time::sleep(self.shared.lease / 100).await;
         }
@@ -135,7 +135,7 @@ impl Drop for Heartbeat {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shared.lock().groups.try_remove(self.place);
+        self.shared.lock().groups.try_remove(self.index);
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::chain::chain;
-use crate::coalesce::apart;
+use crate::coalesce::bisect;
 use crate::deduplicator::Deduplicator;
 use crate::error::Result;
 use crate::observe::{Throttle, panic_text};
@@ -18,18 +18,18 @@ use super::grant::Grants;
 use super::leases::Shared;
 
 /// A store that panics costs one renewal.
-pub(super) async fn beat_for_good(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
-    while let Err(panic) = AssertUnwindSafe(beat(&shared, store.as_ref())).catch_unwind().await {
+pub(super) async fn renew_until_end(shared: Arc<Shared>, store: Arc<dyn Deduplicator>) {
+    while let Err(panic) = AssertUnwindSafe(renew(&shared, store.as_ref())).catch_unwind().await {
         let text = panic_text(panic.as_ref());
         tracing::error!(target: "ackonce", scope = shared.metrics.scope,
             "heartbeat: the store panicked while it renewed leases; trying again: {text}");
-        if watched(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
+        if check_meanwhile(&shared, tokio::time::sleep(shared.tick())).await.is_none() {
             return;
         }
     }
 }
 
-async fn beat(shared: &Shared, store: &dyn Deduplicator) {
+async fn renew(shared: &Shared, store: &dyn Deduplicator) {
     let (failures, scope) = (Throttle::default(), &shared.metrics.scope);
     loop {
         let (idle, ended) = {
@@ -49,7 +49,7 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
             true => None,
             false => {
                 let trip = tokio::time::timeout(shared.lease / 3, extend(shared, store, &due));
-                match watched(shared, trip).await {
+                match check_meanwhile(shared, trip).await {
                     None => return,
                     answered => {
                         shared.metrics.extend_time.record(sent.elapsed());
@@ -65,9 +65,9 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                     tracing::warn!(target: "ackonce", scope, "heartbeat: the store renews leases again");
                 }
                 let mut rest = answers.as_slice();
-                for (place, grants) in &due {
+                for (index, grants) in &due {
                     let (mine, others) = rest.split_at(grants.len().min(rest.len()));
-                    shared.renewed(*place, grants, sent, mine);
+                    shared.renewed(*index, grants, sent, mine);
                     rest = others;
                 }
                 if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
@@ -87,14 +87,14 @@ async fn beat(shared: &Shared, store: &dyn Deduplicator) {
                 });
             }
         }
-        if watched(shared, tokio::time::sleep(shared.lease / 12)).await.is_none() {
+        if check_meanwhile(shared, tokio::time::sleep(shared.lease / 12)).await.is_none() {
             return;
         }
     }
 }
 
 /// Waits for `other` and looks at the clock meanwhile; `None` if the runner has ended first.
-async fn watched<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T> {
+async fn check_meanwhile<T>(shared: &Shared, other: impl Future<Output = T>) -> Option<T> {
     let mut other = pin!(other);
     loop {
         tokio::select! {
@@ -119,6 +119,6 @@ async fn extend(
         due.iter().flat_map(|(_, grants)| grants).map(|g| Settlement::new(g, action.clone())).collect();
     match store.settle(&settlements).await {
         Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
-        Err(error) => apart(settlements.len(), error, |part| store.settle(&settlements[part])).await,
+        Err(error) => bisect(settlements.len(), error, |part| store.settle(&settlements[part])).await,
     }
 }

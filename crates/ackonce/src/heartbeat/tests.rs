@@ -73,8 +73,8 @@ impl Deduplicator for Planned {
 /// On the test's own clock.
 fn planned(trips: &[Trip]) -> (Arc<Planned>, Heartbeat, tokio::task::JoinHandle<()>) {
     let (store, mut task) = (Arc::new(Planned(Mutex::new((trips.to_vec(), 0)))), None);
-    let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, metrics(), |beating| {
-        task = Some(tokio::spawn(beating));
+    let heartbeat = Heartbeat::on(store.clone(), LEASE, LEASE, metrics(), |renewing| {
+        task = Some(tokio::spawn(renewing));
         Ok(())
     });
     (store, heartbeat.unwrap(), task.unwrap())
@@ -178,11 +178,11 @@ fn an_answer_that_comes_late_is_not_taken_for_another_groups() {
     let (first, second) = (grants(), grants());
     let hold = heartbeat.hold(first.clone(), began);
     let due = shared.due(began + LEASE / 2);
-    let [(place, asked)] = &due[..] else { panic!("one group is due") };
+    let [(index, asked)] = &due[..] else { panic!("one group is due") };
     drop(hold);
     let _hold = heartbeat.hold(second.clone(), began);
-    shared.renewed(*place, asked, began, &[Ok(Settled::Lost)]);
-    assert!(!second[0].cancelled.is_on(), "it has the place, and was not asked for");
-    shared.renewed(*place, &second, began, &[Ok(Settled::Lost)]);
+    shared.renewed(*index, asked, began, &[Ok(Settled::Lost)]);
+    assert!(!second[0].cancelled.is_on(), "it has the index, and was not asked for");
+    shared.renewed(*index, &second, began, &[Ok(Settled::Lost)]);
     assert!(second[0].cancelled.is_on());
 }

@@ -174,11 +174,11 @@ impl Inspect for MemoryStore {
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         // The row stays, expired, so that the next fence is above it.
-        self.tend("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
+        self.repair("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("redrive", key, note, protocol::redriven)
+        self.repair("redrive", key, note, protocol::redriven)
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -189,7 +189,7 @@ impl Inspect for MemoryStore {
 }
 
 impl MemoryStore {
-    fn tend(
+    fn repair(
         &self,
         operation: &'static str,
         key: &Key,
@@ -197,7 +197,7 @@ impl MemoryStore {
         change: impl FnOnce(&Row, u64) -> Option<Row>,
     ) -> Result<AdminOutcome> {
         let now = self.now();
-        let (tended, before) =
+        let (repaired, before) =
             self.update(key, now, |row, now| match (protocol::tendable(row, now), row) {
                 (Some(true), Some(row)) => match change(row, now) {
                     Some(changed) => ((AdminOutcome::Yes, Some(row.state)), Some(changed)),
@@ -209,7 +209,7 @@ impl MemoryStore {
         if let Some(before) = before {
             note.audit(operation, key, before);
         }
-        Ok(tended)
+        Ok(repaired)
     }
 }
 

@@ -166,14 +166,14 @@ impl std::fmt::Debug for Count {
 /// One audit event. The message ID is escaped, so no sender can write into the log's structure.
 macro_rules! decision {
     ($level:ident, $metrics:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
-        let (attempt, fence) = $crate::observe::numbers($lease);
+        let (attempt, fence) = $crate::observe::attempt_and_fence($lease);
         tracing::$level!(target: "ackonce", decision = $decision, class = $metrics.class.as_str(),
             scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)
     }};
 }
 pub(crate) use decision;
 
-pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
+pub(crate) fn attempt_and_fence(lease: Option<&Lease>) -> (u32, u64) {
     lease.map_or((0, 0), |l| (l.attempt, l.fence))
 }
 

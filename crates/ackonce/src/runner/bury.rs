@@ -24,10 +24,10 @@ const MAX_REASON: usize = 4096;
 
 /// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
 /// driver tries by itself, so that letters do not pile up in it.
-const LONGEST: Duration = Duration::from_secs(600);
+const LETTER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The longest wait before a dead-letter place that was away is asked again.
-const LETTER_AGAIN: Duration = Duration::from_secs(30);
+const LETTER_RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// A claimed message that goes to the dead-letter place. It leaves the group whose claims `hold` keeps.
@@ -42,7 +42,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Some(group) => group.part(ticket.lease.clone()),
             None => self.hold(std::slice::from_ref(&ticket)),
         };
-        State::Burying(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
+        State::Burying(Box::new(Burying { ticket, reason: truncate_reason(reason.into()), uncertain, hold }))
     }
 
     /// The letter, then the record. A crash in between repeats both.
@@ -52,12 +52,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let proof = BurialProof::of(&ticket.lease, ticket.job.round());
         let key = ticket.job.key.clone();
         let mut burial = Burial { key, reason, attempts: ticket.lease.attempt, proof };
-        let letter = match self.put_away(&ticket, &burial).await {
+        let letter = match self.send_letter(&ticket, &burial).await {
             Ok(letter) => letter,
-            Err(why) => return self.interrupted(ticket, uncertain, why).await,
+            Err(why) => return self.burial_interrupted(ticket, uncertain, why).await,
         };
-        if let Some(part) = self.fell_back(&ticket, &letter) {
-            burial.reason = cut(format!("{}; {part}", burial.reason));
+        if let Some(part) = self.explain_fallback(&ticket, &letter) {
+            burial.reason = truncate_reason(format!("{}; {part}", burial.reason));
         }
         reason = burial.reason;
         let action = Settle::Bury { window: self.settings.window, reason: reason.clone() };
@@ -76,7 +76,11 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.
-    async fn put_away(&self, ticket: &Ticket<D>, burial: &Burial) -> Result<Result<Letter, BuryError>, Why> {
+    async fn send_letter(
+        &self,
+        ticket: &Ticket<D>,
+        burial: &Burial,
+    ) -> Result<Result<Letter, BuryError>, Why> {
         let (job, mut failures) = (&ticket.job, 0);
         loop {
             if !job.delivery.is_current() {
@@ -89,7 +93,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 answer = asked => answer.unwrap_or_else(|panic| {
                     Err(format!("the dead-letter place panicked: {}", panic_text(panic.as_ref())).into())
                 }),
-                () = tokio::time::sleep(LONGEST) => Err("no answer within ten minutes".into()),
+                () = tokio::time::sleep(LETTER_TIMEOUT) => Err("no answer within ten minutes".into()),
             };
             let error = match answer {
                 Err(BuryError::Retry(error)) => error,
@@ -107,13 +111,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     id = %job.key.id().escape_ascii(), place = job.delivery.place(),
                     "the dead letter was not confirmed, trying again; its message holds back its own lane only");
             });
-            let wait = self.settings.backoff.after(failures).min(LETTER_AGAIN);
+            let wait = self.settings.backoff.after(failures).min(LETTER_RETRY_MAX);
             self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
         }
     }
 
     /// Says so where the letter is not whole; the words for the record.
-    fn fell_back(&self, ticket: &Ticket<D>, letter: &Result<Letter, BuryError>) -> Option<String> {
+    fn explain_fallback(&self, ticket: &Ticket<D>, letter: &Result<Letter, BuryError>) -> Option<String> {
         let (key, place) = (&ticket.job.key, ticket.job.delivery.place());
         match letter {
             Ok(Letter::Whole) => None,
@@ -139,7 +143,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// The runner stopped, or the delivery was taken back, before the letter was confirmed.
-    async fn interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> State<D> {
+    async fn burial_interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> State<D> {
         // Released, the next claim would run it; a possible effect is left to the lease, to be found as vanished.
         if !uncertain {
             let release = Settlement::new(&ticket.lease, self.hand_back(Attempt::Counts));
@@ -173,7 +177,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
-    pub(super) fn beside_the_first(&self, job: Job<D>) -> State<D> {
+    pub(super) fn bury_mismatch(&self, job: Job<D>) -> State<D> {
         let Some(fingerprint) = job.fingerprint else {
             let message = "the store reports a mismatch for a claim that carried no fingerprint";
             return State::unsettled(job, Why::Fatal(Error::new(ErrorKind::Protocol, message)));
@@ -182,7 +186,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         id.push(b':');
         id.extend_from_slice(job.key.id());
         let reason = "the same message ID came before with another payload";
-        self.beside(job, "mismatch", id, reason.into())
+        self.claim_beside(job, "mismatch", id, reason.into())
     }
 
     /// The burial of a delivery that the store can never claim under its own key.
@@ -193,14 +197,19 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
         decision!(error, self.metrics, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));
         let id = hex(job.key.digest()).into_bytes();
-        self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {}", chain(&error)))
+        self.claim_beside(
+            job,
+            "unclaimable",
+            id,
+            format!("the store cannot take its claim: {}", chain(&error)),
+        )
     }
 
     /// Claims it again to be buried, under a key that can meet no message's.
-    fn beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> State<D> {
+    fn claim_beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> State<D> {
         match job.key.scope().beside(purpose).with_max_id_len(id.len()).key(id) {
             Ok(key) => {
-                let job = Job { key, ..job }.renewed().dead_lettered(cut(reason));
+                let job = Job { key, ..job }.renewed().dead_lettered(truncate_reason(reason));
                 State::Waiting(job, Duration::ZERO)
             }
             Err(error) => {
@@ -212,7 +221,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 }
 
 /// The beginning of a reason that is too long.
-fn cut(mut reason: String) -> String {
+fn truncate_reason(mut reason: String) -> String {
     const MARK: &str = " … (cut)";
     if reason.len() > MAX_REASON {
         let end = (0..=MAX_REASON - MARK.len()).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
@@ -230,11 +239,11 @@ mod tests {
     fn a_reason_is_cut_between_characters() {
         for text in ["x", "é", "€", "😀"] {
             for more in 0..4 {
-                let cut = cut("x".repeat(more) + &text.repeat(MAX_REASON + 1));
+                let cut = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON + 1));
                 assert!((MAX_REASON - 4..=MAX_REASON).contains(&cut.len()), "{}", cut.len());
                 assert!(cut.ends_with("(cut)"));
             }
         }
-        assert_eq!(cut("short".into()), "short");
+        assert_eq!(truncate_reason("short".into()), "short");
     }
 }

@@ -36,13 +36,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             .into_iter()
             .map(|state| match state {
                 State::Claimed(ticket) if self.is_suspect(&ticket) => {
-                    let wait = self.pacing(&ticket);
+                    let wait = self.wait_past_attempts(&ticket);
                     State::Releasing(ticket, Box::new(Release::Isolated { wait }))
                 }
                 other => other,
             })
             .collect();
-        Box::pin(self.settle(states, None)).await
+        self.settle(states, None).await
     }
 
     /// The same, suspects included.
@@ -131,7 +131,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     fn mismatch(&self, job: Job<D>) -> State<D> {
         match self.settings.on_mismatch {
             OnMismatch::HandBack => State::unsettled(job, Why::Mismatch),
-            OnMismatch::Bury if self.buries => self.beside_the_first(job),
+            OnMismatch::Bury if self.buries => self.bury_mismatch(job),
             // Or its payload would be given up.
             OnMismatch::Fail | OnMismatch::Bury => {
                 let error = mismatch_error(&job);
@@ -147,7 +147,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// The wait of a message that may kill its worker, has used up its attempts and cannot be buried: the
     /// others run meanwhile, however often the worker dies.
-    fn pacing(&self, ticket: &Ticket<D>) -> Duration {
+    fn wait_past_attempts(&self, ticket: &Ticket<D>) -> Duration {
         if ticket.lease.attempt <= self.settings.attempts || ticket.job.paced {
             return Duration::ZERO;
         }

@@ -25,7 +25,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 State::Waiting(job, wait) => match self.slot_after(&job, wait).await {
                     Ok(free) => {
                         slot = Some(free);
-                        sole(self.claim(smallvec![job]).await)
+                        sole(Box::pin(self.claim(smallvec![job])).await)
                     }
                     Err(why) => State::unsettled(job, why),
                 },
@@ -40,8 +40,8 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 State::Claimed(ticket) => self.after_claim(ticket),
                 State::Running(ticket) => {
                     let hold = self.hold(std::slice::from_ref(&ticket));
-                    let Ran { states, hold } = self.run(smallvec![ticket], hold).await;
-                    sole(self.settle(states, Some(&hold)).await)
+                    let Ran { states, hold } = Box::pin(self.run(smallvec![ticket], hold)).await;
+                    sole(Box::pin(self.settle(states, Some(&hold))).await)
                 }
                 State::Probing(ticket, probe) => Box::pin(self.probe(ticket, probe.as_ref())).await,
                 State::Completing(..) | State::Releasing(..) => {

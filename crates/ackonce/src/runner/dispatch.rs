@@ -81,14 +81,14 @@ where
         tasks: JoinSet::new(),
         batching: false,
         settling: 0,
-        over: Vec::new(),
+        ended: Vec::new(),
         in_flight,
         fatal: None,
     };
     let mut open = true;
     loop {
         dispatcher.start();
-        dispatcher.hand_over();
+        dispatcher.report_ended();
         if !open && dispatcher.tasks.is_empty() && dispatcher.ready.is_empty() {
             break;
         }
@@ -103,7 +103,7 @@ where
                 }
             }
             chunk = input.recv(), if open && dispatcher.has_room() => match chunk {
-                Some(chunk) => dispatcher.take(chunk),
+                Some(chunk) => dispatcher.enqueue(chunk),
                 None => open = false,
             },
             // A delivery that waits has given its slot to the next.
@@ -136,7 +136,7 @@ struct Dispatcher<D: Delivery, H, F> {
     /// Batches that were run and wait for the store to record it, while the next one runs.
     settling: usize,
     /// Ends to report at the next opportunity.
-    over: Vec<Outcome<D>>,
+    ended: Vec<Outcome<D>>,
     in_flight: InFlight,
     fatal: Option<Error>,
 }
@@ -154,7 +154,7 @@ where
         self.ready.len() < chunk.max(concurrency).saturating_mul(2)
     }
 
-    fn take(&mut self, chunk: Vec<Ordered<D>>) {
+    fn enqueue(&mut self, chunk: Vec<Ordered<D>>) {
         self.in_flight.begin(chunk.len());
         for Ordered { lane, job } in chunk {
             let lane = lane.filter(|_| self.mode == Mode::Each);
@@ -175,8 +175,8 @@ where
     fn start(&mut self) {
         if self.inner.stop.is_on() {
             while let Some((lane, job)) = self.ready.pop_front() {
-                self.not_done(job.unsettled(Why::Stopped));
-                self.next_of(lane);
+                self.unsettled(job.unsettled(Why::Stopped));
+                self.advance_lane(lane);
             }
             return;
         }
@@ -230,10 +230,10 @@ where
     }
 
     /// Reports the deliveries that have ended.
-    fn hand_over(&mut self) {
-        if !self.over.is_empty() {
-            self.in_flight.end(&self.over);
-            (self.done)(std::mem::take(&mut self.over));
+    fn report_ended(&mut self) {
+        if !self.ended.is_empty() {
+            self.in_flight.end(&self.ended);
+            (self.done)(std::mem::take(&mut self.ended));
         }
     }
 
@@ -243,8 +243,8 @@ where
             if job.delivery.is_current() {
                 return Some((lane, job));
             }
-            self.not_done(job.unsettled(Why::NotCurrent));
-            self.next_of(lane);
+            self.unsettled(job.unsettled(Why::NotCurrent));
+            self.advance_lane(lane);
         }
         None
     }
@@ -252,7 +252,9 @@ where
     fn finished(&mut self, finished: std::result::Result<Finished<D>, tokio::task::JoinError>) {
         match finished {
             Ok(Finished::Claims(claims)) => {
-                claims.into_iter().for_each(|(lane, slot, state)| self.go_on(lane, state, Some(slot)));
+                claims
+                    .into_iter()
+                    .for_each(|(lane, slot, state)| self.continue_alone(lane, state, Some(slot)));
             }
             Ok(Finished::Delivery(lane, outcome)) => self.report(lane, outcome),
             Ok(Finished::Batch(ran, rest)) => {
@@ -260,11 +262,11 @@ where
                 if let Some(ran) = ran {
                     self.settle(ran);
                 }
-                rest.into_iter().for_each(|state| self.go_on(None, state, None));
+                rest.into_iter().for_each(|state| self.continue_alone(None, state, None));
             }
             Ok(Finished::Settled(states)) => {
                 self.settling -= 1;
-                states.into_iter().for_each(|state| self.go_on(None, state, None));
+                states.into_iter().for_each(|state| self.continue_alone(None, state, None));
             }
             // A panic outside the handler: in a graveyard, a probe, a delivery. Its delivery stays unsettled.
             Err(_) => self.fail(Error::new(ErrorKind::Protocol, "a delivery panicked outside its handler")),
@@ -272,7 +274,7 @@ where
     }
 
     /// One delivery goes on by itself, if it has not ended.
-    fn go_on(&mut self, lane: Option<u64>, state: State<D>, slot: Option<Slot>) {
+    fn continue_alone(&mut self, lane: Option<u64>, state: State<D>, slot: Option<Slot>) {
         match state {
             State::Ended(outcome) => self.report(lane, outcome),
             state => {
@@ -284,14 +286,14 @@ where
 
     fn report(&mut self, lane: Option<u64>, outcome: Outcome<D>) {
         match outcome {
-            Ok(receipt) => self.over.push(Ok(receipt)),
-            Err(unsettled) => self.not_done(unsettled),
+            Ok(receipt) => self.ended.push(Ok(receipt)),
+            Err(unsettled) => self.unsettled(unsettled),
         }
-        self.next_of(lane);
+        self.advance_lane(lane);
     }
 
     /// The head of this lane has ended: the next one may start.
-    fn next_of(&mut self, lane: Option<u64>) {
+    fn advance_lane(&mut self, lane: Option<u64>) {
         let Some(id) = lane else { return };
         match self.lanes.get_mut(&id).and_then(VecDeque::pop_front) {
             Some(job) => {
@@ -301,12 +303,12 @@ where
         }
     }
 
-    fn not_done(&mut self, unsettled: Unsettled<D>) {
+    fn unsettled(&mut self, unsettled: Unsettled<D>) {
         if let Why::Fatal(error) = unsettled.why() {
             let error = error.clone();
             self.fail(error);
         }
-        self.over.push(Err(unsettled));
+        self.ended.push(Err(unsettled));
     }
 
     fn fail(&mut self, error: Error) {

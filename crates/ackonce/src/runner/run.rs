@@ -31,7 +31,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     pub(super) async fn run(&self, mut group: Group<Ticket<D>>, hold: Hold) -> Ran<D> {
         let mut unrecorded = Group::new();
         if self.metrics.class == Class::AtMostOnce {
-            (group, unrecorded) = Box::pin(self.record_first(group)).await;
+            (group, unrecorded) = self.record_first(group).await;
         }
         if group.is_empty() {
             return Ran { states: unrecorded, hold };
@@ -82,7 +82,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                     group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect()
                 }
             },
-            why = async { Box::pin(self.cut_short(group.len(), hold)).await } => why,
+            why = self.cut_short(group.len(), hold) => why,
         };
         hold.cancel();
         let first = group.first().map(|ticket| ticket.job.delivery.place()).unwrap_or_default();

@@ -35,11 +35,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         {
             return Ok(slot);
         }
-        Box::pin(async {
-            self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
-            self.next_slot(job, None).await
-        })
-        .await
+        self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
+        self.next_slot(job, None).await
     }
 
     /// A slot for a message that may kill its worker. It waits for its turn without a slot.

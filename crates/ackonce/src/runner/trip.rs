@@ -54,7 +54,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     }
                     return Ok((answer, sent));
                 }
-                Err(error) => Box::pin(self.back_off(error, tries)).await?,
+                Err(error) => self.back_off(error, tries).await?,
             }
             if until.is_on() {
                 return Err(Why::Stopped);
@@ -68,7 +68,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             std::future::pending().await
         }
         let left = self.settings.store_timeout.saturating_sub(since.elapsed()).max(self.settings.lease / 3);
-        Box::pin(tokio::time::sleep(left)).await;
+        tokio::time::sleep(left).await;
     }
 
     /// Waits before a call that failed is repeated; `Err` if it is not to be repeated.
@@ -115,7 +115,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             settled.push(match answer {
                 Ok(answer) => Ok(answer),
                 Err(error) if error.repeat() == Repeat::Never => Err(Why::Fatal(error)),
-                Err(error) => Box::pin(self.settle_locked(settlement, error, &mut tries)).await,
+                Err(error) => self.settle_locked(settlement, error, &mut tries).await,
             });
         }
         settled

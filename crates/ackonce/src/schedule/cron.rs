@@ -45,7 +45,7 @@ pub(super) struct Cron {
 }
 
 /// A time in which the zone's offset does not change.
-struct Stretch {
+struct OffsetSpan {
     offset: Offset,
     /// Its first moment, and the offset before that.
     began: Option<(Timestamp, Offset)>,
@@ -103,10 +103,10 @@ impl Cron {
     fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let mut from = Timestamp::from_second(after.as_second()).ok()?.checked_add(SECOND).ok()?;
         loop {
-            let stretch = self.stretch(from)?;
-            // None in this stretch and none in any later one: the expression's years are over.
-            let found = self.first_in(&stretch, from)?;
-            match stretch.ends {
+            let span = self.offset_span(from)?;
+            // None in this span and none in any later one: the expression's years are over.
+            let found = self.first_in(&span, from)?;
+            match span.ends {
                 Some(ends) if found >= ends => {
                     // No local time in between matches, so no moment does that is a good deal earlier.
                     from = found.checked_sub(TWO_DAYS).map_or(ends, |earlier| earlier.max(ends));
@@ -116,7 +116,7 @@ impl Cron {
         }
     }
 
-    fn stretch(&self, at: Timestamp) -> Option<Stretch> {
+    fn offset_span(&self, at: Timestamp) -> Option<OffsetSpan> {
         // Transitions are on whole seconds, and those before a moment do not include one at it.
         let began = self.zone.preceding(at.checked_add(SECOND).ok()?).next();
         let began = began.and_then(|change| {
@@ -124,16 +124,16 @@ impl Cron {
             Some((change.timestamp(), self.zone.to_offset(before)))
         });
         let ends = self.zone.following(at).next().map(|change| change.timestamp());
-        Some(Stretch { offset: self.zone.to_offset(at), began, ends })
+        Some(OffsetSpan { offset: self.zone.to_offset(at), began, ends })
     }
 
-    /// The first match from that moment on, as if the stretch went on for ever.
-    fn first_in(&self, stretch: &Stretch, from: Timestamp) -> Option<Timestamp> {
-        let mut since = stretch.offset.to_datetime(from);
-        if let Some((began, before)) = stretch.began
+    /// The first match from that moment on, as if the span went on for ever.
+    fn first_in(&self, span: &OffsetSpan, from: Timestamp) -> Option<Timestamp> {
+        let mut since = span.offset.to_datetime(from);
+        if let Some((began, before)) = span.began
             && !self.expression.goes_by_elapsed_time()
         {
-            let (before, now) = (before.to_datetime(began), stretch.offset.to_datetime(began));
+            let (before, now) = (before.to_datetime(began), span.offset.to_datetime(began));
             // Local times were skipped: those among them that match begin now.
             if from == began && self.expression.first_from(before).is_some_and(|first| first < now) {
                 return Some(began);
@@ -141,7 +141,7 @@ impl Cron {
             // Local times are repeated: they have had their turn.
             since = since.max(before);
         }
-        stretch.offset.to_timestamp(self.expression.first_from(since)?).ok()
+        span.offset.to_timestamp(self.expression.first_from(since)?).ok()
     }
 }
 

@@ -57,7 +57,7 @@ const FIELDS: [Field; 7] = [
 impl Expression {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let refuse = |why: String| Error::new(ErrorKind::Config, format!("cron expression {text:?}: {why}"));
-        let plain = unfold(text).map_err(refuse)?;
+        let plain = expand_nickname(text).map_err(refuse)?;
         let fields: Vec<_> = fields_of(plain).collect();
         let skipped = match fields.len() {
             5 | 6 => 6 - fields.len(),
@@ -105,7 +105,7 @@ impl fmt::Display for Expression {
 }
 
 /// A nickname's expression, or the expression itself.
-fn unfold(text: &str) -> std::result::Result<&str, String> {
+fn expand_nickname(text: &str) -> std::result::Result<&str, String> {
     let name = text.trim();
     if !name.starts_with('@') {
         return Ok(text);

@@ -58,7 +58,7 @@ mod cron;
 mod every;
 #[cfg(feature = "cron")]
 mod expression;
-mod first;
+mod first_slot;
 mod handler;
 mod job;
 mod run;

@@ -13,7 +13,7 @@ use crate::runner::Runner;
 use crate::ticket::{Job, Why};
 
 use super::clock::StoreClock;
-use super::first::{Entry, first_slot};
+use super::first_slot::{FirstSlot, first_slot};
 use super::skip::{is_skipped, skip};
 use super::slot::{Missed, Slot, Utc};
 use super::slots::Schedule;
@@ -33,19 +33,19 @@ pub(super) struct Run<H> {
 #[derive(Default)]
 pub(super) struct Progress {
     /// Tells the slots that count.
-    entry: Option<Entry>,
+    entry: Option<FirstSlot>,
     /// The latest slot that was started here.
     last: Option<SystemTime>,
     runs: JoinSet<Result<()>>,
-    said: Arc<Said>,
+    said: Arc<Throttles>,
 }
 
 /// Lines that may repeat with each slot.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct Throttles {
     pub(super) skipped: Throttle,
     found_skipped: Throttle,
-    passed_by: Throttle,
+    warn_unreached: Throttle,
 }
 
 /// The slots that have begun since the last look, by their treatment.
@@ -139,7 +139,7 @@ impl<H: Handler<Slot>> Run<H> {
             slots.remove(0);
             // At a start they may well have run.
             if self.progress.last.is_some_and(|last| last == after) {
-                self.passed_by(slots.first());
+                self.warn_unreached(slots.first());
             }
         }
         let Some(current) = slots.pop() else { return Due::default() };
@@ -147,10 +147,10 @@ impl<H: Handler<Slot>> Run<H> {
         plan(self.missed, current, slots, now)
     }
 
-    fn passed_by(&self, oldest: Option<&Slot>) {
+    fn warn_unreached(&self, oldest: Option<&Slot>) {
         let (look_back, scope) = (self.look_back, self.runner.scope().name());
         let (Some(after), Some(before)) = (self.progress.last, oldest) else { return };
-        self.progress.said.passed_by.warn(|more| {
+        self.progress.said.warn_unreached.warn(|more| {
             tracing::warn!(target: "ackonce", scope, after = %Utc(after), before = %Utc(before.start), look_back, more,
                 "slots between these have passed by, more than ScheduledJob::with_look_back reaches over: unless another \
                  host was there for them, they do not run");
@@ -176,7 +176,11 @@ fn ended(run: std::result::Result<Result<()>, JoinError>) -> Result<()> {
     run.unwrap_or_else(|_| Err(Error::new(ErrorKind::Protocol, "a slot panicked outside its handler")))
 }
 
-async fn run_current<H: Handler<Slot>>(runner: Runner<Slot, H>, slot: Slot, said: Arc<Said>) -> Result<()> {
+async fn run_current<H: Handler<Slot>>(
+    runner: Runner<Slot, H>,
+    slot: Slot,
+    said: Arc<Throttles>,
+) -> Result<()> {
     let Some(receipt) = settle(&runner, slot).await? else { return Ok(()) };
     if receipt.record().is_some_and(is_skipped) {
         said.found_skipped.warn(|more| {

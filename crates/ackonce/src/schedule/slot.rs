@@ -37,7 +37,7 @@ pub(super) fn unix_millis(moment: SystemTime) -> u64 {
 /// A slot that was begun is not missed; it runs again.
 ///
 /// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
-/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once for all hosts and restarts. [`Inspect::redrive`](crate::store::Inspect::redrive)
+/// `skipped`, logged in one line, and counted in `ackonce_skipped_total`, once for all hosts and restarts. [`Inspect::redrive`](crate::store::Inspect::redrive)
 /// lets it run after all, when a host next looks back at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missed {

@@ -7,10 +7,10 @@ use crate::error::{Error, ErrorKind, Repeat, Result};
 
 /// A trip that takes longer is given up, its outcome unknown: a store that never answers would keep it, and all that
 /// wait for a place, for ever. Stores have time-outs of their own, which are shorter.
-pub(super) const LONGEST: Duration = Duration::from_secs(60);
+pub(super) const TRIP_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(super) async fn limited<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
-    tokio::time::timeout(LONGEST, trip).await.unwrap_or_else(|_| Err(no_answer()))
+pub(super) async fn with_timeout<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
+    tokio::time::timeout(TRIP_TIMEOUT, trip).await.unwrap_or_else(|_| Err(no_answer()))
 }
 
 pub(super) fn no_answer() -> Error {
@@ -25,7 +25,7 @@ pub(super) fn no_answer() -> Error {
 ///
 /// # Errors
 /// Any error that says nothing about a single request; `error` itself if it is one.
-pub(crate) async fn apart<A, Fut>(
+pub(crate) async fn bisect<A, Fut>(
     len: usize,
     error: Error,
     trip: impl Fn(Range<usize>) -> Fut,
@@ -44,7 +44,7 @@ where
     let mut parts = vec![len / 2..len, 0..len / 2];
     while let Some(part) = parts.pop() {
         let middle = part.start + part.len() / 2;
-        match checked(trip(part.clone()).await, part.len()) {
+        match check_count(trip(part.clone()).await, part.len()) {
             Ok(all) => answers.extend(all.into_iter().map(Ok)),
             Err(error) if !is_of_one_request(&error) => return Err(error),
             Err(error) if part.len() == 1 => answers.push(Err(error)),
@@ -62,7 +62,7 @@ pub(super) fn is_of_one_request(error: &Error) -> bool {
     }
 }
 
-pub(super) fn checked<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {
+pub(super) fn check_count<A>(answers: Result<Vec<A>>, expected: usize) -> Result<Vec<A>> {
     let answers = answers?;
     if answers.len() == expected {
         return Ok(answers);

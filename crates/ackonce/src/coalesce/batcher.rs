@@ -9,18 +9,18 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::answers::Answers;
-use super::apart::{LONGEST, apart, checked, limited, no_answer};
+use super::bisect::{TRIP_TIMEOUT, bisect, check_count, no_answer, with_timeout};
 
-/// The most requests that one trip carries, as far as whole calls allow.
+/// The most requests that one trip carries, as far as into_result calls allow.
 const MAX_TRIP: usize = 2000;
 /// From this many requests on, a call travels alone: it is a batch already, and waiting for others or being copied
 /// into a larger one would cost more than the trip it saves.
-const A_TRIP: usize = 100;
+const MIN_OWN_TRIP: usize = 100;
 /// Trips of each kind under way at once, beside those of calls that travel alone.
 pub(super) const IN_FLIGHT: usize = 4;
 
 /// Calls of one kind on their way to the task that makes trips of them.
-pub(super) struct Pump<Q, A> {
+pub(super) struct Batcher<Q, A> {
     calls: mpsc::UnboundedSender<Call<Q, A>>,
     /// One for each trip that may be under way; while none is, the task holds one, ready for the next.
     permits: Arc<Semaphore>,
@@ -35,7 +35,7 @@ struct Call<Q, A> {
 
 type Reply<A> = oneshot::Sender<Result<Answers<A>>>;
 
-impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
+impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
     pub(super) fn start<F, Fut>(trip: F) -> Self
     where
         F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + Sync + 'static,
@@ -43,12 +43,12 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     {
         let (calls, receiver) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-        tokio::spawn(pump(receiver, permits.clone(), trip));
+        tokio::spawn(make_trips(receiver, permits.clone(), trip));
         Self { calls, permits, waits: AtomicBool::new(false) }
     }
 
     /// `trip` carries a part of `requests`; it is made if there is nothing to share one with.
-    pub(super) async fn go<'a, F>(
+    pub(super) async fn call<'a, F>(
         &'a self,
         requests: &'a [Q],
         trip: impl Fn(&'a [Q]) -> F,
@@ -56,30 +56,30 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     where
         F: Future<Output = Result<Vec<A>>>,
     {
-        let is_shared = self.waits.load(Ordering::Relaxed) && requests.len() < A_TRIP;
+        let is_shared = self.waits.load(Ordering::Relaxed) && requests.len() < MIN_OWN_TRIP;
         let permit = if is_shared { self.idle() } else { None };
         if is_shared && permit.is_none() {
-            return self.call(requests.to_vec()).await;
+            return self.share(requests.to_vec()).await;
         }
         let answers = tokio::select! {
             biased;
             answers = trip(requests) => answers,
-            () = self.wait_too_long() => Err(no_answer()),
+            () = self.trip_timeout() => Err(no_answer()),
         };
-        match checked(answers, requests.len()) {
+        match check_count(answers, requests.len()) {
             Ok(answers) => Ok(Answers::All(answers)),
             Err(error) => {
-                let again = |part| limited(trip(&requests[part]));
-                Box::pin(apart(requests.len(), error, again)).await.map(Answers::Apart)
+                let again = |part| with_timeout(trip(&requests[part]));
+                Box::pin(bisect(requests.len(), error, again)).await.map(Answers::Separate)
             }
         }
     }
 
     /// Ready after the longest time of a trip. It is polled once a trip has to wait, which those to a store in memory
     /// never do.
-    async fn wait_too_long(&self) {
+    async fn trip_timeout(&self) {
         self.waits.store(true, Ordering::Relaxed);
-        tokio::time::sleep(LONGEST).await;
+        tokio::time::sleep(TRIP_TIMEOUT).await;
     }
 
     /// Leave to make a trip of one's own: while no other is under way there is nothing to share one with, and a
@@ -91,7 +91,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
         self.permits.try_acquire().ok()
     }
 
-    async fn call(&self, requests: Vec<Q>) -> Result<Answers<A>> {
+    async fn share(&self, requests: Vec<Q>) -> Result<Answers<A>> {
         if requests.is_empty() {
             return Ok(Answers::All(Vec::new()));
         }
@@ -102,8 +102,11 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Pump<Q, A> {
     }
 }
 
-async fn pump<Q, A, F, Fut>(mut calls: mpsc::UnboundedReceiver<Call<Q, A>>, permits: Arc<Semaphore>, trip: F)
-where
+async fn make_trips<Q, A, F, Fut>(
+    mut calls: mpsc::UnboundedReceiver<Call<Q, A>>,
+    permits: Arc<Semaphore>,
+    trip: F,
+) where
     Q: Send + Sync + 'static,
     A: Send + 'static,
     F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + Sync + 'static,
@@ -135,10 +138,10 @@ where
     Fut: Future<Output = Result<Vec<A>>>,
 {
     let len = batch.len();
-    let trip = |part| limited(trip(batch.clone(), part));
-    let answers = match checked(trip(0..len).await, len) {
+    let trip = |part| with_timeout(trip(batch.clone(), part));
+    let answers = match check_count(trip(0..len).await, len) {
         Ok(answers) => Ok(Answers::All(answers)),
-        Err(error) => apart(len, error, trip).await.map(Answers::Apart),
+        Err(error) => bisect(len, error, trip).await.map(Answers::Separate),
     };
     // A caller that went away has an unknown outcome; nobody is left to tell.
     match answers {
@@ -148,10 +151,10 @@ where
                 let _ = reply.send(Ok(Answers::All(answers.by_ref().take(part.len()).collect())));
             }
         }
-        Ok(Answers::Apart(answers)) => {
+        Ok(Answers::Separate(answers)) => {
             let mut answers = answers.into_iter();
             for (part, reply) in replies {
-                let _ = reply.send(Ok(Answers::Apart(answers.by_ref().take(part.len()).collect())));
+                let _ = reply.send(Ok(Answers::Separate(answers.by_ref().take(part.len()).collect())));
             }
         }
         Err(error) => {
