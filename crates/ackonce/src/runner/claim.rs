@@ -16,7 +16,8 @@ use crate::switch::Switch;
 use crate::ticket::{Delivery, Job, Stage, Ticket, Why};
 
 use super::Inner;
-use super::state::{Group, Release, State};
+use super::rare::rare;
+use super::state::{Group, Release, State, each};
 use super::trip::Tries;
 
 /// The longest wait before a message that another delivery holds is claimed again.
@@ -42,7 +43,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 other => other,
             })
             .collect();
-        self.settle(states, None).await
+        rare(self.settle(states, None)).await
     }
 
     /// The same, suspects included.
@@ -51,21 +52,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return refuse(jobs, &Why::Stopped);
         }
         jobs.iter().for_each(|job| job.delivery.note(Stage::Claiming));
-        let requests: Group<_> = jobs
-            .iter()
-            .map(|job| ClaimRequest {
-                key: job.key.clone(),
-                token: job.token,
-                lease: self.settings.lease,
-                window: self.settings.window,
-                fingerprint: job.fingerprint,
-            })
-            .collect();
+        let requests = each(jobs.iter().map(|job| ClaimRequest {
+            key: job.key.clone(),
+            token: job.token,
+            lease: self.settings.lease,
+            window: self.settings.window,
+            fingerprint: job.fingerprint,
+        }));
         let (mut tries, time) = (Tries::default(), &self.metrics.claim_time);
         let call = || self.store.claim_unboxed(&requests);
         match self.trip(&self.stop, time, &mut tries, call).await {
             Ok((answers, sent)) => {
-                jobs.into_iter().zip(answers).map(|(job, answer)| self.answer_of(job, answer, sent)).collect()
+                each(jobs.into_iter().zip(answers).map(|(job, answer)| self.answer_of(job, answer, sent)))
             }
             Err(why) => refuse(jobs, &why),
         }

@@ -6,6 +6,7 @@ use crate::handler::Handler;
 use crate::ticket::Delivery;
 
 use super::Inner;
+use super::rare::rare;
 use super::run::Ran;
 use super::slot::Slot;
 use super::state::{Outcome, State, sole};
@@ -25,29 +26,29 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 State::Waiting(job, wait) => match self.slot_after(&job, wait).await {
                     Ok(free) => {
                         slot = Some(free);
-                        sole(Box::pin(self.claim(smallvec![job])).await)
+                        sole(self.claim(smallvec![job]).await)
                     }
                     Err(why) => State::unsettled(job, why),
                 },
-                State::Quarantined(job) => match Box::pin(self.slot_in_quarantine(&job)).await {
+                State::Quarantined(job) => match rare(self.slot_in_quarantine(&job)).await {
                     Ok(alone) => {
                         slot = Some(alone);
-                        sole(Box::pin(self.claim_trip(smallvec![job])).await)
+                        sole(rare(self.claim_trip(smallvec![job])).await)
                     }
                     Err(why) => State::unsettled(job, why),
                 },
-                State::Redriving(job) => Box::pin(self.redrive(job)).await,
+                State::Redriving(job) => rare(self.redrive(job)).await,
                 State::Claimed(ticket) => self.after_claim(ticket),
                 State::Running(ticket) => {
                     let hold = self.hold(std::slice::from_ref(&ticket));
-                    let Ran { states, hold } = Box::pin(self.run(smallvec![ticket], hold)).await;
-                    sole(Box::pin(self.settle(states, Some(&hold))).await)
+                    let Ran { states, hold } = self.run(smallvec![ticket], hold).await;
+                    sole(self.settle(states, Some(&hold)).await)
                 }
-                State::Probing(ticket, probe) => Box::pin(self.probe(ticket, probe.as_ref())).await,
+                State::Probing(ticket, probe) => rare(self.probe(ticket, probe.as_ref())).await,
                 State::Completing(..) | State::Releasing(..) => {
-                    sole(Box::pin(self.settle(smallvec![state], None)).await)
+                    sole(rare(self.settle(smallvec![state], None)).await)
                 }
-                State::Burying(burying) => Box::pin(self.bury(burying)).await,
+                State::Burying(burying) => rare(self.bury(burying)).await,
                 State::Ended(outcome) => return outcome,
             };
         }

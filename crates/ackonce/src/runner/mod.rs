@@ -7,6 +7,7 @@ mod deliver;
 mod dispatch;
 #[cfg(test)]
 mod liveness;
+mod rare;
 mod run;
 mod settle;
 mod slot;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 
 pub use dispatch::{Mode, Ordered};
 
-use self::state::State;
+use self::state::{State, each};
 use crate::bury::{Graveyard, NoDeadLetters};
 use crate::class::Class;
 use crate::coalesce::Coalesce;
@@ -99,7 +100,7 @@ impl<D: Delivery, H> Inner<D, H> {
     /// Keeps the leases of a group.
     fn hold(&self, group: &[Ticket<D>]) -> Hold {
         let claimed = group.iter().map(|ticket| ticket.claimed).min().unwrap_or_else(Instant::now);
-        self.heartbeat.hold(group.iter().map(|ticket| ticket.lease.clone()).collect(), claimed)
+        self.heartbeat.hold(each(group.iter().map(|ticket| ticket.lease.clone())), claimed)
     }
 }
 

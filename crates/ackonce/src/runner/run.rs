@@ -17,7 +17,8 @@ use crate::settle::{Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Stage, Ticket};
 
 use super::Inner;
-use super::state::{Group, State, sole};
+use super::rare::rare;
+use super::state::{Group, State, each, sole};
 
 /// Messages whose handler has run, in the states that its answers lead to. The heartbeat keeps their claims until they are
 /// settled: a store that does not answer may take its time.
@@ -31,7 +32,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     pub(super) async fn run(&self, mut group: Group<Ticket<D>>, hold: Hold) -> Ran<D> {
         let mut unrecorded = Group::new();
         if self.metrics.class == Class::AtMostOnce {
-            (group, unrecorded) = self.record_first(group).await;
+            (group, unrecorded) = rare(self.record_first(group)).await;
         }
         if group.is_empty() {
             return Ran { states: unrecorded, hold };
@@ -39,8 +40,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         let answers = self.answers(&group, &hold).await;
         let answered = group.into_iter().zip(answers);
         let states = answered.map(|(ticket, answer)| self.after_answer(ticket, answer, &hold));
-        let states = states.chain(unrecorded).collect();
-        Ran { states, hold }
+        Ran { states: each(states.chain(unrecorded)), hold }
     }
 
     /// [`Class::AtMostOnce`]: the messages that are recorded as done before they run, and those that are not.
@@ -102,17 +102,20 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
 
     /// Ready, with the reason, once a handler may not go on.
     async fn cut_short(&self, messages: usize, hold: &Hold) -> &'static str {
-        tokio::select! {
-            biased;
-            () = hold.lost() => {
-                self.metrics.lease_lost.add(messages as u64);
-                "the lease was lost while the handler ran; it was cancelled"
+        let limits = async {
+            tokio::select! {
+                biased;
+                () = hold.lost() => {
+                    self.metrics.lease_lost.add(messages as u64);
+                    "the lease was lost while the handler ran; it was cancelled"
+                }
+                () = tokio::time::sleep(self.settings.handler_timeout) => {
+                    "the handler ran past Settings::handler_timeout; it was cancelled"
+                }
+                () = self.abort.on() => "the handler was cancelled at shutdown",
             }
-            () = tokio::time::sleep(self.settings.handler_timeout) => {
-                "the handler ran past Settings::handler_timeout; it was cancelled"
-            }
-            () = self.abort.on() => "the handler was cancelled at shutdown",
-        }
+        };
+        rare(limits).await
     }
 
     /// Asks whether the effect happened, under the limits of a handler; runs the handler if it did not.

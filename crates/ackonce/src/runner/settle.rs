@@ -17,7 +17,7 @@ use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::ticket::{Delivery, SettledAs, Stage, Ticket, Why};
 
 use super::Inner;
-use super::state::{Group, Release, State};
+use super::state::{Group, Release, State, each};
 
 impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     /// The state after a handler's answer.
@@ -120,20 +120,17 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// Settles the claims among these states in one trip; the other states pass. `hold` keeps the claims meanwhile.
     pub(super) async fn settle(&self, states: Group<State<D>>, hold: Option<&Hold>) -> Group<State<D>> {
-        let settlements: Group<_> = states.iter().filter_map(|state| self.settlement(state)).collect();
+        let settlements = each(states.iter().filter_map(|state| self.settlement(state)));
         if settlements.is_empty() {
             return states;
         }
         let mut answers = self.settle_all(&settlements).await.into_iter();
         let mut next = || answers.next().unwrap_or(Ok(Settled::Lost));
-        states
-            .into_iter()
-            .map(|state| match state {
-                State::Completing(ticket, _) => self.after_completion(ticket, next(), hold),
-                State::Releasing(ticket, release) => self.after_release(ticket, *release, next()),
-                other => other,
-            })
-            .collect()
+        each(states.into_iter().map(|state| match state {
+            State::Completing(ticket, _) => self.after_completion(ticket, next(), hold),
+            State::Releasing(ticket, release) => self.after_release(ticket, *release, next()),
+            other => other,
+        }))
     }
 
     fn settlement(&self, state: &State<D>) -> Option<Settlement> {

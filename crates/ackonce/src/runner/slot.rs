@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::ticket::{Delivery, Job, Why};
 
 use super::Inner;
+use super::rare::rare;
 
 /// The interval at which a waiting delivery checks that it is still wanted.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
@@ -35,8 +36,11 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         {
             return Ok(slot);
         }
-        self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
-        self.next_slot(job, None).await
+        rare(async {
+            self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
+            self.next_slot(job, None).await
+        })
+        .await
     }
 
     /// A slot for a message that may kill its worker. It waits for its turn without a slot.

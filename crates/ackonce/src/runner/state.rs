@@ -1,30 +1,33 @@
-//! The states of one delivery:
+//! The states of one delivery. [`deliver`](super::Inner::deliver) takes it from each to the next:
 //!
-//! ```text
-//!                    ┌────────────────── not settled, or to run again ─────────────────┐
-//!                    ▼                                                                 │
-//! arrival ──▶ Waiting ──claim──▶ Claimed ──▶ Running ──▶ Completing ──settle──▶ Ended  │
-//!               ▲  │               │  │                  Releasing ───settle───────────┤
-//!               │  ├▶ Redriving ─┐ │  └──▶ Probing ──▶ (Running, Completing, Burying)   │
-//!               │  ├▶ Quarantined┼─┼──claim──▶ Claimed                                 │
-//!               └──┼─────────────┘ └─────────▶ Burying ──letter, settle──▶ Ended ──────┘
-//!                  └▶ Ended (a duplicate)
-//! ```
+//! | state | step | file | next |
+//! |---|---|---|---|
+//! | `Waiting` | waits, takes a slot, claims | `claim.rs` | `Claimed`; `Quarantined`: a suspect; `Redriving`; `Waiting`: busy; `Ended`: a duplicate |
+//! | `Quarantined` | waits for its turn, takes a slot, claims | `claim.rs` | the same |
+//! | `Redriving` | releases the record of its burial | `bury.rs` | `Waiting` |
+//! | `Claimed` | decides | `claim.rs` | `Running`; `Probing`; `Burying`; `Releasing`: it is not wanted any more |
+//! | `Probing` | asks the probe | `run.rs` | as `Running`; `Burying` |
+//! | `Running` | runs the handler | `run.rs` | `Completing`; `Releasing`; `Burying`; `Waiting`: its claim is left to the lease |
+//! | `Completing` | records the outcome | `settle.rs` | `Ended`; `Waiting`: fenced off; `Burying`: the outcome is refused |
+//! | `Releasing` | gives the claim back | `settle.rs` | `Waiting`; `Quarantined`; `Ended` |
+//! | `Burying` | sends the letter, records the burial | `bury.rs` | `Ended`; `Waiting`: fenced off |
+//! | `Ended` | | | |
 //!
-//! [`deliver`](super::Inner::deliver) takes a delivery from each state to the next; the transitions are in `claim.rs`,
-//! `run.rs`, `settle.rs` and `bury.rs`. Messages of a batch share the transitions that cost a trip.
+//! A stop, a revocation or a store that refuses ends it from each of them. Messages of a batch share the steps that cost
+//! a trip.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::heartbeat::Hold;
 use crate::settings::Probe;
 use crate::settle::Attempt;
 use crate::ticket::{Job, Receipt, Ticket, Unsettled, Why};
 
+/// The end of a delivery.
 pub(super) type Outcome<D> = Result<Receipt<D>, Unsettled<D>>;
 
 /// The state of a delivery between its arrival and its end.
@@ -96,6 +99,21 @@ impl<D> State<D> {
 
 /// Deliveries that share a trip. Most groups are of one, which needs no memory of its own.
 pub(super) type Group<T> = SmallVec<[T; 1]>;
+
+/// As `collect`, which takes several times as long for a group of one.
+pub(super) fn each<T>(all: impl IntoIterator<Item = T>) -> Group<T> {
+    let mut all = all.into_iter();
+    match (all.next(), all.size_hint()) {
+        (None, _) => Group::new(),
+        (Some(sole), (_, Some(0))) => smallvec![sole],
+        (Some(first), (more, _)) => {
+            let mut group = Group::with_capacity(1 + more);
+            group.push(first);
+            group.extend(all);
+            group
+        }
+    }
+}
 
 /// The one answer to a group of one.
 pub(super) fn sole<T>(mut answers: Group<T>) -> T {

@@ -13,6 +13,7 @@ use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::switch::Switch;
 use crate::ticket::{Delivery, Job, Stage, Why};
 
+use super::rare::rare;
 use super::state::{Group, State};
 use super::{Inner, Runner};
 
@@ -54,7 +55,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     }
                     return Ok((answer, sent));
                 }
-                Err(error) => self.back_off(error, tries).await?,
+                Err(error) => rare(self.back_off(error, tries)).await?,
             }
             if until.is_on() {
                 return Err(Why::Stopped);
@@ -68,7 +69,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             std::future::pending().await
         }
         let left = self.settings.store_timeout.saturating_sub(since.elapsed()).max(self.settings.lease / 3);
-        tokio::time::sleep(left).await;
+        rare(tokio::time::sleep(left)).await;
     }
 
     /// Waits before a call that failed is repeated; `Err` if it is not to be repeated.
@@ -115,7 +116,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             settled.push(match answer {
                 Ok(answer) => Ok(answer),
                 Err(error) if error.repeat() == Repeat::Never => Err(Why::Fatal(error)),
-                Err(error) => self.settle_locked(settlement, error, &mut tries).await,
+                Err(error) => rare(self.settle_locked(settlement, error, &mut tries)).await,
             });
         }
         settled

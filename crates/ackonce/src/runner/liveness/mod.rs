@@ -29,7 +29,7 @@ use crate::record::State;
 use crate::runner::Runner;
 use crate::ticket::Job;
 
-/// A consumer: its loop and its feed. Dropping it is a kill.
+/// A consumer: its loop and its input. Dropping it is a kill.
 struct Consumer {
     input: mpsc::Sender<Vec<Ordered<Sent>>>,
     tasks: JoinSet<()>,
@@ -55,10 +55,10 @@ fn consumer(world: &Arc<World>) -> Consumer {
     });
     let runner =
         Runner::on(heartbeat.unwrap(), metrics, servers.clone(), &world.scope, handler, settings, servers);
-    let feed = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
+    let mode = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {
-        runner.consume(chunks, feed, move |ended| done.ended(ended)).await.unwrap();
+        runner.consume(chunks, mode, move |ended| done.ended(ended)).await.unwrap();
     });
     Consumer { input, tasks }
 }
