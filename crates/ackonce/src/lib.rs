@@ -32,6 +32,7 @@ mod store_settings;
 mod switch;
 mod ticket;
 
+pub use adapter::Order;
 pub use chain::{Chain, chain};
 pub use claim::Previous;
 pub use class::Class;
@@ -70,11 +71,24 @@ pub mod store {
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
 pub mod adapter {
+    pub mod headers;
+    mod intake;
+    mod letter;
+    mod order;
+    mod state;
+    mod stop;
+
+    pub use self::intake::Intake;
+    pub use self::letter::{HeaderValue, MAX_REASON_LEN, burial_proof, copy_headers, cut, payload_digest};
+    pub use self::order::Order;
+    pub use self::state::{Phase, Waits};
+    pub use self::stop::until_stop;
     pub use crate::bury::{
         Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly,
     };
     pub use crate::ids::Identify;
-    pub use crate::observe::metric;
+    pub use crate::key::hex;
+    pub use crate::observe::{metric, panic_text};
     pub use crate::runner::{Guarantee, Mode, Ordered};
     pub use crate::ticket::{Delivery, Job, Receipt, SettledAs, Stage, Unsettled, Why};
 }

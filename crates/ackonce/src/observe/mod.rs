@@ -204,8 +204,9 @@ impl Metrics {
     }
 }
 
-/// The text of a panic that was caught.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// The text of a panic that was caught; `no text` for a panic whose payload is not text.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
