@@ -8,6 +8,7 @@ pub mod demo;
 pub mod layers;
 pub mod ledger;
 pub mod log;
+pub mod proxy;
 pub mod stores;
 
 pub use flags::named as flags_named;
