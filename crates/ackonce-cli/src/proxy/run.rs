@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::store::Inspect;
-use ackonce::{CancellationToken, OnStart};
+use ackonce::{CancellationToken, ErrorKind, OnStart};
 use ackonce_http::IdempotencyLayer;
 use tokio::net::TcpListener;
 
@@ -53,7 +53,7 @@ async fn check(args: &ProxyArgs, settings: &Settings, plan: &Plan) -> Result<(),
         .store
         .open_at_start(OnStart::End, &CancellationToken::new())
         .await
-        .map_err(|e| store_refused(&e))?;
+        .map_err(|error| store_refused(args, &error))?;
     let guarantee = plan.layer(store.deduplicator())?.guarantee();
     println!("{settings}\n{guarantee}");
     for weakness in weaknesses(args, plan) {
@@ -106,7 +106,7 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     let store = match args.store.open_at_start(args.on_start.into(), &stop).await {
         Ok(store) => store,
         Err(_) if stop.is_cancelled() => return Ok(()),
-        Err(error) => return Err(store_refused(&error)),
+        Err(error) => return Err(store_refused(args, &error)),
     };
     let layer = plan.layer(store.deduplicator())?;
     let front = Front::new(&layer, forward.clone(), args.on_unknown == UnknownArg::Park);
@@ -124,8 +124,13 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn store_refused(error: &ackonce::Error) -> Refusal {
-    Refusal::environment(format!("--store: {}", crate::tell(&anyhow::Error::new(error.clone()))))
+fn store_refused(args: &ProxyArgs, error: &ackonce::Error) -> Refusal {
+    let why = crate::tell(&anyhow::Error::new(error.clone()));
+    let fix = match error.kind() {
+        ErrorKind::Unavailable => "; start it, or name another one",
+        _ => "",
+    };
+    Refusal::environment(format!("--store {}: {why}{fix}", args.store))
 }
 
 const STARTING: u8 = 0;
