@@ -21,7 +21,7 @@ async fn consume(
     config: ClientConfig,
     store: Arc<MemoryStore>,
     shutdown: CancellationToken,
-) -> ackonce::Result<()> {
+) -> Result<(), Box<dyn std::error::Error>> {
     KafkaConsumer::new(config, &["orders"], &Scope::new("billing/charge-card")?, store)
         .with_dead_letters("orders.dead")
         .with_shutdown(shutdown)
@@ -57,7 +57,7 @@ fn lines(text: &str) -> Vec<&str> {
 fn the_blocks_of_other_crates_compile_as_they_stand() {
     let store = Arc::new(MemoryStore::new());
     drop(consume(ClientConfig::new(), store.clone(), CancellationToken::new()));
-    serve(
+    let _router = serve(
         IdempotencyLayer::new(store, &Scope::new("payments").unwrap(), Principal::single_tenant()).unwrap(),
     );
 

@@ -4,7 +4,9 @@
 use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ackonce_webhook::{Adyen, RawRequest, Paddle, Provider, VerifyError, Slack, Square, Stripe, Twilio, Verified};
+use ackonce_webhook::{
+    Adyen, Paddle, Provider, RawRequest, Slack, Square, Stripe, Twilio, Verified, VerifyError,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -78,9 +78,11 @@ impl Bench<'_> {
 
     /// Storms of done messages: of the latest, and of all.
     pub(super) fn duplicates(&self, filled: &[Filled]) -> anyhow::Result<()> {
-        for (which, recent, count, batch) in
-            [("recent", true, 50_000, 1000), ("of any age", false, 50_000, 1000), ("of any age", false, 5_000, 1)]
-        {
+        for (which, recent, count, batch) in [
+            ("recent", true, 50_000, 1000),
+            ("of any age", false, 50_000, 1000),
+            ("of any age", false, 5_000, 1),
+        ] {
             let mut arms = Vec::new();
             for Filled { remembered, store, messages, .. } in filled {
                 let of = if recent { 50_000.min(*remembered) } else { *remembered };

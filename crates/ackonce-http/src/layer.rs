@@ -93,7 +93,7 @@ impl IdempotencyLayer {
         self.endpoint.edge.runner().announce()
     }
 
-    /// The key that a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::store::Inspect).
+    /// The key of a request's record: to look it up, forget it or redrive it with [`Inspect`](ackonce::store::Inspect).
     /// A principal of `None` is the caller of [`Principal::single_tenant`]. The target is the path, unless
     /// [`Options::target`] says otherwise.
     ///

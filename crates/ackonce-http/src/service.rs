@@ -66,21 +66,21 @@ where
             Err(error) => return self.refuse(&head, body, error.problem()),
             Ok(key) => Some(key),
         };
-        let filed = match key.as_ref().map(|key| self.endpoint.file(&head, key)).transpose() {
-            Ok(filed) => filed,
+        let record = match key.as_ref().map(|key| self.endpoint.key_of(&head, key)).transpose() {
+            Ok(record) => record,
             Err(problem) => return self.refuse(&head, body, problem),
         };
         // The one that was found ready goes; its clone stays and is asked anew.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
         let collected = self.endpoint.budget.collect(&head.headers, body, self.endpoint.options.body);
-        let (Some(key), Some(filed)) = (key, filed) else {
+        let (Some(key), Some(record)) = (key, record) else {
             return ResponseFuture::guarded(pass(service, self.endpoint.clone(), head, collected));
         };
         let sent = key.sent().clone();
         let start = Start { service, request: GuardedRequest::new(head), key };
         let call = Arc::new(Call::new(self.endpoint.clone(), start));
-        ResponseFuture::guarded(guard(call, filed, collected, sent))
+        ResponseFuture::guarded(guard(call, record, collected, sent))
     }
 }
 
@@ -123,7 +123,7 @@ where
 /// The life of a guarded request. Not an `async fn`, which would hold its arguments twice.
 fn guard<S, Q, B>(
     call: Arc<Call<S, Q, B, S::Error>>,
-    filed: Key,
+    record: Key,
     body: impl Future<Output = Result<Collected, BodyError>> + Send,
     sent: HeaderValue,
 ) -> impl Future<Output = Result<Response<ResponseBody<B>>, S::Error>> + Send
@@ -135,7 +135,7 @@ where
 {
     // While the body is read, a client that hangs up leaves no trace.
     body.then(move |body| async move {
-        let job = Job::new(filed, Exchange(call.clone()));
+        let job = Job::new(record, Exchange(call.clone()));
         let job = match body.map(|body| call.complete(body)) {
             Ok(Some(fingerprint)) => job.with_fingerprint(fingerprint),
             Ok(None) => job,

@@ -23,7 +23,7 @@ pub use providers::{
     Adyen, Custom, Field, GitHub, Handshake, Identity, Paddle, ReplyValue, Shopify, ShopifyId, Slack, Square,
     StandardWebhooks, Stripe, Svix, Twilio,
 };
-pub use record::{Filing, Fingerprints};
+pub use record::{Fingerprints, record_scope};
 pub use request::RawRequest;
 pub use service::WebhookService;
 pub use signature::{Algorithm, Encoding, Secret};

@@ -44,7 +44,7 @@ use crate::request::RawRequest;
 /// ```
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The word used in logs and metrics, and a part of the key of every record
-    /// ([`Filing`](crate::Filing)): with another name, events that were seen are new.
+    /// ([`record_scope`](crate::record_scope)): with another name, events that were seen are new.
     fn name(&self) -> &str;
 
     /// The provider's terms, as far as settings depend on them.

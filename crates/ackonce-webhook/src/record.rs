@@ -1,67 +1,41 @@
 //! The record of an event: its scope, and the fingerprint that tells a changed body.
 
-use std::fmt::Write;
-
 use ackonce::store::{Fingerprint, MAX_SCOPE_LEN};
 use ackonce::{KeyError, Scope};
 
 use crate::event::{Event, IdBound};
 
-/// The name that becomes part of an event's stored key. A change to it would make every earlier event new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Filing {
-    /// The provider's name and the account or hook stand beside the endpoint's scope ([`Scope::beside`]). No other scope
-    /// has them in its name, and two providers under one scope share no IDs. The default.
-    #[default]
-    Beside,
-    /// The account or hook is a part of the name, as in versions up to 0.1: `billing/stripe/acct_1` for the scope
-    /// `billing/stripe`, and the provider is no part of it. An endpoint whose scope has that very name, or another
-    /// provider under the same scope, shares its records. For endpoints with records that have to be found again, until
-    /// the window has passed since the change, or for good where no other scope is in the way.
-    InName,
-}
-
-impl Filing {
-    /// The scope of an event's record: by the endpoint's scope, the name of the provider and the namespace of the ID
-    /// ([`Event::scope`](crate::Event::scope)). For looking records up, forgetting and redriving them.
-    ///
-    /// ```
-    /// use ackonce::Scope;
-    /// use ackonce_webhook::Filing;
-    /// let scope = Scope::new("hooks")?;
-    /// // A GitHub delivery that should run again: forget this key, then redeliver.
-    /// let key = Filing::Beside.scope(&scope, "github", ["hook-7"])?.key("72d3162e-cc78-11e3")?;
-    /// # Ok::<(), ackonce::KeyError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`KeyError::LongScope`]: the name would have more than 256 bytes, besides that of the scope.
-    pub fn scope(
-        self,
-        scope: &Scope,
-        provider: &str,
-        within: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<Scope, KeyError> {
-        let mut parts = String::new();
-        for part in within {
-            parts.push('/');
-            parts.extend(form_urlencoded::byte_serialize(part.as_ref().as_bytes()));
-        }
-        match self {
-            Self::InName if parts.is_empty() => Ok(scope.clone()),
-            Self::InName => Scope::new(scope.name().to_owned() + &parts),
-            Self::Beside => {
-                let mut purpose = String::from("webhook/");
-                // Writing to a string does not fail.
-                let _ = form_urlencoded::byte_serialize(provider.as_bytes())
-                    .try_for_each(|text| purpose.write_str(text));
-                purpose += &parts;
-                match purpose.len() {
-                    ..=MAX_SCOPE_LEN => Ok(scope.beside(&purpose)),
-                    len => Err(KeyError::LongScope { len }),
-                }
-            }
-        }
+/// The scope of an event's record: by the endpoint's scope, the name of the provider and the namespace of the ID
+/// ([`Event::scope`]). For looking records up, forgetting and redriving them.
+///
+/// Provider and namespace stand beside the endpoint's scope ([`Scope::beside`]): no other scope has them in its name, and
+/// two providers under one scope share no IDs.
+///
+/// ```
+/// use ackonce::Scope;
+/// use ackonce_webhook::record_scope;
+/// let scope = Scope::new("hooks")?;
+/// // A GitHub delivery that should run again: forget this key, then redeliver.
+/// let key = record_scope(&scope, "github", ["hook-7"])?.key("72d3162e-cc78-11e3")?;
+/// # Ok::<(), ackonce::KeyError>(())
+/// ```
+///
+/// # Errors
+/// [`KeyError::LongScope`]: the name would have more than 256 bytes, besides that of the scope.
+pub fn record_scope(
+    scope: &Scope,
+    provider: &str,
+    within: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Scope, KeyError> {
+    let mut purpose = String::from("webhook/");
+    purpose.extend(form_urlencoded::byte_serialize(provider.as_bytes()));
+    for part in within {
+        purpose.push('/');
+        purpose.extend(form_urlencoded::byte_serialize(part.as_ref().as_bytes()));
+    }
+    match purpose.len() {
+        ..=MAX_SCOPE_LEN => Ok(scope.beside(&purpose)),
+        len => Err(KeyError::LongScope { len }),
     }
 }
 
@@ -113,13 +87,9 @@ mod tests {
     #[test]
     fn the_form_is_a_promise_to_stored_records() {
         let scope = Scope::new("billing").unwrap();
-        let name = |filing: Filing, within: &[&str]| {
-            filing.scope(&scope, "stripe", within).unwrap().name().to_owned()
-        };
-        assert_eq!(name(Filing::Beside, &[]), "billing/~webhook/stripe");
-        assert_eq!(name(Filing::Beside, &["acct/1"]), "billing/~webhook/stripe/acct%2F1");
-        assert_eq!(name(Filing::InName, &[]), "billing");
-        assert_eq!(name(Filing::InName, &["acct/1"]), "billing/acct%2F1");
+        let name = |within: &[&str]| record_scope(&scope, "stripe", within).unwrap().name().to_owned();
+        assert_eq!(name(&[]), "billing/~webhook/stripe");
+        assert_eq!(name(&["acct/1"]), "billing/~webhook/stripe/acct%2F1");
     }
 
     #[test]
@@ -137,10 +107,9 @@ mod tests {
             ("p", &["a+b"]),
             ("p", &["a\u{1}b"]),
         ];
-        let scopes = lists.map(|(provider, within)| {
-            Filing::Beside.scope(&scope, provider, within).unwrap().key("1").unwrap()
-        });
+        let scopes =
+            lists.map(|(provider, within)| record_scope(&scope, provider, within).unwrap().key("1").unwrap());
         assert_eq!(HashSet::from(scopes).len(), lists.len());
-        assert!(Filing::Beside.scope(&scope, "p", ["a".repeat(250)]).is_err());
+        assert!(record_scope(&scope, "p", ["a".repeat(250)]).is_err());
     }
 }

@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 use crate::event::Event;
 use crate::layer::WebhookLayer;
 use crate::provider::{MIB, Provider, Terms};
-use crate::record::{Filing, Fingerprints};
+use crate::record::{Fingerprints, record_scope};
 use crate::service::WebhookService;
 
 /// An endpoint for one provider's webhooks, before it is built: [`layer`](Self::layer) puts it in front of a tower
@@ -37,7 +37,6 @@ pub struct Webhook {
     scope: Scope,
     store: Arc<dyn Deduplicator>,
     settings: Settings,
-    filing: Filing,
     limits: Limits,
     body_budget: Option<usize>,
     kept_answer: usize,
@@ -58,7 +57,7 @@ impl std::fmt::Debug for Webhook {
 
 impl Webhook {
     /// Webhooks of this provider, remembered in this store. The scope is who must not act twice:
-    /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`Filing`]).
+    /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`record_scope`]).
     ///
     /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
     /// delivery that somebody else holds is answered at once (`busy_timeout` 0), a store that does not answer after a third of
@@ -83,7 +82,6 @@ impl Webhook {
             scope: scope.clone(),
             store,
             settings,
-            filing: Filing::default(),
             limits: Limits { max_len: terms.max_body, ..Limits::default() },
             body_budget: None,
             kept_answer: terms.kept_answer,
@@ -120,12 +118,6 @@ impl Webhook {
     /// is the effect, 0 for others. A longer answer, or one that takes longer than the provider waits, is not kept.
     pub fn with_kept_answer(mut self, bytes: usize) -> Self {
         self.kept_answer = bytes;
-        self
-    }
-
-    /// The same, filing records otherwise; for endpoints whose records were made by a version up to 0.1.
-    pub fn with_filing(mut self, filing: Filing) -> Self {
-        self.filing = filing;
         self
     }
 
@@ -174,8 +166,11 @@ impl Webhook {
         self.provider.check()?;
         check(&self.settings, &terms)?;
         let budget = self.budget()?;
-        self.filing.scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
-            ConfigError::setting("Provider::name", format!("it is too long to file records under: {error}"))
+        record_scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
+            ConfigError::setting(
+                "Provider::name",
+                format!("it is too long for the scope of a record: {error}"),
+            )
         })?;
         let most = self.settings.concurrency;
         let keep = Keep { max: self.kept_answer, wait: terms.answer_within, window: self.settings.window };
@@ -186,7 +181,6 @@ impl Webhook {
             terms,
             provider: self.provider,
             scope: self.scope,
-            filing: self.filing,
             limits: self.limits,
             budget,
             keep,

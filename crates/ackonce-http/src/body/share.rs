@@ -98,3 +98,57 @@ impl Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures_util::{poll, stream};
+    use http::HeaderMap;
+    use http_body::{Body, Frame};
+    use http_body_util::{Full, StreamBody};
+
+    use crate::body::{BodyError, Budget, Collected, Limits};
+
+    const KIB: usize = 1024;
+
+    fn bytes(len: usize) -> Full<Bytes> {
+        Full::new(vec![0; len].into())
+    }
+
+    fn collect<B>(
+        budget: &Budget,
+        body: B,
+    ) -> impl Future<Output = Result<Collected, BodyError>> + Send + use<B>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    {
+        let limits = Limits { max_len: 24 * KIB, ..Limits::default() };
+        budget.collect(&HeaderMap::new(), body, limits)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_may_wait_gets_the_room_of_the_one_before() {
+        let budget = Budget::new(30 * KIB).with_wait(std::time::Duration::from_secs(1));
+        let first = collect(&budget, bytes(20 * KIB)).await.unwrap();
+        let _small = collect(&budget, bytes(16 * KIB)).await.unwrap();
+        assert_eq!(budget.held(), 20 * KIB, "small ones need no room");
+        let mut second = Box::pin(collect(&budget, bytes(20 * KIB)));
+        assert!(poll!(&mut second).is_pending());
+        drop(first);
+        let second = second.await.unwrap();
+        let third = collect(&budget, bytes(20 * KIB)).await;
+        assert!(matches!(third, Err(BodyError::NoRoom { max }) if max == 30 * KIB), "nobody gave any back");
+        drop(second);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_unknown_length_gives_back_the_room_that_it_did_not_need() {
+        let budget = Budget::new(30 * KIB).with_wait(std::time::Duration::from_secs(1));
+        let half = || Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 10 * KIB])));
+        let body = collect(&budget, StreamBody::new(stream::iter([half(), half()]))).await.unwrap();
+        assert_eq!((body.bytes.len(), budget.held()), (20 * KIB, 20 * KIB));
+    }
+}

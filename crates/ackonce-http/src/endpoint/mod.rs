@@ -8,8 +8,7 @@ mod run;
 
 use std::sync::Arc;
 
-use ackonce::adapter::Receipt;
-use ackonce::adapter::RecordOnly;
+use ackonce::adapter::{Receipt, RecordOnly};
 use ackonce::store::State;
 use ackonce::{Deduplicator, Error, ErrorKind, Key, KeyError, Result, Runner, Scope};
 use http::request::Parts;
@@ -37,6 +36,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// An endpoint whose runner is ready; the promise on this store is logged.
+    ///
     /// # Errors
     /// [`Config`](ErrorKind::Config) for settings that cannot work, and the errors of [`Runner::with`].
     pub(crate) fn new(
@@ -75,7 +76,7 @@ impl Endpoint {
     }
 
     /// The key of this request's record, or the reason that it may not have one.
-    pub(crate) fn file(&self, head: &Parts, key: &IdempotencyKey) -> std::result::Result<Key, Problem> {
+    pub(crate) fn key_of(&self, head: &Parts, key: &IdempotencyKey) -> std::result::Result<Key, Problem> {
         let bucket = self.principal.bucket(head)?;
         // Only a method of hundreds of bytes could be refused here.
         self.key(&bucket, &head.method, &self.options.target.of(head), key.as_bytes())

@@ -27,7 +27,7 @@ pub(crate) fn cancelled() -> Problem {
 }
 
 pub(crate) fn outcome_unknown() -> Problem {
-    Problem::new(StatusCode::CONFLICT, "outcome_unknown", "It is not known what became of this request")
+    Problem::new(StatusCode::CONFLICT, "outcome_unknown", "The outcome of this request is unknown")
         .with_detail("It does not run again. Look whether it took effect before you send it with a new key.")
 }
 

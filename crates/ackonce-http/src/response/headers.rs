@@ -118,7 +118,7 @@ fn is_of_one_exchange(name: &str) -> bool {
 
 /// The treatment of `Set-Cookie` in kept answers.
 ///
-/// Keep cookies only where a client of one key is always one session: whoever repeats the request gets them.
+/// Keep cookies only where a client of one key is always one session: every caller that repeats the request gets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cookies {
     /// No: a cookie belongs to the session it was set in. The default.

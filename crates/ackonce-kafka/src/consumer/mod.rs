@@ -1,4 +1,4 @@
-//! The high level: a consumer that runs a handler once per message until shutdown.
+//! The consumer that users build. It runs a handler once per message until shutdown.
 
 mod checks;
 mod prepared;

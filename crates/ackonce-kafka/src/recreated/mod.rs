@@ -1,5 +1,7 @@
-//! A topic that is deleted and created again under a running consumer has other records at known offsets, and nobody
-//! says so: the driver keeps its positions, and would skip the new records before them.
+//! Topics that are deleted and created again under a running consumer.
+//!
+//! Such a topic has other records at known offsets, and nobody says so: the driver keeps its positions, and would skip the
+//! new records before them.
 //!
 //! Three signs tell. The driver's debug line about the topic's ID comes within a second. The broker deletes a topic's
 //! commits with it, so a confirmed commit that is gone is one. And a record that was delivered is another one now, by

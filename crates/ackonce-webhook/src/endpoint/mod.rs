@@ -34,7 +34,7 @@ pub(crate) use self::run::{OfHandler, OfService};
 use crate::error::VerifyError;
 use crate::event::Event;
 use crate::provider::{Provider, Terms, Verified};
-use crate::record::{Filing, Fingerprints};
+use crate::record::{Fingerprints, record_scope};
 use crate::request::RawRequest;
 
 /// The way a delivery came to be settled, for a reader of the provider's log: `run`, `duplicate` or `buried`.
@@ -46,7 +46,6 @@ pub(crate) struct Endpoint {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) terms: Terms,
     pub(crate) scope: Scope,
-    pub(crate) filing: Filing,
     pub(crate) limits: Limits,
     pub(crate) budget: Budget,
     pub(crate) keep: Keep,
@@ -73,9 +72,9 @@ impl Endpoint {
                 return problems::response(problem);
             }
         };
-        let incoming =
+        let request =
             RawRequest { headers: &parts.headers, body: &body, uri: &parts.uri, now: SystemTime::now() };
-        match self.provider.verify(&incoming).and_then(|verified| self.keyed(verified)) {
+        match self.provider.verify(&request).and_then(|verified| self.keyed(verified)) {
             Ok(Admitted::Handshake(answer)) => answer.map(whole),
             Ok(Admitted::Events(events)) => self.settle(events, (parts, share), &run).await,
             Err(refused) => {
@@ -93,7 +92,7 @@ impl Endpoint {
         };
         let (mut keyed, mut seen) = (Vec::with_capacity(events.len()), HashSet::new());
         for event in events {
-            let scope = self.filing.scope(&self.scope, self.provider.name(), event.scope());
+            let scope = record_scope(&self.scope, self.provider.name(), event.scope());
             let key = scope.and_then(|scope| scope.key(event.id().clone()));
             let key = key.map_err(|error| VerifyError::malformed("ID", error.to_string()))?;
             if seen.insert(key.clone()) {
@@ -153,6 +152,7 @@ impl Endpoint {
     }
 }
 
+/// A verified request: a question to answer, or events to settle.
 enum Admitted {
     Handshake(Response<Bytes>),
     Events(Vec<(Key, Event)>),

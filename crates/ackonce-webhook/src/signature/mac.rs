@@ -87,7 +87,7 @@ impl SignatureKey {
                 let bytes = secret.try_into().map_err(|_| length)?;
                 let key = VerifyingKey::from_bytes(bytes).map_err(|_| "it is no public key of Ed25519")?;
                 if key.is_weak() {
-                    return Err("it is a weak public key, which verifies what nobody signed");
+                    return Err("it is a weak public key, which verifies texts that nobody signed");
                 }
                 Self::Ed25519(Box::new(key))
             }
