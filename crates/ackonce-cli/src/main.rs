@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ackonce_cli::Refusal;
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
+use ackonce_cli::proxy::{self, ProxyArgs};
 use ackonce_cli::relay::{self, RelayArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -23,6 +24,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Demo(Box<DemoArgs>),
+    Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
@@ -38,6 +40,10 @@ fn main() -> ExitCode {
         Err(Stop::Refused(refusal)) => return refused(&refusal),
     };
     let answer = match program.verb {
+        Verb::Proxy(args) => {
+            return proxy::run(&args, &settings)
+                .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
         Verb::Relay(args) => {

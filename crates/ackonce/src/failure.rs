@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BoxError, Error, chain};
+use crate::chain::chain;
+use crate::error::{BoxError, Error};
 
 /// The failure of a handler, by its next step.
 ///
@@ -49,7 +50,7 @@ use crate::{BoxError, Error, chain};
 #[derive(Debug)]
 pub enum Failure {
     /// Run again after a back-off, until the attempts are used up; then bury, if there is a dead-letter place. Without
-    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::NoDeadLetters).
+    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::adapter::NoDeadLetters).
     Retry(BoxError),
     /// It will never succeed: bury it now.
     Permanent(BoxError),
@@ -108,7 +109,7 @@ impl Failure {
         let (Self::Retry(reason) | Self::Infrastructure(reason) | Self::Unknown(reason)) = self else {
             return Duration::ZERO;
         };
-        reason.downcast_ref::<AskedPause>().map_or(Duration::ZERO, |asked| asked.pause)
+        reason.downcast_ref::<AskedPause>().map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
     }
 
     /// The error that the handler returned and its causes, the outermost first. There are none for
@@ -133,6 +134,9 @@ impl Failure {
         std::iter::successors(error, |error: &&(dyn StdError + 'static)| (*error).source())
     }
 }
+
+/// The longest pause.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A reason together with the pause that the target asked for.
 #[derive(Debug)]

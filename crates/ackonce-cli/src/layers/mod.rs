@@ -81,7 +81,7 @@ pub fn parse<P: Parser>(
         command = command.mut_subcommand(name, |subcommand| file.under(subcommand));
     }
     let matches = command.clone().try_get_matches_from(&arguments).map_err(|error| match &name {
-        Some(_) if error.use_stderr() => Stop::Refused(Refusal::usage(said(&error))),
+        Some(_) if error.use_stderr() => Stop::Refused(Refusal::usage(fixed(&error))),
         _ => Stop::Clap(error),
     })?;
     let settings = match (matches.subcommand(), &name) {
@@ -92,6 +92,17 @@ pub fn parse<P: Parser>(
     };
     let program = P::from_arg_matches(&matches)?;
     Ok(Layered { program, settings: settings.unwrap_or_default() })
+}
+
+/// The sentence on a command line, with the other places for a setting that is missing.
+fn fixed(error: &clap::Error) -> String {
+    let sentence = said(error);
+    match error.kind() {
+        clap::error::ErrorKind::MissingRequiredArgument => {
+            format!("{sentence}; set them as flags, as variables ACKONCE_NAME, or in the file of --config")
+        }
+        _ => sentence,
+    }
 }
 
 /// The argument that a subcommand with layers has.

@@ -110,7 +110,11 @@ fn a_fault_of_the_command_line_is_one_sentence() {
     let error = serve(&["--listen", "a", "--windwo", "1h"]).unwrap_err();
     assert_eq!(error, "2 unexpected argument '--windwo' found; the nearest one is --window");
     let error = serve(&[]).unwrap_err();
-    assert_eq!(error, "2 the following required arguments were not provided: --listen <LISTEN>");
+    assert_eq!(
+        error,
+        "2 the following required arguments were not provided: --listen <LISTEN>; set them as flags, as variables \
+         ACKONCE_NAME, or in the file of --config"
+    );
     let error = serve(&["--listen", "a", "--mode", "x"]).unwrap_err();
     assert_eq!(error, "2 invalid value 'x' for '--mode <MODE>' [possible values: fast, slow]");
 }

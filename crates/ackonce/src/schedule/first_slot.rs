@@ -7,12 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::{
-    ClaimRequest, Claimed, Error, ErrorKind, Handler, Key, Record, Result, Runner, Scope, Settle, Settlement,
-    Token,
-};
+use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::{Key, Scope};
+use crate::record::Record;
+use crate::runner::Runner;
+use crate::settle::{Settle, Settlement};
 
-use super::slots::{Schedule, Slot, Utc, unix_millis};
+use super::slot::{Slot, Utc, unix_millis};
+use super::slots::Schedule;
 
 /// As good as for ever, and far from the limits of a store's clock.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -21,7 +25,7 @@ const ADDING: Duration = Duration::from_secs(1);
 
 /// A record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FirstSlot {
     /// No slot before it counts.
     pub(super) first: SystemTime,
     /// The time that records of slots live, in whole seconds.
@@ -37,10 +41,10 @@ pub(super) async fn first_slot<H: Handler<Slot>>(
     runner: &Runner<Slot, H>,
     schedule: &Schedule,
     now: SystemTime,
-) -> Result<Entry> {
+) -> Result<FirstSlot> {
     let scope = runner.scope().beside("schedule");
     let window = runner.settings().window;
-    let (mut number, mut last, mut add) = (1_u64, None::<Entry>, None::<Entry>);
+    let (mut number, mut last, mut add) = (1_u64, None::<FirstSlot>, None::<FirstSlot>);
     let mut drawn = None;
     loop {
         let key = scope.key(number.to_string()).map_err(super::invalid)?;
@@ -50,7 +54,7 @@ pub(super) async fn first_slot<H: Handler<Slot>>(
         let request = ClaimRequest { key, token, lease, window: Duration::ZERO, fingerprint: None };
         match (runner.ask(&[request]).await?.pop(), add.take()) {
             (Some(Claimed::Done(record)), _) => {
-                last = Some(Entry::read(&record)?);
+                last = Some(FirstSlot::read(&record)?);
                 number += 1;
             }
             (Some(Claimed::Acquired(lease)), Some(entry)) => {
@@ -90,13 +94,13 @@ pub(super) fn shared_token(key: &Key) -> Token {
 
 enum Step {
     /// The last record counts.
-    Holds(Entry),
+    Holds(FirstSlot),
     /// This one has to be added.
-    Add(Entry),
+    Add(FirstSlot),
 }
 
 fn successor(
-    last: Option<&Entry>,
+    last: Option<&FirstSlot>,
     scope: &Scope,
     schedule: &Schedule,
     window: Duration,
@@ -104,7 +108,7 @@ fn successor(
 ) -> Step {
     let (next, window) = (schedule.after(now).unwrap_or(now), Duration::from_secs(window.as_secs()));
     let (before, longer_since) = (Duration::ZERO, UNIX_EPOCH);
-    let anew = Entry { first: next, window, before, longer_since, schedule: schedule.to_string() };
+    let anew = FirstSlot { first: next, window, before, longer_since, schedule: schedule.to_string() };
     let Some(last) = last else { return Step::Add(anew) };
     let scope = scope.name();
     if last.schedule != anew.schedule {
@@ -119,7 +123,7 @@ fn successor(
              The schedule begins with its next slot instead");
         return Step::Add(anew);
     }
-    let same = Entry { window, ..last.clone() };
+    let same = FirstSlot { window, ..last.clone() };
     if last.window == window {
         return Step::Holds(same);
     }
@@ -130,10 +134,10 @@ fn successor(
         true => last.window,
         false => last.window.min(last.before),
     };
-    Step::Add(Entry { first: last.since(now), before, longer_since: now, ..same })
+    Step::Add(FirstSlot { first: last.since(now), before, longer_since: now, ..same })
 }
 
-impl Entry {
+impl FirstSlot {
     /// No slot before that moment counts: there was none, or its record may be forgotten and must not be taken for one
     /// that was missed.
     pub(super) fn since(&self, now: SystemTime) -> SystemTime {
