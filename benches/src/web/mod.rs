@@ -3,7 +3,7 @@
 mod by_hand;
 mod http;
 mod load;
-mod server;
+pub(crate) mod server;
 mod webhook;
 
 use std::time::Duration;
