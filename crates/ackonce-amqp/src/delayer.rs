@@ -10,14 +10,12 @@ use lapin::types::{AMQPValue, ShortString};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::copies::{Purpose, copied, origin, reason, text};
+use crate::channel::{ChannelDelivery, HandedBack};
 use crate::delays::{Delays, name};
-use crate::delivery::{ChannelDelivery, HandedBack};
 use crate::intake::QueueIntake;
-use crate::outage::Outage;
-use crate::publisher::{Post, Publisher};
-use crate::refusal::Refusal;
-use crate::upstream::Upstream;
+use crate::log::Outage;
+use crate::message::text;
+use crate::publisher::{Post, Publisher, Purpose, Refusal, Upstream, copied, origin, reason};
 use crate::{AmqpMetrics, headers};
 
 /// The time limit for declaring a queue.

@@ -7,8 +7,8 @@ use ackonce::{Error, ErrorKind, Result};
 use lapin::types::ShortString;
 
 use crate::AmqpMessage;
-use crate::delivery::ChannelDelivery;
-use crate::outage::Seldom;
+use crate::channel::ChannelDelivery;
+use crate::log::Seldom;
 
 /// The least time between two warnings of the same kind.
 const WARN: Duration = Duration::from_secs(10);

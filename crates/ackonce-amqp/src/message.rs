@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use ackonce::adapter::Identify;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, ShortString};
+use lapin::types::{AMQPValue, LongString, ShortString};
 
 use crate::headers;
 
@@ -217,6 +217,11 @@ impl Identify for AmqpMessage {
     fn coordinates(&self) -> Option<Vec<u8>> {
         None
     }
+}
+
+/// A header that is text or bytes.
+pub(crate) fn text(value: impl Into<LongString>) -> AMQPValue {
+    AMQPValue::LongString(value.into())
 }
 
 #[cfg(test)]

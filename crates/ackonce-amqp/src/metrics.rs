@@ -6,9 +6,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ackonce::adapter::metric::Metric;
 use metrics::Counter;
 
-use crate::watch::{BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};
+const BY_SCOPE: &[&str] = &["scope"];
 
-pub(crate) const BY_SCOPE: &[&str] = &["scope"];
+pub(crate) const IN_FLIGHT: Metric = Metric::gauge(
+    "ackonce_amqp_in_flight",
+    BY_SCOPE,
+    "Messages delivered and not acknowledged or given back",
+);
+pub(crate) const OLDEST: Metric = Metric::gauge(
+    "ackonce_amqp_oldest_seconds",
+    BY_SCOPE,
+    "Time since the oldest message in hand was delivered",
+)
+.in_seconds();
+pub(crate) const LIVE: Metric = Metric::gauge(
+    "ackonce_amqp_live",
+    BY_SCOPE,
+    "1 while the consumer makes progress, 0 if it is stuck or has ended",
+);
+pub(crate) const READY: Metric =
+    Metric::gauge("ackonce_amqp_ready", BY_SCOPE, "1 while the consumer takes messages in, else 0");
+pub(crate) const BLOCKED: Metric = Metric::gauge(
+    "ackonce_amqp_blocked",
+    BY_SCOPE,
+    "1 while the broker blocks the connection that publishes (a memory or disk alarm), else 0",
+);
 
 macro_rules! counters {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {

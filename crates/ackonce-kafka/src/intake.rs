@@ -3,7 +3,7 @@
 use ackonce::adapter::{Intake, Ordered, burial_proof};
 use ackonce::{Error, ErrorKind, Result};
 
-use crate::assignment::PartitionDelivery;
+use crate::partition::PartitionDelivery;
 
 /// # Errors
 /// A record without a usable ID, under [`OnMissing::Stop`](ackonce::OnMissing::Stop).

@@ -198,6 +198,11 @@ impl Identify for KafkaMessage {
     }
 }
 
+/// Headers with one more, which is text.
+pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header { key, value: Some(value) })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

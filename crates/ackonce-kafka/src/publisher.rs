@@ -12,35 +12,13 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::quiet::Quiet;
+use crate::driver::connection;
+use crate::log::Quiet;
+use crate::message::text;
 use crate::{KafkaMessage, headers};
 
 /// The time limit for one record to be confirmed before it is tried again.
 const CONFIRM: Duration = Duration::from_secs(15);
-
-/// Settings of a consumer that a producer would warn about.
-const CONSUMER_ONLY: [&str; 20] = [
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "partition.assignment.strategy",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "max.poll.interval.ms",
-    "enable.auto.commit",
-    "auto.commit.interval.ms",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "isolation.level",
-    "check.crcs",
-    "queued.min.messages",
-    "queued.max.messages.kbytes",
-    "allow.auto.create.topics",
-    "statistics.interval.ms",
-    "debug",
-];
 
 /// An idempotent producer with a consumer's connection settings.
 #[derive(Clone)]
@@ -142,17 +120,6 @@ impl Publisher {
     }
 }
 
-/// The settings that a client of any kind understands.
-pub(crate) fn connection(consumer: &ClientConfig) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in consumer.config_map() {
-        if !CONSUMER_ONLY.contains(&name) && !name.starts_with("fetch.") {
-            config.set(name, value);
-        }
-    }
-    config
-}
-
 /// The headers of a copy: the original's, then its origin and identity.
 pub(crate) fn copied(message: &KafkaMessage, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
     let original = rdkafka::Message::headers(message.as_rdkafka());
@@ -188,10 +155,6 @@ pub(crate) fn identified(
             HeaderValue::Number(number) => text(headers, name, &number.to_string()),
         }
     })
-}
-
-pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
-    headers.insert(Header { key, value: Some(value) })
 }
 
 #[cfg(test)]

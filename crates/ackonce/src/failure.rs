@@ -80,6 +80,28 @@ impl Failure {
     pub fn unknown(error: impl Into<BoxError>) -> Self {
         Self::Unknown(error.into())
     }
+
+    /// The error that the handler returned and its causes, the outermost first. There are none for
+    /// [`Fenced`](Self::Fenced) and [`Store`](Self::Store), which no error of the handler made.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ackonce::Failure;
+    ///
+    /// let failure = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
+    /// assert!(failure.causes().any(|cause| cause.is::<io::Error>()));
+    /// ```
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        let error: Option<&(dyn StdError + 'static)> = match self {
+            Self::Retry(e)
+            | Self::Permanent(e)
+            | Self::Infrastructure(e)
+            | Self::Unknown(e)
+            | Self::Cancelled(e) => Some(&**e),
+            Self::Fenced | Self::Store(_) => None,
+        };
+        std::iter::successors(error, |error: &&(dyn StdError + 'static)| (*error).source())
+    }
 }
 
 impl<E: Into<BoxError>> From<E> for Failure {
