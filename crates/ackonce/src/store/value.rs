@@ -1,6 +1,7 @@
 //! The limit on the outcome or the reason that a record keeps.
 
-use crate::{Error, ErrorKind, Result, Settle};
+use crate::settle::Settle;
+use crate::{Error, ErrorKind, Result};
 
 /// The longest outcome or reason that a store on disk or on a server keeps, in bytes: 16 MiB.
 pub const MAX_VALUE_LEN: usize = 16 << 20;
