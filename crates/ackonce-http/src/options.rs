@@ -287,7 +287,9 @@ impl Policy {
         Self { name: "custom", keeps: Arc::new(keeps) }
     }
 
-    pub(crate) fn keeps(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    /// True if it keeps such an answer: for a policy of your own [made of](Self::by) this one.
+    #[must_use]
+    pub fn keeps(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         !status.is_informational() && (self.keeps)(status, headers)
     }
 }

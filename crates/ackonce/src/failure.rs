@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BoxError, Error, chain};
+use crate::chain::chain;
+use crate::error::{BoxError, Error};
 
 /// The failure of a handler, by its next step.
 ///
@@ -48,7 +49,7 @@ use crate::{BoxError, Error, chain};
 #[derive(Debug)]
 pub enum Failure {
     /// Run again after a back-off, until the attempts are used up; then bury, if there is a dead-letter place. Without
-    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::NoDeadLetters).
+    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::adapter::NoDeadLetters).
     Retry(BoxError),
     /// It will never succeed: bury it now.
     Permanent(BoxError),

@@ -186,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Fingerprint;
+    use crate::fingerprint::Fingerprint;
 
     #[derive(Default)]
     struct Parts {

@@ -9,6 +9,7 @@ mod context;
 mod deduplicator;
 mod error;
 mod failure;
+mod fingerprint;
 mod guard;
 pub mod guide;
 mod handler;
@@ -55,23 +56,13 @@ pub use start::connect_at_start;
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;
 
-// The names of the two modules below, for the modules of this crate.
-pub(crate) use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, RecordOnly};
-pub(crate) use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
-pub(crate) use coalesce::Coalesce;
-pub(crate) use deduplicator::Description;
-pub(crate) use error::Repeat;
-pub(crate) use inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
-pub(crate) use record::{Record, State};
-pub(crate) use settle::{Attempt, Settle, Settled, Settlement};
-pub(crate) use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
-
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
-    pub use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
+    pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
     pub use crate::error::Repeat;
+    pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
     pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};

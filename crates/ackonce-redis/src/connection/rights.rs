@@ -67,8 +67,6 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
         // A field without its value, and an option that does not exist.
         ("hset", about("HSET", &["f", "v", "f"])),
         ("set", about("SET", &["v", "NOTHING"])),
-        // No form of this command changes nothing; the next one removes the key.
-        ("hsetnx", about("HSETNX", &["f", "v"])),
         ("del", about("DEL", &[])),
     ];
     if is_cluster {

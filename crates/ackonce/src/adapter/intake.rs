@@ -3,8 +3,13 @@
 use std::hash::Hash;
 
 use super::{BurialProof, Delivery, Identify, Job, Order, Ordered, headers};
+use crate::claim::Token;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::ids::MessageIds;
 use crate::key::hex;
-use crate::{Error, ErrorKind, Fingerprint, Key, MessageIds, OnMissing, Result, Scope, Token};
+use crate::key::{Key, Scope};
+use crate::settings::OnMissing;
 
 /// The scope, beside the user's, of messages without an ID.
 const UNIDENTIFIED: &str = "unidentified";

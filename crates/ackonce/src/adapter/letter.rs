@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{BurialProof, Identify, headers};
-use crate::Key;
+use crate::key::Key;
 use crate::key::hex;
 
 /// The longest reason in a header, in bytes: brokers limit the headers of a message.

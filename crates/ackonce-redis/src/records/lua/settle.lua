@@ -30,11 +30,9 @@ local function completed(row, held)
     end
 end
 
--- The lead of completions in place over others. If few are in place, the short cut is not worth its read.
-local lead = 8
-
 -- Completes a row in the usual place. The row alone needs to be read: its field was made with this
--- secret, the bucket lives as long as it does, and a bucket that was split has no rows.
+-- secret, the bucket lives as long as it does, and a bucket that was split has no rows. Without this short cut a message takes
+-- 1.11 times Redis's CPU at ten million records, 1.08 times at a million.
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
     local row = call('HGET', key, field)
@@ -45,11 +43,7 @@ local function complete_in_place(root, field, held)
 end
 
 local function settle(root, field, held, action, body)
-    if lead > 0 and action == 'C' and settled then
-        local is_done = complete_in_place(root, field, held)
-        lead = lead + (is_done and 1 or -1)
-        if is_done then return 'Y' end
-    end
+    if action == 'C' and settled and complete_in_place(root, field, held) then return 'Y' end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
     if not row or now >= expires_of(row) then return 'L' end
