@@ -58,6 +58,11 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
+    mod suspects;
+    mod value;
+
+    pub use self::suspects::Suspects;
+    pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
