@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
 use ackonce::{Deduplicator, Result, protocol};
 use async_trait::async_trait;
 
@@ -117,7 +117,7 @@ impl Deduplicator for SqliteStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        settlements.iter().try_for_each(|s| s.action.check_value_len())?;
+        settlements.iter().try_for_each(|s| check_value_len("sqlite", &s.action))?;
         let settlements = settlements.to_vec();
         self.writer().call(|reply| Batch::new(settlements, protocol::settle, false, reply)).await
     }

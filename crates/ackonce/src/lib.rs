@@ -29,10 +29,8 @@ mod settle;
 mod signal;
 mod start;
 mod store_settings;
-mod suspects;
 mod switch;
 mod ticket;
-mod value;
 
 pub use adapter::Order;
 pub use chain::{Chain, chain};
@@ -74,8 +72,6 @@ pub mod store {
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};
     pub use crate::store_settings::{Names, OnUnsafe, Sweep};
-    pub use crate::suspects::Suspects;
-    pub use crate::value::{MAX_VALUE_LEN, check_value_len};
 }
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use ackonce::store::{
-    ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token, check_value_len,
+    ClaimRequest, Claimed, Entered, GuardOptions, Lease, MAX_VALUE_LEN, Names, Repeat, Token, value_too_long,
 };
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use bytes::Bytes;
@@ -126,7 +126,10 @@ impl SqliteGuard {
     /// code between went back to an earlier savepoint, or this is another transaction. Roll back and deliver the
     /// message again; a commit would keep a part of the effect. Otherwise the errors of a write in SQLite.
     pub fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        check_value_len(self.outcome.as_ref().map_or(0, Bytes::len))?;
+        let len = self.outcome.as_ref().map_or(0, Bytes::len);
+        if len > MAX_VALUE_LEN {
+            return Err(value_too_long("sqlite", len));
+        }
         let now = Clock::default().now();
         let expires = now.saturating_add(micros(self.window));
         let complete = || {

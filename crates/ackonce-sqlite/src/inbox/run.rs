@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::store::{Settle, Settled, Settlement, Suspects, check_value_len};
+use ackonce::store::{MAX_VALUE_LEN, Settle, Settled, Settlement, Suspects, value_too_long};
 use ackonce::{Answer, Context, Effect, Error, ErrorKind, Failure, Item, protocol};
 use bytes::Bytes;
 use rusqlite::Transaction;
@@ -106,8 +106,10 @@ where
         let failed = tx.into_failed();
         let answer = answer.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let outcome = classify_answer(cx.tx, answer, failed)?.into().into_outcome();
-        check_value_len(outcome.as_ref().map_or(0, Bytes::len))
-            .map_err(|too_long| Rollback::Item(Failure::permanent(too_long)))?;
+        let len = outcome.as_ref().map_or(0, Bytes::len);
+        if len > MAX_VALUE_LEN {
+            return Err(Rollback::Item(Failure::permanent(value_too_long("sqlite", len))));
+        }
         let now = cx.clock.now();
         let expires = now.saturating_add(micros(self.window));
         if cx.records.complete(self.item.cx.lease(), outcome.as_ref(), expires, now)? {
@@ -133,7 +135,7 @@ where
     }
 
     fn runs_alone(&self) -> bool {
-        self.suspects.contains(self.item.cx.key())
+        self.suspects.has(self.item.cx.key())
     }
 
     fn runs_user_code(&self) -> bool {
@@ -174,7 +176,7 @@ where
                 self.own.unwrap_or_else(|| Err(Failure::infrastructure("nobody waited for it")))
             }
             // It stays a suspect: its next attempts run alone too.
-            GroupOutcome::Refused(error) if succeeded && self.suspects.contains(key) => {
+            GroupOutcome::Refused(error) if succeeded && self.suspects.has(key) => {
                 Err(Failure::Retry(error.clone().into()))
             }
             GroupOutcome::Refused(error) | GroupOutcome::Failed(error) => match self.own {
@@ -183,7 +185,7 @@ where
                 // Its work, and the data that it read, are undone.
                 _ => {
                     if succeeded && matches!(outcome, GroupOutcome::Refused(_)) {
-                        self.suspects.add(key);
+                        self.suspects.add([key]);
                     }
                     Err(Failure::Store(error.clone()))
                 }
