@@ -46,6 +46,8 @@ enum What {
     Memory(memory::Options),
     /// A JSON echo with and without the Idempotency-Key layer.
     Http(web::Options),
+    /// `ackonce proxy` beside the same forwarder without its layer.
+    Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
     /// Draws the figures that `--json` has collected.
@@ -69,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency(options) => latency::run(&options),
         What::Memory(options) => memory::run(&options),
         What::Http(options) => web::http(&options),
+        What::Proxy(options) => web::proxy(&options),
         What::Webhook(options) => web::webhook(&options),
         What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
