@@ -8,7 +8,7 @@ use ackonce_cli::ledger::{self, Table};
 use ackonce_cli::stores::Opened;
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::InboxTx;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -41,7 +41,7 @@ fn to_file<M: Send + 'static>(flags: &Flags) -> Result<impl Handler<M> + use<M>>
         async move {
             trouble.wait(&cx).await;
             trouble.strike(&cx)?;
-            file.append(&Entry::now(&cx, "effect"))?;
+            file.append(&LedgerEntry::now(&cx, "effect"))?;
             Ok::<(), Failure>(())
         }
     })
@@ -57,7 +57,7 @@ async fn to_table<M: Send + Sync + 'static>(flags: &Flags, store: &Opened) -> Re
         Opened::Sqlite(store) => {
             let inbox = store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &M| {
                 trouble.strike(cx)?;
-                ledger::sqlite::insert(tx, &Entry::now(cx, "effect"))?;
+                ledger::sqlite::insert(tx, &LedgerEntry::now(cx, "effect"))?;
                 Ok::<(), Failure>(())
             });
             Effect::new(Waiting { handler: inbox, trouble: waiting })
@@ -67,7 +67,7 @@ async fn to_table<M: Send + Sync + 'static>(flags: &Flags, store: &Opened) -> Re
                 let trouble = trouble.clone();
                 Box::pin(async move {
                     trouble.strike(&cx)?;
-                    ledger::postgres::insert(tx, &Entry::now(&cx, "effect")).await?;
+                    ledger::postgres::insert(tx, &LedgerEntry::now(&cx, "effect")).await?;
                     Ok::<(), Failure>(())
                 })
             });

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 use common::{get, ledger, postgres, rows};
@@ -43,7 +43,7 @@ fn end(mut child: Child) {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-fn wait_for(count: usize, mut entries: impl FnMut() -> Vec<Entry>) -> Vec<Entry> {
+fn wait_for(count: usize, mut entries: impl FnMut() -> Vec<LedgerEntry>) -> Vec<LedgerEntry> {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let found = entries();
@@ -115,7 +115,7 @@ async fn topic(kafka: &Kafka, partitions: i32, orders: &[&str]) -> (String, [Str
     (topic, flags)
 }
 
-fn ids(entries: &[Entry]) -> Vec<&str> {
+fn ids(entries: &[LedgerEntry]) -> Vec<&str> {
     let mut ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
     ids.sort_unstable();
     ids

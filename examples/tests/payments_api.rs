@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running API; killed when dropped.
@@ -107,11 +107,11 @@ impl Answer {
     }
 }
 
-fn ledger(directory: &Path) -> Vec<Entry> {
+fn ledger(directory: &Path) -> Vec<LedgerEntry> {
     Ledger::read(directory.join("ledger.jsonl")).unwrap().entries
 }
 
-fn wait_for_lines(directory: &Path, count: usize) -> Vec<Entry> {
+fn wait_for_lines(directory: &Path, count: usize) -> Vec<LedgerEntry> {
     let until = Instant::now() + Duration::from_secs(60);
     while ledger(directory).len() < count && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));

@@ -10,7 +10,7 @@ use ackonce::Class;
 use ackonce_sqlite::rusqlite;
 use ackonce_testkit::audit::{Audit, audit};
 use ackonce_testkit::crash::{Faults, Fleet, History};
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::lines;
 
 use crate::books::Books;
@@ -168,7 +168,7 @@ fn fleet(plan: &Plan, dir: &Path, seed: u64) -> Fleet {
 }
 
 /// Message ID and fence of each effect of which its worker has said that it came too late to record it.
-fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
+pub(crate) fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
     let logs = std::fs::read_dir(dir.join("workers")).unwrap().map(|file| file.unwrap().path());
     let logs = logs.filter(|path| path.extension().is_some_and(|e| e == "log"));
     // A worker that was killed in the middle of a line did not say it.
@@ -180,7 +180,7 @@ fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
 }
 
 /// The evidence for a failure.
-fn show_unexplained(audit: &Audit, entries: &[Entry], history: &History) {
+fn show_unexplained(audit: &Audit, entries: &[LedgerEntry], history: &History) {
     for doubled in audit.doubled.iter().filter(|d| !d.explained()) {
         let effects: Vec<_> = entries.iter().filter(|e| e.id == doubled.id).collect();
         let (from, to) = (effects[0].fence, effects[effects.len() - 1].at);
@@ -211,7 +211,7 @@ pub(crate) fn id_of_delivery(n: usize) -> String {
     }
 }
 
-async fn effects(plan: &Plan, inbox: Option<Books>, kills: usize) -> (Vec<Entry>, Option<u64>) {
+async fn effects(plan: &Plan, inbox: Option<Books>, kills: usize) -> (Vec<LedgerEntry>, Option<u64>) {
     if let Some(books) = inbox {
         let (entries, balance) = books.read().await;
         return (entries, Some(balance));

@@ -7,7 +7,7 @@ use ackonce_postgres::tokio_postgres::{self, Client, NoTls, Row, Transaction};
 use ackonce_postgres::{PostgresConfig, SchemaName, Sweep, Tables};
 use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::servers::address;
 
 /// The files of the books.
@@ -62,7 +62,7 @@ impl Books {
     }
 
     /// Every effect in order, and the balance.
-    pub async fn read(&self) -> (Vec<Entry>, u64) {
+    pub async fn read(&self) -> (Vec<LedgerEntry>, u64) {
         match self {
             Self::Sqlite(file) => read_file(file),
             Self::Postgres { url, schema } => {
@@ -97,7 +97,7 @@ pub fn postgres(url: &str, schema: &str) -> PostgresConfig {
 ///
 /// # Errors
 /// Of the database.
-pub fn book_in_file(tx: &InboxTx<'_>, entry: &Entry) -> Result<(), Failure> {
+pub fn book_in_file(tx: &InboxTx<'_>, entry: &LedgerEntry) -> Result<(), Failure> {
     let (attempt, fence, at) = (entry.attempt, i64::try_from(entry.fence)?, i64::try_from(entry.at)?);
     tx.execute("UPDATE account SET balance = balance + 1", [])?;
     point("before-effect");
@@ -113,7 +113,7 @@ pub fn book_in_file(tx: &InboxTx<'_>, entry: &Entry) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Of the database.
-pub async fn book_on_server(tx: &Transaction<'_>, schema: &str, entry: &Entry) -> Result<(), Failure> {
+pub async fn book_on_server(tx: &Transaction<'_>, schema: &str, entry: &LedgerEntry) -> Result<(), Failure> {
     let numbers = [u64::from(entry.attempt), entry.fence, u64::from(entry.pid), entry.at];
     let mut signed = [0; 4];
     for (signed, number) in signed.iter_mut().zip(numbers) {
@@ -133,13 +133,13 @@ pub async fn book_on_server(tx: &Transaction<'_>, schema: &str, entry: &Entry) -
     Ok(())
 }
 
-fn read_file(file: &Path) -> (Vec<Entry>, u64) {
+fn read_file(file: &Path) -> (Vec<LedgerEntry>, u64) {
     let db = rusqlite::Connection::open(file).unwrap();
     let mut rows = db.prepare("SELECT id, key, attempt, fence, pid, at FROM ledger ORDER BY n").unwrap();
     let number = |row: &rusqlite::Row<'_>, n| row.get::<_, i64>(n).map(|v| u64::try_from(v).unwrap());
     let entries = rows.query_map([], |row| {
         let (id, key, attempt, pid) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(4)?);
-        Ok(Entry { id, key, attempt, fence: number(row, 3)?, pid, at: number(row, 5)? })
+        Ok(LedgerEntry { id, key, attempt, fence: number(row, 3)?, pid, at: number(row, 5)? })
     });
     let entries = entries.unwrap().collect::<Result<_, _>>().unwrap();
     let balance = db.query_row("SELECT balance FROM account", [], |row| number(row, 0)).unwrap();
@@ -153,9 +153,9 @@ async fn client(url: &str, schema: &str) -> Client {
     client
 }
 
-fn entry(row: &Row) -> Entry {
+fn entry(row: &Row) -> LedgerEntry {
     let small = |n| u32::try_from(number(row, n)).unwrap();
-    Entry {
+    LedgerEntry {
         id: row.get(0),
         key: row.get(1),
         attempt: small(2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ackonce::store::Inspect;
 use ackonce_sqlite::rusqlite::{self, Connection, TransactionBehavior};
-use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteStore};
+use ackonce_sqlite::{Entered, GuardOptions, SqliteGuard, SqliteStore};
 use anyhow::bail;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -81,8 +81,8 @@ impl Subject for Sqlite {
             arms.push(Arm::new(format!("{remembered} remembered"), move || {
                 for claim in messages.claims(COUNT)? {
                     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                    let entry = InboxGuard::enter(&tx, &claim.key, &GuardOptions::default())?;
-                    let Entry::First(guard) = entry else { bail!("not a new ID: {entry:?}") };
+                    let entry = SqliteGuard::enter(&tx, &claim.key, &GuardOptions::default())?;
+                    let Entered::First(guard) = entry else { bail!("not a new ID: {entry:?}") };
                     guard.finish(&tx)?;
                     tx.commit()?;
                 }

@@ -3,7 +3,7 @@
 
 use ackonce_cli::ledger::{Table, postgres};
 use ackonce_cli::stores::StoreUrl;
-use ackonce_testkit::ledger::Entry;
+use ackonce_testkit::ledger::LedgerEntry;
 
 /// A store with a schema of this run's own; or loudly none.
 fn store() -> Option<StoreUrl> {
@@ -28,7 +28,7 @@ async fn processes_that_make_the_table_at_once_all_find_it_and_rows_come_back_as
         maker.await.unwrap().unwrap();
     }
     assert_eq!(table.last().await.unwrap(), 0);
-    let entry = |id: &str| Entry {
+    let entry = |id: &str| LedgerEntry {
         id: id.to_owned(),
         key: "k".into(),
         attempt: 2,

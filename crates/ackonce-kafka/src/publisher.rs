@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ackonce::Key;
+use ackonce::adapter::{HeaderValue, MAX_REASON_LEN, copy_headers};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,37 +12,13 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::quiet::Quiet;
-use crate::{Message, headers};
+use crate::driver::connection;
+use crate::log::Quiet;
+use crate::message::text;
+use crate::{KafkaMessage, headers};
 
 /// The time limit for one record to be confirmed before it is tried again.
 const CONFIRM: Duration = Duration::from_secs(15);
-/// The longest reason in a header, in bytes.
-const REASON: usize = 4096;
-
-/// Settings of a consumer that a producer would warn about.
-const CONSUMER_ONLY: [&str; 20] = [
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "partition.assignment.strategy",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "max.poll.interval.ms",
-    "enable.auto.commit",
-    "auto.commit.interval.ms",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "isolation.level",
-    "check.crcs",
-    "queued.min.messages",
-    "queued.max.messages.kbytes",
-    "allow.auto.create.topics",
-    "statistics.interval.ms",
-    "debug",
-];
 
 /// An idempotent producer with a consumer's connection settings.
 #[derive(Clone)]
@@ -143,21 +120,10 @@ impl Publisher {
     }
 }
 
-/// The settings that a client of any kind understands.
-pub(crate) fn connection(consumer: &ClientConfig) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in consumer.config_map() {
-        if !CONSUMER_ONLY.contains(&name) && !name.starts_with("fetch.") {
-            config.set(name, value);
-        }
-    }
-    config
-}
-
 /// The headers of a copy: the original's, then its origin and identity.
-pub(crate) fn copied(message: &Message, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
+pub(crate) fn copied(message: &KafkaMessage, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
     let original = rdkafka::Message::headers(message.as_rdkafka());
-    let ours = |name: &str| name.starts_with("ackonce-");
+    let ours = |name: &str| name.starts_with(headers::PREFIX);
     let copy = match original {
         // Copied whole, so that a header whose name cannot be read is kept, too.
         Some(all) if message.has_unreadable_headers() && !message.all_headers().any(|h| ours(h.key)) => {
@@ -174,7 +140,7 @@ pub(crate) fn copied(message: &Message, key: &Key, reason: &str, attempts: u32) 
 /// Origin, identity and reason, after `headers`.
 pub(crate) fn identified(
     headers: OwnedHeaders,
-    message: &Message,
+    message: &KafkaMessage,
     key: &Key,
     reason: &str,
     attempts: u32,
@@ -183,20 +149,12 @@ pub(crate) fn identified(
     let headers = text(headers, headers::TOPIC, topic);
     let headers = text(headers, headers::PARTITION, &partition.to_string());
     let headers = text(headers, headers::OFFSET, &offset.to_string());
-    let headers = text(headers, headers::ERROR, cut(reason));
-    let headers = text(headers, headers::ATTEMPTS, &attempts.to_string());
-    let headers = text(headers, headers::SCOPE, key.scope().name());
-    headers.insert(Header { key: headers::MESSAGE_ID, value: Some(&key.id()[..]) })
-}
-
-pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
-    headers.insert(Header { key, value: Some(value) })
-}
-
-/// A reason that fits into a header.
-fn cut(reason: &str) -> &str {
-    let end = (0..=reason.len().min(REASON)).rev().find(|end| reason.is_char_boundary(*end));
-    &reason[..end.unwrap_or(0)]
+    copy_headers(key, reason, attempts, MAX_REASON_LEN).into_iter().fold(headers, |headers, (name, value)| {
+        match value {
+            HeaderValue::Bytes(bytes) => headers.insert(Header { key: name, value: Some(bytes) }),
+            HeaderValue::Number(number) => text(headers, name, &number.to_string()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +170,7 @@ mod tests {
     fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {
         let old = text(text(OwnedHeaders::new(), "tenant", "a"), headers::TOPIC, "somewhere");
         let at = Timestamp::NotAvailable;
-        let message = Message::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
+        let message = KafkaMessage::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
         let key = Scope::new("s").unwrap().key("m").unwrap();
         let long = "é".repeat(3000);
         let copy = copied(&message, &key, &long, 2);

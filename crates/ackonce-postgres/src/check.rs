@@ -3,12 +3,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use ackonce::store::OnUnsafe;
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use crate::error::statement;
-use crate::{PostgresConfig, SchemaName, Unsafe};
+use crate::{PostgresConfig, SchemaName};
 
 /// Older servers read the whole table to scan a range of its pages.
 const OLDEST: i32 = 140_000;
@@ -33,7 +34,7 @@ pub(crate) const KEEPS: &str = "current_setting('fsync') = 'on' AND current_sett
 #[derive(Debug)]
 pub(crate) struct Checks {
     schema: SchemaName,
-    policy: Unsafe,
+    policy: OnUnsafe,
     weaknesses: Mutex<Option<Vec<String>>>,
 }
 
@@ -85,7 +86,7 @@ struct Server {
     replicated: bool,
 }
 
-async fn server(client: &Client, policy: Unsafe) -> Result<Vec<String>> {
+async fn server(client: &Client, policy: OnUnsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(LOOK, &[]).await.and_then(|row| read(&row));
     check_server(&row.map_err(|e| statement("reading the server's settings", e))?, policy)
 }
@@ -106,7 +107,7 @@ fn read(row: &Row) -> std::result::Result<Server, tokio_postgres::Error> {
     })
 }
 
-fn check_server(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
+fn check_server(server: &Server, policy: OnUnsafe) -> Result<Vec<String>> {
     if server.version < OLDEST {
         let message =
             format!("postgres: the server is version {}, 14 or newer is needed", server.version / 10_000);
@@ -164,7 +165,7 @@ fn check_server(server: &Server, policy: Unsafe) -> Result<Vec<String>> {
 }
 
 /// A crash empties an unlogged table. Missing tables are reported later.
-async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<Vec<String>> {
+async fn tables(client: &Client, schema: &SchemaName, policy: OnUnsafe) -> Result<Vec<String>> {
     let row = client.query_typed_one(UNLOGGED, &[(&schema.quoted(), Type::TEXT)]).await;
     let unlogged: bool =
         row.and_then(|row| row.try_get(0)).map_err(|e| statement("checking the tables", e))?;
@@ -175,14 +176,14 @@ async fn tables(client: &Client, schema: &SchemaName, policy: Unsafe) -> Result<
     Ok(weaknesses)
 }
 
-fn dangerous(what: &str, policy: Unsafe, weaknesses: &mut Vec<String>) -> Result<()> {
+fn dangerous(what: &str, policy: OnUnsafe, weaknesses: &mut Vec<String>) -> Result<()> {
     match policy {
-        Unsafe::Refuse => {
+        OnUnsafe::Refuse => {
             let message =
-                format!("postgres: {what} (Unsafe::Downgrade, or unsafe=downgrade in a URL, accepts that)");
+                format!("postgres: {what} (OnUnsafe::Downgrade, or unsafe=downgrade in a URL, accepts that)");
             Err(Error::new(ErrorKind::Config, message))
         }
-        Unsafe::Downgrade => {
+        OnUnsafe::Downgrade => {
             weaknesses.push(what.to_owned());
             Ok(())
         }
@@ -210,15 +211,15 @@ mod tests {
 
     #[test]
     fn a_server_with_its_defaults_has_no_weakness() {
-        assert!(check_server(&durable(), Unsafe::Refuse).unwrap().is_empty());
+        assert!(check_server(&durable(), OnUnsafe::Refuse).unwrap().is_empty());
         // The store sets it in each transaction and so overrides the role's default.
         let off = Server { synchronous_commit: "off".into(), ..durable() };
-        assert!(check_server(&off, Unsafe::Refuse).unwrap().is_empty());
+        assert!(check_server(&off, OnUnsafe::Refuse).unwrap().is_empty());
     }
 
     #[test]
     fn a_server_that_cannot_record_is_refused_by_every_policy() {
-        for policy in [Unsafe::Refuse, Unsafe::Downgrade] {
+        for policy in [OnUnsafe::Refuse, OnUnsafe::Downgrade] {
             for server in [Server { standby: true, ..durable() }, Server { read_only: true, ..durable() }] {
                 assert_eq!(check_server(&server, policy).unwrap_err().kind(), ErrorKind::ReadOnly);
             }
@@ -234,9 +235,9 @@ mod tests {
             Server { full_page_writes: false, ..durable() },
             Server { zero_damaged_pages: true, ..durable() },
         ] {
-            let error = check_server(&server, Unsafe::Refuse).unwrap_err();
+            let error = check_server(&server, OnUnsafe::Refuse).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-            assert_eq!(check_server(&server, Unsafe::Downgrade).unwrap().len(), 1);
+            assert_eq!(check_server(&server, OnUnsafe::Downgrade).unwrap().len(), 1);
         }
     }
 
@@ -245,7 +246,7 @@ mod tests {
         for (encoding, is_good) in [("UTF8", true), ("SQL_ASCII", true), ("LATIN1", false), ("EUC_JP", false)]
         {
             let server = Server { encoding: encoding.into(), ..durable() };
-            match check_server(&server, Unsafe::Downgrade) {
+            match check_server(&server, OnUnsafe::Downgrade) {
                 Ok(_) => assert!(is_good, "{encoding}"),
                 Err(e) => assert!(!is_good && e.to_string().contains(encoding), "{e}"),
             }
@@ -264,7 +265,7 @@ mod tests {
             (commit("remote_write"), 1),
         ];
         for (server, expected) in cases {
-            assert_eq!(check_server(&server, Unsafe::Refuse).unwrap().len(), expected);
+            assert_eq!(check_server(&server, OnUnsafe::Refuse).unwrap().len(), expected);
         }
     }
 }

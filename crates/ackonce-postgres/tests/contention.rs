@@ -12,7 +12,7 @@ use ackonce::adapter::Mode;
 use ackonce::store::{Claimed, DeduplicatorExt, Settle, Settled, Settlement};
 use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
-use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
+use ackonce_postgres::{Entered, GuardOptions, InboxSettings, PostgresGuard, PostgresStore};
 use common::deliveries::deliver;
 use common::{HOUR, Place, acquire, alone, complete, done, item, key, place, request};
 use futures_util::future::join_all;
@@ -72,24 +72,33 @@ async fn batches_that_overlap_are_answered_in_strict_transactions() {
 async fn a_deadlock_with_the_users_transaction_ends_one_of_them() {
     let Some(place) = alone().await else { return };
     let store = place.config().with_lock_timeout(HOUR).connect().await.unwrap();
-    let options = GuardOptions::default().with_schema(place.schema.clone());
+    let options = GuardOptions::default();
     let mut client = place.client().await;
     client.batch_execute("SET deadlock_timeout = '1h'").await.unwrap();
     let pair = [request("a"), request("b")];
     let tx = client.transaction().await.unwrap();
     for request in &pair {
-        assert!(matches!(InboxGuard::enter(&tx, &request.key, &options).await.unwrap(), Entry::First(_)));
+        assert!(matches!(
+            PostgresGuard::enter_in(&place.schema, &tx, &request.key, &options).await.unwrap(),
+            Entered::First(_)
+        ));
     }
     // The order in which a batch locks: that of its keys in the table, where `a` was entered first.
     let a_is_first: bool = tx.query_one("SELECT (SELECT min(key::text) FROM record) = (SELECT key::text FROM record ORDER BY ctid LIMIT 1)", &[]).await.unwrap().get(0);
     tx.rollback().await.unwrap();
     let (early, late) = if a_is_first { ("a", "b") } else { ("b", "a") };
     let tx = client.transaction().await.unwrap();
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key(late), &options).await.unwrap() else { panic!() };
+    let Entered::First(guard) =
+        PostgresGuard::enter_in(&place.schema, &tx, &key(late), &options).await.unwrap()
+    else {
+        panic!()
+    };
     let batch = async { store.claim(&pair).await.unwrap() };
     let users = async {
         until_waiting(&place, 1).await;
-        let Entry::First(other) = InboxGuard::enter(&tx, &key(early), &options).await.unwrap() else {
+        let Entered::First(other) =
+            PostgresGuard::enter_in(&place.schema, &tx, &key(early), &options).await.unwrap()
+        else {
             panic!()
         };
         guard.finish(&tx).await.unwrap();
@@ -124,8 +133,12 @@ async fn a_record_that_somebody_holds_is_waited_for_so_long_and_no_longer() {
     let store = place.config().with_lock_timeout(Duration::from_millis(50)).connect().await.unwrap();
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
-    let options = GuardOptions::default().with_schema(place.schema.clone());
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("held"), &options).await.unwrap() else { panic!() };
+    let options = GuardOptions::default();
+    let Entered::First(guard) =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("held"), &options).await.unwrap()
+    else {
+        panic!()
+    };
     let answer = store.claim_one(request("held")).await.unwrap();
     assert!(matches!(answer, Claimed::Busy { .. }), "{answer:?}");
     acquire(&store, request("another")).await;

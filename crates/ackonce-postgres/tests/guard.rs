@@ -10,13 +10,9 @@ use ackonce::store::{Claimed, DeduplicatorExt, Fingerprint, Repeat, State, Token
 use ackonce_postgres::tokio_postgres::error::SqlState;
 use ackonce_postgres::tokio_postgres::types::ToSql;
 use ackonce_postgres::tokio_postgres::{IsolationLevel, Row};
-use ackonce_postgres::{Entry, GuardOptions, InboxGuard, Names, enter_sql, finish_sql};
+use ackonce_postgres::{Entered, GuardOptions, Names, PostgresGuard, enter_sql, finish_sql};
 use bytes::Bytes;
 use common::{HOUR, Place, acquire, complete, is_done, key, place, request};
-
-fn options(place: &Place) -> GuardOptions {
-    GuardOptions::default().with_schema(place.schema.clone())
-}
 
 #[tokio::test]
 async fn the_store_and_the_guard_see_each_other() {
@@ -26,14 +22,15 @@ async fn the_store_and_the_guard_see_each_other() {
     client.batch_execute("CREATE TABLE effect (id text)").await.unwrap();
     for round in 0..2 {
         let tx = client.transaction().await.unwrap();
-        match InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() {
-            Entry::First(guard) if round == 0 => {
+        match PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &GuardOptions::default()).await.unwrap()
+        {
+            Entered::First(guard) if round == 0 => {
                 assert_eq!(guard.lease().attempt, 1);
                 tx.execute("INSERT INTO effect VALUES ('a')", &[]).await.unwrap();
                 guard.with_outcome(Bytes::from_static(b"out")).finish(&tx).await.unwrap();
                 tx.commit().await.unwrap();
             }
-            Entry::Duplicate(record) if round == 1 => assert_eq!(record.state, State::Done),
+            Entered::Duplicate(record) if round == 1 => assert_eq!(record.state, State::Done),
             other => panic!("{other:?}"),
         }
     }
@@ -42,8 +39,9 @@ async fn the_store_and_the_guard_see_each_other() {
 
     let lease = acquire(&store, request("held")).await;
     let tx = client.transaction().await.unwrap();
-    let entry = InboxGuard::enter(&tx, &key("held"), &options(&place)).await.unwrap();
-    assert!(matches!(entry, Entry::Busy { free_in } if free_in <= HOUR), "{entry:?}");
+    let entry =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("held"), &GuardOptions::default()).await.unwrap();
+    assert!(matches!(entry, Entered::Busy { free_in } if free_in <= HOUR), "{entry:?}");
     tx.rollback().await.unwrap();
     complete(&store, &lease).await;
 }
@@ -54,13 +52,21 @@ async fn another_payload_under_the_same_id_is_noticed() {
     place.store().await;
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
-    let print = |payload: &[u8]| options(&place).with_fingerprint(Fingerprint::of(payload));
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &print(b"1")).await.unwrap() else {
+    let print = |payload: &[u8]| GuardOptions::default().with_fingerprint(Fingerprint::of(payload));
+    let Entered::First(guard) =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &print(b"1")).await.unwrap()
+    else {
         panic!()
     };
     guard.finish(&tx).await.unwrap();
-    assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"1")).await.unwrap(), Entry::Duplicate(_)));
-    assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"2")).await.unwrap(), Entry::Mismatch(_)));
+    assert!(matches!(
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &print(b"1")).await.unwrap(),
+        Entered::Duplicate(_)
+    ));
+    assert!(matches!(
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &print(b"2")).await.unwrap(),
+        Entered::Mismatch(_)
+    ));
 }
 
 #[tokio::test]
@@ -69,8 +75,11 @@ async fn what_is_rolled_back_runs_again() {
     let store = place.store().await;
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
-    let named = options(&place).with_names(Names::Keep).with_window(Duration::from_secs(9));
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &named).await.unwrap() else { panic!() };
+    let named = GuardOptions::default().with_names(Names::Keep).with_window(Duration::from_secs(9));
+    let Entered::First(guard) = PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &named).await.unwrap()
+    else {
+        panic!()
+    };
     guard.finish(&tx).await.unwrap();
     drop(tx);
     assert!(!is_done(&store, "a").await);
@@ -89,7 +98,9 @@ async fn finish_fails_once_the_claim_is_gone() {
     ] {
         let tx = client.transaction().await.unwrap();
         tx.batch_execute("SAVEPOINT earlier").await.unwrap();
-        let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else {
+        let Entered::First(guard) =
+            PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &GuardOptions::default()).await.unwrap()
+        else {
             panic!()
         };
         tx.batch_execute(spoil).await.unwrap();
@@ -98,7 +109,9 @@ async fn finish_fails_once_the_claim_is_gone() {
     }
     // A swallowed error: a COMMIT here would answer success.
     let tx = client.transaction().await.unwrap();
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap() else {
+    let Entered::First(guard) =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &GuardOptions::default()).await.unwrap()
+    else {
         panic!()
     };
     tx.batch_execute("SELECT 1/0").await.unwrap_err();
@@ -118,20 +131,22 @@ async fn two_at_once_do_not_both_get_in() {
     for (n, level) in levels.into_iter().enumerate() {
         let message = key(n);
         let tx = one.transaction().await.unwrap();
-        let Entry::First(guard) = InboxGuard::enter(&tx, &message, &options(&place)).await.unwrap() else {
+        let Entered::First(guard) =
+            PostgresGuard::enter_in(&place.schema, &tx, &message, &GuardOptions::default()).await.unwrap()
+        else {
             panic!()
         };
         let late = two.build_transaction().isolation_level(level).start().await.unwrap();
         late.execute("SELECT 1 FROM record", &[]).await.unwrap();
-        let options = options(&place);
-        let second = async { InboxGuard::enter(&late, &message, &options).await };
+        let options = GuardOptions::default();
+        let second = async { PostgresGuard::enter_in(&place.schema, &late, &message, &options).await };
         let first = async {
             until_somebody_waits(&place).await;
             guard.finish(&tx).await.unwrap();
             tx.commit().await.unwrap();
         };
         match futures_util::future::join(second, first).await.0 {
-            Ok(Entry::Duplicate(_)) => assert_eq!(n, 0),
+            Ok(Entered::Duplicate(_)) => assert_eq!(n, 0),
             Err(error) => assert_eq!((n > 0, error.repeat()), (true, Repeat::Safe), "{error}"),
             other => panic!("{level:?}: {other:?}"),
         }
@@ -150,14 +165,16 @@ async fn missing_tables_are_named() {
     let Some(place) = place() else { return };
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
-    let error = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap_err();
+    let error =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &GuardOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(ackonce::chain(&error).to_string().contains("PostgresConfig::create_schema"), "{error}");
     drop(tx);
     place.store().await;
     client.batch_execute("UPDATE meta SET version = 1000").await.unwrap();
     let tx = client.transaction().await.unwrap();
-    let error = InboxGuard::enter(&tx, &key("a"), &options(&place)).await.unwrap_err();
+    let error =
+        PostgresGuard::enter_in(&place.schema, &tx, &key("a"), &GuardOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerSchema, "{error}");
 }
 

@@ -7,7 +7,7 @@ use ackonce::adapter::Mode;
 use ackonce::store::{Attempt, Claimed, DeduplicatorExt, Lease, Repeat, Settle, Settled, Settlement};
 use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
-use ackonce_postgres::{Entry, GuardOptions, InboxGuard, PostgresStore};
+use ackonce_postgres::{Entered, GuardOptions, PostgresGuard, PostgresStore};
 use common::deliveries::deliver;
 use common::{HOUR, Place, acquire, done, is_done, item, key, place, request};
 
@@ -43,9 +43,9 @@ async fn leases_with_one_apart(store: &PostgresStore, name: &str) -> Vec<Lease> 
 
 async fn guarded<'c>(client: &'c mut Client, place: &Place, id: &str) -> Transaction<'c> {
     let tx = client.transaction().await.unwrap();
-    let options = GuardOptions::default().with_schema(place.schema.clone());
-    let entry = InboxGuard::enter(&tx, &key(id), &options).await.unwrap();
-    assert!(matches!(entry, Entry::First(_)), "{entry:?}");
+    let options = GuardOptions::default();
+    let entry = PostgresGuard::enter_in(&place.schema, &tx, &key(id), &options).await.unwrap();
+    assert!(matches!(entry, Entered::First(_)), "{entry:?}");
     tx
 }
 
@@ -132,9 +132,10 @@ async fn a_consumer_goes_on_beside_a_locked_record() {
     let scope = ackonce::Scope::new("deliveries").unwrap();
     let mut client = place.client().await;
     let tx = client.transaction().await.unwrap();
-    let options = GuardOptions::default().with_schema(place.schema.clone());
-    let entry = InboxGuard::enter(&tx, &scope.key("7").unwrap(), &options).await.unwrap();
-    let Entry::First(guard) = entry else { panic!("{entry:?}") };
+    let options = GuardOptions::default();
+    let entry =
+        PostgresGuard::enter_in(&place.schema, &tx, &scope.key("7").unwrap(), &options).await.unwrap();
+    let Entered::First(guard) = entry else { panic!("{entry:?}") };
     place.client().await.batch_execute("CREATE TABLE effect (n int8)").await.unwrap();
     let insert = place.text("INSERT INTO effect VALUES ($1)");
     let inbox = store.inbox(move |tx: &Transaction<'_>, _: Context, n: i64| {

@@ -15,7 +15,7 @@ use ackonce::store::{
 };
 use ackonce::{Context, Failure, Handler};
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
-use ackonce_postgres::{Entry, GuardOptions, InboxGuard, InboxSettings, PostgresStore};
+use ackonce_postgres::{Entered, GuardOptions, InboxSettings, PostgresGuard, PostgresStore};
 use common::{HOUR, Place, acquire, complete, done, item, key, place, request};
 
 /// Where the record stands before.
@@ -130,9 +130,9 @@ impl Actor {
     async fn guard(&self) -> String {
         let mut client = self.client.lock().await;
         let tx = client.transaction().await.unwrap();
-        let options = GuardOptions::default().with_schema(self.place.schema.clone());
-        match InboxGuard::enter(&tx, &key("x"), &options).await.unwrap() {
-            Entry::First(guard) => {
+        let options = GuardOptions::default();
+        match PostgresGuard::enter_in(&self.place.schema, &tx, &key("x"), &options).await.unwrap() {
+            Entered::First(guard) => {
                 let attempt = guard.lease().attempt;
                 guard.finish(&tx).await.unwrap();
                 tx.commit().await.unwrap();
@@ -141,8 +141,8 @@ impl Actor {
             other => {
                 tx.rollback().await.unwrap();
                 match other {
-                    Entry::Duplicate(record) => format!("duplicate, {:?}", record.state),
-                    Entry::Busy { .. } => "busy".to_owned(),
+                    Entered::Duplicate(record) => format!("duplicate, {:?}", record.state),
+                    Entered::Busy { .. } => "busy".to_owned(),
                     other => panic!("{other:?}"),
                 }
             }

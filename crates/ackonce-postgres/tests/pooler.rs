@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ackonce::store::{Inspect, Settle};
 use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
-use ackonce_postgres::{Entry, GuardOptions, InboxGuard, Prepare};
+use ackonce_postgres::{Entered, GuardOptions, PostgresGuard, Prepare};
 use ackonce_testkit::{conformance, inspection};
 use async_trait::async_trait;
 use common::own::Own;
@@ -144,8 +144,10 @@ async fn the_inbox_and_the_guard_work_unprepared() {
 
     let mut client = common::connect(&pooler.place("wide", &direct).url).await;
     let tx = client.transaction().await.unwrap();
-    let options = GuardOptions::default().with_schema(direct.schema.clone());
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("guarded"), &options).await.unwrap() else {
+    let options = GuardOptions::default();
+    let Entered::First(guard) =
+        PostgresGuard::enter_in(&direct.schema, &tx, &key("guarded"), &options).await.unwrap()
+    else {
         panic!()
     };
     guard.finish(&tx).await.unwrap();

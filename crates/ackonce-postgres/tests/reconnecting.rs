@@ -6,7 +6,7 @@ mod common;
 use ackonce::store::{AdminOutcome, DeduplicatorExt, Inspect, Note, Repeat, Settle};
 use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
-use ackonce_postgres::{Names, PostgresStore, Unsafe};
+use ackonce_postgres::{Names, OnUnsafe, PostgresStore};
 use common::own::Own;
 use common::{HOUR, Place, acquire, connect, item, key, place, request};
 
@@ -32,7 +32,7 @@ async fn settings_that_lose_records_are_refused_on_a_new_connection() {
     let Some(own) = Own::start() else { return };
     let place = own.place("reconnecting");
     let store = place.store().await;
-    let weak = place.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let weak = place.config().with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap();
     assert!(weak.describe().weaknesses.is_empty());
     for setting in ["fsync", "full_page_writes"] {
         own.set(setting, "off").await;
@@ -92,7 +92,7 @@ async fn a_database_that_cannot_hold_a_reason_is_refused_by_name() {
         let place = Place { url, ..place.clone() };
         let config = place.config().with_names(Names::Keep);
         if n < 2 {
-            let error = config.with_unsafe(Unsafe::Downgrade).connect().await.unwrap_err();
+            let error = config.with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap_err();
             assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
             let text = error.to_string();
             assert!(text.contains(encoding) && text.contains("server_encoding"), "{text}");

@@ -5,7 +5,7 @@ mod common;
 
 use ackonce::store::{DeduplicatorExt, Repeat};
 use ackonce::{Deduplicator, Error, ErrorKind};
-use ackonce_postgres::{PostgresConfig, PostgresStore, Tables, Unsafe};
+use ackonce_postgres::{OnUnsafe, PostgresConfig, PostgresStore, Tables};
 use common::own::Own;
 use common::{Place, acquire, complete, connect, place, request};
 
@@ -114,13 +114,13 @@ async fn servers_that_cannot_record() {
     let store = place.store().await;
     let read_only =
         Place { url: format!("{}?options=-cdefault_transaction_read_only=on", own.url), ..place.clone() };
-    let (kind, text) = refused(read_only.config().with_unsafe(Unsafe::Downgrade)).await;
+    let (kind, text) = refused(read_only.config().with_unsafe(OnUnsafe::Downgrade)).await;
     assert!(kind == ErrorKind::ReadOnly && text.contains("read-only"), "{text}");
 
     own.control("stop");
     std::fs::write(own.data.join("standby.signal"), "").unwrap();
     own.control("start");
-    let (kind, text) = refused(place.config().with_unsafe(Unsafe::Downgrade)).await;
+    let (kind, text) = refused(place.config().with_unsafe(OnUnsafe::Downgrade)).await;
     assert!(kind == ErrorKind::ReadOnly && text.contains("standby"), "{text}");
     // One that was a primary when it was connected to does not answer either, not even with a duplicate.
     let error = loop {
@@ -141,7 +141,7 @@ async fn servers_that_may_forget() {
         own.set(setting, "off").await;
         let (kind, text) = refused(place.config()).await;
         assert!(kind == ErrorKind::Config && text.contains(&format!("{setting}=off")), "{text}");
-        let weak = place.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap().describe();
+        let weak = place.config().with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap().describe();
         assert_eq!(weak.weaknesses.len(), 1, "{weak:?}");
         own.set(setting, "on").await;
     }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use ackonce::store::Repeat;
+use ackonce::store::{OnUnsafe, Repeat};
 use ackonce::{Error, ErrorKind, Result};
 
-use crate::{Replicas, Unsafe};
+use crate::Replicas;
 
 /// One server's settings and role, as it reports them.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Server {
 /// The store's demands on servers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    pub(crate) unsafe_server: Unsafe,
+    pub(crate) unsafe_server: OnUnsafe,
     pub(crate) replicas: Option<Replicas>,
     pub(crate) is_cluster: bool,
 }
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    fn role(&self, policy: Unsafe, weak: &mut Vec<String>) -> Result<()> {
+    fn role(&self, policy: OnUnsafe, weak: &mut Vec<String>) -> Result<()> {
         if self.info("loading") == "1" {
             let message = format!("redis: {} is loading its data", self.name);
             return Err(Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe));
@@ -112,7 +112,7 @@ impl Server {
         }
         let takes_writes = self.info("slave_read_only") == "0";
         match policy {
-            Unsafe::Downgrade if takes_writes => {
+            OnUnsafe::Downgrade if takes_writes => {
                 weak.push(format!(
                     "{} is a replica that takes writes: its records are lost when it next copies its primary",
                     self.name
@@ -126,20 +126,20 @@ impl Server {
         }
     }
 
-    fn eviction(&self, policy: Unsafe, weak: &mut Vec<String>) -> Result<()> {
+    fn eviction(&self, policy: OnUnsafe, weak: &mut Vec<String>) -> Result<()> {
         let evicts = self.config("maxmemory-policy").unwrap_or_else(|| self.info("maxmemory_policy"));
         let is_limited = self.info("maxmemory") != "0";
         if !is_limited || evicts == "noeviction" {
             return Ok(());
         }
         match policy {
-            Unsafe::Refuse => Err(refused(format!(
+            OnUnsafe::Refuse => Err(refused(format!(
                 "{} has maxmemory-policy {evicts}, which throws records out to make room; set it to noeviction, \
-                 use a server of its own, or allow it (RedisConfig::with_unsafe(Unsafe::Downgrade), \
+                 use a server of its own, or allow it (RedisConfig::with_unsafe(OnUnsafe::Downgrade), \
                  `unsafe=downgrade` in a URL)",
                 self.name
             ))),
-            Unsafe::Downgrade => {
+            OnUnsafe::Downgrade => {
                 weak.push(format!(
                     "maxmemory-policy {evicts}: records are thrown out to make room, and their messages run again"
                 ));
@@ -219,7 +219,7 @@ mod tests {
     const SAFE: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrole:master\r\n\
                         loading:0\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n\
                         connected_slaves:0\r\n";
-    const RULES: Rules = Rules { unsafe_server: Unsafe::Refuse, replicas: None, is_cluster: false };
+    const RULES: Rules = Rules { unsafe_server: OnUnsafe::Refuse, replicas: None, is_cluster: false };
 
     fn server(changes: &str, config: &[(&str, &str)]) -> Server {
         let mut info = parse_info(SAFE);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_downgrade_lists_it_and_a_read_only_replica_stays_refused() {
-        let rules = Rules { unsafe_server: Unsafe::Downgrade, ..RULES };
+        let rules = Rules { unsafe_server: OnUnsafe::Downgrade, ..RULES };
         for changes in ["maxmemory:1\nmaxmemory_policy:allkeys-lru", "role:slave\nslave_read_only:0"] {
             assert_eq!(server(changes, &[]).check_server(rules).unwrap().len(), 1, "{changes}");
         }

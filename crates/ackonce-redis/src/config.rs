@@ -3,25 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use ackonce::Result;
-
-use crate::RedisStore;
-
-/// The policy for a server that is set up to lose records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Unsafe {
-    /// Refuse it with an error: [`Config`](ackonce::ErrorKind::Config) or
-    /// [`ReadOnly`](ackonce::ErrorKind::ReadOnly), naming the setting to change. At start connecting fails. When the
-    /// setting changes later, that is noticed within [`with_check_interval`](RedisConfig::with_check_interval): claims
-    /// and settlements then answer the error as one that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
-    /// wait, and they are carried out again once the setting is set back.
-    #[default]
-    Refuse,
-    /// Use it, and list the weakness in [`describe`](ackonce::Deduplicator::describe).
-    Downgrade,
-}
+use ackonce::store::OnUnsafe;
 
 /// The replicas that must have a change before it is answered (Redis's `WAIT`).
+///
+/// Each trip waits for that many of them, and fails while fewer can be reached. It makes a loss at a failover less
+/// likely and cannot exclude it. For effects that must not double at a failover, take PostgreSQL with synchronous replication.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_redis::{RedisConfig, Replicas};
+///
+/// let replicas = Replicas { count: 1, timeout: Duration::from_millis(500) };
+/// let config = RedisConfig::new("redis://redis.internal").with_replicas(replicas);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
     /// The number of replicas.
@@ -31,7 +26,7 @@ pub struct Replicas {
     pub timeout: Duration,
 }
 
-/// The configuration of a store's connection; [`RedisStore::connect`] uses the defaults.
+/// The configuration of a store's connection; [`RedisStore::connect`](crate::RedisStore::connect) uses the defaults.
 ///
 /// ```no_run
 /// # async fn connect() -> ackonce::Result<()> {
@@ -52,7 +47,7 @@ pub struct RedisConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) check_interval: Duration,
-    pub(crate) unsafe_server: Unsafe,
+    pub(crate) unsafe_server: OnUnsafe,
     pub(crate) replicas: Option<Replicas>,
     #[cfg(feature = "tls")]
     pub(crate) root_certificate: Option<Vec<u8>>,
@@ -80,7 +75,7 @@ impl RedisConfig {
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(2),
             check_interval: Duration::from_secs(30),
-            unsafe_server: Unsafe::Refuse,
+            unsafe_server: OnUnsafe::Refuse,
             replicas: None,
             #[cfg(feature = "tls")]
             root_certificate: None,
@@ -123,10 +118,14 @@ impl RedisConfig {
         self
     }
 
-    /// The policy for a server that is set up to lose records (default [`Unsafe::Refuse`]): one that evicts
+    /// The policy for a server that is set up to lose records (default [`OnUnsafe::Refuse`]): one that evicts
     /// keys to make room, or a replica that takes writes. A read-only replica is always refused.
+    ///
+    /// A setting that becomes unsafe later is noticed within [`with_check_interval`](Self::with_check_interval). Claims
+    /// and settlements then fail with an error that is [safe](ackonce::store::Repeat::Safe) to repeat, so that consumers
+    /// wait and go on once the setting is set back.
     #[must_use]
-    pub fn with_unsafe(mut self, policy: Unsafe) -> Self {
+    pub fn with_unsafe(mut self, policy: OnUnsafe) -> Self {
         self.unsafe_server = policy;
         self
     }
@@ -158,14 +157,6 @@ impl RedisConfig {
     ) -> Self {
         self.client_certificate = Some((certificate.into(), key.into()));
         self
-    }
-
-    /// Connects, and checks the server.
-    ///
-    /// # Errors
-    /// As [`RedisStore::connect`].
-    pub async fn connect(self) -> Result<RedisStore> {
-        RedisStore::start(self).await
     }
 }
 

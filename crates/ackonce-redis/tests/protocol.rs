@@ -11,7 +11,7 @@ use ackonce::store::{
     Settlement, Token,
 };
 use ackonce::{Deduplicator, Key, MemoryStore};
-use ackonce_redis::{RedisStore, Unsafe};
+use ackonce_redis::{OnUnsafe, RedisStore};
 use common::{HOUR, Server, key};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -208,7 +208,7 @@ async fn random_steps_in_a_crowd_are_answered_as_the_protocol_says() {
 #[tokio::test]
 async fn random_steps_are_answered_as_the_protocol_says_while_parents_are_evicted() {
     let server = or_return!(Server::start(&["--appendonly", "no"]).await);
-    let store = server.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let store = server.config().with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap();
     let mut beside = server.beside().await.unwrap();
     let mut evicted = 0;
     random_steps_on(store, common::crowd(400), async || {

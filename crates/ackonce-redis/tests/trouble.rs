@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Repeat as R, Settled};
 use ackonce::{Deduplicator, ErrorKind as K};
-use ackonce_redis::{RedisConfig, Replicas, Unsafe};
+use ackonce_redis::{OnUnsafe, RedisConfig, Replicas};
 use common::{Server, acquire, acquired, complete, done, error, is_done, request, until};
 
 /// Looks at the server with every request.
@@ -62,7 +62,7 @@ fn all() -> ackonce::store::Query {
 async fn an_evicting_server_is_refused_or_listed() {
     let server = or_return!(Server::start(&[]).await);
     let strict = watchful(server.config()).connect().await.unwrap();
-    let lenient = watchful(server.config()).with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let lenient = watchful(server.config()).with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap();
     let lease = acquire(&strict, request(1)).await;
     assert_eq!(strict.describe().weaknesses, Vec::<String>::new());
 
@@ -129,7 +129,7 @@ async fn a_right_that_is_taken_away_at_run_time_is_waited_for() {
     let url = format!("redis://app:pw@127.0.0.1:{}", server.port);
     let store = RedisConfig::new(url).connect().await.unwrap();
     let lease = acquire(&store, request(1)).await;
-    server.say::<()>("ACL SETUSER app -hset -hsetnx").await.unwrap();
+    server.say::<()>("ACL SETUSER app -hset").await.unwrap();
     // A script may have got as far as that: the same settlement is safe to repeat.
     assert_eq!(error(store.settle_one(done(&lease)).await), (K::Config, R::Unknown));
     server.say::<()>("ACL SETUSER app +@all").await.unwrap();
@@ -203,7 +203,7 @@ async fn a_server_that_became_a_replica_takes_nothing() {
     assert_eq!(error(store.claim_one(request(2)).await), (K::ReadOnly, R::Safe));
     assert_eq!(error(store.settle_one(done(&lease)).await), (K::ReadOnly, R::Safe));
     assert_eq!(error(old.config().connect().await), (K::ReadOnly, R::Safe));
-    assert_eq!(error(old.config().with_unsafe(Unsafe::Downgrade).connect().await), (K::ReadOnly, R::Safe));
+    assert_eq!(error(old.config().with_unsafe(OnUnsafe::Downgrade).connect().await), (K::ReadOnly, R::Safe));
     // It dropped its own records when it copied those of its primary, as a failover may do.
     old.say::<()>("REPLICAOF NO ONE").await.unwrap();
     acquire(&store, request(2)).await;

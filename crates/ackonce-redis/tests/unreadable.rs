@@ -12,14 +12,14 @@ use ackonce::store::{
     Settle, Settled, Settlement, State,
 };
 use ackonce::{Context, Deduplicator, ErrorKind as K, Failure, Key, Runner, Settings};
-use ackonce_redis::{RedisStore, Unsafe};
+use ackonce_redis::{OnUnsafe, RedisStore};
 use common::{HOUR, Server, acquire, acquired, complete, done, error, key, request_for, until};
 use redis::aio::MultiplexedConnection;
 
 /// A store that allows eviction, and a connection for the part of the evicting server.
 async fn evicting() -> Option<(Server, RedisStore, MultiplexedConnection)> {
     let server = Server::start(&[]).await?;
-    let store = server.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let store = server.config().with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap();
     let beside = server.beside().await.unwrap();
     Some((server, store, beside))
 }
@@ -134,7 +134,7 @@ fn fresh(keys: &[Key]) -> Vec<ClaimRequest> {
 #[tokio::test]
 async fn a_server_that_evicts_fails_nobody() {
     let server = or_return!(Server::start(&["--maxmemory-policy", "allkeys-random"]).await);
-    let store = server.config().with_unsafe(Unsafe::Downgrade).connect().await.unwrap();
+    let store = server.config().with_unsafe(OnUnsafe::Downgrade).connect().await.unwrap();
     complete_all(&store, &common::crowd(450)).await;
     let used: u64 = server.info("used_memory").await.parse().unwrap();
     server.set("maxmemory", &(used + 200_000).to_string()).await;

@@ -1,11 +1,11 @@
-//! Records are found in whichever generation they lie, by whatever filters the file has.
+//! Records are found in each generation, with filters of every size and without them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use ackonce::store::{Claimed, Inspect};
 use ackonce::{Deduplicator, ErrorKind};
-use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, SqliteStore};
+use ackonce_sqlite::{Entered, GuardOptions, SqliteGuard, SqliteStore};
 use common::{HOUR, Place, fill, key, place, request};
 use rusqlite::TransactionBehavior::Immediate;
 
@@ -32,12 +32,12 @@ async fn all_are_remembered(store: &SqliteStore) {
 async fn guards_and_looks_agree(place: &Place, store: &SqliteStore) {
     let mut conn = place.connection();
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
-    let enter = |id: u32| InboxGuard::enter(&tx, &key(id), &GuardOptions::default()).unwrap();
+    let enter = |id: u32| SqliteGuard::enter(&tx, &key(id), &GuardOptions::default()).unwrap();
     for id in (0..RECORDS).step_by(7) {
-        assert!(matches!(enter(id), Entry::Duplicate(_)), "{id}");
+        assert!(matches!(enter(id), Entered::Duplicate(_)), "{id}");
     }
     for id in RECORDS + 3000..RECORDS + 3100 {
-        assert!(matches!(enter(id), Entry::First(_)), "{id}");
+        assert!(matches!(enter(id), Entered::First(_)), "{id}");
     }
     drop(tx);
     for id in (0..RECORDS).step_by(500) {
@@ -64,8 +64,8 @@ async fn without_a_part_of_a_filter_the_table_is_asked() {
     assert!(conn.execute("DELETE FROM ackonce_filters WHERE part % 2 = 0", []).unwrap() > 10);
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
     for id in 0..500 {
-        let entry = InboxGuard::enter(&tx, &key(id), &GuardOptions::default()).unwrap();
-        assert!(matches!(entry, Entry::Duplicate(_)), "{id}");
+        let entry = SqliteGuard::enter(&tx, &key(id), &GuardOptions::default()).unwrap();
+        assert!(matches!(entry, Entered::Duplicate(_)), "{id}");
     }
     drop(tx);
     let store = place.store();

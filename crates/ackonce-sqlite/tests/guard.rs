@@ -5,7 +5,7 @@ mod common;
 
 use ackonce::ErrorKind;
 use ackonce::store::{Claimed, DeduplicatorExt, Fingerprint, State};
-use ackonce_sqlite::{Entry, GuardOptions, InboxGuard, create_schema};
+use ackonce_sqlite::{Entered, GuardOptions, SqliteGuard, create_schema};
 use bytes::Bytes;
 use common::{HOUR, acquire, complete, is_done, key, place, request};
 use rusqlite::TransactionBehavior::{Deferred, Immediate};
@@ -22,13 +22,13 @@ async fn the_store_and_the_guard_see_each_other() {
     conn.execute_batch("CREATE TABLE effect (id)").unwrap();
     for round in 0..2 {
         let tx = conn.transaction_with_behavior(Immediate).unwrap();
-        match InboxGuard::enter(&tx, &key("a"), &options()).unwrap() {
-            Entry::First(guard) if round == 0 => {
+        match SqliteGuard::enter(&tx, &key("a"), &options()).unwrap() {
+            Entered::First(guard) if round == 0 => {
                 tx.execute("INSERT INTO effect VALUES ('a')", []).unwrap();
                 guard.with_outcome(Bytes::from_static(b"out")).finish(&tx).unwrap();
                 tx.commit().unwrap();
             }
-            Entry::Duplicate(record) if round == 1 => assert_eq!(record.state, State::Done),
+            Entered::Duplicate(record) if round == 1 => assert_eq!(record.state, State::Done),
             other => panic!("{other:?}"),
         }
     }
@@ -37,8 +37,8 @@ async fn the_store_and_the_guard_see_each_other() {
 
     let lease = acquire(&store, request("held")).await;
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
-    let entry = InboxGuard::enter(&tx, &key("held"), &options()).unwrap();
-    assert!(matches!(entry, Entry::Busy { free_in } if free_in <= HOUR));
+    let entry = SqliteGuard::enter(&tx, &key("held"), &options()).unwrap();
+    assert!(matches!(entry, Entered::Busy { free_in } if free_in <= HOUR));
     tx.rollback().unwrap();
     complete(&store, &lease, HOUR).await;
 }
@@ -50,10 +50,10 @@ fn another_payload_under_the_same_id_is_noticed() {
     create_schema(&conn).unwrap();
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
     let print = |payload: &[u8]| options().with_fingerprint(Fingerprint::of(payload));
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &print(b"1")).unwrap() else { panic!() };
+    let Entered::First(guard) = SqliteGuard::enter(&tx, &key("a"), &print(b"1")).unwrap() else { panic!() };
     guard.finish(&tx).unwrap();
-    assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"1")).unwrap(), Entry::Duplicate(_)));
-    assert!(matches!(InboxGuard::enter(&tx, &key("a"), &print(b"2")).unwrap(), Entry::Mismatch(_)));
+    assert!(matches!(SqliteGuard::enter(&tx, &key("a"), &print(b"1")).unwrap(), Entered::Duplicate(_)));
+    assert!(matches!(SqliteGuard::enter(&tx, &key("a"), &print(b"2")).unwrap(), Entered::Mismatch(_)));
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn what_is_rolled_back_runs_again() {
     let store = place.store();
     let mut conn = place.connection();
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
-    let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options()).unwrap() else { panic!() };
+    let Entered::First(guard) = SqliteGuard::enter(&tx, &key("a"), &options()).unwrap() else { panic!() };
     guard.finish(&tx).unwrap();
     drop(tx);
     assert!(!is_done(&store, "a").await);
@@ -74,7 +74,7 @@ fn a_transaction_that_was_not_begun_for_writing_is_refused() {
     let mut conn = place.connection();
     create_schema(&conn).unwrap();
     let tx = conn.transaction_with_behavior(Deferred).unwrap();
-    let error = InboxGuard::enter(&tx, &key("a"), &options()).unwrap_err();
+    let error = SqliteGuard::enter(&tx, &key("a"), &options()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(ackonce::chain(&error).to_string().contains("TransactionBehavior::Immediate"), "{error}");
 }
@@ -94,7 +94,7 @@ fn finish_fails_once_the_claim_is_gone() {
     for spoil in spoils {
         let tx = conn.transaction_with_behavior(Immediate).unwrap();
         tx.execute_batch("SAVEPOINT earlier").unwrap();
-        let Entry::First(guard) = InboxGuard::enter(&tx, &key("a"), &options()).unwrap() else { panic!() };
+        let Entered::First(guard) = SqliteGuard::enter(&tx, &key("a"), &options()).unwrap() else { panic!() };
         drop(tx.execute_batch(spoil));
         let error = guard.finish(&tx).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{spoil}: {error}");
@@ -106,10 +106,10 @@ fn missing_tables_and_weak_settings_are_named() {
     let place = place();
     let mut conn = place.connection();
     conn.pragma_update(None, "synchronous", "NORMAL").unwrap();
-    assert_eq!(InboxGuard::weaknesses(&conn).unwrap().len(), 1);
+    assert_eq!(SqliteGuard::weaknesses(&conn).unwrap().len(), 1);
     conn.pragma_update(None, "synchronous", "FULL").unwrap();
-    assert!(InboxGuard::weaknesses(&conn).unwrap().is_empty());
+    assert!(SqliteGuard::weaknesses(&conn).unwrap().is_empty());
     let tx = conn.transaction_with_behavior(Immediate).unwrap();
-    let error = InboxGuard::enter(&tx, &key("a"), &options()).unwrap_err();
+    let error = SqliteGuard::enter(&tx, &key("a"), &options()).unwrap_err();
     assert!(ackonce::chain(&error).to_string().contains("create_schema"), "{error}");
 }

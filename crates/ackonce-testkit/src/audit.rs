@@ -6,7 +6,7 @@ use std::fmt;
 use ackonce::Class;
 
 use crate::crash::History;
-use crate::ledger::Entry;
+use crate::ledger::LedgerEntry;
 
 /// The comparison of published messages with their effects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,8 +86,8 @@ pub struct Stale {
 /// The moment of a claim is its fence, which is the store's clock in microseconds: workers, store and
 /// supervisor must be on one machine.
 #[must_use]
-pub fn audit(published: &BTreeMap<String, u64>, entries: &[Entry], history: &History) -> Audit {
-    let mut by_id: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+pub fn audit(published: &BTreeMap<String, u64>, entries: &[LedgerEntry], history: &History) -> Audit {
+    let mut by_id: BTreeMap<&str, Vec<&LedgerEntry>> = BTreeMap::new();
     let mut ids_of: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     for entry in entries {
         by_id.entry(&entry.id).or_default().push(entry);
@@ -124,7 +124,7 @@ fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-fn cause(before: &Entry, repeat: &Entry, history: &History) -> Option<Cause> {
+fn cause(before: &LedgerEntry, repeat: &LedgerEntry, history: &History) -> Option<Cause> {
     if history.died(before.pid, before.at, repeat.at) {
         Some(Cause::Died)
     } else if history.paused(before.pid, before.at, repeat.at) {
@@ -137,11 +137,11 @@ fn cause(before: &Entry, repeat: &Entry, history: &History) -> Option<Cause> {
 }
 
 /// True if the process was paused between claim and effect.
-fn late(effect: &Entry, history: &History) -> bool {
+fn late(effect: &LedgerEntry, history: &History) -> bool {
     history.paused(effect.pid, effect.fence, effect.at)
 }
 
-fn stale(effects: &[&Entry], history: &History) -> Vec<Stale> {
+fn stale(effects: &[&LedgerEntry], history: &History) -> Vec<Stale> {
     let mut highest = 0;
     let mut stale = Vec::new();
     for effect in effects {
@@ -162,7 +162,7 @@ fn stale(effects: &[&Entry], history: &History) -> Vec<Stale> {
 impl Audit {
     /// Explains repeats by the effects that workers have logged as `not_recorded`. They log
     /// each as the decision `completed-but-not-recorded`, and count it.
-    pub fn explain(&mut self, entries: &[Entry], not_recorded: impl Fn(&Entry) -> bool) {
+    pub fn explain(&mut self, entries: &[LedgerEntry], not_recorded: impl Fn(&LedgerEntry) -> bool) {
         for doubled in &mut self.doubled {
             let effects = entries.iter().filter(|e| e.id == doubled.id);
             for (cause, before) in doubled.causes.iter_mut().zip(effects) {

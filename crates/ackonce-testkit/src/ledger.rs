@@ -11,7 +11,7 @@ use crate::lines::{Items, Writer};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// The message ID.
     pub id: String,
     /// The idempotency key that the handler passed on.
@@ -26,7 +26,7 @@ pub struct Entry {
     pub at: u64,
 }
 
-impl Entry {
+impl LedgerEntry {
     /// The effect of one step of the handler that runs in this process now.
     #[must_use]
     pub fn now(cx: &Context, step: &str) -> Self {
@@ -47,11 +47,23 @@ pub(crate) fn micros_now() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A file of [`Entry`]s as JSON [`lines`](crate::lines), appended to by any number of processes.
+/// A file of [`LedgerEntry`]s as JSON [`lines`](crate::lines), appended to by any number of processes.
 ///
 /// Entries of several processes do not mix, and one whose process is killed in the middle of it is not taken for
 /// an effect. Once `append` has returned, the entry outlives its process; with [`synced`](Self::synced) also the
 /// machine.
+///
+/// ```
+/// use ackonce_testkit::ledger::{Ledger, LedgerEntry};
+/// # let dir = std::env::temp_dir().join(format!("ackonce-ledger-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// let path = dir.join("effects.jsonl");
+/// let entry = LedgerEntry { id: "order-1".into(), key: "k".into(), attempt: 1, fence: 7, pid: 1, at: 0 };
+/// Ledger::open(&path)?.append(&entry)?;
+/// assert_eq!(Ledger::read(&path)?.entries, [entry]);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Ledger {
     lines: Writer,
@@ -78,7 +90,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It was not written, or only in part (a full disk); do not go on as if the effect had happened.
-    pub fn append(&self, entry: &Entry) -> io::Result<()> {
+    pub fn append(&self, entry: &LedgerEntry) -> io::Result<()> {
         self.lines.append(serde_json::to_vec(entry)?)?;
         if self.synced { self.lines.sync() } else { Ok(()) }
     }
@@ -88,7 +100,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Contents> {
-        let mut reader = Reader::new(path);
+        let mut reader = LedgerReader::new(path);
         reader.catch_up()?;
         Ok(reader.into_contents())
     }
@@ -98,16 +110,16 @@ impl Ledger {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The effects, in the order they were appended.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LedgerEntry>,
     /// Lines that are no entry: torn by a kill, a full disk or a power cut.
     pub torn: usize,
 }
 
 /// Follows a [`Ledger`] while others append to it, without reading anything twice.
 #[derive(Debug)]
-pub struct Reader(Items<Entry>);
+pub struct LedgerReader(Items<LedgerEntry>);
 
-impl Reader {
+impl LedgerReader {
     /// A reader at the beginning of the file, which need not be there yet.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self(Items::new(path))
@@ -117,7 +129,7 @@ impl Reader {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn catch_up(&mut self) -> io::Result<&[Entry]> {
+    pub fn catch_up(&mut self) -> io::Result<&[LedgerEntry]> {
         self.0.catch_up()?;
         Ok(&self.0.items)
     }

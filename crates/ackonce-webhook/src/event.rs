@@ -8,11 +8,29 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::scheme::Proof;
+use crate::signature::Proof;
 
 /// A verified event. Cloning is cheap.
 ///
 /// In a handler of axum it is an extension: `Extension(event): Extension<Event>`.
+///
+/// ```
+/// use ackonce::{Context, Failure};
+/// use ackonce_webhook::Event;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Invoice {
+///     amount: u64,
+/// }
+///
+/// /// For `Webhook::handle`.
+/// async fn paid(_: Context, event: Event) -> Result<(), Failure> {
+///     // A payload that is no invoice never becomes one.
+///     let invoice: Invoice = event.json().map_err(|error| Failure::permanent(error.to_string()))?;
+///     println!("{:?} {:?}: {}", event.id(), event.kind(), invoice.amount);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event(Arc<Inner>);
 

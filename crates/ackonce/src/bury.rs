@@ -5,7 +5,11 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key, Lease, Settle, Settlement, Token, chain};
+use crate::chain::chain;
+use crate::claim::{Lease, Token};
+use crate::error::BoxError;
+use crate::key::Key;
+use crate::settle::{Settle, Settlement};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -21,8 +25,19 @@ pub struct Burial {
 }
 
 /// The claim that has buried a message. A dead letter carries it, and proves by it that it is the letter of the record's
-/// last burial when it is published again: [`Job::as_letter`](crate::Job::as_letter). As text it is
+/// last burial when it is published again: [`Job::as_letter`](crate::adapter::Job::as_letter). As text it is
 /// `<token>-<fence>-<round>`.
+///
+/// ```
+/// use ackonce::adapter::BurialProof;
+///
+/// // A dead letter that is published again carries the proof in a header.
+/// let header = "0000000000000000000000000000002a-1764500000000000-0";
+/// let proof: BurialProof = header.parse()?;
+/// assert_eq!(proof.to_string(), header);
+/// assert!("somebody else's header".parse::<BurialProof>().is_err());
+/// # Ok::<(), ackonce::adapter::NoProof>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BurialProof {
     token: Token,
@@ -78,6 +93,27 @@ impl FromStr for BurialProof {
 /// The runner asks it before the store records the burial and before the ack. A crash in between repeats the burial,
 /// so a dead letter may appear twice, with the same scope and message ID in its headers; it is never missing. A
 /// burial holds no handler slot.
+///
+/// ```
+/// use std::io::Write;
+/// use std::sync::Mutex;
+/// use ackonce::adapter::{Burial, BuryError, Graveyard, Letter};
+/// use async_trait::async_trait;
+///
+/// /// Dead letters as lines of a file, with the reason beside the message.
+/// struct Letters(Mutex<std::fs::File>);
+///
+/// #[async_trait]
+/// impl Graveyard<String> for Letters {
+///     async fn bury(&self, message: &String, burial: &Burial) -> Result<Letter, BuryError> {
+///         let Ok(mut file) = self.0.lock() else { return Err(BuryError::Retry("poisoned".into())) };
+///         writeln!(file, "{:?}\t{}\t{message:?}", burial.key, burial.reason)?;
+///         // Confirmed means that a power cut does not take it back.
+///         file.sync_data()?;
+///         Ok(Letter::Whole)
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Graveyard<D>: Send + Sync {
     /// Puts the message there and waits for the confirmation.
@@ -159,6 +195,28 @@ impl<D: Sync> Graveyard<D> for NoDeadLetters {
 
 /// Gives buried messages up: the reason is kept in the store's record and in the log, the payload nowhere. Chosen by
 /// those whose payloads exist elsewhere, or are not worth keeping.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::{Context, Failure, MemoryStore, Runner, Scope, Settings};
+/// use ackonce::adapter::{Delivery, RecordOnly};
+///
+/// struct Reading(f64);
+/// impl Delivery for Reading {
+///     type Message = f64;
+///     fn message(&self) -> f64 {
+///         self.0
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let handler = |_cx: Context, _celsius: f64| async { Ok::<(), Failure>(()) };
+/// let settings = Settings::default().with_attempts(3);
+/// // A lost reading is followed by the next one: it is not worth a dead letter.
+/// let (store, scope) = (Arc::new(MemoryStore::new()), Scope::new("sensors")?);
+/// let runner: Runner<Reading, _> = Runner::with(store, &scope, handler, settings, Arc::new(RecordOnly))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RecordOnly;
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
-use crate::{Key, Record};
+use crate::fingerprint::Fingerprint;
+use crate::key::Key;
+use crate::record::Record;
 
 /// 128 random bits that name one attempt, so that a lost reply is not mistaken for a rival.
 ///
@@ -27,35 +27,6 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A payload's digest, 128 bits of SHA-256: tells the same ID with another payload apart.
-///
-/// It never decides identity, so a store may keep a prefix of it, of at least 8 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub [u8; 16]);
-
-impl Fingerprint {
-    /// The fingerprint of these bytes.
-    #[must_use]
-    pub fn of(payload: &[u8]) -> Self {
-        let digest: [u8; 32] = Sha256::digest(payload).into();
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest[..16]);
-        Self(short)
-    }
-
-    /// The fingerprint of a payload that may be missing: none at all is another one than an empty one.
-    #[must_use]
-    pub fn of_payload(payload: Option<&[u8]>) -> Self {
-        Self::of(payload.unwrap_or(b"ackonce: a message without a payload"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({:032x})", u128::from_be_bytes(self.0))
-    }
-}
-
 /// One request to run one message.
 ///
 /// It carries lengths of time and never a moment, so no clock but the store's can enter.
@@ -74,6 +45,24 @@ pub struct ClaimRequest {
 }
 
 /// The answer to a claim. Exhaustive on purpose: a new answer must break every adapter.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Settle, Settlement, Token};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = MemoryStore::new();
+/// let (lease, window) = (Duration::from_secs(30), Duration::from_secs(7 * 24 * 3600));
+/// let key = Scope::new("billing/charge")?.key("evt_1")?;
+/// let request = || ClaimRequest { key: key.clone(), token: Token::random(), lease, window, fingerprint: None };
+///
+/// let Claimed::Acquired(lease) = store.claim_one(request()).await? else { panic!("it is new") };
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Busy { .. }));      // a copy: never acknowledged
+/// store.settle_one(Settlement::new(&lease, Settle::Complete { window, outcome: None })).await?;
+/// assert!(matches!(store.claim_one(request()).await?, Claimed::Done(_)));          // a copy: acknowledged
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// Yours to run. Nothing is told to the broker yet.

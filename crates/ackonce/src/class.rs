@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// The promise about one handler's effects.
+///
+/// ```
+/// use ackonce::{AtMostOnce, Class, Context, Failure, Handler, Keyed};
+///
+/// let charge = |_cx: Context, _card: String| async { Ok::<(), Failure>(()) };
+/// assert_eq!(Handler::<String>::class(&charge), Class::Leased);
+/// assert_eq!(Keyed(charge).class(), Class::Keyed);
+/// assert_eq!(AtMostOnce(charge).class(), Class::AtMostOnce);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Recorded, then run: an effect may be lost, it is never doubled.

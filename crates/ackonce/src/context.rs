@@ -7,10 +7,31 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::{Lease, Previous};
 use crate::heartbeat::Grant;
-use crate::{Key, Lease, Previous};
+use crate::key::Key;
 
 /// The context of a handler's run. Cloning is cheap.
+///
+/// ```
+/// use ackonce::{Context, Failure, Previous, Scope};
+/// use ackonce::store::{Lease, Token};
+///
+/// async fn ship(cx: Context, order: &str) -> Result<String, Failure> {
+///     if cx.previous() == Previous::Vanished {
+///         // The worker before died somewhere in here: ask the carrier before sending a second parcel.
+///     }
+///     Ok(format!("{order} with key {}", cx.idempotency_key("ship")))
+/// }
+///
+/// // A test of the handler makes the context by hand.
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let key = Scope::new("shipping")?.key("order-1")?;
+/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+/// let cx = Context::new(lease, Default::default());
+/// assert!(ship(cx, "order-1").await.unwrap().starts_with("order-1"));
+/// # Ok::<(), ackonce::KeyError>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Context {
     grant: Arc<Grant>,
@@ -130,7 +151,7 @@ fn idempotency_key(key: &Key, step: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Scope;
+    use crate::key::Scope;
 
     #[test]
     fn the_idempotency_key_is_a_promise_to_the_target() {

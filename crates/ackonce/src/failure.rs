@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BoxError, Error, chain};
+use crate::chain::chain;
+use crate::error::{BoxError, Error};
 
 /// The failure of a handler, by its next step.
 ///
@@ -48,7 +49,7 @@ use crate::{BoxError, Error, chain};
 #[derive(Debug)]
 pub enum Failure {
     /// Run again after a back-off, until the attempts are used up; then bury, if there is a dead-letter place. Without
-    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::NoDeadLetters).
+    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::adapter::NoDeadLetters).
     Retry(BoxError),
     /// It will never succeed: bury it now.
     Permanent(BoxError),
@@ -79,6 +80,28 @@ impl Failure {
     /// [`Unknown`](Self::Unknown) with this reason.
     pub fn unknown(error: impl Into<BoxError>) -> Self {
         Self::Unknown(error.into())
+    }
+
+    /// The error that the handler returned and its causes, the outermost first. There are none for
+    /// [`Fenced`](Self::Fenced) and [`Store`](Self::Store), which no error of the handler made.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ackonce::Failure;
+    ///
+    /// let failure = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
+    /// assert!(failure.causes().any(|cause| cause.is::<io::Error>()));
+    /// ```
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        let error: Option<&(dyn StdError + 'static)> = match self {
+            Self::Retry(e)
+            | Self::Permanent(e)
+            | Self::Infrastructure(e)
+            | Self::Unknown(e)
+            | Self::Cancelled(e) => Some(&**e),
+            Self::Fenced | Self::Store(_) => None,
+        };
+        std::iter::successors(error, |error: &&(dyn StdError + 'static)| (*error).source())
     }
 }
 

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::{Class, Context, Failure, Settled};
+use crate::class::Class;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::settle::Settled;
 
 /// One message to run, with its context.
 #[derive(Debug, Clone)]
@@ -197,6 +200,17 @@ pub struct Keyed<H>(pub H);
 
 /// A handler for effects that are better lost than repeated: the record is written first. Class
 /// [`AtMostOnce`](Class::AtMostOnce). A failure is reported and not retried.
+///
+/// ```
+/// use ackonce::{AtMostOnce, Context, Failure};
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+///
+/// // Nobody wants the same text message twice; a missing one does no harm.
+/// is_handler(AtMostOnce(|_cx: Context, number: String| async move {
+///     println!("your parcel is on its way, {number}");
+///     Ok::<(), Failure>(())
+/// }));
+/// ```
 #[derive(Debug, Clone)]
 pub struct AtMostOnce<H>(pub H);
 
@@ -222,6 +236,23 @@ class!(AtMostOnce);
 /// A handler of many messages at once, for `run_batch`: a closure from `Vec<Item<M>>` to one [`Answer`]
 /// each, in order. A missing answer counts as an unknown outcome. `Batch(MapErr(closure, sort))` takes a closure whose
 /// results have an error type of their own.
+///
+/// ```
+/// use ackonce::{Answer, Batch, Effect, Failure, Item};
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+/// # async fn insert(_rows: &[&String]) -> Result<(), std::io::Error> { Ok(()) }
+///
+/// // One INSERT for all of them; each message gets an answer of its own.
+/// is_handler(Batch(|items: Vec<Item<String>>| async move {
+///     let rows: Vec<_> = items.iter().map(|item| &item.message).collect();
+///     let inserted = insert(&rows).await;
+///     let answer = |_| match &inserted {
+///         Ok(()) => Ok(Effect::done(None)),
+///         Err(error) => Err(Failure::infrastructure(error.to_string())),
+///     };
+///     items.iter().map(answer).collect::<Vec<Answer>>()
+/// }));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Batch<F>(pub F);
 
@@ -261,6 +292,16 @@ where
 }
 
 /// A handler's success.
+///
+/// ```
+/// use ackonce::{Context, Failure};
+/// # fn is_handler<M>(_: impl ackonce::Handler<M>) {}
+/// use bytes::Bytes;
+///
+/// // `()` is an effect without an outcome; bytes are replayed to a caller that sends the message again.
+/// is_handler(|_cx: Context, _order: String| async { Ok::<(), Failure>(()) });
+/// is_handler(|_cx: Context, _order: String| async { Ok::<Bytes, Failure>(Bytes::from_static(b"receipt 17")) });
+/// ```
 #[derive(Debug, Clone)]
 pub struct Effect(pub(crate) EffectKind);
 

@@ -8,6 +8,15 @@ use sha2::{Digest, Sha256};
 use crate::key::hex;
 
 /// One place an ID can be read from.
+///
+/// ```
+/// use ackonce::{IdSource, MessageIds};
+///
+/// // Orders carry an ID in a header; older ones only in the payload, where a change of the order counts as a message.
+/// let change = [IdSource::Json("/order/id".into()), IdSource::Json("/order/version".into())];
+/// let ids = MessageIds::first_of([IdSource::Header("message-id".into()), IdSource::Joined(change.into())]);
+/// # assert_eq!(ids.sources().len(), 2);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdSource {
     /// A header or property of this name, such as `message-id`, `ce-id` (CloudEvents) or `idempotency-key`.
@@ -33,6 +42,10 @@ pub enum IdSource {
 pub trait Identify {
     /// The values of all headers of that name, in order.
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a>;
+    /// The value of the first header of that name.
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.headers(name).next()
+    }
     /// The record key, if there is one.
     fn key(&self) -> Option<&[u8]>;
     /// The payload. `None` where there is none, as in a Kafka tombstone, which is another message than an empty one.
@@ -173,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Fingerprint;
+    use crate::fingerprint::Fingerprint;
 
     #[derive(Default)]
     struct Parts {

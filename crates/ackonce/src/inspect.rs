@@ -1,19 +1,46 @@
-//! Looking and tending: the second, small trait, for operators and the command line.
+//! Inspection and repair: the second, small trait, for operators and the command line.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Deduplicator, Key, Record, Result, State};
+use crate::deduplicator::Deduplicator;
+use crate::error::Result;
+use crate::key::Key;
+use crate::record::{Record, State};
 
-/// Looking into a store and tending it. Nothing on the path of a message needs it.
+/// Inspection and repair of a store. Nothing on the path of a message needs it.
 ///
 /// # Contract
 /// - [`get`](Self::get) and [`list`](Self::list) show the records that a claim would meet: an expired one is not there.
 /// - [`forget`](Self::forget) and [`redrive`](Self::redrive) never touch a live claim, so no operator can make
 ///   a message run twice at once. Each that changes something is written down through [`Note::audit`].
 /// - Fences still grow after either.
+///
+/// ```
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{AdminOutcome, Inspect, Note, Query, State};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = MemoryStore::new();
+/// // All buried messages, a page at a time.
+/// let mut query = Query { state: Some(State::Buried), limit: 500, after: None };
+/// loop {
+///     let page = store.list(&query).await?;
+///     for entry in &page.entries {
+///         println!("{:?} {:?}: {:?}", entry.scope, entry.id, entry.record.reason);
+///     }
+///     match page.next {
+///         Some(after) => query.after = Some(after),
+///         None => break,
+///     }
+/// }
+/// let note = Note { actor: "ada".into(), reason: "the bank is back, ticket 4711".into() };
+/// let redriven = store.redrive(&Scope::new("billing/charge")?.key("evt_1")?, &note).await?;
+/// assert_eq!(redriven, AdminOutcome::Nothing);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait Inspect: Deduplicator {
     /// The record of one key.

@@ -158,6 +158,17 @@ impl fmt::Debug for Scope {
 /// Its [`digest`](Self::digest) is SHA-256 over `len(scope) as u64 big-endian ‖ scope ‖ id`: the length
 /// prefix keeps `a` + `bc` apart from `ab` + `c`, and 256 bits keep a sender from colliding on purpose.
 /// Cloning is cheap: request, lease and settlement of one message share it.
+///
+/// ```
+/// use ackonce::Scope;
+///
+/// let scope = Scope::new("billing/charge")?;
+/// let key = scope.key("evt_1")?;
+/// assert_eq!((key.scope().name(), &key.id()[..]), ("billing/charge", &b"evt_1"[..]));
+/// // Lengths are part of the encoding: no two pairs of scope and ID share a digest.
+/// assert_ne!(Scope::new("a:b")?.key("c")?.digest(), Scope::new("a")?.key("b:c")?.digest());
+/// # Ok::<(), ackonce::KeyError>(())
+/// ```
 #[derive(Clone)]
 pub struct Key(Arc<Parts>);
 
@@ -206,8 +217,9 @@ impl fmt::Debug for Key {
     }
 }
 
-/// An ID of our own as text: logs and dead letters show it.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits, for an ID of our own: logs and dead letters show it.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

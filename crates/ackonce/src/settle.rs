@@ -4,9 +4,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Key, Lease, Token};
+use crate::claim::{Lease, Token};
+use crate::key::Key;
 
 /// One settlement of one lease.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::store::{Attempt, Lease, Settle, Settlement};
+///
+/// /// Hands a failed message back: it is busy for a minute, and the attempt counts.
+/// fn retry_later(lease: &Lease) -> Settlement {
+///     let minute = Duration::from_secs(60);
+///     let window = Duration::from_secs(7 * 24 * 3600);
+///     Settlement::new(lease, Settle::Release { attempt: Attempt::Counts, window, not_before: minute })
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Settlement {
     /// The message.
@@ -37,7 +50,7 @@ pub enum Settle {
         /// The handler's outcome, where the caller wants it replayed.
         outcome: Option<Bytes>,
     },
-    /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::Claimed::Busy) with the time
+    /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::store::Claimed::Busy) with the time
     /// that is left; the next one after that is granted.
     Release {
         /// Counts the attempt, or gives it back.

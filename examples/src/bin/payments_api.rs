@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ackonce::store::Token;
 use ackonce_http::body::Limits;
 use ackonce_http::{IdempotencyLayer, InFlight, Need, Operation, Options, Policy, Principal};
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use anyhow::Context as _;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -199,13 +199,16 @@ fn refused(status: StatusCode, error: &str) -> Response {
 }
 
 /// The line of a run: its client's key, and the fields that tell one run from another.
-fn line(operation: Option<&Operation>) -> Entry {
+fn line(operation: Option<&Operation>) -> LedgerEntry {
     if let Some(operation) = operation {
-        return Entry { id: operation.key().to_string(), ..Entry::now(operation.context(), "request") };
+        return LedgerEntry {
+            id: operation.key().to_string(),
+            ..LedgerEntry::now(operation.context(), "request")
+        };
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let at = u64::try_from(at).unwrap_or(u64::MAX);
-    Entry { id: String::new(), key: String::new(), attempt: 1, fence: 0, pid: std::process::id(), at }
+    LedgerEntry { id: String::new(), key: String::new(), attempt: 1, fence: 0, pid: std::process::id(), at }
 }
 
 #[derive(Debug, Deserialize)]

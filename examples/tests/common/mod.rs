@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ackonce::store::{Query, State};
 use ackonce_cli::ledger::Table;
 use ackonce_cli::stores::StoreUrl;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::servers::address;
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,7 +77,7 @@ pub(crate) fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn ledger(directory: &Path) -> Vec<Entry> {
+pub(crate) fn ledger(directory: &Path) -> Vec<LedgerEntry> {
     Ledger::read(directory.join("ledger.jsonl")).unwrap().entries
 }
 
@@ -108,14 +108,14 @@ pub(crate) fn postgres(name: &str) -> Option<String> {
 }
 
 /// The rows of the table `ledger` in the store's database; none before there is a table.
-pub(crate) async fn rows(store: &str) -> Vec<Entry> {
+pub(crate) async fn rows(store: &str) -> Vec<LedgerEntry> {
     let url: StoreUrl = store.parse().unwrap();
     let table = Table::of(&url, &url.open().await.unwrap()).unwrap();
     table.read(0).await.unwrap_or_default()
 }
 
 /// The same, for tests that have no runtime.
-pub(crate) fn rows_of(store: &str) -> Vec<Entry> {
+pub(crate) fn rows_of(store: &str) -> Vec<LedgerEntry> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(rows(store))
 }
 

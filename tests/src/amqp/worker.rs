@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 
 use super::Rabbit;
 use crate::worker::{Worker, binary};
@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// The effects in the ledger file so far, in order.
-    pub fn effects(&self) -> Vec<Entry> {
+    pub fn effects(&self) -> Vec<LedgerEntry> {
         Ledger::read(&self.ledger).unwrap().entries
     }
 

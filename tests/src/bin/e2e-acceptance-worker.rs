@@ -12,7 +12,7 @@ use ackonce_kafka::rdkafka::message::Headers;
 use ackonce_kafka::{ClientConfig, KafkaConsumer, Order};
 use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_tests::acceptance::{Place, Plan};
 use ackonce_tests::books::book_in_file;
 use anyhow::Context as _;
@@ -51,7 +51,7 @@ async fn wrapped<C: Consume>(plan: &Plan) -> anyhow::Result<()> {
     let store = SqliteStore::open(&plan.db)?;
     if plan.mode == "inbox" {
         let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &C::Message| {
-            book_in_file(tx, &Entry::now(cx, "effect"))
+            book_in_file(tx, &LedgerEntry::now(cx, "effect"))
         });
         return C::consume(plan, store, Unhurried(inbox)).await;
     }
@@ -81,7 +81,7 @@ fn settings() -> Settings {
 struct OnKafka;
 
 impl Consume for OnKafka {
-    type Message = ackonce_kafka::Message;
+    type Message = ackonce_kafka::KafkaMessage;
 
     async fn consume<H: Handler<Self::Message>>(
         plan: &Plan,
@@ -102,7 +102,7 @@ impl Consume for OnKafka {
 struct OnRabbit;
 
 impl Consume for OnRabbit {
-    type Message = ackonce_amqp::Message;
+    type Message = ackonce_amqp::AmqpMessage;
 
     async fn consume<H: Handler<Self::Message>>(
         plan: &Plan,
@@ -126,7 +126,7 @@ fn leased<M: Send + 'static>(ledger: Arc<Ledger>) -> impl Handler<M> {
         async move {
             tokio::time::sleep(PAUSE).await;
             point("before-effect");
-            ledger.append(&Entry::now(&cx, "effect"))?;
+            ledger.append(&LedgerEntry::now(&cx, "effect"))?;
             point("after-effect");
             tokio::time::sleep(PAUSE).await;
             Ok::<_, Failure>(())
@@ -175,7 +175,7 @@ async fn by_hand(plan: &Plan, record_first: bool) -> anyhow::Result<()> {
             tokio::time::sleep(PAUSE).await;
             let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_micros();
             let (key, at) = (id.clone(), u64::try_from(at)?);
-            ledger.append(&Entry {
+            ledger.append(&LedgerEntry {
                 id: id.clone(),
                 key,
                 attempt: 1,

@@ -9,7 +9,7 @@ use ackonce::{CancellationToken, Context, Deduplicator, Failure, Handler, Runner
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::lines;
 use ackonce_tests::books::{self, Books, book_in_file, book_on_server};
 use ackonce_tests::inbox::Plan;
@@ -27,19 +27,22 @@ impl Delivery for Line {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let plan: Plan = serde_json::from_str(&std::env::args().nth(1).context("no plan")?)?;
     match plan.books.clone() {
         Books::Sqlite(file) => {
             let store = SqliteStore::open(file)?;
-            let inbox = store
-                .inbox(|tx: &InboxTx<'_>, cx: &Context, (): &()| book_in_file(tx, &Entry::now(cx, "effect")));
+            let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, (): &()| {
+                book_in_file(tx, &LedgerEntry::now(cx, "effect"))
+            });
             work(&plan, Arc::new(store), inbox).await
         }
         Books::Postgres { url, schema } => {
             let store = books::postgres(&url, &schema).connect().await?;
             let inbox = store.inbox(move |tx: &Transaction<'_>, cx: Context, (): ()| {
                 let schema = schema.clone();
-                Box::pin(async move { book_on_server(tx, &schema, &Entry::now(&cx, "effect")).await })
+                Box::pin(async move { book_on_server(tx, &schema, &LedgerEntry::now(&cx, "effect")).await })
             });
             work(&plan, Arc::new(store), inbox).await
         }
@@ -49,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
                 let ledger = ledger.clone();
                 async move {
                     point("before-effect");
-                    ledger.append(&Entry::now(&cx, "effect"))?;
+                    ledger.append(&LedgerEntry::now(&cx, "effect"))?;
                     point("after-effect");
                     Ok::<_, Failure>(())
                 }

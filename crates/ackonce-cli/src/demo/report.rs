@@ -7,7 +7,7 @@ use std::time::Duration;
 use ackonce::Class;
 use ackonce_testkit::audit::{Audit, audit};
 use ackonce_testkit::crash::History;
-use ackonce_testkit::ledger::Entry;
+use ackonce_testkit::ledger::LedgerEntry;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ impl Line {
     pub(crate) fn new(
         plan: &Plan,
         files: &ArmFiles,
-        mut effects: Vec<Entry>,
+        mut effects: Vec<LedgerEntry>,
         class: Option<Class>,
         history: &History,
         took: Duration,

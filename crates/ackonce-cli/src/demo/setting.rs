@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ackonce::Deduplicator as _;
 use ackonce::adapter::Guarantee;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -77,7 +77,7 @@ impl Setting {
     }
 
     /// The effects of an arm, in order.
-    pub(crate) fn effects(&self, arm: Arm, files: &ArmFiles) -> Result<Vec<Entry>> {
+    pub(crate) fn effects(&self, arm: Arm, files: &ArmFiles) -> Result<Vec<LedgerEntry>> {
         match (arm, &self.rows) {
             (Arm::Ackonce, Some((table, before))) => {
                 self.runtime.block_on(table.read(*before)).context("reading the table `ledger`")

@@ -7,7 +7,7 @@ pub mod sqlite;
 use std::path::PathBuf;
 
 use ackonce_postgres::PostgresStore;
-use ackonce_testkit::ledger::Entry;
+use ackonce_testkit::ledger::LedgerEntry;
 use anyhow::Result;
 
 use crate::stores::{Opened, Place, StoreUrl};
@@ -63,7 +63,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`last`](Self::last).
-    pub async fn read(&self, after: i64) -> Result<Vec<Entry>> {
+    pub async fn read(&self, after: i64) -> Result<Vec<LedgerEntry>> {
         match self {
             Self::Sqlite(path) => Ok(sqlite::read(path, after)?),
             Self::Postgres(store) => postgres::read(store, after).await,

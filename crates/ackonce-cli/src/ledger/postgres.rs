@@ -3,7 +3,7 @@
 use ackonce_postgres::tokio_postgres::types::Type;
 use ackonce_postgres::tokio_postgres::{Error, Transaction};
 use ackonce_postgres::{PostgresStore, deadpool_postgres};
-use ackonce_testkit::ledger::Entry;
+use ackonce_testkit::ledger::LedgerEntry;
 use anyhow::Result;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS ledger (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
@@ -34,7 +34,7 @@ pub async fn create(store: &PostgresStore) -> Result<()> {
 ///
 /// # Errors
 /// The server's error, to be returned as it is, so that the inbox can classify it.
-pub async fn insert(tx: &Transaction<'_>, entry: &Entry) -> Result<(), Error> {
+pub async fn insert(tx: &Transaction<'_>, entry: &LedgerEntry) -> Result<(), Error> {
     let id = entry.id.replace('\0', "\u{fffd}");
     let (attempt, pid) = (i64::from(entry.attempt), i64::from(entry.pid));
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -63,13 +63,13 @@ pub async fn last(store: &PostgresStore) -> Result<i64> {
 ///
 /// # Errors
 /// As [`last`].
-pub async fn read(store: &PostgresStore, after: i64) -> Result<Vec<Entry>> {
+pub async fn read(store: &PostgresStore, after: i64) -> Result<Vec<LedgerEntry>> {
     let sql = "SELECT id, key, attempt, fence, pid, at FROM ledger WHERE n > $1 ORDER BY n";
     let rows = connect(store).await?.query_typed(sql, &[(&after, Type::INT8)]).await?;
     rows.iter()
         .map(|row| {
             let number = |n: usize| row.try_get::<_, i64>(n);
-            Ok(Entry {
+            Ok(LedgerEntry {
                 id: row.try_get(0)?,
                 key: row.try_get(1)?,
                 attempt: u32::try_from(number(2)?)?,

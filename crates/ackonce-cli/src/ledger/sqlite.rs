@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ackonce_sqlite::InboxTx;
 use ackonce_sqlite::rusqlite::{self, Connection, OptionalExtension as _, ToSql, params_from_iter};
-use ackonce_testkit::ledger::Entry;
+use ackonce_testkit::ledger::LedgerEntry;
 
 const INSERT: &str = "INSERT INTO ledger (id, key, attempt, fence, pid, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
@@ -24,11 +24,11 @@ pub fn create(path: &Path) -> rusqlite::Result<()> {
 ///
 /// # Errors
 /// SQLite's error.
-pub fn insert(tx: &InboxTx<'_>, entry: &Entry) -> rusqlite::Result<()> {
+pub fn insert(tx: &InboxTx<'_>, entry: &LedgerEntry) -> rusqlite::Result<()> {
     tx.prepare(INSERT)?.execute(values(entry)).map(drop)
 }
 
-fn values(entry: &Entry) -> impl rusqlite::Params {
+fn values(entry: &LedgerEntry) -> impl rusqlite::Params {
     let values: [Box<dyn ToSql>; 6] = [
         Box::new(entry.id.clone()),
         Box::new(entry.key.clone()),
@@ -53,13 +53,13 @@ pub fn last(path: &Path) -> rusqlite::Result<i64> {
 ///
 /// # Errors
 /// SQLite's error.
-pub fn read(path: &Path, after: i64) -> rusqlite::Result<Vec<Entry>> {
+pub fn read(path: &Path, after: i64) -> rusqlite::Result<Vec<LedgerEntry>> {
     let conn = connect(path)?;
     let sql = "SELECT id, key, attempt, fence, pid, at FROM ledger WHERE rowid > ?1 ORDER BY rowid";
     let mut all = conn.prepare(sql)?;
     let entries = all.query_map([after], |row| {
         let (fence, at): (i64, i64) = (row.get(3)?, row.get(5)?);
-        Ok(Entry {
+        Ok(LedgerEntry {
             id: row.get(0)?,
             key: row.get(1)?,
             attempt: row.get(2)?,
@@ -87,7 +87,7 @@ mod tests {
         let path = directory.path().join("app.db");
         create(&path).unwrap();
         create(&path).unwrap();
-        let entry = |id: &str| Entry {
+        let entry = |id: &str| LedgerEntry {
             id: id.to_owned(),
             key: "k".into(),
             attempt: 2,

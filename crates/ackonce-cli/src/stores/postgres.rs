@@ -1,7 +1,7 @@
 //! `postgres://…?option=value`.
 
 use ackonce::Result;
-use ackonce_postgres::{Names, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables, Unsafe};
+use ackonce_postgres::{Names, OnUnsafe, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 use super::url::{Parts, UrlError, millis, number, unknown, word};
 
@@ -72,7 +72,7 @@ fn set(config: PostgresConfig, option: (&str, &str)) -> std::result::Result<Post
             config.with_prepare(word(option, "cached or never", &words)?)
         }
         "unsafe" => {
-            let words = [("refuse", Unsafe::Refuse), ("downgrade", Unsafe::Downgrade)];
+            let words = [("refuse", OnUnsafe::Refuse), ("downgrade", OnUnsafe::Downgrade)];
             config.with_unsafe(word(option, "refuse or downgrade", &words)?)
         }
         "tables" => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::Result;
-use ackonce_redis::{RedisConfig, RedisStore, Replicas, Unsafe};
+use ackonce_redis::{OnUnsafe, RedisConfig, RedisStore, Replicas};
 
 use super::url::{Parts, UrlError, millis, number, unknown, word};
 
@@ -65,7 +65,7 @@ fn set(config: RedisConfig, option: (&str, &str)) -> std::result::Result<RedisCo
         "response_timeout_ms" => config.with_response_timeout(millis(option)?),
         "check_interval_ms" => config.with_check_interval(millis(option)?),
         "unsafe" => {
-            let words = [("refuse", Unsafe::Refuse), ("downgrade", Unsafe::Downgrade)];
+            let words = [("refuse", OnUnsafe::Refuse), ("downgrade", OnUnsafe::Downgrade)];
             config.with_unsafe(word(option, "refuse or downgrade", &words)?)
         }
         name => return Err(unknown(name, OPTIONS)),

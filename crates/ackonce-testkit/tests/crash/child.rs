@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::lines;
 
 use super::WORKERS;
@@ -81,10 +81,10 @@ impl Child {
     }
 }
 
-fn entry(id: &str) -> Entry {
+fn entry(id: &str) -> LedgerEntry {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = u64::try_from(now.as_micros()).unwrap();
-    Entry {
+    LedgerEntry {
         id: id.into(),
         key: format!("key of {id}"),
         attempt: 1,

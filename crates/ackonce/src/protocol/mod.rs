@@ -11,12 +11,35 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{
-    Attempt, ClaimRequest, Claimed, Fingerprint, Lease, Previous, Record, Settle, Settled, Settlement, State,
-    Token,
-};
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
+use crate::fingerprint::Fingerprint;
+use crate::record::{Record, State};
+use crate::settle::{Attempt, Settle, Settled, Settlement};
 
 /// One key's row. Moments are microseconds of the store's clock since the Unix epoch.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::Scope;
+/// use ackonce::protocol::{Row, claim};
+/// use ackonce::store::{ClaimRequest, Claimed, Token};
+///
+/// // A store keeps one row for each key, and asks the protocol for the answer and the row to write.
+/// let key = Scope::new("billing")?.key("evt_1")?;
+/// let request = ClaimRequest {
+///     key,
+///     token: Token::random(),
+///     lease: Duration::from_secs(30),
+///     window: Duration::from_secs(3600),
+///     fingerprint: None,
+/// };
+/// let now = 1_764_500_000_000_000;                        // the store's clock, in microseconds
+/// let (answer, write) = claim(None, &request, now);
+/// assert!(matches!(answer, Claimed::Acquired(_)));
+/// let bytes = write.unwrap().encode();
+/// assert!(Row::decode(&bytes).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The state of the key.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -12,6 +12,16 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 ///
 /// The length is one of UTC: a slot of a day begins at the same time of day in UTC, all year. For a local time of day,
 /// for days of a week or for months there is `Schedule::cron` (feature `cron`).
+///
+/// ```
+/// use std::time::{Duration, UNIX_EPOCH};
+/// use ackonce::schedule::Every;
+///
+/// let hour = Duration::from_secs(3600);
+/// let quarter_past = Every::new(hour)?.anchored(UNIX_EPOCH + Duration::from_secs(15 * 60));
+/// assert_eq!(quarter_past.after(UNIX_EPOCH + hour), Some(UNIX_EPOCH + hour + Duration::from_secs(15 * 60)));
+/// # Ok::<(), ackonce::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Every {
     pub(super) length: Duration,

@@ -7,7 +7,7 @@ use ackonce_amqp::lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQo
 use ackonce_amqp::lapin::types::{FieldTable, ShortString};
 use ackonce_amqp::lapin::{Connection, ConnectionProperties};
 use ackonce_sqlite::rusqlite;
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -146,9 +146,9 @@ impl Loop<'_> {
 }
 
 /// Such a loop counts no attempts and has neither fence nor idempotency key.
-fn bare(id: &str) -> Entry {
+fn bare(id: &str) -> LedgerEntry {
     let (pid, at) = (std::process::id(), crate::demo::micros_now());
-    Entry { id: id.to_owned(), key: String::new(), attempt: 0, fence: 0, pid, at }
+    LedgerEntry { id: id.to_owned(), key: String::new(), attempt: 0, fence: 0, pid, at }
 }
 
 fn message_id(message: &BorrowedMessage<'_>) -> Option<String> {

@@ -12,7 +12,7 @@ use ackonce_kafka::{KafkaConsumer, Order};
 use ackonce_postgres::PostgresStore;
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
-use ackonce_testkit::ledger::{Entry, Ledger};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use tokio::time::sleep;
@@ -77,7 +77,7 @@ trait Consumer {
 }
 
 impl Consumer for KafkaConsumer {
-    type Message = ackonce_kafka::Message;
+    type Message = ackonce_kafka::KafkaMessage;
 
     async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
         Self::run(self, handler).await
@@ -85,7 +85,7 @@ impl Consumer for KafkaConsumer {
 }
 
 impl Consumer for AmqpConsumer {
-    type Message = ackonce_amqp::Message;
+    type Message = ackonce_amqp::AmqpMessage;
 
     async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
         Self::run(self, handler).await
@@ -111,7 +111,7 @@ fn in_sqlite<M: Send + Sync + 'static>(
 ) -> Result<impl Handler<M> + use<M>> {
     let progress = FileCounter::open(&order.files.counter(PROGRESS))?;
     Ok(Begun(store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &M| {
-        ledger::sqlite::insert(tx, &Entry::now(cx, "effect"))?;
+        ledger::sqlite::insert(tx, &LedgerEntry::now(cx, "effect"))?;
         progress.add(1)?;
         thread::sleep(work::part());
         Ok::<(), Failure>(())
@@ -127,7 +127,7 @@ fn in_postgres<M: Send + Sync + 'static>(
     Ok(Begun(store.inbox(move |tx: &Transaction<'_>, cx: Context, _: M| {
         let progress = progress.clone();
         Box::pin(async move {
-            ledger::postgres::insert(tx, &Entry::now(&cx, "effect")).await?;
+            ledger::postgres::insert(tx, &LedgerEntry::now(&cx, "effect")).await?;
             progress.add(1)?;
             sleep(work::part()).await;
             Ok::<(), Failure>(())
@@ -159,7 +159,7 @@ fn to_file<M: Send + 'static>(order: &WorkerOrder) -> Result<impl Handler<M> + u
         let effects = effects.clone();
         async move {
             sleep(work::part()).await;
-            effects.0.append(&Entry::now(&cx, "effect"))?;
+            effects.0.append(&LedgerEntry::now(&cx, "effect"))?;
             effects.1.add(1)?;
             sleep(work::part()).await;
             Ok::<(), Failure>(())
