@@ -47,6 +47,8 @@ enum What {
     Memory(memory::Options),
     /// A JSON echo with and without the Idempotency-Key layer.
     Http(web::Options),
+    /// `ackonce proxy` beside the same forwarder without its layer.
+    Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
     /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
@@ -74,6 +76,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency(options) => latency::run(&options),
         What::Memory(options) => memory::run(&options),
         What::Http(options) => web::http(&options),
+        What::Proxy(options) => web::proxy(&options),
         What::Webhook(options) => web::webhook(&options),
         What::Relay(options) => relay::run(&options),
         What::RelayChild(options) => relay::run_child(&options),
