@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep, check_value_len};
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
 use tokio_postgres::Socket;
@@ -194,7 +194,7 @@ impl Deduplicator for PostgresStore {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        settlements.iter().try_for_each(|settlement| settlement.action.check_value_len())?;
+        settlements.iter().try_for_each(|settlement| check_value_len("postgres", &settlement.action))?;
         let (inner, settlements) = (Arc::clone(&self.inner), settlements.to_vec());
         let job = |waiting: Waiting<_>| async move {
             // The settlement runs even if its caller is gone: the effect has happened.

@@ -237,7 +237,7 @@ where
         if let [(only, _)] = self.done[..] {
             self.answers[only] = Some(Err(Failure::Retry(error.clone().into())));
         } else {
-            self.done.iter().for_each(|(_, settlement)| self.inbox.suspects.add(&settlement.key));
+            self.inbox.suspects.add(self.done.iter().map(|(_, settlement)| &settlement.key));
         }
         Undone::All(error.with_repeat(Repeat::Safe))
     }

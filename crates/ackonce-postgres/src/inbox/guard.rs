@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::store::{
-    ClaimRequest, Claimed, Entered, GuardOptions, Lease, Names, Repeat, Token, check_value_len,
+    ClaimRequest, Claimed, Entered, GuardOptions, Lease, MAX_VALUE_LEN, Names, Repeat, Token, value_too_long,
 };
 use ackonce::{Error, ErrorKind, Key, Result};
 use bytes::Bytes;
@@ -131,7 +131,9 @@ impl PostgresGuard {
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
     /// again; committing would keep a part of the effect, or none.
     pub async fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        check_value_len(self.outcome.as_ref().map_or(0, Bytes::len))?;
+        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+            return Err(value_too_long("postgres", len));
+        }
         let params: [(&(dyn ToSql + Sync), Type); 5] = [
             (&&self.lease.key.digest()[..], Type::BYTEA),
             (&&self.lease.token.0[..], Type::BYTEA),

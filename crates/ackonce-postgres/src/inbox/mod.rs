@@ -145,7 +145,7 @@ impl<F> PostgresInbox<F> {
         let mut keys = HashSet::new();
         let mut closed = true;
         for item in items {
-            let alone = self.suspects.contains(item.cx.key());
+            let alone = self.suspects.has(item.cx.key());
             match groups.last_mut() {
                 Some(group)
                     if !closed

@@ -1,7 +1,7 @@
 //! The return value of an inbox handler.
 
 use ackonce::Failure;
-use ackonce::store::check_value_len;
+use ackonce::store::{MAX_VALUE_LEN, value_too_long};
 use bytes::Bytes;
 
 /// The return value of an inbox handler: `()`, or the outcome to replay to a later copy of the message.
@@ -42,6 +42,8 @@ impl InboxOutcome for Option<Bytes> {
 /// The outcome to store; a failure if it is over the limit.
 pub(super) fn outcome(returned: impl InboxOutcome) -> Result<Option<Bytes>, Failure> {
     let outcome = returned.into_outcome();
-    check_value_len(outcome.as_ref().map_or(0, Bytes::len)).map_err(Failure::permanent)?;
-    Ok(outcome)
+    match outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+        Some(len) => Err(Failure::permanent(value_too_long("postgres", len))),
+        None => Ok(outcome),
+    }
 }
