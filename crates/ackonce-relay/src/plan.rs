@@ -7,7 +7,7 @@ use std::time::Duration;
 use ackonce::{CancellationToken, Deduplicator, IdSource, MessageIds, Order, Scope, Settings};
 use ackonce_amqp::MESSAGE_ID;
 
-use crate::source::SourceKind;
+use crate::kind::SourceKind;
 use crate::url::RelayUrlError;
 
 /// The settings of a consumer.

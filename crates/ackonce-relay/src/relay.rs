@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
+use crate::kind::SourceKind;
 use crate::plan::{IdPlace, Plan};
-use crate::source::SourceKind;
 use crate::{Gone, Sink, SinkUrl, SourceUrl};
 
 /// The interval at which a start is looked at, and a sink that is away is asked again.

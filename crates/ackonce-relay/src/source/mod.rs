@@ -15,6 +15,7 @@ use self::kafka::KafkaSource;
 use self::webhook::WebhookSource;
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
+use crate::kind::SourceKind;
 use crate::plan::Plan;
 use crate::url::{RelayUrlError, redacted};
 
@@ -44,17 +45,6 @@ enum Place {
     Kafka(KafkaSource),
     Amqp(AmqpSource),
     Webhook(WebhookSource),
-}
-
-/// The kind of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// Kafka topics.
-    Kafka,
-    /// A RabbitMQ queue.
-    Amqp,
-    /// Webhooks of one provider.
-    Webhook,
 }
 
 impl FromStr for SourceUrl {
