@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
 use ackonce::{Deduplicator, ErrorKind, Result};
 use async_trait::async_trait;
 
@@ -83,7 +83,7 @@ impl Deduplicator for RedisStore {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        settlements.iter().try_for_each(|settlement| settlement.action.check_value_len())?;
+        settlements.iter().try_for_each(|settlement| check_value_len("redis", &settlement.action))?;
         self.client.ask(settlements).await
     }
 
