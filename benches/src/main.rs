@@ -11,6 +11,7 @@ mod messages;
 mod plot;
 mod processed;
 mod rabbitmq;
+mod relay;
 mod store;
 mod stores;
 mod web;
@@ -50,6 +51,10 @@ enum What {
     Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
+    /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
+    Relay(relay::Options),
+    #[command(hide = true)]
+    RelayChild(relay::ChildOptions),
     /// Draws the figures that `--json` has collected.
     Plot(plot::Options),
     /// Each store: claims and settlements at several sizes, duplicates, expiry, bytes per ID.
@@ -73,6 +78,8 @@ fn main() -> anyhow::Result<()> {
         What::Http(options) => web::http(&options),
         What::Proxy(options) => web::proxy(&options),
         What::Webhook(options) => web::webhook(&options),
+        What::Relay(options) => relay::run(&options),
+        What::RelayChild(options) => relay::run_child(&options),
         What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
     }

@@ -4,7 +4,7 @@ mod by_hand;
 mod http;
 mod load;
 mod proxy;
-mod server;
+pub(crate) mod server;
 mod webhook;
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ use crate::delays::{Delays, name};
 use crate::intake::QueueIntake;
 use crate::log::Outage;
 use crate::message::text;
-use crate::publisher::{Post, Publisher, Purpose, Refusal, Upstream, copied, origin, reason};
+use crate::publisher::{AmqpRefusal, Payload, Post, Publisher, Purpose, Upstream, copied, origin, reason};
 use crate::{AmqpMetrics, headers};
 
 /// The time limit for declaring a queue.
@@ -95,8 +95,8 @@ impl Delayer {
                     return one.delivery.settled();
                 }
                 // The same for all queues.
-                Err(Refusal::Away(_) | Refusal::TooLong { .. } | Refusal::Message(_)) => break,
-                Err(Refusal::Nowhere(_) | Refusal::Full | Refusal::Slow) => {}
+                Err(AmqpRefusal::Away(_) | AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_)) => break,
+                Err(AmqpRefusal::Nowhere(_) | AmqpRefusal::Full | AmqpRefusal::Slow) => {}
             }
         }
         let wait = self.wait(hop).min(self.in_hand);
@@ -118,9 +118,9 @@ impl Delayer {
         self.order(hop).next().map_or(Duration::ZERO, |line| line.wait)
     }
 
-    async fn send(&self, line: &Line, one: &HandedBack, hop: u32) -> Result<(), Refusal> {
+    async fn send(&self, line: &Line, one: &HandedBack, hop: u32) -> Result<(), AmqpRefusal> {
         let mut answer = line.publisher.publish(self.post(line, one, hop)).await;
-        if matches!(answer, Err(Refusal::Nowhere(_))) && self.delays.create && self.declare(line).await {
+        if matches!(answer, Err(AmqpRefusal::Nowhere(_))) && self.delays.create && self.declare(line).await {
             answer = line.publisher.publish(self.post(line, one, hop)).await;
         }
         match &answer {
@@ -172,7 +172,7 @@ impl Delayer {
             exchange: ShortString::default(),
             routing_key: line.queue.clone(),
             properties: copied(message, Purpose::Delay, extra),
-            payload: Some(message.clone()),
+            payload: Payload::Of(message.clone()),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod layers;
 pub mod ledger;
 pub mod log;
 pub mod proxy;
+pub mod relay;
 pub mod stores;
 
 pub use flags::named as flags_named;

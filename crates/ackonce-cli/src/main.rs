@@ -6,6 +6,7 @@ use ackonce_cli::Refusal;
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
 use ackonce_cli::proxy::{self, ProxyArgs};
+use ackonce_cli::relay::{self, RelayArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -24,6 +25,7 @@ struct Program {
 enum Verb {
     Demo(Box<DemoArgs>),
     Proxy(Box<ProxyArgs>),
+    Relay(Box<RelayArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
         }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
+        Verb::Relay(args) => {
+            return relay::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
+        }
     };
     match answer {
         Ok(Verdict::Kept) => ExitCode::SUCCESS,

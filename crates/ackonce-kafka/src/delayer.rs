@@ -17,7 +17,7 @@ use crate::headers;
 use crate::health::KafkaHealth;
 use crate::message::text;
 use crate::partition::Failed;
-use crate::publisher::{Publisher, copied};
+use crate::publisher::{KafkaPublisher, copied};
 use crate::tracker::Status;
 
 /// Messages that are published to retry topics at once.
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 256;
 /// Publishes failed messages to their next retry topic.
 pub(crate) struct Retrier {
     pub(crate) ladder: Ladder,
-    pub(crate) publisher: Publisher,
+    pub(crate) publisher: KafkaPublisher,
     pub(crate) intake: Arc<Intake>,
     pub(crate) backoff: Backoff,
     pub(crate) health: KafkaHealth,

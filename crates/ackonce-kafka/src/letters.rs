@@ -5,15 +5,14 @@ use async_trait::async_trait;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::OwnedHeaders;
 
-use crate::driver::is_never;
 use crate::message::text;
 use crate::partition::PartitionDelivery;
-use crate::publisher::{Publisher, copied, identified};
+use crate::publisher::{KafkaPublisher, copied, identified};
 use crate::{KafkaMessage, headers};
 
 pub(crate) struct DeadLetters {
     pub(crate) topic: String,
-    pub(crate) publisher: Publisher,
+    pub(crate) publisher: KafkaPublisher,
 }
 
 /// The letters that are tried, one after another: the part that is missing, then whether payload and headers are there.
@@ -55,7 +54,7 @@ impl Graveyard<PartitionDelivery> for DeadLetters {
                 Ok(()) => {
                     return Ok(missing.map_or(Letter::Whole, |missing| Letter::Reduced(missing.to_owned())));
                 }
-                Err(error) if error.rdkafka_error_code().is_some_and(is_never) => refused = Some(error),
+                Err(error) if KafkaPublisher::is_refused(&error) => refused = Some(error),
                 Err(error) => return Err(self.not_confirmed(error)),
             }
         }

@@ -27,6 +27,7 @@ pub use health::report::{KafkaReport, OldestOffset, PartitionReport};
 pub use message::KafkaMessage;
 pub use metrics::METRICS;
 pub use own_loop::{KafkaDelivery, Offsets, commit};
+pub use publisher::KafkaPublisher;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;

@@ -123,8 +123,8 @@ impl KafkaMessage {
         self.all_headers().find(|h| h.key == name).map(|h| h.value.unwrap_or_default())
     }
 
-    /// All headers with readable names.
-    pub(crate) fn all_headers(&self) -> impl Iterator<Item = Header<'_, &[u8]>> {
+    /// All headers whose names are UTF-8, in order.
+    pub fn all_headers(&self) -> impl Iterator<Item = Header<'_, &[u8]>> {
         let all = self.0.record.headers();
         let places = 0..all.map_or(0, OwnedHeaders::count);
         let readable = places.filter(|place| !self.0.unreadable.contains(place));

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::driver::connection;
+use crate::driver::{connection, is_never};
 use crate::log::Quiet;
 use crate::message::text;
 use crate::{KafkaMessage, headers};
@@ -20,9 +20,10 @@ use crate::{KafkaMessage, headers};
 /// The time limit for one record to be confirmed before it is tried again.
 const CONFIRM: Duration = Duration::from_secs(15);
 
-/// An idempotent producer with a consumer's connection settings.
+/// An idempotent producer for records that must be confirmed: `acks=all`. One that cannot go on (after a fatal error, or
+/// when it confirms nothing in time) is replaced. Cloning is cheap; clones share it.
 #[derive(Clone)]
-pub(crate) struct Publisher(Arc<Shared>);
+pub struct KafkaPublisher(Arc<Shared>);
 
 struct Shared {
     config: ClientConfig,
@@ -53,12 +54,61 @@ impl ClientContext for Hushed {
         let key = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
         if let Some(unsaid) = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).ask(&key) {
             tracing::warn!(target: "ackonce", scope = &*self.scope, %error, reason, unsaid,
-                "the producer of dead letters and retries reports an error");
+                "the producer reports an error");
         }
     }
 }
 
-impl Publisher {
+impl std::fmt::Debug for KafkaPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaPublisher").field("scope", &self.0.scope).finish_non_exhaustive()
+    }
+}
+
+impl KafkaPublisher {
+    /// A producer with these settings, which it completes; `name` stands in its log lines as the scope. A record that is not
+    /// confirmed after 15 s fails, though it may be in the topic.
+    ///
+    /// # Errors
+    /// A setting that the driver does not take.
+    pub fn new(mut config: ClientConfig, name: &str) -> KafkaResult<Self> {
+        config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
+        let scope: Arc<str> = name.into();
+        let producer = Mutex::new(config.create_with_context(Hushed::new(&scope))?);
+        Ok(Self(Arc::new(Shared { config, scope, producer })))
+    }
+
+    /// The same settings for a second producer that sends each record in a request of its own: a broker refuses a
+    /// request as a whole, so one record that it does not take fails those beside it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn one_by_one(&self) -> KafkaResult<Self> {
+        let mut config = self.0.config.clone();
+        config.set("batch.num.messages", "1");
+        Self::new(config, &self.0.scope)
+    }
+
+    /// True if the topic will never take the record that this error is about: it is too large, say.
+    #[must_use]
+    pub fn is_refused(error: &KafkaError) -> bool {
+        error.rdkafka_error_code().is_some_and(is_never)
+    }
+
+    /// Checks that a broker answers and has the topic. Blocks for up to `limit`.
+    ///
+    /// # Errors
+    /// No broker answers, the topic does not exist, or a right is refused.
+    pub fn check(&self, topic: &str, limit: Duration) -> KafkaResult<()> {
+        let metadata = self.producer().clone().client().fetch_metadata(Some(topic), limit)?;
+        let error = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
+        match error {
+            Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn connect(consumer: &ClientConfig, scope: &Arc<str>) -> KafkaResult<Self> {
         let mut config = connection(consumer);
         config.set("enable.idempotence", "true").set("acks", "all");
@@ -92,7 +142,11 @@ impl Publisher {
         }
     }
 
-    pub(crate) async fn send(
+    /// Sends one record, and returns when all replicas in sync have it.
+    ///
+    /// # Errors
+    /// It is not confirmed. Unless the broker refused it, it may be in the topic.
+    pub async fn send(
         &self,
         topic: &str,
         key: Option<&[u8]>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::signature::Proof;
@@ -43,6 +44,7 @@ struct Inner {
     secret: usize,
     bound: IdBound,
     in_form: bool,
+    headers: Option<Arc<HeaderMap>>,
     payload: Bytes,
 }
 
@@ -67,6 +69,7 @@ impl Event {
             secret: 0,
             bound: IdBound::Signed,
             in_form: false,
+            headers: None,
             payload,
         }))
     }
@@ -111,6 +114,10 @@ impl Event {
         self.with(|event| event.in_form = in_form)
     }
 
+    pub(crate) fn came_with(self, headers: Arc<HeaderMap>) -> Self {
+        self.with(|event| event.headers = Some(headers))
+    }
+
     pub(crate) fn proved(self, proof: &Proof) -> Self {
         self.signed_at(proof.timestamp).signed_with(proof.secret)
     }
@@ -150,6 +157,13 @@ impl Event {
     #[must_use]
     pub fn id_bound(&self) -> IdBound {
         self.0.bound
+    }
+
+    /// The headers of the request that brought it; `None` outside an endpoint. The sender's word alone: no signature
+    /// covers more than its own scheme says.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.0.headers.as_deref()
     }
 
     /// The content: the request's body, or this event's part of it.

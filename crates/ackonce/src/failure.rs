@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chain::chain;
 use crate::error::{BoxError, Error};
@@ -82,6 +83,35 @@ impl Failure {
         Self::Unknown(error.into())
     }
 
+    /// The same, to run again no earlier than after `pause`, because the handler's target asked for that (the header
+    /// `Retry-After`); cut at a day. A shorter pause than the back-off changes nothing. It holds for failures that the
+    /// runner retries itself: one that is handed back comes again when its sender sends it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ackonce::Failure;
+    /// let busy = Failure::infrastructure("answered 429 Too Many Requests").not_before(Duration::from_secs(30));
+    /// assert_eq!(busy.to_string(), "the target asks for a pause of 30s: answered 429 Too Many Requests");
+    /// ```
+    #[must_use]
+    pub fn not_before(self, pause: Duration) -> Self {
+        let asked = |reason| -> BoxError { Box::new(AskedPause { pause, reason }) };
+        match self {
+            Self::Retry(reason) => Self::Retry(asked(reason)),
+            Self::Infrastructure(reason) => Self::Infrastructure(asked(reason)),
+            Self::Unknown(reason) => Self::Unknown(asked(reason)),
+            other => other,
+        }
+    }
+
+    /// The pause that the target asked for; zero where it asked for none.
+    pub(crate) fn asked_pause(&self) -> Duration {
+        let (Self::Retry(reason) | Self::Infrastructure(reason) | Self::Unknown(reason)) = self else {
+            return Duration::ZERO;
+        };
+        reason.downcast_ref::<AskedPause>().map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
+    }
+
     /// The error that the handler returned and its causes, the outermost first. There are none for
     /// [`Fenced`](Self::Fenced) and [`Store`](Self::Store), which no error of the handler made.
     ///
@@ -102,6 +132,28 @@ impl Failure {
             Self::Fenced | Self::Store(_) => None,
         };
         std::iter::successors(error, |error: &&(dyn StdError + 'static)| (*error).source())
+    }
+}
+
+/// The longest pause.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A reason together with the pause that the target asked for.
+#[derive(Debug)]
+struct AskedPause {
+    pause: Duration,
+    reason: BoxError,
+}
+
+impl fmt::Display for AskedPause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the target asks for a pause of {:?}", self.pause)
+    }
+}
+
+impl StdError for AskedPause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.reason)
     }
 }
 

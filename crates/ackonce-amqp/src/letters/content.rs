@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::message::{SHORT, text};
-use crate::publisher::{Extra, Purpose, Refusal, copied, origin, size, value};
+use crate::publisher::{AmqpRefusal, Extra, Purpose, copied, origin, size, value};
 use crate::{AmqpMessage, headers};
 
 /// The part of the message that a letter holds.
@@ -26,13 +26,15 @@ pub(crate) enum Form {
 
 impl Form {
     /// The next one to try after a refusal; `None` if a smaller letter would be refused as well.
-    pub(crate) fn smaller(self, refusal: &Refusal) -> Option<Self> {
+    pub(crate) fn smaller(self, refusal: &AmqpRefusal) -> Option<Self> {
         match (self, refusal) {
-            (Self::Whole, Refusal::TooLong { room, .. }) => Some(Self::FewerHeaders { room: *room }),
-            (Self::FewerHeaders { .. }, Refusal::TooLong { .. }) => Some(Self::OwnHeaders),
+            (Self::Whole, AmqpRefusal::TooLong { room, .. }) => Some(Self::FewerHeaders { room: *room }),
+            (Self::FewerHeaders { .. }, AmqpRefusal::TooLong { .. }) => Some(Self::OwnHeaders),
             // The broker does not say whether the payload or a property is the reason: properties are tried first.
-            (Self::Whole | Self::FewerHeaders { .. }, Refusal::Message(_)) => Some(Self::OwnHeaders),
-            (Self::OwnHeaders, Refusal::TooLong { .. } | Refusal::Message(_)) => Some(Self::NoPayload),
+            (Self::Whole | Self::FewerHeaders { .. }, AmqpRefusal::Message(_)) => Some(Self::OwnHeaders),
+            (Self::OwnHeaders, AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_)) => {
+                Some(Self::NoPayload)
+            }
             _ => None,
         }
     }
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_way_down_ends() {
-        for refusal in [Refusal::TooLong { length: 9, room: 1 }, Refusal::Message(String::new())] {
+        for refusal in [AmqpRefusal::TooLong { length: 9, room: 1 }, AmqpRefusal::Message(String::new())] {
             let (mut form, mut steps) = (Form::Whole, 0);
             while let Some(smaller) = form.smaller(&refusal) {
                 (form, steps) = (smaller, steps + 1);
@@ -194,6 +196,10 @@ mod tests {
             assert_eq!(form, Form::NoPayload);
             assert!(steps <= 3);
         }
-        assert_eq!(Form::Whole.smaller(&Refusal::Full), None, "a full queue takes the whole message later");
+        assert_eq!(
+            Form::Whole.smaller(&AmqpRefusal::Full),
+            None,
+            "a full queue takes the whole message later"
+        );
     }
 }

@@ -12,7 +12,7 @@ use lapin::types::ShortString;
 use self::content::Form;
 use crate::channel::ChannelDelivery;
 use crate::log::Seldom;
-use crate::publisher::{Post, Publisher, Refusal};
+use crate::publisher::{AmqpRefusal, Payload, Post, Publisher};
 use crate::{AmqpMessage, AmqpMetrics};
 
 /// The interval at which reduced letters are named in the log.
@@ -41,7 +41,7 @@ impl Graveyard<ChannelDelivery> for DeadLetters {
             };
             form = match (form.smaller(&refusal), refusal) {
                 (Some(smaller), _) => smaller,
-                (None, refusal @ (Refusal::TooLong { .. } | Refusal::Message(_))) => {
+                (None, refusal @ (AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_))) => {
                     self.metrics.buried_without_letter(1);
                     return Err(BuryError::Never(refusal.into()));
                 }
@@ -53,14 +53,17 @@ impl Graveyard<ChannelDelivery> for DeadLetters {
 
 impl DeadLetters {
     /// Under each routing key that may lead to a queue, until one does.
-    async fn send(&self, message: &AmqpMessage, burial: &Burial, form: Form) -> Result<(), Refusal> {
+    async fn send(&self, message: &AmqpMessage, burial: &Burial, form: Form) -> Result<(), AmqpRefusal> {
         let properties = content::properties(message, &self.queue, burial, form);
-        let mut answer = Err(Refusal::Nowhere("there is no routing key".to_owned()));
+        let mut answer = Err(AmqpRefusal::Nowhere("there is no routing key".to_owned()));
         for routing_key in self.routing_keys(message) {
-            let payload = form.has_payload().then(|| message.clone());
+            let payload = match form.has_payload() {
+                true => Payload::Of(message.clone()),
+                false => Payload::None,
+            };
             let (exchange, properties) = (self.exchange.clone(), properties.clone());
             answer = self.publisher.publish(Post { exchange, routing_key, properties, payload }).await;
-            if !matches!(answer, Err(Refusal::Nowhere(_))) {
+            if !matches!(answer, Err(AmqpRefusal::Nowhere(_))) {
                 break;
             }
         }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::BasicPublishOptions;
@@ -23,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::copies::{Extra, Purpose, copied, origin, reason, value};
-pub(crate) use self::refusal::Refusal;
+pub use self::refusal::AmqpRefusal;
 pub(crate) use self::upstream::Upstream;
 
 use self::refusal::is_about_the_message;
@@ -45,13 +46,24 @@ pub(crate) struct Post {
     pub(crate) exchange: ShortString,
     pub(crate) routing_key: ShortString,
     pub(crate) properties: BasicProperties,
-    /// The message whose payload it has, unless it has none.
-    pub(crate) payload: Option<AmqpMessage>,
+    pub(crate) payload: Payload,
+}
+
+/// The payload of a copy.
+#[derive(Debug, Clone)]
+pub(crate) enum Payload {
+    None,
+    Of(AmqpMessage),
+    Bytes(Bytes),
 }
 
 impl Post {
     fn payload(&self) -> &[u8] {
-        self.payload.as_ref().map_or(&[], AmqpMessage::payload)
+        match &self.payload {
+            Payload::None => &[],
+            Payload::Of(message) => message.payload(),
+            Payload::Bytes(bytes) => bytes,
+        }
     }
 }
 
@@ -66,11 +78,11 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 struct Waiting {
     post: Post,
-    answer: oneshot::Sender<Result<(), Refusal>>,
+    answer: oneshot::Sender<Result<(), AmqpRefusal>>,
 }
 
 impl Waiting {
-    fn tell(self, answer: Result<(), Refusal>) {
+    fn tell(self, answer: Result<(), AmqpRefusal>) {
         // Nobody may wait for it any more.
         let _ = self.answer.send(answer);
     }
@@ -87,9 +99,9 @@ impl Publisher {
     ///
     /// # Errors
     /// No queue has it for certain; one may.
-    pub(crate) async fn publish(&self, post: Post) -> Result<(), Refusal> {
+    pub(crate) async fn publish(&self, post: Post) -> Result<(), AmqpRefusal> {
         let (answer, told) = oneshot::channel();
-        let ended = || Refusal::Away("the consumer has ended".to_owned());
+        let ended = || AmqpRefusal::Away("the consumer has ended".to_owned());
         self.posts.send(Waiting { post, answer }).map_err(|_| ended())?;
         told.await.unwrap_or_else(|_| Err(ended()))
     }
@@ -128,7 +140,7 @@ impl Line {
             None => match self.upstream.confirming().await {
                 Ok(open) => open,
                 Err(trouble) => {
-                    batch.into_iter().for_each(|one| one.tell(Err(Refusal::Away(trouble.to_string()))));
+                    batch.into_iter().for_each(|one| one.tell(Err(AmqpRefusal::Away(trouble.to_string()))));
                     return Vec::new();
                 }
             },
@@ -140,7 +152,7 @@ impl Line {
             let length = mark(&mut one.post.properties, self.number);
             match length <= room {
                 true => drop(waiting.insert(self.number, one)),
-                false => one.tell(Err(Refusal::TooLong { length, room })),
+                false => one.tell(Err(AmqpRefusal::TooLong { length, room })),
             }
         }
         let outcome = under_way(&open, &waiting).await;
@@ -151,7 +163,7 @@ impl Line {
         let mut suspects = Vec::new();
         for (number, one) in waiting {
             match outcome.of(number) {
-                Err(Refusal::Message(_)) if !alone => suspects.push(one),
+                Err(AmqpRefusal::Message(_)) if !alone => suspects.push(one),
                 answer => one.tell(answer),
             }
         }
@@ -186,9 +198,9 @@ async fn under_way(open: &Open, waiting: &BTreeMap<u64, Waiting>) -> Batch {
             Some((number, answer)) = under_way.next() => match answer {
                 Ok(confirmation) => note(&mut outcome, number, confirmation),
                 Err(error) if is_about_the_message(&error) => {
-                    outcome.failed(number, Refusal::Message(error.to_string()));
+                    outcome.failed(number, AmqpRefusal::Message(error.to_string()));
                 }
-                Err(error) => outcome.failed(number, Refusal::Away(error.to_string())),
+                Err(error) => outcome.failed(number, AmqpRefusal::Away(error.to_string())),
             },
             () = tokio::time::sleep(LOOK_UP) => {
                 if open.connection.status().blocked() {

@@ -4,11 +4,17 @@ use std::fmt;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
-/// Why a copy is in no queue for certain.
+/// Why a published message is in no queue for certain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+#[non_exhaustive]
+pub enum AmqpRefusal {
     /// Its content header does not fit into a frame. It was not sent.
-    TooLong { length: usize, room: usize },
+    TooLong {
+        /// The length of the header in bytes.
+        length: usize,
+        /// The room in a frame of this broker in bytes.
+        room: usize,
+    },
     /// It leads to no queue.
     Nowhere(String),
     /// A queue refused it, because it is full or has no leader.
@@ -21,7 +27,7 @@ pub(crate) enum Refusal {
     Away(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AmqpRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { length, room } => {
@@ -35,7 +41,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for AmqpRefusal {}
+
+impl AmqpRefusal {
+    /// True if the broker will never take this message: it is too large, or something of it is not allowed.
+    #[must_use]
+    pub fn is_about_the_message(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::Message(_))
+    }
+}
 
 /// True if the broker closed a channel, or the connection, because of a published message.
 pub(crate) fn is_about_the_message(error: &lapin::Error) -> bool {

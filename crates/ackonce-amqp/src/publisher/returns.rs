@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 
-use super::refusal::Refusal;
+use super::refusal::AmqpRefusal;
 
 /// The answers to one batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
     size: usize,
     confirmed: HashMap<u64, Confirmed>,
-    failed: HashMap<u64, Refusal>,
+    failed: HashMap<u64, AmqpRefusal>,
     returned: HashMap<u64, String>,
     /// A return without a number: it may be any copy's.
     unknown: Option<String>,
@@ -46,7 +46,7 @@ impl Batch {
         self.confirmed.insert(number, Confirmed { taken, with_return });
     }
 
-    pub(crate) fn failed(&mut self, number: u64, refusal: Refusal) {
+    pub(crate) fn failed(&mut self, number: u64, refusal: AmqpRefusal) {
         self.failed.insert(number, refusal);
     }
 
@@ -58,18 +58,18 @@ impl Batch {
     }
 
     /// The fate of a copy: `Ok` only if a queue has it.
-    pub(crate) fn of(&self, number: u64) -> Result<(), Refusal> {
+    pub(crate) fn of(&self, number: u64) -> Result<(), AmqpRefusal> {
         if let Some(why) = self.returned.get(&number).or(self.unknown.as_ref()) {
-            return Err(Refusal::Nowhere(why.clone()));
+            return Err(AmqpRefusal::Nowhere(why.clone()));
         }
         match (self.confirmed.get(&number), self.failed.get(&number)) {
             (Some(Confirmed { with_return: true, .. }), _) if !self.is_complete() => {
-                Err(Refusal::Away("the broker did not confirm all copies".to_owned()))
+                Err(AmqpRefusal::Away("the broker did not confirm all copies".to_owned()))
             }
             (Some(Confirmed { taken: true, .. }), _) => Ok(()),
-            (Some(Confirmed { taken: false, .. }), _) => Err(Refusal::Full),
+            (Some(Confirmed { taken: false, .. }), _) => Err(AmqpRefusal::Full),
             (None, Some(refusal)) => Err(refusal.clone()),
-            (None, None) => Err(Refusal::Slow),
+            (None, None) => Err(AmqpRefusal::Slow),
         }
     }
 }
@@ -87,7 +87,7 @@ mod tests {
         batch.returned(Some(1), "nowhere".to_owned());
         assert!(batch.of(2).is_err(), "its own return may still come");
         batch.confirmed(1, true, false);
-        assert!(matches!(batch.of(1), Err(Refusal::Nowhere(_))));
+        assert!(matches!(batch.of(1), Err(AmqpRefusal::Nowhere(_))));
         assert!(batch.of(2).is_ok());
     }
 

@@ -13,14 +13,14 @@ use crate::delays::{Ladder, ladder};
 use crate::driver::client_error;
 use crate::letters::DeadLetters;
 use crate::partition::{Limits, PartitionDelivery};
-use crate::publisher::Publisher;
+use crate::publisher::KafkaPublisher;
 
 /// All that is made of the consumer's settings before anything is connected.
 pub(super) struct Prepared {
     pub(super) config: ClientConfig,
     pub(super) ladder: Ladder,
     pub(super) subscription: Vec<String>,
-    pub(super) publisher: Option<Publisher>,
+    pub(super) publisher: Option<KafkaPublisher>,
     pub(super) graveyard: Arc<dyn Graveyard<PartitionDelivery>>,
     pub(super) intake: Arc<Intake>,
     pub(super) limits: Limits,
@@ -41,7 +41,9 @@ impl Prepared {
             consumer.order = Order::Unordered;
         }
         let publisher = match dead_letters.is_some() || !ladder.is_empty() {
-            true => Some(Publisher::connect(&config, consumer.health.shared_scope()).map_err(client_error)?),
+            true => {
+                Some(KafkaPublisher::connect(&config, consumer.health.shared_scope()).map_err(client_error)?)
+            }
             false => None,
         };
         let graveyard: Arc<dyn Graveyard<PartitionDelivery>> = match (dead_letters, &publisher) {

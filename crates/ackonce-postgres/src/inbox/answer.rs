@@ -1,7 +1,6 @@
 //! The classification of an inbox handler's answer.
 
 use std::any::Any;
-use std::error::Error as StdError;
 
 use ackonce::Failure;
 use ackonce::adapter::panic_text;
@@ -18,18 +17,6 @@ pub(crate) fn classify_answer<T>(ran: Result<Result<T, Failure>, Box<dyn Any + S
             return Err(Failure::Retry(format!("the handler panicked: {}", panic_text(&*panic)).into()));
         }
     };
-    Err(trouble(&failure).map_or(failure, Failure::Store))
-}
-
-/// The trouble with the server that the failure comes from.
-fn trouble(failure: &Failure) -> Option<ackonce::Error> {
-    let cause: Option<&(dyn StdError + 'static)> = match failure {
-        Failure::Retry(e)
-        | Failure::Permanent(e)
-        | Failure::Infrastructure(e)
-        | Failure::Unknown(e)
-        | Failure::Cancelled(e) => Some(&**e),
-        Failure::Fenced | Failure::Store(_) => None,
-    };
-    std::iter::successors(cause, |error: &&(dyn StdError + 'static)| (*error).source()).find_map(in_handler)
+    let trouble = failure.causes().find_map(in_handler);
+    Err(trouble.map_or(failure, Failure::Store))
 }

@@ -131,8 +131,7 @@ impl PostgresGuard {
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
     /// again; committing would keep a part of the effect, or none.
     pub async fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        let len = self.outcome.as_ref().map_or(0, Bytes::len);
-        if len > MAX_VALUE_LEN {
+        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
             return Err(value_too_long("postgres", len));
         }
         let params: [(&(dyn ToSql + Sync), Type); 5] = [

@@ -42,8 +42,8 @@ impl InboxOutcome for Option<Bytes> {
 /// The outcome to store; a failure if it is over the limit.
 pub(super) fn outcome(returned: impl InboxOutcome) -> Result<Option<Bytes>, Failure> {
     let outcome = returned.into_outcome();
-    match outcome.as_ref().map_or(0, Bytes::len) {
-        0..=MAX_VALUE_LEN => Ok(outcome),
-        len => Err(Failure::permanent(value_too_long("postgres", len))),
+    match outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
+        Some(len) => Err(Failure::permanent(value_too_long("postgres", len))),
+        None => Ok(outcome),
     }
 }

@@ -27,6 +27,8 @@ fn fleet(dir: &Path, mode: &'static str) -> Fleet {
     Fleet::new(dir, WORKERS, move |worker| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", child::TEST, "--nocapture"]);
+        // A backtrace would push the panic's message out of the quoted lines.
+        command.env("RUST_BACKTRACE", "0");
         command.env(child::HOME, &home).env(child::MODE, mode).env(child::WORKER, worker.to_string());
         command
     })

@@ -108,8 +108,10 @@ impl Endpoint {
         (parts, share): (Parts, Share),
         run: &Arc<dyn Run>,
     ) -> Response<WebhookBody> {
+        let headers = Arc::new(parts.headers.clone());
         let (parts, share) = (Arc::new(parts), Arc::new(share));
         let deliveries = events.into_iter().map(|(key, event)| {
+            let event = event.came_with(headers.clone());
             self.metrics.verified(event.secret());
             let fingerprint = self.fingerprints.of(&event);
             let job = Job::new(key, Arrival::new(event, parts.clone(), run.clone(), share.clone()));

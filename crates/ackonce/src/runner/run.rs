@@ -39,8 +39,9 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
         let answers = self.answers(&group, &hold).await;
         let answered = group.into_iter().zip(answers);
-        let states = answered.map(|(ticket, answer)| self.after_answer(ticket, answer, &hold));
-        Ran { states: each(states.chain(unrecorded)), hold }
+        let mut states = each(answered.map(|(ticket, answer)| self.after_answer(ticket, answer, &hold)));
+        states.extend(unrecorded);
+        Ran { states, hold }
     }
 
     /// [`Class::AtMostOnce`]: the messages that are recorded as done before they run, and those that are not.

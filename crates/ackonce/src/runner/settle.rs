@@ -42,15 +42,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok(EffectKind::Done(outcome)) => return State::Completing(ticket, outcome),
             Err(failure) => failure,
         };
+        let asked = failure.asked_pause();
         let bury = |ticket, reason, uncertain| self.burying(ticket, reason, uncertain, Some(hold));
         match failure {
             Failure::Permanent(error) => bury(ticket, chain(&*error).to_string(), false),
             Failure::Retry(error) if is_last => {
                 bury(ticket, format!("failed {attempt} times, last: {}", chain(&*error)), false)
             }
-            Failure::Retry(error) => self.releasing(ticket, Attempt::Counts, chain(&*error).to_string()),
+            Failure::Retry(error) => {
+                self.releasing(ticket, Attempt::Counts, asked, chain(&*error).to_string())
+            }
             Failure::Infrastructure(error) => {
-                self.releasing(ticket, Attempt::Refunded, chain(&*error).to_string())
+                self.releasing(ticket, Attempt::Refunded, asked, chain(&*error).to_string())
             }
             Failure::Unknown(error) => match self.settings.on_unknown {
                 OnUnknown::Park => bury(ticket, format!("outcome unknown: {}", chain(&*error)), true),
@@ -59,7 +62,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                         format!("outcome unknown after {attempt} attempts, last: {}", chain(&*error));
                     bury(ticket, reason, true)
                 }
-                OnUnknown::RunAgain => self.releasing(ticket, Attempt::Counts, chain(&*error).to_string()),
+                OnUnknown::RunAgain => {
+                    self.releasing(ticket, Attempt::Counts, asked, chain(&*error).to_string())
+                }
                 // The probe is asked once the lease has ended and the claim is granted again.
                 OnUnknown::Ask(_) => self.unreleased(ticket, false),
             },
@@ -83,10 +88,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         State::Ended(Ok(ticket.job.receipt(SettledAs::Run)))
     }
 
-    /// A failed run, whose claim is given back to run again.
-    fn releasing(&self, ticket: Ticket<D>, attempt: Attempt, reason: String) -> State<D> {
+    /// A failed run, whose claim is given back to run again: no earlier than its target has asked for.
+    fn releasing(&self, ticket: Ticket<D>, attempt: Attempt, asked: Duration, reason: String) -> State<D> {
         let is_past = attempt == Attempt::Counts && ticket.lease.attempt >= self.settings.attempts;
-        let wait = if is_past { self.settings.backoff.max } else { self.pause(&ticket) };
+        let wait = if is_past { self.settings.backoff.max } else { self.pause(&ticket) }.max(asked);
         if is_past {
             self.warn_past_attempts(&ticket, &reason, wait);
         }

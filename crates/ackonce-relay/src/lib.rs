@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod amqp_url;
+mod deliver;
+mod health;
+mod kafka_url;
+mod message;
+mod plan;
+mod relay;
+mod sink;
+mod source;
+mod text;
+mod url;
+
+pub use health::RelayHealth;
+pub use message::RelayMessage;
+pub use plan::IdPlace;
+pub use relay::{Relay, RelayOptions};
+pub use sink::{Gone, SINKS, Sink, SinkUrl};
+pub use source::{SOURCES, SourceKind, SourceUrl};
+pub use url::{RelayUrlError, redacted};
