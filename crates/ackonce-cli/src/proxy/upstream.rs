@@ -55,6 +55,11 @@ impl FromStr for Upstream {
         }
         let authority: Authority =
             authority.parse().map_err(|_| format!("its host or port cannot be read; {FORMS}"))?;
+        // Its own parser lets a port be any text.
+        let port = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+        if !port.is_empty() && authority.port_u16().is_none() {
+            return Err(format!("its port is no number up to 65535; {FORMS}"));
+        }
         if authority.host().is_empty() {
             return Err(format!("it has no host; {FORMS}"));
         }
