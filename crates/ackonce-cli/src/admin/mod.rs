@@ -32,7 +32,7 @@ pub struct AdminArgs {
 }
 
 /// The state of the program, as its probes show it.
-pub trait Probe: Send + Sync + 'static {
+pub trait Liveness: Send + Sync + 'static {
     /// True if it makes progress, or waits for something that a restart would not bring back. `/healthz` is 503 if not.
     fn is_live(&self) -> bool;
 
@@ -88,7 +88,7 @@ impl Admin {
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn serve(self, probe: Arc<dyn Probe>) -> Result<(), Refusal> {
+    pub fn serve(self, probe: Arc<dyn Liveness>) -> Result<(), Refusal> {
         let address = self.address().map_or_else(|_| "?".to_owned(), |address| address.to_string());
         serve::spawn(self.listener, self.metrics, probe).map_err(|error| {
             Refusal::environment(format!("the thread of --admin could not be started: {error}"))

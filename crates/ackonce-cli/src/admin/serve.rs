@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use super::Probe;
+use super::Liveness;
 
 /// The most connections at once; more wait.
 const CONNECTIONS: usize = 64;
@@ -31,14 +31,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 struct Page {
     metrics: PrometheusHandle,
-    probe: Arc<dyn Probe>,
+    probe: Arc<dyn Liveness>,
 }
 
 /// Serves on a thread of its own until the process ends.
 pub(super) fn spawn(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    probe: Arc<dyn Probe>,
+    probe: Arc<dyn Liveness>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let page = Arc::new(Page { metrics, probe });

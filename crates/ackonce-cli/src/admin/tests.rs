@@ -10,7 +10,7 @@ struct Switches {
     ready: AtomicBool,
 }
 
-impl Probe for Switches {
+impl Liveness for Switches {
     fn is_live(&self) -> bool {
         self.live.load(Ordering::SeqCst)
     }

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use file::File;
 use say::said;
 pub use secrets::redacted;
-pub use settings::{Origin, Setting, Settings};
+pub use settings::{EffectiveSettings, Origin, Setting};
 
 /// The flags about the settings themselves, of every subcommand that has layers.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,7 +39,7 @@ pub struct Layered<P> {
     /// The parsed arguments.
     pub program: P,
     /// Each setting of the subcommand with its origin; empty for a subcommand without layers.
-    pub settings: Settings,
+    pub settings: EffectiveSettings,
 }
 
 /// Why there is nothing to run.
@@ -86,7 +86,7 @@ pub fn parse<P: Parser>(
     })?;
     let settings = match (matches.subcommand(), &name) {
         (Some((name, matches)), Some(_)) => {
-            command.find_subcommand(name).map(|subcommand| Settings::of(subcommand, matches, &file))
+            command.find_subcommand(name).map(|subcommand| EffectiveSettings::of(subcommand, matches, &file))
         }
         _ => None,
     };

@@ -46,12 +46,12 @@ pub struct Setting {
 
 /// All settings of a subcommand, in the order of `--help`. Displayed as lines of name, value and origin.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct EffectiveSettings {
     all: Vec<Setting>,
     misspelt: Vec<String>,
 }
 
-impl Settings {
+impl EffectiveSettings {
     pub(super) fn of(subcommand: &Command, matches: &ArgMatches, file: &File) -> Self {
         let longs: Vec<_> = subcommand
             .get_arguments()
@@ -113,7 +113,7 @@ fn value(matches: &ArgMatches, id: &str) -> String {
     raw.map(|value| redacted(&value.to_string_lossy())).collect::<Vec<_>>().join(", ")
 }
 
-impl fmt::Display for Settings {
+impl fmt::Display for EffectiveSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |setting: &Setting| match setting.value.is_empty() {
             true => "(none)".to_owned(),

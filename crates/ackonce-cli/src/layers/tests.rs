@@ -47,7 +47,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn serve(arguments: &[&str]) -> Result<(Serve, Settings), String> {
+fn serve(arguments: &[&str]) -> Result<(Serve, EffectiveSettings), String> {
     let all = ["ackonce", "serve"].iter().chain(arguments);
     match parse::<Program>(all) {
         Ok(Layered { program: Program { verb: Verb::Serve(serve) }, settings }) => Ok((serve, settings)),
@@ -57,7 +57,7 @@ fn serve(arguments: &[&str]) -> Result<(Serve, Settings), String> {
     }
 }
 
-fn with_file(text: &str, more: &[&str]) -> Result<(Serve, Settings), String> {
+fn with_file(text: &str, more: &[&str]) -> Result<(Serve, EffectiveSettings), String> {
     let file = file(text);
     let path = file.path().to_str().unwrap();
     serve(&[&["--config", path], more].concat()).map_err(|error| error.replace(path, "FILE"))

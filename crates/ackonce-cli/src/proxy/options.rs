@@ -14,7 +14,7 @@ use super::args::{InFlightArg, PolicyArg, PrincipalArg, ProxyArgs, UnknownArg};
 use super::forward::{PROXY_STATUS, UNSENT};
 use super::front::REPLAYABLE;
 use crate::flags;
-use crate::layers::Settings;
+use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 
 /// The least memory for the bodies of all requests.
@@ -48,7 +48,7 @@ impl Plan {
     ///
     /// # Errors
     /// Two that do not, by their names.
-    pub fn of(args: &ProxyArgs, settings: &Settings) -> Result<Self, Refusal> {
+    pub fn of(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<Self, Refusal> {
         if args.in_flight == InFlightArg::Conflict && settings.is_set("wait") {
             return Err(Refusal::usage(
                 "--wait is for --in-flight wait, which is not set; set it, or leave out --wait",

@@ -15,8 +15,8 @@ use super::forward::Forward;
 use super::front::Front;
 use super::options::Plan;
 use super::server::Server;
-use crate::admin::{Admin, Probe, Pulse};
-use crate::layers::Settings;
+use crate::admin::{Admin, Liveness, Pulse};
+use crate::layers::EffectiveSettings;
 use crate::log;
 use crate::refusal::Refusal;
 
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn run(args: &ProxyArgs, settings: &Settings) -> Result<(), Refusal> {
+pub fn run(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let plan = Plan::of(args, settings)?;
     if !args.sources.check {
         log::start(args.log)?;
@@ -47,7 +47,7 @@ pub fn run(args: &ProxyArgs, settings: &Settings) -> Result<(), Refusal> {
     ended
 }
 
-async fn check(args: &ProxyArgs, settings: &Settings, plan: &Plan) -> Result<(), Refusal> {
+async fn check(args: &ProxyArgs, settings: &EffectiveSettings, plan: &Plan) -> Result<(), Refusal> {
     let _forward = Forward::new(args)?;
     let store = args
         .store
@@ -182,7 +182,7 @@ impl State {
     }
 }
 
-impl Probe for State {
+impl Liveness for State {
     fn is_live(&self) -> bool {
         self.pulse.beats()
     }

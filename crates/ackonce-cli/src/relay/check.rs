@@ -8,10 +8,14 @@ use ackonce_relay::{Relay, redacted};
 
 use super::args::Parsed;
 use super::{RelayArgs, build};
-use crate::layers::Settings;
+use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 
-pub(super) async fn check(args: &RelayArgs, parsed: Parsed, settings: &Settings) -> Result<(), Refusal> {
+pub(super) async fn check(
+    args: &RelayArgs,
+    parsed: Parsed,
+    settings: &EffectiveSettings,
+) -> Result<(), Refusal> {
     let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
     // The store knows its own weaknesses, so it is opened; source and sink are not.
     let store = super::store(args, &CancellationToken::new()).await?;
@@ -23,7 +27,7 @@ pub(super) async fn check(args: &RelayArgs, parsed: Parsed, settings: &Settings)
     Ok(())
 }
 
-fn report(relay: &Relay, settings: &Settings, to: &str, scope: &str) -> String {
+fn report(relay: &Relay, settings: &EffectiveSettings, to: &str, scope: &str) -> String {
     let effective = effective(relay, scope);
     let rows: Vec<_> = settings
         .iter()

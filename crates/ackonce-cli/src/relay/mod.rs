@@ -9,8 +9,8 @@ use std::time::Duration;
 use ackonce::{CancellationToken, Error, shutdown_on_signals};
 use ackonce_relay::{Relay, RelayHealth};
 
-use crate::admin::{Admin, Probe, Pulse};
-use crate::layers::Settings;
+use crate::admin::{Admin, Liveness, Pulse};
+use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 use crate::stores::{OPTIONS_OF, Opened};
 use crate::{flags_named, log};
@@ -38,7 +38,7 @@ const FLAGS: [(&str, &str); 13] = [
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn run(args: &RelayArgs, settings: &Settings) -> Result<(), Refusal> {
+pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let parsed = args.parsed()?;
     if !args.sources.check {
         log::start(args.log)?;
@@ -121,7 +121,7 @@ struct Alive {
     pulse: Pulse,
 }
 
-impl Probe for Alive {
+impl Liveness for Alive {
     fn is_live(&self) -> bool {
         self.pulse.beats() && self.health.is_live()
     }
