@@ -157,7 +157,7 @@ impl PostgresGuard {
 ///
 /// Parameters: `$1` bytea, [`Key::digest`]; `$2` bytea, 16 random bytes, new for each attempt; `$3` int8, the time
 /// for which to remember the message if it is not finished, in microseconds; `$4` bytea, the payload's
-/// [`Fingerprint`] or NULL; `$5` text and `$6` bytea, scope and message ID to keep readable, or both NULL.
+/// [`Fingerprint`](ackonce::store::Fingerprint) or NULL; `$5` text and `$6` bytea, scope and message ID to keep readable, or both NULL.
 ///
 /// It returns one row. Its column `answer` is `first` (process the message, with the row's `fence` for
 /// [`finish_sql`]), `duplicate` (roll back, acknowledge), `busy` (roll back, do **not** acknowledge) or `mismatch`.

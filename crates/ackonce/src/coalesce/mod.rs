@@ -27,7 +27,7 @@ pub(crate) use self::bisect::bisect;
 /// A store in front of a store, that turns concurrent calls into batches.
 ///
 /// Of a caller that stops waiting the outcome is unknown, as after a lost reply. A call that is not answered within a
-/// minute ends with [`ErrorKind::Timeout`].
+/// minute ends with [`Timeout`](crate::ErrorKind::Timeout).
 pub struct Coalesce {
     store: Arc<dyn Deduplicator>,
     claims: Batcher<ClaimRequest, Claimed>,

@@ -61,7 +61,7 @@ impl Schedule {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Config`]: the expression cannot be read, with the field, its position and the values that it takes;
+    /// [`Config`](crate::ErrorKind::Config): the expression cannot be read, with the field, its position and the values that it takes;
     /// it matches no date that exists (30 February); there is no such zone.
     #[cfg(feature = "cron")]
     pub fn cron(expression: &str, zone: &str) -> Result<Self> {
