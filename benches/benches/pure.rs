@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ackonce::adapter::{Delivery, Job, Mode, Ordered};
 use ackonce::store::{ClaimRequest, Coalesce, Fingerprint, Token};
-use ackonce::{Deduplicator, MemoryStore, Scope};
+use ackonce::{Context, Deduplicator, Failure, MemoryStore, Runner, Scope};
 use ackonce_amqp::tracker::{AckTracker, Reach};
 use ackonce_kafka::tracker::{PartitionTracker, Status};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -106,5 +107,53 @@ fn coalescer(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(pure, keys, offsets, coalescer);
+struct Number(u64);
+
+impl Delivery for Number {
+    type Message = u64;
+
+    fn message(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Messages through the runner, in memory and on one thread: its own cost.
+fn runner(c: &mut Criterion) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let Ok(scope) = Scope::new("billing/charge") else { return };
+    let handler = |_: Context, _: u64| async { Ok::<(), Failure>(()) };
+    let runner = {
+        let _runtime = runtime.enter();
+        Runner::new(Arc::new(MemoryStore::new()), &scope, handler)
+    };
+    let Ok(runner) = runner else { return };
+    let next = AtomicU64::new(0);
+    let job = || {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        scope.key(n.to_string()).ok().map(|key| Job::new(key, Number(n)))
+    };
+    let mut group = c.benchmark_group("messages through the runner");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("one alone", |b| {
+        b.to_async(&runtime).iter(|| async {
+            if let Some(job) = job() {
+                let _ = black_box(runner.process(job).await.map(|receipt| receipt.redeem()));
+            }
+        });
+    });
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("a thousand lanes", |b| {
+        b.to_async(&runtime).iter(|| async {
+            let (input, chunks) = tokio::sync::mpsc::channel(1);
+            let lanes =
+                (0..BATCH as u64).filter_map(|lane| job().map(|job| Ordered { lane: Some(lane), job }));
+            let _ = input.send(lanes.collect()).await;
+            drop(input);
+            let _ = black_box(runner.consume(chunks, Mode::Each, |ended| drop(black_box(ended))).await);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(pure, keys, offsets, coalescer, runner);
 criterion_main!(pure);

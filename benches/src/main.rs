@@ -11,6 +11,7 @@ mod messages;
 mod plot;
 mod processed;
 mod rabbitmq;
+mod relay;
 mod store;
 mod stores;
 mod web;
@@ -46,8 +47,14 @@ enum What {
     Memory(memory::Options),
     /// A JSON echo with and without the Idempotency-Key layer.
     Http(web::Options),
+    /// `ackonce proxy` beside the same forwarder without its layer.
+    Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
+    /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
+    Relay(relay::Options),
+    #[command(hide = true)]
+    RelayChild(relay::ChildOptions),
     /// Draws the figures that `--json` has collected.
     Plot(plot::Options),
     /// Each store: claims and settlements at several sizes, duplicates, expiry, bytes per ID.
@@ -69,7 +76,10 @@ fn main() -> anyhow::Result<()> {
         What::Latency(options) => latency::run(&options),
         What::Memory(options) => memory::run(&options),
         What::Http(options) => web::http(&options),
+        What::Proxy(options) => web::proxy(&options),
         What::Webhook(options) => web::webhook(&options),
+        What::Relay(options) => relay::run(&options),
+        What::RelayChild(options) => relay::run_child(&options),
         What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
     }

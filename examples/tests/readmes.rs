@@ -1,6 +1,7 @@
-//! The READMEs of the crates, which are their front pages on crates.io and docs.rs.
+//! The READMEs of the crates, which are their front pages on crates.io and docs.rs, and the names of the code in all pages.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn crates() -> Vec<(String, PathBuf)> {
@@ -48,4 +49,46 @@ fn the_core_lists_all_its_siblings() {
     for (name, _) in &all {
         assert!(name == "ackonce" || text.contains(&format!("[`{name}`](https://docs.rs/{name})")), "{name}");
     }
+}
+
+/// Every file with this ending below a folder.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            files(&entry, ending, found);
+        } else if entry.to_str().unwrap().ends_with(ending) {
+            found.push(entry);
+        }
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+#[test]
+fn types_and_settings_that_the_pages_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (mut pages, mut sources) = (Vec::new(), Vec::new());
+    files(&root.join("docs"), ".md", &mut pages);
+    files(&root.join("crates"), ".md", &mut pages);
+    files(&root.join("crates"), ".rs", &mut sources);
+    pages.extend(["README.md", "DESIGN.md", "SECURITY.md"].map(|page| root.join(page)));
+    let code =
+        sources.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect::<Vec<_>>().join("\n");
+    let known = words(&code).collect::<BTreeSet<_>>();
+    let mut unknown = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        // Blocks are compiled. Between them the odd parts are spans of code: `Settings::window`, `with_ids`.
+        let prose = text.split("```").step_by(2).collect::<Vec<_>>().join(" ");
+        for span in prose.split('`').skip(1).step_by(2) {
+            let path = span.contains("::") && span.starts_with(char::is_uppercase);
+            let named = words(span).filter(|word| path || word.starts_with("with_"));
+            for word in named.filter(|word| !word.is_empty() && !known.contains(word)) {
+                unknown.push(format!("{}: {word} in `{span}`", page.strip_prefix(root).unwrap().display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "\nnames that no source has:\n{}\n", unknown.join("\n"));
 }

@@ -14,7 +14,7 @@ fn serve(directory: &Path, args: &[&str]) -> (Process, String) {
     let on = ["infrastructure", "retry", "permanent", "unknown", "panic", "abort", "hang"];
     let on: Vec<String> = on.iter().flat_map(|word| ["--on".into(), format!("evt={word}={word}")]).collect();
     let mut all =
-        vec!["--listen", "127.0.0.1:0", "--secret", "whsec_test", "--lease-ms", "1000", "--attempts", "3"];
+        vec!["--listen", "127.0.0.1:0", "--secret", "whsec_test", "--lease-ms", "10000", "--attempts", "3"];
     all.extend(args.iter().copied().chain(on.iter().map(String::as_str)));
     let mut process = start(env!("CARGO_BIN_EXE_stripe_webhooks"), directory, &all);
     let address = process.address();

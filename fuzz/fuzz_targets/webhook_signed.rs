@@ -4,7 +4,9 @@
 use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ackonce_webhook::{Adyen, Incoming, Paddle, Provider, Refused, Slack, Square, Stripe, Twilio, Verified};
+use ackonce_webhook::{
+    Adyen, Paddle, Provider, RawRequest, Slack, Square, Stripe, Twilio, Verified, VerifyError,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -37,12 +39,12 @@ fn verify(provider: &dyn Provider, uri: &str, headers: &[(&'static str, String)]
     let headers: HeaderMap = headers.iter().map(header).collect();
     let uri: Uri = uri.parse().unwrap();
     let now = UNIX_EPOCH + Duration::from_secs(1_764_000_000);
-    match provider.verify(&Incoming { headers: &headers, body, uri: &uri, now }) {
+    match provider.verify(&RawRequest { headers: &headers, body, uri: &uri, now }) {
         Ok(Verified::Events(events)) => assert!(events.iter().all(|event| !event.id().is_empty())),
         Ok(Verified::Handshake(_)) => {}
         Err(refused) => {
             // An item of Adyen's is signed inside of the body.
-            assert!(provider.name() == "adyen" || !matches!(refused, Refused::Signature), "{refused}");
+            assert!(provider.name() == "adyen" || !matches!(refused, VerifyError::Signature), "{refused}");
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ackonce_webhook::{
-    Adyen, GitHub, Incoming, Paddle, Provider, Shopify, Slack, Square, StandardWebhooks, Stripe, Svix, Twilio,
-    Verified,
+    Adyen, GitHub, Paddle, Provider, RawRequest, Shopify, Slack, Square, StandardWebhooks, Stripe, Svix,
+    Twilio, Verified,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -63,10 +63,12 @@ fuzz_target!(|data: &[u8]| {
     let uri: Uri = uri.unwrap_or_default();
     let now = UNIX_EPOCH + Duration::from_secs(1_764_000_000);
     for provider in PROVIDERS.iter() {
-        match provider.verify(&Incoming { headers: &headers, body: &body, uri: &uri, now }) {
+        match provider.verify(&RawRequest { headers: &headers, body: &body, uri: &uri, now }) {
             Err(refused) => assert!(refused.status().is_client_error()),
             // Slack asks whether there is TLS without a signature.
-            Ok(Verified::Handshake(answer)) => assert!(provider.name() == "slack" && answer.body().is_empty()),
+            Ok(Verified::Handshake(answer)) => {
+                assert!(provider.name() == "slack" && answer.body().is_empty())
+            }
             Ok(Verified::Events(events)) => panic!("{events:?}"),
         }
     }

@@ -41,7 +41,9 @@ impl State {
         }
         for request in &mut state.late {
             match request {
-                Request::Claim { message, .. } | Request::Settle { message, .. } => *message = place(*message),
+                Request::Claim { message, .. } | Request::Settle { message, .. } => {
+                    *message = place(*message)
+                }
             }
         }
         state

@@ -174,8 +174,8 @@ impl Protocol {
         let Lease { token, fence, .. } = lease;
         let (applied, heard) = Self::send(state, Request::Settle { message, token, fence, how }, way);
         let State { messages, broken, .. } = state;
-        let settled = applied
-            && self.settle(&self.keys[message], &mut messages[message], (token, fence), how, broken);
+        let settled =
+            applied && self.settle(&self.keys[message], &mut messages[message], (token, fence), how, broken);
         state.workers[worker] = match how {
             // A heartbeat without an answer: the worker goes on, until its own clock says that the lease may end.
             How::Extend if !heard || settled => Worker::Running { message, lease, ran },

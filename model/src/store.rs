@@ -110,9 +110,7 @@ impl Protocol {
         let window = self.window.map_or(Duration::MAX, ticks);
         match how {
             How::Complete => Settle::Complete { window, outcome: None },
-            How::Fail => {
-                Settle::Release { attempt: Attempt::Counts, window, not_before: ticks(BACKOFF) }
-            }
+            How::Fail => Settle::Release { attempt: Attempt::Counts, window, not_before: ticks(BACKOFF) },
             How::HandBack => {
                 Settle::Release { attempt: Attempt::Refunded, window, not_before: Duration::ZERO }
             }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ackonce::{Context, Failure, MemoryStore, OnFailure};
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order};
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 
@@ -82,7 +82,7 @@ async fn equipped(topic: &Topic) -> KafkaConsumer {
 /// Every fifth message fails once, every seventh for good.
 fn mixed(
     log: &Log,
-) -> impl Fn(Context, Message) -> std::future::Ready<Result<(), Failure>> + Send + Sync + use<> {
+) -> impl Fn(Context, KafkaMessage) -> std::future::Ready<Result<(), Failure>> + Send + Sync + use<> {
     let log = log.clone();
     move |cx, message| {
         let id = log.add(&cx, &message);
@@ -168,7 +168,7 @@ async fn handed_back(order: Order) -> Option<(Topic, Running, Log, Gate)> {
     topic.fill(0, 0..2000);
     let (gate, log) = (Gate::shut(), Log::default());
     let (passed, ran) = (gate.clone(), log.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = ran.add(&cx, &message);
         let gate = passed.clone();
         async move {
@@ -193,7 +193,7 @@ async fn handed_back(order: Order) -> Option<(Topic, Running, Log, Gate)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_handed_back_while_the_broker_is_away_is_never_committed_past() {
     let _alone = ALONE.lock().await;
-    let Some((topic, in_order, log_in_order, gate_in_order)) = handed_back(Order::Partition).await else {
+    let Some((topic, in_order, log_in_order, gate_in_order)) = handed_back(Order::Source).await else {
         return;
     };
     let Some((other, unordered, log, gate)) = handed_back(Order::Unordered).await else { return };

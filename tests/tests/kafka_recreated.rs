@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ackonce::{CancellationToken, Context, Counts, Failure, MemoryStore, Scope};
 use ackonce_kafka::rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
-use ackonce_kafka::{ClientConfig, Health, KafkaConsumer, Message, RetryTopic, Signs};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaHealth, KafkaMessage, RetryTopic, Signs};
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 use tokio::task::JoinHandle;
@@ -35,7 +35,7 @@ struct Site {
 }
 
 struct Running {
-    health: Health,
+    health: KafkaHealth,
     shutdown: CancellationToken,
     task: JoinHandle<ackonce::Result<Counts>>,
 }
@@ -90,7 +90,7 @@ impl Site {
             .with_shutdown(shutdown.clone());
         let consumer = with(consumer);
         let (health, ran, held) = (consumer.health(), self.ran.clone(), self.held.clone());
-        let running = consumer.run(move |cx: Context, message: Message| {
+        let running = consumer.run(move |cx: Context, message: KafkaMessage| {
             let (ran, held) = (ran.clone(), held.clone());
             async move {
                 let id = String::from_utf8_lossy(cx.key().id()).into_owned();

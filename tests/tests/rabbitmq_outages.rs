@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ackonce::{Backoff, CancellationToken, Class, Context, Failure, MemoryStore, OnStart, Scope, Settings};
-use ackonce_amqp::{AmqpConsumer, Delays, Message, State, headers};
+use ackonce_amqp::{AmqpConsumer, AmqpMessage, Delays, Phase, headers};
 use ackonce_tests::acceptance::{Scale, accept, scaled};
 use ackonce_tests::amqp::interposer::Interposer;
 use ackonce_tests::amqp::{Kind, Queues, Rabbit};
@@ -65,9 +65,9 @@ async fn a_consumer_outlives_its_broker() {
         .with_settings(settings)
         .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(1) })
         .with_shutdown(shutdown.clone());
-    let (tally, run) = (consumer.tally(), Arc::new(AtomicU64::new(0)));
+    let (metrics, run) = (consumer.metrics(), Arc::new(AtomicU64::new(0)));
     let counted = run.clone();
-    let running = tokio::spawn(consumer.run(move |_: Context, _: Message| {
+    let running = tokio::spawn(consumer.run(move |_: Context, _: AmqpMessage| {
         counted.fetch_add(1, Ordering::SeqCst);
         async { Ok::<(), Failure>(()) }
     }));
@@ -76,7 +76,7 @@ async fn a_consumer_outlives_its_broker() {
     for outage in ["kill", "close", "pause"] {
         publish(&rabbit, &queue, &mut n).await;
         until("all ran", || run.load(Ordering::SeqCst) == n).await;
-        let lost = tally.counts().lost;
+        let lost = metrics.counts().lost;
         match outage {
             "kill" => {
                 rabbit.control("kill");
@@ -86,18 +86,18 @@ async fn a_consumer_outlives_its_broker() {
             _ => {
                 rabbit.control("pause");
                 // A frozen broker is noticed by its heartbeats alone.
-                until("the connection is given up", || tally.counts().lost > lost).await;
+                until("the connection is given up", || metrics.counts().lost > lost).await;
                 rabbit.control("resume");
             }
         }
-        until("it was noticed", || tally.counts().lost > lost).await;
+        until("it was noticed", || metrics.counts().lost > lost).await;
     }
     publish(&rabbit, &queue, &mut n).await;
     until("all ran", || run.load(Ordering::SeqCst) == n).await;
     rabbit.until_empty(&queue).await;
     shutdown.cancel();
     let counts = running.await.unwrap().unwrap();
-    assert_eq!(counts.run, n, "each once: {counts:?}, {tally:?}");
+    assert_eq!(counts.run, n, "each once: {counts:?}, {metrics:?}");
 }
 
 async fn publish(rabbit: &Rabbit, queue: &str, n: &mut u64) {
@@ -117,7 +117,7 @@ fn consumer(url: &str, queue: &str, shutdown: &CancellationToken) -> AmqpConsume
         .with_shutdown(shutdown.clone())
 }
 
-async fn handle(_: Context, message: Message) -> Result<(), Failure> {
+async fn handle(_: Context, message: AmqpMessage) -> Result<(), Failure> {
     match message.payload() {
         b"hold" => std::future::pending().await,
         b"poison" => Err(Failure::permanent("told to fail")),
@@ -176,7 +176,7 @@ async fn an_outage_is_seen_in_health_and_the_consumer_stays_live() {
     rabbit.control("stop");
     until("it is seen", || !health.is_ready()).await;
     let report = health.report();
-    assert!(health.is_live() && report.trouble.is_some() && report.state == State::Away, "{report}");
+    assert!(health.is_live() && report.trouble.is_some() && report.phase == Phase::Away, "{report}");
     rabbit.control("start");
     until("it consumes again", || health.is_ready()).await;
     assert_eq!(health.report().counts.reconnects, 1);
@@ -224,13 +224,13 @@ async fn several_hosts_are_tried_in_turn_at_start_and_after_a_loss() {
     let scope = Scope::new(queue.clone()).unwrap();
     let consumer = AmqpConsumer::new_any(urls, &queue, &scope, Arc::new(MemoryStore::new()))
         .with_shutdown(shutdown.clone());
-    let (health, tally) = (consumer.health(), consumer.tally());
+    let (health, metrics) = (consumer.health(), consumer.metrics());
     let running = tokio::spawn(consumer.run(handle));
     until("it consumes by the third", || health.is_ready()).await;
     proxy.cut();
-    until("it consumes by the last", || tally.counts().channels == 2).await;
+    until("it consumes by the last", || metrics.counts().channels == 2).await;
     rabbit.connect().await.publish(&queue, Some("m0"), b"ok").await;
-    until("it ran", || tally.counts().acked == 1).await;
+    until("it ran", || metrics.counts().acked == 1).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ackonce::{CancellationToken, Context, Failure, Keyed, MemoryStore, Scope, Settings};
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order};
 use clap::Args;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -46,13 +46,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         stuck: false,
         time: Duration::from_secs_f64(options.seconds),
     };
-    let lane = |topic| bench(topic, 5, 64, Order::Partition);
+    let lane = |topic| bench(topic, 5, 64, Order::Source);
     let arms = vec![
         lane(&one).arm("one partition").reference("one lane"),
         lane(&four).arm("four partitions"),
         lane(&four).stuck().arm("four partitions, the first message of one is stuck: the other three"),
     ];
-    compare("Order::Partition, handler takes 5 ms, 64 slots", options.rounds, arms)?;
+    compare("Order::Source, handler takes 5 ms, 64 slots", options.rounds, arms)?;
     for handler_ms in [10, 50, 100] {
         for concurrency in [64, 2000] {
             let with = |order| bench(&many, handler_ms, concurrency, order);
@@ -68,7 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Lanes<'a> {
     runtime: &'a Runtime,
     topic: &'a Topic,
@@ -93,7 +93,7 @@ impl<'a> Lanes<'a> {
         let (group, shutdown) = (self.topic.group(), CancellationToken::new());
         let handled = Arc::new(AtomicUsize::new(0));
         let (count, work, stuck) = (handled.clone(), self.handler, self.stuck);
-        let handler = Keyed(move |_: Context, message: Message| {
+        let handler = Keyed(move |_: Context, message: KafkaMessage| {
             let count = count.clone();
             async move {
                 if stuck && message.partition() == 0 && message.offset() == 0 {
@@ -114,7 +114,7 @@ impl<'a> Lanes<'a> {
                         .with_concurrency(self.concurrency)
                         .with_shutdown_timeout(Duration::from_secs(1)),
                 )
-                .with_order(self.order)
+                .with_order(self.order.clone())
                 .with_shutdown(shutdown.clone());
             let running = tokio::spawn(consumer.run(handler));
             while handled.load(Ordering::Relaxed) == 0 && !running.is_finished() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Counts, Deduplicator, Handler, Scope, Settings};
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order};
 use anyhow::ensure;
 use tokio::runtime::Runtime;
 
@@ -59,7 +59,7 @@ impl Wrapped<'_> {
         run: impl FnOnce(KafkaConsumer, Watched<H>) -> F,
     ) -> anyhow::Result<Round>
     where
-        H: Handler<Message>,
+        H: Handler<KafkaMessage>,
         F: Future<Output = ackonce::Result<Counts>> + Send + 'static,
     {
         let group = self.topic.group();

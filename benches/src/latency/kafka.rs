@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
 use ackonce::{CancellationToken, Context, Deduplicator, Failure, Scope};
-use ackonce_kafka::{KafkaConsumer, Message};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use rdkafka::Message as _;
@@ -144,7 +144,7 @@ fn wrapped(
     let scope = Scope::new(group.clone())?;
     let store = Arc::new(Watched { store, tell: tell.clone() });
     let consumer = KafkaConsumer::new(topic.config(&group), &[&topic.name], &scope, store);
-    tokio::spawn(consumer.with_shutdown(shutdown).run(move |_: Context, _: Message| {
+    tokio::spawn(consumer.with_shutdown(shutdown).run(move |_: Context, _: KafkaMessage| {
         // Nobody listens any more once the measurement is over.
         let _ = tell.send(Seen::Handled(Instant::now()));
         async { Ok::<(), Failure>(()) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Counts, Deduplicator, Handler, Scope};
-use ackonce_amqp::{AmqpConsumer, Message};
+use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 use anyhow::ensure;
 use tokio::runtime::Runtime;
 
@@ -58,7 +58,7 @@ impl Wrapped<'_> {
         run: impl FnOnce(AmqpConsumer, Watched<H>) -> F,
     ) -> anyhow::Result<Round>
     where
-        H: Handler<Message>,
+        H: Handler<AmqpMessage>,
         F: Future<Output = ackonce::Result<Counts>> + Send + 'static,
     {
         let shutdown = CancellationToken::new();
@@ -71,13 +71,13 @@ impl Wrapped<'_> {
             let consumer = AmqpConsumer::new(&self.queues.url, &queue.name, &scope, self.store.clone())
                 .with_prefetch(self.queues.prefetch)
                 .with_shutdown(shutdown.clone());
-            let tally = consumer.tally();
+            let metrics = consumer.metrics();
             let running = tokio::spawn(run(consumer, watched));
-            while tally.counts().acked < messages as u64 && !running.is_finished() {
+            while metrics.counts().acked < messages as u64 && !running.is_finished() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let round = Round::of(messages, watch.began.get().copied());
-            let told = tally.counts();
+            let told = metrics.counts();
             eprintln!("{} messages per ack", told.acked / told.ack_frames.max(1));
             shutdown.cancel();
             let counts = running.await??;

@@ -78,16 +78,19 @@ impl Bench<'_> {
 
     /// Storms of done messages: of the latest, and of all.
     pub(super) fn duplicates(&self, filled: &[Filled]) -> anyhow::Result<()> {
-        const COUNT: u64 = 50_000;
-        for (which, recent) in [("recent", true), ("of any age", false)] {
+        for (which, recent, count, batch) in [
+            ("recent", true, 50_000, 1000),
+            ("of any age", false, 50_000, 1000),
+            ("of any age", false, 5_000, 1),
+        ] {
             let mut arms = Vec::new();
             for Filled { remembered, store, messages, .. } in filled {
-                let of = if recent { COUNT.min(*remembered) } else { *remembered };
+                let of = if recent { 50_000.min(*remembered) } else { *remembered };
                 let mut seed: u64 = 1;
                 arms.push(Arm::new(format!("{remembered} remembered"), move || {
-                    for _ in 0..COUNT / 1000 {
-                        let mut claims = Vec::with_capacity(1000);
-                        for _ in 0..1000 {
+                    for _ in 0..count / batch {
+                        let mut claims = Vec::new();
+                        for _ in 0..batch {
                             seed = scramble(seed);
                             claims.push(messages.claim(remembered - (seed >> 20) % of)?);
                         }
@@ -95,11 +98,11 @@ impl Bench<'_> {
                         let all = answers.iter().all(|a| matches!(a, Claimed::Done(_)));
                         ensure!(all, "a duplicate was not found");
                     }
-                    Ok(COUNT)
+                    Ok(count)
                 }));
             }
             compare(
-                &format!("{}: duplicates {which}, batches of 1000", self.name),
+                &format!("{}: duplicates {which}, batches of {batch}", self.name),
                 self.options.rounds,
                 arms,
             )?;

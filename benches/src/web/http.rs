@@ -18,7 +18,6 @@ const BODY: &str = r#"{"amount":1999,"currency":"eur","customer":"cus_123","card
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let server = runtime()?;
-    let app = || Router::new().route("/echo", post(async |Json(body): Json<serde_json::Value>| Json(body)));
     let bare = server.block_on(serve(app()))?;
     let by_hand = from_fn_with_state(Answers::default(), idempotent);
     let by_hand = server.block_on(serve(app().layer(by_hand)))?;
@@ -34,7 +33,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     measure("HTTP, JSON echo", options, servers, &Load::new(request, b"}"))
 }
 
-fn request(number: u64) -> String {
+pub(super) fn app() -> Router {
+    Router::new().route("/echo", post(async |Json(body): Json<serde_json::Value>| Json(body)))
+}
+
+pub(super) fn request(number: u64) -> String {
     format!(
         "POST /echo HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer sk_test_1\r\ncontent-type: application/json\r\n\
          idempotency-key: {number:032x}\r\ncontent-length: {}\r\n\r\n{BODY}",

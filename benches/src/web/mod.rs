@@ -3,7 +3,8 @@
 mod by_hand;
 mod http;
 mod load;
-mod server;
+mod proxy;
+pub(crate) mod server;
 mod webhook;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::harness::{Arm, compare, settings};
 use load::Load;
 
 pub(crate) use http::run as http;
+pub(crate) use proxy::run as proxy;
 pub(crate) use webhook::run as webhook;
 
 #[derive(Args)]

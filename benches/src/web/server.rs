@@ -6,7 +6,7 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
-pub(super) async fn serve(app: Router) -> anyhow::Result<SocketAddr> {
+pub(crate) async fn serve(app: Router) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let listener = listener.tap_io(|stream| {

@@ -10,15 +10,13 @@ use lapin::types::{AMQPValue, ShortString};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::copies::{Purpose, copied, origin, reason, text};
+use crate::channel::{ChannelDelivery, HandedBack};
 use crate::delays::{Delays, name};
-use crate::delivery::{AmqpDelivery, HandedBack};
-use crate::intake::Intake;
-use crate::outage::Outage;
-use crate::publisher::{Post, Publisher};
-use crate::refusal::Refusal;
-use crate::upstream::Upstream;
-use crate::{Tally, headers};
+use crate::intake::QueueIntake;
+use crate::log::Outage;
+use crate::message::text;
+use crate::publisher::{AmqpRefusal, Payload, Post, Publisher, Purpose, Upstream, copied, origin, reason};
+use crate::{AmqpMetrics, headers};
 
 /// The time limit for declaring a queue.
 const DECLARE: Duration = Duration::from_secs(30);
@@ -39,10 +37,10 @@ pub(crate) struct Delayer {
     upstream: Arc<Upstream>,
     /// The longest wait in hand.
     in_hand: Duration,
-    intake: Arc<Intake>,
+    intake: Arc<QueueIntake>,
     /// To the runner, for as long as it takes more.
-    again: mpsc::WeakSender<Vec<Ordered<AmqpDelivery>>>,
-    tally: Tally,
+    again: mpsc::WeakSender<Vec<Ordered<ChannelDelivery>>>,
+    metrics: AmqpMetrics,
 }
 
 impl Delayer {
@@ -50,9 +48,9 @@ impl Delayer {
         delays: Delays,
         upstream: Arc<Upstream>,
         in_hand: Duration,
-        intake: Arc<Intake>,
-        again: mpsc::WeakSender<Vec<Ordered<AmqpDelivery>>>,
-        tally: Tally,
+        intake: Arc<QueueIntake>,
+        again: mpsc::WeakSender<Vec<Ordered<ChannelDelivery>>>,
+        metrics: AmqpMetrics,
     ) -> Self {
         let queue = intake.queue.clone();
         // Names that are too long were refused at start.
@@ -62,7 +60,7 @@ impl Delayer {
             Line { wait, queue, publisher, outage: Outage::default() }
         };
         let lines = named.map(line).collect();
-        Self { delays, queue, lines, upstream, in_hand, intake, again, tally }
+        Self { delays, queue, lines, upstream, in_hand, intake, again, metrics }
     }
 
     /// Until `handed_back` closes or `stop`. After that nothing more is sent: the rest goes back with its channel.
@@ -93,12 +91,12 @@ impl Delayer {
             match self.send(line, &one, hop).await {
                 Ok(()) => {
                     // The copy is in its queue. Should the ack get lost, both come, and are one message.
-                    self.tally.delayed(1);
+                    self.metrics.delayed(1);
                     return one.delivery.settled();
                 }
                 // The same for all queues.
-                Err(Refusal::Away(_) | Refusal::TooLong { .. } | Refusal::Message(_)) => break,
-                Err(Refusal::Nowhere(_) | Refusal::Full | Refusal::Slow) => {}
+                Err(AmqpRefusal::Away(_) | AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_)) => break,
+                Err(AmqpRefusal::Nowhere(_) | AmqpRefusal::Full | AmqpRefusal::Slow) => {}
             }
         }
         let wait = self.wait(hop).min(self.in_hand);
@@ -120,21 +118,21 @@ impl Delayer {
         self.order(hop).next().map_or(Duration::ZERO, |line| line.wait)
     }
 
-    async fn send(&self, line: &Line, one: &HandedBack, hop: u32) -> Result<(), Refusal> {
+    async fn send(&self, line: &Line, one: &HandedBack, hop: u32) -> Result<(), AmqpRefusal> {
         let mut answer = line.publisher.publish(self.post(line, one, hop)).await;
-        if matches!(answer, Err(Refusal::Nowhere(_))) && self.delays.create && self.declare(line).await {
+        if matches!(answer, Err(AmqpRefusal::Nowhere(_))) && self.delays.create && self.declare(line).await {
             answer = line.publisher.publish(self.post(line, one, hop)).await;
         }
         match &answer {
             Ok(()) => {
                 if let Some(away) = line.outage.over() {
-                    tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue, away_ms = away.as_millis(),
+                    tracing::warn!(target: "ackonce", scope = self.metrics.scope(), queue = %line.queue, away_ms = away.as_millis(),
                         "the delay queue takes messages again");
                 }
             }
             Err(why) => {
                 if let Some(failures) = line.outage.failed() {
-                    tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue, %why, failures,
+                    tracing::warn!(target: "ackonce", scope = self.metrics.scope(), queue = %line.queue, %why, failures,
                         delivery_tag = one.delivery.tag(), "a delay queue does not take a message; another one does, \
                         or the message waits in hand");
                 }
@@ -152,7 +150,7 @@ impl Delayer {
         };
         let declared = matches!(tokio::time::timeout(DECLARE, declaring).await, Ok(Some(())));
         if declared {
-            tracing::warn!(target: "ackonce", scope = self.tally.scope(), queue = %line.queue,
+            tracing::warn!(target: "ackonce", scope = self.metrics.scope(), queue = %line.queue,
                 "the delay queue was gone, with all that waited in it; it is declared again");
         }
         declared
@@ -174,12 +172,12 @@ impl Delayer {
             exchange: ShortString::default(),
             routing_key: line.queue.clone(),
             properties: copied(message, Purpose::Delay, extra),
-            payload: Some(message.clone()),
+            payload: Payload::Of(message.clone()),
         }
     }
 
     /// Claims it again, as if it had just been delivered; near the consumer time-out it is given back instead.
-    async fn run_again(&self, delivery: AmqpDelivery) {
+    async fn run_again(&self, delivery: ChannelDelivery) {
         if delivery.is_aged() {
             return delivery.give_back("no delay queue takes it");
         }

@@ -7,7 +7,7 @@ use lapin::Channel;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::copies::text;
+use crate::message::text;
 
 /// The longest wait: RabbitMQ's timers take no more milliseconds than 32 bits.
 const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);

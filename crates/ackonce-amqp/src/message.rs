@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use ackonce::adapter::Identify;
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, ShortString};
+use lapin::types::{AMQPValue, LongString, ShortString};
 
 use crate::headers;
 
@@ -19,7 +19,7 @@ pub(crate) const SHORT: usize = 255;
 
 /// An AMQP message. Cloning is cheap.
 #[derive(Clone)]
-pub struct Message(Arc<Inner>);
+pub struct AmqpMessage(Arc<Inner>);
 
 struct Inner {
     exchange: ShortString,
@@ -33,7 +33,7 @@ struct Inner {
     numbers: OnceLock<BTreeMap<ShortString, String>>,
 }
 
-impl Message {
+impl AmqpMessage {
     /// Takes the content of a delivery, and leaves it its tag and its acker.
     pub(crate) fn take(delivery: &mut lapin::message::Delivery) -> Self {
         let (exchange, routing_key) =
@@ -184,19 +184,23 @@ fn number(value: &AMQPValue) -> Option<String> {
     })
 }
 
-impl fmt::Debug for Message {
+impl fmt::Debug for AmqpMessage {
     /// Its origin, never its content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}/{:?}", self.exchange(), self.routing_key())
     }
 }
 
-impl Identify for Message {
+impl Identify for AmqpMessage {
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
-        Box::new(match name {
-            MESSAGE_ID => self.message_id().map(str::as_bytes).into_iter(),
-            name => self.id_header(name).into_iter(),
-        })
+        Box::new(Identify::header(self, name).into_iter())
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        match name {
+            MESSAGE_ID => self.message_id().map(str::as_bytes),
+            name => self.id_header(name),
+        }
     }
 
     /// The routing key: right only where it names a business event.
@@ -215,6 +219,11 @@ impl Identify for Message {
     }
 }
 
+/// A header that is text or bytes.
+pub(crate) fn text(value: impl Into<LongString>) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
 #[cfg(test)]
 mod tests {
     use ackonce::{IdError, IdSource, MessageIds};
@@ -222,23 +231,23 @@ mod tests {
 
     use super::*;
 
-    fn message(properties: BasicProperties) -> Message {
+    fn message(properties: BasicProperties) -> AmqpMessage {
         let mut delivery = lapin::message::Delivery::mock(1, "e".into(), "k".into(), false, b"body".to_vec());
         delivery.properties = properties;
-        Message::take(&mut delivery)
+        AmqpMessage::take(&mut delivery)
     }
 
-    fn with_header(name: &str, value: AMQPValue) -> Message {
+    fn with_header(name: &str, value: AMQPValue) -> AmqpMessage {
         let mut table = FieldTable::default();
         table.insert(name.into(), value);
         message(BasicProperties::default().with_headers(table))
     }
 
-    fn find(source: &str, message: &Message) -> Result<Vec<u8>, IdError> {
+    fn find(source: &str, message: &AmqpMessage) -> Result<Vec<u8>, IdError> {
         MessageIds::first_of([IdSource::Header(source.into())]).find(message).map(|id| id.to_vec())
     }
 
-    fn delivered(exchange: &str, key: &str, died_in: &str, table: &[(&str, AMQPValue)]) -> Message {
+    fn delivered(exchange: &str, key: &str, died_in: &str, table: &[(&str, AMQPValue)]) -> AmqpMessage {
         let text = |text: &str| AMQPValue::LongString(text.into());
         let mut death = FieldTable::default();
         death.insert("queue".into(), text(died_in));
@@ -250,7 +259,7 @@ mod tests {
         }
         let mut delivery = lapin::message::Delivery::mock(1, exchange.into(), key.into(), false, Vec::new());
         delivery.properties = BasicProperties::default().with_headers(headers);
-        Message::take(&mut delivery)
+        AmqpMessage::take(&mut delivery)
     }
 
     #[test]
@@ -262,7 +271,7 @@ mod tests {
             (headers::DELAYED_ROUTING_KEY, text("order.new")),
             (headers::DELAYS, AMQPValue::LongLongInt(3)),
         ];
-        let shown = |m: &Message| (m.exchange().to_owned(), m.routing_key().to_owned(), m.hops());
+        let shown = |m: &AmqpMessage| (m.exchange().to_owned(), m.routing_key().to_owned(), m.hops());
         let ours = delivered("", "q", "q.delay.500", &table);
         assert_eq!(shown(&ours), ("first".to_owned(), "order.new".to_owned(), 3));
         for (exchange, key, died_in) in [

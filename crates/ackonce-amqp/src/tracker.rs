@@ -152,5 +152,4 @@ impl AckTracker {
 }
 
 #[cfg(test)]
-#[path = "tracker_tests.rs"]
 mod tests;

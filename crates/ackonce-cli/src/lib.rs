@@ -1,12 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod flags;
+mod refusal;
 
+pub mod admin;
 pub mod demo;
+pub mod layers;
 pub mod ledger;
+pub mod log;
+pub mod proxy;
+pub mod relay;
 pub mod stores;
 
 pub use flags::named as flags_named;
+pub use refusal::Refusal;
 
 /// An error and its causes, joined by colons, as [`ackonce::chain`] does.
 /// Options of a store's URL are named beside the Rust names that a remedy may have.

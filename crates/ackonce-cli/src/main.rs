@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use ackonce_cli::Refusal;
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
+use ackonce_cli::layers::{self, Layered, Stop};
+use ackonce_cli::proxy::{self, ProxyArgs};
+use ackonce_cli::relay::{self, RelayArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -20,6 +24,8 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Demo(Box<DemoArgs>),
+    Proxy(Box<ProxyArgs>),
+    Relay(Box<RelayArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -28,9 +34,21 @@ enum Verb {
 const NO_VERDICT: u8 = 3;
 
 fn main() -> ExitCode {
-    let answer = match Program::parse().verb {
+    let Layered { program, settings } = match layers::parse::<Program>(std::env::args_os()) {
+        Ok(layered) => layered,
+        Err(Stop::Clap(error)) => error.exit(),
+        Err(Stop::Refused(refusal)) => return refused(&refusal),
+    };
+    let answer = match program.verb {
+        Verb::Proxy(args) => {
+            return proxy::run(&args, &settings)
+                .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
+        Verb::Relay(args) => {
+            return relay::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
+        }
     };
     match answer {
         Ok(Verdict::Kept) => ExitCode::SUCCESS,
@@ -43,4 +61,9 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+fn refused(refusal: &Refusal) -> ExitCode {
+    eprintln!("error: {refusal}");
+    ExitCode::from(refusal.exit_code())
 }

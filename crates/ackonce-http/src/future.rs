@@ -16,13 +16,13 @@ pin_project! {
     /// The answer to a request.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
-        kind: Kind<F, B, E>,
+        answer: Inner<F, B, E>,
     }
 }
 
 pin_project! {
     #[project = Project]
-    enum Kind<F, B, E> {
+    enum Inner<F, B, E> {
         Passed { #[pin] future: F },
         Refused { response: Option<Response<ResponseBody<B>>> },
         Guarded { future: Guarded<B, E> },
@@ -31,17 +31,17 @@ pin_project! {
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     pub(crate) fn passed(future: F) -> Self {
-        Self { kind: Kind::Passed { future } }
+        Self { answer: Inner::Passed { future } }
     }
 
     pub(crate) fn refused(response: Response<ResponseBody<B>>) -> Self {
-        Self { kind: Kind::Refused { response: Some(response) } }
+        Self { answer: Inner::Refused { response: Some(response) } }
     }
 
     pub(crate) fn guarded(
         future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static,
     ) -> Self {
-        Self { kind: Kind::Guarded { future: Box::pin(future) } }
+        Self { answer: Inner::Guarded { future: Box::pin(future) } }
     }
 }
 
@@ -52,7 +52,7 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
+        match self.project().answer.project() {
             Project::Passed { future } => {
                 Poll::Ready(ready!(future.poll(cx)).map(|response| response.map(ResponseBody::passed)))
             }

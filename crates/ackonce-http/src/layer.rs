@@ -3,20 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::adapter::{Guarantee, RecordOnly};
-use ackonce::{Counts, Deduplicator, Error, ErrorKind, Key, Result, Runner, Scope};
+use ackonce::adapter::Guarantee;
+use ackonce::{Counts, Deduplicator, Key, KeyError, Result, Scope};
 use http::Method;
 use tower_layer::Layer;
 
-use crate::body::Budget;
-use crate::edge::Edge;
+use crate::endpoint::Endpoint;
+use crate::identity::{Bucket, Principal};
 use crate::options::Options;
-use crate::principal::{Bucket, Principal, digest};
-use crate::run::{Calls, Exchange};
 use crate::service::Idempotency;
-
-/// The longest target that is written out in a record's ID; of a longer one it has the digest.
-const MAX_TARGET_LEN: usize = 512;
 
 /// Answers a repeated request as the first one was answered, without running it again.
 ///
@@ -44,18 +39,10 @@ const MAX_TARGET_LEN: usize = 512;
 /// ```
 ///
 /// One layer in front of several services (behind two hosts, or in two nested routers) needs a [`Target`](crate::Target) that
-/// tells them apart, or they share keys.
+/// tells them apart, or they share keys. With the feature `axum`, nested routers are told apart by default.
 #[derive(Clone)]
 pub struct IdempotencyLayer {
-    pub(crate) shared: Arc<Shared>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) edge: Edge<Exchange, Calls>,
-    pub(crate) options: Options,
-    pub(crate) budget: Budget,
-    principal: Principal,
-    scope: Scope,
+    endpoint: Arc<Endpoint>,
 }
 
 impl IdempotencyLayer {
@@ -84,91 +71,43 @@ impl IdempotencyLayer {
         principal: Principal,
         options: Options,
     ) -> Result<Self> {
-        if options.body.max_len > options.body_budget {
-            let text = format!(
-                "Options::body_budget is {}; one body may take {} (Options::body, Limits::max_len), so it has to be as much at least",
-                options.body_budget, options.body.max_len
-            );
-            return Err(Error::new(ErrorKind::Config, text));
-        }
-        let scope = scope.with_max_id_len(MAX_TARGET_LEN + 1024);
-        let budget = Budget::new(options.body_budget);
-        let runner = Runner::with(store, &scope, Calls, options.runner_settings(), Arc::new(RecordOnly))?;
-        runner.announce();
-        let edge = Edge::new(runner, options.max_in_flight);
-        Ok(Self { shared: Arc::new(Shared { edge, options, budget, principal, scope }) })
+        Ok(Self { endpoint: Arc::new(Endpoint::new(store, scope, principal, options)?) })
     }
 
     /// Ends it in good order, once the server has stopped accepting: running requests get
     /// [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to finish and be recorded, whether or not its client waits.
     /// Returns how many runs are left, which is none unless they block their thread.
     pub async fn drain(&self) -> usize {
-        self.shared.edge.drain().await
+        self.endpoint.edge.drain().await
     }
 
     /// The decisions so far: runs, replays, conflicts, mismatches, and answers that could not be recorded.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.shared.edge.runner().counts()
+        self.endpoint.edge.runner().counts()
     }
 
     /// The promise on this store.
     #[must_use]
     pub fn guarantee(&self) -> Guarantee {
-        self.shared.edge.runner().announce()
+        self.endpoint.edge.runner().announce()
     }
 
-    /// The key that a request is filed under: to look it up, forget it or redrive it with [`Inspect`](ackonce::store::Inspect).
+    /// The key of a request's record: to look it up, forget it or redrive it with [`Inspect`](ackonce::store::Inspect).
     /// A principal of `None` is the caller of [`Principal::single_tenant`]. The target is the path, unless
     /// [`Options::target`] says otherwise.
     ///
     /// # Errors
-    /// [`KeyError`](ackonce::KeyError): it is longer than any request's.
+    /// [`KeyError`]: it is longer than any request's.
     pub fn key(
         &self,
         principal: Option<&[u8]>,
         method: &Method,
         target: &str,
         key: &[u8],
-    ) -> std::result::Result<Key, ackonce::KeyError> {
+    ) -> std::result::Result<Key, KeyError> {
         let bucket = principal.map_or(Bucket::Single, Bucket::named);
-        self.shared.key(&bucket, method, target, key)
-    }
-}
-
-impl Shared {
-    pub(crate) fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// `POST /payments BUCKET KEY`: readable, and unambiguous, for only the key may have a space in it.
-    pub(crate) fn key(
-        &self,
-        bucket: &Bucket,
-        method: &Method,
-        target: &str,
-        key: &[u8],
-    ) -> std::result::Result<Key, ackonce::KeyError> {
-        const DIGEST: &str = "sha256:";
-        let mut id = Vec::with_capacity(
-            method.as_str().len() + target.len() + bucket.as_bytes().len() + key.len() + 3,
-        );
-        id.extend_from_slice(method.as_str().as_bytes());
-        id.push(b' ');
-        let is_plain = target.len() <= MAX_TARGET_LEN
-            && !target.starts_with(DIGEST)
-            && !target.bytes().any(|b| b == b' ' || b.is_ascii_control());
-        if is_plain {
-            id.extend_from_slice(target.as_bytes());
-        } else {
-            id.extend_from_slice(DIGEST.as_bytes());
-            id.extend_from_slice(&digest(target.as_bytes()));
-        }
-        id.push(b' ');
-        id.extend_from_slice(bucket.as_bytes());
-        id.push(b' ');
-        id.extend_from_slice(key);
-        self.scope.key(id)
+        self.endpoint.key(&bucket, method, target, key)
     }
 }
 
@@ -176,13 +115,13 @@ impl<S> Layer<S> for IdempotencyLayer {
     type Service = Idempotency<S>;
 
     fn layer(&self, inner: S) -> Idempotency<S> {
-        Idempotency::new(inner, self.shared.clone())
+        Idempotency::new(inner, self.endpoint.clone())
     }
 }
 
 impl fmt::Debug for IdempotencyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { edge, options, principal, .. } = &*self.shared;
+        let Endpoint { edge, options, principal, .. } = &*self.endpoint;
         f.debug_struct("IdempotencyLayer")
             .field("edge", edge)
             .field("options", options)

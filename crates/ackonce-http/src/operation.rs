@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ackonce::Context;
 
-use crate::key::IdempotencyKey;
+use crate::identity::IdempotencyKey;
 
 /// The run that the inner service is in; an extension of the request, and with the feature `axum` an extractor. Cloning is cheap.
 ///

@@ -9,9 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::body::Limits;
-use crate::headers::{Cookies, Headers};
-use crate::payload::Payload;
-use crate::target::Target;
+use crate::identity::{Payload, Target};
+use crate::response::{Cookies, Headers};
 
 /// Options of the layer. Start from [`Options::default`] and change only the fields you have to.
 ///
@@ -146,6 +145,9 @@ impl Options {
 }
 
 /// The rule for requests without a key.
+///
+/// Require a key where a second run costs money and all clients are yours; make it optional where some clients know nothing of
+/// keys, whose repeats then run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Without one it is answered 400 `missing_idempotency_key`.
@@ -206,6 +208,9 @@ impl fmt::Debug for Gate {
 }
 
 /// The answer to a repeat while the first request is in flight.
+///
+/// Waiting spares clients that know no `Retry-After` an error, and holds a connection and a place of
+/// [`Options::max_in_flight`] for each repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InFlight {
     /// Answer 409 `request_in_progress` with `Retry-After` at once. The default.
@@ -233,6 +238,14 @@ pub enum Streams {
 ///
 /// Nobody agrees: keeping successes only lets a client mend a 4xx under the same key, and Stripe keeps everything, for a
 /// 500 may have had its effect. Informational answers are never kept.
+///
+/// ```
+/// use ackonce_http::{Options, Policy};
+/// use http::StatusCode;
+/// // A declined card is final, too: the client gets the same 402 again, and needs a new key to try another card.
+/// let policy = Policy::by(|status, _| status.is_success() || status == StatusCode::PAYMENT_REQUIRED);
+/// let options = Options::default().with_policy(policy);
+/// ```
 #[derive(Clone)]
 pub struct Policy {
     name: &'static str,
@@ -242,15 +255,17 @@ pub struct Policy {
 type Keeps = dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync;
 
 impl Policy {
-    /// 2xx and 303 See Other, by which a `POST` says that it succeeded and where to look
-    /// ([RFC 9110, 15.4.4](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.4)).
+    /// 2xx, and the redirects by which a form says that it was taken: 302 Found and 303 See Other, after which browsers ask
+    /// for the result with `GET` ([RFC 9110, 15.4.3](https://www.rfc-editor.org/rfc/rfc9110#section-15.4.3)).
     ///
-    /// Not 301, 302, 307 and 308, which send the same request elsewhere. A framework that answers a form with 302 needs
-    /// a policy that [says so](Self::by).
+    /// Frameworks answer a form with either, and a repeat that ran again would take it twice. A 302 that only sends the
+    /// client to log in is kept, too: put authentication outside of the layer, or the client needs a new key. Not 301,
+    /// 307 and 308, which send the same request elsewhere: nothing has happened here.
     #[must_use]
     pub fn success() -> Self {
-        let keeps =
-            |status: StatusCode, _: &HeaderMap| status.is_success() || status == StatusCode::SEE_OTHER;
+        let keeps = |status: StatusCode, _: &HeaderMap| {
+            status.is_success() || matches!(status, StatusCode::FOUND | StatusCode::SEE_OTHER)
+        };
         Self { name: "success", keeps: Arc::new(keeps) }
     }
 
@@ -272,7 +287,9 @@ impl Policy {
         Self { name: "custom", keeps: Arc::new(keeps) }
     }
 
-    pub(crate) fn keeps(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+    /// True if it keeps such an answer: for a policy of your own [made of](Self::by) this one.
+    #[must_use]
+    pub fn keeps(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         !status.is_informational() && (self.keeps)(status, headers)
     }
 }

@@ -11,6 +11,9 @@ use http::{HeaderValue, Response, StatusCode};
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// The wait before a repeat where nothing better is known.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
 /// One refusal: a status, a name for programs, a sentence for people, and the way out of it.
 ///
 /// Its body is `{"type","error","title","status","detail","retryable"}`: `error` is the name and `type` is

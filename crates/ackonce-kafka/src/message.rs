@@ -4,17 +4,16 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ackonce::adapter::Identify;
+use ackonce::adapter::{Identify, hex};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::dead_letters::hex;
 use crate::headers;
 
 /// A Kafka record. Cloning is cheap.
 #[derive(Clone)]
-pub struct Message(Arc<Inner>);
+pub struct KafkaMessage(Arc<Inner>);
 
 struct Inner {
     record: OwnedMessage,
@@ -25,7 +24,7 @@ struct Inner {
     hop: bool,
 }
 
-impl Message {
+impl KafkaMessage {
     /// Wraps a record. A consumer loop of your own takes it with [`Offsets::deliver`](crate::Offsets::deliver).
     ///
     /// A header whose name is not UTF-8 is left out. The driver panics on such a name; the panic is caught here, once
@@ -124,8 +123,8 @@ impl Message {
         self.all_headers().find(|h| h.key == name).map(|h| h.value.unwrap_or_default())
     }
 
-    /// All headers with readable names.
-    pub(crate) fn all_headers(&self) -> impl Iterator<Item = Header<'_, &[u8]>> {
+    /// All headers whose names are UTF-8, in order.
+    pub fn all_headers(&self) -> impl Iterator<Item = Header<'_, &[u8]>> {
         let all = self.0.record.headers();
         let places = 0..all.map_or(0, OwnedHeaders::count);
         let readable = places.filter(|place| !self.0.unreadable.contains(place));
@@ -157,16 +156,20 @@ fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
     text?.parse().ok()
 }
 
-impl fmt::Debug for Message {
+impl fmt::Debug for KafkaMessage {
     /// Its place; never its content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.topic(), self.partition(), self.offset())
     }
 }
 
-impl Identify for Message {
+impl Identify for KafkaMessage {
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
         Box::new(self.all_headers().filter(move |h| h.key == name).map(|h| h.value.unwrap_or_default()))
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.header(name)
     }
 
     fn key(&self) -> Option<&[u8]> {
@@ -195,19 +198,24 @@ impl Identify for Message {
     }
 }
 
+/// Headers with one more, which is text.
+pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header { key, value: Some(value) })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn record(payload: &str, offset: i64, timestamp: i64) -> Message {
+    fn record(payload: &str, offset: i64, timestamp: i64) -> KafkaMessage {
         let at = Timestamp::CreateTime(timestamp);
-        Message::new(OwnedMessage::new(Some(payload.into()), None, "t".into(), at, 0, offset, None))
+        KafkaMessage::new(OwnedMessage::new(Some(payload.into()), None, "t".into(), at, 0, offset, None))
     }
 
     #[test]
     fn coordinates_tell_a_re_created_topic_apart() {
-        let of = |m: Message| m.coordinates().unwrap();
+        let of = |m: KafkaMessage| m.coordinates().unwrap();
         assert_eq!(of(record("a", 0, 1)), of(record("a", 0, 1)), "a redelivery");
         assert!(of(record("a", 0, 1)).starts_with(b"t/0@0 1 "), "logs and letters show it");
         assert!(of(record("a", 0, 1)).is_ascii());
@@ -225,7 +233,7 @@ mod tests {
             .insert(text(headers::OFFSET, "17"));
         let at = Timestamp::NotAvailable;
         let record = OwnedMessage::new(None, None, "orders.retry".into(), at, 0, 5, Some(all));
-        assert_eq!(Message::new(record.clone()).origin(), ("orders.retry", 0, 5));
-        assert_eq!(Message::of_hop(record).origin(), ("orders", 3, 17));
+        assert_eq!(KafkaMessage::new(record.clone()).origin(), ("orders.retry", 0, 5));
+        assert_eq!(KafkaMessage::of_hop(record).origin(), ("orders", 3, 17));
     }
 }

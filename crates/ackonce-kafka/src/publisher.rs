@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ackonce::Key;
+use ackonce::adapter::{HeaderValue, MAX_REASON_LEN, copy_headers};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,41 +12,18 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::quiet::Quiet;
-use crate::{Message, headers};
+use crate::driver::{connection, is_never};
+use crate::log::Quiet;
+use crate::message::text;
+use crate::{KafkaMessage, headers};
 
 /// The time limit for one record to be confirmed before it is tried again.
 const CONFIRM: Duration = Duration::from_secs(15);
-/// The longest reason in a header, in bytes.
-const REASON: usize = 4096;
 
-/// Settings of a consumer that a producer would warn about.
-const CONSUMER_ONLY: [&str; 20] = [
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "partition.assignment.strategy",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "max.poll.interval.ms",
-    "enable.auto.commit",
-    "auto.commit.interval.ms",
-    "enable.auto.offset.store",
-    "auto.offset.reset",
-    "enable.partition.eof",
-    "isolation.level",
-    "check.crcs",
-    "queued.min.messages",
-    "queued.max.messages.kbytes",
-    "allow.auto.create.topics",
-    "statistics.interval.ms",
-    "debug",
-];
-
-/// An idempotent producer with a consumer's connection settings.
+/// An idempotent producer for records that must be confirmed: `acks=all`. One that cannot go on (after a fatal error, or
+/// when it confirms nothing in time) is replaced. Cloning is cheap; clones share it.
 #[derive(Clone)]
-pub(crate) struct Publisher(Arc<Shared>);
+pub struct KafkaPublisher(Arc<Shared>);
 
 struct Shared {
     config: ClientConfig,
@@ -76,12 +54,61 @@ impl ClientContext for Hushed {
         let key = error.rdkafka_error_code().map(|code| format!("{code:?}")).unwrap_or_default();
         if let Some(unsaid) = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).ask(&key) {
             tracing::warn!(target: "ackonce", scope = &*self.scope, %error, reason, unsaid,
-                "the producer of dead letters and retries reports an error");
+                "the producer reports an error");
         }
     }
 }
 
-impl Publisher {
+impl std::fmt::Debug for KafkaPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaPublisher").field("scope", &self.0.scope).finish_non_exhaustive()
+    }
+}
+
+impl KafkaPublisher {
+    /// A producer with these settings, which it completes; `name` stands in its log lines as the scope. A record that is not
+    /// confirmed after 15 s fails, though it may be in the topic.
+    ///
+    /// # Errors
+    /// A setting that the driver does not take.
+    pub fn new(mut config: ClientConfig, name: &str) -> KafkaResult<Self> {
+        config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
+        let scope: Arc<str> = name.into();
+        let producer = Mutex::new(config.create_with_context(Hushed::new(&scope))?);
+        Ok(Self(Arc::new(Shared { config, scope, producer })))
+    }
+
+    /// The same settings for a second producer that sends each record in a request of its own: a broker refuses a
+    /// request as a whole, so one record that it does not take fails those beside it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn one_by_one(&self) -> KafkaResult<Self> {
+        let mut config = self.0.config.clone();
+        config.set("batch.num.messages", "1");
+        Self::new(config, &self.0.scope)
+    }
+
+    /// True if the topic will never take the record that this error is about: it is too large, say.
+    #[must_use]
+    pub fn is_refused(error: &KafkaError) -> bool {
+        error.rdkafka_error_code().is_some_and(is_never)
+    }
+
+    /// Checks that a broker answers and has the topic. Blocks for up to `limit`.
+    ///
+    /// # Errors
+    /// No broker answers, the topic does not exist, or a right is refused.
+    pub fn check(&self, topic: &str, limit: Duration) -> KafkaResult<()> {
+        let metadata = self.producer().clone().client().fetch_metadata(Some(topic), limit)?;
+        let error = metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error);
+        match error {
+            Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn connect(consumer: &ClientConfig, scope: &Arc<str>) -> KafkaResult<Self> {
         let mut config = connection(consumer);
         config.set("enable.idempotence", "true").set("acks", "all");
@@ -115,7 +142,11 @@ impl Publisher {
         }
     }
 
-    pub(crate) async fn send(
+    /// Sends one record, and returns when all replicas in sync have it.
+    ///
+    /// # Errors
+    /// It is not confirmed. Unless the broker refused it, it may be in the topic.
+    pub async fn send(
         &self,
         topic: &str,
         key: Option<&[u8]>,
@@ -143,21 +174,10 @@ impl Publisher {
     }
 }
 
-/// The settings that a client of any kind understands.
-pub(crate) fn connection(consumer: &ClientConfig) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    for (name, value) in consumer.config_map() {
-        if !CONSUMER_ONLY.contains(&name) && !name.starts_with("fetch.") {
-            config.set(name, value);
-        }
-    }
-    config
-}
-
 /// The headers of a copy: the original's, then its origin and identity.
-pub(crate) fn copied(message: &Message, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
+pub(crate) fn copied(message: &KafkaMessage, key: &Key, reason: &str, attempts: u32) -> OwnedHeaders {
     let original = rdkafka::Message::headers(message.as_rdkafka());
-    let ours = |name: &str| name.starts_with("ackonce-");
+    let ours = |name: &str| name.starts_with(headers::PREFIX);
     let copy = match original {
         // Copied whole, so that a header whose name cannot be read is kept, too.
         Some(all) if message.has_unreadable_headers() && !message.all_headers().any(|h| ours(h.key)) => {
@@ -174,7 +194,7 @@ pub(crate) fn copied(message: &Message, key: &Key, reason: &str, attempts: u32) 
 /// Origin, identity and reason, after `headers`.
 pub(crate) fn identified(
     headers: OwnedHeaders,
-    message: &Message,
+    message: &KafkaMessage,
     key: &Key,
     reason: &str,
     attempts: u32,
@@ -183,20 +203,12 @@ pub(crate) fn identified(
     let headers = text(headers, headers::TOPIC, topic);
     let headers = text(headers, headers::PARTITION, &partition.to_string());
     let headers = text(headers, headers::OFFSET, &offset.to_string());
-    let headers = text(headers, headers::ERROR, cut(reason));
-    let headers = text(headers, headers::ATTEMPTS, &attempts.to_string());
-    let headers = text(headers, headers::SCOPE, key.scope().name());
-    headers.insert(Header { key: headers::MESSAGE_ID, value: Some(&key.id()[..]) })
-}
-
-pub(crate) fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
-    headers.insert(Header { key, value: Some(value) })
-}
-
-/// A reason that fits into a header.
-fn cut(reason: &str) -> &str {
-    let end = (0..=reason.len().min(REASON)).rev().find(|end| reason.is_char_boundary(*end));
-    &reason[..end.unwrap_or(0)]
+    copy_headers(key, reason, attempts, MAX_REASON_LEN).into_iter().fold(headers, |headers, (name, value)| {
+        match value {
+            HeaderValue::Bytes(bytes) => headers.insert(Header { key: name, value: Some(bytes) }),
+            HeaderValue::Number(number) => text(headers, name, &number.to_string()),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -212,7 +224,7 @@ mod tests {
     fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {
         let old = text(text(OwnedHeaders::new(), "tenant", "a"), headers::TOPIC, "somewhere");
         let at = Timestamp::NotAvailable;
-        let message = Message::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
+        let message = KafkaMessage::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
         let key = Scope::new("s").unwrap().key("m").unwrap();
         let long = "é".repeat(3000);
         let copy = copied(&message, &key, &long, 2);

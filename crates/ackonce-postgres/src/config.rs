@@ -1,18 +1,21 @@
 //! The configuration of a store's connections.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use ackonce::store::{Names, OnUnsafe, Sweep};
 use ackonce::{Error, ErrorKind, Result};
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Config, Socket};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 
-use crate::connector::Connector;
-use crate::sql::NOW;
-use crate::{PostgresStore, SchemaName, tls};
+use crate::SchemaName;
+use crate::records::NOW;
 
 /// The choice to keep statements prepared on their connection or not.
+///
+/// Planning a claim takes the server longer than running it, so keep the default unless a pooler refuses it; a connection
+/// then fails with [`Config`](ErrorKind::Config), and the message names this setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Prepare {
     /// Prepared once per connection: the server plans them once.
@@ -24,6 +27,11 @@ pub enum Prepare {
 }
 
 /// The policy for missing tables.
+///
+/// With [`CreateMissing`](Self::CreateMissing) several processes may start at once: one creates the tables, the others wait for it.
+/// In production the role of the consumers usually lacks the privilege `CREATE`; then run
+/// [`PostgresConfig::create_schema`] or the output of [`PostgresStore::schema_sql`](crate::PostgresStore::schema_sql) when you
+/// deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tables {
     /// Refuse to connect, and say how to create them.
@@ -33,7 +41,7 @@ pub enum Tables {
     CreateMissing,
 }
 
-/// The configuration of a store; [`PostgresStore::connect`] takes all defaults.
+/// The configuration of a store; [`PostgresStore::connect`](crate::PostgresStore::connect) takes all defaults.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -98,7 +106,7 @@ impl PostgresConfig {
     }
 
     /// Sets the time for which a batch waits for a record that another transaction has written and not yet committed
-    /// (default 250 ms), such as one with an [`PostgresGuard`](crate::PostgresGuard) in it. Then the claim of that record is answered
+    /// (default 250 ms), such as one with a [`PostgresGuard`](crate::PostgresGuard) in it. Then the claim of that record is answered
     /// busy, or its settlement with [`Locked`](ErrorKind::Locked), and the others of the batch go on. A settlement that
     /// travels alone waits for half of the request timeout.
     #[must_use]
@@ -141,42 +149,6 @@ impl PostgresConfig {
         self.names = names;
         self
     }
-
-    /// Connects and checks the server. With `sslmode=require` in the URL and the crate's feature `tls` the
-    /// connection is TLS, its certificate verified; without `sslmode` it is not.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::connect`].
-    pub async fn connect(self) -> Result<PostgresStore> {
-        let connector = tls::connector(&self)?;
-        PostgresStore::start(self, connector).await
-    }
-
-    /// Connects with your own TLS connector: `tokio-postgres-rustls`, `postgres-native-tls`, or with certificates
-    /// that [`connect`](Self::connect) does not accept.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::connect`].
-    pub async fn connect_with<T>(self, tls: T) -> Result<PostgresStore>
-    where
-        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::Stream: Send + Sync,
-        T::TlsConnect: Send + Sync,
-        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-    {
-        let connector = Connector::new(&self.server, tls);
-        PostgresStore::start(self, connector).await
-    }
-
-    /// Creates the schema and its tables unless they are there, in one transaction: a crash leaves all of them
-    /// or none. It is a deployment step for a role with the privilege `CREATE`.
-    ///
-    /// # Errors
-    /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made them,
-    /// [`Config`](ErrorKind::Config) if they are not as any version made them or the role may not create them.
-    pub async fn create_schema(&self) -> Result<()> {
-        Self { tables: Tables::CreateMissing, ..self.clone() }.connect().await.map(drop)
-    }
 }
 
 impl From<Config> for PostgresConfig {
@@ -202,7 +174,7 @@ impl fmt::Debug for PostgresConfig {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresConfig")
-            .field("server", &crate::connector::place(&self.server))
+            .field("server", &place(&self.server))
             .field("schema", &self.schema)
             .field("connections", &self.connections)
             .field("request_timeout", &self.request_timeout)
@@ -212,4 +184,29 @@ impl fmt::Debug for PostgresConfig {
             .field("names", &self.names)
             .finish_non_exhaustive()
     }
+}
+
+/// `host:port/database`, without user and password.
+pub(crate) fn place(server: &Config) -> String {
+    let mut place = String::new();
+    let ports = server.get_ports();
+    for (n, host) in server.get_hosts().iter().enumerate() {
+        if n > 0 {
+            place.push(',');
+        }
+        match host {
+            Host::Tcp(name) => place.push_str(name),
+            #[cfg(unix)]
+            Host::Unix(path) => {
+                let _ = write!(place, "{}", path.display());
+            }
+        }
+        // One port may serve for all hosts.
+        let port = ports.get(n).or_else(|| ports.first()).unwrap_or(&5432);
+        let _ = write!(place, ":{port}");
+    }
+    if let Some(database) = server.get_dbname().or(server.get_user()) {
+        let _ = write!(place, "/{database}");
+    }
+    place
 }

@@ -1,75 +1,17 @@
 //! The tables: their schema, their creation, and the check of their version.
 
-use std::fmt;
-
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
+use crate::SchemaName;
 use crate::error::{statement, unsent};
-use crate::key::Salt;
-use crate::sql::{NOW, STATE};
+use crate::records::{NOW, STATE, Salt, VERSION};
 
-/// The version this code writes and reads.
-pub(crate) const VERSION: i32 = 3;
-
-const TABLES: &str = include_str!("sql/schema.sql");
+const TABLES: &str = include_str!("records/sql/schema.sql");
 /// The advisory lock of a process that creates the tables: `ackonce` in ASCII.
 const CREATING: i64 = 0x0061_636b_6f6e_6365;
-
-/// The name of the PostgreSQL schema of the tables; default `ackonce`.
-///
-/// A name has 1 to 63 bytes, the length that PostgreSQL keeps, without control characters, and does not begin
-/// with `pg_`. It is quoted in every statement.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SchemaName {
-    name: String,
-    quoted: String,
-}
-
-impl SchemaName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`Config`](ErrorKind::Config): the name breaks the rules above.
-    pub fn new(name: impl Into<String>) -> Result<Self> {
-        let name = name.into();
-        // PostgreSQL truncates longer names, so that two of them could become the same.
-        let fits = (1..=63).contains(&name.len()) && !name.chars().any(char::is_control);
-        if !fits || name.starts_with("pg_") {
-            let message = format!(
-                "postgres: {name:?} cannot name a schema: 1 to 63 bytes without control characters, not \
-                 beginning with pg_"
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-        Ok(Self { name, quoted })
-    }
-
-    /// The name, not quoted.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn quoted(&self) -> &str {
-        &self.quoted
-    }
-}
-
-impl Default for SchemaName {
-    fn default() -> Self {
-        Self { name: "ackonce".into(), quoted: "\"ackonce\"".into() }
-    }
-}
-
-impl fmt::Debug for SchemaName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.quoted)
-    }
-}
 
 fn tables(schema: &SchemaName) -> String {
     let text =
@@ -166,27 +108,13 @@ pub(crate) fn changed(schema: &SchemaName) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_quoted_or_refused() {
-        for (name, quoted) in [
-            ("ackonce", "\"ackonce\""),
-            ("Mixed Case", "\"Mixed Case\""),
-            ("x\"; DROP SCHEMA public; --", "\"x\"\"; DROP SCHEMA public; --\""),
-            ("größe", "\"größe\""),
-        ] {
-            assert_eq!(SchemaName::new(name).unwrap().quoted(), quoted);
-        }
-        for name in ["", "a\0b", "a\nb", "pg_temp", &"x".repeat(64)] {
-            assert_eq!(SchemaName::new(name).unwrap_err().kind(), ErrorKind::Config, "{name:?}");
-        }
-    }
+    use crate::records::Texts;
 
     #[test]
     fn a_name_is_filled_in_as_it_is() {
         let schema = SchemaName::new("a--b {version} {now}").unwrap();
         assert!(sql(&schema).contains("CREATE TABLE \"a--b {version} {now}\".record ("));
-        let claim = crate::sql::Texts::new(&schema).claim();
+        let claim = Texts::new(&schema).claim();
         assert!(claim.contains("INTO \"a--b {version} {now}\".record AS r (key"), "{claim}");
     }
 }

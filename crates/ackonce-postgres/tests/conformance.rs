@@ -12,7 +12,7 @@ use ackonce_testkit::conformance::{Breakable, Fixture, swept};
 use async_trait::async_trait;
 use common::Place;
 
-/// Where each client connects anew.
+/// A place to which each client connects anew.
 struct Opened {
     place: Place,
     prepare: Prepare,

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 
 const KEYS: usize = 60;
 
-/// Claims all of them in an order of its own, again and again, and completes what it got.
+/// Claims all of them in an order of its own, again and again, and completes the granted ones.
 async fn worker(store: PostgresStore, n: usize) -> usize {
     let steps = [1, 7, 11, 13, 17, 19, 23, 29];
     let mut completed = 0;
@@ -59,7 +59,7 @@ async fn batches_that_overlap_never_deadlock() {
     assert_eq!(place.value(DEADLOCKS).await, 0);
 }
 
-/// A role's transactions may be stricter than ours need to be: what is undone for it is done again.
+/// A role's transactions may be stricter than the store needs: a statement that the server undoes for that is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_overlap_are_answered_in_strict_transactions() {
     let Some(place) = place() else { return };

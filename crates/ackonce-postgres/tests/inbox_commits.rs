@@ -11,7 +11,7 @@ use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Repeat};
 use ackonce::{Answer, Context, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{PostgresInbox, PostgresStore};
-use ackonce_testkit::proxy::{Mode, Proxy};
+use ackonce_testkit::proxy::{Proxy, ProxyMode};
 use common::{Place, acquire, is_done, item, place, request};
 use futures_util::future::BoxFuture;
 
@@ -69,7 +69,7 @@ impl Cutting {
                 tx.execute(&insert, &[&id]).await?;
                 match this.nth.swap(0, Ordering::SeqCst) {
                     0 => {}
-                    nth => proxy.set_replies(Mode::Cut { nth }),
+                    nth => proxy.set_replies(ProxyMode::Cut { nth }),
                 }
                 Ok(())
             })
@@ -163,7 +163,7 @@ async fn a_run_that_comes_back_late_commits_nothing() {
         Box::pin(async move {
             tx.execute(&insert, &[&id]).await?;
             if std::mem::take(&mut *stalls.lock().unwrap()) {
-                proxy.set_requests(Mode::Hold);
+                proxy.set_requests(ProxyMode::Hold);
             }
             Ok::<_, Failure>(())
         })
@@ -184,7 +184,7 @@ async fn a_run_that_comes_back_late_commits_nothing() {
             }
         });
         assert!(direct.handle(vec![item(&lease, "a")]).await[0].is_ok());
-        both.proxy.set_requests(Mode::Pass);
+        both.proxy.set_requests(ProxyMode::Pass);
     };
     let (answers, ()) = futures_util::future::join(run, rival).await;
     assert!(matches!(&answers[..], [Err(Failure::Fenced)]), "{answers:?}");

@@ -210,7 +210,7 @@ async fn trouble_of_the_servers_is_no_fault_of_the_message() {
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
     held.rollback().await.unwrap();
 
-    // Whoever ends the connection, nothing of it was committed.
+    // The connection ends, by the server or by the handler, and nothing of it was committed.
     let mut items = Vec::new();
     for id in ["a", "killed", "b"] {
         let kill = if id == "killed" { "SELECT pg_terminate_backend(pg_backend_pid())" } else { "SELECT 1" };

@@ -1,8 +1,8 @@
 //! Two statements that overlap answer, and leave the record, as if one had come after the other.
 //!
 //! Each pair is run in both orders, one after the other, and then overlapping: the first is kept open after it has
-//! written and before it commits, until the second waits for it or has gone past. Whatever the pair then answers must be
-//! that of one of the two orders.
+//! written and before it commits, until the second waits for it or has gone past. The answers of the pair must then
+//! be those of one of the two orders.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -18,7 +18,7 @@ use ackonce_postgres::tokio_postgres::{Client, Transaction};
 use ackonce_postgres::{Entered, GuardOptions, InboxSettings, PostgresGuard, PostgresStore};
 use common::{HOUR, Place, acquire, complete, done, item, key, place, request};
 
-/// Where the record stands before.
+/// The state of the record before the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     Absent,

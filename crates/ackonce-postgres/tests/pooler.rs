@@ -29,7 +29,7 @@ impl Pooler {
     /// In front of the place's server: `wide` with four connections to it, `narrow` with one.
     async fn start(place: &Place) -> Self {
         let program = "/usr/sbin/pgbouncer";
-        // Starting a server installs what its tests need.
+        // Starting a server installs the packages that its tests need.
         let own = if std::fs::exists(program).unwrap() { None } else { Own::start() };
         let directory = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -155,7 +155,7 @@ async fn the_inbox_and_the_guard_work_unprepared() {
     assert!(is_done(&store, "guarded").await);
 }
 
-/// What a session was told does not reach the next one on the same connection.
+/// A setting of one session does not reach the next one on the same connection.
 #[tokio::test]
 async fn nothing_is_left_in_the_session() {
     let Some(direct) = place() else { return };

@@ -1,4 +1,4 @@
-//! What a store refuses to connect to, and what it says then.
+//! The servers that a store refuses, and the errors that say so.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -37,7 +37,7 @@ async fn tables_that_are_missing_newer_or_somebody_elses() {
     assert!(kind == ErrorKind::Config && text.contains("not one that this store made"), "{text}");
 }
 
-/// Nobody but the owner may make tables; a role that runs consumers needs what `schema_sql` says.
+/// Only the owner may create tables; a role that runs consumers needs the privileges that `schema_sql` names.
 #[tokio::test]
 async fn tables_made_by_hand_serve_a_role_of_few_rights() {
     let Some(place) = place() else { return };

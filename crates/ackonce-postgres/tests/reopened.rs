@@ -1,4 +1,4 @@
-//! What was answered holds after a `kill -9` of the server itself.
+//! An answered change holds after a `kill -9` of the server itself.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What a server says at start, as `connect_at_start` judges it: away is waited for, refused is not.
+//! `connect_at_start` waits for a server that is away, and not for one that refuses.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Sweeping drops what has expired and nothing else, waits for nobody, and gives room back to what comes.
+//! Sweeping drops expired records and no others, waits for no lock, and gives their room to later records.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -85,7 +85,7 @@ async fn what_was_swept_is_claimed_anew_with_a_larger_fence() {
     assert!(matches!(store.claim_one(request("a")).await.unwrap(), Claimed::Busy { .. }));
 }
 
-/// A vacuum makes the room of swept records usable: what comes after them takes no more.
+/// A vacuum makes the room of swept records usable: later records take no more.
 #[tokio::test]
 async fn a_swept_table_does_not_grow() {
     let Some(place) = alone().await else { return };

@@ -1,4 +1,4 @@
-//! How often the server is waited for.
+//! The number of waits for the server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
@@ -10,7 +10,7 @@ use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_testkit::proxy::Proxy;
 use common::{Place, acquire, complete, done, item, place, request};
 
-/// A duplicate, and a batch of whatever mixture, is one round trip; an inbox needs none for its settlement.
+/// A duplicate, and a batch of any mixture, is one round trip; an inbox needs none for its settlement.
 #[tokio::test]
 async fn a_batch_is_one_trip() {
     let Some(place) = place() else { return };

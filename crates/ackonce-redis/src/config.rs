@@ -3,12 +3,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use ackonce::Result;
 use ackonce::store::OnUnsafe;
 
-use crate::RedisStore;
-
 /// The replicas that must have a change before it is answered (Redis's `WAIT`).
+///
+/// Each trip waits for that many of them, and fails while fewer can be reached. It makes a loss at a failover less
+/// likely and cannot exclude it. For effects that must not double at a failover, take PostgreSQL with synchronous replication.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_redis::{RedisConfig, Replicas};
+///
+/// let replicas = Replicas { count: 1, timeout: Duration::from_millis(500) };
+/// let config = RedisConfig::new("redis://redis.internal").with_replicas(replicas);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
     /// The number of replicas.
@@ -18,7 +26,7 @@ pub struct Replicas {
     pub timeout: Duration,
 }
 
-/// The configuration of a store's connection; [`RedisStore::connect`] uses the defaults.
+/// The configuration of a store's connection; [`RedisStore::connect`](crate::RedisStore::connect) uses the defaults.
 ///
 /// ```no_run
 /// # async fn connect() -> ackonce::Result<()> {
@@ -149,14 +157,6 @@ impl RedisConfig {
     ) -> Self {
         self.client_certificate = Some((certificate.into(), key.into()));
         self
-    }
-
-    /// Connects, and checks the server.
-    ///
-    /// # Errors
-    /// As [`RedisStore::connect`].
-    pub async fn connect(self) -> Result<RedisStore> {
-        RedisStore::start(self).await
     }
 }
 

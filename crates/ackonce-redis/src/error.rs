@@ -6,8 +6,6 @@ use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind};
 use redis::RedisError;
 
-use crate::rights::{lacks_right, named};
-
 /// An error, and a flag that is set if its connection must not be used again.
 #[derive(Debug)]
 pub(crate) struct Trouble {
@@ -133,6 +131,26 @@ fn classify_others(error: &RedisError) -> (ErrorKind, &'static str) {
         }
         _ => (K::Protocol, "the server cannot carry out the request"),
     }
+}
+
+/// True if the server refuses a command to the user.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
+/// True if an error is about a missing right, in a script or outside.
+fn lacks_right(error: &RedisError) -> bool {
+    let text = error.to_string();
+    // For a command in a script, Redis 7.0 answers the first, later ones and Valkey the second; for SELECT, the driver the third.
+    let others = ["user executing the script", "ACL failure in script", "has no permissions to run the"];
+    is_refusal(error) || others.iter().any(|words| text.contains(words))
+}
+
+/// The rule for a command that the server itself names in its refusal, such as `+select`.
+fn named(error: &RedisError) -> Option<String> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once("to run the '")?;
+    Some(format!("+{}", rest.split_once('\'')?.0))
 }
 
 #[cfg(test)]

@@ -3,31 +3,36 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
-use ackonce::{Deduplicator, Error, ErrorKind, Result};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
+use ackonce::{Deduplicator, ErrorKind, Result};
 use async_trait::async_trait;
 
 use crate::RedisConfig;
-use crate::address::{self, Address};
-use crate::io::Io;
-use crate::link::Link;
-use crate::requests::{Request, body_len};
-
-/// The longest outcome or reason that is stored, in bytes (16 MiB).
-pub const MAX_VALUE_LEN: usize = 16 << 20;
+use crate::connection::Client;
+use crate::request::Request;
 
 /// Records in Redis or Valkey: for any number of processes. Clones share one connection.
 ///
 /// A claim or settlement is carried out even if its caller is gone. The connection is closed when the
 /// last clone is dropped.
+///
+/// ```no_run
+/// use ackonce::Deduplicator;
+/// use ackonce_redis::RedisStore;
+///
+/// # async fn open() -> ackonce::Result<()> {
+/// let store = RedisStore::connect("redis://app:password@redis.internal/2").await?;
+/// for weakness in store.describe().weaknesses {
+///     eprintln!("the store is weaker than promised: {weakness}");
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// An answer is as durable as the server's log: `appendonly yes` and `appendfsync always` for records that a power cut must not
+/// take. A failover may forget the latest records; [`describe`](Deduplicator::describe) lists this and all other weaknesses.
 #[derive(Clone)]
 pub struct RedisStore {
-    pub(crate) inner: Arc<Inner>,
-}
-
-pub(crate) struct Inner {
-    pub(crate) link: Arc<Link>,
-    pub(crate) io: Io,
+    pub(crate) client: Arc<Client>,
 }
 
 impl RedisStore {
@@ -39,17 +44,7 @@ impl RedisStore {
     /// - [`ReadOnly`](ErrorKind::ReadOnly): it is a replica.
     /// - [`Unavailable`](ErrorKind::Unavailable): it cannot be reached, or is still loading.
     pub async fn connect(url: impl Into<String>) -> Result<Self> {
-        Self::start(RedisConfig::new(url)).await
-    }
-
-    pub(crate) async fn start(config: RedisConfig) -> Result<Self> {
-        address::prefix(&config.prefix)?;
-        let address = Address::parse(&config)?;
-        let link = Arc::new(Link::new(address, config));
-        let io = Io::start()?;
-        let connecting = link.clone();
-        io.run(async move { connecting.connect().await }).await?;
-        Ok(Self { inner: Arc::new(Inner { link, io }) })
+        RedisConfig::new(url).connect().await
     }
 
     /// At the memory limit, expired records make room: the requested buckets are swept, so that the
@@ -58,7 +53,7 @@ impl RedisStore {
         let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).collect();
         tags.sort_unstable();
         tags.dedup();
-        match self.inner.sweep_tags(&tags).await {
+        match self.client.sweep_tags(&tags).await {
             Ok(swept) => tracing::info!(target: "ackonce", dropped = swept.dropped, "redis is full: swept"),
             Err(error) => {
                 tracing::warn!(target: "ackonce", error = %ackonce::chain(&error), "redis is full, and could not be swept")
@@ -67,10 +62,20 @@ impl RedisStore {
     }
 }
 
+impl RedisConfig {
+    /// Connects, and checks the server.
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn connect(self) -> Result<RedisStore> {
+        Ok(RedisStore { client: Arc::new(Client::connect(self).await?) })
+    }
+}
+
 #[async_trait]
 impl Deduplicator for RedisStore {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        let answers = self.inner.ask(requests).await;
+        let answers = self.client.ask(requests).await;
         if answers.as_ref().is_err_and(|e| e.kind() == ErrorKind::Full) {
             self.make_room(requests).await;
         }
@@ -78,31 +83,20 @@ impl Deduplicator for RedisStore {
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        settlements.iter().try_for_each(|s| fits(&s.action))?;
-        self.inner.ask(settlements).await
+        settlements.iter().try_for_each(|settlement| check_value_len("redis", &settlement.action))?;
+        self.client.ask(settlements).await
     }
 
     fn describe(&self) -> Description {
-        Description { name: self.inner.link.address.name.clone(), weaknesses: self.inner.link.weaknesses() }
-    }
-}
-
-fn fits(action: &Settle) -> Result<()> {
-    let len = body_len(action);
-    match len {
-        0..=MAX_VALUE_LEN => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("redis: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
-        )),
+        Description { name: self.client.link.address.name.clone(), weaknesses: self.client.link.weaknesses() }
     }
 }
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("name", &self.inner.link.address.name)
-            .field("config", &self.inner.link.config)
+            .field("name", &self.client.link.address.name)
+            .field("config", &self.client.link.config)
             .finish_non_exhaustive()
     }
 }

@@ -114,8 +114,8 @@ async fn a_right_that_is_taken_away_is_named() {
     let store = RedisStore::connect(url(&server, "")).await.unwrap();
     let lease = acquire(&store, request(1)).await;
     for (rules, names) in [
-        ("ACL SETUSER app -hset -hsetnx", ["+hset", "+hsetnx"]),
-        ("ACL SETUSER app -evalsha +hset +hsetnx", ["+evalsha", "ACL SETUSER"]),
+        ("ACL SETUSER app -hset -hdel", ["+hset", "+hdel"]),
+        ("ACL SETUSER app -evalsha +hset +hdel", ["+evalsha", "ACL SETUSER"]),
         ("ACL SETUSER app resetkeys +evalsha", ["~ackonce:*", "ACL SETUSER"]),
     ] {
         server.say::<()>(rules).await.unwrap();

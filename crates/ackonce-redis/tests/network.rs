@@ -11,7 +11,7 @@ use ackonce::store::{Attempt, Claimed, DeduplicatorExt, Repeat as R, Settle, Set
 use ackonce::{Deduplicator, ErrorKind as K, Result};
 use ackonce_redis::{RedisConfig, RedisStore};
 use ackonce_testkit::network;
-use ackonce_testkit::proxy::{Mode, Proxy};
+use ackonce_testkit::proxy::{Proxy, ProxyMode};
 use async_trait::async_trait;
 use common::{HOUR, Server, acquire, complete, done, error, request, request_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,7 +58,7 @@ async fn a_settlement_whose_reply_is_lost_is_answered_as_before() {
     for (n, action) in actions.into_iter().enumerate() {
         let lease = acquire(&store, request(n)).await;
         let settlement = Settlement::new(&lease, action);
-        proxy.set_replies(Mode::Cut { nth: 1 });
+        proxy.set_replies(ProxyMode::Cut { nth: 1 });
         assert_eq!(error(store.settle_one(settlement.clone()).await), (K::Unavailable, R::Unknown));
         for store in [&direct, &store] {
             assert_eq!(store.settle_one(settlement.clone()).await.unwrap(), Settled::Yes);
@@ -80,12 +80,12 @@ async fn a_release_applied_late_is_fenced_off() {
         &lease,
         Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO },
     );
-    proxy.set_requests(Mode::Hold);
+    proxy.set_requests(ProxyMode::Hold);
     assert_eq!(error(store.settle_one(release.clone()).await), (K::Timeout, R::Unknown));
     assert_eq!(direct.settle_one(release.clone()).await.unwrap(), Settled::Yes);
     let next = acquire(&direct, request_for(&lease.key)).await;
     let passed = proxy.counts().requests.bytes;
-    proxy.set_requests(Mode::Pass);
+    proxy.set_requests(ProxyMode::Pass);
     proxy.wait_for(|counts| counts.requests.bytes > passed).await;
     assert_eq!(store.settle_one(release).await.unwrap(), Settled::Lost);
     let rival = direct.claim_one(request_for(&lease.key)).await.unwrap();

@@ -52,29 +52,32 @@ fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// The filesystems that several hosts share, by their magic numbers (statfs(2)).
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+const SHARED: [(u64, &str); 17] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB"),
+    (0x0102_1997, "9p"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x564c, "NCP"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x1983_0326, "BeeGFS"),
+    (0x7461_636f, "OCFS2"),
+    (0x0116_1970, "GFS2"),
+    (0x786f_4256, "a VirtualBox share"),
+    (0xbacb_acbc, "a VMware share"),
+];
+
 /// The verdict on a filesystem by its magic number (statfs(2)): a weakness, or the reason for refusing it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn check_filesystem(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
-    let shared = [
-        (0x6969, "NFS"),
-        (0x517b, "SMB"),
-        (0xff53_4d42, "CIFS"),
-        (0xfe53_4d42, "SMB"),
-        (0x0102_1997, "9p"),
-        (0x5346_414f, "AFS"),
-        (0x6b41_4653, "AFS"),
-        (0x7375_7245, "Coda"),
-        (0x564c, "NCP"),
-        (0x00c3_6400, "Ceph"),
-        (0x0bd0_0bd0, "Lustre"),
-        (0x4750_4653, "GPFS"),
-        (0x1983_0326, "BeeGFS"),
-        (0x7461_636f, "OCFS2"),
-        (0x0116_1970, "GFS2"),
-        (0x786f_4256, "a VirtualBox share"),
-        (0xbacb_acbc, "a VMware share"),
-    ];
-    if let Some((_, name)) = shared.iter().find(|(m, _)| *m == magic) {
+    if let Some((_, name)) = SHARED.iter().find(|(m, _)| *m == magic) {
         return Err(format!(
             "{name}: SQLite's log needs locks and memory of one host; use a local disk, Postgres or Redis"
         ));

@@ -1,9 +1,9 @@
 //! The store's clock: the system's, because every process that shares a file shares the host (the log's
 //! shared memory requires it).
 //!
-//! It is read inside the write transaction, so moments are ordered as the writes are. A clock that was set
-//! Each record reveals a clock that was set back, see [`crate::columns`]; a clock that was set forward ends leases
-//! and windows early, as a stalled worker would.
+//! It is read inside the write transaction, so moments are ordered as the writes are. A clock that was set back shows
+//! in each record, see [`crate::records::columns`]; a clock that was set forward ends leases and windows early, as a
+//! stalled worker would.
 
 use std::fmt;
 use std::sync::Arc;

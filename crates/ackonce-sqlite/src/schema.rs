@@ -98,7 +98,17 @@ INSERT INTO main.ackonce_meta VALUES
 );
 
 /// Creates the store's tables in the main database of this connection unless they are there, in one transaction; a
-/// crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does so by itself.
+/// crash leaves all of them or none. [`SqliteStore::open`](crate::SqliteStore::open) does so by itself; call it for a
+/// file that only guards use, with the other migrations of your application.
+///
+/// ```
+/// use ackonce_sqlite::{create_schema, rusqlite::Connection};
+///
+/// let conn = Connection::open_in_memory()?;
+/// create_schema(&conn)?;
+/// create_schema(&conn)?; // They are there already.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`NewerSchema`](ErrorKind::NewerSchema) if a newer version of this crate made the tables,

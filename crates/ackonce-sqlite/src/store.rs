@@ -4,27 +4,39 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
-use ackonce::{Deduplicator, Error, ErrorKind, Result, protocol};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
+use ackonce::{Deduplicator, Result, protocol};
 use async_trait::async_trait;
 
-use crate::batch::Batch;
-use crate::columns::kept;
-use crate::cursor::Cursor;
-use crate::open::Session;
-use crate::reader::Reader;
-use crate::room::Room;
-use crate::sweep;
+use crate::connection::Session;
+use crate::connection::disk::DiskSpace;
+use crate::connection::reader::Reader;
+use crate::records::columns::truncated;
 use crate::writer::Writer;
+use crate::writer::batch::Batch;
 use crate::{SqliteConfig, Synchronous, check};
-
-/// The longest outcome or reason that is stored, in bytes (16 MiB).
-pub const MAX_VALUE_LEN: usize = 16 << 20;
 
 /// Records in a SQLite file, for all processes of one host. Clones share one writer thread.
 ///
 /// Batches that arrive during a flush of the disk wait and share the next flush. When the last clone is dropped, the
 /// thread finishes the queued batches and closes the file.
+///
+/// A consumer takes the store and claims and settles by itself. Where the effect is rows in the same file, take the
+/// store's [`inbox`](Self::inbox) for the handler: effect and record are then committed together.
+///
+/// ```
+/// use ackonce::Deduplicator;
+/// use ackonce_sqlite::SqliteStore;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("dedup.db");
+/// let store = SqliteStore::open(path)?;
+/// // A file in memory or in a container's own layer is a weakness, for example.
+/// for weakness in store.describe().weaknesses {
+///     eprintln!("{weakness}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
@@ -44,33 +56,14 @@ impl SqliteStore {
     /// The tables may live in a database of yours. It is switched to SQLite's write-ahead log.
     ///
     /// # Errors
-    /// - [`Config`](ErrorKind::Config): not the path of a file, a missing directory, a network filesystem, a
+    /// - [`Config`](ackonce::ErrorKind::Config): not the path of a file, a missing directory, a network filesystem, a
     ///   SQLite library that can damage the file.
-    /// - [`ReadOnly`](ErrorKind::ReadOnly): this user cannot write to it.
-    /// - [`Corrupt`](ErrorKind::Corrupt): it is no SQLite file, or a damaged one.
-    /// - [`NewerSchema`](ErrorKind::NewerSchema): a newer version of this crate wrote it.
-    /// - [`Full`](ErrorKind::Full), [`Unavailable`](ErrorKind::Unavailable): as the message says.
+    /// - [`ReadOnly`](ackonce::ErrorKind::ReadOnly): this user cannot write to it.
+    /// - [`Corrupt`](ackonce::ErrorKind::Corrupt): it is no SQLite file, or a damaged one.
+    /// - [`NewerSchema`](ackonce::ErrorKind::NewerSchema): a newer version of this crate wrote it.
+    /// - [`Full`](ackonce::ErrorKind::Full), [`Unavailable`](ackonce::ErrorKind::Unavailable): as the message says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::start(SqliteConfig::new(path))
-    }
-
-    pub(crate) fn start(mut config: SqliteConfig) -> Result<Self> {
-        check::library(rusqlite::version_number())?;
-        let (path, mut weaknesses) = check::resolve(&config.path, config.fuse)?;
-        config.path = path;
-        if config.synchronous == Synchronous::Normal {
-            weaknesses.push(
-                "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
-                 whose messages are acknowledged already"
-                    .into(),
-            );
-        }
-        let mut room = Room::of(&config.path);
-        let session = room.opening(|| Session::open(&config))?;
-        let current = Arc::new(Mutex::new(session.opened.clone()));
-        let reader = Reader::new(config.clone(), Arc::clone(&current));
-        let writer = Writer::start(session, config.clone(), room, current)?;
-        Ok(Self { inner: Arc::new(Inner { writer, reader, config, weaknesses }) })
+        SqliteConfig::new(path).open()
     }
 
     pub(crate) fn writer(&self) -> &Writer {
@@ -80,27 +73,30 @@ impl SqliteStore {
     pub(crate) fn reader(&self) -> &Reader {
         &self.inner.reader
     }
+}
 
-    /// Reads every record once and drops the expired ones; returns their number. Other work goes on in between.
-    ///
-    /// With [`Sweep::Automatic`](crate::Sweep::Automatic) the store does so by itself. The file does not shrink: new
-    /// records use the free pages.
+impl SqliteConfig {
+    /// Opens the store. Blocks for some file accesses; call it at start-up.
     ///
     /// # Errors
-    /// The errors of any write to the store. A repeat is safe and starts from the beginning.
-    pub async fn sweep(&self) -> Result<u64> {
-        let (mut dropped, mut after) = (0, Some(Cursor::START));
-        while let Some(cursor) = after {
-            let chunk = |reply| sweep::Chunk { after: cursor.clone(), done: Ok((0, None)), reply };
-            let (n, next) = match self.writer().call(chunk).await {
-                // The writer has since made room, if it could.
-                Err(full) if full.kind() == ErrorKind::Full => self.writer().call(chunk).await?,
-                done => done?,
-            };
-            dropped += n;
-            after = next;
+    /// As [`SqliteStore::open`].
+    pub fn open(mut self) -> Result<SqliteStore> {
+        check::library(rusqlite::version_number())?;
+        let (path, mut weaknesses) = check::resolve(&self.path, self.fuse)?;
+        self.path = path;
+        if self.synchronous == Synchronous::Normal {
+            weaknesses.push(
+                "synchronous=NORMAL: a power cut or a crashed kernel loses the latest records, \
+                 whose messages are acknowledged already"
+                    .into(),
+            );
         }
-        Ok(dropped)
+        let mut disk = DiskSpace::of(&self.path);
+        let session = disk.open(|| Session::open(&self))?;
+        let current = Arc::new(Mutex::new(session.file.clone()));
+        let reader = Reader::new(self.clone(), Arc::clone(&current));
+        let writer = Writer::start(session, self.clone(), disk, current)?;
+        Ok(SqliteStore { inner: Arc::new(Inner { writer, reader, config: self, weaknesses }) })
     }
 }
 
@@ -112,34 +108,18 @@ impl Deduplicator for SqliteStore {
         }
         let mut requests = requests.to_vec();
         for request in &mut requests {
-            request.fingerprint = request.fingerprint.map(kept);
+            request.fingerprint = request.fingerprint.map(truncated);
         }
-        self.writer()
-            .call(|reply| Batch {
-                requests,
-                decide: protocol::claim,
-                droppable: true,
-                answers: Ok(Vec::new()),
-                reply,
-            })
-            .await
+        self.writer().call(|reply| Batch::new(requests, protocol::claim, true, reply)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         if settlements.is_empty() {
             return Ok(Vec::new());
         }
-        settlements.iter().try_for_each(|s| fits(&s.action))?;
-        let requests = settlements.to_vec();
-        self.writer()
-            .call(|reply| Batch {
-                requests,
-                decide: protocol::settle,
-                droppable: false,
-                answers: Ok(Vec::new()),
-                reply,
-            })
-            .await
+        settlements.iter().try_for_each(|s| check_value_len("sqlite", &s.action))?;
+        let settlements = settlements.to_vec();
+        self.writer().call(|reply| Batch::new(settlements, protocol::settle, false, reply)).await
     }
 
     fn describe(&self) -> Description {
@@ -148,25 +128,6 @@ impl Deduplicator for SqliteStore {
             weaknesses: self.inner.weaknesses.clone(),
         }
     }
-}
-
-fn fits(action: &Settle) -> Result<()> {
-    let len = match action {
-        Settle::Complete { outcome, .. } => outcome.as_ref().map_or(0, |o| o.len()),
-        Settle::Bury { reason, .. } => reason.len(),
-        Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => 0,
-    };
-    match len {
-        0..=MAX_VALUE_LEN => Ok(()),
-        _ => Err(too_long(len)),
-    }
-}
-
-pub(crate) fn too_long(len: usize) -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        format!("sqlite: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
-    )
 }
 
 impl fmt::Debug for SqliteStore {

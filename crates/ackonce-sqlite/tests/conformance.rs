@@ -7,7 +7,7 @@ use std::time::Duration;
 use ackonce::Deduplicator;
 use ackonce::store::Settle;
 use ackonce_sqlite::{SqliteConfig, SqliteStore, rusqlite};
-use ackonce_testkit::conformance::{Breakable, CannotFail, Failure, Fixture, copied, swept};
+use ackonce_testkit::conformance::{Breakable, CannotFail, Fixture, Outage, copied, swept};
 use async_trait::async_trait;
 use tempfile::TempDir;
 
@@ -36,8 +36,8 @@ impl Breakable for Locked {
         Arc::new(self.store.clone())
     }
 
-    async fn fail(&self, failure: Failure) -> Result<(), CannotFail> {
-        if failure == Failure::ReplyLost {
+    async fn fail(&self, failure: Outage) -> Result<(), CannotFail> {
+        if failure == Outage::ReplyLost {
             return Err(CannotFail("a commit that fails takes a process of its own: tests/processes.rs"));
         }
         self.other.lock().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();

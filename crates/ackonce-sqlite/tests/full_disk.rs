@@ -49,7 +49,7 @@ fn config(disk: &Path, clock: &TestClock) -> SqliteConfig {
     clock.of(SqliteConfig::new(disk.join("dedup.db")))
 }
 
-/// Takes what the disk has left.
+/// Fills the disk up.
 fn fill_up(disk: &Path) -> PathBuf {
     let path = disk.join("somebody-elses");
     let mut file = File::create(&path).unwrap();

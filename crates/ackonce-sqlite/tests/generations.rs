@@ -1,4 +1,4 @@
-//! Records are found in whichever generation they lie, by whatever filters the file has.
+//! Records are found in each generation, with filters of every size and without them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

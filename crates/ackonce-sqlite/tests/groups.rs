@@ -1,4 +1,4 @@
-//! Group commit: what arrives while the disk is busy shares one transaction.
+//! Group commit: commands that arrive while the disk is busy share one transaction.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

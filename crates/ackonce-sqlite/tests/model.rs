@@ -1,4 +1,4 @@
-//! Whatever is asked in whatever order, two stores on one file answer as the protocol does over a plain map:
+//! In random histories, two stores on one file answer as the protocol does over a plain map:
 //! across generations that are opened, sealed and dropped, and with windows of any length side by side.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -78,7 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the protocol says of one row.
+/// The protocol's answer for one row.
 type Rule<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 
 struct World {
@@ -166,7 +166,7 @@ impl World {
         assert_eq!(tended, answer, "{id}");
         if let Some(row) = change {
             self.model.insert(id.clone(), row);
-            // A brief record keeps a part of its token only, which what was redriven is no longer known by.
+            // A brief record keeps only a part of its token, so a redriven message no longer knows its own.
             self.leases.retain(|lease| lease.key != key);
         }
     }
@@ -211,9 +211,9 @@ impl World {
         }
     }
 
-    /// What there is, seen from outside, is what the map has.
+    /// Compares the records, as inspection shows them, with the map.
     async fn compare(&mut self) {
-        // Past every fence: what has a higher one stays, expired or not.
+        // Past every fence: a record with a higher one stays, expired or not.
         self.clock.advance(Duration::from_millis(1));
         let now = self.clock.micros();
         let live = self.model.iter().filter(|(_, row)| now < row.expires);
@@ -279,7 +279,7 @@ async fn a_generation_is_dropped_when_its_last_record_expires_and_no_sooner() {
     let full = world.place.generations().len();
     assert!(full >= 1000 / 128, "{full}");
     world.clock.advance(HOUR - Duration::from_micros(1));
-    // Whoever writes drops one along with it.
+    // Each write drops one along with it.
     for _ in 0..20 {
         world.fill(1, 24 * HOUR).await;
     }

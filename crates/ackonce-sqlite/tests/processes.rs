@@ -72,7 +72,7 @@ async fn of_two_processes_one_acquires_each_key() {
     assert_eq!(acquired, (0..KEYS).collect::<Vec<_>>());
 }
 
-/// SQLite waits for nobody while it switches a new file to its log, whatever the busy time-out.
+/// SQLite waits for no lock while it switches a new file to its log, even with a busy time-out.
 #[test]
 fn a_new_file_is_opened_by_many_at_once() {
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! What is written is read back, by this process and the next.
+//! Records are read back as they were written, by this process and the next.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -53,11 +53,11 @@ async fn every_field_outlives_the_process() {
     assert!(matches!(store.claim_one(with_print("held")).await.unwrap(), Claimed::Busy { .. }));
     assert_eq!(acquire(&store, held).await, holding, "the same claim is answered as before");
     complete(&store, &holding, HOUR).await;
-    // And what is repeated after the reply was lost, across the restart.
+    // So is a settlement that is repeated across the restart, because its reply was lost.
     assert_eq!(store.settle(&settlements[..2]).await.unwrap(), [Settled::Yes; 2]);
 }
 
-/// The back-off is in the file: another process does not claim what this one has just released.
+/// The back-off is in the file: another process does not claim a message that this one has just released.
 #[tokio::test]
 async fn a_back_off_outlives_the_process_and_ends_with_a_redrive() {
     let place = place();
@@ -106,7 +106,7 @@ async fn an_operator_can_look_a_record_up_unless_told_otherwise() {
     let place = place();
     let names = |id: &str| -> (Option<String>, Option<Vec<u8>>) {
         let sql = "SELECT scope, id FROM ackonce_claims WHERE key = ?1";
-        place.connection().query_row(sql, [place.filed(id)], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
+        place.connection().query_row(sql, [place.record_key(id)], |r| Ok((r.get(0)?, r.get(1)?))).unwrap()
     };
     acquire(&place.store(), request("kept")).await;
     assert_eq!(names("kept"), (Some("orders/charge".into()), Some(b"kept".to_vec())));
@@ -123,7 +123,7 @@ async fn a_record_that_cannot_be_fails_its_own_batch_only() {
     }
     for (id, set) in [("state", "state = 9"), ("fence", "fence = -1"), ("token", "claimed = -7")] {
         let sql = format!("UPDATE ackonce_claims SET {set} WHERE key = ?1");
-        assert_eq!(place.connection().execute(&sql, [place.filed(id)]).unwrap(), 1);
+        assert_eq!(place.connection().execute(&sql, [place.record_key(id)]).unwrap(), 1);
     }
     let bad = [request("fresh"), request("state")];
     let (bad, fence, token, good) = futures_util::join!(
@@ -155,7 +155,7 @@ async fn a_clock_that_was_set_back_does_not_lengthen_a_lease() {
     assert!(matches!(busy, Claimed::Busy { free_in } if free_in <= minute), "{busy:?}");
     let Claimed::Done(record) = store.claim_one(request("done")).await.unwrap() else { panic!() };
     assert!(record.age < minute);
-    // Moved for good: what was a year ahead ends with its window.
+    // Moved for good: a record that was a year ahead ends with its window.
     let listed = store.list(&Query { state: None, limit: 9, after: None }).await.unwrap().entries;
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().all(|e| e.expires_in <= HOUR + minute && e.free_in <= minute), "{listed:?}");

@@ -1,4 +1,4 @@
-//! What a store refuses to open, and what it says then.
+//! The files that a store refuses to open, and the errors.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

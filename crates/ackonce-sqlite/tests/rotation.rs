@@ -123,7 +123,7 @@ async fn survive(
     history.points().into_keys().map(str::to_owned).collect()
 }
 
-/// Every record is there, in one place, and what the file says of its generations is so.
+/// Every record is there, in one table, and the list of generations agrees with the tables.
 async fn whole(place: &Place) {
     let store = place.config().with_generation(128).open().unwrap();
     for n in 0..IDS {

@@ -1,4 +1,4 @@
-//! What a file says at start, as `connect_at_start` judges it.
+//! The errors of opening a file, and the verdict of `connect_at_start` on them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;

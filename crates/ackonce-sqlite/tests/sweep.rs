@@ -1,4 +1,4 @@
-//! Sweeping drops what has expired and nothing else, and makes room in a full store.
+//! Sweeping drops expired records and nothing else, and makes room in a full store.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;

@@ -52,6 +52,18 @@ pub(crate) fn micros_now() -> u64 {
 /// Entries of several processes do not mix, and one whose process is killed in the middle of it is not taken for
 /// an effect. Once `append` has returned, the entry outlives its process; with [`synced`](Self::synced) also the
 /// machine.
+///
+/// ```
+/// use ackonce_testkit::ledger::{Ledger, LedgerEntry};
+/// # let dir = std::env::temp_dir().join(format!("ackonce-ledger-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// let path = dir.join("effects.jsonl");
+/// let entry = LedgerEntry { id: "order-1".into(), key: "k".into(), attempt: 1, fence: 7, pid: 1, at: 0 };
+/// Ledger::open(&path)?.append(&entry)?;
+/// assert_eq!(Ledger::read(&path)?.entries, [entry]);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Ledger {
     lines: Writer,
@@ -88,7 +100,7 @@ impl Ledger {
     /// # Errors
     /// The file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Contents> {
-        let mut reader = Reader::new(path);
+        let mut reader = LedgerReader::new(path);
         reader.catch_up()?;
         Ok(reader.into_contents())
     }
@@ -105,9 +117,9 @@ pub struct Contents {
 
 /// Follows a [`Ledger`] while others append to it, without reading anything twice.
 #[derive(Debug)]
-pub struct Reader(Items<LedgerEntry>);
+pub struct LedgerReader(Items<LedgerEntry>);
 
-impl Reader {
+impl LedgerReader {
     /// A reader at the beginning of the file, which need not be there yet.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self(Items::new(path))

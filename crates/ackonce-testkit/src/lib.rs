@@ -11,5 +11,6 @@ pub mod network;
 pub mod proxy;
 mod seed;
 pub mod servers;
+mod suite;
 
 pub use faulty::{Fault, FaultyStore, Injected, Rates};

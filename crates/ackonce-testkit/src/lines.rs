@@ -102,6 +102,21 @@ impl Reader {
 ///
 /// A line is one `write(2)` with `O_APPEND`: lines of several processes do not mix. One whose process is killed in
 /// the middle is cancelled by the next process that opens the file.
+///
+/// ```
+/// use ackonce_testkit::lines::{Reader, Writer};
+/// # let dir = std::env::temp_dir().join(format!("ackonce-lines-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// let path = dir.join("received.log");
+/// let writer = Writer::open(&path)?;
+/// let mut reader = Reader::new(&path);
+/// writer.append("order-1")?;
+/// assert_eq!(reader.catch_up()?, ["order-1"]);
+/// writer.append("order-2")?;
+/// assert_eq!(reader.catch_up()?, ["order-2"]);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Writer(File);
 

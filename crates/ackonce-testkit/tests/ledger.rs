@@ -9,8 +9,8 @@ use std::thread;
 use ackonce::store::{Lease, Token};
 use ackonce::{CancellationToken, Class, Context, Previous, Scope};
 use ackonce_testkit::audit::{Audit, Cause, audit};
-use ackonce_testkit::crash::{Event, History, What};
-use ackonce_testkit::ledger::{Ledger, LedgerEntry, Reader};
+use ackonce_testkit::crash::{EventKind, FleetEvent, History};
+use ackonce_testkit::ledger::{Ledger, LedgerEntry, LedgerReader};
 use tempfile::TempDir;
 
 fn effect(id: &str, fence: u64, pid: u32, at: u64) -> LedgerEntry {
@@ -60,7 +60,7 @@ fn a_torn_line_costs_no_other() {
 fn a_reader_follows_without_reading_twice() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ledger");
-    let mut reader = Reader::new(&path);
+    let mut reader = LedgerReader::new(&path);
     assert!(reader.catch_up().unwrap().is_empty());
     let line = serde_json::to_string(&effect("a", 1, 1, 1)).unwrap() + "\n";
     let (head, tail) = line.split_at(20);
@@ -83,11 +83,11 @@ fn an_entry_tells_the_run_it_came_from() {
     assert!(entry.at > 1_700_000_000_000_000, "microseconds");
 }
 
-fn audited(effects: &[LedgerEntry], events: &[(u32, What, u64, u64)]) -> Audit {
-    let event = |(pid, what, from, to): &(u32, What, u64, u64)| Event {
+fn audited(effects: &[LedgerEntry], events: &[(u32, EventKind, u64, u64)]) -> Audit {
+    let event = |(pid, kind, from, to): &(u32, EventKind, u64, u64)| FleetEvent {
         pid: *pid,
         worker: 0,
-        what: what.clone(),
+        kind: kind.clone(),
         from: *from,
         to: *to,
     };
@@ -97,24 +97,24 @@ fn audited(effects: &[LedgerEntry], events: &[(u32, What, u64, u64)]) -> Audit {
 
 #[test]
 fn a_repetition_is_explained_by_a_death_or_stall_at_the_right_time_only() {
-    let paused = || What::Paused { point: None };
+    let paused = || EventKind::Paused { point: None };
     // Claimed at 100 and 300, effects at 110 and 310.
     let twice = [effect("a", 100, 1, 110), effect("a", 300, 2, 310)];
     let cases = [
-        (1, What::Killed, 105, 120, Some(Cause::Died)),
-        (1, What::Crashed { point: "p".into() }, 111, 111, Some(Cause::Died)),
-        (1, What::Killed, 311, 311, None),
-        (2, What::Killed, 120, 120, None),
-        (3, What::Killed, 120, 120, None),
-        (1, What::Terminated, 120, 120, None),
+        (1, EventKind::Killed, 105, 120, Some(Cause::Died)),
+        (1, EventKind::Crashed { point: "p".into() }, 111, 111, Some(Cause::Died)),
+        (1, EventKind::Killed, 311, 311, None),
+        (2, EventKind::Killed, 120, 120, None),
+        (3, EventKind::Killed, 120, 120, None),
+        (1, EventKind::Terminated, 120, 120, None),
         (1, paused(), 120, 290, Some(Cause::Stalled)),
         (1, paused(), 101, 109, Some(Cause::Overtaken)),
         (1, paused(), 50, 99, None),
         (2, paused(), 301, 309, None),
     ];
-    for (pid, what, from, to, cause) in cases {
-        let audit = audited(&twice, &[(pid, what.clone(), from, to)]);
-        assert_eq!(audit.doubled[0].causes, [cause], "{what:?} of {pid} from {from} to {to}");
+    for (pid, kind, from, to, cause) in cases {
+        let audit = audited(&twice, &[(pid, kind.clone(), from, to)]);
+        assert_eq!(audit.doubled[0].causes, [cause], "{kind:?} of {pid} from {from} to {to}");
         assert_eq!(audit.keeps(Class::Leased).is_ok(), cause.is_some());
         assert!(audit.keeps(Class::Inbox).unwrap_err().contains("1 doubled"));
         assert_eq!(audit.doubled_keyed.len() + audit.stale.len() + audit.lost.len(), 0);
@@ -137,7 +137,7 @@ fn a_worker_may_say_itself_that_it_could_not_record() {
 fn an_effect_that_comes_late_is_stale() {
     // Claimed at 100, stopped from 105, taken over at 300; continued at 400, and its effect came after all.
     let late = [effect("a", 300, 2, 310), effect("a", 100, 1, 410)];
-    let audit = audited(&late, &[(1, What::Paused { point: None }, 105, 400)]);
+    let audit = audited(&late, &[(1, EventKind::Paused { point: None }, 105, 400)]);
     assert_eq!(audit.doubled[0].causes, [Some(Cause::Overtaken)]);
     assert!(audit.stale[0].explained && audit.stale[0].fence == 100 && audit.stale[0].after == 300);
     audit.keeps(Class::Leased).unwrap();
@@ -145,7 +145,7 @@ fn an_effect_that_comes_late_is_stale() {
     assert!(!audit.stale[0].explained && !audit.doubled[0].explained());
     // One claim, run twice: no stall explains that.
     let audit =
-        audited(&[effect("a", 100, 1, 110), effect("a", 100, 1, 410)], &[(1, What::Killed, 120, 120)]);
+        audited(&[effect("a", 100, 1, 110), effect("a", 100, 1, 410)], &[(1, EventKind::Killed, 120, 120)]);
     assert!(!audit.stale[0].explained);
     assert!(audit.keeps(Class::Leased).unwrap_err().contains("fence"));
 }
@@ -153,7 +153,7 @@ fn an_effect_that_comes_late_is_stale() {
 #[test]
 fn what_was_not_published_and_keys_that_differ_are_told() {
     let other_key = LedgerEntry { key: "another key".into(), ..effect("a", 300, 2, 310) };
-    let killed = [(1, What::Killed, 120, 120)];
+    let killed = [(1, EventKind::Killed, 120, 120)];
     let audit = audited(&[effect("a", 100, 1, 110), other_key], &killed);
     assert_eq!(audit.doubled_keyed, ["a"]);
     audit.keeps(Class::Leased).unwrap();

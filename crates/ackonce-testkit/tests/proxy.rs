@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ackonce_testkit::proxy::{Mode, Proxy};
+use ackonce_testkit::proxy::{Proxy, ProxyMode};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -94,7 +94,7 @@ async fn a_cut_reply_is_applied_and_its_neighbours_live() {
     let proxy = Proxy::start(server.address).await.unwrap();
     let (mut a, mut b) = (Client::connect(&proxy).await, Client::connect(&proxy).await);
     assert_eq!(b.ask("before").await.unwrap(), "before is 1");
-    proxy.set_replies(Mode::Cut { nth: 2 });
+    proxy.set_replies(ProxyMode::Cut { nth: 2 });
     assert_eq!(a.ask("first").await.unwrap(), "first is 2");
     assert_eq!(a.ask("second").await, None);
     assert_eq!(server.applied(), 3, "the request was passed on");
@@ -107,7 +107,7 @@ async fn a_cut_request_is_not_applied() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
     let mut client = Client::connect(&proxy).await;
-    proxy.set_requests(Mode::Cut { nth: 1 });
+    proxy.set_requests(ProxyMode::Cut { nth: 1 });
     assert_eq!(client.ask("lost").await, None);
     assert_eq!((server.applied(), proxy.counts().requests.cut), (0, 1));
 }
@@ -117,7 +117,7 @@ async fn a_reset_is_a_reset() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
     let mut client = Client::connect(&proxy).await;
-    proxy.set_replies(Mode::Reset { nth: 1 });
+    proxy.set_replies(ProxyMode::Reset { nth: 1 });
     client.send("a").await;
     let error = client.0.read_u8().await.unwrap_err();
     assert_eq!((error.kind(), proxy.counts().replies.cut), (ErrorKind::ConnectionReset, 1));
@@ -128,11 +128,11 @@ async fn a_black_hole_answers_nothing_and_stays_one() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
     let mut client = Client::connect(&proxy).await;
-    proxy.set(Mode::Blackhole);
+    proxy.set(ProxyMode::Blackhole);
     client.send("lost").await;
     assert_eq!(proxy.wait_for(|counts| counts.requests.swallowed > 0).await.requests.bytes, 0);
     assert!(timeout(MOMENT, client.reply()).await.is_err(), "it is kept open");
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     client.send("the rest of something").await;
     proxy.wait_for(|counts| counts.requests.turns == 1).await;
     assert!(timeout(MOMENT, client.reply()).await.is_err(), "a stream with a hole in it is never passed on");
@@ -143,7 +143,7 @@ async fn a_black_hole_answers_nothing_and_stays_one() {
 async fn a_swallowed_reply_was_applied() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
-    proxy.set_replies(Mode::Blackhole);
+    proxy.set_replies(ProxyMode::Blackhole);
     let mut client = Client::connect(&proxy).await;
     client.send("applied").await;
     proxy.wait_for(|counts| counts.replies.swallowed > 0).await;
@@ -155,12 +155,12 @@ async fn a_held_request_is_applied_after_its_client_is_gone() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
     let mut client = Client::connect(&proxy).await;
-    proxy.set_requests(Mode::Hold);
+    proxy.set_requests(ProxyMode::Hold);
     client.send("late").await;
     proxy.wait_for(|counts| counts.requests.held == 1).await;
     drop(client);
     assert_eq!(server.applied(), 0);
-    proxy.set_requests(Mode::Pass);
+    proxy.set_requests(ProxyMode::Pass);
     proxy.wait_for(|counts| counts.replies.turns == 1).await;
     assert_eq!(server.applied(), 1);
 }
@@ -170,11 +170,11 @@ async fn a_held_reply_arrives_when_it_is_released() {
     let server = Server::start().await;
     let proxy = Proxy::start(server.address).await.unwrap();
     let mut client = Client::connect(&proxy).await;
-    proxy.set_replies(Mode::Hold);
+    proxy.set_replies(ProxyMode::Hold);
     client.send("a").await;
     proxy.wait_for(|counts| counts.replies.held == 1).await;
     assert_eq!(proxy.counts().replies.bytes, 0);
-    proxy.set_replies(Mode::Pass);
+    proxy.set_replies(ProxyMode::Pass);
     assert_eq!(client.reply().await.unwrap(), "a is 1");
 }
 
@@ -184,9 +184,9 @@ async fn delay_and_drip_take_their_time_and_change_nothing() {
     let proxy = Proxy::start(server.address).await.unwrap();
     let minute = Duration::from_secs(60);
     for (mode, least) in [
-        (Mode::Delay(minute), 2 * minute),
-        (Mode::Drip { bytes: 2, gap: minute }, 7 * minute), // 5 bytes there, 8 back
-        (Mode::Drip { bytes: 0, gap: minute }, 13 * minute),
+        (ProxyMode::Delay(minute), 2 * minute),
+        (ProxyMode::Drip { bytes: 2, gap: minute }, 7 * minute), // 5 bytes there, 8 back
+        (ProxyMode::Drip { bytes: 0, gap: minute }, 13 * minute),
     ] {
         proxy.set(mode);
         let mut client = Client::connect(&proxy).await;

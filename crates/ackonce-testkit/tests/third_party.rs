@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ackonce::Deduplicator;
 use ackonce::store::Settle;
-use ackonce_testkit::conformance::{Breakable, CannotFail, Failure, Fixture, copied};
+use ackonce_testkit::conformance::{Breakable, CannotFail, Fixture, Outage, copied};
 use async_trait::async_trait;
 use folder::{FolderStore, MAX_OUTCOME};
 use tempfile::TempDir;
@@ -41,8 +41,8 @@ impl Breakable for Unmounted {
         self.store.clone()
     }
 
-    async fn fail(&self, failure: Failure) -> Result<(), CannotFail> {
-        if failure == Failure::ReplyLost {
+    async fn fail(&self, failure: Outage) -> Result<(), CannotFail> {
+        if failure == Outage::ReplyLost {
             return Err(CannotFail("a flush that fails takes a broken disk"));
         }
         fs::rename(&self.records, self.records.with_extension("away")).unwrap();

@@ -5,11 +5,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::adapter::panic_text;
 use ackonce::{Answer, Class, Context, Effect, Failure, Handler, Item};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+
+use crate::endpoint::background_failed;
 
 /// Hands messages over to tasks of this process, so that the answer does not wait for the work.
 ///
@@ -98,12 +101,12 @@ impl<F> Background<F> {
             let failed = match work.await {
                 Ok(Ok(())) => None,
                 Ok(Err(failure)) => Some(failure.to_string()),
-                Err(_) => Some("it panicked".to_owned()),
+                Err(panic) => Some(format!("it panicked: {}", panic_text(panic.as_ref()))),
             };
             if let Some(error) = failed {
-                crate::meters::background_failed(&scope);
+                background_failed(&scope);
                 tracing::error!(target: "ackonce", decision = "lost", scope,
-                    id = %key.id().escape_ascii(), error, "what was handed over failed");
+                    id = %key.id().escape_ascii(), error, "the work of a message that was handed over failed; it is not repeated");
             }
             drop(room);
         });

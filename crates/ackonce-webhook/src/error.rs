@@ -6,10 +6,13 @@ use std::time::Duration;
 use ackonce::IdError;
 use http::StatusCode;
 
-/// Why a request was refused. Nothing was claimed and nothing recorded.
+/// The reason that a request was refused. Nothing was claimed and nothing recorded.
+///
+/// The sender sees [`status`](Self::status) and the text, which quotes no secret and no body; metrics count it by
+/// [`as_str`](Self::as_str). A provider that gets a 4xx comes again or gives up, as for every other failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum VerifyError {
     /// It is not signed.
     #[error("not signed: there is no {0}")]
     Unsigned(Cow<'static, str>),
@@ -28,11 +31,11 @@ pub enum Refused {
         /// The distance into the future.
         ahead: Duration,
     },
-    /// Something that was to be read cannot be.
-    #[error("malformed {what}: {why}")]
+    /// A part of it cannot be read.
+    #[error("malformed {part}: {why}")]
     Malformed {
         /// The header, or the body.
-        what: Cow<'static, str>,
+        part: Cow<'static, str>,
         /// The fault found in it.
         why: Cow<'static, str>,
     },
@@ -41,9 +44,9 @@ pub enum Refused {
     Id(#[from] IdError),
 }
 
-impl Refused {
-    pub(crate) fn malformed(what: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
-        Self::Malformed { what: what.into(), why: why.into() }
+impl VerifyError {
+    pub(crate) fn malformed(part: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Malformed { part: part.into(), why: why.into() }
     }
 
     pub(crate) fn body(error: &serde_json::Error) -> Self {
@@ -77,13 +80,20 @@ impl Refused {
 }
 
 /// A set-up that cannot work, or that would make the promise untrue.
+///
+/// ```
+/// use ackonce_webhook::{ConfigError, Stripe};
+/// // Read from a file, with its newline: it would refuse every request.
+/// let error = Stripe::new(["whsec_1\n"]).unwrap_err();
+/// assert!(matches!(error, ConfigError::Secret { index: 0, .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no secret to verify with.
     #[error("no secret was given")]
     NoSecret,
-    /// One of the secrets cannot be one.
+    /// A secret is malformed.
     #[error("secret {index}: {why}")]
     Secret {
         /// Which, from 0.

@@ -6,13 +6,32 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use crate::scheme::Proof;
+use crate::signature::Proof;
 
 /// A verified event. Cloning is cheap.
 ///
 /// In a handler of axum it is an extension: `Extension(event): Extension<Event>`.
+///
+/// ```
+/// use ackonce::{Context, Failure};
+/// use ackonce_webhook::Event;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Invoice {
+///     amount: u64,
+/// }
+///
+/// /// For `Webhook::handle`.
+/// async fn paid(_: Context, event: Event) -> Result<(), Failure> {
+///     // A payload that is no invoice never becomes one.
+///     let invoice: Invoice = event.json().map_err(|error| Failure::permanent(error.to_string()))?;
+///     println!("{:?} {:?}: {}", event.id(), event.kind(), invoice.amount);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event(Arc<Inner>);
 
@@ -25,6 +44,7 @@ struct Inner {
     secret: usize,
     bound: IdBound,
     in_form: bool,
+    headers: Option<Arc<HeaderMap>>,
     payload: Bytes,
 }
 
@@ -49,6 +69,7 @@ impl Event {
             secret: 0,
             bound: IdBound::Signed,
             in_form: false,
+            headers: None,
             payload,
         }))
     }
@@ -93,6 +114,10 @@ impl Event {
         self.with(|event| event.in_form = in_form)
     }
 
+    pub(crate) fn came_with(self, headers: Arc<HeaderMap>) -> Self {
+        self.with(|event| event.headers = Some(headers))
+    }
+
     pub(crate) fn proved(self, proof: &Proof) -> Self {
         self.signed_at(proof.timestamp).signed_with(proof.secret)
     }
@@ -132,6 +157,13 @@ impl Event {
     #[must_use]
     pub fn id_bound(&self) -> IdBound {
         self.0.bound
+    }
+
+    /// The headers of the request that brought it; `None` outside an endpoint. The sender's word alone: no signature
+    /// covers more than its own scheme says.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.0.headers.as_deref()
     }
 
     /// The content: the request's body, or this event's part of it.

@@ -1,20 +1,50 @@
 //! A provider: from a request's bytes to the events in it, without a server.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use ackonce::adapter::Identify;
 use bytes::Bytes;
-use http::{HeaderMap, Response, Uri};
+use http::Response;
 
-use crate::{Event, Refused};
+use crate::error::{ConfigError, VerifyError};
+use crate::event::Event;
+use crate::request::RawRequest;
 
 /// A sender of webhooks: its signatures, its event IDs, and the length of time that an event may come again.
 ///
 /// Implement it for a provider that is not here and that [`Custom`](crate::Custom) cannot describe.
+///
+/// ```
+/// use ackonce_webhook::{Event, Provider, RawRequest, StandardWebhooks, Terms, Verified, VerifyError};
+///
+/// /// Signs as Standard Webhooks says, and counts its IDs in each region.
+/// #[derive(Debug)]
+/// struct Courier(StandardWebhooks);
+///
+/// impl Provider for Courier {
+///     fn name(&self) -> &str {
+///         "courier"
+///     }
+///
+///     fn terms(&self) -> Terms {
+///         self.0.terms()
+///     }
+///
+///     fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
+///         let in_region = |event: Event| match event.json::<serde_json::Value>() {
+///             Ok(json) => event.within(json["region"].to_string()),
+///             Err(_) => event,
+///         };
+///         Ok(match self.0.verify(request)? {
+///             Verified::Events(events) => Verified::Events(events.into_iter().map(in_region).collect()),
+///             handshake => handshake,
+///         })
+///     }
+/// }
+/// ```
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The word used in logs and metrics, and a part of the key of every record
-    /// ([`Filing`](crate::Filing)): with another name, events that were seen are new.
+    /// ([`record_scope`](crate::record_scope)): with another name, events that were seen are new.
     fn name(&self) -> &str;
 
     /// The provider's terms, as far as settings depend on them.
@@ -23,29 +53,16 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Checks the configuration; called once, when an endpoint is built.
     ///
     /// # Errors
-    /// [`ConfigError`](crate::ConfigError) names the setting that would refuse every request.
-    fn check(&self) -> Result<(), crate::ConfigError> {
+    /// [`ConfigError`] names the setting that would refuse every request.
+    fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 
     /// Verifies the request on its raw bytes, then says which events it brings. Pure: no clock, no I/O.
     ///
     /// # Errors
-    /// [`Refused`]: the request is forged, old, or not to be understood.
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused>;
-}
-
-/// A request as it came. To verify one that was kept (from a queue, say), give the time it came as `now`.
-#[derive(Debug, Clone, Copy)]
-pub struct Incoming<'r> {
-    /// The headers.
-    pub headers: &'r HeaderMap,
-    /// The body, byte for byte: a body that a framework has parsed and written again is not the signed one.
-    pub body: &'r Bytes,
-    /// The request's target; only its query is used.
-    pub uri: &'r Uri,
-    /// The time of receipt.
-    pub now: SystemTime,
+    /// [`VerifyError`]: the request is forged, old, or not to be understood.
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError>;
 }
 
 /// The events of a verified request.
@@ -58,6 +75,18 @@ pub enum Verified {
 }
 
 /// A provider's terms, as far as settings depend on them.
+///
+/// Where a setting is left at its default, it follows from these; one that contradicts them is refused when the endpoint is
+/// built.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_webhook::Terms;
+/// // Comes again for two days and waits for 20 seconds; its signatures are five minutes old at most.
+/// let terms = Terms::new(Duration::from_secs(2 * 86_400), Duration::from_secs(20))
+///     .with_tolerance(Some(Duration::from_secs(300)));
+/// assert_eq!(terms.max_body, 1 << 20);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Terms {
@@ -119,21 +148,3 @@ pub(crate) const KIB: usize = 1024;
 pub(crate) const MIB: usize = 1024 * KIB;
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
-
-impl Identify for Incoming<'_> {
-    fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
-        Box::new(self.headers.get_all(name).iter().map(http::HeaderValue::as_bytes))
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        None
-    }
-
-    fn payload(&self) -> Option<&[u8]> {
-        Some(self.body)
-    }
-
-    fn coordinates(&self) -> Option<Vec<u8>> {
-        None
-    }
-}

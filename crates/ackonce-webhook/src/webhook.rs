@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use ackonce::adapter::{Graveyard, RecordOnly};
 use ackonce::{Class, Deduplicator, Handler, OnFailure, OnMismatch, Runner, Scope, Settings};
-use ackonce_http::body::Limits;
+use ackonce_http::body::{Budget, Limits};
 use ackonce_http::edge::Edge;
 
-use crate::answer::Keep;
-use crate::arrival::{Arrival, Calls};
-use crate::budget::Budget;
-use crate::endpoint::Endpoint;
-use crate::layer::{WebhookLayer, WebhookService};
-use crate::meters::Meters;
-use crate::provider::MIB;
-use crate::run::OfHandler;
-use crate::{ConfigError, Event, Filing, Provider, Terms};
+use crate::endpoint::{Arrival, Calls, Endpoint, Keep, Metrics, OfHandler};
+use crate::error::ConfigError;
+use crate::event::Event;
+use crate::layer::WebhookLayer;
+use crate::provider::{MIB, Provider, Terms};
+use crate::record::{Fingerprints, record_scope};
+use crate::service::WebhookService;
 
 /// An endpoint for one provider's webhooks, before it is built: [`layer`](Self::layer) puts it in front of a tower
 /// service, [`handle`](Self::handle) makes it a service of a handler of any [`Class`].
@@ -39,25 +37,11 @@ pub struct Webhook {
     scope: Scope,
     store: Arc<dyn Deduplicator>,
     settings: Settings,
-    filing: Filing,
     limits: Limits,
     body_budget: Option<usize>,
     kept_answer: usize,
     fingerprints: Fingerprints,
     graveyard: Arc<dyn Graveyard<Arrival>>,
-}
-
-/// When another body under the same ID is noticed, and then met with [`Settings::on_mismatch`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fingerprints {
-    /// If the signature does not cover the ID. If it does, the provider vouches for it, and some write
-    /// the same event a little differently on each attempt (Stripe counts its pending deliveries in it).
-    #[default]
-    Unsigned,
-    /// For every event.
-    Always,
-    /// Never.
-    Never,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -73,7 +57,7 @@ impl std::fmt::Debug for Webhook {
 
 impl Webhook {
     /// Webhooks of this provider, remembered in this store. The scope is who must not act twice:
-    /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`Filing`]).
+    /// `billing/stripe`; the provider's name and its accounts and hooks stand beside it ([`record_scope`]).
     ///
     /// The settings begin as [`Settings::default`] but for these, which suit a sender who waits and comes again: a
     /// delivery that somebody else holds is answered at once (`busy_timeout` 0), a store that does not answer after a third of
@@ -98,7 +82,6 @@ impl Webhook {
             scope: scope.clone(),
             store,
             settings,
-            filing: Filing::default(),
             limits: Limits { max_len: terms.max_body, ..Limits::default() },
             body_budget: None,
             kept_answer: terms.kept_answer,
@@ -135,12 +118,6 @@ impl Webhook {
     /// is the effect, 0 for others. A longer answer, or one that takes longer than the provider waits, is not kept.
     pub fn with_kept_answer(mut self, bytes: usize) -> Self {
         self.kept_answer = bytes;
-        self
-    }
-
-    /// The same, filing records otherwise; for endpoints whose records were made by a version up to 0.1.
-    pub fn with_filing(mut self, filing: Filing) -> Self {
-        self.filing = filing;
         self
     }
 
@@ -189,20 +166,21 @@ impl Webhook {
         self.provider.check()?;
         check(&self.settings, &terms)?;
         let budget = self.budget()?;
-        self.filing.scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
-            ConfigError::setting("Provider::name", format!("it is too long to file records under: {error}"))
+        record_scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
+            ConfigError::setting(
+                "Provider::name",
+                format!("it is too long for the scope of a record: {error}"),
+            )
         })?;
         let most = self.settings.concurrency;
-        let keep =
-            Keep { max: self.kept_answer, patience: terms.answer_within, window: self.settings.window };
+        let keep = Keep { max: self.kept_answer, wait: terms.answer_within, window: self.settings.window };
         let runner = Runner::with(self.store, &self.scope, Calls(class), self.settings, self.graveyard)?;
         runner.announce();
         Ok(Endpoint {
-            meters: Meters::new(self.scope.name(), self.provider.name()),
+            metrics: Metrics::new(self.scope.name(), self.provider.name()),
             terms,
             provider: self.provider,
             scope: self.scope,
-            filing: self.filing,
             limits: self.limits,
             budget,
             keep,
@@ -220,7 +198,24 @@ impl Webhook {
             let why = format!("it is {bytes} bytes, and one body may have {longest} (Webhook::with_limits)");
             return Err(ConfigError::setting("Webhook::with_body_budget", why));
         }
-        Ok(Budget::new(bytes, self.settings.store_timeout))
+        Ok(Budget::new(bytes).with_wait(self.settings.store_timeout))
+    }
+}
+
+impl WebhookLayer {
+    /// A layer with the settings that [`Webhook::new`] begins with.
+    ///
+    /// # Errors
+    /// As [`Webhook::layer`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(
+        provider: impl Provider,
+        scope: &Scope,
+        store: Arc<dyn Deduplicator>,
+    ) -> Result<Self, ConfigError> {
+        Webhook::new(provider, scope, store).layer()
     }
 }
 

@@ -11,8 +11,8 @@ use ackonce::store::{Inspect, Query, State};
 use ackonce::{Context, Failure, Key, MemoryStore, OnMismatch, Scope};
 use ackonce_testkit::FaultyStore;
 use ackonce_webhook::{
-    Adyen, Background, Event, Filing, Fingerprints, GitHub, Permanent, Provider, Slack, StandardWebhooks,
-    Stripe, Webhook,
+    Adyen, Background, Event, Fingerprints, GitHub, Permanent, Provider, Slack, StandardWebhooks, Stripe,
+    Webhook, record_scope,
 };
 use axum::routing::post;
 use axum::{Extension, Router};
@@ -33,7 +33,7 @@ fn scope() -> Scope {
 
 /// The scope of Stripe's events.
 fn filed(id: &str) -> Key {
-    Filing::Beside.scope(&scope(), "stripe", [""; 0]).unwrap().key(id.to_owned()).unwrap()
+    record_scope(&scope(), "stripe", [""; 0]).unwrap().key(id.to_owned()).unwrap()
 }
 
 fn webhook(provider: impl Provider, store: &MemoryStore) -> Webhook {
@@ -288,7 +288,7 @@ async fn accounts_and_hooks_are_scopes_of_their_own() {
         assert_eq!(server.post("/w", &signed).await.status(), 200);
     }
     assert_eq!(runs.load(Ordering::SeqCst), 5);
-    let account = Filing::Beside.scope(&scope(), "stripe", ["acct_1"]).unwrap();
+    let account = record_scope(&scope(), "stripe", ["acct_1"]).unwrap();
     let key = account.key("evt_1").unwrap();
     assert!(store.get(&key).await.unwrap().is_some(), "an operator can find it");
 }

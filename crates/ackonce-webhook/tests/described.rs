@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ackonce::{IdSource, MemoryStore, MessageIds, Scope};
 use ackonce_webhook::{
-    Algorithm, ConfigError, Custom, Encoding, Handshake, IdBound, Place, Refused, ReplyValue, Verified,
+    Algorithm, ConfigError, Custom, Encoding, Field, Handshake, IdBound, ReplyValue, Verified, VerifyError,
     Webhook,
 };
 use common::{NOW, Signed, hmac_sha256};
@@ -50,9 +50,9 @@ fn zoom(secrets: &[&str]) -> Custom {
         .with_prefix("v0=")
         .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")
         .unwrap()
-        .with_handshake(Handshake::signed(Place::json("/event"), "endpoint.url_validation").json([
-            ("plainToken", ReplyValue::echo(Place::json("/payload/plainToken"))),
-            ("encryptedToken", ReplyValue::mac(Place::json("/payload/plainToken"))),
+        .with_handshake(Handshake::signed(Field::json("/event"), "endpoint.url_validation").json([
+            ("plainToken", ReplyValue::echo(Field::json("/payload/plainToken"))),
+            ("encryptedToken", ReplyValue::mac(Field::json("/payload/plainToken"))),
         ]))
         .unwrap()
         .with_kind(IdSource::Json("/event".into()))
@@ -102,7 +102,7 @@ fn zoom_accepts_the_address_of_the_example() {
         let mac = hex::encode(hmac_sha256(secret.as_bytes(), &[b"qgg8vlvZRS6UYooatFL8Aw"]));
         assert_eq!(json, serde_json::json!({"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": mac}));
     }
-    assert_eq!(from_zoom("stranger", body).verify(&zoom).unwrap_err(), Refused::Signature);
+    assert_eq!(from_zoom("stranger", body).verify(&zoom).unwrap_err(), VerifyError::Signature);
     let without = r#"{"event":"endpoint.url_validation","payload":{}}"#;
     assert_eq!(from_zoom("new", without).verify(&zoom).unwrap_err().status(), 400);
 }
@@ -112,7 +112,7 @@ fn questions_of_other_providers() {
     let payload = || custom(first_of([IdSource::Payload]));
     let twitch = payload()
         .with_handshake(
-            Handshake::signed(Place::header("twitch-type"), "verification").echo(Place::json("/challenge")),
+            Handshake::signed(Field::header("twitch-type"), "verification").echo(Field::json("/challenge")),
         )
         .unwrap();
     let body = r#"{"challenge":"pogchamp"}"#;
@@ -125,7 +125,7 @@ fn questions_of_other_providers() {
 
     let discord = payload()
         .with_handshake(
-            Handshake::signed(Place::json("/type"), "1").answer("application/json", "{\"type\":1}"),
+            Handshake::signed(Field::json("/type"), "1").answer("application/json", "{\"type\":1}"),
         )
         .unwrap();
     let answer = handshake(&signed(r#"{"type":1}"#, &[], r#"{"type":1}"#), &discord);
@@ -134,8 +134,8 @@ fn questions_of_other_providers() {
 
     let meta = payload()
         .with_handshake(
-            Handshake::with_token(Place::query("hub.verify_token"), "tok")
-                .echo(Place::query("hub.challenge")),
+            Handshake::with_token(Field::query("hub.verify_token"), "tok")
+                .echo(Field::query("hub.challenge")),
         )
         .unwrap();
     let get = |query: &str| Signed::new(&[], "").to(&format!("/w?{query}"));
@@ -152,7 +152,7 @@ fn questions_of_other_providers() {
     assert_eq!(get(&long).verify(&meta).unwrap_err().status(), 400);
 
     let dropbox = payload()
-        .with_handshake(Handshake::unsigned(Place::query("challenge")).echo(Place::query("challenge")))
+        .with_handshake(Handshake::unsigned(Field::query("challenge")).echo(Field::query("challenge")))
         .unwrap();
     assert_eq!(handshake(&get("challenge=abc"), &dropbox).body().as_ref(), b"abc");
     let event = Signed::new(&[], "{}").to("/w?challenge=abc");
@@ -162,17 +162,17 @@ fn questions_of_other_providers() {
 #[test]
 fn a_question_that_would_sign_for_strangers_is_refused() {
     let ids = || first_of([IdSource::Payload]);
-    let mac = |handshake: Handshake| handshake.json([("token", ReplyValue::mac(Place::query("crc_token")))]);
+    let mac = |handshake: Handshake| handshake.json([("token", ReplyValue::mac(Field::query("crc_token")))]);
     for open in
-        [Handshake::unsigned(Place::query("crc_token")), Handshake::with_token(Place::query("token"), "tok")]
+        [Handshake::unsigned(Field::query("crc_token")), Handshake::with_token(Field::query("token"), "tok")]
     {
         let refused = custom(ids()).with_handshake(mac(open)).unwrap_err();
         assert!(refused.to_string().contains("strangers"), "{refused}");
     }
     let key = "1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
     let ed25519 = Custom::new("c", "x-signature", [key], Algorithm::Ed25519, ids()).unwrap();
-    assert!(ed25519.with_handshake(mac(Handshake::signed(Place::json("/a"), "b"))).is_err());
-    let empty = Handshake::with_token(Place::query("token"), "");
+    assert!(ed25519.with_handshake(mac(Handshake::signed(Field::json("/a"), "b"))).is_err());
+    let empty = Handshake::with_token(Field::query("token"), "");
     assert!(matches!(custom(ids()).with_handshake(empty), Err(ConfigError::Secret { .. })));
 }
 

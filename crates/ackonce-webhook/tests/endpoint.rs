@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use ackonce::{Context, Failure, MemoryStore, Scope};
 use ackonce_webhook::{
-    Adyen, ConfigError, Event, Filing, GitHub, Limits, Paddle, Provider, Shopify, Slack, Square,
-    StandardWebhooks, Stripe, Twilio, Webhook, WebhookService,
+    Adyen, ConfigError, Event, GitHub, Limits, Paddle, Provider, Shopify, Slack, Square, StandardWebhooks,
+    Stripe, Twilio, Webhook, WebhookService,
 };
 use bytes::Bytes;
 use common::{STANDARD_KEY, Signed, hmac_sha256, now};
@@ -80,21 +80,6 @@ async fn two_providers_under_one_scope_share_no_ids() {
     assert_eq!(settled(&send(&stripe, &stripe_event(r#"{"id":"x1"}"#)).await), "run");
     assert_eq!(settled(&send(&github, &Signed::github(SECRET, "x1", "{}")).await), "run");
     assert_eq!(settled(&send(&github, &Signed::github(SECRET, "x1", "{}")).await), "duplicate");
-}
-
-#[tokio::test]
-async fn records_of_the_old_form_are_found_where_asked() {
-    let (store, runs) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU32::new(0)));
-    let old = scope("hooks/acct_1").key("evt_1").unwrap();
-    let webhook = |filing| {
-        let webhook = Webhook::new(Stripe::new([SECRET]).unwrap(), &scope("hooks"), store.clone());
-        counting(webhook.with_filing(filing), &runs)
-    };
-    let event = stripe_event(r#"{"id":"evt_1","account":"acct_1"}"#);
-    assert_eq!(settled(&send(&webhook(Filing::InName), &event).await), "run");
-    assert!(ackonce::store::Inspect::get(&*store, &old).await.unwrap().is_some(), "as version 0.1 filed it");
-    assert_eq!(settled(&send(&webhook(Filing::InName), &event).await), "duplicate");
-    assert_eq!(settled(&send(&webhook(Filing::Beside), &event).await), "run", "another form, another record");
 }
 
 #[tokio::test]

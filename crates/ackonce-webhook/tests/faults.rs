@@ -6,8 +6,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use ackonce_webhook::{
-    Adyen, ConfigError, GitHub, IdBound, Identity, Paddle, Provider, Refused, Shopify, ShopifyId, Slack,
-    Square, StandardWebhooks, Stripe, Svix, Twilio, Verified,
+    Adyen, ConfigError, GitHub, IdBound, Identity, Paddle, Provider, Shopify, ShopifyId, Slack, Square,
+    StandardWebhooks, Stripe, Svix, Twilio, Verified, VerifyError,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -121,7 +121,7 @@ fn slack_rate_limits_have_no_id_and_repeats_are_recognised() {
     assert_eq!(later.event(&slack).id(), event.id(), "signed anew");
     assert_ne!(Signed::slack(SECRET, &limited(8)).event(&slack).id(), event.id());
     let callback = Signed::slack(SECRET, r#"{"type":"event_callback"}"#);
-    assert!(matches!(callback.verify(&slack), Err(Refused::Id(_))), "an event has one");
+    assert!(matches!(callback.verify(&slack), Err(VerifyError::Id(_))), "an event has one");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn shopifys_newer_headers_are_a_family_of_their_own() {
     let mixed = Signed::new(&[("shopify-hmac-sha256", &mac), ("x-shopify-webhook-id", "w1")], "{}");
     assert_eq!(mixed.verify(&shopify).unwrap_err().status(), 400);
     let mixed = Signed::new(&[("shopify-hmac-sha256", "AAAA"), ("x-shopify-hmac-sha256", &mac)], "{}");
-    assert_eq!(mixed.verify(&shopify).unwrap_err(), Refused::Signature, "the newer family decides");
+    assert_eq!(mixed.verify(&shopify).unwrap_err(), VerifyError::Signature, "the newer family decides");
 }
 
 fn twilio(signed_url: &str, fields: &str, headers: &[(&'static str, &str)], body: &str, uri: &str) -> Signed {
@@ -184,7 +184,7 @@ fn twilio_signs_with_and_without_the_port_and_without_the_password() {
         for other in ["https://h.example:444/v", "https://other.example/v", "http://h.example:443/v"] {
             assert_eq!(
                 request(other).verify(&twilio).unwrap_err(),
-                Refused::Signature,
+                VerifyError::Signature,
                 "{configured} {other}"
             );
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use ackonce::{Context, Failure, IdSource, MemoryStore, MessageIds, Scope};
 use ackonce_webhook::{
-    Adyen, Algorithm, Custom, Event, GitHub, Handshake, Paddle, Place, Shopify, Slack, Square,
+    Adyen, Algorithm, Custom, Event, Field, GitHub, Handshake, Paddle, Shopify, Slack, Square,
     StandardWebhooks, Stripe, Svix, Twilio, Webhook, WebhookService,
 };
 use bytes::Bytes;
@@ -50,8 +50,8 @@ fn custom() -> Custom {
     let ids = MessageIds::first_of([IdSource::Header("webhook-id".into()), IdSource::Json("/id".into())]);
     let custom = Custom::new("custom", "signature", [SECRET], Algorithm::HmacSha256, ids).unwrap();
     let custom = custom.with_separator(',').with_signed("{header:webhook-id}.{timestamp:t=}.{body}").unwrap();
-    let signed = Handshake::signed(Place::json("/type"), "url_verification").echo(Place::json("/challenge"));
-    let token = Handshake::with_token(Place::query("token"), SECRET).echo(Place::query("challenge"));
+    let signed = Handshake::signed(Field::json("/type"), "url_verification").echo(Field::json("/challenge"));
+    let token = Handshake::with_token(Field::query("token"), SECRET).echo(Field::query("challenge"));
     custom.with_handshake(signed).unwrap().with_handshake(token).unwrap()
 }
 

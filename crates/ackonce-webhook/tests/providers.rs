@@ -5,8 +5,8 @@ mod common;
 
 use ackonce::{IdSource, MessageIds};
 use ackonce_webhook::{
-    Adyen, Algorithm, ConfigError, Custom, Encoding, GitHub, IdBound, Identity, Paddle, Refused, Secret,
-    Shopify, ShopifyId, Slack, Square, StandardWebhooks, Stripe, Twilio, Verified,
+    Adyen, Algorithm, ConfigError, Custom, Encoding, GitHub, IdBound, Identity, Paddle, Secret, Shopify,
+    ShopifyId, Slack, Square, StandardWebhooks, Stripe, Twilio, Verified, VerifyError,
 };
 use common::{NOW, Signed, hmac_sha1, hmac_sha256};
 
@@ -41,7 +41,7 @@ fn stripe_events_of_one_change_are_one_where_asked() {
         assert_eq!(stripe_id(&stripe, body).0, id);
     }
     let nothing = Signed::stripe(SECRET, r#"{"id":"evt_5","type":"invoice.paid","data":{"object":{}}}"#);
-    assert!(matches!(nothing.verify(&stripe), Err(Refused::Id(_))));
+    assert!(matches!(nothing.verify(&stripe), Err(VerifyError::Id(_))));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn signatures_are_counted_and_their_form_is_exact() {
     for before in [1, 8, 40] {
         assert!(header(format!("t={now},{},v1={good}", many(before))).is_ok(), "behind {before} others");
     }
-    assert_eq!(header(format!("t={now},{}", many(40))).unwrap_err(), Refused::Signature);
+    assert_eq!(header(format!("t={now},{}", many(40))).unwrap_err(), VerifyError::Signature);
     assert!(header(format!("t={now},v1={}", good.to_uppercase())).is_ok(), "the same bytes");
     assert!(header(format!("t={now}, v1={good}")).is_ok(), "a space after the comma");
     for (bad, status) in [
@@ -93,7 +93,7 @@ fn signatures_are_counted_and_their_form_is_exact() {
     }
     let signed_nonsense =
         Signed::stripe_at(SECRET, "99999999999999999999", body).verify(&stripe).unwrap_err();
-    assert!(matches!(signed_nonsense, Refused::Malformed { .. }), "{signed_nonsense}");
+    assert!(matches!(signed_nonsense, VerifyError::Malformed { .. }), "{signed_nonsense}");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn the_tolerance_is_symmetric_and_can_be_chosen() {
     for inside in [-300, 0, 300] {
         assert!(at(inside).verify(&stripe).is_ok(), "{inside}");
     }
-    assert!(matches!(at(-301).verify(&stripe), Err(Refused::Expired { .. })));
-    assert!(matches!(at(301).verify(&stripe), Err(Refused::Early { .. })));
+    assert!(matches!(at(-301).verify(&stripe), Err(VerifyError::Expired { .. })));
+    assert!(matches!(at(301).verify(&stripe), Err(VerifyError::Early { .. })));
     assert!(at(-3600).verify(&patient).is_ok() && at(3600).verify(&patient).is_ok());
 }
 
@@ -120,7 +120,7 @@ fn the_slack_handshake_is_answered_only_if_signed() {
         Verified::Handshake(answer) => assert_eq!(answer.body(), "3eZbrw1aB"),
         Verified::Events(events) => panic!("{events:?}"),
     }
-    assert_eq!(Signed::slack("another", body).verify(&slack).unwrap_err(), Refused::Signature);
+    assert_eq!(Signed::slack("another", body).verify(&slack).unwrap_err(), VerifyError::Signature);
     let event =
         Signed::slack(SECRET, r#"{"type":"event_callback","event_id":"Ev1","event":{"type":"message"}}"#);
     let event = event.event(&slack);
@@ -220,7 +220,7 @@ fn twilio_json_is_many_events_whose_body_the_address_covers() {
     let Verified::Events(events) = request(body).verify(&twilio).unwrap() else { panic!() };
     let ids: Vec<_> = events.iter().map(|event| (event.id().as_ref(), event.payload().len())).collect();
     assert_eq!(ids, [(&b"EZ1"[..], 37), (&b"EZ2"[..], 12)]);
-    assert_eq!(request("[]").verify(&twilio).unwrap_err(), Refused::Signature);
+    assert_eq!(request("[]").verify(&twilio).unwrap_err(), VerifyError::Signature);
 }
 
 #[test]
@@ -290,5 +290,5 @@ fn hexadecimal_is_of_either_case_unless_told_otherwise() {
     let strict = custom.with_encoding(Encoding::HexUpper);
     assert!(request.verify(&strict).is_ok());
     let lower = Signed::new(&[("x-sig", &upper.to_lowercase())], "body");
-    assert_eq!(lower.verify(&strict).unwrap_err(), Refused::Signature);
+    assert_eq!(lower.verify(&strict).unwrap_err(), VerifyError::Signature);
 }

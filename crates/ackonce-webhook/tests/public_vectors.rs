@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use ackonce::{IdSource, MessageIds};
 use ackonce_webhook::{
-    Adyen, Algorithm, Custom, Event, GitHub, Identity, Incoming, Paddle, Provider, Refused, Shopify, Slack,
-    Square, StandardWebhooks, Stripe, Svix, Twilio, Verified,
+    Adyen, Algorithm, Custom, Event, GitHub, Identity, Paddle, Provider, RawRequest, Shopify, Slack, Square,
+    StandardWebhooks, Stripe, Svix, Twilio, Verified, VerifyError,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,12 +22,12 @@ fn verify(
     uri: &str,
     headers: Headers<'_>,
     body: &[u8],
-) -> Result<Vec<Event>, Refused> {
+) -> Result<Vec<Event>, VerifyError> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
     let body = Bytes::copy_from_slice(body);
     let now = UNIX_EPOCH + Duration::from_secs(now);
-    match provider.verify(&Incoming { headers: &headers, body: &body, uri: &uri.parse().unwrap(), now })? {
+    match provider.verify(&RawRequest { headers: &headers, body: &body, uri: &uri.parse().unwrap(), now })? {
         Verified::Events(events) => Ok(events),
         Verified::Handshake(answer) => panic!("a handshake: {answer:?}"),
     }
@@ -45,7 +45,7 @@ fn accepts(provider: &dyn Provider, now: u64, headers: Headers<'_>, body: &[u8])
     let mut changed = body.to_vec();
     changed.push(b' ');
     let refused = verify(provider, now, "/", headers, &changed);
-    assert_eq!(refused.unwrap_err(), Refused::Signature, "{provider:?}");
+    assert_eq!(refused.unwrap_err(), VerifyError::Signature, "{provider:?}");
 }
 
 const NOT_UTF8: &[u8] = b"\xff\xfe\x00{}";
@@ -81,7 +81,7 @@ fn stripe() {
         let preset = Stripe::new([*secret]).unwrap();
         match verify(&preset, 1_700_000_000, "/", &[("stripe-signature", &header)], body) {
             Ok(events) => assert_eq!(events[0].id(), "evt_test_webhook"),
-            Err(refused) => assert!(matches!(refused, Refused::Malformed { .. }), "{refused}"),
+            Err(refused) => assert!(matches!(refused, VerifyError::Malformed { .. }), "{refused}"),
         }
     }
 }
@@ -148,7 +148,7 @@ fn a_signature_of_one_version_is_none_of_another() {
     let as_v1 = V1A.replace("v1a,", "v1,");
     let headers =
         [("webhook-id", MSG), ("webhook-timestamp", "1614265330"), ("webhook-signature", as_v1.as_str())];
-    assert_eq!(verify(&public, 1_614_265_330, "/", &headers, body).unwrap_err(), Refused::Signature);
+    assert_eq!(verify(&public, 1_614_265_330, "/", &headers, body).unwrap_err(), VerifyError::Signature);
 }
 
 const GITHUB_SECRET: &str = "It's a Secret to Everybody";
@@ -210,8 +210,11 @@ fn twilio() {
     let all = "https://example.com/myapp.php?foo=1&bar=2CallSidCA1234567890ABCDECaller+14158675310Digits1234\
         From+14158675310To+18005551212";
     assert_eq!(events[0].id(), &hex::encode(sha2::Sha256::digest(all)), "without a token, what is signed");
-    assert_eq!(verify("/?foo=1", body).unwrap_err(), Refused::Signature);
-    assert_eq!(verify("/?foo=1&bar=2", &body.replace("Digits=1234", "Digits=1")), Err(Refused::Signature));
+    assert_eq!(verify("/?foo=1", body).unwrap_err(), VerifyError::Signature);
+    assert_eq!(
+        verify("/?foo=1&bar=2", &body.replace("Digits=1234", "Digits=1")),
+        Err(VerifyError::Signature)
+    );
 }
 
 #[test]
@@ -233,9 +236,9 @@ fn square() {
     // The preset gets as far as the event's name, which that body does not have.
     let preset = Square::new(["asdf1234"], "https://example.com/webhook").unwrap();
     let refused = verify(&preset, 0, "/", &headers, br#"{"hello":"world"}"#).unwrap_err();
-    assert!(matches!(refused, Refused::Id(_)), "{refused}");
+    assert!(matches!(refused, VerifyError::Id(_)), "{refused}");
     let elsewhere = Square::new(["asdf1234"], "https://example.org/webhook").unwrap();
-    assert_eq!(verify(&elsewhere, 0, "/", &headers, br#"{"hello":"world"}"#), Err(Refused::Signature));
+    assert_eq!(verify(&elsewhere, 0, "/", &headers, br#"{"hello":"world"}"#), Err(VerifyError::Signature));
 }
 
 #[test]
@@ -295,10 +298,10 @@ fn adyen() {
         assert_eq!(events[0].id(), id);
         assert!(events[0].payload().starts_with(br#"{"pspReference""#), "the item, as it came");
         let more = body.replace("\"value\":1", "\"value\":9");
-        assert_eq!(verify(&adyen, 0, "/", &[], more.as_bytes()), Err(Refused::Signature));
+        assert_eq!(verify(&adyen, 0, "/", &[], more.as_bytes()), Err(VerifyError::Signature));
         // One forged item spoils the whole request.
         let both = body.replace("]}", &format!(",{}]}}", &more[more.find('[').unwrap() + 1..more.len() - 2]));
-        assert_eq!(verify(&adyen, 0, "/", &[], both.as_bytes()), Err(Refused::Signature));
+        assert_eq!(verify(&adyen, 0, "/", &[], both.as_bytes()), Err(VerifyError::Signature));
     }
 }
 

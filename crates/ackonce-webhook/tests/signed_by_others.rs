@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
-use ackonce_webhook::{Event, GitHub, Incoming, Provider, Refused, StandardWebhooks, Stripe, Svix, Verified};
+use ackonce_webhook::{
+    Event, GitHub, Provider, RawRequest, StandardWebhooks, Stripe, Svix, Verified, VerifyError,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -27,7 +29,7 @@ struct Vector {
 }
 
 impl Vector {
-    fn verify(&self, provider: &dyn Provider) -> Result<Vec<Event>, Refused> {
+    fn verify(&self, provider: &dyn Provider) -> Result<Vec<Event>, VerifyError> {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers.iter().chain(self.more.iter().map(|(n, v)| (n, v))) {
             headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
@@ -35,7 +37,7 @@ impl Vector {
         let body = Bytes::from(self.text.clone());
         let now = UNIX_EPOCH + Duration::from_secs(self.now);
         let uri = "/".parse().unwrap();
-        match provider.verify(&Incoming { headers: &headers, body: &body, uri: &uri, now })? {
+        match provider.verify(&RawRequest { headers: &headers, body: &body, uri: &uri, now })? {
             Verified::Events(events) => Ok(events),
             Verified::Handshake(_) => panic!("a handshake"),
         }
@@ -122,7 +124,7 @@ fn check(
         other.swap(7, 8);
         other[9] = if other[9] == b'A' { b'B' } else { b'A' };
         let other = provider(std::str::from_utf8(&other).unwrap());
-        assert_eq!(vector.verify(other.as_ref()), Err(Refused::Signature), "another secret");
+        assert_eq!(vector.verify(other.as_ref()), Err(VerifyError::Signature), "another secret");
     }
 }
 
@@ -143,7 +145,7 @@ fn standard_webhooks() {
     for mut vector in vectors(file) {
         let standard = StandardWebhooks::new([vector.secret.as_str()]).unwrap();
         vector.headers.insert("webhook-id".into(), "msg_other".into());
-        assert_eq!(vector.verify(&standard), Err(Refused::Signature), "the ID is signed");
+        assert_eq!(vector.verify(&standard), Err(VerifyError::Signature), "the ID is signed");
     }
 }
 

@@ -5,7 +5,11 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, Key, Lease, Settle, Settlement, Token, chain};
+use crate::chain::chain;
+use crate::claim::{Lease, Token};
+use crate::error::BoxError;
+use crate::key::Key;
+use crate::settle::{Settle, Settlement};
 
 /// Why and when a message was given up.
 #[derive(Debug, Clone)]
@@ -21,7 +25,7 @@ pub struct Burial {
 }
 
 /// The claim that has buried a message. A dead letter carries it, and proves by it that it is the letter of the record's
-/// last burial when it is published again: [`Job::as_letter`](crate::Job::as_letter). As text it is
+/// last burial when it is published again: [`Job::as_letter`](crate::adapter::Job::as_letter). As text it is
 /// `<token>-<fence>-<round>`.
 ///
 /// ```

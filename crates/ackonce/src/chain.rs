@@ -10,7 +10,7 @@ pub struct Chain<'e>(&'e (dyn Error + 'static));
 /// The error and its causes, from the outermost to the innermost, joined by `": "`.
 ///
 /// The text of an error of ours does not contain its causes; [`source`](Error::source) gives them. Others' may:
-/// a cause that was told before is left out.
+/// a cause that was printed before is left out.
 ///
 /// ```
 /// use ackonce::{Error, ErrorKind, chain};
@@ -26,35 +26,35 @@ pub fn chain<'e>(error: &'e (dyn Error + 'static)) -> Chain<'e> {
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.0.to_string();
+        let mut printed = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !told.contains(&text) {
-                told = if told.is_empty() { text } else { format!("{told}: {text}") };
+            if !printed.contains(&text) {
+                printed = if printed.is_empty() { text } else { format!("{printed}: {text}") };
             }
             cause = error.source();
         }
-        f.write_str(&told)
+        f.write_str(&printed)
     }
 }
 
-/// The first cause of an error that its own text does not tell.
-pub(crate) fn untold<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    let told = error.to_string();
+/// The first cause of an error that its own text does not have.
+pub(crate) fn first_unprinted<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    let printed = error.to_string();
     let mut cause = error.source();
-    while let Some(error) = cause.filter(|error| told.contains(&error.to_string())) {
+    while let Some(error) = cause.filter(|error| printed.contains(&error.to_string())) {
         cause = error.source();
     }
     cause
 }
 
-/// True if some cause further down is told twice.
+/// True if some cause further down is printed twice.
 pub(crate) fn repeats(error: &(dyn Error + 'static)) -> bool {
-    let told = error.to_string();
+    let printed = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        if told.contains(&error.to_string()) || repeats(error) {
+        if printed.contains(&error.to_string()) || repeats(error) {
             return true;
         }
         cause = error.source();
@@ -82,12 +82,12 @@ mod tests {
         let inner = crate::Error::new(K::Unavailable, "inner").with_source(Driver(refused()));
         let outer = crate::Error::new(K::Unavailable, "outer").with_source(inner);
         assert_eq!(chain(&outer).to_string(), "outer: inner: the driver: connection refused");
-        let mut told = String::new();
+        let mut printed = String::new();
         let mut cause: Option<&(dyn Error + 'static)> = Some(&outer);
         while let Some(error) = cause {
             let text = error.to_string();
-            assert!(!told.contains(&text), "{text} comes again after {told}");
-            told = format!("{told}: {text}");
+            assert!(!printed.contains(&text), "{text} comes again after {printed}");
+            printed = format!("{printed}: {text}");
             cause = error.source();
         }
     }

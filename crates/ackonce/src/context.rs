@@ -7,8 +7,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::{Lease, Previous};
 use crate::heartbeat::Grant;
-use crate::{Key, Lease, Previous};
+use crate::key::Key;
 
 /// The context of a handler's run. Cloning is cheap.
 ///
@@ -150,7 +151,7 @@ fn idempotency_key(key: &Key, step: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Scope;
+    use crate::key::Scope;
 
     #[test]
     fn the_idempotency_key_is_a_promise_to_the_target() {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement};
+use crate::claim::{ClaimRequest, Claimed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::settle::{Settled, Settlement};
 
 /// A store of processed message IDs.
 ///
@@ -22,7 +24,7 @@ use crate::{ClaimRequest, Claimed, Error, ErrorKind, Result, Settled, Settlement
 /// - **Durable before answered.** An answer means that the change survives every fault but those that the store's
 ///   [`describe`](Self::describe) lists.
 /// - **All or nothing per request, never a guess.** A store that cannot answer returns an error. A lost
-///   reply is [`Repeat::Unknown`](crate::Repeat::Unknown).
+///   reply is [`Repeat::Unknown`](crate::store::Repeat::Unknown).
 ///
 /// Dropping a returned future makes the outcome unknown, as a lost reply does. Clones and references speak
 /// of the same records.

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::chain::{repeats, untold};
+use crate::chain::{first_unprinted, repeats};
 
 /// The result of a store. It has the standard one's second parameter, so that `use ackonce::*` takes nothing away:
 ///
@@ -46,37 +46,37 @@ struct Inner {
 #[derive(Clone)]
 enum Cause {
     Plain(Arc<dyn StdError + Send + Sync>),
-    /// An error that tells its own causes.
-    Telling(Telling),
+    /// An error whose text has its causes in it.
+    Trimmed(TrimmedSource),
 }
 
-/// Stands for an error whose text tells its causes, and gives only those that it does not tell: otherwise a printed
+/// An error whose text has its causes in it, with only the other ones as its source: otherwise a printed
 /// chain has each of them twice.
 #[derive(Clone)]
-struct Telling(Arc<dyn StdError + Send + Sync>);
+struct TrimmedSource(Arc<dyn StdError + Send + Sync>);
 
-impl fmt::Debug for Telling {
+impl fmt::Debug for TrimmedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl fmt::Display for Telling {
+impl fmt::Display for TrimmedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-impl StdError for Telling {
+impl StdError for TrimmedSource {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        untold(&*self.0).filter(|cause| !repeats(*cause))
+        first_unprinted(&*self.0).filter(|cause| !repeats(*cause))
     }
 }
 
 impl Cause {
     fn error(&self) -> &Arc<dyn StdError + Send + Sync> {
         match self {
-            Self::Plain(error) | Self::Telling(Telling(error)) => error,
+            Self::Plain(error) | Self::Trimmed(TrimmedSource(error)) => error,
         }
     }
 }
@@ -146,8 +146,8 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         let source: Arc<dyn StdError + Send + Sync> = Arc::from(source.into());
-        let tells = repeats(&*source);
-        let source = if tells { Cause::Telling(Telling(source)) } else { Cause::Plain(source) };
+        let has_causes = repeats(&*source);
+        let source = if has_causes { Cause::Trimmed(TrimmedSource(source)) } else { Cause::Plain(source) };
         Arc::make_mut(&mut self.0).source = Some(source);
         self
     }
@@ -203,7 +203,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(match self.0.source.as_ref()? {
             Cause::Plain(error) => &**error,
-            Cause::Telling(telling) => telling,
+            Cause::Trimmed(source) => source,
         })
     }
 }

@@ -3,8 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{BoxError, Error, chain};
+use crate::chain::chain;
+use crate::error::{BoxError, Error};
 
 /// The failure of a handler, by its next step.
 ///
@@ -48,7 +50,7 @@ use crate::{BoxError, Error, chain};
 #[derive(Debug)]
 pub enum Failure {
     /// Run again after a back-off, until the attempts are used up; then bury, if there is a dead-letter place. Without
-    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::NoDeadLetters).
+    /// one it goes on running at the longest back-off: [`NoDeadLetters`](crate::adapter::NoDeadLetters).
     Retry(BoxError),
     /// It will never succeed: bury it now.
     Permanent(BoxError),
@@ -79,6 +81,79 @@ impl Failure {
     /// [`Unknown`](Self::Unknown) with this reason.
     pub fn unknown(error: impl Into<BoxError>) -> Self {
         Self::Unknown(error.into())
+    }
+
+    /// The same, to run again no earlier than after `pause`, because the handler's target asked for that (the header
+    /// `Retry-After`); cut at a day. A shorter pause than the back-off changes nothing. It holds for failures that the
+    /// runner retries itself: one that is handed back comes again when its sender sends it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ackonce::Failure;
+    /// let busy = Failure::infrastructure("answered 429 Too Many Requests").not_before(Duration::from_secs(30));
+    /// assert_eq!(busy.to_string(), "the target asks for a pause of 30s: answered 429 Too Many Requests");
+    /// ```
+    #[must_use]
+    pub fn not_before(self, pause: Duration) -> Self {
+        let asked = |reason| -> BoxError { Box::new(AskedPause { pause, reason }) };
+        match self {
+            Self::Retry(reason) => Self::Retry(asked(reason)),
+            Self::Infrastructure(reason) => Self::Infrastructure(asked(reason)),
+            Self::Unknown(reason) => Self::Unknown(asked(reason)),
+            other => other,
+        }
+    }
+
+    /// The pause that the target asked for; zero where it asked for none.
+    pub(crate) fn asked_pause(&self) -> Duration {
+        let (Self::Retry(reason) | Self::Infrastructure(reason) | Self::Unknown(reason)) = self else {
+            return Duration::ZERO;
+        };
+        reason.downcast_ref::<AskedPause>().map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
+    }
+
+    /// The error that the handler returned and its causes, the outermost first. There are none for
+    /// [`Fenced`](Self::Fenced) and [`Store`](Self::Store), which no error of the handler made.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ackonce::Failure;
+    ///
+    /// let failure = Failure::from(io::Error::from(io::ErrorKind::StorageFull));
+    /// assert!(failure.causes().any(|cause| cause.is::<io::Error>()));
+    /// ```
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        let error: Option<&(dyn StdError + 'static)> = match self {
+            Self::Retry(e)
+            | Self::Permanent(e)
+            | Self::Infrastructure(e)
+            | Self::Unknown(e)
+            | Self::Cancelled(e) => Some(&**e),
+            Self::Fenced | Self::Store(_) => None,
+        };
+        std::iter::successors(error, |error: &&(dyn StdError + 'static)| (*error).source())
+    }
+}
+
+/// The longest pause.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A reason together with the pause that the target asked for.
+#[derive(Debug)]
+struct AskedPause {
+    pause: Duration,
+    reason: BoxError,
+}
+
+impl fmt::Display for AskedPause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the target asks for a pause of {:?}", self.pause)
+    }
+}
+
+impl StdError for AskedPause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.reason)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::claim::Fingerprint;
+use crate::fingerprint::Fingerprint;
 use crate::record::Record;
 use crate::store_settings::Names;
 

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use crate::{Class, Context, Failure, Settled};
+use crate::class::Class;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::settle::Settled;
 
 /// One message to run, with its context.
 #[derive(Debug, Clone)]

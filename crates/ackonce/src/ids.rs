@@ -42,6 +42,10 @@ pub enum IdSource {
 pub trait Identify {
     /// The values of all headers of that name, in order.
     fn headers<'a>(&'a self, name: &'a str) -> Box<dyn Iterator<Item = &'a [u8]> + 'a>;
+    /// The value of the first header of that name.
+    fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.headers(name).next()
+    }
     /// The record key, if there is one.
     fn key(&self) -> Option<&[u8]>;
     /// The payload. `None` where there is none, as in a Kafka tombstone, which is another message than an empty one.
@@ -182,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Fingerprint;
+    use crate::fingerprint::Fingerprint;
 
     #[derive(Default)]
     struct Parts {

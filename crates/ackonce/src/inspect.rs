@@ -1,13 +1,16 @@
-//! Looking and tending: the second, small trait, for operators and the command line.
+//! Inspection and repair: the second, small trait, for operators and the command line.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Deduplicator, Key, Record, Result, State};
+use crate::deduplicator::Deduplicator;
+use crate::error::Result;
+use crate::key::Key;
+use crate::record::{Record, State};
 
-/// Looking into a store and tending it. Nothing on the path of a message needs it.
+/// Inspection and repair of a store. Nothing on the path of a message needs it.
 ///
 /// # Contract
 /// - [`get`](Self::get) and [`list`](Self::list) show the records that a claim would meet: an expired one is not there.

@@ -217,8 +217,9 @@ impl fmt::Debug for Key {
     }
 }
 
-/// An ID of our own as text: logs and dead letters show it.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits, for an ID of our own: logs and dead letters show it.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -9,6 +9,7 @@ mod context;
 mod deduplicator;
 mod error;
 mod failure;
+mod fingerprint;
 mod guard;
 pub mod guide;
 mod handler;
@@ -31,6 +32,7 @@ mod store_settings;
 mod switch;
 mod ticket;
 
+pub use adapter::Order;
 pub use chain::{Chain, chain};
 pub use claim::Previous;
 pub use class::Class;
@@ -52,23 +54,18 @@ pub use start::connect_at_start;
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;
 
-// The names of the two modules below, for the modules of this crate.
-pub(crate) use bury::{Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, RecordOnly};
-pub(crate) use claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
-pub(crate) use coalesce::Coalesce;
-pub(crate) use deduplicator::Description;
-pub(crate) use error::Repeat;
-pub(crate) use inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
-pub(crate) use record::{Record, State};
-pub(crate) use settle::{Attempt, Settle, Settled, Settlement};
-pub(crate) use ticket::{Delivery, Job, Receipt, SettledAs, Stage, Ticket, Unsettled, Why};
-
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
-    pub use crate::claim::{ClaimRequest, Claimed, Fingerprint, Lease, Token};
+    mod suspects;
+    mod value;
+
+    pub use self::suspects::Suspects;
+    pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
+    pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
     pub use crate::coalesce::Coalesce;
     pub use crate::deduplicator::{DeduplicatorExt, Description};
     pub use crate::error::Repeat;
+    pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
     pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
@@ -79,11 +76,24 @@ pub mod store {
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
 pub mod adapter {
+    pub mod headers;
+    mod intake;
+    mod letter;
+    mod order;
+    mod state;
+    mod stop;
+
+    pub use self::intake::Intake;
+    pub use self::letter::{HeaderValue, MAX_REASON_LEN, burial_proof, copy_headers, cut, payload_digest};
+    pub use self::order::Order;
+    pub use self::state::{Phase, Waits};
+    pub use self::stop::until_stop;
     pub use crate::bury::{
         Burial, BurialProof, BuryError, Graveyard, Letter, NoDeadLetters, NoProof, RecordOnly,
     };
     pub use crate::ids::Identify;
-    pub use crate::observe::metric;
+    pub use crate::key::hex;
+    pub use crate::observe::{metric, panic_text};
     pub use crate::runner::{Guarantee, Mode, Ordered};
     pub use crate::ticket::{Delivery, Job, Receipt, SettledAs, Stage, Unsettled, Why};
 }

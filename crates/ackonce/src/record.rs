@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::Fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// A store's record of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

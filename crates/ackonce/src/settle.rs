@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Key, Lease, Token};
+use crate::claim::{Lease, Token};
+use crate::key::Key;
 
 /// One settlement of one lease.
 ///
@@ -49,7 +50,7 @@ pub enum Settle {
         /// The handler's outcome, where the caller wants it replayed.
         outcome: Option<Bytes>,
     },
-    /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::Claimed::Busy) with the time
+    /// Hand it back. Until `not_before` has passed every claim is answered [`Busy`](crate::store::Claimed::Busy) with the time
     /// that is left; the next one after that is granted.
     Release {
         /// Counts the attempt, or gives it back.

@@ -5,12 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Backoff, Error, ErrorKind, OnStart, Repeat, Result, chain};
+use crate::chain::chain;
+use crate::error::{Error, ErrorKind, Repeat, Result};
+use crate::settings::{Backoff, OnStart};
 
 /// The interval at which a program that waits says so.
-const REMIND: Duration = Duration::from_secs(60);
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// Between two tries: soon at first, for programs that start together come up within a second or two.
-const PAUSES: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
+const BACKOFF: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
 /// Connects to the server called `name` (in log lines and errors: `"Redis at cache.internal"`), and waits for it as
 /// `policy` says: [`Settings::on_start`](crate::Settings::on_start) for most.
@@ -45,7 +47,7 @@ pub async fn connect_at_start<S, F>(
 where
     F: Future<Output = Result<S>>,
 {
-    let (began, mut failures, mut said) = (Instant::now(), 0_u32, None::<Instant>);
+    let (began, mut failures, mut logged_at) = (Instant::now(), 0_u32, None::<Instant>);
     loop {
         let answer = tokio::select! {
             biased;
@@ -66,15 +68,15 @@ where
             return Err(error);
         }
         failures = failures.saturating_add(1);
-        if said.is_none_or(|at| at.elapsed() >= REMIND) {
-            said = Some(Instant::now());
+        if logged_at.is_none_or(|at| at.elapsed() >= REMIND_EVERY) {
+            logged_at = Some(Instant::now());
             tracing::warn!(target: "ackonce", error = %chain(&error), failures, waited_s,
                 "{name} cannot be used yet: waiting for it (Settings::on_start)");
         }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Err(stopped(name)),
-            () = tokio::time::sleep(PAUSES.after(failures)) => {}
+            () = tokio::time::sleep(BACKOFF.after(failures)) => {}
         }
     }
 }
@@ -121,8 +123,11 @@ mod tests {
             let (answer, tries) = connect(policy, &away).await;
             answer.unwrap();
             let pauses: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            assert!(pauses[0] >= PAUSES.min && pauses.iter().all(|pause| *pause <= PAUSES.max + REMIND / 60));
-            assert!(pauses[10..].iter().all(|pause| *pause >= PAUSES.max), "{pauses:?}");
+            assert!(
+                pauses[0] >= BACKOFF.min
+                    && pauses.iter().all(|pause| *pause <= BACKOFF.max + REMIND_EVERY / 60)
+            );
+            assert!(pauses[10..].iter().all(|pause| *pause >= BACKOFF.max), "{pauses:?}");
         }
     }
 

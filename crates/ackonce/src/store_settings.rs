@@ -24,8 +24,8 @@ pub enum Names {
     Buried,
     /// All records keep them, which costs 75 to 90 bytes more for a done record, plus the length of both.
     Keep,
-    /// No record keeps them: IDs that are personal data stay out of the store and its backups. An audit table
-    /// nevertheless names the messages that an operator changes by hand.
+    /// No record keeps them: IDs that are personal data stay out of the store and its backups. PostgreSQL's
+    /// audit table nevertheless names the messages that an operator changes by hand.
     Omit,
 }
 

@@ -7,8 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bury::BurialProof;
+use crate::chain::chain;
+use crate::claim::Token;
+use crate::error::Error;
+use crate::fingerprint::Fingerprint;
 use crate::heartbeat::Grant;
-use crate::{Attempt, BurialProof, Error, Fingerprint, Key, Record, Token, chain};
+use crate::key::Key;
+use crate::record::Record;
+use crate::settle::Attempt;
 
 /// A broker's delivery, as the runner sees it.
 pub trait Delivery: Send + Sync + 'static {
@@ -64,6 +71,8 @@ pub struct Job<D> {
     pub(crate) dead_lettered: Option<Box<str>>,
     /// The number of failures in a row that count as no attempt: its dependency is down.
     pub(crate) failures: u32,
+    /// While another delivery holds its message: the number of waits for that so far, and when they began.
+    pub(crate) busy: Option<(u32, Instant)>,
     /// It may kill its worker, has no place to be buried in, and has waited before it runs again.
     pub(crate) paced: bool,
     /// It is a dead letter that has come back. Boxed, as all that is rare.
@@ -89,6 +98,7 @@ impl<D> Job<D> {
             token: Token::random(),
             dead_lettered: None,
             failures: 0,
+            busy: None,
             paced: false,
             letter: None,
             delivery,

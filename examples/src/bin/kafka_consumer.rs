@@ -88,7 +88,7 @@ async fn consume(args: Args) -> Result<()> {
         .with_settings(flags.settings())
         .with_order(match args.order {
             Keep::Key => Order::Key,
-            Keep::Partition => Order::Partition,
+            Keep::Partition => Order::Source,
             Keep::None => Order::Unordered,
         })
         .with_shutdown(shutdown);

@@ -81,7 +81,7 @@ fn settings() -> Settings {
 struct OnKafka;
 
 impl Consume for OnKafka {
-    type Message = ackonce_kafka::Message;
+    type Message = ackonce_kafka::KafkaMessage;
 
     async fn consume<H: Handler<Self::Message>>(
         plan: &Plan,
@@ -102,7 +102,7 @@ impl Consume for OnKafka {
 struct OnRabbit;
 
 impl Consume for OnRabbit {
-    type Message = ackonce_amqp::Message;
+    type Message = ackonce_amqp::AmqpMessage;
 
     async fn consume<H: Handler<Self::Message>>(
         plan: &Plan,

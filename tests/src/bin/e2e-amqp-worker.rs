@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Answer, Backoff, Class, Context, Failure, Handler, Item, Keyed, Scope, Settings};
-use ackonce_amqp::{AmqpConsumer, Message, Order};
+use ackonce_amqp::{AmqpConsumer, AmqpMessage, Order};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
@@ -19,12 +19,12 @@ async fn main() -> anyhow::Result<()> {
     let plan = Plan::from_json(&std::env::args().nth(1).context("no plan")?)?;
     let store = SqliteStore::open(&plan.db)?;
     if plan.class == "inbox" {
-        let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| book(tx, cx));
+        let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &AmqpMessage| book(tx, cx));
         return consume(&plan, store, Unhurried(inbox, Duration::from_millis(plan.work_ms))).await;
     }
     let ledger = Arc::new(Ledger::open(&plan.ledger)?);
     let work = Duration::from_millis(plan.work_ms);
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: AmqpMessage| {
         let ledger = ledger.clone();
         async move { obey(&cx, &message, &ledger, work).await }
     };
@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: H) -> anyhow::Result<()> {
+async fn consume<H: Handler<AmqpMessage>>(plan: &Plan, store: SqliteStore, handler: H) -> anyhow::Result<()> {
     let settings = Settings::default()
         .with_lease(Duration::from_millis(plan.lease_ms))
         .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) })
@@ -42,7 +42,7 @@ async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: 
         .with_concurrency(plan.concurrency);
     let mut consumer = AmqpConsumer::new(&plan.url, &plan.queue, &Scope::new(&*plan.queue)?, Arc::new(store))
         .with_settings(settings)
-        .with_order(if plan.ordered { Order::Queue } else { Order::Unordered })
+        .with_order(if plan.ordered { Order::Source } else { Order::Unordered })
         .with_reconnect(Backoff { min: Duration::from_millis(50), max: Duration::from_secs(2) })
         .with_shutdown(ackonce::shutdown_on_signals()?);
     if let Some(messages) = plan.prefetch {
@@ -58,7 +58,7 @@ async fn consume<H: Handler<Message>>(plan: &Plan, store: SqliteStore, handler: 
     Ok(())
 }
 
-async fn obey(cx: &Context, message: &Message, ledger: &Ledger, work: Duration) -> Result<(), Failure> {
+async fn obey(cx: &Context, message: &AmqpMessage, ledger: &Ledger, work: Duration) -> Result<(), Failure> {
     let order = String::from_utf8_lossy(message.payload()).into_owned();
     if let Some(file) = order.strip_prefix("hold:") {
         let me = std::process::id().to_string();
@@ -95,12 +95,12 @@ fn book(tx: &InboxTx<'_>, cx: &Context) -> Result<(), Failure> {
 struct Unhurried<H>(H, Duration);
 
 #[ackonce_tests::async_trait]
-impl<H: Handler<Message>> Handler<Message> for Unhurried<H> {
+impl<H: Handler<AmqpMessage>> Handler<AmqpMessage> for Unhurried<H> {
     fn class(&self) -> Class {
         self.0.class()
     }
 
-    async fn handle(&self, items: Vec<Item<Message>>) -> Vec<Answer> {
+    async fn handle(&self, items: Vec<Item<AmqpMessage>>) -> Vec<Answer> {
         tokio::time::sleep(self.1).await;
         self.0.handle(items).await
     }

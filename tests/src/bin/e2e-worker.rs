@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Backoff, Context, Failure, IdSource, MessageIds, Scope, Settings};
-use ackonce_kafka::{ClientConfig, KafkaConsumer, Message, Order, RetryTopic};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage, Order, RetryTopic};
 use ackonce_sqlite::SqliteStore;
 use ackonce_testkit::lines::Writer;
 use anyhow::Context as _;
@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
         .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) })
         .with_attempts(u32::try_from(number("attempts"))?)
         .with_concurrency(usize::try_from(number("concurrency"))?);
-    let order = if plan["order"] == "key" { Order::Key } else { Order::Partition };
+    let order = if plan["order"] == "key" { Order::Key } else { Order::Source };
     let scope = Scope::new(text("group"))?;
     let mut consumer = KafkaConsumer::new(config, &[&text("topic")], &scope, store)
         .with_ids(MessageIds::first_of([IdSource::Header("message-id".into()), IdSource::Coordinates]))
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     });
     consumer = consumer.with_retry_topics(topics.collect::<Vec<_>>());
     let effects = text("effects");
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let effects = effects.clone();
         async move { obey(&cx, &message, Path::new(&effects)).await }
     };
@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn obey(cx: &Context, message: &Message, effects: &Path) -> Result<(), Failure> {
+async fn obey(cx: &Context, message: &KafkaMessage, effects: &Path) -> Result<(), Failure> {
     let order = String::from_utf8_lossy(message.payload()).into_owned();
     if let Some(file) = order.strip_prefix("hold:") {
         while Path::new(file).exists() {

@@ -4,7 +4,7 @@ use ackonce::{Context, Counts, ErrorKind, Failure};
 use ackonce_kafka::rdkafka::Message as _;
 use ackonce_kafka::rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use ackonce_kafka::rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use ackonce_kafka::{KafkaConsumer, Message, Order, headers};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order, headers};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) fn header(letter: &OwnedMessage, name: &str) -> Option<String> {
 
 /// Buries everything, and returns the counts once all is committed.
 async fn bury(topic: &Topic, consumer: KafkaConsumer, error: &'static str) -> Counts {
-    let handler = move |_: Context, _: Message| async move { Err::<(), _>(Failure::permanent(error)) };
+    let handler = move |_: Context, _: KafkaMessage| async move { Err::<(), _>(Failure::permanent(error)) };
     let running = Running::start(consumer, handler);
     topic.until_all_committed().await;
     running.stop().await
@@ -164,7 +164,7 @@ async fn a_letter_that_comes_back_keeps_its_identity() {
             (0, "d", Some("known"), "another payload"),
         ],
     );
-    let handler = |_: Context, _: Message| async { Err::<(), _>(Failure::permanent("poison")) };
+    let handler = |_: Context, _: KafkaMessage| async { Err::<(), _>(Failure::permanent("poison")) };
     let running = Running::start(topic.consumer().with_dead_letters(&dead), handler);
     topic.until_committed(0).await;
     let letters = topic.kafka.read(&dead);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::{Context, Failure, MemoryStore, OnFailure};
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order};
 use ackonce_testkit::{FaultyStore, Rates};
 use ackonce_tests::until;
 
@@ -30,9 +30,9 @@ enum Path {
 }
 
 /// One in so many messages fails twice.
-fn handler(seen: &Arc<Mutex<Seen>>, one_in: i64) -> impl ackonce::Handler<Message> + use<> {
+fn handler(seen: &Arc<Mutex<Seen>>, one_in: i64) -> impl ackonce::Handler<KafkaMessage> + use<> {
     let seen = seen.clone();
-    move |cx: Context, message: Message| {
+    move |cx: Context, message: KafkaMessage| {
         let id = String::from_utf8_lossy(cx.key().id()).into_owned();
         let (_, partition, offset) = message.origin();
         let seen = seen.clone();
@@ -62,7 +62,8 @@ async fn chaos(order: Order, path: Path, assignor: &str) {
     let store = Arc::new(FaultyStore::new(Arc::new(MemoryStore::new()), 7, rates));
     let seen = Arc::<Mutex<Seen>>::default();
     let member = || {
-        let consumer: KafkaConsumer = topic.consumer_of(config.clone(), store.clone()).with_order(order);
+        let consumer: KafkaConsumer =
+            topic.consumer_of(config.clone(), store.clone()).with_order(order.clone());
         let settings = settings().with_lease(Duration::from_millis(1500)).with_attempts(10);
         let consumer = match path {
             Path::InPlace => consumer.with_settings(settings),
@@ -105,19 +106,19 @@ async fn chaos(order: Order, path: Path, assignor: &str) {
     // A member that was aborted may have been between its effect and its record; so may one that lost its patience.
     let doubled = seen.succeeded.values().filter(|count| **count > 1).count();
     assert!(path == Path::HandBack || doubled <= 2 * 64, "{doubled}");
-    if order == Order::Partition && path != Path::Hops {
+    if order == Order::Source && path != Path::Hops {
         assert_eq!(seen.disorder, Vec::<String>::new());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_in_place_and_in_order() {
-    chaos(Order::Partition, Path::InPlace, "range").await;
+    chaos(Order::Source, Path::InPlace, "range").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_that_is_handed_back_in_order() {
-    chaos(Order::Partition, Path::HandBack, "cooperative-sticky").await;
+    chaos(Order::Source, Path::HandBack, "cooperative-sticky").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

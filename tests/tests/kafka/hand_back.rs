@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{Context, ErrorKind, Failure, MemoryStore, OnFailure, OnMismatch};
-use ackonce_kafka::{Message, Order};
+use ackonce_kafka::{KafkaMessage, Order};
 use ackonce_testkit::FaultyStore;
 use ackonce_tests::until;
 use futures_util::future::join_all;
@@ -23,7 +23,7 @@ async fn a_failed_message_that_is_handed_back_runs_again_before_those_behind_it(
     topic.fill(0, 0..200);
     let (begun, done) = (Log::default(), Log::default());
     let (begins, succeeds) = (begun.clone(), done.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = begins.add(&cx, &message);
         // Each tenth fails twice.
         let fails = id.ends_with('7') && cx.attempt() < 3;
@@ -52,7 +52,7 @@ async fn not_committed_past(order: Order) {
     topic.fill(0, 0..50);
     let (gate, log) = (Gate::shut(), Log::default());
     let (passed, ran) = (gate.clone(), log.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = ran.add(&cx, &message);
         let (gate, attempt) = (passed.clone(), cx.attempt());
         async move {
@@ -101,7 +101,7 @@ async fn a_message_held_for_longer_than_hold_is_read_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_read_again_after_the_patience_with_a_store_is_over() {
-    join_all([Order::Partition, Order::Key, Order::Unordered].map(patience_is_over)).await;
+    join_all([Order::Source, Order::Key, Order::Unordered].map(patience_is_over)).await;
 }
 
 async fn patience_is_over(order: Order) {

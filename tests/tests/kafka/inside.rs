@@ -8,7 +8,7 @@ use ackonce::{
     Backoff, CancellationToken, Context, Counts, Deduplicator, Failure, Handler, MemoryStore, Result, Scope,
     Settings,
 };
-use ackonce_kafka::{ClientConfig, Health, KafkaConsumer, Message};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaHealth, KafkaMessage};
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::until;
 use tokio::task::JoinHandle;
@@ -30,7 +30,7 @@ pub(crate) struct Ran {
 pub(crate) struct Log(Arc<Mutex<Vec<Ran>>>);
 
 impl Log {
-    pub(crate) fn add(&self, cx: &Context, message: &Message) -> String {
+    pub(crate) fn add(&self, cx: &Context, message: &KafkaMessage) -> String {
         let id = String::from_utf8_lossy(cx.key().id()).into_owned();
         let (topic, partition, offset) = message.origin();
         self.0.lock().unwrap().push(Ran {
@@ -167,11 +167,11 @@ pub(crate) fn settings() -> Settings {
 pub(crate) struct Running {
     shutdown: CancellationToken,
     pub(crate) task: JoinHandle<Result<Counts>>,
-    pub(crate) health: Health,
+    pub(crate) health: KafkaHealth,
 }
 
 impl Running {
-    pub(crate) fn start<H: Handler<Message>>(consumer: KafkaConsumer, handler: H) -> Self {
+    pub(crate) fn start<H: Handler<KafkaMessage>>(consumer: KafkaConsumer, handler: H) -> Self {
         let (shutdown, health) = (CancellationToken::new(), consumer.health());
         let task = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
         Self { shutdown, task, health }
@@ -182,7 +182,7 @@ impl Running {
         let log = Log::default();
         let handler = {
             let log = log.clone();
-            move |cx: Context, message: Message| {
+            move |cx: Context, message: KafkaMessage| {
                 log.add(&cx, &message);
                 async { Ok::<(), Failure>(()) }
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ackonce::{Context, Failure};
-use ackonce_kafka::{Message, Order};
+use ackonce_kafka::{KafkaMessage, Order};
 use ackonce_tests::until;
 use futures_util::future::join_all;
 
@@ -17,7 +17,7 @@ async fn partitions_with_a_backlog_advance_together() {
     topic.fill_all(1000);
     let log = Log::default();
     let ran = log.clone();
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         ran.add(&cx, &message);
         async {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -48,7 +48,7 @@ async fn five_at_once((order, partitions): (Order, i32)) {
     topic.fill_all(60);
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (running_now, highest) = (now.clone(), most.clone());
-    let handler = move |_: Context, _: Message| {
+    let handler = move |_: Context, _: KafkaMessage| {
         let (now, most) = (running_now.clone(), highest.clone());
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -77,7 +77,7 @@ async fn no_more_bytes_are_in_flight_than_may_be() {
     topic.kafka.publish(&topic.name, [(0, "k", Some("large"), &*large)]);
     let (gate, log) = (Gate::shut(), Log::default());
     let (passed, ran) = (gate.clone(), log.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         ran.add(&cx, &message);
         let gate = passed.clone();
         async move {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ackonce::{Context, ErrorKind, Failure};
-use ackonce_kafka::Message;
+use ackonce_kafka::KafkaMessage;
 use ackonce_tests::until;
 
 use crate::inside::{Running, Topic, settings};
@@ -23,7 +23,7 @@ async fn a_message_without_an_id_is_buried_and_not_lost() {
         ],
     );
     let running =
-        Running::start(topic.consumer().with_dead_letters(&dead), |_: Context, m: Message| async move {
+        Running::start(topic.consumer().with_dead_letters(&dead), |_: Context, m: KafkaMessage| async move {
             if m.payload() == b"good" { Ok(()) } else { Err(Failure::from("must not run")) }
         });
     topic.until_committed(0).await;
@@ -64,7 +64,7 @@ async fn a_message_without_an_id_ends_the_consumer_beside_a_stuck_one() {
     let Some(topic) = Topic::new("stop-stuck", 2).await else { return };
     topic.fill(1, 0..1);
     let consumer = topic.consumer().with_settings(settings().with_shutdown_timeout(Duration::from_secs(1)));
-    let running = Running::start(consumer, |_: Context, _: Message| async {
+    let running = Running::start(consumer, |_: Context, _: KafkaMessage| async {
         Err::<(), _>(Failure::infrastructure("down"))
     });
     until("the other one is stuck", || running.health.report().partitions.iter().any(|p| p.ahead == 1)).await;

@@ -132,7 +132,7 @@ async fn messages_of_a_re_created_topic_all_run() {
 #[tokio::test]
 async fn batches_into_the_inbox_take_effect_once() {
     use ackonce::{Context, Failure, Scope};
-    use ackonce_kafka::{KafkaConsumer, Message};
+    use ackonce_kafka::{KafkaConsumer, KafkaMessage};
     use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
     let kafka = Kafka::get();
     let dir = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ async fn batches_into_the_inbox_take_effect_once() {
     }
     let shutdown = ackonce::CancellationToken::new();
     let group = format!("{topic}-group");
-    let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &Message| {
+    let inbox = store.inbox(|tx: &InboxTx<'_>, cx: &Context, _: &KafkaMessage| {
         let id = String::from_utf8_lossy(cx.key().id()).into_owned();
         if id == "m7" && cx.attempt() == 1 {
             return Err(Failure::from("undone alone"));
@@ -177,7 +177,7 @@ async fn a_loop_of_ones_own_commits_receipts_up_to_the_first_unsettled_message()
     use ackonce::adapter::{Job, SettledAs};
     use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
     use ackonce_kafka::rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
-    use ackonce_kafka::{Message, Offsets, commit};
+    use ackonce_kafka::{KafkaMessage, Offsets, commit};
     let kafka = Kafka::get();
     let topic = kafka.name("own-loop");
     kafka.create(&topic, 1).await;
@@ -189,7 +189,7 @@ async fn a_loop_of_ones_own_commits_receipts_up_to_the_first_unsettled_message()
         config.set("enable.auto.commit", "false").set("auto.offset.reset", "earliest").create().unwrap();
     consumer.subscribe(&[&topic]).unwrap();
     let scope = Scope::new(group.clone()).unwrap();
-    let handler = |_: Context, _: Message| async { Ok::<(), Failure>(()) };
+    let handler = |_: Context, _: KafkaMessage| async { Ok::<(), Failure>(()) };
     let runner = Runner::new(std::sync::Arc::new(MemoryStore::new()), &scope, handler).unwrap();
     let offsets = Offsets::new();
     let (mut ran, mut first) = (0, None);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ackonce::{Context, ErrorKind, Failure, MemoryStore};
-use ackonce_kafka::{KafkaConsumer, Message, headers};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, headers};
 use ackonce_tests::until;
 use ackonce_tests::worker::Plan;
 
@@ -27,7 +27,7 @@ fn climbing(consumer: KafkaConsumer, retries: &[String; 2]) -> KafkaConsumer {
 fn failing(consumer: KafkaConsumer, succeeds_at: u32) -> (Running, Log, Arc<Mutex<Vec<Instant>>>) {
     let (log, failed) = (Log::default(), Arc::<Mutex<Vec<Instant>>>::default());
     let (ran, ends) = (log.clone(), failed.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = ran.add(&cx, &message);
         let fails = id == "p0-5" && cx.attempt() < succeeds_at;
         if fails {
@@ -98,7 +98,7 @@ async fn a_message_that_will_never_succeed_is_buried_without_a_detour() {
     let dead = topic.beside("dead").await;
     topic.fill_all(5);
     let consumer = climbing(topic.consumer(), &retries).with_dead_letters(&dead);
-    let running = Running::start(consumer, |_: Context, _: Message| async {
+    let running = Running::start(consumer, |_: Context, _: KafkaMessage| async {
         Err::<(), _>(Failure::permanent("poison"))
     });
     topic.until_all_committed().await;

@@ -64,7 +64,7 @@ async fn a_consumer_that_waits_at_start_can_be_shut_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_for_a_while_delays_and_loses_nothing() {
-    join_all([Order::Partition, Order::Key, Order::Unordered].map(store_away)).await;
+    join_all([Order::Source, Order::Key, Order::Unordered].map(store_away)).await;
 }
 
 async fn store_away(order: Order) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ackonce::store::{Attempt, Settle, Settlement};
 use ackonce::{Context, Deduplicator, Failure, MemoryStore};
-use ackonce_kafka::{KafkaConsumer, Message, Order};
+use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order, Waits};
 use ackonce_tests::until;
 use futures_util::future::join_all;
 
@@ -16,7 +16,7 @@ use crate::inside::{Gate, Log, Running, Topic, claim_by_hand};
 fn down(consumer: KafkaConsumer, gate: &Gate) -> (Running, Log) {
     let log = Log::default();
     let (gate, ran) = (gate.clone(), log.clone());
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = String::from_utf8_lossy(cx.key().id()).into_owned();
         let fails = id == "p0-0" && !gate.is_open();
         if !fails {
@@ -48,7 +48,7 @@ async fn one_stuck_message_of_one_partition_stops_no_other_partition() {
     let gate = Gate::shut();
     let (running, log) = down(topic.consumer(), &gate);
     others_go_on(&topic).await;
-    assert_eq!(log.of_partition(0), 0, "its partition waits: Order::Partition");
+    assert_eq!(log.of_partition(0), 0, "its partition waits: Order::Source");
     gate.open();
     all_end(&topic, running, &log).await;
     assert_eq!(log.len(), 24_000);
@@ -113,7 +113,7 @@ async fn a_dead_letter_topic_that_is_away_stops_no_other_partition() {
     let dead = topic.beside("dead").await;
     let log = Log::default();
     let ran = log.clone();
-    let handler = move |cx: Context, message: Message| {
+    let handler = move |cx: Context, message: KafkaMessage| {
         let id = ran.add(&cx, &message);
         async move { if id == "p0-0" { Err(Failure::permanent("poison")) } else { Ok(()) } }
     };
@@ -123,10 +123,7 @@ async fn a_dead_letter_topic_that_is_away_stops_no_other_partition() {
     topic.fill_all(2000);
     others_go_on(&topic).await;
     let of_first = || running.health.report().partitions.into_iter().find(|p| p.partition == 0).unwrap();
-    until("it says why", || {
-        of_first().oldest.is_some_and(|oldest| oldest.state == "on its way to the dead-letter topic")
-    })
-    .await;
+    until("it says why", || of_first().oldest.is_some_and(|oldest| oldest.waits == Waits::Burial)).await;
     topic.kafka.create(&dead, 1).await;
     all_end(&topic, running, &log).await;
     assert_eq!(topic.kafka.read(&dead).len(), 1);

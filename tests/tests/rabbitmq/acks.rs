@@ -9,7 +9,7 @@ use ackonce::{Batch, CancellationToken, Context, Deduplicator, Failure, Item, Me
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
-use ackonce_amqp::{Acked, Incoming, Message, Order, ack};
+use ackonce_amqp::{Acked, AmqpDelivery, AmqpMessage, Order, ack};
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
 use futures_util::StreamExt;
@@ -115,7 +115,7 @@ async fn order_is_kept_per_key_when_asked() {
     let consumer = consumer(rabbit.url(), &queue, memory())
         .with_order(Order::Header("customer".into()))
         .with_shutdown(shutdown.clone());
-    let running = tokio::spawn(consumer.run(move |_: Context, message: Message| {
+    let running = tokio::spawn(consumer.run(move |_: Context, message: AmqpMessage| {
         let noted = noted.clone();
         async move {
             let n: u32 = message.message_id().unwrap().parse().unwrap();
@@ -150,12 +150,12 @@ async fn batches_and_large_bodies_arrive_whole() {
     let noted = seen.clone();
     let shutdown = CancellationToken::new();
     let consumer = consumer(rabbit.url(), &queue, memory()).with_prefetch(2).with_shutdown(shutdown.clone());
-    let tally = consumer.tally();
-    let running = tokio::spawn(consumer.run_batch(Batch(move |items: Vec<Item<Message>>| {
+    let metrics = consumer.metrics();
+    let running = tokio::spawn(consumer.run_batch(Batch(move |items: Vec<Item<AmqpMessage>>| {
         noted.lock().unwrap().extend(items.iter().map(|item| item.message.payload().to_vec()));
         async move { items.iter().map(|_| Ok(().into())).collect() }
     })));
-    until("all are acknowledged", || tally.counts().acked == 6).await;
+    until("all are acknowledged", || metrics.counts().acked == 6).await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
     let mut seen = seen.lock().unwrap().clone();
@@ -170,7 +170,7 @@ async fn a_loop_of_ones_own_learns_of_acks_that_did_not_go_out() {
     let admin = rabbit.connect().await;
     admin.publish_all(&queue, [("m0", "ok"), ("m1", "ok")]).await;
     let scope = Scope::new(queue.clone()).unwrap();
-    let handler = |_: Context, _: Message| async { Ok::<(), Failure>(()) };
+    let handler = |_: Context, _: AmqpMessage| async { Ok::<(), Failure>(()) };
     let runner = Runner::new(memory(), &scope, handler).unwrap();
     let mine = rabbit.connect().await;
     mine.channel.basic_qos(10, BasicQosOptions::default()).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_loop_of_ones_own_learns_of_acks_that_did_not_go_out() {
         mine.channel.basic_consume(queue.as_str().into(), "".into(), options, table).await.unwrap();
     let mut receipts = Vec::new();
     for _ in 0..2 {
-        let incoming = Incoming::new(deliveries.next().await.unwrap().unwrap());
+        let incoming = AmqpDelivery::new(deliveries.next().await.unwrap().unwrap());
         let id = incoming.as_message().message_id().unwrap().to_owned();
         receipts.push(runner.process(Job::new(scope.key(id).unwrap(), incoming)).await.unwrap());
     }

@@ -8,7 +8,7 @@ use ackonce_amqp::lapin::message::Delivery;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
 use ackonce_amqp::lapin::{BasicProperties, ExchangeKind};
-use ackonce_amqp::{AmqpConsumer, Message, Tally, headers};
+use ackonce_amqp::{AmqpConsumer, AmqpMessage, AmqpMetrics, headers};
 use ackonce_tests::amqp::worker::Plan;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
@@ -156,23 +156,23 @@ struct Mending {
     mended: Arc<AtomicBool>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<Counts>>,
-    tally: Tally,
+    metrics: AmqpMetrics,
 }
 
 impl Mending {
     fn run(consumer: AmqpConsumer) -> Self {
         let (mended, shutdown) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
-        let (tally, is_mended) = (consumer.tally(), mended.clone());
-        let handler = move |_: Context, _: Message| {
+        let (metrics, is_mended) = (consumer.metrics(), mended.clone());
+        let handler = move |_: Context, _: AmqpMessage| {
             let mended = is_mended.load(Ordering::SeqCst);
             async move { if mended { Ok(()) } else { Err(Failure::permanent("a bug")) } }
         };
         let running = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
-        Self { mended, shutdown, running, tally }
+        Self { mended, shutdown, running, metrics }
     }
 
     async fn until_acked(&self, messages: u64) {
-        until(&format!("{messages} are acknowledged"), || self.tally.counts().acked >= messages).await;
+        until(&format!("{messages} are acknowledged"), || self.metrics.counts().acked >= messages).await;
     }
 
     async fn stop(self) -> Counts {
@@ -225,7 +225,7 @@ async fn a_dead_letter_queue_that_sends_its_letters_back_redrives_them() {
     let mending = Mending::run(consumer(rabbit.url(), &queue, memory()).with_dead_letters_to("", &dead));
     mending.until_acked(3).await;
     mending.mended.store(true, Ordering::SeqCst);
-    until("it took effect", || mending.tally.counts().acked >= 4).await;
+    until("it took effect", || mending.metrics.counts().acked >= 4).await;
     rabbit.until_empty(&queue).await;
     let counts = mending.stop().await;
     assert!(

@@ -7,7 +7,7 @@ use ackonce::{CancellationToken, Context, ErrorKind, Failure};
 use ackonce_amqp::lapin::options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions};
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
 use ackonce_amqp::lapin::{BasicProperties, ExchangeKind};
-use ackonce_amqp::{Delays, Message};
+use ackonce_amqp::{AmqpMessage, Delays};
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
 
@@ -55,17 +55,17 @@ async fn a_failed_message_waits_in_a_queue_and_its_attempts_go_on() {
         .with_delays(Delays::new(waits).create())
         .with_dead_letters_to("", &dead)
         .with_shutdown(shutdown.clone());
-    let tally = consumer.tally();
-    let running = tokio::spawn(consumer.run(move |cx: Context, message: Message| {
+    let metrics = consumer.metrics();
+    let running = tokio::spawn(consumer.run(move |cx: Context, message: AmqpMessage| {
         let (exchange, key) = (message.exchange().to_owned(), message.routing_key().to_owned());
         let kept = message.header("tenant") == Some(b"a") && message.message_id() == Some("m0");
         noted.lock().unwrap().push((cx.attempt(), exchange, key, kept));
         async { Err::<(), _>(Failure::from("not yet")) }
     }));
-    until("it is buried", || tally.counts().acked == 3).await;
+    until("it is buried", || metrics.counts().acked == 3).await;
     shutdown.cancel();
     let counts = running.await.unwrap().unwrap();
-    assert_eq!((counts.run, counts.buried, tally.counts().delayed), (3, 1, 2));
+    assert_eq!((counts.run, counts.buried, metrics.counts().delayed), (3, 1, 2));
     let expected: Vec<_> = (1..=3).map(|n| (n, exchange.clone(), "order.new".to_owned(), true)).collect();
     assert_eq!(*seen.lock().unwrap(), expected, "every attempt sees the message as it was published");
     assert_eq!(admin.take(&dead).await.len(), 1);

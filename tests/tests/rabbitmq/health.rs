@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce_amqp::{State, Waits};
+use ackonce_amqp::{Phase, Waits};
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::until;
 
@@ -18,7 +18,7 @@ async fn a_consumer_says_what_its_oldest_message_waits_for() {
     assert!(health.is_live() && !health.is_ready(), "not started");
     let inside = Inside::run(waiting);
     until("it consumes", || health.is_ready()).await;
-    assert_eq!((health.report().state, health.report().in_flight), (State::Consuming, 0));
+    assert_eq!((health.report().phase, health.report().in_flight), (Phase::Consuming, 0));
     admin.publish(&queue, Some("slow\n\u{e9}"), b"hold").await;
     admin.publish(&queue, Some("m1"), b"ok").await;
     inside.until_acked(1).await;
@@ -34,7 +34,7 @@ async fn a_consumer_says_what_its_oldest_message_waits_for() {
     assert_eq!(health.report().in_flight, 0);
     inside.stop().await.unwrap();
     assert!(!health.is_live() && !health.is_ready());
-    assert_eq!(health.report().state, State::Ended);
+    assert_eq!(health.report().phase, Phase::Ended);
 }
 
 /// It stayed, with its messages, for the life of the process.
@@ -50,7 +50,7 @@ async fn a_dropped_consumer_leaves_the_queue() {
     inside.until_acked(1).await;
     let health = inside.health.clone();
     inside.dropped().await;
-    assert_eq!(health.report().state, State::Ended);
+    assert_eq!(health.report().phase, Phase::Ended);
     rabbit.until_messages(&queue, 1, 0).await;
     until_no_consumer(&rabbit, &queue).await;
     let second = Inside::start(&rabbit, &queue);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ackonce::{
     Backoff, CancellationToken, Context, Counts, Deduplicator, Failure, MemoryStore, Result, Scope, Settings,
 };
-use ackonce_amqp::{AmqpConsumer, AmqpCounts, Health, Message, Tally};
+use ackonce_amqp::{AmqpConsumer, AmqpCounts, AmqpHealth, AmqpMessage, AmqpMetrics};
 use ackonce_tests::amqp::Rabbit;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -16,8 +16,8 @@ pub(crate) struct Inside {
     pub(crate) seen: Arc<Mutex<Vec<String>>>,
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) health: Health,
-    tally: Tally,
+    pub(crate) health: AmqpHealth,
+    metrics: AmqpMetrics,
     running: JoinHandle<Result<Counts>>,
 }
 
@@ -50,9 +50,9 @@ impl Inside {
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
         let gate = Arc::new(Semaphore::new(0));
         let shutdown = CancellationToken::new();
-        let (tally, health) = (consumer.tally(), consumer.health());
+        let (metrics, health) = (consumer.metrics(), consumer.health());
         let (noted, held) = (seen.clone(), gate.clone());
-        let handler = move |_: Context, message: Message| {
+        let handler = move |_: Context, message: AmqpMessage| {
             let (noted, held) = (noted.clone(), held.clone());
             async move {
                 match message.payload() {
@@ -65,11 +65,11 @@ impl Inside {
             }
         };
         let running = tokio::spawn(consumer.with_shutdown(shutdown.clone()).run(handler));
-        Self { seen, gate, shutdown, health, tally, running }
+        Self { seen, gate, shutdown, health, metrics, running }
     }
 
     pub(crate) fn counts(&self) -> AmqpCounts {
-        self.tally.counts()
+        self.metrics.counts()
     }
 
     pub(crate) fn seen(&self) -> Vec<String> {

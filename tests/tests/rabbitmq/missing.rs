@@ -39,13 +39,13 @@ async fn good_messages_beside_one_without_an_id_run_and_the_consumer_ends_prompt
     let consumer = consumer(rabbit.url(), &queue, memory()).with_dead_letters_to("", &dead);
     let inside = Inside::run(consumer.with_on_missing(OnMissing::Stop));
     let seen = inside.seen.clone();
-    let tally = inside.health.clone();
+    let health = inside.health.clone();
     assert_eq!(inside.ended().await.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(start.elapsed() < Duration::from_secs(10), "promptly: {:?}", start.elapsed());
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
     assert!(seen.len() >= 5 && seen[..5] == all[..5], "{seen:?}");
-    assert_eq!(tally.report().counts.acked, u64::try_from(seen.len()).unwrap(), "and are acknowledged");
+    assert_eq!(health.report().counts.acked, u64::try_from(seen.len()).unwrap(), "and are acknowledged");
     let left = u32::try_from(11 - seen.len()).unwrap();
     admin.until_ready(&queue, left).await;
     assert_eq!(admin.ready(&dead).await.0, 0);

@@ -28,7 +28,7 @@ async fn what_cannot_work_is_said_at_once() {
         at(rabbit.url(), &queue).with_ids(coordinates),
         at(rabbit.url(), &queue).with_settings(settings().with_on_mismatch(OnMismatch::HandBack)),
         at(rabbit.url(), &queue).with_dead_letters_to("", &queue),
-        at(rabbit.url(), &queue).with_order(Order::Queue).with_delays(Delays::new([Duration::from_secs(1)])),
+        at(rabbit.url(), &queue).with_order(Order::Source).with_delays(Delays::new([Duration::from_secs(1)])),
         at(rabbit.url(), &queue).with_settings(settings().with_attempts(0)),
     ];
     for (n, consumer) in refused.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce_testkit::crash::{Event, History, What};
+use ackonce_testkit::crash::{EventKind, FleetEvent, History};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -63,12 +63,12 @@ impl Fleet {
             .process_group(0)
             .spawn()
             .context("starting a worker process")?;
-        self.note(child.id(), worker, What::Started, from);
+        self.note(child.id(), worker, EventKind::Started, from);
         Ok(child)
     }
 
-    fn note(&mut self, pid: u32, worker: usize, what: What, from: u64) {
-        self.history.events.push(Event { pid, worker, what, from, to: micros_now() });
+    fn note(&mut self, pid: u32, worker: usize, kind: EventKind, from: u64) {
+        self.history.events.push(FleetEvent { pid, worker, kind, from, to: micros_now() });
     }
 
     /// True if it can be struck: one that stands still feels nothing.
@@ -86,7 +86,7 @@ impl Fleet {
         let (from, pid) = (micros_now(), self.workers[worker].id());
         self.workers[worker].kill().context("killing a worker")?;
         self.workers[worker].wait()?;
-        self.note(pid, worker, What::Killed, from);
+        self.note(pid, worker, EventKind::Killed, from);
         self.workers[worker] = self.spawn(worker)?;
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Fleet {
         while let Some(due) = self.paused.iter().position(|paused| paused.until <= now) {
             let Paused { worker, from, .. } = self.paused.swap_remove(due);
             signal(&self.workers[worker], Signal::CONT)?;
-            self.note(self.workers[worker].id(), worker, What::Paused { point: None }, from);
+            self.note(self.workers[worker].id(), worker, EventKind::Paused { point: None }, from);
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Fleet {
                 );
             }
             let (from, pid) = (micros_now(), self.workers[worker].id());
-            self.note(pid, worker, What::Ended, from);
+            self.note(pid, worker, EventKind::Ended, from);
             self.workers[worker] = self.spawn(worker)?;
         }
         Ok(())
@@ -146,11 +146,11 @@ impl Fleet {
         let until = Instant::now() + GRACE;
         for worker in 0..self.workers.len() {
             let (from, pid) = (micros_now(), self.workers[worker].id());
-            let what = match wait(&mut self.workers[worker], until)? {
-                Some(_) => What::Terminated,
-                None => What::TerminatedByForce,
+            let kind = match wait(&mut self.workers[worker], until)? {
+                Some(_) => EventKind::Terminated,
+                None => EventKind::TerminatedByForce,
             };
-            self.note(pid, worker, what, from);
+            self.note(pid, worker, kind, from);
         }
         Ok(std::mem::take(&mut self.history))
     }

@@ -3,21 +3,30 @@
 mod budget;
 mod read;
 mod rest;
+mod share;
 
 use std::time::Duration;
 
 use ackonce::BoxError;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-pub use budget::{Budget, Share};
-pub use read::{Collected, collect};
-pub use rest::drop_rest;
-pub(crate) use rest::{drop_sent, waits_for_continue};
+pub use budget::Budget;
+pub use read::Collected;
+pub(crate) use rest::drop_rest;
+pub use share::Share;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, SOON};
 
 /// The limits on one body.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_http::{Options, body::Limits};
+/// // Uploads of up to 20 MiB; a client has two minutes for one.
+/// let body = Limits { max_len: 20 << 20, timeout: Duration::from_secs(120), ..Limits::default() };
+/// let options = Options::default().with_body(body);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The most bytes; default 1 MiB.
@@ -69,21 +78,22 @@ pub enum BodyError {
     Broken(#[source] BoxError),
 }
 
-/// Refuses by the `Content-Length` header a body that would be too large; for bodies behind wrappers that do not pass
-/// the length on.
-///
-/// # Errors
-/// [`BodyError::TooLarge`].
-pub fn check_length(headers: &HeaderMap, limits: Limits) -> Result<(), BodyError> {
-    match announced(headers) {
-        Some(len) if len > limits.max_len as u64 => Err(BodyError::TooLarge { max: limits.max_len }),
-        _ => Ok(()),
-    }
+/// The length by `Content-Length`.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
-/// The length by `Content-Length`.
-pub(crate) fn announced(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+/// Makes a request's headers describe a body that is whole, of this many bytes: the framing of its transfer and the
+/// announcement of trailers go, and `Content-Length` tells its length.
+pub fn describe_whole(headers: &mut HeaderMap, len: usize) {
+    let was_framed = headers.remove(TRANSFER_ENCODING).is_some();
+    headers.remove(TRAILER);
+    headers.remove(EXPECT);
+    if announced(headers) != Some(len as u64)
+        && (was_framed || len > 0 || headers.contains_key(CONTENT_LENGTH))
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
 }
 
 impl BodyError {
@@ -101,7 +111,7 @@ impl BodyError {
                 "The bodies of the requests in progress take all the memory they may",
             )
             .with_detail("Nothing was done. Send the same request again after Retry-After.")
-            .with_retry_after(Duration::from_secs(1)),
+            .with_retry_after(SOON),
             Self::TimedOut { after } => Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timed_out",

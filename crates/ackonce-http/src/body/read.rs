@@ -8,7 +8,8 @@ use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-use super::{BodyError, Budget, Limits, Share};
+use super::share::Share;
+use super::{BodyError, Limits};
 
 /// A body that was read, whole.
 #[derive(Debug)]
@@ -17,48 +18,24 @@ pub struct Collected {
     pub bytes: Bytes,
     /// The headers behind it, if it had any.
     pub trailers: Option<HeaderMap>,
-    /// Its part of its [`Budget`], until this is dropped.
+    /// Its part of its [`Budget`](super::Budget), until this is dropped.
     pub share: Share,
-}
-
-/// Reads a body, whole. The bytes that arrive are counted: a body that announces more than the limit is
-/// refused unread, one that announces less or nothing (chunked) is refused where it passes the limit, and no
-/// more than the limit is ever held. Trailers are dropped; [`Budget::collect`] keeps them.
-///
-/// ```
-/// use ackonce_http::body::{BodyError, Limits, collect};
-/// use http_body_util::Full;
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let limits = Limits { max_len: 4, ..Limits::default() };
-/// assert_eq!(collect(Full::new(&b"four"[..]), limits).await?, "four");
-/// let refused = collect(Full::new(&b"fiver"[..]), limits).await;
-/// assert!(matches!(refused, Err(BodyError::TooLarge { max: 4 })));
-/// # Ok::<(), BodyError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// [`BodyError`], with a [`problem`](BodyError::problem) to answer. A client that hangs up is
-/// [`Broken`](BodyError::Broken), or the future is dropped with its connection; nothing was claimed yet.
-pub async fn collect<B>(body: B, limits: Limits) -> Result<Bytes, BodyError>
-where
-    B: Body<Data: Buf, Error: Into<BoxError>>,
-{
-    Budget::new(usize::MAX).collect(body, limits).await.map(|collected| collected.bytes)
 }
 
 /// Not an `async fn`, which would hold its arguments twice.
 pub(super) fn read<B>(
     body: B,
+    announced: Option<u64>,
     limits: Limits,
     share: Share,
 ) -> impl Future<Output = Result<Collected, BodyError>>
 where
     B: Body<Data: Buf, Error: Into<BoxError>>,
 {
-    let announced = body.size_hint().lower();
-    let refused = match announced > limits.max_len as u64 {
+    let lower = body.size_hint().lower();
+    let refused = match lower.max(announced.unwrap_or_default()) > limits.max_len as u64 {
         true => Err(BodyError::TooLarge { max: limits.max_len }),
-        false => share.check(announced),
+        false => share.check(lower),
     };
     let whole = whole(body, limits.max_len, share);
     async move {
@@ -78,26 +55,32 @@ where
 {
     let mut body = pin!(body);
     let (mut pieces, mut len, mut trailers) = (Vec::new(), 0_usize, None);
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() {
-            Ok(mut data) => {
-                let more = data.remaining();
-                len = len.saturating_add(more);
-                if len > max {
-                    return Err(BodyError::TooLarge { max });
-                }
-                share.grow(more)?;
-                let piece = data.copy_to_bytes(more);
-                // Most bodies are of one piece, which needs no copy.
-                if pieces.is_empty() && body.is_end_stream() {
-                    return Ok(Collected { bytes: piece, trailers, share });
-                }
-                pieces.push(piece);
+    loop {
+        let frame = body.frame().await.transpose().map_err(|error| BodyError::Broken(error.into()))?;
+        let Some(frame) = frame else { break };
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
             }
-            Err(frame) => trailers = frame.into_trailers().ok(),
+        };
+        let more = data.remaining();
+        len = len.saturating_add(more);
+        if len > max {
+            return Err(BodyError::TooLarge { max });
         }
+        share.grow(more, max).await?;
+        let piece = data.copy_to_bytes(more);
+        // Most bodies are of one piece, which needs no copy.
+        if pieces.is_empty() && body.is_end_stream() {
+            share.shrink();
+            return Ok(Collected { bytes: piece, trailers, share });
+        }
+        pieces.push(piece);
     }
     let bytes = if pieces.len() == 1 { pieces.pop().unwrap_or_default() } else { pieces.concat().into() };
+    share.shrink();
     Ok(Collected { bytes, trailers, share })
 }
 
@@ -111,6 +94,7 @@ mod tests {
     use http_body::Frame;
     use http_body_util::StreamBody;
 
+    use super::super::Budget;
     use super::*;
 
     const SMALL: Limits = Limits { max_len: 10, timeout: Duration::from_secs(5), max_rest: 0 };
@@ -119,8 +103,27 @@ mod tests {
         chunks.iter().map(|c| Ok(Frame::data(Bytes::from_static(c.as_bytes())))).collect()
     }
 
-    fn chunked(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + use<> {
+    fn chunked(chunks: &[&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + Send + use<> {
         StreamBody::new(stream::iter(frames(chunks)))
+    }
+
+    /// Under a budget that is never used up.
+    async fn collect<B>(body: B, limits: Limits) -> Result<Bytes, BodyError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        within(&Budget::new(usize::MAX), body, limits).await.map(|collected| collected.bytes)
+    }
+
+    fn within<B>(
+        budget: &Budget,
+        body: B,
+        limits: Limits,
+    ) -> impl Future<Output = Result<Collected, BodyError>> + Send + use<B>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        budget.collect(&HeaderMap::new(), body, limits)
     }
 
     #[tokio::test]
@@ -149,7 +152,7 @@ mod tests {
         }
         let limits = Limits { max_len: 7, ..SMALL };
         assert!(matches!(collect(Announces, limits).await, Err(BodyError::TooLarge { max: 7 })));
-        let no_room = Budget::new(7).collect(Announces, SMALL).await;
+        let no_room = within(&Budget::new(7), Announces, SMALL).await;
         assert!(matches!(no_room, Err(BodyError::NoRoom { max: 7 })));
     }
 
@@ -160,7 +163,7 @@ mod tests {
             let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("e"))]);
             with_trailers.push(Ok(Frame::trailers(trailers.clone())));
             let body = StreamBody::new(stream::iter(with_trailers));
-            let collected = Budget::new(4).collect(body, SMALL).await.unwrap();
+            let collected = within(&Budget::new(4), body, SMALL).await.unwrap();
             assert_eq!((&collected.bytes[..], collected.trailers), (&b"1234"[..], Some(trailers)));
         }
     }
@@ -168,21 +171,21 @@ mod tests {
     #[tokio::test]
     async fn a_budget_counts_the_bytes_that_are_held_and_no_others() {
         let budget = Budget::new(10);
-        let first = budget.collect(chunked(&["123", "456"]), SMALL).await.unwrap();
+        let first = within(&budget, chunked(&["123", "456"]), SMALL).await.unwrap();
         assert_eq!(budget.held(), 6);
         // Of a body that is refused midway nothing is held.
-        let refused = budget.collect(chunked(&["123", "456"]), SMALL).await;
+        let refused = within(&budget, chunked(&["123", "456"]), SMALL).await;
         assert!(matches!(refused, Err(BodyError::NoRoom { max: 10 })));
         assert_eq!(refused.unwrap_err().problem().status(), 503);
         assert_eq!(budget.held(), 6);
-        let second = budget.collect(chunked(&["1234"]), SMALL).await.unwrap();
+        let second = within(&budget, chunked(&["1234"]), SMALL).await.unwrap();
         assert_eq!(budget.held(), 10);
         drop((first, second));
         assert_eq!(budget.held(), 0);
         // Nor of one whose client has gone.
         let never = stream::iter(frames(&["123"]));
         let never = futures_util::StreamExt::chain(never, stream::pending());
-        let mut left = Box::pin(budget.collect(StreamBody::new(never), SMALL));
+        let mut left = Box::pin(within(&budget, StreamBody::new(never), SMALL));
         assert!(futures_util::poll!(&mut left).is_pending());
         assert_eq!(budget.held(), 3);
         drop(left);

@@ -14,7 +14,7 @@ use super::Limits;
 ///
 /// Nothing is read where it would help nobody: of a client that waits for `100 Continue`, since to read is to ask for the
 /// body, and of a body that announces more than the limit.
-pub fn drop_rest<B>(headers: &HeaderMap, body: B, limits: Limits)
+pub(crate) fn drop_rest<B>(headers: &HeaderMap, body: B, limits: Limits)
 where
     B: Body<Data: Send> + Send + 'static,
 {
@@ -24,12 +24,12 @@ where
 }
 
 /// True if a client may be waiting to be asked for the body.
-pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
+pub(super) fn waits_for_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The same for a body that is on its way.
-pub(crate) fn drop_sent<B>(body: B, limits: Limits)
+pub(super) fn drop_sent<B>(body: B, limits: Limits)
 where
     B: Body<Data: Send> + Send + 'static,
 {

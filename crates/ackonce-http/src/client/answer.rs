@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-use crate::record::REPLAYED;
+use crate::response::REPLAYED;
 
 /// The meaning of an answer for its operation, by status and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

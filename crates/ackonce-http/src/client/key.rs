@@ -6,8 +6,7 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::key::MAX_KEY_LEN;
-use crate::principal::hex;
+use crate::identity::MAX_KEY_LEN;
 
 /// The key of one operation: make it before the first attempt, keep it for every further one, and make a new one for
 /// the next operation, even if that looks the same.
@@ -65,7 +64,7 @@ impl OperationKey {
         };
         add(scope.as_bytes());
         parts.into_iter().for_each(|part| add(part.as_ref()));
-        Self(hex(hasher.finalize().into()).map(char::from).iter().collect())
+        Self(hex::encode(hasher.finalize()))
     }
 
     /// The key.

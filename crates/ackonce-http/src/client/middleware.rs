@@ -11,7 +11,7 @@ use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
 use super::{AnswerKind, OperationKey};
-use crate::key::IDEMPOTENCY_KEY;
+use crate::identity::IDEMPOTENCY_KEY;
 
 /// Gives each operation one key before its first attempt, and keeps it through all of them.
 ///

@@ -17,7 +17,7 @@ use crate::common::{Api, Gate, post};
 /// Checks that a repeat of an answer of each status is a replay, or not.
 async fn replayed(policy: Policy) -> Vec<u16> {
     let mut kept = Vec::new();
-    for status in [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429, 500, 503] {
+    for status in [200, 201, 202, 301, 302, 303, 307, 308, 400, 402, 404, 409, 429, 500, 503] {
         let api = Api::new(Options::default().with_policy(policy.clone()), move |_, _| async move {
             StatusCode::from_u16(status).unwrap()
         });
@@ -34,28 +34,40 @@ async fn replayed(policy: Policy) -> Vec<u16> {
 #[tokio::test]
 async fn success_keeps_2xx_so_that_a_500_is_not_stored_and_a_retry_runs_again() {
     let kept = replayed(Policy::success()).await;
-    assert_eq!(kept.iter().filter(|status| **status != 303).collect::<Vec<_>>(), [&200, &201, &202]);
+    assert_eq!(kept.iter().filter(|status| **status < 300).collect::<Vec<_>>(), [&200, &201, &202]);
+    assert!(kept.iter().all(|status| *status < 400));
 }
 
 #[tokio::test]
-async fn a_303_after_a_post_is_a_success_and_does_not_run_again() {
-    assert!(replayed(Policy::success()).await.contains(&303));
-    let api = Api::new(Options::default(), async |run: u32, _| {
-        (StatusCode::SEE_OTHER, [("location", format!("/payments/{run}"))])
-    });
-    let (first, second) = (api.post("k", "").await, api.post("k", "").await);
-    assert_eq!((first.is_replay(), second.is_replay()), (false, true));
-    assert_eq!(second.headers["location"], "/payments/1");
+async fn a_302_or_303_after_a_form_is_a_success_and_does_not_run_again() {
+    for status in [StatusCode::FOUND, StatusCode::SEE_OTHER] {
+        assert!(replayed(Policy::success()).await.contains(&status.as_u16()));
+        let api = Api::new(Options::default(), move |run: u32, _| async move {
+            (status, [("location", format!("/payments/{run}"))])
+        });
+        let (first, second) = (api.post("k", "").await, api.post("k", "").await);
+        assert_eq!((first.is_replay(), second.is_replay()), (false, true));
+        assert_eq!(second.headers["location"], "/payments/1");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_that_sends_the_same_request_elsewhere_leaves_the_key_free() {
+    let kept = replayed(Policy::success()).await;
+    assert!(kept.iter().all(|status| ![301, 307, 308].contains(status)), "{kept:?}");
 }
 
 #[tokio::test]
 async fn not_5xx_keeps_all_but_5xx() {
-    assert_eq!(replayed(Policy::not_5xx()).await, [200, 201, 202, 302, 303, 307, 400, 402, 404, 409, 429]);
+    assert_eq!(
+        replayed(Policy::not_5xx()).await,
+        [200, 201, 202, 301, 302, 303, 307, 308, 400, 402, 404, 409, 429]
+    );
 }
 
 #[tokio::test]
 async fn all_keeps_everything() {
-    assert_eq!(replayed(Policy::all()).await.len(), 13);
+    assert_eq!(replayed(Policy::all()).await.len(), 15);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ impl Delivery for Number {
     }
 }
 
-/// Delivers them, and again what was handed back, until everything was acknowledged.
+/// Delivers them, and redelivers those that were handed back, until all are acknowledged.
 pub async fn deliver(
     store: &PostgresStore,
     numbers: Range<i64>,

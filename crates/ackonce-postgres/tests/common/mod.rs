@@ -1,4 +1,4 @@
-//! What the tests share: a schema of one's own on the server of `ACKONCE_TEST_POSTGRES`.
+//! The parts that the tests share: a schema of its own for each test on the server of `ACKONCE_TEST_POSTGRES`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -138,7 +138,7 @@ pub async fn complete(store: &PostgresStore, lease: &Lease) {
     assert_eq!(store.settle_one(Settlement::new(lease, done())).await.unwrap(), Settled::Yes);
 }
 
-/// What the runner would hand to a handler under that lease.
+/// The argument that the runner passes to a handler under that lease.
 pub fn item<M>(lease: &Lease, message: M) -> Item<M> {
     Item { cx: Context::new(lease.clone(), CancellationToken::new()), message }
 }

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::io::{self, Write};
@@ -37,8 +37,8 @@ impl Place {
         self.config().open().unwrap()
     }
 
-    /// What the key is filed under.
-    pub fn filed(&self, id: impl std::fmt::Display) -> Vec<u8> {
+    /// The key of the message's record in the file.
+    pub fn record_key(&self, id: impl std::fmt::Display) -> Vec<u8> {
         let sql = "SELECT value FROM ackonce_meta WHERE name = 'secret'";
         let secret: Vec<u8> = self.connection().query_row(sql, [], |r| r.get(0)).unwrap();
         Sha256::new_with_prefix(secret).chain_update(key(id).digest()).finalize()[..16].to_vec()
@@ -134,7 +134,7 @@ pub async fn complete(store: &SqliteStore, lease: &Lease, window: Duration) {
     assert_eq!(store.settle_one(Settlement::new(lease, done)).await.unwrap(), Settled::Yes);
 }
 
-/// What the runner would hand to a handler under that lease.
+/// The item that a runner hands to a handler under that lease.
 pub fn item<M>(lease: &Lease, message: M) -> Item<M> {
     Item { cx: Context::new(lease.clone(), CancellationToken::new()), message }
 }

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::bench::{Bench, Client, PATIENCE, SHORT, acquired, complete, within_patience};
 use super::durability::is_lost_with_process;
-use super::{Breakable, CannotFail, Failure, Fixture};
+use super::{Breakable, CannotFail, Fixture, Outage};
 
 /// A client that has been used, so that all that is done once per connection is done; `None` for a store that
 /// cannot fail.
-async fn broken(bench: &Bench, failure: Failure, breakable: &dyn Breakable) -> Option<Client> {
+async fn broken(bench: &Bench, failure: Outage, breakable: &dyn Breakable) -> Option<Client> {
     let client = Client(breakable.client());
     let lease = client.acquire(&bench.request(format!("to warm up {failure:?}"))).await;
     client.confirm(&lease, complete()).await;
@@ -22,7 +22,7 @@ async fn broken(bench: &Bench, failure: Failure, breakable: &dyn Breakable) -> O
     if !is_lost_with_process(&*bench.a.0) {
         assert_eq!(
             failure,
-            Failure::ReplyLost,
+            Outage::ReplyLost,
             "every store with records outside of this process can be away: {reason}"
         );
         // Past the harness, which captures the output of a test that passes.
@@ -52,7 +52,7 @@ pub async fn an_outage_is_an_error_and_passes(fixture: &dyn Fixture) {
     let done = bench.a.acquire(&bench.request("done")).await;
     bench.a.confirm(&done, complete()).await;
     let breakable = fixture.breakable().await;
-    let Some(client) = broken(&bench, Failure::Away, &*breakable).await else { return };
+    let Some(client) = broken(&bench, Outage::Away, &*breakable).await else { return };
     let (new, repeat) = (bench.request("new"), bench.request("done"));
     let claimed = try_claim(&client, &new).await;
     let found = try_claim(&client, &repeat).await;
@@ -117,7 +117,7 @@ fn passes(error: Option<&Error>) {
 pub async fn an_error_is_safe_only_where_nothing_was_applied(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let breakable = fixture.breakable().await;
-    for failure in [Failure::ReplyLost, Failure::Away] {
+    for failure in [Outage::ReplyLost, Outage::Away] {
         let id = |what: &str| format!("{failure:?} {what}");
         let held = bench.a.acquire(&bench.request(id("held"))).await;
         let Some(client) = broken(&bench, failure, &*breakable).await else { continue };

@@ -6,7 +6,7 @@ use ackonce::Deduplicator;
 use ackonce::store::{Inspect, Settle};
 use async_trait::async_trait;
 
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::{Proxy, ProxyMode};
 
 /// The store under test.
 #[async_trait]
@@ -51,9 +51,9 @@ pub trait Breakable: Send + Sync {
     ///
     /// # Errors
     /// It cannot be made to fail like that. Accepted from a store whose description says
-    /// [`LOST_WITH_PROCESS`](ackonce::store::Description::LOST_WITH_PROCESS); of others only [`Failure::ReplyLost`], and then
+    /// [`LOST_WITH_PROCESS`](ackonce::store::Description::LOST_WITH_PROCESS); of others only [`Outage::ReplyLost`], and then
     /// the reason is printed: no test of the suite tells `Safe` from `Unknown` for such a store.
-    async fn fail(&self, failure: Failure) -> Result<(), CannotFail>;
+    async fn fail(&self, failure: Outage) -> Result<(), CannotFail>;
 
     /// Ends the failure.
     async fn heal(&self);
@@ -61,7 +61,7 @@ pub trait Breakable: Send + Sync {
 
 /// A way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum Outage {
     /// Nothing of a request reaches the records: the server is away, the file is locked, the disk is full.
     Away,
     /// A request is carried out, and its answer does not come: the connection breaks in between, or the flush of a
@@ -83,7 +83,7 @@ impl Breakable for Unbreakable {
         self.0.clone()
     }
 
-    async fn fail(&self, _: Failure) -> Result<(), CannotFail> {
+    async fn fail(&self, _: Outage) -> Result<(), CannotFail> {
         Err(CannotFail("its records are in this process"))
     }
 
@@ -107,19 +107,19 @@ impl Breakable for Wire {
         self.client.clone()
     }
 
-    async fn fail(&self, failure: Failure) -> Result<(), CannotFail> {
+    async fn fail(&self, failure: Outage) -> Result<(), CannotFail> {
         match failure {
-            Failure::Away => {
+            Outage::Away => {
                 self.proxy.refuse().await;
                 self.proxy.cut_all().await;
             }
-            Failure::ReplyLost => self.proxy.set_replies(Mode::Blackhole),
+            Outage::ReplyLost => self.proxy.set_replies(ProxyMode::Blackhole),
         }
         Ok(())
     }
 
     async fn heal(&self) {
-        self.proxy.set(Mode::Pass);
+        self.proxy.set(ProxyMode::Pass);
         // A connection that has lost bytes stays as it is.
         self.proxy.cut_all().await;
         self.proxy.accept().await.unwrap_or_else(|e| panic!("the proxy cannot listen again: {e}"));

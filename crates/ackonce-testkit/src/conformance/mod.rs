@@ -13,7 +13,7 @@
 
 pub(crate) mod bench;
 mod fixture;
-mod report;
+mod run;
 mod suite;
 
 pub mod attempts;
@@ -32,8 +32,10 @@ pub mod room;
 pub mod settling;
 pub mod time;
 
-pub use fixture::{Breakable, CannotFail, Failure, Fixture, Unbreakable, Wire, copied, swept};
-pub use report::{Failed, Report, run_all, run_all_but};
+pub use fixture::{Breakable, CannotFail, Fixture, Outage, Unbreakable, Wire, copied, swept};
+pub use run::{run_all, run_all_but};
+pub use suite::PROPERTIES;
 #[doc(hidden)]
 pub use suite::run_test;
-pub use suite::{PROPERTIES, Property};
+
+pub use crate::suite::{FailedProperty, Property, SuiteReport};

@@ -1,26 +1,11 @@
 //! The list of properties, written once, and the tests and reports made from it.
 
-use std::fmt;
 use std::future::Future;
 
 use futures_util::future::BoxFuture;
 
 use super::Fixture;
-
-/// One property of the suite.
-#[derive(Clone, Copy)]
-pub struct Property {
-    /// The name of its function and of its test.
-    pub name: &'static str,
-    /// Checks it; panics if the store breaks it.
-    pub check: for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>,
-}
-
-impl fmt::Debug for Property {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
+use crate::suite::Property;
 
 /// Calls a macro of this crate with every property, grouped by module.
 #[doc(hidden)]
@@ -162,7 +147,7 @@ macro_rules! __for_each_property {
 macro_rules! __property_list {
     ([] $($group:ident { $($name:ident)* })*) => {
         /// Every property of the suite.
-        pub const PROPERTIES: &[Property] = &[$($(
+        pub const PROPERTIES: &[Property<for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>>] = &[$($(
             Property {
                 name: stringify!($name),
                 check: |fixture| Box::pin($crate::conformance::$group::$name(fixture)),

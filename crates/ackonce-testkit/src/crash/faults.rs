@@ -6,6 +6,18 @@ use std::time::Duration;
 use crate::seed::Dice;
 
 /// The faults that a fleet meets, and their rates. The default is none.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_testkit::crash::Faults;
+/// // A worker stops itself between effect and record, for longer than its lease of a second.
+/// let faults = Faults {
+///     pause_points: vec!["after-effect".into()],
+///     pause_for: Duration::from_millis(1500)..=Duration::from_secs(3),
+///     at_most: Some(50),
+///     ..Faults::default()
+/// };
+/// ```
 #[derive(Debug, Clone)]
 pub struct Faults {
     /// The time from one kill at a random moment to the next. Default: none.

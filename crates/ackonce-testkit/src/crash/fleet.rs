@@ -1,22 +1,13 @@
-//! Workers that are killed, paused and started again until a condition holds.
+//! The settings of a fleet, its progress and its error.
 
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-use futures_util::future::{Either, select};
 
 use super::Faults;
 use super::history::History;
-use super::supervisor::Supervisor;
-
-/// The time between two checks of the condition.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Several processes of one program, kept running through faults until a condition holds.
 ///
@@ -49,7 +40,7 @@ pub struct Fleet {
     pub(super) command: Box<dyn Fn(usize) -> Command + Send + Sync>,
     pub(super) seed: u64,
     pub(super) faults: Faults,
-    bound: Duration,
+    pub(super) bound: Duration,
     pub(super) grace: Duration,
 }
 
@@ -112,48 +103,6 @@ impl Fleet {
         self.grace = grace;
         self
     }
-
-    /// Keeps the workers running through faults until the condition holds, then ends them with SIGTERM.
-    ///
-    /// # Errors
-    /// The condition did not hold in time, or a worker could not be started or ended with an error of its own.
-    /// The error shows the last lines of every worker.
-    pub async fn run<F, Fut>(&self, mut until: F) -> Result<History, FleetError>
-    where
-        F: FnMut(Progress) -> Fut,
-        Fut: Future<Output = bool>,
-    {
-        let mut supervisor = Supervisor::new(self);
-        let progress = Mutex::new(Progress::default());
-        let now = || *progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let condition = async {
-            while !until(now()).await {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let end = {
-            let chaos = pin!(supervisor.cause_chaos(&progress));
-            let bounded = pin!(tokio::time::timeout(self.bound, condition));
-            match select(chaos, bounded).await {
-                Either::Left((error, _)) => Err(error),
-                Either::Right((Err(_), _)) => {
-                    Err(format!("the condition did not hold within {:?}", self.bound))
-                }
-                Either::Right((Ok(()), _)) => Ok(()),
-            }
-        };
-        let end = match end {
-            Ok(()) => supervisor.end_all().await,
-            Err(what) => Err(what),
-        };
-        match end {
-            Ok(()) => Ok(supervisor.into_history()),
-            Err(what) => {
-                let tails = supervisor.tails();
-                Err(FleetError { what, tails, history: supervisor.into_history() })
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Fleet {
@@ -172,15 +121,15 @@ impl fmt::Debug for Fleet {
 
 /// A run that failed.
 pub struct FleetError {
-    what: String,
-    tails: String,
+    pub(super) fault: String,
+    pub(super) tails: String,
     /// The events until then.
     pub history: History,
 }
 
 impl fmt::Display for FleetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (seed {})\n{}", self.what, self.history.seed, self.tails)
+        write!(f, "{} (seed {})\n{}", self.fault, self.history.seed, self.tails)
     }
 }
 

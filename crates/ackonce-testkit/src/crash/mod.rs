@@ -8,10 +8,11 @@ mod faults;
 mod fleet;
 mod history;
 mod point;
+mod run;
 mod supervisor;
 mod worker;
 
 pub use faults::Faults;
 pub use fleet::{Fleet, FleetError, Progress};
-pub use history::{Event, History, What};
+pub use history::{EventKind, FleetEvent, History};
 pub use point::{CRASH_AT, PAUSE_AT, POINT_LOG, point};

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::fleet::{Fleet, Progress};
-use super::history::{Event, History, What};
+use super::history::{EventKind, FleetEvent, History};
 use super::point::{CRASH_AT, Hit, PAUSE_AT, POINT_LOG};
 use super::worker::{Worker, tail};
 use crate::ledger::micros_now;
@@ -78,8 +78,8 @@ impl<'a> Supervisor<'a> {
             return format!("{}: {e}", self.fleet.dir.display());
         }
         loop {
-            if let Err(what) = self.tick() {
-                return what;
+            if let Err(error) = self.tick() {
+                return error;
             }
             *progress.lock().unwrap_or_else(PoisonError::into_inner) = self.progress;
             tokio::time::sleep(TICK).await;
@@ -119,14 +119,14 @@ impl<'a> Supervisor<'a> {
         self.fleet.faults.at_most.is_some_and(|most| kills + crashes + pauses >= most)
     }
 
-    fn record(&mut self, event: Event) {
+    fn record(&mut self, event: FleetEvent) {
         let Progress { starts, kills, crashes, pauses } = &mut self.progress;
-        match event.what {
-            What::Started => *starts += 1,
-            What::Killed => *kills += 1,
-            What::Crashed { .. } => *crashes += 1,
-            What::Paused { .. } => *pauses += 1,
-            What::Terminated | What::TerminatedByForce | What::Ended => {}
+        match event.kind {
+            EventKind::Started => *starts += 1,
+            EventKind::Killed => *kills += 1,
+            EventKind::Crashed { .. } => *crashes += 1,
+            EventKind::Paused { .. } => *pauses += 1,
+            EventKind::Terminated | EventKind::TerminatedByForce | EventKind::Ended => {}
         }
         self.history.events.push(event);
     }
@@ -146,7 +146,7 @@ impl<'a> Supervisor<'a> {
     fn kill(&mut self, mut worker: Worker) -> Result<Seat, String> {
         let from = micros_now();
         worker.kill().map_err(|e| format!("worker {} could not be killed: {e}", worker.index))?;
-        self.record(worker.event(What::Killed, from));
+        self.record(worker.event(EventKind::Killed, from));
         Ok(self.empty())
     }
 
@@ -211,7 +211,7 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         };
         if status.success() {
-            self.record(worker.event(What::Ended, micros_now()));
+            self.record(worker.event(EventKind::Ended, micros_now()));
             return Ok(());
         }
         match self.crash_of(&worker, status)? {
@@ -225,13 +225,13 @@ impl<'a> Supervisor<'a> {
     }
 
     /// The point at which it killed itself. It logs that first, so the line has been written by now.
-    fn crash_of(&mut self, worker: &Worker, status: ExitStatus) -> Result<Option<Event>, String> {
+    fn crash_of(&mut self, worker: &Worker, status: ExitStatus) -> Result<Option<FleetEvent>, String> {
         self.points.catch_up().map_err(|e| format!("the point log cannot be read: {e}"))?;
         let hit = self.points.items.iter().rfind(|hit| hit.pid == worker.pid() && !hit.stops);
         let hit = hit.filter(|_| status.signal() == Some(Signal::KILL.as_raw()));
         Ok(hit.map(|hit| {
-            let what = What::Crashed { point: hit.point.clone() };
-            Event { to: hit.at, ..worker.event(what, hit.at) }
+            let kind = EventKind::Crashed { point: hit.point.clone() };
+            FleetEvent { to: hit.at, ..worker.event(kind, hit.at) }
         }))
     }
 
@@ -254,7 +254,7 @@ impl<'a> Supervisor<'a> {
                     Some(status) => self.terminated(&worker, status, from)?,
                     None if late => {
                         worker.kill().map_err(|e| format!("worker {} does not die: {e}", worker.index))?;
-                        self.record(worker.event(What::TerminatedByForce, from));
+                        self.record(worker.event(EventKind::TerminatedByForce, from));
                     }
                     None => running.push(worker),
                 }
@@ -268,7 +268,7 @@ impl<'a> Supervisor<'a> {
         let event = match self.crash_of(worker, status)? {
             Some(crash) => crash,
             None if status.success() || status.signal() == Some(Signal::TERM.as_raw()) => {
-                worker.event(What::Terminated, from)
+                worker.event(EventKind::Terminated, from)
             }
             None => return Err(format!("worker {} was asked to end and failed: {status}", worker.index)),
         };

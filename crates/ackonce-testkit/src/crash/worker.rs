@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use super::history::{Event, What};
+use super::history::{EventKind, FleetEvent};
 use crate::ledger::micros_now;
 use crate::lines::Writer;
 
@@ -50,12 +50,12 @@ impl Worker {
         self.child.id()
     }
 
-    pub(super) fn event(&self, what: What, from: u64) -> Event {
-        Event { pid: self.pid(), worker: self.index, what, from, to: micros_now() }
+    pub(super) fn event(&self, kind: EventKind, from: u64) -> FleetEvent {
+        FleetEvent { pid: self.pid(), worker: self.index, kind, from, to: micros_now() }
     }
 
-    pub(super) fn started(&self) -> Event {
-        self.event(What::Started, self.started)
+    pub(super) fn started(&self) -> FleetEvent {
+        self.event(EventKind::Started, self.started)
     }
 
     /// The child is not waited for yet, so its pid is still its own.
@@ -88,7 +88,7 @@ impl Worker {
     }
 
     /// Continues it if its pause has ended by `now`; without `now`, in any case.
-    pub(super) fn resume(&mut self, now: Option<Instant>) -> Option<Event> {
+    pub(super) fn resume(&mut self, now: Option<Instant>) -> Option<FleetEvent> {
         if self.passed_point {
             // It logs that it stops before it does, and may be so slow that it missed the first SIGCONT. It stops itself
             // only once, so a second SIGCONT does no harm.
@@ -97,7 +97,7 @@ impl Worker {
         let due = self.standing.take_if(|s| now.is_none_or(|now| s.until <= now))?;
         self.passed_point |= due.point.is_some();
         self.signal(Signal::CONT);
-        Some(self.event(What::Paused { point: due.point }, due.from))
+        Some(self.event(EventKind::Paused { point: due.point }, due.from))
     }
 
     /// Kills it and returns when it is dead.

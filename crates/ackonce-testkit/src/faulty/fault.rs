@@ -27,6 +27,15 @@ pub enum Fault {
 }
 
 /// The rate of each [`Fault`], in calls out of a thousand. The default is never.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ackonce::MemoryStore;
+/// use ackonce_testkit::{FaultyStore, Rates};
+/// // Every tenth reply is lost, every twentieth call is refused.
+/// let rates = Rates { reply_lost: 100, refused: 50, ..Rates::default() };
+/// let store = FaultyStore::new(Arc::new(MemoryStore::new()), 7, rates);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rates {
     /// [`Fault::Refused`].

@@ -37,11 +37,11 @@ pub struct FaultyStore {
     inner: Arc<dyn Deduplicator>,
     rates: Rates,
     paused: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<Plan>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Plan {
     dice: Dice,
     script: VecDeque<Option<Fault>>,
     injected: Injected,
@@ -51,7 +51,7 @@ impl FaultyStore {
     /// Faults by chance, decided by the seed.
     #[must_use]
     pub fn new(inner: Arc<dyn Deduplicator>, seed: u64, rates: Rates) -> Self {
-        let state = State { dice: Dice::new(seed), script: VecDeque::new(), injected: Injected::default() };
+        let state = Plan { dice: Dice::new(seed), script: VecDeque::new(), injected: Injected::default() };
         Self { inner, rates, paused: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -87,7 +87,7 @@ impl FaultyStore {
         self.state().injected.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Plan> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

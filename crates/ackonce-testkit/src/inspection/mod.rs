@@ -23,7 +23,9 @@ use std::sync::Arc;
 use ackonce::store::Inspect;
 use async_trait::async_trait;
 
-pub use suite::{PROPERTIES, Property, run_all};
+pub use suite::{PROPERTIES, run_all};
+
+pub use crate::suite::{FailedProperty, Property, SuiteReport};
 
 /// The store under test.
 #[async_trait]

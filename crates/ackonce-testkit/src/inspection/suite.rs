@@ -1,28 +1,12 @@
 //! The list of properties, written once, and the tests and reports made from it.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Fixture;
-use crate::conformance::{Failed, Report};
-
-/// One property of the suite.
-#[derive(Clone, Copy)]
-pub struct Property {
-    /// The name of its function and of its test.
-    pub name: &'static str,
-    /// Checks it; panics if the store breaks it.
-    pub check: for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>,
-}
-
-impl fmt::Debug for Property {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
+use crate::suite::{Property, SuiteReport};
 
 /// Calls a macro of this crate with every property, grouped by module.
 #[doc(hidden)]
@@ -95,7 +79,7 @@ macro_rules! __for_each_inspection {
 macro_rules! __inspection_list {
     ([] $($group:ident { $($name:ident)* })*) => {
         /// Every property of the suite.
-        pub const PROPERTIES: &[Property] = &[$($(
+        pub const PROPERTIES: &[Property<for<'a> fn(&'a dyn Fixture) -> BoxFuture<'a, ()>>] = &[$($(
             Property {
                 name: stringify!($name),
                 check: |fixture| Box::pin($crate::inspection::$group::$name(fixture)),
@@ -154,18 +138,11 @@ macro_rules! inspection {
 }
 
 /// Checks every property, each with a fixture of its own, and reports which hold.
-pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> Report {
-    let mut report = Report::default();
+pub async fn run_all<F: Fixture>(fixture: impl Fn() -> F) -> SuiteReport {
+    let mut report = SuiteReport::default();
     for Property { name, check } in PROPERTIES {
         let fixture = fixture();
-        match AssertUnwindSafe(check(&fixture)).catch_unwind().await {
-            Ok(()) => report.passed.push(name),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-                let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                report.failed.push(Failed { property: name, message });
-            }
-        }
+        report.add(name, AssertUnwindSafe(check(&fixture)).catch_unwind().await);
     }
     report
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Fixture;
 use crate::conformance::bench::{Client, PATIENCE, SHORT, complete, key, request, scope, within_patience};
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::{Proxy, ProxyMode};
 
 pub(super) struct Bench {
     pub(super) proxy: Proxy,
@@ -88,14 +88,14 @@ impl Bench {
 
     /// Keeps back the client's requests from now on.
     pub(super) fn hold(&self) {
-        self.proxy.set_requests(Mode::Hold);
+        self.proxy.set_requests(ProxyMode::Hold);
     }
 
     /// Lets the requests kept back reach the server, and waits until the server has answered them.
     pub(super) async fn let_go(&self) {
         let before = self.proxy.counts();
         assert!(before.requests.held > 0, "something was kept back: {before:?}");
-        self.proxy.set_requests(Mode::Pass);
+        self.proxy.set_requests(ProxyMode::Pass);
         self.proxy.wait_for(|counts| counts.replies.turns > before.replies.turns).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bench::Bench;
 use crate::conformance::bench::SHORT;
-use crate::proxy::{Counts, Mode, Proxy};
+use crate::proxy::{Proxy, ProxyCounts, ProxyMode};
 
 /// No call takes more steps than this.
 const STEPS: u32 = 200;
@@ -21,9 +21,9 @@ pub(super) const WAYS: [What; 3] = [What::Requests, What::Replies, What::Replies
 impl What {
     pub(super) fn cut(self, proxy: &Proxy, nth: u32) {
         match self {
-            Self::Requests => proxy.set_requests(Mode::Cut { nth }),
-            Self::Replies => proxy.set_replies(Mode::Cut { nth }),
-            Self::RepliesByReset => proxy.set_replies(Mode::Reset { nth }),
+            Self::Requests => proxy.set_requests(ProxyMode::Cut { nth }),
+            Self::Replies => proxy.set_replies(ProxyMode::Cut { nth }),
+            Self::RepliesByReset => proxy.set_replies(ProxyMode::Reset { nth }),
         }
     }
 }
@@ -44,11 +44,11 @@ pub(super) struct Cuts<'a> {
     start: Start,
     nth: u32,
     calls: u32,
-    before: Option<Counts>,
+    before: Option<ProxyCounts>,
 }
 
 /// The number of calls that were cut.
-pub(super) fn cut(counts: &Counts) -> u64 {
+pub(super) fn cut(counts: &ProxyCounts) -> u64 {
     counts.requests.cut + counts.replies.cut
 }
 
@@ -63,7 +63,7 @@ impl<'a> Cuts<'a> {
         if was_cut {
             self.next_step().await;
         } else if is_answered {
-            self.bench.proxy.set(Mode::Pass);
+            self.bench.proxy.set(ProxyMode::Pass);
             assert!(self.nth > 1, "nothing was cut");
             return None;
         } else {

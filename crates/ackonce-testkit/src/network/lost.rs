@@ -8,7 +8,7 @@ use super::Fixture;
 use super::bench::{Bench, repeatable, start};
 use super::cuts::{Cuts, Start, WAYS, cut};
 use crate::conformance::bench::{Client, LONG, acquired, complete};
-use crate::proxy::Mode;
+use crate::proxy::ProxyMode;
 
 /// A claim that was cut was applied or not. Where it was, a rival finds the key busy, and the same claim again is
 /// answered as if nothing had happened: first attempt, same fence. Where it was not, the key is the rival's. An
@@ -26,10 +26,10 @@ pub async fn a_claim_cut_anywhere_is_repeated_or_is_a_rivals(fixture: &dyn Fixtu
     }
     // A cut may come before the server is through with the request. A reply that is swallowed never does.
     bench.warm_up().await;
-    bench.proxy.set_replies(Mode::Blackhole);
+    bench.proxy.set_replies(ProxyMode::Blackhole);
     let claimed = claim_through(&bench, "swallowed").await;
     assert_eq!(claimed, (false, true), "the reply is lost, and the claim is applied");
-    bench.proxy.set(Mode::Pass);
+    bench.proxy.set(ProxyMode::Pass);
     bench.proxy.cut_all().await;
 }
 
@@ -96,7 +96,7 @@ pub async fn connecting_cut_anywhere_can_be_repeated(fixture: &dyn Fixture) {
             if cut(&proxy.counts()) == before {
                 assert!(nth > 1, "connecting sends something");
                 let store = opened.unwrap_or_else(|e| panic!("nothing was cut, and it is not open: {e}"));
-                proxy.set(Mode::Pass);
+                proxy.set(ProxyMode::Pass);
                 Client(store).claim_all(&[]).await;
                 break;
             }
@@ -112,11 +112,11 @@ pub async fn a_reply_cut_in_the_middle_is_no_answer(fixture: &dyn Fixture) {
     for bytes in [1, 3] {
         let request = bench.request(&format!("{bytes} bytes"));
         let before = bench.proxy.counts().replies;
-        bench.proxy.set_replies(Mode::Drip { bytes, gap: Duration::from_millis(20) });
+        bench.proxy.set_replies(ProxyMode::Drip { bytes, gap: Duration::from_millis(20) });
         let cut = async {
             bench.proxy.wait_for(|counts| counts.replies.bytes > before.bytes).await;
             bench.proxy.cut_all().await;
-            bench.proxy.set(Mode::Pass);
+            bench.proxy.set(ProxyMode::Pass);
         };
         let (answer, ()) = tokio::join!(bench.try_claim(&request), cut);
         match answer {

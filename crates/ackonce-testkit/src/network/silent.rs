@@ -5,7 +5,7 @@ use ackonce::store::Settled;
 use super::Fixture;
 use super::bench::{Bench, no_answer, unknown};
 use crate::conformance::bench::{acquired, complete};
-use crate::proxy::Mode;
+use crate::proxy::ProxyMode;
 
 /// Silence is an error after the store's time-out: for a claim, also of a key that is done, for a settlement, and
 /// for a call without a connection. Once the network is back, so is the store.
@@ -16,18 +16,18 @@ pub async fn a_black_hole_is_no_answer_and_passes(fixture: &dyn Fixture) {
     let finished = bench.acquire(&bench.request("done")).await;
     bench.settle(&finished, complete()).await;
 
-    bench.proxy.set(Mode::Blackhole);
+    bench.proxy.set(ProxyMode::Blackhole);
     unknown(bench.try_settle(&lease, complete()).await);
     no_answer(bench.try_claim(&bench.request("new")).await);
     assert!(bench.proxy.counts().requests.swallowed > 0, "the black hole swallowed something");
-    bench.proxy.set(Mode::Pass);
+    bench.proxy.set(ProxyMode::Pass);
     bench.settle(&lease, complete()).await;
 
     for id in ["done", "new"] {
         bench.warm_up().await;
-        bench.proxy.set(Mode::Blackhole);
+        bench.proxy.set(ProxyMode::Blackhole);
         unknown(bench.try_claim(&bench.request(id)).await);
-        bench.proxy.set(Mode::Pass);
+        bench.proxy.set(ProxyMode::Pass);
         bench.claim(&bench.request(id)).await;
     }
 }

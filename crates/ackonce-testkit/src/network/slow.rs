@@ -7,21 +7,21 @@ use ackonce::store::Settle;
 use super::Fixture;
 use super::bench::Bench;
 use crate::conformance::bench::{LONG, acquired};
-use crate::proxy::Mode;
+use crate::proxy::ProxyMode;
 
 /// Every piece comes later.
 pub async fn delayed_answers_are_right(fixture: &dyn Fixture) {
-    answers_are_right(fixture, Mode::Delay(Duration::from_millis(20))).await;
+    answers_are_right(fixture, ProxyMode::Delay(Duration::from_millis(20))).await;
 }
 
 /// Every piece comes in parts, cut anywhere.
 pub async fn dripped_answers_are_right(fixture: &dyn Fixture) {
     for bytes in [7, 64] {
-        answers_are_right(fixture, Mode::Drip { bytes, gap: Duration::from_millis(1) }).await;
+        answers_are_right(fixture, ProxyMode::Drip { bytes, gap: Duration::from_millis(1) }).await;
     }
 }
 
-async fn answers_are_right(fixture: &dyn Fixture, mode: Mode) {
+async fn answers_are_right(fixture: &dyn Fixture, mode: ProxyMode) {
     let bench = Bench::new(fixture).await;
     bench.proxy.set(mode);
     let request = bench.request("id");

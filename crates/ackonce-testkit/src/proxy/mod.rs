@@ -15,7 +15,7 @@ use pump::Shared;
 mod mode;
 mod pump;
 
-pub use mode::{Counts, Mode, Traffic};
+pub use mode::{ProxyCounts, ProxyMode, Traffic};
 
 /// The time limit of [`Proxy::wait_for`].
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,21 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// | to test | do |
 /// |---|---|
-/// | applied, reply lost | `set_replies(Mode::Cut { nth: 1 })` |
-/// | request lost | `set_requests(Mode::Cut { nth: 1 })` |
-/// | no answer at all | `set(Mode::Blackhole)` |
-/// | applied after the client gave up | `set_requests(Mode::Hold)`, later `set_requests(Mode::Pass)` |
-/// | a slow network | `set(Mode::Delay(…))`, `set(Mode::Drip { … })` |
+/// | applied, reply lost | `set_replies(ProxyMode::Cut { nth: 1 })` |
+/// | request lost | `set_requests(ProxyMode::Cut { nth: 1 })` |
+/// | no answer at all | `set(ProxyMode::Blackhole)` |
+/// | applied after the client gave up | `set_requests(ProxyMode::Hold)`, later `set_requests(ProxyMode::Pass)` |
+/// | a slow network | `set(ProxyMode::Delay(…))`, `set(ProxyMode::Drip { … })` |
 /// | a server that is down, and comes back | [`refuse`](Self::refuse), [`cut_all`](Self::cut_all); [`accept`](Self::accept) |
 ///
 /// ```
-/// use ackonce_testkit::proxy::{Mode, Proxy};
+/// use ackonce_testkit::proxy::{ProxyMode, Proxy};
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// use tokio::net::{TcpListener, TcpStream};
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
 /// let server = TcpListener::bind("127.0.0.1:0").await?;
 /// let proxy = Proxy::start(server.local_addr()?).await?;
-/// proxy.set_replies(Mode::Cut { nth: 1 });
+/// proxy.set_replies(ProxyMode::Cut { nth: 1 });
 ///
 /// let mut client = TcpStream::connect(proxy.addr()).await?;
 /// let (mut peer, _) = server.accept().await?;
@@ -103,18 +103,18 @@ impl Proxy {
     }
 
     /// Changes both directions.
-    pub fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: ProxyMode) {
         self.set_requests(mode);
         self.set_replies(mode);
     }
 
     /// Changes the mode of the direction from clients to the upstream.
-    pub fn set_requests(&self, mode: Mode) {
+    pub fn set_requests(&self, mode: ProxyMode) {
         self.shared.requests.send_replace(mode);
     }
 
     /// Changes the mode of the direction from the upstream to clients.
-    pub fn set_replies(&self, mode: Mode) {
+    pub fn set_replies(&self, mode: ProxyMode) {
         self.shared.replies.send_replace(mode);
     }
 
@@ -150,7 +150,7 @@ impl Proxy {
 
     /// The counts so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> ProxyCounts {
         *self.shared.counts.borrow()
     }
 
@@ -158,7 +158,7 @@ impl Proxy {
     ///
     /// # Panics
     /// It is not true within a minute.
-    pub async fn wait_for(&self, is_enough: impl Fn(&Counts) -> bool) -> Counts {
+    pub async fn wait_for(&self, is_enough: impl Fn(&ProxyCounts) -> bool) -> ProxyCounts {
         let mut counts = self.shared.counts.subscribe();
         let enough = tokio::time::timeout(PATIENCE, counts.wait_for(is_enough)).await;
         match enough {

@@ -7,9 +7,20 @@ use std::time::Duration;
 /// The proxy knows no protocol. It works on *pieces*, the bytes that one read gives, and on *turns*: a request
 /// begins where a client sends after the server sent last (or first of all), a reply where the server does so.
 /// A reply in several pieces is one reply; requests that do not wait for each other may be one request.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce_testkit::proxy::{Proxy, ProxyMode};
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let proxy = Proxy::start("127.0.0.1:6379").await?;
+/// proxy.set_requests(ProxyMode::Delay(Duration::from_millis(20)));
+/// proxy.set_replies(ProxyMode::Drip { bytes: 1, gap: Duration::from_millis(5) });
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Mode {
+pub enum ProxyMode {
     /// Passed on at once.
     #[default]
     Pass,
@@ -49,7 +60,7 @@ pub(super) enum Ending {
     Reset,
 }
 
-impl Mode {
+impl ProxyMode {
     /// Counts one more request or reply; returns the ending if it is the one that ends its connection.
     pub(super) fn strike(&mut self) -> Option<Ending> {
         let (nth, ending) = match self {
@@ -67,7 +78,7 @@ impl Mode {
 
 /// The counts of a [`Proxy`](super::Proxy) so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct ProxyCounts {
     /// Connections accepted.
     pub connections: u64,
     /// Those of them for which the upstream could not be reached.
@@ -85,10 +96,10 @@ pub struct Traffic {
     pub turns: u64,
     /// Bytes passed on.
     pub bytes: u64,
-    /// Bytes thrown away by [`Mode::Blackhole`].
+    /// Bytes thrown away by [`ProxyMode::Blackhole`].
     pub swallowed: u64,
-    /// Pieces kept back by [`Mode::Hold`], those passed on since included.
+    /// Pieces kept back by [`ProxyMode::Hold`], those passed on since included.
     pub held: u64,
-    /// Connections ended by [`Mode::Cut`] or [`Mode::Reset`].
+    /// Connections ended by [`ProxyMode::Cut`] or [`ProxyMode::Reset`].
     pub cut: u64,
 }

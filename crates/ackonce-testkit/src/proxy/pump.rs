@@ -7,15 +7,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::mode::{Counts, Ending, Mode, Traffic};
+use super::mode::{Ending, ProxyCounts, ProxyMode, Traffic};
 
 /// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) upstream: String,
-    pub(super) requests: watch::Sender<Mode>,
-    pub(super) replies: watch::Sender<Mode>,
-    pub(super) counts: watch::Sender<Counts>,
+    pub(super) requests: watch::Sender<ProxyMode>,
+    pub(super) replies: watch::Sender<ProxyMode>,
+    pub(super) counts: watch::Sender<ProxyCounts>,
 }
 
 impl Shared {
@@ -58,37 +58,37 @@ pub(super) async fn serve(mut client: TcpStream, shared: &Shared) {
 /// One direction of one connection.
 struct Pump<'a> {
     side: u8,
-    modes: &'a watch::Sender<Mode>,
-    of: fn(&mut Counts) -> &mut Traffic,
+    modes: &'a watch::Sender<ProxyMode>,
+    of: fn(&mut ProxyCounts) -> &mut Traffic,
     shared: &'a Shared,
     spoke_last: &'a AtomicU8,
 }
 
 /// The state of a direction. Once bytes were lost or cannot be written, the rest is worthless.
 #[derive(PartialEq, Eq)]
-enum State {
-    Flows,
+enum Flow {
+    Open,
     Lost,
 }
 
 impl Pump<'_> {
     async fn run(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Ending> {
         let mut mode = self.modes.subscribe();
-        let mut state = State::Flows;
+        let mut state = Flow::Open;
         let mut buffer = vec![0; 64 << 10];
         loop {
             // A broken connection ends like a closed one, so that the peer still reads the bytes passed on before.
             let size = from.read(&mut buffer).await.unwrap_or(0);
             if size == 0 {
                 // No sender is gone while the pump runs.
-                let _ = mode.wait_for(|mode| !matches!(mode, Mode::Blackhole | Mode::Hold)).await;
+                let _ = mode.wait_for(|mode| !matches!(mode, ProxyMode::Blackhole | ProxyMode::Hold)).await;
                 let _ = to.shutdown().await;
                 return Ok(());
             }
             // Before it is passed on: the other side cannot answer earlier than this.
             let is_turn = self.spoke_last.swap(self.side, Ordering::SeqCst) != self.side;
             self.count(|traffic| traffic.turns += u64::from(is_turn));
-            if state == State::Flows {
+            if state == Flow::Open {
                 state = self.pass(&buffer[..size], is_turn, &mut mode, &mut to).await?;
             }
         }
@@ -99,34 +99,34 @@ impl Pump<'_> {
         &self,
         piece: &[u8],
         mut is_turn: bool,
-        mode: &mut watch::Receiver<Mode>,
+        mode: &mut watch::Receiver<ProxyMode>,
         to: &mut WriteHalf<'_>,
-    ) -> Result<State, Ending> {
+    ) -> Result<Flow, Ending> {
         let mut left = piece;
         let mut was_held = false;
         while !left.is_empty() {
             let now = *mode.borrow_and_update();
             let part = match now {
-                Mode::Pass => left.len(),
-                Mode::Delay(by) => {
+                ProxyMode::Pass => left.len(),
+                ProxyMode::Delay(by) => {
                     tokio::time::sleep(by).await;
                     left.len()
                 }
-                Mode::Drip { bytes, gap } => {
+                ProxyMode::Drip { bytes, gap } => {
                     tokio::time::sleep(gap).await;
                     left.len().min(bytes.max(1))
                 }
-                Mode::Blackhole => {
+                ProxyMode::Blackhole => {
                     self.count(|traffic| traffic.swallowed += left.len() as u64);
-                    return Ok(State::Lost);
+                    return Ok(Flow::Lost);
                 }
-                Mode::Hold => {
+                ProxyMode::Hold => {
                     self.count(|traffic| traffic.held += u64::from(!was_held));
                     was_held = true;
                     let _ = mode.changed().await;
                     continue;
                 }
-                Mode::Cut { .. } | Mode::Reset { .. } => {
+                ProxyMode::Cut { .. } | ProxyMode::Reset { .. } => {
                     if is_turn && let Some(ending) = self.strike() {
                         self.count(|traffic| traffic.cut += 1);
                         return Err(ending);
@@ -136,12 +136,12 @@ impl Pump<'_> {
             };
             is_turn = false;
             if to.write_all(&left[..part]).await.is_err() {
-                return Ok(State::Lost);
+                return Ok(Flow::Lost);
             }
             self.count(|traffic| traffic.bytes += part as u64);
             left = &left[part..];
         }
-        Ok(State::Flows)
+        Ok(Flow::Open)
     }
 
     fn strike(&self) -> Option<Ending> {

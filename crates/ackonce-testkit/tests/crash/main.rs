@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ackonce::Class;
 use ackonce_testkit::audit::{Audit, Cause, audit};
-use ackonce_testkit::crash::{self, Event, Faults, Fleet, History, Progress, What};
+use ackonce_testkit::crash::{self, EventKind, Faults, Fleet, FleetEvent, History, Progress};
 use ackonce_testkit::ledger::Ledger;
 use ackonce_testkit::lines;
 use tempfile::TempDir;
@@ -27,6 +27,8 @@ fn fleet(dir: &Path, mode: &'static str) -> Fleet {
     Fleet::new(dir, WORKERS, move |worker| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", child::TEST, "--nocapture"]);
+        // A backtrace would push the panic's message out of the quoted lines.
+        command.env("RUST_BACKTRACE", "0");
         command.env(child::HOME, &home).env(child::MODE, mode).env(child::WORKER, worker.to_string());
         command
     })
@@ -71,7 +73,7 @@ async fn without_faults_nothing_is_lost_or_doubled() {
     let dir = TempDir::new().unwrap();
     let (history, audit) = run(dir.path(), "effect-first", Faults::default(), |_| true).await;
     assert_eq!((history.kills(), history.crashes(), history.pauses()), (0, 0, 0));
-    assert_eq!(history.count(|what| *what == What::Terminated), WORKERS, "{history:?}");
+    assert_eq!(history.count(|kind| *kind == EventKind::Terminated), WORKERS, "{history:?}");
     assert_eq!(audit.effects, child::IDS);
     audit.keeps(Class::Inbox).unwrap();
 }
@@ -106,7 +108,7 @@ async fn kills_at_random_moments_are_recorded_and_survived() {
     let faults = Faults { kill_every: Some(millis(5, 60)), at_most: Some(25), ..Faults::default() };
     let (history, audit) = run(dir.path(), "effect-first", faults, |p| p.kills >= 25).await;
     assert_eq!(history.kills(), 25);
-    let starts = history.count(|what| *what == What::Started);
+    let starts = history.count(|kind| *kind == EventKind::Started);
     assert!((25..=WORKERS + 25).contains(&starts), "those that were killed last need not be started again");
     assert!(history.events.iter().all(|e| e.from <= e.to && e.pid != 0 && e.worker < WORKERS));
     audit.keeps(Class::Leased).unwrap();
@@ -125,7 +127,7 @@ async fn pauses_stop_a_worker_and_let_it_go_on() {
     let (history, audit) = run(dir.path(), "effect-first", faults, |p| p.pauses >= 20).await;
     assert_eq!(history.points()["after-effect"], WORKERS, "each start was armed once");
     // Those that stand when the run ends are continued early.
-    let whole = |e: &&Event| matches!(e.what, What::Paused { .. }) && e.to - e.from >= 20_000;
+    let whole = |e: &&FleetEvent| matches!(e.kind, EventKind::Paused { .. }) && e.to - e.from >= 20_000;
     assert!(history.events.iter().filter(whole).count() >= 20, "{history:?}");
     audit.keeps(Class::Inbox).unwrap();
 }
@@ -167,7 +169,7 @@ async fn a_condition_that_never_holds_ends_at_the_bound() {
     let bound = Duration::from_millis(300);
     let error = fleet(dir.path(), "idle").with_bound(bound).run(|_| async { false }).await.unwrap_err();
     assert!(error.to_string().contains("did not hold within 300ms"), "{error}");
-    assert_eq!(error.history.count(|what| *what == What::Started), WORKERS);
+    assert_eq!(error.history.count(|kind| *kind == EventKind::Started), WORKERS);
 }
 
 #[tokio::test]
@@ -182,5 +184,5 @@ async fn a_worker_that_ignores_the_end_is_killed() {
     let ready = || lines::read(&log).unwrap().iter().any(|line| line == "ready");
     let grace = Duration::from_millis(200);
     let history = fleet.with_grace(grace).run(|_| async { ready() }).await.unwrap();
-    assert_eq!(history.count(|what| *what == What::TerminatedByForce), 1, "{history:?}");
+    assert_eq!(history.count(|kind| *kind == EventKind::TerminatedByForce), 1, "{history:?}");
 }

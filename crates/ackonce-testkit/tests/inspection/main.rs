@@ -6,13 +6,13 @@ mod looks;
 mod store;
 mod tends;
 
-use ackonce_testkit::conformance::Report;
+use ackonce_testkit::conformance::SuiteReport;
 use ackonce_testkit::inspection::{PROPERTIES, run_all};
 
 use bug::Bug;
 use store::Sabotaged;
 
-async fn report(bug: Bug) -> Report {
+async fn report(bug: Bug) -> SuiteReport {
     run_all(|| Sabotaged::new(bug)).await
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ackonce::store::{ClaimRequest, Claimed, Record, Repeat, Settle, Settled, State};
 use ackonce::{Deduplicator, Error, ErrorKind, Result};
-use ackonce_testkit::conformance::{Breakable, CannotFail, Failure};
+use ackonce_testkit::conformance::{Breakable, CannotFail, Outage};
 use async_trait::async_trait;
 
 use crate::bug::Bug;
@@ -28,7 +28,7 @@ impl Breakable for Broken {
         self.0.clone()
     }
 
-    async fn fail(&self, failure: Failure) -> std::result::Result<(), CannotFail> {
+    async fn fail(&self, failure: Outage) -> std::result::Result<(), CannotFail> {
         *self.0.failure.lock().unwrap() = Some(failure);
         Ok(())
     }
@@ -39,7 +39,7 @@ impl Breakable for Broken {
 }
 
 impl Client {
-    fn fails(&self, failure: Failure) -> bool {
+    fn fails(&self, failure: Outage) -> bool {
         *self.failure.lock().unwrap() == Some(failure)
     }
 
@@ -55,7 +55,7 @@ impl Client {
     /// The answer before anything is done, if the store is away.
     pub(crate) fn away<T>(&self, guesses: impl FnOnce() -> Vec<T>) -> Option<Result<Vec<T>>> {
         let guessing = matches!(self.bug, Bug::OutageIsDone | Bug::OutageIsLost);
-        self.fails(Failure::Away).then(|| match guessing {
+        self.fails(Outage::Away).then(|| match guessing {
             true => Ok(guesses()),
             false => Err(self.error(ErrorKind::Unavailable)),
         })
@@ -79,7 +79,7 @@ impl Client {
 
     /// The answers, if they are not lost.
     pub(crate) fn reply<T>(&self, answers: Vec<T>) -> Result<Vec<T>> {
-        if self.fails(Failure::ReplyLost) { Err(self.error(ErrorKind::Timeout)) } else { Ok(answers) }
+        if self.fails(Outage::ReplyLost) { Err(self.error(ErrorKind::Timeout)) } else { Ok(answers) }
     }
 
     pub(crate) fn refused(&self, settlements: usize) -> Result<Vec<Settled>> {

@@ -8,12 +8,12 @@ mod keys;
 mod settles;
 mod store;
 
-use ackonce_testkit::conformance::{PROPERTIES, Report, run_all};
+use ackonce_testkit::conformance::{PROPERTIES, SuiteReport, run_all};
 
 use bug::Bug;
 use store::Sabotaged;
 
-async fn report(bug: Bug) -> Report {
+async fn report(bug: Bug) -> SuiteReport {
     run_all(&Sabotaged::new(bug)).await
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ackonce::protocol::Row;
 use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement, State};
 use ackonce::{Deduplicator, Error, ErrorKind, Result};
-use ackonce_testkit::conformance::{Breakable, Failure, Fixture};
+use ackonce_testkit::conformance::{Breakable, Fixture, Outage};
 use async_trait::async_trait;
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -94,7 +94,7 @@ pub(crate) struct Client {
     rows: Arc<Mutex<Rows>>,
     start: Instant,
     skew: u64,
-    pub(crate) failure: Mutex<Option<Failure>>,
+    pub(crate) failure: Mutex<Option<Outage>>,
 }
 
 impl fmt::Debug for Client {

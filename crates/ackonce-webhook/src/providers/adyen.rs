@@ -5,11 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mac::{Algorithm, Key, keys, signer};
 use crate::provider::DAY;
-use crate::scheme::Proof;
-use crate::secret::checked;
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Proof, SignatureKey, checked, keys, signer};
+use crate::{ConfigError, Event, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{digest, parse, present};
 
@@ -20,9 +18,15 @@ use super::{digest, parse, present};
 /// with colons (the `pspReference` of a report is a file's name, with times in it) may be read in more than one way; then
 /// it is SHA-256 of the signed text, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
 /// request is `[accepted]`.
+///
+/// ```
+/// // The HMAC key of the Customer Area, which is hexadecimal.
+/// let adyen = ackonce_webhook::Adyen::new(["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"])?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Adyen {
-    keys: Vec<Key>,
+    keys: Vec<SignatureKey>,
 }
 
 impl Adyen {
@@ -35,15 +39,15 @@ impl Adyen {
         Ok(Self { keys: keys(Algorithm::HmacSha256, &checked(secrets)?, decode)? })
     }
 
-    fn item(&self, request: &Incoming<'_>, raw: &RawValue) -> Result<Event, Refused> {
+    fn item(&self, request: &RawRequest<'_>, raw: &RawValue) -> Result<Event, VerifyError> {
         let text = raw.get();
-        let item: Item = parse(text.as_bytes())?;
+        let item: ReportItem = parse(text.as_bytes())?;
         let signed = item.signed();
         let proof = self.proof(&item, &signed)?;
         let ambiguous = item.has_other_readings(&signed);
         // From the right, the signed text has but one reading: no value of these has a colon.
         let plain = |value: Option<String>, name: &'static str| match present(value, name)? {
-            value if value.contains(':') => Err(Refused::malformed(name, "it has a colon")),
+            value if value.contains(':') => Err(VerifyError::malformed(name, "it has a colon")),
             value => Ok(value),
         };
         let code = plain(item.event_code, "eventCode")?;
@@ -56,9 +60,9 @@ impl Adyen {
         Ok(Event::new(id, payload).of_kind(code).proved(&proof))
     }
 
-    fn proof(&self, item: &Item, signed: &str) -> Result<Proof, Refused> {
+    fn proof(&self, item: &ReportItem, signed: &str) -> Result<Proof, VerifyError> {
         let text = item.additional_data.as_ref().and_then(|data| data.hmac_signature.as_deref());
-        let text = text.ok_or(Refused::Unsigned("additionalData.hmacSignature".into()))?;
+        let text = text.ok_or(VerifyError::Unsigned("additionalData.hmacSignature".into()))?;
         let secret = signer(&self.keys, &[signed.as_bytes()], text)?;
         Ok(Proof { timestamp: None, secret })
     }
@@ -79,7 +83,7 @@ struct Wrapped<'b> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+struct ReportItem {
     psp_reference: Option<String>,
     original_reference: Option<String>,
     merchant_account_code: Option<String>,
@@ -120,7 +124,7 @@ impl Success {
     }
 }
 
-impl Item {
+impl ReportItem {
     /// Eight fields with colons between them, without any escaping.
     fn signed(&self) -> String {
         let amount = self.amount.as_ref();
@@ -168,10 +172,10 @@ impl Provider for Adyen {
         Terms::new(30 * DAY, Duration::from_secs(10)).with_accepted("[accepted]")
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let body: Body<'_> = parse(request.body)?;
         if body.notification_items.is_empty() {
-            return Err(Refused::malformed("body", "there is no item in it"));
+            return Err(VerifyError::malformed("body", "there is no item in it"));
         }
         let events = body.notification_items.iter().map(|wrapped| self.item(request, wrapped.item));
         Ok(Verified::Events(events.collect::<Result<_, _>>()?))

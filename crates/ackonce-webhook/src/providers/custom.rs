@@ -6,12 +6,11 @@ use ackonce::{IdError, IdSource, MessageIds};
 use bytes::Bytes;
 use http::HeaderName;
 
-use crate::mac::{Algorithm, Encoding, as_is, base64, keys};
 use crate::provider::DAY;
-use crate::scheme::{Scheme, Timestamp};
-use crate::secret::checked;
-use crate::template::Template;
-use crate::{ConfigError, Event, Handshake, IdBound, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Scheme, Template, Timestamp, as_is, base64, checked, keys};
+use crate::{
+    ConfigError, Event, Handshake, IdBound, Provider, RawRequest, Secret, Terms, Verified, VerifyError,
+};
 
 use super::option;
 
@@ -30,14 +29,14 @@ use super::option;
 /// ```
 /// use std::time::Duration;
 /// use ackonce::{IdSource, MessageIds};
-/// use ackonce_webhook::{Algorithm, Custom, Handshake, Place, ReplyValue};
+/// use ackonce_webhook::{Algorithm, Custom, Handshake, Field, ReplyValue};
 /// let ids = MessageIds::first_of([IdSource::Payload]);
 /// let zoom = Custom::new("zoom", "x-zm-signature", ["secret token"], Algorithm::HmacSha256, ids)?
 ///     .with_prefix("v0=")
 ///     .with_signed("v0:{timestamp:x-zm-request-timestamp}:{body}")?
-///     .with_handshake(Handshake::signed(Place::json("/event"), "endpoint.url_validation").json([
-///         ("plainToken", ReplyValue::echo(Place::json("/payload/plainToken"))),
-///         ("encryptedToken", ReplyValue::mac(Place::json("/payload/plainToken"))),
+///     .with_handshake(Handshake::signed(Field::json("/event"), "endpoint.url_validation").json([
+///         ("plainToken", ReplyValue::echo(Field::json("/payload/plainToken"))),
+///         ("encryptedToken", ReplyValue::mac(Field::json("/payload/plainToken"))),
 ///     ]))?
 ///     .with_kind(IdSource::Json("/event".into()))
 ///     .with_tolerance(Duration::from_secs(3 * 3600))
@@ -181,7 +180,7 @@ impl Custom {
     }
 
     /// The first ID that is there, and whether the signature covers it.
-    fn id(&self, request: &Incoming<'_>) -> Result<(Bytes, IdBound), Refused> {
+    fn id(&self, request: &RawRequest<'_>) -> Result<(Bytes, IdBound), VerifyError> {
         for source in self.ids.sources() {
             match MessageIds::first_of([source.clone()]).find(request) {
                 Ok(id) => return Ok((id, self.bound(request, source))),
@@ -193,7 +192,7 @@ impl Custom {
         Err(self.ids.find(request).err().unwrap_or(IdError::Missing("no source".into())).into())
     }
 
-    fn bound(&self, request: &Incoming<'_>, source: &IdSource) -> IdBound {
+    fn bound(&self, request: &RawRequest<'_>, source: &IdSource) -> IdBound {
         let signed = match source {
             IdSource::Json(_) | IdSource::Payload => true,
             IdSource::Header(name) => {
@@ -254,7 +253,7 @@ impl Provider for Custom {
         Ok(())
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         if let Some(answer) = self.handshakes.iter().find_map(|handshake| handshake.before(request)) {
             return answer.map(Verified::Handshake);
         }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use crate::event::IdBound;
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::{DAY, MIB};
-use crate::scheme::{Scheme, header};
-use crate::secret::checked;
-use crate::{ConfigError, Event, Identity, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Scheme, as_is, checked, header, keys};
+use crate::{ConfigError, Event, Identity, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{digest, name, option, present};
 
@@ -49,7 +47,7 @@ impl Provider for GitHub {
         Terms::new(3 * DAY, Duration::from_secs(10)).with_max_body(25 * MIB)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let proof = self.scheme.verify(request)?;
         let read = |text: &'static str| header(request.headers, &name(text)).map(|v| v.map(str::to_owned));
         let mut event = match self.identity {

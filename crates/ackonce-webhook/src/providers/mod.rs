@@ -3,6 +3,7 @@
 mod adyen;
 mod custom;
 mod github;
+mod handshake;
 mod paddle;
 mod shopify;
 mod slack;
@@ -14,6 +15,7 @@ mod twilio;
 pub use adyen::Adyen;
 pub use custom::Custom;
 pub use github::GitHub;
+pub use handshake::{Field, Handshake, ReplyValue};
 pub use paddle::Paddle;
 pub use shopify::{Shopify, ShopifyId};
 pub use slack::Slack;
@@ -26,12 +28,21 @@ use ackonce::IdError;
 use http::HeaderName;
 use serde::Deserialize;
 
-use crate::Refused;
+use crate::error::VerifyError;
 
 /// The identity of a request whose provider does not sign its delivery ID.
 ///
 /// Such an ID is a header beside the signature. Anybody who has seen one request, a log or a proxy included, can send it
 /// again under another ID, and it verifies.
+///
+/// Choose [`Signed`](Self::Signed) where a second run would cost more than an equal event that is passed over: then the
+/// payload must tell two events apart, by an ID or a time in it.
+///
+/// ```
+/// use ackonce_webhook::{GitHub, Identity};
+/// let github = GitHub::new(["secret"])?.with_identity(Identity::Signed);
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Identity {
     /// By the provider's ID, as it documents. A request that comes with another body under the same ID is
@@ -52,15 +63,15 @@ fn digest(parts: &[&[u8]]) -> String {
 }
 
 /// An ID that is not there, or is empty, identifies nothing.
-fn present(id: Option<String>, name: &str) -> Result<String, Refused> {
-    id.filter(|id| !id.is_empty()).ok_or_else(|| Refused::Id(IdError::Missing(name.to_owned())))
+fn present(id: Option<String>, name: &str) -> Result<String, VerifyError> {
+    id.filter(|id| !id.is_empty()).ok_or_else(|| VerifyError::Id(IdError::Missing(name.to_owned())))
 }
 
 /// A JSON body, of which only the fields of `T` are kept. A repeated field is refused, since parsers differ in the one they take;
 /// so is one that is not UTF-8 anywhere, in fields that nobody here looks at included: no JSON is.
-fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refused> {
-    let text = std::str::from_utf8(body).map_err(|_| Refused::malformed("body", "it is not UTF-8"))?;
-    serde_json::from_str(text).map_err(|error| Refused::body(&error))
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, VerifyError> {
+    let text = std::str::from_utf8(body).map_err(|_| VerifyError::malformed("body", "it is not UTF-8"))?;
+    serde_json::from_str(text).map_err(|error| VerifyError::body(&error))
 }
 
 fn name(text: &'static str) -> HeaderName {

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::DAY;
-use crate::scheme::{Scheme, Timestamp};
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Part, Scheme, Template, Timestamp, as_is, checked, keys};
+use crate::{ConfigError, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::square::Named;
 use super::{name, option};
@@ -47,7 +44,7 @@ impl Provider for Paddle {
         Terms::new(3 * DAY, Duration::from_secs(5)).with_tolerance(self.scheme.tolerance())
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let proof = self.scheme.verify(request)?;
         Ok(Verified::Events(vec![Named::event(request)?.proved(&proof)]))
     }

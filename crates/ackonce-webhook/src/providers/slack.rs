@@ -9,12 +9,9 @@ use http::{HeaderValue, Response};
 use serde::Deserialize;
 
 use crate::event::form_field;
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::{HOUR, KIB};
-use crate::scheme::{Scheme, Timestamp};
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Part, Scheme, Template, Timestamp, as_is, checked, keys};
+use crate::{ConfigError, Event, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{digest, name, option, parse, present};
 
@@ -30,6 +27,12 @@ use super::{digest, name, option, parse, present};
 /// `url_verification`, once it is verified, and `ssl_check=1`, which Slack does not sign.
 ///
 /// The user sees the answer to a command or a modal, so it is kept, up to 64 KiB, and a repeat is given it again.
+///
+/// ```
+/// use ackonce_webhook::Slack;
+/// let slack = Slack::new(["signing secret"])?.with_tolerance(std::time::Duration::from_secs(120));
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Slack {
     scheme: Scheme,
@@ -70,7 +73,7 @@ struct Inner {
 impl Slack {
     /// Slack asks now and then whether a command's address is served by TLS, without a signature. Such a request is never
     /// taken for anything else, even with other fields.
-    fn is_tls_check(request: &Incoming<'_>) -> bool {
+    fn is_tls_check(request: &RawRequest<'_>) -> bool {
         let asked = match request.body.is_empty() {
             true => request.uri.query().unwrap_or_default().as_bytes(),
             false => request.body,
@@ -78,7 +81,7 @@ impl Slack {
         !is_json(asked) && form_field(asked, "ssl_check").as_deref() == Some("1")
     }
 
-    fn form(request: &Incoming<'_>) -> Result<Event, Refused> {
+    fn form(request: &RawRequest<'_>) -> Result<Event, VerifyError> {
         let interaction = form_field(request.body, "payload");
         let inner = interaction.as_deref().map(|json| parse::<Inner>(json.as_bytes())).transpose()?;
         let in_form = inner.is_some();
@@ -97,7 +100,7 @@ impl Slack {
 }
 
 /// By its ID, else by its body, which a repeat has again; its time of signing is another each time.
-fn identified(request: &Incoming<'_>, id: Option<String>, kind: Option<String>) -> Event {
+fn identified(request: &RawRequest<'_>, id: Option<String>, kind: Option<String>) -> Event {
     let id = id.filter(|id| !id.is_empty()).unwrap_or_else(|| digest(&[request.body]));
     let event = Event::new(id, request.body.clone());
     match kind {
@@ -122,7 +125,7 @@ impl Provider for Slack {
             .with_kept_answer(64 * KIB)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         if Self::is_tls_check(request) {
             return Ok(Verified::Handshake(Response::new(Bytes::new())));
         }

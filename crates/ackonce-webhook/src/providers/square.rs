@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::DAY;
-use crate::scheme::Scheme;
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Part, Scheme, Template, as_is, checked, keys};
+use crate::{ConfigError, Event, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{name, parse, present};
 
 /// Square: `x-square-hmacsha256-signature` over the notification's address and the body.
 ///
 /// The message ID is the body's `event_id`. No time is signed: an event is remembered for the window.
+///
+/// ```
+/// // The address as it is in the Developer Console: it is a part of the signed text.
+/// let square = ackonce_webhook::Square::new(["signature key"], "https://shop.example/hooks/square")?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Square {
     scheme: Scheme,
@@ -47,7 +50,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn event(request: &Incoming<'_>) -> Result<Event, Refused> {
+    pub(super) fn event(request: &RawRequest<'_>) -> Result<Event, VerifyError> {
         let body: Self = parse(request.body)?;
         let event = Event::new(present(body.event_id, "body \"event_id\"")?, request.body.clone());
         Ok(match body.kind {
@@ -66,7 +69,7 @@ impl Provider for Square {
         Terms::new(DAY, Duration::from_secs(10))
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let proof = self.scheme.verify(request)?;
         Ok(Verified::Events(vec![Named::event(request)?.proved(&proof)]))
     }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::mac::{Algorithm, Encoding, Key, base64};
 use crate::provider::DAY;
-use crate::scheme::{Scheme, Timestamp, header};
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Event, IdBound, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{
+    Algorithm, Encoding, Part, Scheme, SignatureKey, Template, Timestamp, base64, checked, header,
+};
+use crate::{ConfigError, Event, IdBound, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{name, present};
 
@@ -71,7 +70,12 @@ impl StandardWebhooks {
 }
 
 impl Family {
-    fn under(id: &'static str, timestamp: &'static str, signature: &'static str, keys: Vec<Key>) -> Self {
+    fn under(
+        id: &'static str,
+        timestamp: &'static str,
+        signature: &'static str,
+        keys: Vec<SignatureKey>,
+    ) -> Self {
         let mut scheme = Scheme::new(name(signature), "v1,", Encoding::Base64, keys);
         scheme.separator = Some(' ');
         scheme.marks = vec![("v1,".into(), Algorithm::HmacSha256), ("v1a,".into(), Algorithm::Ed25519)];
@@ -82,24 +86,24 @@ impl Family {
     }
 }
 
-fn standard_keys(secrets: &[Secret]) -> Result<Vec<Key>, ConfigError> {
+fn standard_keys(secrets: &[Secret]) -> Result<Vec<SignatureKey>, ConfigError> {
     let key = |(index, secret): (usize, &Secret)| {
         standard_key(secret).map_err(|why| ConfigError::Secret { index, why: why.into() })
     };
     secrets.iter().enumerate().map(key).collect()
 }
 
-fn standard_key(secret: &Secret) -> Result<Key, &'static str> {
+fn standard_key(secret: &Secret) -> Result<SignatureKey, &'static str> {
     let text = secret.text().ok_or("it is not text")?;
     if text.starts_with("whsk_") {
         return Err("it is a private key, which only the sender may have; verify with the whpk_ one");
     }
     if let Some(public) = text.strip_prefix("whpk_") {
-        return Key::new(Algorithm::Ed25519, &base64(public)?);
+        return SignatureKey::new(Algorithm::Ed25519, &base64(public)?);
     }
     let bytes = base64(text.strip_prefix("whsec_").unwrap_or(text))?;
     match bytes.len() {
-        24..=64 => Key::new(Algorithm::HmacSha256, &bytes),
+        24..=64 => SignatureKey::new(Algorithm::HmacSha256, &bytes),
         _ => Err("it is not 24 to 64 bytes long"),
     }
 }
@@ -114,7 +118,7 @@ impl Provider for StandardWebhooks {
         Terms::new(self.horizon, Duration::from_secs(15)).with_tolerance(tolerance)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         // One family or the other, never a mixture. Svix itself sends both, with the same values.
         let [first, second] = &self.families;
         let signed = |family: &Family| request.headers.contains_key(&family.scheme.header);
@@ -162,7 +166,7 @@ impl Provider for Svix {
         self.0.terms()
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         self.0.verify(request)
     }
 }

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::mac::{Algorithm, Encoding, as_is, keys};
 use crate::provider::DAY;
-use crate::scheme::{Scheme, Timestamp};
-use crate::secret::checked;
-use crate::template::{Part, Template};
-use crate::{ConfigError, Event, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Part, Scheme, Template, Timestamp, as_is, checked, keys};
+use crate::{ConfigError, Event, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{name, option, parse, present};
 
@@ -95,7 +92,7 @@ impl Provider for Stripe {
         Terms::new(3 * DAY, Duration::from_secs(30)).with_tolerance(self.scheme.tolerance())
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let proof = self.scheme.verify(request)?;
         let head: Head = parse(request.body)?;
         let mut id = present(head.id, "body \"id\"")?;

@@ -9,11 +9,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::event::IdBound;
-use crate::mac::{Algorithm, Encoding, Key, as_is, keys, signer};
 use crate::provider::{DAY, KIB, MIB};
-use crate::scheme::{Proof, header};
-use crate::secret::checked;
-use crate::{ConfigError, Event, Identity, Incoming, Provider, Refused, Secret, Terms, Verified};
+use crate::signature::{Algorithm, Encoding, Proof, SignatureKey, as_is, checked, header, keys, signer};
+use crate::{ConfigError, Event, Identity, Provider, RawRequest, Secret, Terms, Verified, VerifyError};
 
 use super::{digest, name, option, parse};
 
@@ -28,9 +26,15 @@ const SIGNATURE: &str = "x-twilio-signature";
 ///
 /// The answer to a call or a message is TwiML, so it is kept, up to 64 KiB (Twilio's own limit for TwiML), and a repeat
 /// is given it again. A body has up to 4 MiB, that of a batch of Event Streams.
+///
+/// ```
+/// // The public address as Twilio calls it, without its query.
+/// let twilio = ackonce_webhook::Twilio::new(["auth token"], "https://shop.example/hooks/twilio")?;
+/// # Ok::<(), ackonce_webhook::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Twilio {
-    keys: Vec<Key>,
+    keys: Vec<SignatureKey>,
     /// The address in all the ways in which Twilio may have signed it; the first one is how it was given.
     urls: Vec<String>,
     identity: Identity,
@@ -67,24 +71,25 @@ impl Twilio {
     option!(identity);
 
     /// Whose token signed the address with this behind it.
-    fn proof(&self, request: &Incoming<'_>, query: &str, fields: &[&[u8]]) -> Result<Proof, Refused> {
-        let text = header(request.headers, &name(SIGNATURE))?.ok_or(Refused::Unsigned(SIGNATURE.into()))?;
+    fn proof(&self, request: &RawRequest<'_>, query: &str, fields: &[&[u8]]) -> Result<Proof, VerifyError> {
+        let text =
+            header(request.headers, &name(SIGNATURE))?.ok_or(VerifyError::Unsigned(SIGNATURE.into()))?;
         let signer = |url: &String| {
             let signed = [&[url.as_bytes(), query.as_bytes()][..], fields].concat();
             signer(&self.keys, &signed, text).ok()
         };
-        let secret = self.urls.iter().find_map(signer).ok_or(Refused::Signature)?;
+        let secret = self.urls.iter().find_map(signer).ok_or(VerifyError::Signature)?;
         Ok(Proof { timestamp: None, secret })
     }
 
     /// By the token, else by the signed text: the same bytes, in whichever spelling of the address they were signed.
     fn event(
         &self,
-        request: &Incoming<'_>,
+        request: &RawRequest<'_>,
         payload: Bytes,
         query: &str,
         fields: &[&[u8]],
-    ) -> Result<Event, Refused> {
+    ) -> Result<Event, VerifyError> {
         let token = header(request.headers, &name("i-twilio-idempotency-token"))?;
         Ok(match (self.identity, token) {
             (Identity::Header, Some(token)) if !token.is_empty() => {
@@ -98,7 +103,7 @@ impl Twilio {
         })
     }
 
-    fn form(&self, request: &Incoming<'_>, query: &str) -> Result<Vec<Event>, Refused> {
+    fn form(&self, request: &RawRequest<'_>, query: &str) -> Result<Vec<Event>, VerifyError> {
         let mut fields = Fields::new();
         for (name, value) in form_urlencoded::parse(request.body) {
             fields.entry(name.into_owned()).or_default().insert(value.into_owned());
@@ -115,11 +120,11 @@ impl Twilio {
         Ok(vec![self.event(request, payload, query, &signed)?.proved(&proof)])
     }
 
-    fn json(&self, request: &Incoming<'_>, query: &str, sha256: &str) -> Result<Vec<Event>, Refused> {
+    fn json(&self, request: &RawRequest<'_>, query: &str, sha256: &str) -> Result<Vec<Event>, VerifyError> {
         let proof = self.proof(request, query, &[])?;
         // The signature covers this digest, and this digest the body. Neither is a secret.
         if Encoding::Hex.decode(sha256).as_deref() != Some(Sha256::digest(request.body).as_slice()) {
-            return Err(Refused::Signature);
+            return Err(VerifyError::Signature);
         }
         let is_batch = request.body.trim_ascii_start().first() == Some(&b'[');
         let items: Vec<&RawValue> = match is_batch {
@@ -193,7 +198,7 @@ impl Provider for Twilio {
         Terms::new(DAY, Duration::from_secs(15)).with_max_body(4 * MIB).with_kept_answer(64 * KIB)
     }
 
-    fn verify(&self, request: &Incoming<'_>) -> Result<Verified, Refused> {
+    fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {
         let query = request.uri.query();
         let behind = query.map(|query| format!("?{query}")).unwrap_or_default();
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());

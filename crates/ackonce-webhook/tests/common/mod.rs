@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ackonce_webhook::{Event, Incoming, Provider, Refused, Verified};
+use ackonce_webhook::{Event, Provider, RawRequest, Verified, VerifyError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -105,9 +105,9 @@ impl Signed {
         Self::new(&[], body.to_string())
     }
 
-    pub(crate) fn verify(&self, provider: &dyn Provider) -> Result<Verified, Refused> {
+    pub(crate) fn verify(&self, provider: &dyn Provider) -> Result<Verified, VerifyError> {
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
-        provider.verify(&Incoming { headers: &self.headers, body: &self.body, uri: &self.uri, now })
+        provider.verify(&RawRequest { headers: &self.headers, body: &self.body, uri: &self.uri, now })
     }
 
     /// The one event in it.

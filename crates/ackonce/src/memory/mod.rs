@@ -11,11 +11,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::rows::{Digest, Rows};
+use crate::claim::{ClaimRequest, Claimed};
+use crate::deduplicator::{Deduplicator, Description};
+use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+use crate::key::Key;
 use crate::protocol::{self, Row};
-use crate::{
-    AdminOutcome, ClaimRequest, Claimed, Deduplicator, Description, Entry, Error, ErrorKind, Inspect, Key,
-    Note, Page, Query, Record, Result, Settled, Settlement, State, Stats,
-};
+use crate::record::{Record, State};
+use crate::settle::{Settled, Settlement};
 
 /// Parts with a lock of their own, so that threads hardly ever wait for each other.
 const SHARDS: usize = 16;
@@ -171,11 +174,11 @@ impl Inspect for MemoryStore {
 
     async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
         // The row stays, expired, so that the next fence is above it.
-        self.tend("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
+        self.repair("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
     }
 
     async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.tend("redrive", key, note, protocol::redriven)
+        self.repair("redrive", key, note, protocol::redriven)
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -186,7 +189,7 @@ impl Inspect for MemoryStore {
 }
 
 impl MemoryStore {
-    fn tend(
+    fn repair(
         &self,
         operation: &'static str,
         key: &Key,
@@ -194,7 +197,7 @@ impl MemoryStore {
         change: impl FnOnce(&Row, u64) -> Option<Row>,
     ) -> Result<AdminOutcome> {
         let now = self.now();
-        let (tended, before) =
+        let (repaired, before) =
             self.update(key, now, |row, now| match (protocol::tendable(row, now), row) {
                 (Some(true), Some(row)) => match change(row, now) {
                     Some(changed) => ((AdminOutcome::Yes, Some(row.state)), Some(changed)),
@@ -206,7 +209,7 @@ impl MemoryStore {
         if let Some(before) = before {
             note.audit(operation, key, before);
         }
-        Ok(tended)
+        Ok(repaired)
     }
 }
 
@@ -225,8 +228,10 @@ fn entry(digest: Digest, row: &Row, now: u64) -> Entry {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::claim::Token;
+    use crate::key::Scope;
+    use crate::settle::Settle;
     use crate::store::DeduplicatorExt;
-    use crate::{Scope, Settle, Token};
 
     #[tokio::test(start_paused = true)]
     async fn memory_follows_the_window() {

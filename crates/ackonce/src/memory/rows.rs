@@ -5,14 +5,15 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use smallvec::SmallVec;
 
+use crate::error::Result;
+use crate::key::Key;
 use crate::protocol::Row;
-use crate::{Key, Result};
 
 /// Rows looked at per row written: memory follows the window without a stop.
-const LOOKS_PER_WRITE: usize = 2;
+const CHECKS_PER_WRITE: usize = 2;
 
 /// Bytes of a row that lie in the map itself: all that have no long outcome.
-const USUAL: usize = 64;
+const INLINE_BYTES: usize = 64;
 
 /// A key's digest.
 pub(super) type Digest = [u8; 32];
@@ -20,7 +21,7 @@ pub(super) type Digest = [u8; 32];
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// In the order in which they came, so that the row of a message that is being run is near at hand.
-    rows: IndexMap<Digest, Kept, DefaultHashBuilder>,
+    rows: IndexMap<Digest, StoredRow, DefaultHashBuilder>,
     /// The row to look at next: is it over?
     next: usize,
     /// The latest moment it was told.
@@ -28,13 +29,13 @@ pub(super) struct Rows {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredRow {
     /// When it is over, and the clock past its fence: the next fence of its key must be larger.
     over_at: u64,
-    row: SmallVec<[u8; USUAL]>,
+    row: SmallVec<[u8; INLINE_BYTES]>,
 }
 
-impl Kept {
+impl StoredRow {
     fn new(row: &Row) -> Self {
         let over_at = row.expires.max(row.fence.saturating_add(1));
         Self { over_at, row: SmallVec::from_slice(&row.encode()) }
@@ -75,15 +76,15 @@ impl Rows {
         };
         let (answer, written) = decide(row.as_ref(), now);
         if let Some(row) = written {
-            found.insert_entry(Kept::new(&row));
-            self.look_around(now);
+            found.insert_entry(StoredRow::new(&row));
+            self.drop_expired(now);
         }
         Ok(answer)
     }
 
     /// Looks at the next few rows, and drops those that are over.
-    fn look_around(&mut self, now: u64) {
-        for _ in 0..LOOKS_PER_WRITE {
+    fn drop_expired(&mut self, now: u64) {
+        for _ in 0..CHECKS_PER_WRITE {
             match self.rows.get_index(self.next) {
                 // The last row takes its place, and is looked at next.
                 Some((_, kept)) if kept.over_at <= now => drop(self.rows.swap_remove_index(self.next)),
@@ -116,7 +117,10 @@ mod tests {
 
     /// Microseconds of a second.
     const MICROS: u64 = 1_000_000;
-    use crate::{Attempt, ClaimRequest, Claimed, Scope, Settle, Settlement, Token, protocol};
+    use crate::claim::{ClaimRequest, Claimed, Token};
+    use crate::key::Scope;
+    use crate::protocol;
+    use crate::settle::{Attempt, Settle, Settlement};
 
     proptest! {
         /// Rows that are dropped change no answer: those of a map that drops nothing.

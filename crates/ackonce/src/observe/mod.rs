@@ -4,8 +4,8 @@
 //! that a filter on the target is the audit trail. Metrics go to the `metrics` facade with the labels
 //! `scope` and `class`; install a recorder before the runner is made.
 
+mod in_flight;
 pub mod metric;
-mod taken;
 mod throttle;
 
 use std::any::Any;
@@ -13,11 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram};
 
-pub(crate) use self::taken::Taken;
+pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::throttle::Throttle;
 
 use self::metric::Metric;
-use crate::{Class, Key, Lease, Record, State};
+use crate::claim::Lease;
+use crate::class::Class;
+use crate::key::Key;
+use crate::record::{Record, State};
 
 /// The labels of a runner's metrics.
 const BY_SCOPE: &[&str] = &["scope", "class"];
@@ -69,11 +72,11 @@ macro_rules! counts {
         ];
 
         #[derive(Debug)]
-        pub(crate) struct Meters {
+        pub(crate) struct Metrics {
             pub(crate) class: Class,
             /// The scope's name.
             pub(crate) scope: String,
-            $(pub(crate) $field: Meter,)*
+            $(pub(crate) $field: Count,)*
             oldest_duplicate_s: AtomicU64,
             oldest_gauge: Gauge,
             pub(crate) in_flight: Gauge,
@@ -84,12 +87,12 @@ macro_rules! counts {
             pub(crate) extend_time: Histogram,
         }
 
-        impl Meters {
+        impl Metrics {
             pub(crate) fn new(scope: &str, class: Class) -> Self {
                 METRICS.iter().for_each(Metric::describe);
                 let labels = [scope, class.as_str()];
                 let counter = |name, meaning| {
-                    Meter(AtomicU64::new(0), Metric::counter(name, BY_SCOPE, meaning).counter_of(&labels))
+                    Count(AtomicU64::new(0), Metric::counter(name, BY_SCOPE, meaning).counter_of(&labels))
                 };
                 let store_time = |call| STORE_TIME.histogram_of(&[scope, class.as_str(), call]);
                 Self {
@@ -145,41 +148,41 @@ counts! {
     store_unavailable "ackonce_store_unavailable_total" "Store calls that failed and were repeated"
 }
 
-pub(crate) struct Meter(AtomicU64, Counter);
+pub(crate) struct Count(AtomicU64, Counter);
 
-impl Meter {
+impl Count {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
         self.1.increment(n);
     }
 }
 
-impl std::fmt::Debug for Meter {
+impl std::fmt::Debug for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
 /// One audit event. The message ID is escaped, so no sender can write into the log's structure.
-macro_rules! decide {
-    ($level:ident, $meters:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
-        let (attempt, fence) = $crate::observe::numbers($lease);
-        tracing::$level!(target: "ackonce", decision = $decision, class = $meters.class.as_str(),
+macro_rules! decision {
+    ($level:ident, $metrics:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
+        let (attempt, fence) = $crate::observe::attempt_and_fence($lease);
+        tracing::$level!(target: "ackonce", decision = $decision, class = $metrics.class.as_str(),
             scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)
     }};
 }
-pub(crate) use decide;
+pub(crate) use decision;
 
-pub(crate) fn numbers(lease: Option<&Lease>) -> (u32, u64) {
+pub(crate) fn attempt_and_fence(lease: Option<&Lease>) -> (u32, u64) {
     lease.map_or((0, 0), |l| (l.attempt, l.fence))
 }
 
-impl Meters {
+impl Metrics {
     pub(crate) fn duplicate(&self, key: &Key, record: &Record, place: impl Fn() -> String) {
         if record.state == State::Buried {
             self.duplicate_of_buried.add(1);
             let reason = record.reason.as_deref().unwrap_or_default();
-            decide!(
+            decision!(
                 warn,
                 self,
                 "duplicate-of-buried",
@@ -197,12 +200,13 @@ impl Meters {
         let oldest = self.oldest_duplicate_s.fetch_max(age, Ordering::Relaxed).max(age);
         #[allow(clippy::cast_precision_loss, reason = "a gauge of seconds")]
         self.oldest_gauge.set(oldest as f64);
-        decide!(debug, self, "duplicate", key, None, age_s = age);
+        decision!(debug, self, "duplicate", key, None, age_s = age);
     }
 }
 
-/// The text of a panic that was caught.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// The text of a panic that was caught; `no text` for a panic whose payload is not text.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

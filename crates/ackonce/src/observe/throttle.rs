@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// A log line that may repeat is written once in ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    quiet: Mutex<Quiet>,
+    lines: Mutex<Lines>,
     /// A line was written, and its end was not.
     said: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Quiet {
+struct Lines {
     last: Option<Instant>,
     /// The last call, whether its line was written or not.
     asked: Option<Instant>,
@@ -27,30 +27,30 @@ impl Throttle {
 
     /// Writes the line, which is told how many like it were left out since the last one.
     pub(crate) fn warn(&self, write: impl FnOnce(u64)) {
-        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        quiet.asked = Some(now);
-        if quiet.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE) {
-            quiet.left_out += 1;
+        lines.asked = Some(now);
+        if lines.last.is_some_and(|last| now.duration_since(last) < Self::PAUSE) {
+            lines.left_out += 1;
             return;
         }
-        let left_out = std::mem::take(&mut quiet.left_out);
-        quiet.last = Some(now);
-        drop(quiet);
+        let left_out = std::mem::take(&mut lines.left_out);
+        lines.last = Some(now);
+        drop(lines);
         self.said.store(true, Ordering::Relaxed);
         write(left_out);
     }
 
     /// True if a trouble that was said is over: its end is worth a line, too, and only one.
-    pub(crate) fn over(&self) -> bool {
+    pub(crate) fn recovered(&self) -> bool {
         self.said.load(Ordering::Relaxed)
             && self.is_over(Instant::now())
             && self.said.swap(false, Ordering::Relaxed)
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        let quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
-        quiet.asked.is_some_and(|asked| now.duration_since(asked) >= Self::OVER)
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.asked.is_some_and(|asked| now.duration_since(asked) >= Self::OVER)
     }
 }
 
@@ -62,12 +62,12 @@ mod tests {
     #[test]
     fn the_end_of_a_trouble_is_said_once_and_only_if_the_trouble_was() {
         let throttle = Throttle::default();
-        assert!(!throttle.over());
+        assert!(!throttle.recovered());
         throttle.warn(|_| {});
         let now = Instant::now();
         assert!(!throttle.is_over(now), "it was met a moment ago");
         assert!(throttle.is_over(now + Throttle::OVER));
-        throttle.quiet.lock().unwrap().asked = now.checked_sub(Throttle::OVER);
-        assert!(throttle.over() && !throttle.over());
+        throttle.lines.lock().unwrap().asked = now.checked_sub(Throttle::OVER);
+        assert!(throttle.recovered() && !throttle.recovered());
     }
 }

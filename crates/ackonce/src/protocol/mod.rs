@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{
-    Attempt, ClaimRequest, Claimed, Fingerprint, Lease, Previous, Record, Settle, Settled, Settlement, State,
-    Token,
-};
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
+use crate::fingerprint::Fingerprint;
+use crate::record::{Record, State};
+use crate::settle::{Attempt, Settle, Settled, Settlement};
 
 /// One key's row. Moments are microseconds of the store's clock since the Unix epoch.
 ///

@@ -23,7 +23,10 @@
 use bytes::Bytes;
 
 use super::Row;
-use crate::{Error, ErrorKind, Fingerprint, Previous, Result, State, Token};
+use crate::claim::{Previous, Token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::record::State;
 
 const MAGIC: u8 = 0xAC;
 const VERSION: u8 = 1;
@@ -199,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Repeat;
+    use crate::error::Repeat;
 
     fn any_row() -> impl Strategy<Value = Row> {
         let moment = || {

@@ -5,89 +5,82 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::bury::{Burial, BurialProof, BuryError, Letter};
+use crate::chain::chain;
+use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
+use crate::inspect::Note;
 use crate::key::hex;
-use crate::observe::{decide, panic_text};
-use crate::ticket::Why;
-use crate::{
-    Attempt, Burial, BurialProof, BuryError, Delivery, Error, ErrorKind, Job, Letter, Note, Settle, Settled,
-    Settlement, Stage, State, Ticket, chain,
-};
+use crate::observe::{decision, panic_text};
+use crate::record;
+use crate::settle::{Attempt, Settle, Settled, Settlement};
+use crate::ticket::{Delivery, Job, SettledAs, Stage, Ticket, Why};
 
 use super::Inner;
-use super::conclude::Next;
-use super::process::sole;
+use super::state::{Burying, State, sole};
 
 /// The longest reason that is recorded and put on a dead letter, in bytes: brokers limit headers, stores limit values.
 const MAX_REASON: usize = 4096;
 
 /// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
 /// driver tries by itself, so that letters do not pile up in it.
-const LONGEST: Duration = Duration::from_secs(600);
+const LETTER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The longest wait before a dead-letter place that was away is asked again.
-const LETTER_AGAIN: Duration = Duration::from_secs(30);
-
-/// A claimed message on its way to the dead-letter place.
-pub(crate) struct Burying<D> {
-    ticket: Ticket<D>,
-    reason: String,
-    /// True if its effect may have happened: then nobody may run it as if it had not, should the burial be interrupted.
-    uncertain: bool,
-    /// Keeps the claim, for as long as the place is away.
-    hold: Hold,
-}
+const LETTER_RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl<D: Delivery, H: Send + Sync> Inner<D, H> {
-    /// The next step of a message that is buried and not run: its claim alone condemns it.
-    pub(crate) fn dead_letter(
+    /// A claimed message that goes to the dead-letter place. It leaves the group whose claims `hold` keeps.
+    pub(super) fn burying(
         &self,
         ticket: Ticket<D>,
         reason: impl Into<String>,
         uncertain: bool,
-    ) -> Next<D> {
-        let hold = self.hold(std::slice::from_ref(&ticket));
-        Next::Bury(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
-    }
-
-    /// The next step of a message whose run ended with a burial. It leaves the group that `busy_timeout` keeps.
-    pub(crate) fn leave_to_bury(
-        &self,
-        ticket: Ticket<D>,
-        reason: impl Into<String>,
-        uncertain: bool,
-        hold: &Hold,
-    ) -> Next<D> {
-        let hold = hold.part(ticket.lease.clone());
-        Next::Bury(Box::new(Burying { ticket, reason: cut(reason.into()), uncertain, hold }))
+        hold: Option<&Hold>,
+    ) -> State<D> {
+        let hold = match hold {
+            Some(group) => group.part(ticket.lease.clone()),
+            None => self.hold(std::slice::from_ref(&ticket)),
+        };
+        State::Burying(Box::new(Burying { ticket, reason: truncate_reason(reason.into()), uncertain, hold }))
     }
 
     /// The letter, then the record. A crash in between repeats both.
-    pub(crate) async fn bury(&self, burying: Box<Burying<D>>) -> Next<D> {
-        let Burying { ticket, reason, uncertain, hold } = *burying;
+    pub(super) async fn bury(&self, burying: Box<Burying<D>>) -> State<D> {
+        let Burying { ticket, mut reason, uncertain, hold: _hold } = *burying;
         ticket.job.delivery.note(Stage::Burying);
         let proof = BurialProof::of(&ticket.lease, ticket.job.round());
-        let mut burial =
-            Burial { key: ticket.job.key.clone(), reason, attempts: ticket.lease.attempt, proof };
-        let letter = match self.put_away(&ticket, &burial).await {
+        let key = ticket.job.key.clone();
+        let mut burial = Burial { key, reason, attempts: ticket.lease.attempt, proof };
+        let letter = match self.send_letter(&ticket, &burial).await {
             Ok(letter) => letter,
-            Err(why) => return self.interrupted(ticket, uncertain, why).await,
+            Err(why) => return self.burial_interrupted(ticket, uncertain, why).await,
         };
-        if let Some(part) = self.fell_back(&ticket, &letter) {
-            burial.reason = cut(format!("{}; {part}", burial.reason));
+        if let Some(part) = self.explain_fallback(&ticket, &letter) {
+            burial.reason = truncate_reason(format!("{}; {part}", burial.reason));
         }
-        let action = Settle::Bury { window: self.settings.window, reason: burial.reason };
+        reason = burial.reason;
+        let action = Settle::Bury { window: self.settings.window, reason: reason.clone() };
         let settlement = Settlement::new(&ticket.lease, action);
-        let answer = sole(self.settle(std::slice::from_ref(&settlement)).await);
-        if matches!(answer, Ok(Settled::Yes)) {
-            self.meters.letters_reduced.add(u64::from(matches!(letter, Ok(Letter::Reduced(_)))));
-            self.meters.buried_without_letter.add(u64::from(letter.is_err()));
+        match sole(self.settle_all(std::slice::from_ref(&settlement)).await) {
+            Ok(Settled::Yes) => {
+                self.metrics.letters_reduced.add(u64::from(matches!(letter, Ok(Letter::Reduced(_)))));
+                self.metrics.buried_without_letter.add(u64::from(letter.is_err()));
+                self.metrics.buried.add(1);
+                let place = ticket.job.delivery.place();
+                decision!(warn, self.metrics, "buried", ticket.job.key, Some(&ticket.lease), reason, place);
+                State::Ended(Ok(ticket.job.receipt(SettledAs::Buried)))
+            }
+            answer => self.not_settled(ticket.job, answer),
         }
-        self.after(ticket, settlement.action, answer, &hold)
     }
 
     /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.
-    async fn put_away(&self, ticket: &Ticket<D>, burial: &Burial) -> Result<Result<Letter, BuryError>, Why> {
+    async fn send_letter(
+        &self,
+        ticket: &Ticket<D>,
+        burial: &Burial,
+    ) -> Result<Result<Letter, BuryError>, Why> {
         let (job, mut failures) = (&ticket.job, 0);
         loop {
             if !job.delivery.is_current() {
@@ -100,12 +93,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 answer = asked => answer.unwrap_or_else(|panic| {
                     Err(format!("the dead-letter place panicked: {}", panic_text(panic.as_ref())).into())
                 }),
-                () = tokio::time::sleep(LONGEST) => Err("no answer within ten minutes".into()),
+                () = tokio::time::sleep(LETTER_TIMEOUT) => Err("no answer within ten minutes".into()),
             };
             let error = match answer {
                 Err(BuryError::Retry(error)) => error,
                 answered => {
-                    if self.letters_away.over() {
+                    if self.letter_outage.recovered() {
                         tracing::warn!(target: "ackonce", scope = job.key.scope().name(),
                             "the dead-letter place takes letters again");
                     }
@@ -113,25 +106,25 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 }
             };
             failures += 1;
-            self.letters_away.warn(|more| {
+            self.letter_outage.warn(|more| {
                 tracing::warn!(target: "ackonce", error = %chain(&*error), failures, more, scope = job.key.scope().name(),
                     id = %job.key.id().escape_ascii(), place = job.delivery.place(),
                     "the dead letter was not confirmed, trying again; its message holds back its own lane only");
             });
-            let wait = self.settings.backoff.after(failures).min(LETTER_AGAIN);
+            let wait = self.settings.backoff.after(failures).min(LETTER_RETRY_MAX);
             self.unless_unwanted(job, tokio::time::sleep(wait)).await?;
         }
     }
 
     /// Says so where the letter is not whole; the words for the record.
-    fn fell_back(&self, ticket: &Ticket<D>, letter: &Result<Letter, BuryError>) -> Option<String> {
+    fn explain_fallback(&self, ticket: &Ticket<D>, letter: &Result<Letter, BuryError>) -> Option<String> {
         let (key, place) = (&ticket.job.key, ticket.job.delivery.place());
         match letter {
             Ok(Letter::Whole) => None,
             Ok(Letter::Reduced(left_out)) => {
-                decide!(
+                decision!(
                     warn,
-                    self.meters,
+                    self.metrics,
                     "letter-reduced",
                     key,
                     Some(&ticket.lease),
@@ -142,7 +135,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 Some(format!("its dead letter is reduced: {left_out}"))
             }
             Err(BuryError::Never(error) | BuryError::Retry(error)) => {
-                decide!(error, self.meters, "buried-without-letter", key, Some(&ticket.lease), place, error = %chain(&**error),
+                decision!(error, self.metrics, "buried-without-letter", key, Some(&ticket.lease), place, error = %chain(&**error),
                     "no dead-letter place will ever have this message: the store's record is all that is left of it");
                 Some(format!("it has no dead letter: {}", chain(&**error)))
             }
@@ -150,80 +143,85 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
     }
 
     /// The runner stopped, or the delivery was taken back, before the letter was confirmed.
-    async fn interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> Next<D> {
+    async fn burial_interrupted(&self, ticket: Ticket<D>, uncertain: bool, why: Why) -> State<D> {
         // Released, the next claim would run it; a possible effect is left to the lease, to be found as vanished.
         if !uncertain {
-            let release = Settlement::new(&ticket.lease, self.release(Attempt::Counts));
-            self.settle(std::slice::from_ref(&release)).await;
+            let release = Settlement::new(&ticket.lease, self.hand_back(Attempt::Counts));
+            self.settle_all(std::slice::from_ref(&release)).await;
         }
-        Next::Stop(ticket.job.unsettled(why))
+        State::unsettled(ticket.job, why)
     }
 
     /// A dead letter of a buried message has come back. If it is that of the last burial, the record is released, and the
     /// message is claimed anew; the later its round, the longer it waits, for it may go in circles. A crash in between
     /// leaves the record released, and the next delivery finds it so.
-    pub(crate) async fn redrive(&self, mut job: Job<D>) -> Next<D> {
-        let Some(letter) = job.letter.as_mut() else { return Next::Later(job, Duration::ZERO) };
+    pub(super) async fn redrive(&self, mut job: Job<D>) -> State<D> {
+        let Some(letter) = job.letter.as_mut() else { return State::Waiting(job, Duration::ZERO) };
         letter.is_spent = true;
         let round = letter.proof.round;
         let redrive = letter.proof.redrive(job.key.clone(), self.settings.window);
         job.delivery.note(Stage::Retrying);
-        match sole(self.settle(std::slice::from_ref(&redrive)).await) {
-            Err(why) => Next::Stop(job.unsettled(why)),
+        match sole(self.settle_all(std::slice::from_ref(&redrive)).await) {
+            Err(why) => State::unsettled(job, why),
             // The letter of an earlier burial, or redriven meanwhile: the next claim tells.
-            Ok(Settled::Lost) => Next::Later(job.renewed(), Duration::ZERO),
+            Ok(Settled::Lost) => State::Waiting(job.renewed(), Duration::ZERO),
             Ok(Settled::Yes) => {
-                self.meters.redriven.add(1);
+                self.metrics.redriven.add(1);
                 let (actor, reason) =
                     (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.audit("redrive", &job.key, State::Buried);
+                Note { actor, reason }.audit("redrive", &job.key, record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
-                Next::Later(job.renewed(), wait)
+                State::Waiting(job.renewed(), wait)
             }
         }
     }
 
     /// The burial of a delivery whose ID belongs to another payload: filed beside the first one's record.
-    pub(crate) fn beside_the_first(&self, job: Job<D>) -> Next<D> {
+    pub(super) fn bury_mismatch(&self, job: Job<D>) -> State<D> {
         let Some(fingerprint) = job.fingerprint else {
             let message = "the store reports a mismatch for a claim that carried no fingerprint";
-            return Next::Stop(job.unsettled(Why::Fatal(Error::new(ErrorKind::Protocol, message))));
+            return State::unsettled(job, Why::Fatal(Error::new(ErrorKind::Protocol, message)));
         };
         let mut id = hex(&fingerprint.0).into_bytes();
         id.push(b':');
         id.extend_from_slice(job.key.id());
         let reason = "the same message ID came before with another payload";
-        self.beside(job, "mismatch", id, reason.into())
+        self.claim_beside(job, "mismatch", id, reason.into())
     }
 
     /// The burial of a delivery that the store can never claim under its own key.
-    pub(crate) fn unclaimable(&self, job: Job<D>, error: Error) -> Next<D> {
+    pub(super) fn unclaimable(&self, job: Job<D>, error: Error) -> State<D> {
         // Nor under a key of ours: it is not the message that the store refuses. Or its payload would be given up.
         if job.dead_lettered.is_some() || !self.buries {
-            return Next::Stop(job.unsettled(Why::Fatal(error)));
+            return State::unsettled(job, Why::Fatal(error));
         }
-        decide!(error, self.meters, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));
+        decision!(error, self.metrics, "unclaimable", job.key, None, place = job.delivery.place(), error = %chain(&error));
         let id = hex(job.key.digest()).into_bytes();
-        self.beside(job, "unclaimable", id, format!("the store cannot take its claim: {}", chain(&error)))
+        self.claim_beside(
+            job,
+            "unclaimable",
+            id,
+            format!("the store cannot take its claim: {}", chain(&error)),
+        )
     }
 
     /// Claims it again to be buried, under a key that can meet no message's.
-    fn beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> Next<D> {
+    fn claim_beside(&self, job: Job<D>, purpose: &str, id: Vec<u8>, reason: String) -> State<D> {
         match job.key.scope().beside(purpose).with_max_id_len(id.len()).key(id) {
             Ok(key) => {
-                let job = Job { key, ..job }.renewed().dead_lettered(cut(reason));
-                Next::Later(job, Duration::ZERO)
+                let job = Job { key, ..job }.renewed().dead_lettered(truncate_reason(reason));
+                State::Waiting(job, Duration::ZERO)
             }
             Err(error) => {
                 let error = Error::new(ErrorKind::Protocol, error.to_string());
-                Next::Stop(job.unsettled(Why::Fatal(error)))
+                State::unsettled(job, Why::Fatal(error))
             }
         }
     }
 }
 
 /// The beginning of a reason that is too long.
-fn cut(mut reason: String) -> String {
+fn truncate_reason(mut reason: String) -> String {
     const MARK: &str = " … (cut)";
     if reason.len() > MAX_REASON {
         let end = (0..=MAX_REASON - MARK.len()).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
@@ -231,14 +229,6 @@ fn cut(mut reason: String) -> String {
         reason.push_str(MARK);
     }
     reason
-}
-
-/// The errors of a trip that belong to single requests.
-pub(crate) fn is_refused(answer: &Result<Settled, Why>) -> Option<&Error> {
-    match answer {
-        Err(Why::Fatal(error)) if error.kind() == ErrorKind::Invalid => Some(error),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -249,11 +239,11 @@ mod tests {
     fn a_reason_is_cut_between_characters() {
         for text in ["x", "é", "€", "😀"] {
             for more in 0..4 {
-                let cut = cut("x".repeat(more) + &text.repeat(MAX_REASON + 1));
+                let cut = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON + 1));
                 assert!((MAX_REASON - 4..=MAX_REASON).contains(&cut.len()), "{}", cut.len());
                 assert!(cut.ends_with("(cut)"));
             }
         }
-        assert_eq!(cut("short".into()), "short");
+        assert_eq!(truncate_reason("short".into()), "short");
     }
 }

@@ -9,21 +9,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::observe::Taken;
-use crate::ticket::Why;
-use crate::{
-    Class, Delivery, Error, ErrorKind, Handler, Job, OnUnknown, Previous, Receipt, Result, Settings, Ticket,
-    Unsettled, chain,
-};
+use crate::chain::chain;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::observe::InFlight;
+use crate::settings::Settings;
+use crate::ticket::{Delivery, Job, Unsettled, Why};
 
-use super::admit::Admission;
-use super::conclude::Next;
-use super::process::Held;
-use super::work::{Handled, Worked};
-use super::{Group, Inner};
+use super::Inner;
+use super::run::Ran;
+use super::slot::Slot;
+use super::state::{Group, Outcome, State};
 
 /// Batches that may wait for the store to record them. A kill charges an attempt to these and to the one that runs:
 /// all of them were run, none was merely queued.
@@ -47,27 +46,22 @@ pub enum Mode {
     Batches,
 }
 
-type Outcome<D> = std::result::Result<Receipt<D>, Unsettled<D>>;
-type Slot = OwnedSemaphorePermit;
-
 /// The result of one task.
-enum Ended<D> {
-    /// Answers to claims, each with the slot of its handler.
-    Claimed(Vec<(Option<u64>, Slot, Admission<D>)>),
-    /// One delivery of a lane.
-    One(Option<u64>, Outcome<D>),
-    /// A batch that was run, still to be settled, and the deliveries of it that go on alone.
-    Ran(Group<Ticket<D>>, Handled, Group<Next<D>>),
-    /// A batch with nothing left to settle; some of it may have to go on alone.
-    Over(Group<Next<D>>),
-    /// A batch that was run before, and is settled now.
-    Settled(Group<Next<D>>),
+enum Finished<D> {
+    /// Claims of several lanes were answered; each delivery has a slot for its handler.
+    Claims(Vec<(Option<u64>, Slot, State<D>)>),
+    /// A delivery of a lane has ended.
+    Delivery(Option<u64>, Outcome<D>),
+    /// A batch was claimed, and run as far as it may run together.
+    Batch(Option<Ran<D>>, Group<State<D>>),
+    /// A batch that was run before was settled.
+    Settled(Group<State<D>>),
 }
 
 pub(super) async fn consume<D, H, F>(
     inner: Arc<Inner<D, H>>,
     mut input: mpsc::Receiver<Vec<Ordered<D>>>,
-    feed: Mode,
+    mode: Mode,
     done: F,
 ) -> Result<()>
 where
@@ -77,39 +71,39 @@ where
 {
     let mut drain_over = pin!(drain_over(inner.clone()));
     let (stop, freed) = (inner.stop.token().clone(), inner.clone());
-    let taken = Taken::none(inner.meters.clone());
+    let in_flight = InFlight::new(inner.metrics.clone());
     let mut dispatcher = Dispatcher {
         inner,
-        feed,
+        mode,
         done,
         ready: VecDeque::new(),
         lanes: HashMap::new(),
         tasks: JoinSet::new(),
         batching: false,
         settling: 0,
-        over: Vec::new(),
-        taken,
+        ended: Vec::new(),
+        in_flight,
         fatal: None,
     };
     let mut open = true;
     loop {
         dispatcher.start();
-        dispatcher.hand_over();
+        dispatcher.report_ended();
         if !open && dispatcher.tasks.is_empty() && dispatcher.ready.is_empty() {
             break;
         }
         tokio::select! {
             biased;
             () = &mut drain_over, if !dispatcher.inner.abort.is_on() => dispatcher.inner.abort.turn_on(),
-            Some(ended) = dispatcher.tasks.join_next() => {
-                dispatcher.ended(ended);
+            Some(finished) = dispatcher.tasks.join_next() => {
+                dispatcher.finished(finished);
                 // Other deliveries that have ended are reported with it.
-                while let Some(ended) = dispatcher.tasks.try_join_next() {
-                    dispatcher.ended(ended);
+                while let Some(finished) = dispatcher.tasks.try_join_next() {
+                    dispatcher.finished(finished);
                 }
             }
             chunk = input.recv(), if open && dispatcher.has_room() => match chunk {
-                Some(chunk) => dispatcher.take(chunk),
+                Some(chunk) => dispatcher.enqueue(chunk),
                 None => open = false,
             },
             // A delivery that waits has given its slot to the next.
@@ -130,20 +124,20 @@ async fn drain_over<D: Delivery, H>(inner: Arc<Inner<D, H>>) {
 
 struct Dispatcher<D: Delivery, H, F> {
     inner: Arc<Inner<D, H>>,
-    feed: Mode,
+    mode: Mode,
     done: F,
     /// Jobs that may start: heads of idle lanes, and jobs without a lane.
     ready: VecDeque<(Option<u64>, Job<D>)>,
     /// Jobs behind the head of each busy lane.
     lanes: HashMap<u64, VecDeque<Job<D>>>,
-    tasks: JoinSet<Ended<D>>,
+    tasks: JoinSet<Finished<D>>,
     /// True if a batch is being claimed or run. The next is claimed when its handler is free, not before.
     batching: bool,
     /// Batches that were run and wait for the store to record it, while the next one runs.
     settling: usize,
     /// Ends to report at the next opportunity.
-    over: Vec<Outcome<D>>,
-    taken: Taken,
+    ended: Vec<Outcome<D>>,
+    in_flight: InFlight,
     fatal: Option<Error>,
 }
 
@@ -160,10 +154,10 @@ where
         self.ready.len() < chunk.max(concurrency).saturating_mul(2)
     }
 
-    fn take(&mut self, chunk: Vec<Ordered<D>>) {
-        self.taken.take(chunk.len());
+    fn enqueue(&mut self, chunk: Vec<Ordered<D>>) {
+        self.in_flight.begin(chunk.len());
         for Ordered { lane, job } in chunk {
-            let lane = lane.filter(|_| self.feed == Mode::Each);
+            let lane = lane.filter(|_| self.mode == Mode::Each);
             match lane.map(|id| self.lanes.entry(id)) {
                 Some(Entry::Occupied(mut busy)) => {
                     busy.get_mut().push_back(job);
@@ -181,12 +175,12 @@ where
     fn start(&mut self) {
         if self.inner.stop.is_on() {
             while let Some((lane, job)) = self.ready.pop_front() {
-                self.not_done(job.unsettled(Why::Stopped));
-                self.next_of(lane);
+                self.unsettled(job.unsettled(Why::Stopped));
+                self.advance_lane(lane);
             }
             return;
         }
-        match self.feed {
+        match self.mode {
             Mode::Each => self.start_each(),
             Mode::Batches => self.start_batch(),
         }
@@ -196,7 +190,7 @@ where
         let (mut slots, mut jobs) = (Vec::new(), Group::new());
         while jobs.len() < self.inner.settings.chunk
             && !self.ready.is_empty()
-            && let Ok(slot) = self.inner.handlers.clone().try_acquire_owned()
+            && let Some(slot) = self.inner.free_slot()
             && let Some((lane, job)) = self.pop_current()
         {
             slots.push((lane, slot));
@@ -207,9 +201,9 @@ where
         }
         let inner = self.inner.clone();
         self.tasks.spawn(async move {
-            let answers = inner.admit(jobs).await;
-            let claimed = slots.into_iter().zip(answers).map(|((lane, slot), answer)| (lane, slot, answer));
-            Ended::Claimed(claimed.collect())
+            let states = inner.claim(jobs).await;
+            let claimed = slots.into_iter().zip(states).map(|((lane, slot), state)| (lane, slot, state));
+            Finished::Claims(claimed.collect())
         });
     }
 
@@ -229,17 +223,17 @@ where
     }
 
     /// A batch was run: the next may start while this one is recorded.
-    fn settle(&mut self, mut group: Group<Ticket<D>>, handled: Handled) {
+    fn settle(&mut self, Ran { states, hold }: Ran<D>) {
         self.settling += 1;
         let inner = self.inner.clone();
-        self.tasks.spawn(async move { Ended::Settled(inner.conclude(&mut group, handled).await) });
+        self.tasks.spawn(async move { Finished::Settled(inner.settle(states, Some(&hold)).await) });
     }
 
     /// Reports the deliveries that have ended.
-    fn hand_over(&mut self) {
-        if !self.over.is_empty() {
-            self.taken.over(&self.over);
-            (self.done)(std::mem::take(&mut self.over));
+    fn report_ended(&mut self) {
+        if !self.ended.is_empty() {
+            self.in_flight.end(&self.ended);
+            (self.done)(std::mem::take(&mut self.ended));
         }
     }
 
@@ -249,68 +243,57 @@ where
             if job.delivery.is_current() {
                 return Some((lane, job));
             }
-            self.not_done(job.unsettled(Why::NotCurrent));
-            self.next_of(lane);
+            self.unsettled(job.unsettled(Why::NotCurrent));
+            self.advance_lane(lane);
         }
         None
     }
 
-    fn ended(&mut self, ended: std::result::Result<Ended<D>, tokio::task::JoinError>) {
-        match ended {
-            Ok(Ended::Claimed(all)) => {
-                all.into_iter().for_each(|(lane, slot, admission)| self.claimed(lane, slot, admission));
+    fn finished(&mut self, finished: std::result::Result<Finished<D>, tokio::task::JoinError>) {
+        match finished {
+            Ok(Finished::Claims(claims)) => {
+                claims
+                    .into_iter()
+                    .for_each(|(lane, slot, state)| self.continue_alone(lane, state, Some(slot)));
             }
-            Ok(Ended::One(lane, outcome)) => self.report(lane, outcome),
-            Ok(Ended::Ran(group, handled, rest)) => {
+            Ok(Finished::Delivery(lane, outcome)) => self.report(lane, outcome),
+            Ok(Finished::Batch(ran, rest)) => {
                 self.batching = false;
-                self.settle(group, handled);
-                rest.into_iter().for_each(|next| self.batched(next));
+                if let Some(ran) = ran {
+                    self.settle(ran);
+                }
+                rest.into_iter().for_each(|state| self.continue_alone(None, state, None));
             }
-            Ok(Ended::Over(all)) => {
-                self.batching = false;
-                all.into_iter().for_each(|next| self.batched(next));
-            }
-            Ok(Ended::Settled(all)) => {
+            Ok(Finished::Settled(states)) => {
                 self.settling -= 1;
-                all.into_iter().for_each(|next| self.batched(next));
+                states.into_iter().for_each(|state| self.continue_alone(None, state, None));
             }
             // A panic outside the handler: in a graveyard, a probe, a delivery. Its delivery stays unsettled.
             Err(_) => self.fail(Error::new(ErrorKind::Protocol, "a delivery panicked outside its handler")),
         }
     }
 
-    fn claimed(&mut self, lane: Option<u64>, slot: Slot, admission: Admission<D>) {
-        match admission {
-            Admission::Duplicate(receipt) => self.report(lane, Ok(receipt)),
-            Admission::Refused(unsettled) => self.report(lane, Err(unsettled)),
-            admission => {
+    /// One delivery goes on by itself, if it has not ended.
+    fn continue_alone(&mut self, lane: Option<u64>, state: State<D>, slot: Option<Slot>) {
+        match state {
+            State::Ended(outcome) => self.report(lane, outcome),
+            state => {
                 let inner = self.inner.clone();
-                self.tasks.spawn(async move { Ended::One(lane, inner.resume(admission, slot).await) });
-            }
-        }
-    }
-
-    fn batched(&mut self, next: Next<D>) {
-        match next {
-            Next::Settled(receipt) => self.report(None, Ok(receipt)),
-            Next::Stop(unsettled) => self.report(None, Err(unsettled)),
-            next => {
-                let inner = self.inner.clone();
-                self.tasks.spawn(async move { Ended::One(None, inner.go_on(next).await) });
+                self.tasks.spawn(async move { Finished::Delivery(lane, inner.deliver(state, slot).await) });
             }
         }
     }
 
     fn report(&mut self, lane: Option<u64>, outcome: Outcome<D>) {
         match outcome {
-            Ok(receipt) => self.over.push(Ok(receipt)),
-            Err(unsettled) => self.not_done(unsettled),
+            Ok(receipt) => self.ended.push(Ok(receipt)),
+            Err(unsettled) => self.unsettled(unsettled),
         }
-        self.next_of(lane);
+        self.advance_lane(lane);
     }
 
     /// The head of this lane has ended: the next one may start.
-    fn next_of(&mut self, lane: Option<u64>) {
+    fn advance_lane(&mut self, lane: Option<u64>) {
         let Some(id) = lane else { return };
         match self.lanes.get_mut(&id).and_then(VecDeque::pop_front) {
             Some(job) => {
@@ -320,12 +303,12 @@ where
         }
     }
 
-    fn not_done(&mut self, unsettled: Unsettled<D>) {
+    fn unsettled(&mut self, unsettled: Unsettled<D>) {
         if let Why::Fatal(error) = unsettled.why() {
             let error = error.clone();
             self.fail(error);
         }
-        self.over.push(Err(unsettled));
+        self.ended.push(Err(unsettled));
     }
 
     fn fail(&mut self, error: Error) {
@@ -336,44 +319,26 @@ where
 }
 
 impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
-    /// Claims a chunk and runs the acquired part at once; the rest goes on alone.
-    async fn batch(&self, jobs: Group<Job<D>>) -> Ended<D> {
-        let (mut group, mut next, mut revoked) = (Group::new(), Group::new(), Group::new());
-        for admission in self.admit(jobs).await {
-            match admission {
-                Admission::Duplicate(receipt) => next.push(Next::Settled(receipt)),
-                Admission::Refused(unsettled) => next.push(Next::Stop(unsettled)),
-                Admission::Run(ticket) if !ticket.job.delivery.is_current() => revoked.push(ticket),
-                Admission::Run(ticket) if self.is_plain(&ticket) => group.push(ticket),
-                // Asked for again alone, with the same token: it is answered as before.
-                Admission::Run(Ticket { job, .. }) => next.push(Next::Later(job, Duration::ZERO)),
-                Admission::Suspect(job, wait) => next.push(self.suspect(job, wait)),
-                Admission::Busy(job, free_in) => next.push(self.busy(job, free_in, &mut Held::default())),
-                Admission::Mismatch(job) => next.push(self.mismatch(job)),
-                Admission::Letter(job) => next.push(Next::Redrive(job)),
-                Admission::Invalid(job, error) => next.push(self.unclaimable(job, error)),
+    /// Claims a chunk and runs at once the messages that need no decision of their own; the others go on alone.
+    async fn batch(&self, jobs: Group<Job<D>>) -> Finished<D> {
+        let (mut group, mut rest) = (Group::new(), Group::new());
+        for state in self.claim(jobs).await {
+            let state = match state {
+                State::Claimed(ticket) => self.after_claim(ticket),
+                other => other,
+            };
+            match state {
+                State::Running(ticket) => group.push(ticket),
+                // It has no slot for its handler: claimed again with the same token, it is answered as before.
+                State::Probing(ticket, _) => rest.push(State::Waiting(ticket.job, Duration::ZERO)),
+                other => rest.push(other),
             }
         }
-        next.extend(self.hand_back(revoked, &Why::NotCurrent).await.into_iter().map(Next::Stop));
+        rest = self.settle(rest, None).await;
         if group.is_empty() {
-            return Ended::Over(next);
+            return Finished::Batch(None, rest);
         }
         let hold = self.hold(&group);
-        match self.handle(&mut group, hold).await {
-            Worked::Handled(handled) => Ended::Ran(group, handled, next),
-            Worked::Over(over) => {
-                next.extend(over);
-                Ended::Over(next)
-            }
-        }
-    }
-
-    /// True if it may share a batch: nothing about it needs a decision of its own.
-    fn is_plain(&self, ticket: &Ticket<D>) -> bool {
-        let certain = ticket.lease.previous != Previous::Vanished
-            || matches!(self.settings.on_unknown, OnUnknown::RunAgain)
-            || self.meters.class == Class::Inbox;
-        let counted = ticket.lease.attempt <= self.settings.attempts || !self.buries;
-        certain && ticket.job.dead_lettered.is_none() && counted
+        Finished::Batch(Some(self.run(group, hold).await), rest)
     }
 }

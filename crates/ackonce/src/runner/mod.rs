@@ -1,37 +1,41 @@
 //! The one runner: claim, heartbeat, handler, retry with back-off, settle, receipt. Adapters translate
 //! into it and out of it.
-#![allow(
-    clippy::manual_async_fn,
-    reason = "an `async fn` holds its arguments twice, and every message goes through these"
-)]
 
-mod admit;
-mod ask;
 mod bury;
-mod conclude;
+mod claim;
+mod deliver;
 mod dispatch;
 #[cfg(test)]
 mod liveness;
-mod process;
-mod work;
+mod rare;
+mod run;
+mod settle;
+mod slot;
+mod state;
+mod trip;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::FutureExt;
-use smallvec::{SmallVec, smallvec};
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::Instant;
 
 pub use dispatch::{Mode, Ordered};
 
-use self::conclude::Next;
-use crate::heartbeat::Heartbeat;
-use crate::observe::{Meters, Taken, Throttle};
+use self::state::{State, each};
+use crate::bury::{Graveyard, NoDeadLetters};
+use crate::class::Class;
+use crate::coalesce::Coalesce;
+use crate::deduplicator::{Deduplicator, Description};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::heartbeat::{Heartbeat, Hold};
+use crate::key::{Key, KeyError, Scope};
+use crate::observe::{Counts, InFlight, Metrics, Throttle};
+use crate::settings::Settings;
 use crate::switch::Switch;
-use crate::{
-    Class, Coalesce, Counts, Deduplicator, Delivery, Description, Error, ErrorKind, Graveyard, Handler, Job,
-    Key, KeyError, NoDeadLetters, Receipt, Result, Scope, Settings, Unsettled,
-};
+use crate::ticket::{Delivery, Job, Receipt, Ticket, Unsettled};
 
 /// Runs a handler once per message, however many times the message is delivered.
 ///
@@ -78,35 +82,25 @@ struct Inner<D: Delivery, H> {
     buries: bool,
     settings: Settings,
     heartbeat: Heartbeat,
-    meters: Arc<Meters>,
+    metrics: Arc<Metrics>,
     handlers: Arc<Semaphore>,
     /// Told when a delivery gives its slot back to wait.
     slot_freed: Notify,
     /// One at a time: messages that may have killed a worker.
-    quarantine: Semaphore,
+    quarantine: Arc<Semaphore>,
     stop: Switch,
     abort: Switch,
     /// For lines that come with every failed trip, and with every letter that was not confirmed.
-    store_away: Throttle,
-    letters_away: Throttle,
+    store_outage: Throttle,
+    letter_outage: Throttle,
     past_attempts: Throttle,
 }
 
-/// Deliveries that take a step together. Most groups are of one, which needs no memory of its own.
-type Group<T> = SmallVec<[T; 1]>;
-
-/// As `collect`, which takes several times as long for a group of one.
-fn each<T>(all: impl IntoIterator<Item = T>) -> Group<T> {
-    let mut all = all.into_iter();
-    match (all.next(), all.size_hint()) {
-        (None, _) => Group::new(),
-        (Some(sole), (_, Some(0))) => smallvec![sole],
-        (Some(first), (more, _)) => {
-            let mut group = Group::with_capacity(1 + more);
-            group.push(first);
-            group.extend(all);
-            group
-        }
+impl<D: Delivery, H> Inner<D, H> {
+    /// Keeps the leases of a group.
+    fn hold(&self, group: &[Ticket<D>]) -> Hold {
+        let claimed = group.iter().map(|ticket| ticket.claimed).min().unwrap_or_else(Instant::now);
+        self.heartbeat.hold(each(group.iter().map(|ticket| ticket.lease.clone())), claimed)
     }
 }
 
@@ -157,17 +151,17 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     ) -> Result<Self> {
         settings.check()?;
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
-        let meters = Arc::new(Meters::new(scope.name(), handler.class()));
-        let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, meters.clone());
+        let metrics = Arc::new(Metrics::new(scope.name(), handler.class()));
+        let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, metrics.clone());
         let heartbeat = beats.map_err(|e| {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
         })?;
-        Ok(Self::on(heartbeat, meters, store, scope, handler, settings, graveyard))
+        Ok(Self::on(heartbeat, metrics, store, scope, handler, settings, graveyard))
     }
 
     fn on(
         heartbeat: Heartbeat,
-        meters: Arc<Meters>,
+        metrics: Arc<Metrics>,
         store: Arc<dyn Deduplicator>,
         scope: &Scope,
         handler: H,
@@ -179,17 +173,17 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             scope: scope.clone(),
             buries: graveyard.is_place(),
             graveyard,
-            meters,
+            metrics,
             heartbeat,
             handler,
             handlers: Arc::new(Semaphore::new(settings.concurrency)),
             settings,
             slot_freed: Notify::new(),
-            quarantine: Semaphore::new(1),
+            quarantine: Arc::new(Semaphore::new(1)),
             stop: Switch::default(),
             abort: Switch::default(),
-            store_away: Throttle::default(),
-            letters_away: Throttle::default(),
+            store_outage: Throttle::default(),
+            letter_outage: Throttle::default(),
             past_attempts: Throttle::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -204,14 +198,12 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// # Errors
     /// The delivery unsettled, if the runner was stopped first or the store refuses for good. It must not be
     /// acknowledged.
-    pub fn process(
-        &self,
-        job: Job<D>,
-    ) -> impl Future<Output = std::result::Result<Receipt<D>, Unsettled<D>>> + Send {
-        let mut taken = Taken::none(self.inner.meters.clone());
-        taken.take(1);
-        let life = self.inner.go_on(Next::Later(job, std::time::Duration::ZERO));
-        life.inspect(move |outcome| taken.over(std::slice::from_ref(outcome)))
+    pub async fn process(&self, job: Job<D>) -> std::result::Result<Receipt<D>, Unsettled<D>> {
+        let mut in_flight = InFlight::new(self.inner.metrics.clone());
+        in_flight.begin(1);
+        let outcome = self.inner.deliver(State::Waiting(job, Duration::ZERO), None).await;
+        in_flight.end(std::slice::from_ref(&outcome));
+        outcome
     }
 
     /// Consumes chunks of jobs until `input` closes or the runner is stopped, and reports the ends of the
@@ -229,11 +221,11 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     ///
     /// # Errors
     /// The consumer ended: the store refuses for good, or [`OnMismatch::Fail`](crate::OnMismatch::Fail).
-    pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Ordered<D>>>, feed: Mode, done: F) -> Result<()>
+    pub async fn consume<F>(&self, input: mpsc::Receiver<Vec<Ordered<D>>>, mode: Mode, done: F) -> Result<()>
     where
         F: Fn(Vec<std::result::Result<Receipt<D>, Unsettled<D>>>) + Send + Sync + 'static,
     {
-        dispatch::consume(self.inner.clone(), input, feed, done).await
+        dispatch::consume(self.inner.clone(), input, mode, done).await
     }
 
     /// The key of a message in this runner's scope.
@@ -270,7 +262,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// Counts of the decisions so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.inner.meters.counts()
+        self.inner.metrics.counts()
     }
 
     /// The settings.
@@ -281,7 +273,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
 
     /// The promise under the present settings, with everything that weakens it; also logged, a line each.
     pub fn announce(&self) -> Guarantee {
-        let guarantee = Guarantee { class: self.inner.meters.class, store: self.inner.store.describe() };
+        let guarantee = Guarantee { class: self.inner.metrics.class, store: self.inner.store.describe() };
         let scope = self.inner.scope.name();
         tracing::info!(target: "ackonce", scope, class = %guarantee.class, store = %guarantee.store.name,
             lease_ms = u64::try_from(self.inner.settings.lease.as_millis()).unwrap_or(u64::MAX),

@@ -6,15 +6,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::{ClaimRequest, Claimed, Error, ErrorKind, Handler, Result, Runner, Scope, Token};
+use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::Scope;
+use crate::runner::Runner;
 
 use super::handler::store_time;
-use super::slots::{Slot, Utc};
+use super::slot::{Slot, Utc};
 
 /// The store is asked at least so often: its clock may have been set.
 const ASK_EVERY: Duration = Duration::from_secs(60);
 /// The host's clocks are looked at so often: timers stand still while a machine is suspended.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Clocks that run side by side do not drift apart by as much between two questions.
 const DRIFT: Duration = Duration::from_secs(1);
 
@@ -24,13 +28,13 @@ pub(super) type HostClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 pub(super) struct StoreClock {
     scope: Scope,
     host: HostClock,
-    told: Option<Told>,
+    reading: Option<Reading>,
 }
 
 /// An answer of the store. It was given between two moments of the host: a process may be stopped, and a store may be
 /// slow, on either way.
 #[derive(Clone, Copy)]
-struct Told {
+struct Reading {
     store: SystemTime,
     asked: Moment,
     answered: Moment,
@@ -73,7 +77,7 @@ impl fmt::Debug for StoreClock {
 
 impl StoreClock {
     pub(super) fn new(scope: &Scope, host: HostClock) -> Self {
-        Self { scope: scope.clone(), host, told: None }
+        Self { scope: scope.clone(), host, reading: None }
     }
 
     /// The store's time: the fence of a claim that nobody has made before. Its record has expired once it is written.
@@ -86,11 +90,11 @@ impl StoreClock {
         let Some(Claimed::Acquired(lease)) = runner.ask(&[request]).await?.pop() else {
             return Err(Error::new(ErrorKind::Protocol, "the store knows a key that was drawn just now"));
         };
-        let told = Told { store: store_time(lease.fence), asked, answered: self.moment() };
-        if let Some(before) = self.told.replace(told) {
-            self.compare(&before, &told);
+        let reading = Reading { store: store_time(lease.fence), asked, answered: self.moment() };
+        if let Some(before) = self.reading.replace(reading) {
+            self.compare(&before, &reading);
         }
-        Ok(told.store)
+        Ok(reading.store)
     }
 
     fn moment(&self) -> Moment {
@@ -98,17 +102,17 @@ impl StoreClock {
     }
 
     /// Says so if the store's clock was set: it is not where either of the host's clocks would have it.
-    fn compare(&self, before: &Told, told: &Told) {
+    fn compare(&self, before: &Reading, reading: &Reading) {
         let later = |by: Duration| before.store.checked_add(by).unwrap_or(before.store);
-        let least = later(told.asked.steady_since(&before.answered));
-        let most = later(told.answered.most_since(&before.asked));
+        let least = later(reading.asked.steady_since(&before.answered));
+        let most = later(reading.answered.most_since(&before.asked));
         let apart = |from: SystemTime, to: SystemTime| to.duration_since(from).is_ok_and(|by| by > DRIFT);
         let (expected, how) = match () {
-            () if apart(told.store, least) => (least, "back: a slot that has run does not run again"),
-            () if apart(most, told.store) => (most, "forward: slots in between count as missed"),
+            () if apart(reading.store, least) => (least, "back: a slot that has run does not run again"),
+            () if apart(most, reading.store) => (most, "forward: slots in between count as missed"),
             () => return,
         };
-        tracing::warn!(target: "ackonce", scope = self.scope.name(), store_time = %Utc(told.store),
+        tracing::warn!(target: "ackonce", scope = self.scope.name(), store_time = %Utc(reading.store),
             expected = %Utc(expected), "the store's clock was set {how}");
     }
 
@@ -116,15 +120,15 @@ impl StoreClock {
     /// disagree on the time that has passed since. Time counts from the question, so that an answer that came late makes
     /// no slot late.
     pub(super) async fn wait_for(&self, next: Option<SystemTime>) {
-        let Some(told) = self.told else { return };
-        let until = next.and_then(|next| next.duration_since(told.store).ok()).unwrap_or(ASK_EVERY);
+        let Some(reading) = self.reading else { return };
+        let until = next.and_then(|next| next.duration_since(reading.store).ok()).unwrap_or(ASK_EVERY);
         loop {
-            let left = until.min(ASK_EVERY).saturating_sub(told.asked.steady.elapsed());
+            let left = until.min(ASK_EVERY).saturating_sub(reading.asked.steady.elapsed());
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(LOOK_EVERY)).await;
-            if self.moment().is_disturbed_since(&told.asked) {
+            tokio::time::sleep(left.min(CHECK_EVERY)).await;
+            if self.moment().is_disturbed_since(&reading.asked) {
                 return;
             }
         }

@@ -5,11 +5,9 @@ use std::fmt;
 use croner::Cron;
 use croner::errors::CronError;
 use croner::parser::CronParser;
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, date};
 
-use crate::{Error, ErrorKind, Result};
-
-use super::cron::epoch;
+use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub(super) struct Expression {
@@ -59,7 +57,7 @@ const FIELDS: [Field; 7] = [
 impl Expression {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let refuse = |why: String| Error::new(ErrorKind::Config, format!("cron expression {text:?}: {why}"));
-        let plain = unfold(text).map_err(refuse)?;
+        let plain = expand_nickname(text).map_err(refuse)?;
         let fields: Vec<_> = fields_of(plain).collect();
         let skipped = match fields.len() {
             5 | 6 => 6 - fields.len(),
@@ -107,7 +105,7 @@ impl fmt::Display for Expression {
 }
 
 /// A nickname's expression, or the expression itself.
-fn unfold(text: &str) -> std::result::Result<&str, String> {
+fn expand_nickname(text: &str) -> std::result::Result<&str, String> {
     let name = text.trim();
     if !name.starts_with('@') {
         return Ok(text);
@@ -177,4 +175,9 @@ impl Field {
             false => Ok(()),
         }
     }
+}
+
+/// No slot is older.
+fn epoch() -> DateTime {
+    date(1970, 1, 1).at(0, 0, 0, 0)
 }

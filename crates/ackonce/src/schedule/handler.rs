@@ -4,9 +4,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-use crate::{Answer, Class, Context, Delivery, Failure, Handler, Item, Previous};
+use crate::claim::Previous;
+use crate::class::Class;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::handler::{Answer, Handler, Item};
+use crate::ticket::Delivery;
 
-use super::slots::{Slot, Utc};
+use super::slot::{Slot, Utc};
 
 /// A slot on its way to the handler.
 impl Delivery for Slot {

@@ -4,15 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{
-    CancellationToken, Counts, Deduplicator, Error, ErrorKind, Handler, OnFailure, RecordOnly, Result,
-    Runner, Scope, Settings,
-};
+use crate::CancellationToken;
+use crate::bury::RecordOnly;
+use crate::deduplicator::Deduplicator;
+use crate::error::{Error, ErrorKind, Result};
+use crate::handler::Handler;
+use crate::key::Scope;
+use crate::observe::Counts;
+use crate::runner::Runner;
+use crate::settings::{OnFailure, Settings};
 
 use super::clock::{HostClock, StoreClock};
 use super::handler::SlotHandler;
-use super::run::Run;
-use super::slots::{Missed, Schedule, Slot};
+use super::run::{Progress, Run};
+use super::slot::{Missed, Slot};
+use super::slots::Schedule;
 
 /// The furthest look-back.
 const MOST_BACK: u32 = 10_000;
@@ -44,13 +50,13 @@ const MOST_BACK: u32 = 10_000;
 #[must_use = "a job does nothing until it is run"]
 pub struct ScheduledJob {
     scope: Scope,
-    pub(super) schedule: Schedule,
+    schedule: Schedule,
     store: Arc<dyn Deduplicator>,
     settings: Settings,
-    pub(super) missed: Missed,
-    pub(super) look_back: u32,
+    missed: Missed,
+    look_back: u32,
     clock: HostClock,
-    pub(super) shutdown: CancellationToken,
+    shutdown: CancellationToken,
 }
 
 impl fmt::Debug for ScheduledJob {
@@ -183,7 +189,10 @@ impl ScheduledJob {
         let runner = Runner::with(self.store.clone(), &self.scope, handler, settings, Arc::new(RecordOnly))?;
         runner.announce();
         let clock = StoreClock::new(&self.scope, self.clock.clone());
-        Run::new(&self, runner.clone(), clock).until_shutdown().await?;
+        let Self { schedule, missed, look_back, shutdown, .. } = self;
+        let progress = Progress::default();
+        let run = Run { schedule, missed, look_back, shutdown, runner: runner.clone(), clock, progress };
+        run.until_shutdown().await?;
         Ok(runner.counts())
     }
 }

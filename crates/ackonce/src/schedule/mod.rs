@@ -58,16 +58,18 @@ mod cron;
 mod every;
 #[cfg(feature = "cron")]
 mod expression;
-mod first;
+mod first_slot;
 mod handler;
 mod job;
 mod run;
 mod skip;
+mod slot;
 mod slots;
 
 pub use every::Every;
 pub use job::ScheduledJob;
-pub use slots::{Missed, Schedule, Slot};
+pub use slot::{Missed, Slot};
+pub use slots::Schedule;
 
 fn invalid(error: crate::KeyError) -> crate::Error {
     crate::Error::new(crate::ErrorKind::Invalid, error.to_string())

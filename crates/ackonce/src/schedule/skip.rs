@@ -1,17 +1,20 @@
-//! Missed slots that are not to run: recorded as done, with an outcome that says so, and told in one line.
+//! Missed slots that are not to run: recorded as done, with an outcome that says so, and logged in one line.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::claim::{ClaimRequest, Claimed, Previous, Token};
+use crate::error::Result;
+use crate::handler::Handler;
 use crate::observe::Throttle;
-use crate::{
-    Attempt, ClaimRequest, Claimed, Handler, Previous, Record, Result, Runner, Settings, Settle, Settled,
-    Settlement, Token,
-};
+use crate::record::Record;
+use crate::runner::Runner;
+use crate::settings::Settings;
+use crate::settle::{Attempt, Settle, Settled, Settlement};
 
-use super::first::shared_token;
-use super::slots::{Slot, Utc};
+use super::first_slot::shared_token;
+use super::slot::{Slot, Utc};
 
 /// The outcome of a slot that was not run begins with it; the token of the host that recorded it follows.
 const SKIPPED: &str = "skipped by ";
@@ -60,7 +63,7 @@ pub(super) async fn skip<H: Handler<Slot>>(
             skipped.extend(recorded.filter(|(_, claimed)| is_ours(claimed, &outcome)).map(|(slot, _)| slot));
         }
     }
-    tell(runner, &skipped, said);
+    report(runner, &skipped, said);
     Ok(begun)
 }
 
@@ -86,7 +89,7 @@ fn action(window: Duration, skipped: Option<&Bytes>) -> Settle {
     }
 }
 
-fn tell<H: Handler<Slot>>(runner: &Runner<Slot, H>, skipped: &[Slot], said: &Throttle) {
+fn report<H: Handler<Slot>>(runner: &Runner<Slot, H>, skipped: &[Slot], said: &Throttle) {
     let (Some(oldest), Some(newest)) = (skipped.first(), skipped.last()) else { return };
     runner.count_skipped(skipped.len() as u64);
     said.warn(|more| {

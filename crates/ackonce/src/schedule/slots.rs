@@ -1,23 +1,73 @@
-//! The slots of a job: their beginnings, their message IDs, and the policy for missed ones.
+//! The slots of a job: when they begin.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[cfg(feature = "cron")]
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use super::every::{Every, millis};
+#[cfg(feature = "cron")]
+use crate::error::Result;
+
+#[cfg(feature = "cron")]
+use super::cron::Cron;
+use super::every::Every;
+use super::slot::Slot;
 
 /// When the slots of a job begin: each time of a fixed length ([`Every`]), or by a cron expression in a time zone
 /// (`Schedule::cron`, with the feature `cron`).
 #[derive(Debug, Clone)]
-pub struct Schedule(pub(super) Kind);
+pub struct Schedule(Kind);
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+enum Kind {
     Every(Every),
     #[cfg(feature = "cron")]
-    Cron(std::sync::Arc<super::cron::Cron>),
+    Cron(Arc<Cron>),
 }
 
 impl Schedule {
+    /// Slots that begin at the local times of a time zone that a cron expression matches. Feature `cron`.
+    ///
+    /// The expression has five fields: minute (0 to 59), hour (0 to 23), day of the month (1 to 31), month (1 to 12 or
+    /// `JAN` to `DEC`) and day of the week (0 to 7 or `SUN` to `SAT`, Sunday is 0 and 7). With six fields the first is a
+    /// second, with seven the last is a year. A field is `*`, a value, a range `1-5`, either of those two ranges with a
+    /// step (`*/10`, `8-18/2`), or a list of these (`1,15`). `L` is the last day of the month, `15W` the weekday nearest
+    /// to the 15th, `5#2` the second Friday and `5L` the last. `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly`
+    /// are known. As in every cron, a day matches if *either* its day of the month *or* its day of the week does, where
+    /// both are given; a `+` before the day of the week (`0 9 13 * +5`) asks for both.
+    ///
+    /// The zone is a name of the IANA database, `Europe/Berlin` or `UTC`. The system's database is used where there is
+    /// one, else that of the build; keep it at one version on all hosts, or they differ after a change of law.
+    ///
+    /// # When clocks change
+    /// - **A local hour that is skipped** (29 March 2026 in Berlin, 02:00 to 03:00): the slots in it begin together at
+    ///   the first moment after it, as one slot. A daily job at 02:30 runs at 03:00 on that day.
+    /// - **A local hour that is repeated** (25 October 2026 in Berlin, 02:00 to 03:00): the slots in it begin in its first
+    ///   pass only. A daily job at 02:30 runs once.
+    /// - **An expression whose hour has a `*`, or lists all 24,** goes by time that passes: nothing begins in an hour that
+    ///   is skipped, and slots begin in both passes of one that is repeated. A job that runs each quarter of an hour does
+    ///   so on these days, too.
+    ///
+    /// A slot's message ID is the moment in UTC, so that nothing of this can make a slot run twice.
+    ///
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    /// use ackonce::schedule::Schedule;
+    /// let nightly = Schedule::cron("0 2 * * *", "Europe/Berlin")?;
+    /// // 1 July 2026, 12:00 in UTC; 02:00 in Berlin is midnight in UTC.
+    /// let noon = UNIX_EPOCH + Duration::from_secs(1_782_907_200);
+    /// assert_eq!(nightly.after(noon), Some(noon + Duration::from_secs(12 * 3600)));
+    /// # Ok::<(), ackonce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`]: the expression cannot be read, with the field, its position and the values that it takes;
+    /// it matches no date that exists (30 February); there is no such zone.
+    #[cfg(feature = "cron")]
+    pub fn cron(expression: &str, zone: &str) -> Result<Self> {
+        Cron::new(expression, zone).map(|cron| Self(Kind::Cron(Arc::new(cron))))
+    }
+
     /// The start of the first slot that begins after that moment; `None` if there is none.
     ///
     /// ```
@@ -78,93 +128,11 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// One time slot of a job, given to its handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// When it begins.
-    pub start: SystemTime,
-    /// Its length: until the next one begins, or [`Duration::MAX`] if it is the last.
-    pub length: Duration,
-}
-
-impl Slot {
-    /// Within half of its length a slot is on time: hosts that start together, and a scheduler's hiccup.
-    pub(super) fn is_on_time(&self, now: SystemTime) -> bool {
-        now.duration_since(self.start).is_ok_and(|age| age <= self.length / 2)
-    }
-
-    /// The message ID: its start, in milliseconds since the Unix epoch, in UTC. Not its number, nor a local time: hosts
-    /// with other time zones agree on it, the two passes of a repeated hour differ, and a job that is run twice as often
-    /// from tomorrow on still finds the slots that have run.
-    pub(super) fn id(&self) -> String {
-        unix_millis(self.start).to_string()
-    }
-}
-
-pub(super) fn unix_millis(moment: SystemTime) -> u64 {
-    millis(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// The policy for slots that nobody ran in time: every host was down, asleep or too late by half a slot, or
-/// the store was away.
-/// A slot that was begun is not missed; it runs again.
-///
-/// A slot that is not run is *skipped*: it is recorded as done, with an outcome that begins with
-/// `skipped`, told in one line, and counted in `ackonce_skipped_total`, once for all hosts and restarts. [`Inspect::redrive`](crate::Inspect::redrive)
-/// lets it run after all, when a host next looks back at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Missed {
-    /// They are skipped.
-    Skip,
-    /// The latest of them runs, late, and the others are skipped. The default.
-    #[default]
-    Once,
-    /// Each of them runs, one after another, oldest first, as far back as [`with_look_back`](super::ScheduledJob::with_look_back) says.
-    All,
-}
-
-/// A moment in UTC, to the millisecond, as RFC 3339 has it.
-pub(super) struct Utc(pub(super) SystemTime);
-
-impl fmt::Display for Utc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = unix_millis(self.0);
-        let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
-        // From March on, a year is five months of 153 days and two more months; an era of 400 years has 146,097 days.
-        let days = days + 719_468;
-        let (era, of_era) = (days / 146_097, days % 146_097);
-        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-        let year = year + era * 400 + later;
-        let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", of_day % 1000)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
-
-    #[test]
-    fn moments_are_written_in_utc() {
-        let written = |millis| Utc(UNIX_EPOCH + Duration::from_millis(millis)).to_string();
-        assert_eq!(written(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(written(951_825_599_999), "2000-02-29T11:59:59.999Z");
-        assert_eq!(written(1_774_745_999_000), "2026-03-29T00:59:59.000Z");
-        assert_eq!(written(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
-        assert_eq!(written(1_798_761_599_000), "2026-12-31T23:59:59.000Z");
-    }
-
-    #[test]
-    fn a_slot_is_on_time_for_half_of_its_length() {
-        let slot = Slot { start: UNIX_EPOCH, length: Duration::from_secs(60) };
-        assert!(slot.is_on_time(UNIX_EPOCH + Duration::from_secs(30)));
-        assert!(!slot.is_on_time(UNIX_EPOCH + Duration::from_secs(31)));
-        assert!(!slot.is_on_time(UNIX_EPOCH - Duration::from_secs(1)), "it has not begun");
-    }
 
     #[test]
     fn a_schedule_is_named_by_its_settings() {

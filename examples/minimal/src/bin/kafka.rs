@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use ackonce::{Context, IdSource, Keyed, MessageIds, Scope};
-use ackonce_kafka::{ClientConfig, KafkaConsumer, Message};
+use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage};
 use ackonce_sqlite::SqliteStore;
 
 #[tokio::main]
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     KafkaConsumer::new(config, &[&topic], &scope, store)
         .with_ids(MessageIds::first_of([IdSource::Header("message-id".into())]))
         .with_shutdown(ackonce::shutdown_on_signals()?)
-        .run(Keyed(|cx: Context, order: Message| async move {
+        .run(Keyed(|cx: Context, order: KafkaMessage| async move {
             charge(&order, &cx.idempotency_key("charge")).await?;
             Ok(())
         }))
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Calls the payment service, which refuses to charge twice under one key.
-async fn charge(order: &Message, key: &str) -> Result<(), std::io::Error> {
+async fn charge(order: &KafkaMessage, key: &str) -> Result<(), std::io::Error> {
     println!("charged {} under {key}", String::from_utf8_lossy(order.payload()));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use ackonce::{Context, Keyed, Scope};
-use ackonce_amqp::{AmqpConsumer, Message};
+use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 use ackonce_sqlite::SqliteStore;
 
 #[tokio::main]
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(SqliteStore::open("dedup.db")?);
     AmqpConsumer::new(&url, &queue, &scope, store)
         .with_shutdown(ackonce::shutdown_on_signals()?)
-        .run(Keyed(|cx: Context, order: Message| async move {
+        .run(Keyed(|cx: Context, order: AmqpMessage| async move {
             charge(&order, &cx.idempotency_key("charge")).await?;
             Ok(())
         }))
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Calls the payment service, which refuses to charge twice under one key.
-async fn charge(order: &Message, key: &str) -> Result<(), std::io::Error> {
+async fn charge(order: &AmqpMessage, key: &str) -> Result<(), std::io::Error> {
     println!("charged {} under {key}", String::from_utf8_lossy(order.payload()));
     Ok(())
 }

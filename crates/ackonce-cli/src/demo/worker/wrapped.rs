@@ -77,7 +77,7 @@ trait Consumer {
 }
 
 impl Consumer for KafkaConsumer {
-    type Message = ackonce_kafka::Message;
+    type Message = ackonce_kafka::KafkaMessage;
 
     async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
         Self::run(self, handler).await
@@ -85,7 +85,7 @@ impl Consumer for KafkaConsumer {
 }
 
 impl Consumer for AmqpConsumer {
-    type Message = ackonce_amqp::Message;
+    type Message = ackonce_amqp::AmqpMessage;
 
     async fn run<H: Handler<Self::Message>>(self, handler: H) -> ackonce::Result<Counts> {
         Self::run(self, handler).await

@@ -21,11 +21,15 @@ use tokio::task::JoinSet;
 use self::plan::{Behaviour, LEASE, Order, Plan, Wrong, plan};
 use self::world::{Sent, Servers, World};
 use crate::adapter::{Mode, Ordered};
+use crate::class::Class;
+use crate::handler::{Answer, Batch, Item};
 use crate::heartbeat::Heartbeat;
-use crate::observe::Meters;
-use crate::{Answer, Batch, Class, Item, Job, Runner, State};
+use crate::observe::Metrics;
+use crate::record::State;
+use crate::runner::Runner;
+use crate::ticket::Job;
 
-/// A consumer: its loop and its feed. Dropping it is a kill.
+/// A consumer: its loop and its input. Dropping it is a kill.
 struct Consumer {
     input: mpsc::Sender<Vec<Ordered<Sent>>>,
     tasks: JoinSet<()>,
@@ -44,17 +48,17 @@ fn consumer(world: &Arc<World>) -> Consumer {
         }
     });
     let settings = world.plan.settings();
-    let meters = Arc::new(Meters::new(world.scope.name(), Class::Leased));
-    let heartbeat = Heartbeat::on(servers.clone(), LEASE, settings.window, meters.clone(), |beating| {
+    let metrics = Arc::new(Metrics::new(world.scope.name(), Class::Leased));
+    let heartbeat = Heartbeat::on(servers.clone(), LEASE, settings.window, metrics.clone(), |beating| {
         drop(tokio::spawn(beating));
         Ok(())
     });
     let runner =
-        Runner::on(heartbeat.unwrap(), meters, servers.clone(), &world.scope, handler, settings, servers);
-    let feed = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
+        Runner::on(heartbeat.unwrap(), metrics, servers.clone(), &world.scope, handler, settings, servers);
+    let mode = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {
-        runner.consume(chunks, feed, move |ended| done.ended(ended)).await.unwrap();
+        runner.consume(chunks, mode, move |ended| done.ended(ended)).await.unwrap();
     });
     Consumer { input, tasks }
 }

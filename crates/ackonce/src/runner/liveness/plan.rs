@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::{Backoff, Settings};
+use crate::settings::{Backoff, Settings};
 
 pub(super) const ATTEMPTS: u32 = 4;
 pub(super) const BACKOFF: Backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(5) };

@@ -12,11 +12,19 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::plan::{Behaviour, Message, Order, Outage, Plan, Wrong};
-use crate::{
-    Burial, BuryError, ClaimRequest, Claimed, Context, Deduplicator, Delivery, Description, Effect, Error,
-    ErrorKind, Failure, Graveyard, Inspect, Letter, MemoryStore, Previous, Receipt, Result, Scope, Settle,
-    Settled, Settlement, State, Unsettled, Why,
-};
+use crate::bury::{Burial, BuryError, Graveyard, Letter};
+use crate::claim::{ClaimRequest, Claimed, Previous};
+use crate::context::Context;
+use crate::deduplicator::{Deduplicator, Description};
+use crate::error::{Error, ErrorKind, Result};
+use crate::failure::Failure;
+use crate::handler::Effect;
+use crate::inspect::Inspect;
+use crate::key::Scope;
+use crate::memory::MemoryStore;
+use crate::record::State;
+use crate::settle::{Settle, Settled, Settlement};
+use crate::ticket::{Delivery, Receipt, Unsettled, Why};
 
 /// An outcome over the store's limit.
 const TOO_LONG: usize = 9;

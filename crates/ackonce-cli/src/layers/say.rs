@@ -1,0 +1,20 @@
+//! An error of clap's as one sentence.
+
+use clap::error::{ContextKind, ContextValue};
+
+/// The fault and its fix, without usage lines.
+pub(super) fn said(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let sentence: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty() && !line.starts_with("tip:"))
+        .collect();
+    let mut sentence = sentence.join(" ");
+    if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
+        sentence = format!("{sentence}; the nearest one is {near}");
+    }
+    sentence
+}

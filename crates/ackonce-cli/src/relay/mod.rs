@@ -1,0 +1,136 @@
+//! `ackonce relay`: flags into a [`Relay`], and its end into an exit code.
+
+mod args;
+mod check;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{CancellationToken, Error, shutdown_on_signals};
+use ackonce_relay::{Relay, RelayHealth};
+
+use crate::admin::{Admin, Liveness, Pulse};
+use crate::layers::EffectiveSettings;
+use crate::refusal::Refusal;
+use crate::stores::{OPTIONS_OF, Opened};
+use crate::{flags_named, log};
+use args::Parsed;
+pub use args::RelayArgs;
+
+/// RelayOptions of the library, and the flags that set them.
+const FLAGS: [(&str, &str); 13] = [
+    ("RelayOptions::ids", "--id"),
+    ("RelayOptions::class", "--class"),
+    ("RelayOptions::order", "--order"),
+    ("RelayOptions::dead_letter", "--dead-letter"),
+    ("RelayOptions::retry_topics", "--retry-topics"),
+    ("RelayOptions::timeout", "--timeout"),
+    ("RelayOptions::start_timeout", "--start-timeout"),
+    ("Settings::lease", "--lease"),
+    ("Settings::window", "--window"),
+    ("Settings::attempts, concurrency and chunk", "--attempts and --concurrency"),
+    ("Settings::concurrency", "--concurrency"),
+    ("Backoff::min", "the first time of --backoff"),
+    ("Backoff::max", "the second time of --backoff"),
+];
+
+/// Relays until SIGTERM or SIGINT; with `--check` prints the settings and ends.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
+    let parsed = args.parsed()?;
+    if !args.sources.check {
+        log::start(args.log)?;
+        for sentence in settings.misspelt() {
+            tracing::warn!(target: "ackonce", "{sentence}");
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|e| Refusal::environment(format!("the runtime could not be started: {e}")))?;
+    let ended = runtime.block_on(async {
+        match args.sources.check {
+            true => check::check(args, parsed, settings).await,
+            false => relay(args, parsed).await,
+        }
+    });
+    // A lookup of a host's name that never ends is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
+    let shutdown = shutdown_on_signals()
+        .map_err(|e| Refusal::environment(format!("the signal handlers could not be installed: {e}")))?;
+    let admin = Admin::bind(args.admin)?;
+    let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
+    let relay = build(parsed, &store)?.with_shutdown(shutdown);
+    if let Some(admin) = admin {
+        admin.serve(Arc::new(Alive { health: relay.health(), pulse: Pulse::start() }))?;
+    }
+    for weakness in relay.weaknesses() {
+        tracing::debug!(target: "ackonce", "weakened: {weakness}");
+    }
+    let counts = Box::pin(relay.run()).await.map_err(|e| Refusal::environment(tell(&e)))?;
+    tracing::info!(target: "ackonce", ?counts, "the relay has ended");
+    Ok(())
+}
+
+/// A relay on this store.
+fn build(parsed: Parsed, store: &Opened) -> Result<Relay, Refusal> {
+    let Parsed { from, to, scope, options } = parsed;
+    let relay = Relay::new(from, to, &scope, store.deduplicator(), options);
+    relay.map_err(|e| Refusal::usage(tell(&e)))
+}
+
+/// The store; `None` if shut down first.
+async fn store(args: &RelayArgs, shutdown: &CancellationToken) -> Result<Option<Opened>, Refusal> {
+    let (policy, limit) = args.store_wait();
+    let opening = args.store().open_at_start(policy, shutdown);
+    let refused = |why: String| {
+        let options = flags_named(&why, OPTIONS_OF);
+        let options = if options.is_empty() { options } else { format!(" (in the URL: {options})") };
+        Refusal::environment(format!("--store: {why}{options}"))
+    };
+    match tokio::time::timeout(limit, opening).await {
+        Ok(Ok(store)) => Ok(Some(store)),
+        Ok(Err(_)) if shutdown.is_cancelled() => Ok(None),
+        Ok(Err(error)) => Err(refused(ackonce::chain(&error).to_string())),
+        Err(_) => Err(refused(format!(
+            "{} was not there within {limit:?} (--start-timeout); start it, or mend its address",
+            args.store()
+        ))),
+    }
+}
+
+/// An error with its causes, in the words of the command line.
+fn tell(error: &Error) -> String {
+    let text =
+        FLAGS.iter().fold(ackonce::chain(error).to_string(), |text, (name, flag)| text.replace(name, flag));
+    match text {
+        text if text.starts_with("the source ") => format!("--from: {text}"),
+        text if text.starts_with("the sink ") => format!("--to: {text}"),
+        text => text,
+    }
+}
+
+/// For `--admin`.
+struct Alive {
+    health: RelayHealth,
+    pulse: Pulse,
+}
+
+impl Liveness for Alive {
+    fn is_live(&self) -> bool {
+        self.pulse.beats() && self.health.is_live()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.health.is_ready()
+    }
+
+    fn report(&self) -> String {
+        self.health.details()
+    }
+}

@@ -1,0 +1,123 @@
+//! As the layer's own, with a network between the layer and the handler.
+#![allow(dead_code, unreachable_pub, reason = "each file uses its part")]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{Deduplicator, MemoryStore};
+use ackonce_cli::proxy::{Forward, ForwardBody, ProxyArgs};
+use ackonce_http::{IdempotencyLayer, Options, Principal};
+use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
+use axum::routing::any;
+use clap::Parser;
+use http::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tower::{Layer as _, Service as _, ServiceExt as _};
+
+#[path = "../../../ackonce-http/tests/layer/common.rs"]
+mod original;
+pub use original::{Answer, Gate, Runs, post, scope};
+
+pub struct Api {
+    pub app: Router,
+    pub layer: IdempotencyLayer,
+    pub runs: Runs,
+}
+
+impl Api {
+    pub fn new<F, Fut, R>(options: Options, handler: F) -> Self
+    where
+        F: Fn(u32, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
+        Self::on(Arc::new(MemoryStore::new()), options, handler)
+    }
+
+    pub fn on<F, Fut, R>(store: Arc<dyn Deduplicator>, options: Options, handler: F) -> Self
+    where
+        F: Fn(u32, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
+        let runs = Runs::default();
+        let count = runs.clone();
+        let service =
+            Router::new().fallback(any(move |request: Request<Body>| handler(count.more(), request)));
+        let layer = IdempotencyLayer::with(store, &scope(), Principal::bearer(), options).unwrap();
+        let app = if is_paused() || is_not_of_networks() {
+            service.layer(layer.clone())
+        } else {
+            proxied(service, &layer)
+        };
+        Self { app, layer, runs }
+    }
+
+    pub fn numbering(options: Options) -> Self {
+        Self::new(options, async |run: u32, _| (StatusCode::CREATED, run.to_string()))
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.app.clone().oneshot(request).await.unwrap()).await
+    }
+
+    pub async fn post(&self, key: &str, body: impl Into<Body>) -> Answer {
+        self.send(post(key).body(body.into()).unwrap()).await
+    }
+}
+
+/// A test of an answer that no server of hyper's gives: one without a body and with the length of it.
+fn is_not_of_networks() -> bool {
+    std::thread::current().name() == Some("replay::a_204_and_a_304_have_no_body_and_no_wrong_length")
+}
+
+/// Time that a test has stopped does not wait for a network.
+fn is_paused() -> bool {
+    let before = tokio::time::Instant::now();
+    std::thread::sleep(Duration::from_millis(2));
+    before.elapsed().is_zero()
+}
+
+/// Without a `Date` of its own, which the tests do not expect.
+async fn serve(listener: tokio::net::TcpListener, service: Router) {
+    while let Ok((connection, _)) = listener.accept().await {
+        let service = service.clone();
+        let answer = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            service.clone().oneshot(request.map(Body::new))
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.auto_date_header(false);
+        tokio::spawn(http.serve_connection(TokioIo::new(connection), answer));
+    }
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    proxy: ProxyArgs,
+}
+
+fn proxied(service: Router, layer: &IdempotencyLayer) -> Router {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    tokio::spawn(serve(listener, service));
+    let flags =
+        ["proxy", "--listen=127.0.0.1:0", "--store=memory:", "--principal=bearer", "--upstream", &upstream];
+    let forward = Forward::new(&Flags::parse_from(flags).proxy).unwrap();
+    let service = layer.layer(forward);
+    Router::new().fallback_service(tower::service_fn(move |request: Request<Body>| {
+        let mut service = service.clone();
+        async move {
+            let answer = service.call(request.map(ForwardBody::passing)).await;
+            Ok::<_, Infallible>(match answer {
+                Ok(answer) => answer.map(Body::new),
+                Err(broken) => (StatusCode::BAD_GATEWAY, broken.to_string()).into_response(),
+            })
+        }
+    }))
+}

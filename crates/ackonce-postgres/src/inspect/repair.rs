@@ -1,0 +1,98 @@
+//! The change of one record by hand, with its audit row, in one transaction.
+
+use ackonce::protocol::{self, Row};
+use ackonce::store::{AdminOutcome, Note, State, Token};
+use ackonce::{Key, Result};
+use tokio_postgres::IsolationLevel;
+use tokio_postgres::types::Type;
+
+use crate::connection::{ConnectionGuard, Param};
+use crate::error::{statement, undone};
+use crate::records::{BY_INDEX, decode, millis};
+use crate::store::Inner;
+
+/// Locks and reads the record, so that no claim comes in between.
+pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
+                    {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
+const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// A repair: one kind of change of a record.
+pub(crate) struct Repair {
+    pub(crate) operation: &'static str,
+    pub(crate) change: &'static str,
+    /// True if the operation changes a record that is not in flight.
+    applies: fn(&Row, u64) -> bool,
+}
+
+/// Expires the row but keeps it, so that the next fence is above it.
+pub(crate) static FORGET: Repair = Repair {
+    operation: "forget",
+    change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
+    applies: |_, _| true,
+};
+
+/// Ends a back-off. A settled record gets a token that no claim draws: its claims are over, and
+/// the next one is new.
+pub(crate) static REDRIVE: Repair = Repair {
+    operation: "redrive",
+    change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
+             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, detail = NULL WHERE key = $1",
+    applies: |row, now| protocol::redriven(row, now).is_some(),
+};
+
+impl Repair {
+    /// Returns the outcome, and the state before the change.
+    pub(crate) async fn run(
+        &self,
+        inner: &Inner,
+        mut connection: ConnectionGuard,
+        key: &Key,
+        note: &Note,
+    ) -> Result<((AdminOutcome, Option<State>), ConnectionGuard)> {
+        let texts = inner.texts();
+        let id = inner.salt.id(key);
+        let client: &mut tokio_postgres::Client = connection.object()?;
+        // At a stricter level a record that changes during the wait for its lock is an error.
+        let level = IsolationLevel::ReadCommitted;
+        let failed = |e| undone("changing a record", e);
+        let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
+        let wait = millis(inner.config.request_timeout);
+        let settings = format!(
+            "SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {wait}; {BY_INDEX}"
+        );
+        tx.batch_execute(&settings).await.map_err(failed)?;
+        let hold = texts.fill(HOLD);
+        let row = tx.query_typed_opt(&hold, &[(&id, Type::UUID)]).await.map_err(failed)?;
+        let Some(current) = row.as_ref().map(decode).transpose()?.flatten() else {
+            tx.rollback().await.map_err(failed)?;
+            return Ok(((AdminOutcome::Nothing, None), connection));
+        };
+        let row = current.row.map(|row| row.under(Token([0; 16])));
+        let done = match (protocol::tendable(row.as_ref(), current.now), &row) {
+            (Some(true), Some(row)) if (self.applies)(row, current.now) => {
+                (AdminOutcome::Yes, Some(row.state))
+            }
+            (Some(false), _) => (AdminOutcome::InFlight, None),
+            _ => (AdminOutcome::Nothing, None),
+        };
+        if let (AdminOutcome::Yes, Some(before)) = done {
+            // PostgreSQL's text cannot hold the character NUL.
+            let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
+            let (scope, name) = (key.scope().name(), &key.id()[..]);
+            tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
+            let row: [Param<'_>; 7] = [
+                (&self.operation, Type::TEXT),
+                (&id, Type::UUID),
+                (&scope, Type::TEXT),
+                (&name, Type::BYTEA),
+                (&before.as_str(), Type::TEXT),
+                (&actor, Type::TEXT),
+                (&reason, Type::TEXT),
+            ];
+            tx.execute_typed(&texts.fill(AUDIT), &row).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(|e| statement("changing a record", e))?;
+        Ok((done, connection))
+    }
+}

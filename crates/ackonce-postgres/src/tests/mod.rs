@@ -1,0 +1,4 @@
+//! Tests of the statements against a server.
+
+mod model;
+mod plans;

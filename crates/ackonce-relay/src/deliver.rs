@@ -1,0 +1,74 @@
+//! A sink as the handler of every adapter.
+
+use std::sync::Arc;
+
+use ackonce::{Answer, CancellationToken, Class, Effect, Failure, Handler, Item};
+use ackonce_webhook::Event;
+use async_trait::async_trait;
+
+use crate::{RelayMessage, Sink};
+
+/// Hands messages to a sink. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Deliver {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) class: Class,
+    /// True if a message that the sink refuses has a place to be buried in.
+    pub(crate) buries: bool,
+    /// Cancelled when the sink is gone for good.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Deliver {
+    pub(crate) fn takes_batches(&self) -> bool {
+        self.sink.takes_batches()
+    }
+
+    async fn all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
+        let answers = self.sink.deliver_all(items).await;
+        self.look_at_sink();
+        answers.into_iter().map(|answer| answer.map_err(|failure| self.kept(failure))).collect()
+    }
+
+    async fn one(&self, item: Item<RelayMessage>) -> Answer {
+        let answer = self.sink.deliver(&item.cx, &item.message).await;
+        self.look_at_sink();
+        answer.map(Effect::from).map_err(|failure| self.kept(failure))
+    }
+
+    fn look_at_sink(&self) {
+        if self.sink.gone().is_some() {
+            self.shutdown.cancel();
+        }
+    }
+
+    /// Without a dead-letter place a refusal is a failure like others: a sink with a wrong path would have every payload
+    /// given up.
+    fn kept(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Permanent(reason) if !self.buries => Failure::Retry(reason),
+            failure => failure,
+        }
+    }
+}
+
+macro_rules! handles {
+    ($($message:ty => $source:ident),*) => {$(
+        #[async_trait]
+        impl Handler<$message> for Deliver {
+            fn class(&self) -> Class {
+                self.class
+            }
+
+            async fn handle(&self, items: Vec<Item<$message>>) -> Vec<Answer> {
+                let each = items.into_iter();
+                self.all(each.map(|Item { cx, message }| Item { cx, message: RelayMessage::$source(message) }).collect()).await
+            }
+
+            async fn handle_one(&self, Item { cx, message }: Item<$message>) -> Answer {
+                self.one(Item { cx, message: RelayMessage::$source(message) }).await
+            }
+        }
+    )*};
+}
+handles!(ackonce_kafka::KafkaMessage => Kafka, ackonce_amqp::AmqpMessage => Amqp, Event => Webhook);

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod amqp_url;
+mod deliver;
+mod health;
+mod kafka_url;
+mod kind;
+mod message;
+mod plan;
+mod relay;
+mod sink;
+mod source;
+mod text;
+mod url;
+
+pub use health::RelayHealth;
+pub use kind::SourceKind;
+pub use message::RelayMessage;
+pub use plan::IdPlace;
+pub use relay::{Relay, RelayOptions};
+pub use sink::{Gone, SINKS, Sink, SinkUrl};
+pub use source::{SOURCES, SourceUrl};
+pub use url::{RelayUrlError, redacted};

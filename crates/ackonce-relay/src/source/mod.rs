@@ -1,0 +1,148 @@
+//! The places that messages come from.
+
+mod amqp;
+mod kafka;
+mod server;
+mod webhook;
+
+use std::fmt;
+use std::str::FromStr;
+
+use ackonce::{Counts, Result, Settings};
+
+use self::amqp::AmqpSource;
+use self::kafka::KafkaSource;
+use self::webhook::WebhookSource;
+use crate::deliver::Deliver;
+use crate::health::RelayHealth;
+use crate::kind::SourceKind;
+use crate::plan::Plan;
+use crate::url::{RelayUrlError, redacted};
+
+/// The forms of a source's URL.
+pub const SOURCES: &str = "\
+  kafka://HOST:PORT[,HOST:PORT]/TOPIC[,TOPIC]?group=G[&kafka.NAME=VALUE]
+  amqp[s]://USER:PASSWORD@HOST:PORT[,HOST:PORT]/VHOST?queue=Q[&prefetch=N&management=HOST:PORT]
+  webhook://HOST:PORT/PATH?provider=NAME&secret-env=NAME[&url=PUBLIC-URL]";
+
+/// A source's URL, as written on a command line. Shown without its secrets.
+///
+/// ```
+/// use ackonce_relay::SourceUrl;
+/// let url: SourceUrl = "amqp://app:s3cret@rabbit:5672/%2f?queue=orders".parse()?;
+/// assert_eq!(url.to_string(), "amqp://app:***@rabbit:5672/%2f?queue=orders");
+/// assert!("kafka://localhost:9092/orders".parse::<SourceUrl>().is_err(), "it has no group");
+/// # Ok::<(), ackonce_relay::RelayUrlError>(())
+/// ```
+#[derive(Clone)]
+pub struct SourceUrl {
+    shown: String,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Kafka(KafkaSource),
+    Amqp(AmqpSource),
+    Webhook(WebhookSource),
+}
+
+impl FromStr for SourceUrl {
+    type Err = RelayUrlError;
+
+    fn from_str(text: &str) -> Result<Self, RelayUrlError> {
+        let scheme = text.split(':').next().unwrap_or_default();
+        let place = match scheme {
+            "kafka" => Place::Kafka(KafkaSource::parse(text)?),
+            "amqp" | "amqps" => Place::Amqp(AmqpSource::parse(text)?),
+            "webhook" => Place::Webhook(WebhookSource::parse(text)?),
+            _ => {
+                let why = "no source has that scheme; there are kafka://, amqp://, amqps:// and webhook://";
+                return Err(RelayUrlError::new(why));
+            }
+        };
+        Ok(Self { shown: redacted(text), place })
+    }
+}
+
+impl SourceUrl {
+    /// The kind of the source.
+    #[must_use]
+    pub fn kind(&self) -> SourceKind {
+        match self.place {
+            Place::Kafka(_) => SourceKind::Kafka,
+            Place::Amqp(_) => SourceKind::Amqp,
+            Place::Webhook(_) => SourceKind::Webhook,
+        }
+    }
+
+    /// The scope of a relay that was given none: `relay/` and the group, the queue or the provider with its path.
+    #[must_use]
+    pub fn default_scope(&self) -> String {
+        match &self.place {
+            Place::Kafka(source) => format!("relay/{}", source.group()),
+            Place::Amqp(source) => format!("relay/{}", source.queue()),
+            Place::Webhook(source) => format!("relay/{}", source.name()),
+        }
+    }
+
+    /// The settings that its adapter begins with.
+    pub(crate) fn defaults(&self) -> Result<Settings> {
+        match &self.place {
+            Place::Kafka(_) | Place::Amqp(_) => Ok(Settings::default()),
+            Place::Webhook(source) => source.defaults(),
+        }
+    }
+
+    /// Consumes until the shutdown.
+    pub(crate) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
+        match &self.place {
+            Place::Kafka(source) => source.run(plan, deliver, health).await,
+            Place::Amqp(source) => source.run(plan, deliver, health).await,
+            Place::Webhook(source) => source.run(plan, deliver, health).await,
+        }
+    }
+}
+
+impl fmt::Display for SourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for SourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceUrl({})", self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_malformed_source_is_refused_with_the_part_to_change() {
+        for (url, part) in [
+            ("nats://h/t", "no source has that scheme"),
+            ("kafka://h/t", "group=G"),
+            ("kafka://h/?group=g", "names no topic"),
+            ("kafka://u:p@h/t?group=g", "kafka.sasl.username"),
+            ("kafka://h/t?group=g&kafka.nonsense=1", "kafka.nonsense"),
+            ("kafka://h/t?group=g&kafka.group.id=h", "kafka.group.id"),
+            ("kafka://h/t?group=g&grp=h", "no option `grp`"),
+            ("amqp://u:s3cret@h/v", "queue=Q"),
+            ("amqp://u:s3cret@h:x/v?queue=q", "AMQP URL"),
+            ("amqp://u:s3cret@h/v?queue=q&prefetch=0", "prefetch"),
+            ("amqp://u:s3cret@h/v?queue=q&prefetch=x", "prefetch"),
+            ("webhook://h:1/p?secret-env=S", "provider=NAME"),
+            ("webhook://h:1/p?provider=strype&secret-env=S", "strype"),
+            ("webhook://h:1/p?provider=stripe", "secret-env=NAME"),
+            ("webhook://h/p?provider=stripe&secret-env=S", "HOST:PORT"),
+            ("webhook://h:1/p?provider=square&secret-env=S", "url=PUBLIC-URL"),
+        ] {
+            let why = url.parse::<SourceUrl>().unwrap_err().to_string();
+            assert!(why.contains(part) && !why.contains("s3cret"), "{url}: {why}");
+        }
+    }
+}

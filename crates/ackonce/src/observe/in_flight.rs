@@ -1,0 +1,72 @@
+//! Deliveries between their arrival and their end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Metrics;
+use crate::ticket::{Receipt, SettledAs, Unsettled};
+
+/// Counts deliveries that were taken in until they are over. Those left when it is dropped have lost their caller.
+pub(crate) struct InFlight {
+    metrics: Arc<Metrics>,
+    left: u64,
+}
+
+impl InFlight {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, left: 0 }
+    }
+
+    pub(crate) fn begin(&mut self, deliveries: usize) {
+        self.left += deliveries as u64;
+        self.metrics.delivered.add(deliveries as u64);
+        self.metrics.in_flight.increment(deliveries as f64);
+    }
+
+    pub(crate) fn end<D>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
+        let (mut completed, mut handed_back) = (0, 0);
+        for outcome in outcomes {
+            match outcome {
+                Ok(receipt) => completed += u64::from(receipt.how() == SettledAs::Run),
+                Err(_) => handed_back += 1,
+            }
+        }
+        // Duplicates and burials were counted when they were decided.
+        self.metrics.completed.add(completed);
+        self.metrics.handed_back.add(handed_back);
+        self.metrics.in_flight.decrement(outcomes.len() as f64);
+        self.left = self.left.saturating_sub(outcomes.len() as u64);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.metrics.handed_back.add(self.left);
+            self.metrics.in_flight.decrement(self.left as f64);
+        }
+    }
+}
+
+/// Messages that are with the handler, until it is dropped.
+pub(crate) struct Running<'a> {
+    metrics: &'a Metrics,
+    messages: usize,
+    began: Instant,
+}
+
+impl Metrics {
+    /// One run begins.
+    pub(crate) fn run(&self, messages: usize) -> Running<'_> {
+        self.run.add(messages as u64);
+        self.running.increment(messages as f64);
+        Running { metrics: self, messages, began: Instant::now() }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.metrics.running.decrement(self.messages as f64);
+        self.metrics.handler_time.record(self.began.elapsed());
+    }
+}
