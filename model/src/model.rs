@@ -43,7 +43,7 @@ pub enum Bug {
     BackoffIgnored,
     /// A claim is granted under the fence of the one before.
     FenceReused,
-    /// A settlement changes the record whoever sends it.
+    /// A settlement changes the record of another claim.
     SettledByAnybody,
     /// A claim does not say that the attempt before vanished.
     HiddenEffect,

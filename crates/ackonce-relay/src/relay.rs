@@ -22,7 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The time for a sink to end its connections.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// RelayOptions of a relay. What is left out is as the source's adapter has it.
+/// The settings of a relay; those that are not set are the source's adapter's defaults.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayOptions {

@@ -41,7 +41,7 @@ pub struct ProxyArgs {
     /// TLS), with a path to put in front of all paths
     #[arg(long, value_name = "URL")]
     pub upstream: Upstream,
-    /// Where answers are kept: sqlite:PATH, redis://…, postgres://…, memory:
+    /// The place of kept answers: sqlite:PATH, redis://…, postgres://…, memory:
     #[arg(long, value_name = "URL")]
     pub store: StoreUrl,
     /// Whose key it is: two callers never share one. header:NAME, of a header that clients cannot set themselves; bearer,
@@ -67,10 +67,10 @@ pub struct ProxyArgs {
     /// Methods that the key concerns; all others are passed through
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "POST,PATCH", value_parser = method)]
     pub methods: Vec<Method>,
-    /// How long an answer is kept, from its completion
+    /// The time for which an answer is kept, from its completion
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
     pub window: Duration,
-    /// How long the key of a proxy that was killed stays busy
+    /// The time for which the key of a killed proxy stays busy
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub lease: Duration,
     /// After an upstream that broke off midway, so that its effect is unknown: forward the repeat, or answer 409 to it until
@@ -94,7 +94,7 @@ pub struct ProxyArgs {
     /// https:// and h2c://]
     #[arg(long, value_enum, value_name = "WHOSE")]
     pub host: Option<HostHeader>,
-    /// How the upstream is told of the client's address, scheme and host
+    /// The headers that tell the upstream the client's address, scheme and host
     #[arg(long, value_enum, value_name = "HEADERS", default_value_t = Forwarded::XForwarded)]
     pub forwarded: Forwarded,
     /// Keep the Forwarded and X-Forwarded-… headers that come in, and add to them; if not, they are dropped
