@@ -6,16 +6,18 @@ use ackonce::{Answer, CancellationToken, Class, Effect, Failure, Handler, Item};
 use ackonce_webhook::Event;
 use async_trait::async_trait;
 
+use crate::presence::Presence;
 use crate::{RelayMessage, Sink};
 
 /// Hands messages to a sink. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Deliver {
     pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) class: Class,
     /// True if a message that the sink refuses has a place to be buried in.
     pub(crate) buries: bool,
-    /// Cancelled when the sink is gone for good.
+    /// The relay's shutdown; also cancelled when the sink is gone for good.
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -25,15 +27,27 @@ impl Deliver {
     }
 
     async fn all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
-        let answers = self.sink.deliver_all(items).await;
+        let count = items.len();
+        let delivery = self.sink.deliver_all(items);
+        let is_away =
+            |answers: &Vec<Answer>| answers.iter().all(|answer| answer.as_ref().is_err_and(is_away));
+        let answers = match self.presence.deliver(delivery, is_away, &self.shutdown).await {
+            Ok(answers) => answers,
+            Err(failure) => {
+                let reason = failure.to_string();
+                (0..count).map(|_| Err(Failure::infrastructure(reason.clone()))).collect()
+            }
+        };
         self.look_at_sink();
         answers.into_iter().map(|answer| answer.map_err(|failure| self.kept(failure))).collect()
     }
 
     async fn one(&self, item: Item<RelayMessage>) -> Answer {
-        let answer = self.sink.deliver(&item.cx, &item.message).await;
+        let delivery = self.sink.deliver(&item.cx, &item.message);
+        let is_away = |answer: &Result<(), Failure>| answer.as_ref().is_err_and(is_away);
+        let answer = self.presence.deliver(delivery, is_away, &self.shutdown).await;
         self.look_at_sink();
-        answer.map(Effect::from).map_err(|failure| self.kept(failure))
+        answer.flatten().map(Effect::from).map_err(|failure| self.kept(failure))
     }
 
     fn look_at_sink(&self) {
@@ -50,6 +64,11 @@ impl Deliver {
             failure => failure,
         }
     }
+}
+
+/// True if the failure is the sink's, and other messages would meet it, too.
+fn is_away(failure: &Failure) -> bool {
+    matches!(failure, Failure::Infrastructure(_))
 }
 
 macro_rules! handles {

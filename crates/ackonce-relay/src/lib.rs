@@ -7,6 +7,7 @@ mod kafka_url;
 mod kind;
 mod message;
 mod plan;
+mod presence;
 mod relay;
 mod sink;
 mod source;

@@ -222,6 +222,7 @@ impl Relay {
         }
         let deliver = Deliver {
             sink: sink.clone(),
+            presence: Arc::default(),
             class: self.class,
             buries: self.options.dead_letter.is_some(),
             shutdown: self.shutdown.clone(),
