@@ -53,8 +53,8 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).collect()
 }
 
-#[test]
-fn the_blocks_of_other_crates_compile_as_they_stand() {
+#[tokio::test]
+async fn the_blocks_of_other_crates_compile_as_they_stand() {
     let store = Arc::new(MemoryStore::new());
     drop(consume(ClientConfig::new(), store.clone(), CancellationToken::new()));
     let _router = serve(
