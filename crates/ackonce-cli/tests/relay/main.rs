@@ -1,6 +1,7 @@
 //! `ackonce relay` as a user runs it, with its sinks as processes: killed, stopped, away, and misused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod any_language;
 mod drains;
 mod effects;
 mod feeds;
