@@ -153,12 +153,14 @@ struct Stopping<H> {
 
 impl<H: Handler<AmqpMessage>> Stopping<H> {
     async fn on(self, shutdown: CancellationToken, ended: Arc<Ended>, drain: Duration) {
+        // Only an error stops the runner by itself. The session may follow a tenth of a second later.
         let running = async {
             while !self.runner.is_stopped() {
                 tokio::time::sleep(LOOK_UP).await;
             }
         };
-        // Messages taken in before may finish; those that would wait go back.
+        // Messages taken in before may finish; those that would wait go back. An event for each change of a message would
+        // cost every message something, and this runs at the end alone.
         let working = async {
             while self.health.is_working() {
                 tokio::time::sleep(LOOK_UP).await;

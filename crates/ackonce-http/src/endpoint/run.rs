@@ -169,7 +169,8 @@ where
     /// Ready, with the reason, once the run may not go on.
     async fn cut_short(&self, operation: &Operation) -> &'static str {
         let Endpoint { edge, options, .. } = self.endpoint();
-        // Not renewed for two thirds of the lease. Others may go on hoping; a marked run is recorded.
+        // Not renewed for two thirds of the lease. Others may go on hoping; a marked run is recorded. The mark is a flag
+        // and no event: it is read in this last third of a lost lease alone.
         let lapsing = async {
             operation.context().cancelled().await;
             while !operation.is_irreversible() {
