@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Failure};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// The longest wait of a message for its turn. Then it is retried later, and no attempt counts.
 const TURN: Duration = Duration::from_secs(10);
@@ -34,35 +34,31 @@ impl Presence {
         is_away: impl Fn(&T) -> bool,
         shutdown: &CancellationToken,
     ) -> Result<T, Failure> {
-        if !self.away.load(Ordering::Relaxed) {
-            let answer = delivery.await;
-            if is_away(&answer) {
-                self.away.store(true, Ordering::Relaxed);
-            }
-            return Ok(answer);
-        }
-        let turn = async {
-            let failures = self.turn.lock().await;
-            if self.away.load(Ordering::Relaxed) {
-                tokio::time::sleep(pause(*failures)).await;
-            }
-            failures
-        };
-        let turn = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => None,
-            turn = tokio::time::timeout(TURN, turn) => turn.ok(),
-        };
-        let Some(mut failures) = turn else { return Err(Failure::infrastructure("the sink is away")) };
-        if !self.away.load(Ordering::Relaxed) {
-            drop(failures);
-            return Ok(delivery.await);
+        let mut turn = None;
+        if self.away.load(Ordering::Relaxed) {
+            let failures = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => None,
+                failures = tokio::time::timeout(TURN, self.turn()) => failures.ok(),
+            };
+            turn = failures.ok_or_else(|| Failure::infrastructure("the sink is away"))?;
         }
         let answer = delivery.await;
         let is_away = is_away(&answer);
         self.away.store(is_away, Ordering::Relaxed);
-        *failures = if is_away { failures.saturating_add(1) } else { 0 };
+        if let Some(failures) = &mut turn {
+            **failures = if is_away { failures.saturating_add(1) } else { 0 };
+        }
         Ok(answer)
+    }
+
+    /// The turn to ask, after a pause; `None` if the sink is back by then.
+    async fn turn(&self) -> Option<MutexGuard<'_, u32>> {
+        let failures = self.turn.lock().await;
+        if self.away.load(Ordering::Relaxed) {
+            tokio::time::sleep(pause(*failures)).await;
+        }
+        self.away.load(Ordering::Relaxed).then_some(failures)
     }
 }
 
@@ -76,6 +72,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
+    use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
     use super::*;
@@ -105,17 +102,18 @@ mod tests {
         service
     }
 
+    fn a_thousand(service: &Arc<Service>) -> Vec<JoinHandle<Result<bool, Failure>>> {
+        let one = || {
+            let service = service.clone();
+            tokio::spawn(async move { service.deliver().await })
+        };
+        (0..1000).map(|_| one()).collect()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_sink_that_is_away_is_asked_by_one_message_at_a_time() {
         let service = away().await;
-        let all: Vec<_> = (0..1000)
-            .map(|_| {
-                tokio::spawn({
-                    let s = service.clone();
-                    async move { s.deliver().await }
-                })
-            })
-            .collect();
+        let all = a_thousand(&service);
         let began = Instant::now();
         for waiting in all {
             let _ = waiting.await.unwrap();
@@ -127,14 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn once_it_is_back_all_that_wait_go_at_once() {
         let service = away().await;
-        let all: Vec<_> = (0..1000)
-            .map(|_| {
-                tokio::spawn({
-                    let s = service.clone();
-                    async move { s.deliver().await }
-                })
-            })
-            .collect();
+        let all = a_thousand(&service);
         service.is_up.store(true, Ordering::Relaxed);
         let began = Instant::now();
         for waiting in all {
