@@ -29,8 +29,9 @@ impl Deliver {
     async fn all(&self, items: Vec<Item<RelayMessage>>) -> Vec<Answer> {
         let count = items.len();
         let delivery = self.sink.deliver_all(items);
-        let is_away =
-            |answers: &Vec<Answer>| answers.iter().all(|answer| answer.as_ref().is_err_and(is_away));
+        let is_away = |answers: &Vec<Answer>| {
+            !answers.is_empty() && answers.iter().all(|answer| answer.as_ref().is_err_and(is_away))
+        };
         let answers = match self.presence.deliver(delivery, is_away, &self.shutdown).await {
             Ok(answers) => answers,
             Err(failure) => {
