@@ -61,6 +61,7 @@ fn each_planted_bug_breaks_a_promise() {
         (Bug::FenceReused, Broken::FenceReused),
         (Bug::SettledByAnybody, Broken::EffectHidden),
         (Bug::HiddenEffect, Broken::EffectHidden),
+        (Bug::ProgressDropped, Broken::StepForgotten),
         (Bug::BusyAcked, Broken::Lost),
         (Bug::RecordedFirst, Broken::Lost),
         (Bug::SweptEarly, Broken::RanAfterSettled),

@@ -31,7 +31,7 @@ macro_rules! full_columns {
     scope       TEXT,
     id          BLOB,                      -- the message ID
     reason      TEXT,                      -- the reason for burying it
-    outcome     BLOB,                      -- the handler's outcome
+    outcome     BLOB,                      -- the handler's outcome once done; the progress of its attempts before
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "

@@ -1,15 +1,20 @@
 //! The context of a handler's run.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::{Lease, Previous};
-use crate::heartbeat::Grant;
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous};
+use crate::class::Class;
+use crate::failure::Failure;
+use crate::heartbeat::{Grant, Hold};
+use crate::journal::Journal;
 use crate::key::Key;
+use crate::settle::{Settled, Settlement};
 
 /// The context of a handler's run. Cloning is cheap.
 ///
@@ -27,15 +32,39 @@ use crate::key::Key;
 /// // A test of the handler makes the context by hand.
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let key = Scope::new("shipping")?.key("order-1")?;
-/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None, progress: None };
 /// let cx = Context::new(lease, Default::default());
 /// assert!(ship(cx, "order-1").await.unwrap().starts_with("order-1"));
 /// # Ok::<(), ackonce::KeyError>(()) }).unwrap();
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     grant: Arc<Grant>,
     window: Option<Duration>,
+    /// None in a context made by hand.
+    trips: Option<Weak<dyn Trips>>,
+}
+
+/// The runner's trips to the store, on behalf of a handler that runs: repeated, counted and shared as its own.
+#[async_trait]
+pub(crate) trait Trips: Send + Sync {
+    /// The handler's class.
+    fn class(&self) -> Class;
+
+    /// The length of a lease.
+    fn lease(&self) -> Duration;
+
+    /// Claims one key.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed, Failure>;
+
+    /// Settles in one trip; one answer each, in order.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure>;
+
+    /// Keeps a lease whose claim was sent at that moment.
+    fn hold(&self, grant: Arc<Grant>, claimed: tokio::time::Instant) -> Hold;
+
+    /// Counts a step that was run, or found as recorded.
+    fn note_step(&self, lease: &Lease, step: &str, was_recorded: bool);
 }
 
 impl Context {
@@ -46,7 +75,47 @@ impl Context {
     }
 
     pub(crate) fn of(grant: Arc<Grant>) -> Self {
-        Self { grant, window: None }
+        Self { grant, window: None, trips: None }
+    }
+
+    /// The same, with the runner's trips.
+    pub(crate) fn with_trips(mut self, trips: Weak<dyn Trips>) -> Self {
+        self.trips = Some(trips);
+        self
+    }
+
+    /// The handler's class, where a runner made this context.
+    pub(crate) fn class(&self) -> Option<Class> {
+        Some(self.trips.as_ref()?.upgrade()?.class())
+    }
+
+    /// The runner's trips; `None` in a context made by hand.
+    ///
+    /// # Errors
+    /// The runner is gone.
+    pub(crate) fn trips(&self) -> Result<Option<Arc<dyn Trips>>, Failure> {
+        let Some(trips) = &self.trips else { return Ok(None) };
+        trips.upgrade().map(Some).ok_or_else(|| Failure::infrastructure("the runner of this handler has ended"))
+    }
+
+    /// The steps of this run.
+    pub(crate) fn journal(&self) -> &Journal {
+        self.grant.journal()
+    }
+
+    /// Settles in one trip, by the runner; a context made by hand answers that all is well.
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        match self.trips()? {
+            Some(trips) => trips.settle(settlements).await,
+            None => Ok(vec![Settled::Yes; settlements.len()]),
+        }
+    }
+
+    /// Counts a step that was run, or found as recorded.
+    pub(crate) fn note_step(&self, step: &str, was_recorded: bool) {
+        if let Ok(Some(trips)) = self.trips() {
+            trips.note_step(&self.grant, step, was_recorded);
+        }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).
@@ -105,7 +174,7 @@ impl Context {
     /// # use ackonce::{Context, Previous, Scope};
     /// # use ackonce::store::{Lease, Token};
     /// # let lease = Lease { key: Scope::new("s").unwrap().key("id").unwrap(), token: Token::random(),
-    /// #     fence: 1, attempt: 1, previous: Previous::None };
+    /// #     fence: 1, attempt: 1, previous: Previous::None, progress: None };
     /// # let cx = Context::new(lease, Default::default());
     /// assert_ne!(cx.idempotency_key("charge"), cx.idempotency_key("receipt"));
     /// assert_eq!(cx.idempotency_key("charge").len(), 36);
@@ -126,6 +195,12 @@ impl Context {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.grant.cancelled.is_on()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("lease", self.lease()).field("window", &self.window).finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ mod handler;
 mod heartbeat;
 mod ids;
 mod inspect;
+mod journal;
 mod key;
 mod memory;
 mod observe;
@@ -28,6 +29,7 @@ mod settle;
 #[cfg(feature = "signal")]
 mod signal;
 mod start;
+mod steps;
 mod store_settings;
 mod switch;
 mod ticket;
@@ -50,6 +52,7 @@ pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, On
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;
 pub use start::connect_at_start;
+pub use steps::{MAX_STEP_LEN, MAX_STEPS_LEN, Step, StepName};
 
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;
@@ -67,6 +70,7 @@ pub mod store {
     pub use crate::error::Repeat;
     pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
+    pub use crate::journal::RecordedStep;
     pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
     pub use crate::record::{Record, State};

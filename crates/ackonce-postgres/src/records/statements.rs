@@ -28,6 +28,10 @@ pub(crate) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 pub(crate) const STATE: &str = "CASE WHEN coalesce(tally, 10) % 10 = 0 THEN 'done' WHEN tally % 10 = 1 THEN 'buried' \
                                 WHEN tally % 10 < 5 THEN 'claimed' ELSE 'released' END";
 
+/// The progress that a buried record keeps after its reason.
+pub(crate) const PROGRESS: &str = "CASE WHEN position('\\xff'::bytea IN r.detail) > 0 THEN \
+                                   substring(r.detail FROM position('\\xff'::bytea IN r.detail) + 1) END";
+
 /// A commit that is not flushed can lose acknowledged records, so `off` never applies to the store's statements. The
 /// levels above it differ in the records that a failover loses; the operator chooses among them.
 pub(crate) const DURABLE: &str = "set_config('synchronous_commit', replace(current_setting(\
@@ -110,7 +114,7 @@ impl<'s> Texts<'s> {
         let text = text.replace("{verdict}", VERDICT.trim_end());
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-        let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE);
+        let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE).replace("{progress}", PROGRESS);
         let text = text.replace("{version}", &VERSION.to_string());
         text.replace("{schema}", self.schema.quoted())
     }

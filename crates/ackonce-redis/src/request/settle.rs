@@ -17,6 +17,7 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
         Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
         Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
         Settle::Extend { .. } => (b'E', None),
+        Settle::Save { progress } => (b'P', Some(progress)),
         Settle::Redrive { .. } => (b'D', None),
     }
 }
@@ -29,6 +30,7 @@ fn spans_of(action: &Settle) -> (Duration, Duration) {
         }
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
+        Settle::Save { .. } => (Duration::ZERO, Duration::ZERO),
     }
 }
 

@@ -27,6 +27,7 @@ pub mod failures;
 pub mod fencing;
 pub mod keys;
 pub mod payloads;
+pub mod progress;
 pub mod races;
 pub mod room;
 pub mod settling;

@@ -1,11 +1,12 @@
 //! A granted lease, as its handler and the heartbeat share it.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
 use crate::claim::Lease;
+use crate::journal::Journal;
 use crate::switch::Switch;
 
 /// A lease, and the switch that tells its handler that it ends.
@@ -13,11 +14,23 @@ use crate::switch::Switch;
 pub(crate) struct Grant {
     lease: Lease,
     pub(crate) cancelled: Switch,
+    /// Once its handler has begun a step.
+    journal: OnceLock<Box<Journal>>,
 }
 
 impl Grant {
     pub(crate) fn new(lease: Lease, cancelled: Switch) -> Self {
-        Self { lease, cancelled }
+        Self { lease, cancelled, journal: OnceLock::new() }
+    }
+
+    /// The journal of its run.
+    pub(crate) fn journal(&self) -> &Journal {
+        self.journal.get_or_init(|| Box::new(Journal::new(self.lease.progress.as_ref())))
+    }
+
+    /// A step of its run whose future was dropped midway.
+    pub(crate) fn dropped_step(&self) -> Option<String> {
+        self.journal.get()?.dropped()
     }
 }
 

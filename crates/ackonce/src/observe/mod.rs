@@ -137,6 +137,8 @@ counts! {
         "Burials whose letter the dead-letter place will never take, or that have no such place"
     skipped "ackonce_skipped_total" "Missed slots of a scheduled job that were not run, by policy"
     run "ackonce_run_total" "Handler runs begun"
+    step "ackonce_step_total" "Steps of handlers that were run and recorded"
+    step_recorded "ackonce_step_recorded_total" "Steps that did not run again: an earlier attempt had recorded them"
     retried "ackonce_retried_total" "Runs to be repeated after a back-off"
     past_attempts "ackonce_past_attempts_total"
         "Of those, the ones that had used up their attempts and had no dead-letter place to be buried in"
@@ -165,7 +167,7 @@ impl std::fmt::Debug for Count {
 
 /// One audit event. The message ID is escaped, so no sender can write into the log's structure.
 macro_rules! decision {
-    ($level:ident, $metrics:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
+    ($level:ident, $metrics:expr, $decision:expr, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
         let (attempt, fence) = $crate::observe::attempt_and_fence($lease);
         tracing::$level!(target: "ackonce", decision = $decision, class = $metrics.class.as_str(),
             scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)

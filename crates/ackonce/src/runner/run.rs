@@ -7,7 +7,6 @@ use smallvec::smallvec;
 use tracing::Instrument;
 
 use crate::class::Class;
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::handler::{Answer, Effect, Handler, Item, no_answer};
 use crate::heartbeat::Hold;
@@ -64,7 +63,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         for ticket in group {
             decision!(debug, self.metrics, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
-            let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+            let cx = self.context(&ticket.lease);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
         let _running = self.metrics.run(group.len());
@@ -123,7 +122,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     pub(super) async fn probe(&self, ticket: Ticket<D>, probe: &dyn Probe) -> State<D> {
         let hold = self.hold(std::slice::from_ref(&ticket));
         ticket.job.delivery.note(Stage::Running);
-        let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+        let cx = self.context(&ticket.lease);
         let asked = AssertUnwindSafe(probe.probe(&cx)).catch_unwind();
         let found = tokio::select! {
             biased;

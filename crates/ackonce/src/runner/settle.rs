@@ -25,7 +25,13 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         if self.metrics.class == Class::AtMostOnce {
             return self.after_only_run(ticket, answer);
         }
-        let answer = answer.map_err(|failure| self.settings.failure_kinds.sort(failure));
+        let answer = answer.map_err(|failure| {
+            let failure = self.settings.failure_kinds.sort(failure);
+            match ticket.lease.dropped_step() {
+                Some(step) => failure.after_dropped(&step),
+                None => failure,
+            }
+        });
         let failures = &mut ticket.job.failures;
         *failures = match &answer {
             Err(Failure::Infrastructure(_) | Failure::Store(_) | Failure::Fenced) => {

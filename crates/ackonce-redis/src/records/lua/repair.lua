@@ -12,8 +12,8 @@ local function forgotten(row)
     return pack('>I7', 0) .. sub(row, 8, 21) .. char(byte(row, 22) % BODY) .. sub(row, 23)
 end
 
-local function redriven(row)
-    local flags = RELEASED + PREVIOUS * HANDED_BACK
+local function redriven(row, progress)
+    local flags = RELEASED + PREVIOUS * HANDED_BACK + (progress and BODY or 0)
     -- A back-off ends, and its attempts are kept.
     if state_of(row) == RELEASED then return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15) end
     if is_full(row) then
@@ -39,9 +39,14 @@ local function repair(root, field, what)
     local waits = (state == CLAIMED or state == RELEASED) and now < parse('>I7', row, 8)
     if state == CLAIMED and waits then return 'I' end
     if what == 'R' and (state == CLAIMED or state == RELEASED and not waits) then return 'N' end
-    local new = what == 'F' and forgotten(row) or redriven(row)
+    local progress = what == 'R' and keeps_progress(root, field, row)
+    local new = what == 'F' and forgotten(row) or redriven(row, progress)
     save(root, key, depth, meta, secret, field, new, expires_of(new), false)
-    if has_body(row) then call('DEL', body_key(root, field)) end
+    if progress then
+        keep_body(root, field, sub(new, 27, 34), progress, expires_of(new))
+    elseif has_body(row) and not has_body(new) then
+        call('DEL', body_key(root, field))
+    end
     return 'Y' .. char(state)
 end
 

@@ -15,7 +15,7 @@ local FULL, SETTLED, PRINT = 50, 13, 8
 local CLAIMED, RELEASED, DONE, BURIED = 0, 1, 2, 3 -- flags, bits 0 and 1
 local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, as the next is told
 local NONE, HANDED_BACK, VANISHED = 0, 1, 2
-local BODY, TOKENLESS = 16, 32 -- it has an outcome or reason, beside it; its token is not known any more
+local BODY, TOKENLESS = 16, 32 -- it has an outcome, progress or reason, beside it; its token is not known any more
 
 local LAST = 4294967295000000 -- the last moment that fits everywhere, in the year 2106
 local SIX_BYTES = 281474976710656
