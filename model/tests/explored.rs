@@ -59,7 +59,7 @@ fn each_planted_bug_breaks_a_promise() {
         (Bug::LeaseIgnored, Broken::GrantedTwice),
         (Bug::BackoffIgnored, Broken::GrantedTwice),
         (Bug::FenceReused, Broken::FenceReused),
-        (Bug::SettledByAnybody, Broken::EffectHidden),
+        (Bug::SettledByAnybody, Broken::StepByOldClaim),
         (Bug::HiddenEffect, Broken::EffectHidden),
         (Bug::ProgressDropped, Broken::StepForgotten),
         (Bug::BusyAcked, Broken::Lost),

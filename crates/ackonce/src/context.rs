@@ -1,6 +1,7 @@
 //! The context of a handler's run.
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -43,6 +44,27 @@ pub struct Context {
     window: Option<Duration>,
     /// None in a context made by hand.
     trips: Option<Weak<dyn Trips>>,
+    /// The claim of the message's entity, under `Newest`.
+    entity: Option<Arc<Along>>,
+}
+
+/// A claim beside the message's own: its progress is to be saved together with the effect.
+#[derive(Debug)]
+pub(crate) struct Along {
+    pub(crate) fence: u64,
+    pub(crate) save: Settlement,
+    taken: AtomicBool,
+}
+
+impl Along {
+    pub(crate) fn new(fence: u64, save: Settlement) -> Self {
+        Self { fence, save, taken: AtomicBool::new(false) }
+    }
+
+    /// True if an inbox has taken it into its transaction.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::SeqCst)
+    }
 }
 
 /// The runner's trips to the store, on behalf of a handler that runs: repeated, counted and shared as its own.
@@ -65,6 +87,9 @@ pub(crate) trait Trips: Send + Sync {
 
     /// Counts a step that was run, or found as recorded.
     fn note_step(&self, lease: &Lease, step: &str, was_recorded: bool);
+
+    /// Says that a version is not run, for this highest one took effect.
+    fn note_stale(&self, lease: &Lease, version: &str, highest: &str, is_equal: bool);
 }
 
 impl Context {
@@ -75,7 +100,7 @@ impl Context {
     }
 
     pub(crate) fn of(grant: Arc<Grant>) -> Self {
-        Self { grant, window: None, trips: None }
+        Self { grant, window: None, trips: None, entity: None }
     }
 
     /// The same, with the runner's trips.
@@ -109,6 +134,32 @@ impl Context {
             Some(trips) => trips.settle(settlements).await,
             None => Ok(vec![Settled::Yes; settlements.len()]),
         }
+    }
+
+    /// The same, under the claim of the message's entity.
+    pub(crate) fn with_entity(mut self, entity: Arc<Along>) -> Self {
+        self.entity = Some(entity);
+        self
+    }
+
+    pub(crate) fn entity(&self) -> Option<&Along> {
+        self.entity.as_deref()
+    }
+
+    /// The message is settled as stale.
+    pub(crate) fn mark_stale(&self) {
+        self.grant.mark_stale();
+    }
+
+    /// For authors of inboxes: a settlement that commits with the effect, in the handler's own transaction, before the
+    /// message's completion; if it is [`Lost`](Settled::Lost), the transaction is rolled back as
+    /// [`Failure::Fenced`]. [`Newest`](crate::Newest) has one; an inbox that does not ask for it leaves it to a trip after
+    /// its commit, and a crash in between lets an older version run.
+    #[must_use]
+    pub fn take_along(&self) -> Option<Settlement> {
+        let along = self.entity.as_ref()?;
+        along.taken.store(true, Ordering::SeqCst);
+        Some(along.save.clone())
     }
 
     /// Counts a step that was run, or found as recorded.

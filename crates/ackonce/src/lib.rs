@@ -19,6 +19,7 @@ mod inspect;
 mod journal;
 mod key;
 mod memory;
+mod newest;
 mod observe;
 pub mod protocol;
 mod record;
@@ -46,6 +47,7 @@ pub use handler::{Answer, AtMostOnce, Batch, Effect, Handler, Item, Keyed, MapEr
 pub use ids::{IdError, IdSource, MessageIds};
 pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
+pub use newest::{EntityVersion, MAX_VERSION_LEN, Newest, VersionError, VersionOrder, Versions};
 pub use observe::Counts;
 pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};

@@ -243,6 +243,8 @@ pub enum SettledAs {
         /// The time since that one was claimed.
         age: Duration,
     },
+    /// It was not run, now: a newer version of its entity took effect ([`Newest`](crate::Newest)).
+    Stale,
     /// It was buried, now.
     Buried,
 }

@@ -1,14 +1,13 @@
 //! Progress: it is saved under a claim, and given to the claims after it until the message is done.
 
 use ackonce::store::{Lease, Settle, Settled, Settlement, State};
-use bytes::Bytes;
 
 use super::Fixture;
 use super::bench::{Bench, Client, LONG, SHORT, bury, complete, extend, redrive, refund, release};
 use super::durability::is_lost_with_process;
 
-fn save(progress: impl Into<Bytes>) -> Settle {
-    Settle::Save { progress: progress.into() }
+fn save(progress: impl AsRef<[u8]>) -> Settle {
+    Settle::Save { progress: progress.as_ref().to_vec().into() }
 }
 
 fn progress(lease: &Lease) -> Option<&[u8]> {
@@ -50,7 +49,7 @@ pub async fn progress_comes_back_byte_for_byte(fixture: &dyn Fixture) {
     for (n, bytes) in [Vec::new(), b"\xff\xff\0".to_vec(), all.clone(), all.repeat(1200)].into_iter().enumerate() {
         let id = format!("id {n}");
         let lease = bench.a.acquire(&bench.request(&id)).await;
-        bench.a.confirm(&lease, save(bytes.clone())).await;
+        bench.a.confirm(&lease, save(&bytes)).await;
         bench.a.confirm(&lease, release()).await;
         let next = bench.b.acquire(&bench.request(&id)).await;
         assert!(progress(&next) == Some(&bytes), "{} bytes come back after a release", bytes.len());
@@ -102,7 +101,7 @@ pub async fn a_settled_claim_saves_nothing(fixture: &dyn Fixture) {
 /// A message that is done has an outcome, and no progress.
 pub async fn progress_ends_with_the_completion(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    for (id, outcome) in [("without", None), ("with", Some(Bytes::from_static(b"result")))] {
+    for (id, outcome) in [("without", None), ("with", Some("result".into()))] {
         let lease = bench.a.acquire(&bench.request(id)).await;
         bench.a.confirm(&lease, save("half")).await;
         bench.a.confirm(&lease, Settle::Complete { window: LONG, outcome: outcome.clone() }).await;

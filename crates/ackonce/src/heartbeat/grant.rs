@@ -1,6 +1,7 @@
 //! A granted lease, as its handler and the heartbeat share it.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
@@ -16,11 +17,21 @@ pub(crate) struct Grant {
     pub(crate) cancelled: Switch,
     /// Once its handler has begun a step.
     journal: OnceLock<Box<Journal>>,
+    /// It was settled without a run: a newer version of its entity took effect.
+    stale: AtomicBool,
 }
 
 impl Grant {
     pub(crate) fn new(lease: Lease, cancelled: Switch) -> Self {
-        Self { lease, cancelled, journal: OnceLock::new() }
+        Self { lease, cancelled, journal: OnceLock::new(), stale: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// The journal of its run.

@@ -24,15 +24,20 @@ impl InFlight {
     }
 
     pub(crate) fn end<D>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
-        let (mut completed, mut handed_back) = (0, 0);
+        let (mut completed, mut stale, mut handed_back) = (0, 0, 0);
         for outcome in outcomes {
-            match outcome {
-                Ok(receipt) => completed += u64::from(receipt.how() == SettledAs::Run),
+            match outcome.as_ref().map(Receipt::how) {
+                Ok(SettledAs::Run) => completed += 1,
+                Ok(SettledAs::Stale) => stale += 1,
+                Ok(SettledAs::Duplicate { .. } | SettledAs::Buried) => {}
                 Err(_) => handed_back += 1,
             }
         }
         // Duplicates and burials were counted when they were decided.
         self.metrics.completed.add(completed);
+        if stale > 0 {
+            self.metrics.stale.add(stale);
+        }
         self.metrics.handed_back.add(handed_back);
         self.metrics.in_flight.decrement(outcomes.len() as f64);
         self.left = self.left.saturating_sub(outcomes.len() as u64);

@@ -46,8 +46,8 @@ macro_rules! counts {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
         /// The decisions of a runner since it was made.
         ///
-        /// `delivered` is the sum of `completed`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and the
-        /// deliveries that are still in flight.
+        /// `delivered` is the sum of `completed`, `stale`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and
+        /// the deliveries that are still in flight.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
@@ -125,6 +125,8 @@ counts! {
     duplicate "ackonce_duplicate_total" "Deliveries found done before"
     duplicate_of_buried "ackonce_duplicate_of_buried_total"
         "Deliveries found buried before, whose effect did not happen"
+    stale "ackonce_stale_total"
+        "Deliveries settled without a run: a newer version of their entity took effect"
     redriven "ackonce_redriven_total"
         "Records of buried messages redriven by their dead letters, which were published again"
     buried "ackonce_buried_total" "Deliveries whose message was buried"

@@ -61,6 +61,15 @@ impl<D: Delivery, H: Handler<D::Message>> Trips for Inner<D, H> {
         counter.add(1);
         decision!(debug, self.metrics, name, lease.key, Some(lease), step);
     }
+
+    fn note_stale(&self, lease: &Lease, version: &str, highest: &str, is_equal: bool) {
+        if is_equal {
+            let text = "two messages have one version: the first took effect";
+            decision!(warn, self.metrics, "stale", lease.key, Some(lease), version, highest, "{text}");
+        } else {
+            decision!(debug, self.metrics, "stale", lease.key, Some(lease), version, highest);
+        }
+    }
 }
 
 fn no_answer() -> Error {

@@ -153,6 +153,9 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         graveyard: Arc<dyn Graveyard<D>>,
     ) -> Result<Self> {
         settings.check()?;
+        if let Some(refusal) = handler.refusal() {
+            return Err(Error::new(ErrorKind::Config, refusal));
+        }
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
         let metrics = Arc::new(Metrics::new(scope.name(), handler.class()));
         let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, metrics.clone());

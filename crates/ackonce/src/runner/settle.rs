@@ -188,7 +188,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let (job, lease): (_, Option<&Lease>) = (&ticket.job, Some(&ticket.lease));
         if matches!(answer, Ok(Settled::Yes)) {
             decision!(debug, self.metrics, "completed", job.key, lease);
-            return State::Ended(Ok(ticket.job.receipt(SettledAs::Run)));
+            let how = if ticket.lease.is_stale() { SettledAs::Stale } else { SettledAs::Run };
+            return State::Ended(Ok(ticket.job.receipt(how)));
         }
         self.metrics.completed_not_recorded.add(1);
         let place = job.delivery.place();
