@@ -115,7 +115,7 @@ async fn a_first_attempt_asks_nothing_and_a_step_costs_one_settlement() {
         }
         Ok::<(), Failure>(())
     };
-    runner(store.clone(), handler, settings()).process(job(1)).await.unwrap();
+    let _receipt = runner(store.clone(), handler, settings()).process(job(1)).await.unwrap();
     let counted = [&store.claims, &store.trips, &store.saves].map(|n| n.load(Ordering::SeqCst));
     assert_eq!(counted, [1, 4, 3], "a claim, three steps and a completion");
 }
@@ -133,7 +133,7 @@ async fn steps_that_finish_together_share_a_trip() {
         }
         Ok::<(), Failure>(())
     };
-    runner(store.clone(), handler, settings()).process(job(1)).await.unwrap();
+    let _receipt = runner(store.clone(), handler, settings()).process(job(1)).await.unwrap();
     assert_eq!(store.saves.load(Ordering::SeqCst), 2, "the first waits for nobody, the four after it share a trip");
 }
 
@@ -321,7 +321,7 @@ async fn a_pause_that_a_target_asks_for_holds_from_within_a_step() {
         })
         .await
     };
-    runner(MemoryStore::new(), handler, settings()).process(job(1)).await.unwrap();
+    let _receipt = runner(MemoryStore::new(), handler, settings()).process(job(1)).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(30));
 }
 
@@ -336,7 +336,7 @@ async fn a_handler_that_never_runs_again_has_no_steps() {
             Ok::<(), Failure>(())
         }
     });
-    runner(MemoryStore::new(), handler, settings()).process(job(1)).await.unwrap();
+    let _receipt = runner(MemoryStore::new(), handler, settings()).process(job(1)).await.unwrap();
     assert!(said.lock().unwrap().contains("class at-most-once"));
 }
 

@@ -32,6 +32,7 @@ pub mod races;
 pub mod room;
 pub mod settling;
 pub mod time;
+pub mod versions;
 
 pub use fixture::{Breakable, CannotFail, Fixture, Outage, Unbreakable, Wire, copied, swept};
 pub use run::{run_all, run_all_but};

@@ -151,6 +151,9 @@ macro_rules! __for_each_property {
                 no_time_at_all_is_survived
                 endless_times_are_survived
             }
+            versions {
+                any_order_of_versions_ends_at_the_newest
+            }
         }
     };
 }
