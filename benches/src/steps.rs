@@ -109,12 +109,15 @@ impl Everything {
         // New messages in each round.
         let scope = format!("steps-{}-{}", std::process::id(), SCOPES.fetch_add(1, Ordering::Relaxed));
         let settings = Settings::default().with_concurrency(self.concurrency);
-        let runner = Runner::with(self.store, &Scope::new(scope)?, handler, settings, Arc::new(NoDeadLetters))?;
+        let runner =
+            Runner::with(self.store, &Scope::new(scope)?, handler, settings, Arc::new(NoDeadLetters))?;
         let one = |n: u64| {
             let runner = runner.clone();
             async move {
                 let job = Job::new(runner.key(n.to_be_bytes().to_vec())?, Number(n));
-                let ended = tokio::spawn(async move { runner.process(job).await.map(|receipt| receipt.redeem()) }).await?;
+                let ended =
+                    tokio::spawn(async move { runner.process(job).await.map(|receipt| receipt.redeem()) })
+                        .await?;
                 ended.map(drop).context("a message was not settled")
             }
         };

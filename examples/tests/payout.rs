@@ -24,10 +24,17 @@ fn a_payout_that_dies_in_each_step_is_carried_out_once() {
     }
     assert_eq!(told[0], ["reserve: carried out"]);
     assert_eq!(told[1], ["reserve: the bank knows the key", "transfer: carried out"]);
-    assert_eq!(told[2], ["transfer: the bank knows the key", "receipt: carried out"], "the reservation is recorded");
+    assert_eq!(
+        told[2],
+        ["transfer: the bank knows the key", "receipt: carried out"],
+        "the reservation is recorded"
+    );
     let (lived, lines) = pay_out(dir.path(), "payout-7", None);
     assert!(lived);
-    assert_eq!(lines, ["receipt: the bank knows the key", "paid out payout-7 by reserve no. 1 and transfer no. 2", "Run"]);
+    assert_eq!(
+        lines,
+        ["receipt: the bank knows the key", "paid out payout-7 by reserve no. 1 and transfer no. 2", "Run"]
+    );
     let (lived, lines) = pay_out(dir.path(), "payout-7", None);
     assert!(lived && lines.len() == 1 && lines[0].starts_with("Duplicate"), "{lines:?}");
     let book = std::fs::read_to_string(dir.path().join("bank.txt")).unwrap();

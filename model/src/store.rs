@@ -72,7 +72,13 @@ impl Protocol {
         }
         let held = self.held(&row, token, fence);
         message.record = Some(held);
-        Answer::Acquired(Lease { token, fence, attempt: held.attempt, previous: held.previous, saved: held.saved })
+        Answer::Acquired(Lease {
+            token,
+            fence,
+            attempt: held.attempt,
+            previous: held.previous,
+            saved: held.saved,
+        })
     }
 
     /// Carries out a settlement; true if it is so now.

@@ -28,7 +28,8 @@ fn version_of(n: &i64) -> Result<EntityVersion, Failure> {
 }
 
 async fn changes(place: &Place) -> Vec<(i64, i64)> {
-    let rows = place.client().await.query("SELECT entity, version FROM change ORDER BY n", &[]).await.unwrap();
+    let rows =
+        place.client().await.query("SELECT entity, version FROM change ORDER BY n", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

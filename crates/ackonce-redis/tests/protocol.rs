@@ -29,7 +29,14 @@ struct Both {
 /// The part of a record that is the same in different stores.
 fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
-    (record.state, record.attempt, print, record.outcome.clone(), record.progress.clone(), record.reason.clone())
+    (
+        record.state,
+        record.attempt,
+        print,
+        record.outcome.clone(),
+        record.progress.clone(),
+        record.reason.clone(),
+    )
 }
 
 fn span(rng: &mut impl Rng) -> Duration {
@@ -82,7 +89,10 @@ impl Pair {
         for ((request, expected), answer) in requests.iter().zip(expected).zip(answers) {
             match (&expected, &answer) {
                 (Claimed::Acquired(memory), Claimed::Acquired(redis)) => {
-                    assert_eq!((memory.attempt, memory.previous), (redis.attempt, redis.previous));
+                    assert_eq!(
+                        (memory.attempt, memory.previous, &memory.progress),
+                        (redis.attempt, redis.previous, &redis.progress)
+                    );
                     let both = Both { memory: memory.clone(), redis: redis.clone() };
                     let n = self.keys.iter().position(|key| *key == request.key).unwrap();
                     self.leases[n].push(both);

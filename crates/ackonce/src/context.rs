@@ -109,18 +109,16 @@ impl Context {
         self
     }
 
-    /// The handler's class, where a runner made this context.
-    pub(crate) fn class(&self) -> Option<Class> {
-        Some(self.trips.as_ref()?.upgrade()?.class())
-    }
-
     /// The runner's trips; `None` in a context made by hand.
     ///
     /// # Errors
     /// The runner is gone.
     pub(crate) fn trips(&self) -> Result<Option<Arc<dyn Trips>>, Failure> {
         let Some(trips) = &self.trips else { return Ok(None) };
-        trips.upgrade().map(Some).ok_or_else(|| Failure::infrastructure("the runner of this handler has ended"))
+        trips
+            .upgrade()
+            .map(Some)
+            .ok_or_else(|| Failure::infrastructure("the runner of this handler has ended"))
     }
 
     /// The steps of this run.
@@ -251,7 +249,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("lease", self.lease()).field("window", &self.window).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("lease", self.lease())
+            .field("window", &self.window)
+            .finish_non_exhaustive()
     }
 }
 

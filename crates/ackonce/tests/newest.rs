@@ -9,8 +9,8 @@ use std::time::Duration;
 use ackonce::adapter::{Delivery, Identify, Job, NoDeadLetters, RecordOnly, SettledAs};
 use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Query, Settle, Settlement, State};
 use ackonce::{
-    Answer, AtMostOnce, Backoff, Batch, Context, EntityVersion, ErrorKind, Failure, Handler, IdSource, Item, MemoryStore, Newest,
-    Runner, Settings, VersionOrder, Versions,
+    Answer, AtMostOnce, Backoff, Batch, Context, EntityVersion, ErrorKind, Failure, Handler, IdSource, Item,
+    MemoryStore, Newest, Runner, Settings, VersionOrder, Versions,
 };
 use common::{claim_request, scope};
 use proptest::prelude::*;
@@ -67,7 +67,9 @@ async fn an_older_version_is_stale_and_counted_apart() {
     let (store, effects) = (MemoryStore::new(), Effects::default());
     let runner = runner(&store, noting(&effects));
     let mut how = Vec::new();
-    for (id, account, version) in [(1, "a", 2), (2, "a", 1), (3, "b", 1), (4, "a", 3), (5, "a", 3), (2, "a", 1)] {
+    for (id, account, version) in
+        [(1, "a", 2), (2, "a", 1), (3, "b", 1), (4, "a", 3), (5, "a", 3), (2, "a", 1)]
+    {
         how.push(runner.process(job(id, account, version)).await.unwrap().how());
     }
     assert!(matches!(how.pop(), Some(SettledAs::Duplicate { .. })), "a stale message is settled");
@@ -146,17 +148,25 @@ async fn a_crash_between_the_version_and_the_message_is_no_gap() {
 async fn a_batch_runs_its_newest_and_the_rest_later() {
     let (store, effects) = (MemoryStore::new(), Effects::default());
     let noted = effects.clone();
-    let handler = Newest::new(version_of, Batch(move |items: Vec<Item<Change>>| {
-        let effects = noted.clone();
-        async move {
-            items.iter().for_each(|item| effects.lock().unwrap().push((item.message.account, item.message.version)));
-            items.iter().map(|_| Ok(().into())).collect::<Vec<Answer>>()
-        }
-    }));
+    let handler = Newest::new(
+        version_of,
+        Batch(move |items: Vec<Item<Change>>| {
+            let effects = noted.clone();
+            async move {
+                items.iter().for_each(|item| {
+                    effects.lock().unwrap().push((item.message.account, item.message.version))
+                });
+                items.iter().map(|_| Ok(().into())).collect::<Vec<Answer>>()
+            }
+        }),
+    );
     let runner = runner(&store, handler);
     let (feed, input) = tokio::sync::mpsc::channel(1);
     let jobs = [(1, "a", 1), (2, "b", 7), (3, "a", 2), (4, "c", 1), (5, "a", 0)];
-    let ordered = jobs.map(|(id, account, version)| ackonce::adapter::Ordered { lane: None, job: job(id, account, version) });
+    let ordered = jobs.map(|(id, account, version)| ackonce::adapter::Ordered {
+        lane: None,
+        job: job(id, account, version),
+    });
     feed.send(ordered.into_iter().collect()).await.unwrap();
     drop(feed);
     runner.consume(input, ackonce::adapter::Mode::Batches, |_| {}).await.unwrap();
@@ -168,10 +178,20 @@ async fn a_batch_runs_its_newest_and_the_rest_later() {
 #[tokio::test(start_paused = true)]
 async fn versions_of_two_kinds_have_no_order() {
     let store = MemoryStore::new();
-    let by_time = Newest::new(|_: &Change| Ok(EntityVersion::rfc3339("a", "2026-11-30T08:00:00Z")?), |_: Context, _: Change| async { Ok::<(), Failure>(()) });
+    let by_time = Newest::new(
+        |_: &Change| Ok(EntityVersion::rfc3339("a", "2026-11-30T08:00:00Z")?),
+        |_: Context, _: Change| async { Ok::<(), Failure>(()) },
+    );
     let _receipt = runner(&store, by_time).process(job(1, "a", 1)).await.unwrap();
     let settings = settings().with_attempts(1);
-    let numbers = Runner::with(Arc::new(store.clone()), &scope(), noting(&Effects::default()), settings, Arc::new(RecordOnly)).unwrap();
+    let numbers = Runner::with(
+        Arc::new(store.clone()),
+        &scope(),
+        noting(&Effects::default()),
+        settings,
+        Arc::new(RecordOnly),
+    )
+    .unwrap();
     assert_eq!(numbers.process(job(2, "a", 1)).await.unwrap().how(), SettledAs::Buried);
     let record = store.get(&scope().key("2").unwrap()).await.unwrap().unwrap();
     let reason = record.reason.unwrap();
@@ -180,7 +200,8 @@ async fn versions_of_two_kinds_have_no_order() {
 
 #[tokio::test]
 async fn a_class_that_loses_what_waits_is_refused() {
-    let handler = Newest::new(version_of, AtMostOnce(|_: Context, _: Change| async { Ok::<(), Failure>(()) }));
+    let handler =
+        Newest::new(version_of, AtMostOnce(|_: Context, _: Change| async { Ok::<(), Failure>(()) }));
     let store = Arc::new(MemoryStore::new());
     let made = Runner::<Arrived, _>::with(store, &scope(), handler, settings(), Arc::new(NoDeadLetters));
     let error = made.unwrap_err();
@@ -213,10 +234,16 @@ fn entity_and_version_are_found_or_refused_by_name() {
     let found = versions.find(&Parts(Some(b"-12"), payload)).unwrap();
     assert_eq!(found, EntityVersion::integer("a", -12));
     let says = |versions: &Versions, parts: Parts| versions.find(&parts).unwrap_err().to_string();
-    assert_eq!(says(&versions, Parts(None, payload)), "the version of the message: no message ID: none of header \"version\" is present");
+    assert_eq!(
+        says(&versions, Parts(None, payload)),
+        "the version of the message: no message ID: none of header \"version\" is present"
+    );
     assert_eq!(says(&versions, Parts(Some(b"1.5"), payload)), "the version \"1.5\" is not a whole number");
     let times = Versions::new(entity, IdSource::Json("/at".into())).with_order(VersionOrder::Rfc3339);
-    assert_eq!(times.find(&Parts(None, payload)).unwrap(), EntityVersion::rfc3339("a", "2026-11-30T08:00:00Z").unwrap());
+    assert_eq!(
+        times.find(&Parts(None, payload)).unwrap(),
+        EntityVersion::rfc3339("a", "2026-11-30T08:00:00Z").unwrap()
+    );
     assert!(says(&times, Parts(None, r#"{"account":"a","at":"today"}"#)).contains("RFC 3339"));
 }
 
@@ -242,13 +269,15 @@ async fn ends_at_the_newest(order: Vec<(u64, usize)>, count: u64) {
             let handler = Newest::new(version_of, move |_: Context, change: Change| {
                 let target = target.clone();
                 async move {
-                    tokio::time::sleep(Duration::from_millis(u64::try_from(change.version % 3).unwrap())).await;
+                    tokio::time::sleep(Duration::from_millis(u64::try_from(change.version % 3).unwrap()))
+                        .await;
                     *target.lock().unwrap() = change.version;
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     Ok::<(), Failure>(())
                 }
             });
-            Runner::with(Arc::new(store.clone()), &scope(), handler, settings(), Arc::new(NoDeadLetters)).unwrap()
+            Runner::with(Arc::new(store.clone()), &scope(), handler, settings(), Arc::new(NoDeadLetters))
+                .unwrap()
         })
         .collect();
     let all = order.into_iter().enumerate().map(|(n, (version, lives))| {
@@ -272,7 +301,8 @@ async fn ends_at_the_newest(order: Vec<(u64, usize)>, count: u64) {
 
 fn orders() -> impl Strategy<Value = Vec<(u64, usize)>> {
     let versions: Vec<u64> = (0..6).chain([2, 4]).collect();
-    (Just(versions).prop_shuffle(), prop::collection::vec(0..5_usize, 8)).prop_map(|(versions, lives)| versions.into_iter().zip(lives).collect())
+    (Just(versions).prop_shuffle(), prop::collection::vec(0..5_usize, 8))
+        .prop_map(|(versions, lives)| versions.into_iter().zip(lives).collect())
 }
 
 proptest! {

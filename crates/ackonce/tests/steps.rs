@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ackonce::adapter::SettledAs;
-use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, Settle, Settled, Settlement, State};
-use ackonce::{
-    AtMostOnce, CancellationToken, Context, Deduplicator, Failure, MAX_STEP_LEN, MemoryStore, OnUnknown, Result, Runner,
-    Settings, StepName,
-};
 use ackonce::adapter::RecordOnly;
+use ackonce::adapter::SettledAs;
+use ackonce::store::{
+    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, Settle, Settled, Settlement, State,
+};
+use ackonce::{
+    AtMostOnce, CancellationToken, Context, Deduplicator, Failure, MAX_STEP_LEN, MemoryStore, OnUnknown,
+    Result, Runner, Settings, StepName,
+};
 use async_trait::async_trait;
 use common::{Number, claim_request, job, scope, settings};
 
@@ -59,7 +61,11 @@ impl Runs {
     }
 }
 
-fn runner<H: ackonce::Handler<u64>>(store: impl Deduplicator + 'static, handler: H, settings: Settings) -> Runner<Number, H> {
+fn runner<H: ackonce::Handler<u64>>(
+    store: impl Deduplicator + 'static,
+    handler: H,
+    settings: Settings,
+) -> Runner<Number, H> {
     Runner::with(Arc::new(store), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap()
 }
 
@@ -128,13 +134,19 @@ async fn steps_that_finish_together_share_a_trip() {
             let cx = cx.clone();
             async move { cx.step(name, async |_| Ok(name.to_owned())).await }
         });
-        for (step, name) in futures_util::future::join_all(steps).await.into_iter().zip(["a", "b", "c", "d", "e"]) {
+        for (step, name) in
+            futures_util::future::join_all(steps).await.into_iter().zip(["a", "b", "c", "d", "e"])
+        {
             assert_eq!(step?, name);
         }
         Ok::<(), Failure>(())
     };
     let _receipt = runner(store.clone(), handler, settings()).process(job(1)).await.unwrap();
-    assert_eq!(store.saves.load(Ordering::SeqCst), 2, "the first waits for nobody, the four after it share a trip");
+    assert_eq!(
+        store.saves.load(Ordering::SeqCst),
+        2,
+        "the first waits for nobody, the four after it share a trip"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,19 +183,28 @@ async fn names_are_checked_and_used_once() {
     };
     let cx = Context::new(lease, CancellationToken::new());
     assert_eq!(run(&cx, "charge").await, "");
-    assert_eq!(run(&cx, "charge").await, "step \"charge\" was begun twice in one run: give each step a name of its own");
-    for (bad, says) in [("", "is empty"), ("a/b", "`/`"), ("a\n", "control"), (&"x".repeat(101), "101 bytes")] {
+    assert_eq!(
+        run(&cx, "charge").await,
+        "step \"charge\" was begun twice in one run: give each step a name of its own"
+    );
+    for (bad, says) in [("", "is empty"), ("a/b", "`/`"), ("a\n", "control"), (&"x".repeat(101), "101 bytes")]
+    {
         let failure = run(&cx, bad).await;
         assert!(failure.contains(says), "{failure}");
     }
     let failed = cx.step("ship", async |_| Err::<(), _>(Failure::from("away"))).await.unwrap_err();
-    assert_eq!((failed.to_string(), run(&cx, "ship").await), ("step \"ship\": away".into(), String::new()), "it may run again");
+    assert_eq!(
+        (failed.to_string(), run(&cx, "ship").await),
+        ("step \"ship\": away".into(), String::new()),
+        "it may run again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_of_another_version_or_type_is_an_error_that_names_the_step() {
     let store = MemoryStore::new();
-    let Claimed::Acquired(first) = store.claim_one(claim_request(1, Duration::from_secs(1))).await.unwrap() else {
+    let Claimed::Acquired(first) = store.claim_one(claim_request(1, Duration::from_secs(1))).await.unwrap()
+    else {
         panic!()
     };
     // A journal of a step `charge` of version 1 with the outcome `"ch_1"`, and one of an unknown format.
@@ -197,7 +218,10 @@ async fn an_outcome_of_another_version_or_type_is_an_error_that_names_the_step()
         let again = ClaimRequest { token: first.token, ..claim_request(1, Duration::from_secs(1)) };
         let Claimed::Acquired(lease) = store.claim_one(again).await.unwrap() else { panic!() };
         let cx = Context::new(lease, CancellationToken::new());
-        let failure = cx.step("charge", async |_| -> std::result::Result<u64, Failure> { panic!("it runs") }).await.unwrap_err();
+        let failure = cx
+            .step("charge", async |_| -> std::result::Result<u64, Failure> { panic!("it runs") })
+            .await
+            .unwrap_err();
         assert!(matches!(failure, Failure::Retry(_)), "no payload is given up for it: {failure:?}");
         let text = failure.to_string();
         assert!(says.iter().all(|says| text.contains(says)), "{text}");
@@ -218,22 +242,33 @@ async fn a_worker_that_was_taken_over_records_no_step() {
             let second = cx.step("second", async |_| {
                 if stalls {
                     // The lease is over, and somebody else has claimed the message, before this worker goes on.
-                    let released = Settle::Release { attempt: ackonce::store::Attempt::Counts, window: Duration::from_secs(99), not_before: Duration::ZERO };
+                    let released = Settle::Release {
+                        attempt: ackonce::store::Attempt::Counts,
+                        window: Duration::from_secs(99),
+                        not_before: Duration::ZERO,
+                    };
                     store.settle_one(Settlement::new(cx.lease(), released)).await.unwrap();
-                    let request = ClaimRequest { key: cx.key().clone(), ..claim_request(1, Duration::from_millis(50)) };
+                    let request =
+                        ClaimRequest { key: cx.key().clone(), ..claim_request(1, Duration::from_millis(50)) };
                     assert!(matches!(store.claim_one(request).await.unwrap(), Claimed::Acquired(_)));
                 }
                 Ok(())
             });
             let second = second.await;
-            seen.lock().unwrap().push((stalls, second.as_ref().err().map(|failure| matches!(failure, Failure::Fenced))));
+            seen.lock()
+                .unwrap()
+                .push((stalls, second.as_ref().err().map(|failure| matches!(failure, Failure::Fenced))));
             second
         }
     };
     let runner = runner(store.clone(), handler, settings());
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(*saved.lock().unwrap(), [(true, Some(true)), (false, None)]);
-    assert_eq!((runner.counts().step, runner.counts().step_recorded), (2, 1), "`first` is kept over the take-over");
+    assert_eq!(
+        (runner.counts().step, runner.counts().step_recorded),
+        (2, 1),
+        "`first` is kept over the take-over"
+    );
 }
 
 fn note() -> ackonce::store::Note {
@@ -243,7 +278,8 @@ fn note() -> ackonce::store::Note {
 #[tokio::test(start_paused = true)]
 async fn a_step_dropped_midway_leaves_an_unknown_outcome() {
     let handler = |cx: Context, _: u64| async move {
-        let hangs = cx.step("charge", async |_| std::future::pending::<std::result::Result<(), Failure>>().await);
+        let hangs =
+            cx.step("charge", async |_| std::future::pending::<std::result::Result<(), Failure>>().await);
         tokio::time::timeout(Duration::from_secs(1), hangs).await??;
         Ok::<(), Failure>(())
     };
@@ -302,7 +338,11 @@ async fn an_outcome_that_cannot_be_kept_buries_the_message() {
     };
     let store = MemoryStore::new();
     let runner = runner(store.clone(), handler, settings());
-    for (n, says) in [(1, "step \"long\": its outcome has 65538 bytes"), (2, "step \"nan\""), (3, "step \"step 15\": the steps of its message")] {
+    for (n, says) in [
+        (1, "step \"long\": its outcome has 65538 bytes"),
+        (2, "step \"nan\""),
+        (3, "step \"step 15\": the steps of its message"),
+    ] {
         assert_eq!(runner.process(job(n)).await.unwrap().how(), SettledAs::Buried);
         let record = store.get(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap();
         let reason = record.reason.unwrap();
@@ -364,4 +404,29 @@ async fn a_store_that_is_away_is_waited_for_and_no_step_runs_twice() {
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(runs.taken(), ["a", "b"]);
     assert_eq!(runner.counts().store_unavailable, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_goes_back_to_its_sender_keeps_its_steps() {
+    let (runs, failing) = (Runs::default(), Arc::new(AtomicUsize::new(1)));
+    let noted = runs.clone();
+    let handler = move |cx: Context, _: u64| {
+        let (runs, failing) = (noted.clone(), failing.clone());
+        async move {
+            cx.step("charge", async |_| {
+                runs.note("charge");
+                Ok(())
+            })
+            .await?;
+            match failing.swap(0, Ordering::SeqCst) {
+                0 => Ok(()),
+                _ => Err(Failure::infrastructure("the carrier is away")),
+            }
+        }
+    };
+    let runner =
+        runner(MemoryStore::new(), handler, settings().with_on_failure(ackonce::OnFailure::HandBack));
+    assert!(runner.process(job(1)).await.is_err());
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runs.taken(), ["charge"]);
 }

@@ -77,7 +77,8 @@ fn main() -> ExitCode {
         // Short, so that the claim of a run that died is soon free; the default is 15 seconds.
         let settings = Settings::default().with_lease(Duration::from_secs(1));
         let scope = Scope::new("payouts/pay-out")?;
-        let runner = Runner::with(Arc::new(store), &scope, Keyed(pay_out), settings, Arc::new(NoDeadLetters))?;
+        let runner =
+            Runner::with(Arc::new(store), &scope, Keyed(pay_out), settings, Arc::new(NoDeadLetters))?;
         let receipt = runner.process(Job::new(scope.key(args.id.clone())?, Payout(args))).await?;
         println!("{:?}", receipt.how());
         let _acknowledged = receipt.redeem();

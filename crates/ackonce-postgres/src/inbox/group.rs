@@ -214,7 +214,8 @@ where
     }
 
     async fn complete(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
-        let settlements = || self.done.iter().flat_map(|(n, all)| all.iter().map(move |settlement| (*n, settlement)));
+        let settlements =
+            || self.done.iter().flat_map(|(n, all)| all.iter().map(move |settlement| (*n, settlement)));
         let (owners, settlements): (Vec<_>, Vec<_>) = settlements().unzip();
         let written = match self.statements.complete(tx, cache, &settlements).await {
             Ok(written) => written.ok_or_else(Undone::ended)??,

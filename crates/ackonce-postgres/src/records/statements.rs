@@ -114,7 +114,11 @@ impl<'s> Texts<'s> {
         let text = text.replace("{verdict}", VERDICT.trim_end());
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
-        let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE).replace("{progress}", PROGRESS);
+        let text = text
+            .replace("{now}", self.now)
+            .replace("{state}", STATE)
+            .replace("{durable}", DURABLE)
+            .replace("{progress}", PROGRESS);
         let text = text.replace("{version}", &VERSION.to_string());
         text.replace("{schema}", self.schema.quoted())
     }

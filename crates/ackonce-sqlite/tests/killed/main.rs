@@ -87,7 +87,12 @@ async fn a_kill_at_each_named_point_repeats_no_recorded_step() {
 #[tokio::test]
 async fn three_hundred_kills_repeat_no_recorded_step() {
     let dir = TempDir::new().unwrap();
-    let faults = Faults { kill_every: Some(millis(40, 120)), restart_after: millis(0, 20), at_most: Some(300), ..Faults::default() };
+    let faults = Faults {
+        kill_every: Some(millis(40, 120)),
+        restart_after: millis(0, 20),
+        at_most: Some(300),
+        ..Faults::default()
+    };
     let history = run(dir.path(), "steps", faults, |p| p.kills >= 300).await;
     check_steps(dir.path(), &history);
 }
@@ -119,9 +124,15 @@ async fn two_hundred_kills_of_an_inbox_write_each_entity_upwards() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("store.db");
     SqliteStore::open(&file).unwrap();
-    let change = "CREATE TABLE change (n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, version INTEGER NOT NULL)";
+    let change =
+        "CREATE TABLE change (n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, version INTEGER NOT NULL)";
     Connection::open(&file).unwrap().execute_batch(change).unwrap();
-    let faults = Faults { kill_every: Some(millis(40, 120)), restart_after: millis(0, 20), at_most: Some(200), ..Faults::default() };
+    let faults = Faults {
+        kill_every: Some(millis(40, 120)),
+        restart_after: millis(0, 20),
+        at_most: Some(200),
+        ..Faults::default()
+    };
     run(dir.path(), "inbox", faults, |p| p.kills >= 200).await;
     let conn = Connection::open(&file).unwrap();
     let mut changes = conn.prepare("SELECT entity, version FROM change ORDER BY n").unwrap();

@@ -56,7 +56,10 @@ impl Worker {
             "versions" => worker.versions().await,
             _ => worker.inbox().await,
         }
-        lines::Writer::open(worker.home.join(format!("through-{}", worker.number))).unwrap().append("all").unwrap();
+        lines::Writer::open(worker.home.join(format!("through-{}", worker.number)))
+            .unwrap()
+            .append("all")
+            .unwrap();
         std::future::pending().await
     }
 
@@ -122,7 +125,8 @@ impl Worker {
         let settings = Settings::default()
             .with_lease(Duration::from_secs(1))
             .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) });
-        let runner = Runner::with(Arc::new(store), &scope, handler, settings, Arc::new(NoDeadLetters)).unwrap();
+        let runner =
+            Runner::with(Arc::new(store), &scope, handler, settings, Arc::new(NoDeadLetters)).unwrap();
         // Each begins at another place, and all of them get through all.
         let begin: u64 = self.number.parse::<u64>().unwrap() * 333;
         let each = |n: u64| {

@@ -39,14 +39,20 @@ pub async fn a_repeated_claim_brings_progress(fixture: &dyn Fixture) {
     let lease = bench.a.acquire(&request).await;
     bench.a.confirm(&lease, save("half")).await;
     let again = bench.b.acquire(&request).await;
-    assert_eq!((again.fence, progress(&again)), (lease.fence, Some(&b"half"[..])), "the same claim, repeated");
+    assert_eq!(
+        (again.fence, progress(&again)),
+        (lease.fence, Some(&b"half"[..])),
+        "the same claim, repeated"
+    );
 }
 
 /// Any bytes are kept as they are, none at all too.
 pub async fn progress_comes_back_byte_for_byte(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let all: Vec<u8> = (0..=u8::MAX).collect();
-    for (n, bytes) in [Vec::new(), b"\xff\xff\0".to_vec(), all.clone(), all.repeat(1200)].into_iter().enumerate() {
+    for (n, bytes) in
+        [Vec::new(), b"\xff\xff\0".to_vec(), all.clone(), all.repeat(1200)].into_iter().enumerate()
+    {
         let id = format!("id {n}");
         let lease = bench.a.acquire(&bench.request(&id)).await;
         bench.a.confirm(&lease, save(&bytes)).await;
@@ -106,7 +112,11 @@ pub async fn progress_ends_with_the_completion(fixture: &dyn Fixture) {
         bench.a.confirm(&lease, save("half")).await;
         bench.a.confirm(&lease, Settle::Complete { window: LONG, outcome: outcome.clone() }).await;
         let record = bench.b.done(&bench.request(id)).await;
-        assert_eq!((record.state, record.outcome, record.progress), (State::Done, outcome, None), "{id} outcome");
+        assert_eq!(
+            (record.state, record.outcome, record.progress),
+            (State::Done, outcome, None),
+            "{id} outcome"
+        );
     }
 }
 
@@ -134,13 +144,18 @@ pub async fn a_save_moves_no_lease(fixture: &dyn Fixture) {
     bench.a.confirm(&lease, save("half")).await;
     bench.pass(SHORT).await;
     let next = bench.b.acquire(&bench.request("id")).await;
-    assert_eq!((next.attempt, progress(&next)), (2, Some(&b"half"[..])), "attempt and progress after the lease");
+    assert_eq!(
+        (next.attempt, progress(&next)),
+        (2, Some(&b"half"[..])),
+        "attempt and progress after the lease"
+    );
 }
 
 /// Progress and the release after it travel in one batch.
 pub async fn progress_and_its_release_share_a_batch(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
-    let (one, two) = (bench.a.acquire(&bench.request("one")).await, bench.a.acquire(&bench.request("two")).await);
+    let (one, two) =
+        (bench.a.acquire(&bench.request("one")).await, bench.a.acquire(&bench.request("two")).await);
     let settlements = [
         Settlement::new(&one, save("half")),
         Settlement::new(&two, save("whole")),

@@ -46,7 +46,11 @@ pub async fn a_redriven_message_keeps_its_progress(fixture: &dyn Fixture) {
         let old = bench.claimed(id).await;
         let save = Settle::Save { progress: b"half \xff".to_vec().into() };
         bench.a.confirm(&old, save).await;
-        assert_eq!(bench.b.record(&old.key).await.progress.as_deref(), half, "the progress of a claimed message");
+        assert_eq!(
+            bench.b.record(&old.key).await.progress.as_deref(),
+            half,
+            "the progress of a claimed message"
+        );
         bench.a.confirm(&old, end).await;
         assert_eq!(bench.b.record(&old.key).await.progress.as_deref(), kept, "was {id}");
         assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Yes, "{id}");

@@ -55,7 +55,9 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
     match (bug, row.state) {
         (Bug::ForgottenIsSettled, _) => row.expires = row.expires.max(now + 1),
         (Bug::DoneIsReopened, State::Done | State::Buried) => row.state = State::Claimed,
-        (Bug::SettledIsSaved, _) if matches!(settlement.action, Settle::Save { .. }) => row.state = State::Claimed,
+        (Bug::SettledIsSaved, _) if matches!(settlement.action, Settle::Save { .. }) => {
+            row.state = State::Claimed
+        }
         (Bug::ProgressShrinks, _) if matches!(settlement.action, Settle::Save { .. }) => row.outcome = None,
         (Bug::ReleasedIsSettled, State::Released) => row.state = State::Claimed,
         (Bug::RepeatRestartsBackoff, State::Released) => row.state = State::Claimed,
@@ -94,7 +96,9 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
         Bug::WindowIsLease if ended => new.expires = old.free_at,
         Bug::WindowFromClaim if ended => new.expires = old.claimed.saturating_add(window),
         Bug::ReleaseDropsProgress if new.state == State::Released => new.outcome = None,
-        Bug::ProgressIsOutcome if new.state == State::Done => new.outcome = new.outcome.take().or(old.outcome.clone()),
+        Bug::ProgressIsOutcome if new.state == State::Done => {
+            new.outcome = new.outcome.take().or(old.outcome.clone())
+        }
         Bug::BurialDropsProgress if new.state == State::Buried => new.outcome = None,
         Bug::SaveExtends if matches!(action, Settle::Save { .. }) => new.free_at = u64::MAX,
         Bug::OutcomeIsDropped => new.outcome = None,

@@ -39,6 +39,11 @@ impl Grant {
         self.journal.get_or_init(|| Box::new(Journal::new(self.lease.progress.as_ref())))
     }
 
+    /// True if its message has finished steps.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.lease.progress.is_some() || self.journal.get().is_some_and(|journal| journal.has_saved())
+    }
+
     /// A step of its run whose future was dropped midway.
     pub(crate) fn dropped_step(&self) -> Option<String> {
         self.journal.get()?.dropped()

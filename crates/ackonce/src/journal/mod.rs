@@ -123,6 +123,11 @@ impl Journal {
         (state.saved < length).then(|| (Bytes::copy_from_slice(&state.bytes), turn))
     }
 
+    /// True if the store has confirmed a step.
+    pub(crate) fn has_saved(&self) -> bool {
+        self.lock().saved > 0
+    }
+
     /// The store has confirmed that many bytes.
     pub(crate) fn saved(&self, length: usize) {
         let mut state = self.lock();

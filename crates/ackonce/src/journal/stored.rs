@@ -42,14 +42,18 @@ pub(crate) fn read(progress: &Bytes) -> Result<Vec<RecordedStep>> {
     if format != FORMAT {
         return Err(Error::new(
             ErrorKind::NewerSchema,
-            format!("its finished steps are recorded in format {format}, and this version of ackonce reads format {FORMAT}"),
+            format!(
+                "its finished steps are recorded in format {format}, and this version of ackonce reads format {FORMAT}"
+            ),
         ));
     }
     let mut steps = Vec::new();
     while rest.has_remaining() {
-        steps.push(step(&mut rest).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "the record of its finished steps is damaged")
-        })?);
+        steps.push(
+            step(&mut rest).ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, "the record of its finished steps is damaged")
+            })?,
+        );
     }
     Ok(steps)
 }

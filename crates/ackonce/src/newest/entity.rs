@@ -41,14 +41,18 @@ struct Claim {
 
 /// Claims the entity, and compares the version with the highest that took effect. A context made by hand has no store:
 /// every version runs.
-pub(super) async fn enter(cx: &Context, EntityVersion { entity, version }: EntityVersion) -> Result<Entered, Failure> {
+pub(super) async fn enter(
+    cx: &Context,
+    EntityVersion { entity, version }: EntityVersion,
+) -> Result<Entered, Failure> {
     let Some(trips) = cx.trips()? else { return Ok(Entered::Newest(Entity(None))) };
     if trips.class() == Class::AtMostOnce {
         return Err(Failure::permanent("Newest is for handlers of class leased, keyed and inbox"));
     }
     let key = cx.key().scope().beside(SCOPE).key(entity).map_err(Failure::permanent)?;
     let window = cx.window().unwrap_or(DEFAULT_WINDOW);
-    let request = ClaimRequest { key, token: Token::random(), lease: trips.lease(), window, fingerprint: None };
+    let request =
+        ClaimRequest { key, token: Token::random(), lease: trips.lease(), window, fingerprint: None };
     let sent = Instant::now();
     let lease = match trips.claim(request).await? {
         Claimed::Acquired(lease) => lease,
@@ -56,7 +60,9 @@ pub(super) async fn enter(cx: &Context, EntityVersion { entity, version }: Entit
             return Err(Failure::infrastructure("another version of its entity is in hand"));
         }
         Claimed::Done(_) | Claimed::Mismatch(_) => {
-            return Err(Failure::Retry("the record of its entity's versions was settled by something else".into()));
+            return Err(Failure::Retry(
+                "the record of its entity's versions was settled by something else".into(),
+            ));
         }
     };
     let highest = lease.progress.as_ref().map(|progress| Highest::read(progress)).transpose();

@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn a_version_comes_back_whatever_was_before() {
         let before = Bytes::from(vec![7; 200]);
-        for version in [Version::Integer(-3), Version::Moment(-9, 5), Version::Bytes(Bytes::from_static(b"01J"))] {
+        for version in
+            [Version::Integer(-3), Version::Moment(-9, 5), Version::Bytes(Bytes::from_static(b"01J"))]
+        {
             let highest = Highest { version, message: [9; 32] };
             for before in [None, Some(&before)] {
                 let bytes = highest.write(before);

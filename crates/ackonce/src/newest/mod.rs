@@ -110,7 +110,8 @@ where
             }
         }
         if !fresh.is_empty() {
-            let any_lost = futures_util::future::select_all(entities.iter().map(|(_, entity)| Box::pin(entity.lost())));
+            let any_lost =
+                futures_util::future::select_all(entities.iter().map(|(_, entity)| Box::pin(entity.lost())));
             let ran = tokio::select! {
                 biased;
                 ran = self.handler.handle(fresh) => Some(ran),

@@ -2,7 +2,7 @@
 
 use super::version::{EntityVersion, VersionError};
 use crate::failure::Failure;
-use crate::ids::{Identify, IdSource, MessageIds};
+use crate::ids::{IdSource, Identify, MessageIds};
 
 /// The order of versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -42,7 +42,11 @@ impl<D: Delivery, H: Handler<D::Message>> Trips for Inner<D, H> {
         let requests = [request];
         let call = || self.store.claim_unboxed(&requests);
         let (answers, _) = self.trip(&self.stop, time, &mut tries, call).await.map_err(not_claimed)?;
-        answers.into_iter().next().unwrap_or_else(|| Err(no_answer())).map_err(|e| not_claimed(Why::Unavailable(e)))
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Err(no_answer()))
+            .map_err(|e| not_claimed(Why::Unavailable(e)))
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {

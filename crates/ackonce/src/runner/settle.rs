@@ -162,10 +162,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let Release::Failed { attempt, wait, .. } = release else {
             return self.hand_back(Attempt::Refunded);
         };
-        // A failure that does not count and goes back to its sender leaves no trail, unless an earlier attempt is known:
+        // A failure that does not count and goes back to its sender leaves no trail, unless an earlier attempt or a step is known:
         // the trail would hold nothing but the payload's fingerprint, and the sender may mend the payload and send it
         // again under the same ID.
-        let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished;
+        let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished && !lease.has_progress();
         let window = match (settings.on_failure, attempt) {
             (OnFailure::HandBack, Attempt::Refunded) if is_sole => Duration::ZERO,
             _ => settings.window,

@@ -178,7 +178,7 @@ impl Drop for Ending<'_> {
 }
 
 fn check_class(cx: &Context) -> Result<(), Failure> {
-    match cx.class() {
+    match cx.trips()?.map(|trips| trips.class()) {
         None | Some(Class::Leased | Class::Keyed) => Ok(()),
         Some(class) => Err(Failure::permanent(format!(
             "steps are for handlers of class leased and keyed; this one is of class {class}"
@@ -197,7 +197,13 @@ fn outcome_of<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>, Failure> {
 }
 
 /// Saves the journal with this step, or lets another step of the message save both.
-async fn record(cx: &Context, journal: &Journal, path: &str, version: u32, outcome: &[u8]) -> Result<(), Failure> {
+async fn record(
+    cx: &Context,
+    journal: &Journal,
+    path: &str,
+    version: u32,
+    outcome: &[u8],
+) -> Result<(), Failure> {
     let Some(length) = journal.write(path, version, outcome, MAX_STEPS_LEN) else {
         return Err(Failure::permanent(format!(
             "step {path:?}: the steps of its message take more than the {MAX_STEPS_LEN} bytes that are recorded; its effect \
@@ -223,11 +229,15 @@ fn recorded_value<T: DeserializeOwned>(recorded: &RecordedStep, version: u32) ->
                 .into(),
         ));
     }
-    serde_json::from_slice(outcome).map_err(|error| unreadable(name, error, |error| Failure::Retry(error.into())))
+    serde_json::from_slice(outcome)
+        .map_err(|error| unreadable(name, error, |error| Failure::Retry(error.into())))
 }
 
 fn unreadable(path: &str, error: serde_json::Error, failure: fn(StepError) -> Failure) -> Failure {
-    failure(StepError { message: format!("step {path:?}: its outcome is not readable as this type"), source: error.into() })
+    failure(StepError {
+        message: format!("step {path:?}: its outcome is not readable as this type"),
+        source: error.into(),
+    })
 }
 
 fn twice(path: &str) -> BoxError {

@@ -40,9 +40,10 @@ impl StepName {
         let name = &self.name;
         match () {
             () if name.is_empty() => Some("the name of a step is empty".to_owned()),
-            () if name.len() > MAX_NAME_LEN => {
-                Some(format!("the name of a step has {} bytes, at most {MAX_NAME_LEN} are allowed", name.len()))
-            }
+            () if name.len() > MAX_NAME_LEN => Some(format!(
+                "the name of a step has {} bytes, at most {MAX_NAME_LEN} are allowed",
+                name.len()
+            )),
             () if name.contains('/') || name.contains(char::is_control) => Some(format!(
                 "the name of the step {name:?} has a control character or `/`, which stands before the names of inner steps"
             )),
