@@ -18,7 +18,7 @@ pub use self::versions::{VersionOrder, Versions};
 use self::entity::{Entered, Entity, enter};
 
 /// A handler of messages that each bring a version of an entity: a version that is older than one that took effect is
-/// not run but settled as *stale*. Whatever order the versions come in, the entity ends at the newest.
+/// not run but settled as *stale*. The entity ends at the newest, in any order of its versions.
 ///
 /// ```
 /// use ackonce::{Context, EntityVersion, Failure, Newest};
@@ -46,7 +46,7 @@ use self::entity::{Entered, Entity, enter};
 /// A version that failed or was buried has not taken effect: an older one may run after it.
 ///
 /// # Cost
-/// Two trips beside the message's own two: the claim of its entity, and what releases it. They are shared with other messages.
+/// Two trips beside the message's own two: the claim of its entity and its release. They are shared with other messages.
 /// A record for each entity, for the window from its last version on.
 ///
 /// # By class

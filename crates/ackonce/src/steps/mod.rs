@@ -51,8 +51,8 @@ impl Context {
     ///   or released, and is fenced by its claim: a worker that was taken over records nothing any more.
     ///
     /// # Outcomes
-    /// An outcome is kept as JSON of at most [`MAX_STEP_LEN`], [`MAX_STEPS_LEN`] for all steps of a message, and what is
-    /// returned was read back from it, at the first run too. A failure is no outcome and not recorded: the step runs
+    /// An outcome is kept as JSON of at most [`MAX_STEP_LEN`], [`MAX_STEPS_LEN`] for all steps of a message. The value that
+    /// is returned was read back from it, at the first run too. A failure is no outcome and not recorded: the step runs
     /// again when its message does, also after a redrive, whose reason is that the cause was mended. A refusal on which the
     /// handler acts (a declined card, upon which it cancels the order) belongs into the outcome: `Ok(Charge::Declined)`.
     ///
