@@ -10,7 +10,7 @@ use std::time::Duration;
 use ackonce::adapter::RecordOnly;
 use ackonce::adapter::SettledAs;
 use ackonce::store::{
-    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, Settle, Settled, Settlement, State,
+    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, Settle, Settled, Settlement, State, Target,
 };
 use ackonce::{
     AtMostOnce, CancellationToken, Context, Deduplicator, Failure, MAX_STEP_LEN, MemoryStore, OnUnknown,
@@ -108,7 +108,7 @@ async fn finished_steps_are_answered_and_the_rest_runs() {
     assert_eq!(runs.taken(), ["charge", "ship/pack", "ship", "ship", "ship", "mail"]);
     let counts = runner.counts();
     assert_eq!((counts.step, counts.step_recorded, counts.retried), (4, 4, 2));
-    let record = store.get(&scope().key("1").unwrap()).await.unwrap().unwrap();
+    let record = store.look(&scope().key("1").unwrap()).await.unwrap().unwrap().record;
     assert_eq!((record.state, record.progress), (State::Done, None), "a message that is done needs no steps");
 }
 
@@ -286,7 +286,7 @@ async fn a_step_dropped_midway_leaves_an_unknown_outcome() {
     let store = MemoryStore::new();
     let runner = runner(store.clone(), handler, settings().with_on_unknown(OnUnknown::Park));
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
-    let record = store.get(&scope().key("1").unwrap()).await.unwrap().unwrap();
+    let record = store.look(&scope().key("1").unwrap()).await.unwrap().unwrap().record;
     let reason = record.reason.unwrap();
     assert!(reason.starts_with("outcome unknown: step \"charge\" was dropped midway: deadline"), "{reason}");
 }
@@ -313,11 +313,11 @@ async fn a_permanent_failure_buries_and_a_redrive_runs_that_step_again() {
     let runner = runner(store.clone(), handler, settings());
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
     let key = scope().key("1").unwrap();
-    let record = store.get(&key).await.unwrap().unwrap();
+    let record = store.look(&key).await.unwrap().unwrap().record;
     assert_eq!(record.reason.as_deref(), Some("step \"ship\": no such street"));
     let steps: Vec<_> = record.steps().unwrap().into_iter().map(|step| (step.name, step.outcome)).collect();
     assert_eq!(steps, [("charge".to_owned(), "null".into())]);
-    store.redrive(&key, &note()).await.unwrap();
+    store.redrive(Target::Key(&key), &note()).await.unwrap();
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
     assert_eq!(runs.taken(), ["charge", "ship", "ship"]);
 }
@@ -344,7 +344,7 @@ async fn an_outcome_that_cannot_be_kept_buries_the_message() {
         (3, "step \"step 15\": the steps of its message"),
     ] {
         assert_eq!(runner.process(job(n)).await.unwrap().how(), SettledAs::Buried);
-        let record = store.get(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap();
+        let record = store.look(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap().record;
         let reason = record.reason.unwrap();
         assert!(reason.starts_with(says), "{reason}");
     }

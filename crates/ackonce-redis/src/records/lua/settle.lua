@@ -1,6 +1,6 @@
 -- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
---   [| length 4 | outcome, progress or reason: parts 2]
+--   [| length 4 | outcome, progress or reason: parts 2] [| length 2 | names, as in the index: parts 4]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
 -- P save progress | D redrive.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
@@ -24,7 +24,7 @@ end
 -- attempt of few bits.
 local function completed(row, held)
     local flags, a, b, c, attempt, _, top = byte(row, 22, 28)
-    if flags % 4 == CLAIMED and flags < BODY and a + b + c == 0 and attempt < 16 and top < 16
+    if flags % 4 == CLAIMED and flags < TOKENLESS and flags % INDEXED < BODY and a + b + c == 0 and attempt < 16 and top < 16
         and sub(row, 27, 50) == held and sub(row, 15, 21) == sub(row, 28, 34) then
         return settled .. char(attempt * 16 + top) .. sub(row, 29, 36) .. sub(row, 51)
     end
@@ -36,13 +36,13 @@ end
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
     local row = call('HGET', key, field)
-    if not row or #row ~= FULL and #row ~= FULL + PRINT then return false end
+    if not row or #row ~= FULL and #row ~= FULL + PRINT or index_flag(row) > 0 then return false end
     local done = settled_expires <= expires_of(row) and completed(row, held)
     if done then call('HSET', key, field, done) end
     return done
 end
 
-local function settle(root, field, held, action, body)
+local function settle(root, field, held, action, body, names)
     if action == 'C' and settled and complete_in_place(root, field, held) then return 'Y' end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
@@ -59,9 +59,9 @@ local function settle(root, field, held, action, body)
         if state ~= BURIED then return 'L' end
         -- The claim that buried it has ended: its token settles nothing any more. Its payload may have been repaired.
         local progress = keeps_progress(root, field, row)
-        row = pack(ROW, expires, 0, parse('>I7', row, 15),
-            RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS + (progress and BODY or 0), 0, fence_of(row),
-            string.rep('\0', 16))
+        flags = RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS + enlist(root, field, names or '', expires)
+        if progress then flags = flags + BODY end
+        row = pack(ROW, expires, 0, parse('>I7', row, 15), flags, 0, fence_of(row), string.rep('\0', 16))
         save(root, key, depth, meta, secret, field, row, expires, false)
         if progress then
             keep_body(root, field, sub(row, 27, 34), progress, expires)
@@ -75,7 +75,7 @@ local function settle(root, field, held, action, body)
     if action == 'P' then
         -- A shorter one is an earlier copy, which comes late.
         if progress and #progress > #body then return 'Y' end
-        if flags < BODY then row = sub(row, 1, 21) .. char(flags + BODY) .. sub(row, 23) end
+        if not has_body(row) then row = sub(row, 1, 21) .. char(flags + BODY) .. sub(row, 23) end
         save(root, key, depth, meta, secret, field, row, expires_of(row), false)
         keep_body(root, field, sub(held, 1, 8), body, expires_of(row))
         return 'Y'
@@ -89,6 +89,7 @@ local function settle(root, field, held, action, body)
     local done = action == 'C' and settled and completed(row, held)
     if done then
         save(root, key, depth, meta, secret, field, done, settled_expires, false)
+        if keeps or index_flag(row) > 0 then unlist(root, field, settled_expires) end
         return 'Y'
     end
     local ends, claimed, _, attempts = parse('>I7I7BI4', row, 8)
@@ -104,7 +105,12 @@ local function settle(root, field, held, action, body)
         -- A later attempt that was handed back does not undo the effects of a vanished one.
         if previous ~= VANISHED then previous = HANDED_BACK end
     end
-    flags = becomes + PREVIOUS * previous
+    if becomes ~= DONE then
+        flags = becomes + PREVIOUS * previous + enlist(root, field, names or '', as_expires)
+    else
+        flags = becomes + PREVIOUS * previous
+        if keeps or index_flag(row) > 0 then unlist(root, field, as_expires) end
+    end
     -- No UTF-8 text has the byte between a reason and the progress after it.
     if progress then body = action == 'X' and body .. '\255' .. progress or body or progress end
     if body then
@@ -124,7 +130,9 @@ return reply(function(root)
         as_lease, as_window, at = parse('>I7I7', settlements, at)
         spans(as_lease, as_window)
     end
-    if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
-    local answer = settle(root, field, held, action, body)
+    if parts % 4 >= 2 then body, at = parse('>I4c0', settlements, at) end
+    local names
+    if parts >= 4 then names, at = parse('>I2c0', settlements, at) end
+    local answer = settle(root, field, held, action, body, names)
     return answer == 'V' and 'L' or answer
 end, 'L')
