@@ -56,11 +56,15 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
+    mod explain;
     mod remember;
+    mod span;
     mod suspects;
     mod value;
 
+    pub use self::explain::explain;
     pub use self::remember::{Remembered, remember};
+    pub use self::span::span;
     pub use self::suspects::Suspects;
     pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
