@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use clap::Args;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::refusal::Refusal;
@@ -49,11 +49,7 @@ pub(super) fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> S
     if !std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
-    let is_terminal = std::io::stdout().is_terminal();
-    table.set_header(head.iter().map(|name| match is_terminal {
-        true => Cell::new(name).add_attribute(Attribute::Bold),
-        false => Cell::new(name),
-    }));
+    table.set_header(head);
     for row in rows {
         table.add_row(row);
     }

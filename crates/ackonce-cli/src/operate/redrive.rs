@@ -13,7 +13,7 @@ use super::ids::{MessageId, shown};
 use super::list::{self, PAGE};
 use super::output::{self, OutputArgs};
 use super::progress::Progress;
-use super::{args, confirm};
+use super::confirm;
 use crate::refusal::Refusal;
 
 /// Records that are changed at once.
@@ -210,7 +210,7 @@ async fn walk(
             .map(|entry| store.redrive(Target::Listed(entry), note))
             .buffer_unordered(AT_ONCE);
         while let Some(outcome) = changes.next().await {
-            match outcome.map_err(|error| args::refused(&error))? {
+            match outcome.map_err(|error| refused(&error))? {
                 AdminOutcome::Yes => done.redriven += 1,
                 AdminOutcome::Nothing => done.changed += 1,
                 AdminOutcome::InFlight => done.in_flight += 1,

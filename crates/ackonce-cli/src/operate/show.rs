@@ -11,7 +11,7 @@ use super::args::{MessageArgs, StoreArgs, refused};
 use super::ids::{clean, shown};
 use super::output::{self, OutputArgs};
 use super::times::{millis, of_fence, span};
-use super::{list, times};
+use super::list;
 use crate::refusal::Refusal;
 
 /// The longest part of an outcome that is shown, in bytes.
@@ -127,7 +127,7 @@ fn changes(text: &mut String, audit: &[AuditEntry]) {
     for (n, by) in audit.iter().enumerate() {
         let name = if n == 0 { "by hand" } else { "" };
         let (actor, reason) = (clean(&by.actor), clean(&by.reason));
-        let (operation, before, ago) = (clean(&by.operation), by.before.as_str(), times::span(by.age));
+        let (operation, before, ago) = (clean(&by.operation), by.before.as_str(), span(by.age));
         let _ = writeln!(text, "{name:<11}  {operation} by {actor} {ago} ago, when it was {before}: {reason}");
     }
 }

@@ -175,9 +175,9 @@ async fn import(args: &ImportArgs, store: &dyn Deduplicator, total: Option<u64>)
     let (mut done, mut progress) = (Imported::default(), Progress::new("imported", total));
     while let Some(batch) = rows.next().await? {
         let answers = remember(store, &batch).await.map_err(|error| {
-            let Refusal::Environment(why) | Refusal::Usage(why) = refused(&error);
-            let seen = args.skip + done.seen();
-            Refusal::environment(format!("{why}; {} were recorded: start it again (--skip {seen})", grouped(seen)))
+            let (why, seen) = (refused(&error), done.seen());
+            let skip = if args.csv.is_some() { format!(" with --skip {}", args.skip + seen) } else { String::new() };
+            Refusal::environment(format!("{why}; {} went through: start it again{skip}", output::count(seen, "message")))
         })?;
         for answer in answers {
             match answer {
