@@ -9,7 +9,7 @@ use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::Note;
+use crate::inspect::{Note, Target};
 use crate::key::hex;
 use crate::observe::{decision, panic_text};
 use crate::record;
@@ -172,7 +172,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     actor: self.scope.name().to_owned(),
                     reason: "its dead letter was published again".to_owned(),
                 });
-                note.audit("redrive", &job.key, record::State::Buried);
+                note.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }
