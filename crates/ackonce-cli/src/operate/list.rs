@@ -12,6 +12,8 @@ use crate::refusal::Refusal;
 
 /// Records of a page.
 pub(super) const PAGE: usize = 500;
+/// In the place of a name that the store does not keep.
+pub(super) const NOT_KEPT: &str = "(not kept)";
 
 /// List the records of a store, by state, scope, reason and age
 #[derive(Debug, Args)]
@@ -72,6 +74,9 @@ pub(super) async fn run(args: &ListArgs) -> Result<(), Refusal> {
     }
     let head = ["SCOPE", "ID", "STATE", "ATTEMPT", "LAST CLAIM", "FREE IN", "EXPIRES IN", "REASON"];
     output::text(&output::table(&head, &[3], &rows))?;
+    if rows.iter().any(|row| row[1] == NOT_KEPT) {
+        eprintln!("Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them.");
+    }
     if is_cut {
         eprintln!("There may be more: --limit 0 lists all.");
     }
@@ -82,8 +87,8 @@ fn row(entry: &Entry) -> Vec<String> {
     let record = &entry.record;
     let free_in = if entry.free_in.is_zero() { String::new() } else { span(entry.free_in) };
     vec![
-        entry.scope.as_deref().map_or_else(|| "(not kept)".to_owned(), clean),
-        entry.id.as_deref().map_or_else(|| "(not kept)".to_owned(), shown),
+        entry.scope.as_deref().map_or_else(|| NOT_KEPT.to_owned(), clean),
+        entry.id.as_deref().map_or_else(|| NOT_KEPT.to_owned(), shown),
         record.state.as_str().to_owned(),
         record.attempt.to_string(),
         format!("{} ago", span(record.age)),
