@@ -79,7 +79,7 @@ pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -
         OperateVerb::Sweep(args) => block_on(sweep::run(args)),
         OperateVerb::Schema(args) => block_on(schema::run(args)),
         OperateVerb::Import(args) => block_on(import::run(args)),
-        OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args)),
+        OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args, settings)),
         OperateVerb::Completions(_) | OperateVerb::Man(_) => Ok(()),
     }
 }

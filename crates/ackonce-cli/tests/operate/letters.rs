@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use ackonce_amqp::lapin::ExchangeKind;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use ackonce_amqp::lapin::types::FieldTable;
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::kafka::Kafka;
-use ackonce_tests::until;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 
@@ -73,6 +73,15 @@ impl Drop for Relay {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Waits until a condition holds. Ten thousand burials take a busy machine minutes.
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(600);
+    while !condition() {
+        assert!(Instant::now() < end, "waited ten minutes: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -170,7 +179,7 @@ async fn killed_midway(from: &str, letters: &str, dead_letter: &str, buried: imp
     let mut first = command(&all).stdout(Stdio::null()).spawn().unwrap();
     while service.effects() < 100 {
         assert!(first.try_wait().unwrap().is_none(), "it has ended before it was killed");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     first.kill().unwrap();
     first.wait().unwrap();
@@ -179,7 +188,7 @@ async fn killed_midway(from: &str, letters: &str, dead_letter: &str, buried: imp
     assert!(moved > 0, "it was not killed midway: {second}");
     until("all took effect", || service.effects() == LETTERS).await;
     // Second copies, if the kill has left some.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let doubled: Vec<_> =
         service.0.effects.lock().unwrap().iter().filter(|(_, n)| **n != 1).map(|(id, _)| id.clone()).collect();
     assert!(doubled.is_empty(), "{doubled:?}");

@@ -51,6 +51,8 @@ fn wrong_usage_names_the_setting_and_the_fix() {
         (vec!["dead-letters", "list", "--from", "amqp://u:s3cret@h/v"], &["--from", "queue=Q"]),
         (vec!["dead-letters", "list", "--from", "kafka://h/a,b"], &["--from", "one topic"]),
         (vec!["dead-letters", "redrive", "--from", AMQP], &["--reason", "audit"]),
+        (vec!["lst"], &["lst", "the nearest one is list"]),
+        (vec!["completions", "cmd"], &["cmd", "bash"]),
         (vec!["man", "nothing"], &["no command nothing", "dead-letters"]),
     ] {
         refused(&args, 2, parts);

@@ -40,6 +40,10 @@ impl Seeded {
         Self { url, store, _dir: dir }
     }
 
+    pub(crate) fn of(url: String, store: Opened) -> Self {
+        Self { url, store, _dir: None }
+    }
+
     pub(crate) async fn claim(&self, id: &str, lease: Duration, window: Duration) -> Lease {
         let key = Scope::new("billing").unwrap().key(id.to_owned()).unwrap();
         let request = ClaimRequest { key, token: Token::random(), lease, window, fingerprint: None };
