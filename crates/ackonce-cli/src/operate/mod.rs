@@ -59,9 +59,6 @@ pub enum OperateVerb {
 /// # Errors
 /// [`Refusal`].
 pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -> Result<(), Refusal> {
-    for sentence in settings.misspelt() {
-        eprintln!("note: {sentence}");
-    }
     match verb {
         OperateVerb::Completions(args) => return completions::run(args, program),
         OperateVerb::Man(args) => return man::run(args, program),

@@ -15,7 +15,7 @@ fn wrong_usage_names_the_setting_and_the_fix() {
     let with = |args: &[&'static str]| [args, &store[..]].concat();
     let reason = |args: &[&'static str]| [args, &store[..], &["--reason", "x"]].concat();
     for (args, parts) in [
-        (vec!["list"], &["--store", "ACKONCE_STORE"][..]),
+        (vec!["list"], &["--store", "ACKONCE_"][..]),
         (with(&["list", "--stat", "done"]), &["--stat", "--state"]),
         (with(&["list", "--state", "dead"]), &["--state", "claimed, released, done, buried"]),
         (with(&["list", "--older-than", "1"]), &["--older-than", "time unit"]),
