@@ -75,7 +75,9 @@ pub(super) async fn run(args: &ListArgs) -> Result<(), Refusal> {
     let head = ["SCOPE", "ID", "STATE", "ATTEMPT", "LAST CLAIM", "FREE IN", "EXPIRES IN", "REASON"];
     output::text(&output::table(&head, &[3], &rows))?;
     if rows.iter().any(|row| row[1] == NOT_KEPT) {
-        eprintln!("Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them.");
+        eprintln!(
+            "Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them."
+        );
     }
     if is_cut {
         eprintln!("There may be more: --limit 0 lists all.");

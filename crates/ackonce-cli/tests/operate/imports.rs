@@ -15,7 +15,8 @@ async fn a_csv_is_recorded_as_done_and_changes_nothing_that_is_there() {
     store.claim("m4", std::time::Duration::from_secs(600), crate::seeded::WEEK).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen.csv");
-    std::fs::write(&file, "scope,id\nbilling,m1\nbilling,hex:00ff,1h\nbilling,m3\nbilling,m4\nmail,m1\n").unwrap();
+    std::fs::write(&file, "scope,id\nbilling,m1\nbilling,hex:00ff,1h\nbilling,m3\nbilling,m4\nmail,m1\n")
+        .unwrap();
     let file = file.display().to_string();
     let args = ["import", "--csv", &file, "--store", &store.url];
     let plan = output(&[&args[..], &["--dry-run"]].concat());
@@ -79,8 +80,19 @@ async fn keys_of_a_redis_are_recorded_for_the_time_that_they_have_left() {
     filling.query::<()>(&mut connection).unwrap();
     let pattern = format!("{stem}:*");
     let args = [
-        "import", "--from", &redis, "--pattern", &pattern, "--value", "done", "--scope", "billing", "--store",
-        &store.url, "--window", "2h",
+        "import",
+        "--from",
+        &redis,
+        "--pattern",
+        &pattern,
+        "--value",
+        "done",
+        "--scope",
+        "billing",
+        "--store",
+        &store.url,
+        "--window",
+        "2h",
     ];
     let plan = json(&[&args[..], &["--dry-run"]].concat()).remove(0);
     assert_eq!(plan["would_import"], 3001, "{plan}");

@@ -98,7 +98,8 @@ async fn of_kafka() {
     let (brokers, to) = (kafka.brokers().to_owned(), topic.clone());
     let publishing = move || {
         let ids = ids();
-        let records = ids.iter().zip(0..).map(|(id, n)| (n % PARTITIONS, id.as_str(), Some(id.as_str()), "{}"));
+        let records =
+            ids.iter().zip(0..).map(|(id, n)| (n % PARTITIONS, id.as_str(), Some(id.as_str()), "{}"));
         ackonce_tests::kafka::publish(&brokers, &to, records);
     };
     tokio::task::spawn_blocking(publishing).await.unwrap();
@@ -159,7 +160,12 @@ async fn of_a_queue(kind: Kind) {
     }
 }
 
-async fn killed_midway(from: &str, letters: &str, dead_letter: &str, buried: impl Fn() -> bool) -> serde_json::Value {
+async fn killed_midway(
+    from: &str,
+    letters: &str,
+    dead_letter: &str,
+    buried: impl Fn() -> bool,
+) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::default();
     let to = service.start().await;
@@ -173,7 +179,8 @@ async fn killed_midway(from: &str, letters: &str, dead_letter: &str, buried: imp
     service.0.is_mended.store(true, Ordering::SeqCst);
     look(letters);
     let _relay = Relay::start(from, &to, dead_letter, dir.path(), "second.log");
-    let verb = ["dead-letters", "redrive", "--from", letters, "--scope", "billing", "--reason-contains", "422"];
+    let verb =
+        ["dead-letters", "redrive", "--from", letters, "--scope", "billing", "--reason-contains", "422"];
     let note = ["--reason", "the bank is back", "--actor", "ada", "--yes"];
     let all = [&verb[..], &note[..]].concat();
     let mut first = command(&all).stdout(Stdio::null()).spawn().unwrap();
@@ -189,8 +196,15 @@ async fn killed_midway(from: &str, letters: &str, dead_letter: &str, buried: imp
     until("all took effect", || service.effects() == LETTERS).await;
     // Second copies, if the kill has left some.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let doubled: Vec<_> =
-        service.0.effects.lock().unwrap().iter().filter(|(_, n)| **n != 1).map(|(id, _)| id.clone()).collect();
+    let doubled: Vec<_> = service
+        .0
+        .effects
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(_, n)| **n != 1)
+        .map(|(id, _)| id.clone())
+        .collect();
     assert!(doubled.is_empty(), "{doubled:?}");
     let log = std::fs::read_to_string(dir.path().join("second.log")).unwrap();
     let redrives = log.lines().filter(|line| line.contains("decision=\"redrive\"")).collect::<Vec<_>>();

@@ -30,7 +30,8 @@ async fn killed_midway(store: Option<Seeded>) {
     let Some(store) = store else { return };
     store.bury(RECORDS, "the bank is away", "m").await;
     store.bury(OTHERS, "no such account", "other").await;
-    let filter = ["redrive", "--store", &store.url, "--scope", "billing", "--reason-contains", "bank is away"];
+    let filter =
+        ["redrive", "--store", &store.url, "--scope", "billing", "--reason-contains", "bank is away"];
     let note = ["--reason", "the bank is back", "--actor", "ada"];
     let all = [&filter[..], &note[..], &["--yes"]].concat();
     let plan = output(&[&filter[..], &["--dry-run"]].concat());
@@ -127,6 +128,10 @@ async fn a_limit_ends_the_walk_and_done_records_are_redriven_on_request_alone() 
     let base = ["redrive", "--store", &store.url, "--reason", "x", "--yes"];
     assert_eq!(json(&[&base[..], &["--all", "--limit", "7"]].concat())[0]["redriven"], 7);
     assert_eq!(json(&[&base[..], &["--all"]].concat())[0]["redriven"], 23);
-    assert_eq!(json(&[&base[..], &["--state", "done"]].concat())[0]["redriven"], 1, "by its digest, without a name");
+    assert_eq!(
+        json(&[&base[..], &["--state", "done"]].concat())[0]["redriven"],
+        1,
+        "by its digest, without a name"
+    );
     assert_eq!(store.store.inspect().stats().await.unwrap().done, 0);
 }

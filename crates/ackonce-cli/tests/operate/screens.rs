@@ -46,7 +46,8 @@ async fn each_state(store: Option<Seeded>) {
     store.ended("expired", Settle::Complete { window: second / 20, outcome: None }).await;
     store.ended("forgotten", complete()).await;
     store.ended("hex:00ff", complete()).await;
-    let why = ["--scope", "billing", "--store", &store.url, "--reason", "ticket 4711", "--actor", "ada", "--yes"];
+    let why =
+        ["--scope", "billing", "--store", &store.url, "--reason", "ticket 4711", "--actor", "ada", "--yes"];
     output(&[&["redrive", "redriven"], &why[..]].concat());
     output(&[&["forget", "forgotten"], &why[..]].concat());
     refused(&[&["redrive", "held"], &why[..]].concat(), 3, &["in flight", "a worker holds it"]);
@@ -54,14 +55,20 @@ async fn each_state(store: Option<Seeded>) {
     tokio::time::sleep(second / 10).await;
 
     for (id, parts) in [
-        ("ran", &["It took effect: attempt 1 began", "{\\\"charge\\\":1}\\x1b[2J", "done (it took effect)"][..]),
+        (
+            "ran",
+            &["It took effect: attempt 1 began", "{\\\"charge\\\":1}\\x1b[2J", "done (it took effect)"][..],
+        ),
         ("skipped", &["Deliveries after that are duplicates", "none kept", "in 6 days 23 h"]),
         ("held", &["a worker holds it. Attempt 1 began", "lease ends", "in 9 min"]),
         ("dead worker", &["Its lease is over", "Its next delivery runs it again"]),
         ("waits", &["attempt 1 failed, and it waits 9 min", "back-off"]),
         ("handed back", &["handed back after 1 attempt", "runs as attempt 2"]),
         ("buried", &["given up after 1 attempt: card declined: 402", "Its effect did not happen", "reason"]),
-        ("redriven", &["redriven by ada", "ticket 4711", "has not run since", "by hand", "when it was buried"]),
+        (
+            "redriven",
+            &["redriven by ada", "ticket 4711", "has not run since", "by hand", "when it was buried"],
+        ),
         ("never seen", &["no record of the message", "never claimed", "Its next delivery runs"]),
         ("expired", &["no record of the message", "its window is over"]),
         ("forgotten", &["no record of the message: ada forgot it", "(ticket 4711)"]),
@@ -78,7 +85,10 @@ async fn each_state(store: Option<Seeded>) {
     }
     let shown = json(&["show", "redriven", "--scope", "billing", "--store", &store.url]).remove(0);
     assert_eq!(shown["record"]["state"], "released", "{shown}");
-    assert_eq!((&shown["audit"][0]["actor"], &shown["audit"][0]["reason"]), (&"ada".into(), &"ticket 4711".into()));
+    assert_eq!(
+        (&shown["audit"][0]["actor"], &shown["audit"][0]["reason"]),
+        (&"ada".into(), &"ticket 4711".into())
+    );
     assert!(shown["answer"].as_str().unwrap().starts_with("It was redriven"), "{shown}");
     let none = json(&["show", "redriven", "--scope", "biling", "--store", &store.url]).remove(0);
     assert!(none["record"].is_null(), "{none}");
@@ -86,8 +96,12 @@ async fn each_state(store: Option<Seeded>) {
     lists(&store);
     let run_again = store.claim("redriven", minute, WEEK).await;
     store.settle(&run_again, complete()).await;
-    let screen = output(&["show", "redriven", "--scope", "billing", "--store", &store.url]).replace('\n', " ");
-    assert!(screen.contains("It took effect") && screen.contains("Before that it was redriven by ada"), "{screen}");
+    let screen =
+        output(&["show", "redriven", "--scope", "billing", "--store", &store.url]).replace('\n', " ");
+    assert!(
+        screen.contains("It took effect") && screen.contains("Before that it was redriven by ada"),
+        "{screen}"
+    );
 }
 
 fn lists(store: &Seeded) {
