@@ -1,4 +1,4 @@
-//! The operator's verbs: what a store remembers, why a message was skipped, and how to run it again.
+//! The operator's verbs: the records of a store, the reason why a message was skipped, and its next run.
 
 mod args;
 mod completions;

@@ -120,7 +120,7 @@ fn lists(store: &Seeded) {
     output(&["sweep", "--yes", "--store", &store.url]);
 }
 
-/// The sentence about what a store without names cannot say.
+/// Names that are not kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_says_what_is_not_kept() {
     let Some(store) = Seeded::sqlite().await else { return };

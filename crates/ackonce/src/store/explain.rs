@@ -6,8 +6,8 @@ use super::span;
 use crate::inspect::{AuditEntry, Entry};
 use crate::record::State;
 
-/// The sentences that answer "why was my message skipped, and what happens at its next delivery?", from the record of its
-/// key and its changes by hand, oldest first. Without a record they say all that is known of that.
+/// The answer to the question for the reason of a skipped message, and the outcome of its next delivery, in sentences: from
+/// the record of its key and its changes by hand, oldest first. Without a record they tell the possible reasons for that.
 ///
 /// ```
 /// use ackonce::store::explain;
