@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ackonce_cli::Refusal;
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
+use ackonce_cli::operate::{self, OperateVerb};
 use ackonce_cli::proxy::{self, ProxyArgs};
 use ackonce_cli::relay::{self, RelayArgs};
 use clap::error::ErrorKind;
@@ -26,6 +27,8 @@ enum Verb {
     Demo(Box<DemoArgs>),
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
+    #[command(flatten)]
+    Operate(OperateVerb),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -43,6 +46,10 @@ fn main() -> ExitCode {
         Verb::Proxy(args) => {
             return proxy::run(&args, &settings)
                 .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
+        Verb::Operate(verb) => {
+            return operate::run(&verb, &settings, Program::command())
+                .map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
         }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),

@@ -61,9 +61,15 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
+    mod explain;
+    mod remember;
+    mod span;
     mod suspects;
     mod value;
 
+    pub use self::explain::explain;
+    pub use self::remember::{Remembered, remember};
+    pub use self::span::span;
     pub use self::suspects::Suspects;
     pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
@@ -85,6 +91,7 @@ pub mod store {
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
 pub mod adapter {
+    mod dead_letter;
     pub mod headers;
     mod intake;
     mod letter;
@@ -92,6 +99,7 @@ pub mod adapter {
     mod state;
     mod stop;
 
+    pub use self::dead_letter::{DeadLetter, LetterFilter, LettersMoved, Redrive};
     pub use self::intake::Intake;
     pub use self::letter::{HeaderValue, MAX_REASON_LEN, burial_proof, copy_headers, cut, payload_digest};
     pub use self::order::Order;
