@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim::{Lease, Previous};
 use crate::heartbeat::Grant;
 use crate::key::Key;
+use crate::observe::trace::TraceContext;
 
 /// The context of a handler's run. Cloning is cheap.
 ///
@@ -36,6 +37,7 @@ use crate::key::Key;
 pub struct Context {
     grant: Arc<Grant>,
     window: Option<Duration>,
+    trace: Option<Arc<TraceContext>>,
 }
 
 impl Context {
@@ -46,7 +48,7 @@ impl Context {
     }
 
     pub(crate) fn of(grant: Arc<Grant>) -> Self {
-        Self { grant, window: None }
+        Self { grant, window: None, trace: None }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).
@@ -61,6 +63,19 @@ impl Context {
     #[must_use]
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// The same, in this place of a trace.
+    pub(crate) fn in_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The place of this run in its trace, to pass on to the services that it calls; see [`trace`](crate::trace). `None` if
+    /// the run is not traced.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
     }
 
     /// Scope and message ID.

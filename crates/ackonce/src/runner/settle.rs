@@ -26,6 +26,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return self.after_only_run(ticket, answer);
         }
         let answer = answer.map_err(|failure| self.settings.failure_kinds.sort(failure));
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         let failures = &mut ticket.job.failures;
         *failures = match &answer {
             Err(Failure::Infrastructure(_) | Failure::Store(_) | Failure::Fenced) => {
@@ -81,6 +84,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// [`Class::AtMostOnce`]: it was recorded before, and a failure changes nothing.
     fn after_only_run(&self, ticket: Ticket<D>, answer: Answer) -> State<D> {
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         if let Err(failure) = answer {
             decision!(warn, self.metrics, "failed", ticket.job.key, Some(&ticket.lease), error = %failure,
                 place = ticket.job.delivery.place());
@@ -185,6 +191,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return State::Ended(Ok(ticket.job.receipt(SettledAs::Run)));
         }
         self.metrics.completed_not_recorded.add(1);
+        if let Some(run) = &ticket.span {
+            run.ends("completed-but-not-recorded");
+            run.fails("not-recorded", "its claim was gone, or the store did not answer");
+        }
         let place = job.delivery.place();
         decision!(warn, self.metrics, "completed-but-not-recorded", job.key, lease, place);
         match answer {
