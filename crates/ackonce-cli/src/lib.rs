@@ -11,6 +11,7 @@ pub mod log;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

@@ -13,6 +13,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 use crate::stores::{OPTIONS_OF, Opened};
+use crate::traces::Traces;
 use crate::{flags_named, log};
 use args::Parsed;
 pub use args::RelayArgs;
@@ -40,8 +41,9 @@ const FLAGS: [(&str, &str); 13] = [
 /// [`Refusal`].
 pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let parsed = args.parsed()?;
+    let mut traces = Traces::default();
     if !args.sources.check {
-        log::start(args.log)?;
+        traces = log::start(args.log)?;
         for sentence in settings.misspelt() {
             tracing::warn!(target: "ackonce", "{sentence}");
         }
@@ -57,6 +59,7 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
     });
     // A lookup of a host's name that never ends is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    traces.end();
     ended
 }
 
