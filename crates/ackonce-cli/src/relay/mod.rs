@@ -3,7 +3,7 @@
 mod args;
 mod check;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Error, shutdown_on_signals};
@@ -66,12 +66,14 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
 async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
     let shutdown = shutdown_on_signals()
         .map_err(|e| Refusal::environment(format!("the signal handlers could not be installed: {e}")))?;
-    let admin = Admin::bind(args.admin)?;
+    let alive = Arc::new(Alive { health: OnceLock::new(), pulse: Pulse::start() });
+    // Before the store: the wait for one can be watched, and is no reason for a restart.
+    if let Some(admin) = Admin::bind(args.admin)? {
+        admin.serve(alive.clone())?;
+    }
     let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
     let relay = build(parsed, &store)?.with_shutdown(shutdown);
-    if let Some(admin) = admin {
-        admin.serve(Arc::new(Alive { health: relay.health(), pulse: Pulse::start() }))?;
-    }
+    let _ = alive.health.set(relay.health());
     for weakness in relay.weaknesses() {
         tracing::debug!(target: "ackonce", "weakened: {weakness}");
     }
@@ -120,20 +122,21 @@ fn tell(error: &Error) -> String {
 
 /// For `--admin`.
 struct Alive {
-    health: RelayHealth,
+    /// From the moment that the store is there.
+    health: OnceLock<RelayHealth>,
     pulse: Pulse,
 }
 
 impl Liveness for Alive {
     fn is_live(&self) -> bool {
-        self.pulse.beats() && self.health.is_live()
+        self.pulse.beats() && self.health.get().is_none_or(RelayHealth::is_live)
     }
 
     fn is_ready(&self) -> bool {
-        self.health.is_ready()
+        self.pulse.beats() && self.health.get().is_some_and(RelayHealth::is_ready)
     }
 
     fn report(&self) -> String {
-        self.health.details()
+        self.health.get().map_or_else(|| "starting: waiting for the store".to_owned(), RelayHealth::details)
     }
 }

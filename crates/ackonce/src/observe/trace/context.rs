@@ -173,7 +173,7 @@ mod tests {
             GOOD[..54].to_vec(),
             longer.clone(),
             [GOOD, &b"0".repeat(1 << 20)].concat(),
-            with(0, b'f'),
+            with(0, b'x'),
             with(2, b'_'),
             with(10, b'F'),
             with(10, b'g'),

@@ -1,7 +1,5 @@
 //! The spans of runs and of duplicates.
 
-use std::sync::Arc;
-
 use sha2::{Digest, Sha256};
 use tracing::Span;
 use tracing::field::Empty;
@@ -23,7 +21,7 @@ pub(crate) fn run(delivery: &impl Delivery, lease: &Lease, class: Class) -> Opti
     span.record("ackonce.fence", signed(lease.fence));
     span.record("ackonce.run", hex(&id));
     let context = sampled.place(&span, id, None);
-    Some(Box::new(RunSpan { span, context: Arc::new(context) }))
+    Some(RunSpan::new(span, context))
 }
 
 /// The span of a delivery whose message was settled before, linked to the run that settled it.

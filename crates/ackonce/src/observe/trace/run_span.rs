@@ -1,7 +1,7 @@
 //! The span of a run, for as long as the run lasts.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Span;
 
@@ -13,9 +13,15 @@ use crate::failure::Failure;
 pub(crate) struct RunSpan {
     pub(crate) span: Span,
     pub(crate) context: Arc<TraceContext>,
+    /// Recorded at the end, because an attribute that is recorded twice is there twice.
+    answer: Mutex<&'static str>,
 }
 
 impl RunSpan {
+    pub(super) fn new(span: Span, context: TraceContext) -> Box<Self> {
+        Box::new(Self { span, context: Arc::new(context), answer: Mutex::new("cancelled") })
+    }
+
     /// The handler has answered, or was cancelled.
     pub(crate) fn answered<T>(&self, answer: &Result<T, Failure>) {
         match answer {
@@ -27,15 +33,21 @@ impl RunSpan {
         }
     }
 
-    /// Its answer to the message so far; the last one counts.
+    /// Its answer so far; the last one counts.
     pub(crate) fn ends(&self, answer: &'static str) {
-        self.span.record("ackonce.answer", answer);
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 
     pub(crate) fn fails(&self, kind: &'static str, why: impl Display) {
         self.span.record("error.type", kind);
         self.span.record("otel.status_code", "ERROR");
         self.span.record("otel.status_description", why.to_string());
+    }
+}
+
+impl Drop for RunSpan {
+    fn drop(&mut self) {
+        self.span.record("ackonce.answer", *self.answer.get_mut().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
