@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use ackonce_tests::until;
 
-use crate::feeds::{free_address, relay};
+use crate::feeds::free_address;
 use crate::stops::Running;
 
 fn ask(address: &str, path: &str) -> Option<String> {
@@ -18,15 +19,21 @@ fn ask(address: &str, path: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_waits_for_its_store_is_live_and_not_ready() {
-    let (dir, admin) = (tempfile::tempdir().unwrap(), free_address());
-    let mut command = relay("kafka://127.0.0.1:1/t?group=g", "exec:true", dir.path());
-    // Nobody answers there; a flag that is there twice would be refused.
+    let admin = free_address();
+    // Nobody answers there.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
-    let at = arguments.iter().position(|argument| argument == "--store").unwrap();
-    let mut waiting = std::process::Command::new(command.get_program());
-    waiting.args(&arguments[..=at]).arg(format!("redis://{}", silent.local_addr().unwrap()));
-    let mut running = Running::start(waiting.args(["--admin", &admin]));
+    let store = format!("redis://{}", silent.local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ackonce"));
+    command.args([
+        "relay",
+        "--from",
+        "kafka://127.0.0.1:1/t?group=g",
+        "--to",
+        "exec:true",
+        "--store",
+        &store,
+    ]);
+    let mut running = Running::start(command.args(["--admin", &admin]));
     until("the probes are answered", || ask(&admin, "/healthz").is_some()).await;
     let live = ask(&admin, "/healthz").unwrap();
     assert!(live.starts_with("HTTP/1.1 200") && live.contains("waiting for the store"), "{live}");

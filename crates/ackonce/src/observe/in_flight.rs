@@ -25,11 +25,12 @@ impl InFlight {
 
     pub(crate) fn end<D: Delivery>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
         let (mut completed, mut handed_back) = (0, 0);
+        let now = (Instant::now(), SystemTime::now());
         for outcome in outcomes {
             match outcome {
                 Ok(receipt) => {
                     completed += u64::from(receipt.how() == SettledAs::Run);
-                    self.took(receipt);
+                    self.took(receipt, now);
                 }
                 Err(_) => handed_back += 1,
             }
@@ -42,14 +43,14 @@ impl InFlight {
     }
 
     /// The end-to-end time of a message that was settled now. A duplicate was settled before: its own time says nothing.
-    fn took<D: Delivery>(&self, receipt: &Receipt<D>) {
+    fn took<D: Delivery>(&self, receipt: &Receipt<D>, (now, today): (Instant, SystemTime)) {
         if matches!(receipt.how(), SettledAs::Duplicate { .. }) {
             return;
         }
         let took = match receipt.delivery().published() {
             // A publisher whose clock is ahead counts as one that has published just now.
-            Some(published) => SystemTime::now().duration_since(published).unwrap_or(Duration::ZERO),
-            None => receipt.came.elapsed(),
+            Some(published) => today.duration_since(published).unwrap_or(Duration::ZERO),
+            None => now.saturating_duration_since(receipt.came),
         };
         self.metrics.end_to_end.record(took);
     }

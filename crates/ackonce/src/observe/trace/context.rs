@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn one_context_or_none_whatever_the_headers() {
+    fn headers_of_any_kind_are_one_context_or_none() {
         let of = |parents: &[&[u8]], states: &[&[u8]]| {
             TraceContext::of_headers(parents.iter().copied(), states.iter().copied())
         };

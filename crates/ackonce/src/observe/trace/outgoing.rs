@@ -71,7 +71,7 @@ pub(crate) fn letter(
         return None;
     }
     let sampled = match run {
-        // As its run, whatever the delivery still knows of its headers.
+        // As its run: a request that has run has given its headers away.
         Some(RunSpan { context, .. }) => Sampled::below(context)?,
         None => Sampled::of(delivery, key)?,
     };
