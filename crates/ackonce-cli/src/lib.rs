@@ -12,6 +12,7 @@ pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;
