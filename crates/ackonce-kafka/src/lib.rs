@@ -16,6 +16,7 @@ mod partition;
 mod poll;
 mod publisher;
 mod recreated;
+mod survey;
 pub mod tracker;
 
 pub use ackonce::adapter::{Phase, Waits};
@@ -29,5 +30,6 @@ pub use metrics::METRICS;
 pub use own_loop::{KafkaDelivery, Offsets, commit};
 pub use publisher::KafkaPublisher;
 pub use rdkafka::{self, ClientConfig};
+pub use survey::{GroupPlace, KafkaSurvey, TopicFacts};
 #[doc(hidden)]
 pub use recreated::Signs;
