@@ -17,6 +17,7 @@ mod outbound;
 mod own_loop;
 mod publisher;
 mod session;
+mod survey;
 mod topology;
 pub mod tracker;
 
@@ -29,7 +30,9 @@ pub use delays::Delays;
 pub use health::AmqpHealth;
 pub use health::report::{AmqpReport, OldestDelivery};
 pub use lapin;
+pub use management::QueueFacts;
 pub use message::{AmqpMessage, MESSAGE_ID};
 pub use outbound::AmqpPublisher;
 pub use own_loop::{Acked, AmqpDelivery, ack, give_back};
 pub use publisher::AmqpRefusal;
+pub use survey::{AmqpPlace, AmqpSurvey};

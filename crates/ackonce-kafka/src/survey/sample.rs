@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ackonce::{Error, ErrorKind, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::KafkaMessage;
 use crate::driver::{Probe, client_error, connection};
