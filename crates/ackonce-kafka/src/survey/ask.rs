@@ -44,7 +44,9 @@ pub(super) async fn survey(
     // A question must not create the topic that it is about.
     plain.set("allow.auto.create.topics", "false");
     let (asked, probe, wanted) = (plain.clone(), name.clone(), (consumes, others));
-    let (facts, brokers, consumed) = on_thread(move || topics(&asked, &wanted.0, &wanted.1, &probe, limit)).await?;
+    let (facts, brokers, consumed) =
+        on_thread(move || topics(&asked, &wanted.0, &wanted.1, &probe, limit)).await?;
+    let names = consumed.iter().map(|(name, _)| name.clone()).collect();
     let admin: AdminClient<Probe> = plain.create_with_context(Probe::new(&name)).map_err(client_error)?;
     let broker = match brokers.first() {
         Some(id) => settings(&admin, &[ResourceSpecifier::Broker(*id)], &OF_BROKER, limit).await.pop(),
@@ -63,6 +65,7 @@ pub(super) async fn survey(
         brokers: brokers.len(),
         broker: broker.unwrap_or_else(|| Err("there is no broker".to_owned())),
         topics: topics.collect(),
+        consumed: names,
         places,
     })
 }

@@ -23,6 +23,8 @@ pub struct KafkaSurvey {
     pub broker: std::result::Result<BTreeMap<String, String>, String>,
     /// The topics that were asked for, patterns replaced by the topics that they match.
     pub topics: Vec<TopicFacts>,
+    /// The names of those that are consumed.
+    pub consumed: Vec<String>,
     /// The group's places in the consumed topics, or the reason why they are not told. Without the places of partitions
     /// that have no leader.
     pub places: std::result::Result<Vec<GroupPlace>, String>,
