@@ -13,7 +13,7 @@ type Case = (&'static [&'static str], &'static [&'static str], &'static [&'stati
 #[rustfmt::skip]
 const OF_ROLE: [Case; 6] = [
     (&["ALTER ROLE ackonce SET default_transaction_read_only = on"],
-        &["SET default_transaction_read_only = off; ALTER ROLE ackonce RESET ALL"], &["postgres-read-only"], 4),
+        &["SET default_transaction_read_only = off", "ALTER ROLE ackonce RESET ALL"], &["postgres-read-only"], 4),
     (&["ALTER ROLE ackonce SET default_transaction_isolation = 'serializable'"], &["ALTER ROLE ackonce RESET ALL"],
         &["postgres-isolation"], 1),
     (&["ALTER ROLE ackonce SET statement_timeout = '1s'"], &["ALTER ROLE ackonce RESET ALL"],

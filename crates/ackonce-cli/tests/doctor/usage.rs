@@ -10,7 +10,9 @@ fn refused(args: &[&str], parts: &[&str]) {
     for part in parts {
         assert!(examined.said.contains(part), "{args:?} lacks {part:?}: {}", examined.said);
     }
-    assert!(!examined.said.contains("s3cret") && examined.said.trim_end().lines().count() <= 2, "{}", examined.said);
+    // Variables of the tests are near some setting's name.
+    let sentences = examined.said.lines().filter(|line| !line.starts_with("note: ACKONCE_") && !line.is_empty());
+    assert!(!examined.said.contains("s3cret") && sentences.count() == 1, "{}", examined.said);
 }
 
 #[test]
