@@ -2,9 +2,7 @@
 //! messages. Nothing is declared, bound or acknowledged.
 
 use ackonce::{Error, ErrorKind, Result};
-use lapin::options::{
-    BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};

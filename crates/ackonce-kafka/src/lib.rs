@@ -30,6 +30,6 @@ pub use metrics::METRICS;
 pub use own_loop::{KafkaDelivery, Offsets, commit};
 pub use publisher::KafkaPublisher;
 pub use rdkafka::{self, ClientConfig};
-pub use survey::{GroupPlace, KafkaSurvey, TopicFacts};
 #[doc(hidden)]
 pub use recreated::Signs;
+pub use survey::{GroupPlace, KafkaSurvey, TopicFacts};

@@ -47,9 +47,8 @@ impl RedisConfig {
             false => None,
         };
         // The driver cannot use a cluster that is not whole; one of its servers can be asked all the same.
-        let is_broken = cluster
-            .as_ref()
-            .is_some_and(|info| info.get("cluster_state").is_some_and(|state| state != "ok"));
+        let is_broken =
+            cluster.as_ref().is_some_and(|info| info.get("cluster_state").is_some_and(|state| state != "ok"));
         let asked = if is_broken { alone(&address) } else { address.clone() };
         let mut connection = Connection::open(&asked, self).await?;
         let servers = settings(&mut connection).await.map_err(connecting)?;

@@ -175,7 +175,10 @@ mod tests {
         }
         assert!(check_filesystem(kind_of(0x6573_5546), Fuse::Refuse).is_err());
         assert!(check_filesystem(kind_of(0x6573_5546), Fuse::Allow).unwrap().is_some());
-        assert!(check_filesystem(kind_of(0x0102_1994), Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
+        assert!(
+            check_filesystem(kind_of(0x0102_1994), Fuse::Refuse).unwrap().is_some(),
+            "tmpfs is a weakness"
+        );
         assert_eq!(check_filesystem(kind_of(0xef53), Fuse::Refuse).unwrap(), None, "ext4");
     }
 

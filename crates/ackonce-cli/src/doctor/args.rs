@@ -129,8 +129,7 @@ impl DoctorArgs {
     /// The settings that a relay would have for that source.
     pub(super) fn plan(&self, source: Option<&SourceUrl>) -> Result<RelayPlan, Refusal> {
         let defaults = source.map_or_else(|| Ok(Settings::default()), SourceUrl::defaults);
-        let defaults =
-            defaults.map_err(|e| Refusal::usage(format!("--from: {}", ackonce::chain(&e))))?;
+        let defaults = defaults.map_err(|e| Refusal::usage(format!("--from: {}", ackonce::chain(&e))))?;
         Ok(RelayPlan {
             lease: self.lease.unwrap_or(defaults.lease),
             window: self.window.unwrap_or(defaults.window),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Error, MessageIds};
+use ackonce::{Error, ErrorKind, MessageIds};
 use ackonce_amqp::{AmqpPlace, AmqpSurvey};
 use ackonce_kafka::{ClientConfig, KafkaSurvey};
 use ackonce_relay::{SourceParts, SourceUrl};
@@ -26,7 +26,7 @@ pub(super) async fn store(url: &StoreUrl, deep: bool) -> Result<(Exam, Option<Du
         let why = ackonce::chain(error).to_string();
         let options = crate::flags_named(&why, OPTIONS_OF);
         let options = if options.is_empty() { options } else { format!(" (in the URL: {options})") };
-        Refusal::environment(format!("--store: {url}: {why}{options}"))
+        Refusal::environment(format!("--store: {url}: {why}{options}{}", fix(error)))
     };
     let mut exam = Exam::default();
     let limit = match url.place() {
@@ -37,7 +37,9 @@ pub(super) async fn store(url: &StoreUrl, deep: bool) -> Result<(Exam, Option<Du
         Place::Redis(redis) => {
             let survey = redis.config().survey().await.map_err(|e| refused(&e))?;
             judge::redis::judge(&survey, &mut exam);
-            Some(survey.response_timeout + survey.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout))
+            Some(
+                survey.response_timeout + survey.replicas.map_or(Duration::ZERO, |replicas| replicas.timeout),
+            )
         }
         Place::Postgres(postgres) => {
             let survey = postgres.config().survey().await.map_err(|e| refused(&e))?;
@@ -56,6 +58,14 @@ pub(super) async fn store(url: &StoreUrl, deep: bool) -> Result<(Exam, Option<Du
     Ok((exam, limit))
 }
 
+/// The way out for a server that is away.
+fn fix(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Timeout => "; start it, or mend its address",
+        _ => "",
+    }
+}
+
 /// Examines the source, and a sample of its messages.
 pub(super) async fn source(
     source: &SourceUrl,
@@ -64,8 +74,10 @@ pub(super) async fn source(
     limit: Duration,
     plan: &RelayPlan,
 ) -> Result<Exam, Refusal> {
-    let refused =
-        |error: Error| Refusal::environment(format!("--from: {source}: {}", ackonce::chain(&error)));
+    let refused = |error: Error| {
+        let why = format!("--from: {source}: {}{}", ackonce::chain(&error), fix(&error));
+        Refusal::environment(why)
+    };
     let mut exam = Exam::default();
     match source.parts() {
         SourceParts::Kafka { config, topics } => {

@@ -108,13 +108,15 @@ async fn examine(args: &DoctorArgs) -> Result<(Exam, Option<Refusal>), Refusal> 
     let limit = args.answer_timeout;
     let of_store = async {
         let Some(url) = &args.store else { return Ok((Exam::default(), None)) };
-        let late = || Refusal::environment(format!("--store: {url}: no answer within {limit:?} (--answer-timeout)"));
+        let late =
+            || Refusal::environment(format!("--store: {url}: no answer within {limit:?} (--answer-timeout)"));
         tokio::time::timeout(limit, ask::store(url, args.deep)).await.unwrap_or_else(|_| Err(late()))
     };
     let of_source = async {
         let (Some(source), Some(ids)) = (&source, &ids) else { return Ok(Exam::default()) };
-        let late =
-            || Refusal::environment(format!("--from: {source}: no answer within {limit:?} (--answer-timeout)"));
+        let late = || {
+            Refusal::environment(format!("--from: {source}: no answer within {limit:?} (--answer-timeout)"))
+        };
         let asking = ask::source(source, ids, args.sample, limit, &plan);
         tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(late()))
     };

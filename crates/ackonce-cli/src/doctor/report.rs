@@ -106,7 +106,13 @@ fn for_people(told: &Told<'_>) -> String {
         let rows = told.findings.iter().map(|row| {
             let severity = if row.accepted { "accepted" } else { row.severity.word() };
             let finding = format!("{}: {}", row.check, row.value);
-            [severity.to_owned(), row.place.to_owned(), finding, row.consequence.to_owned(), row.fix.to_owned()]
+            [
+                severity.to_owned(),
+                row.place.to_owned(),
+                finding,
+                row.consequence.to_owned(),
+                row.fix.to_owned(),
+            ]
         });
         parts.push(table(["severity", "where", "finding", "consequence", "fix"], rows));
     }
@@ -126,15 +132,22 @@ fn for_people(told: &Told<'_>) -> String {
     let sampled = match told.sampled_messages {
         None => String::new(),
         Some(0) => "; there was no message to sample".to_owned(),
-        Some(count) => format!(" and {count} messages"),
+        Some(count) => format!(" and {}", many(count, "message")),
     };
-    let found = match (told.findings.len(), told.not_checked.len()) {
-        (0, 0) => String::new(),
-        (found, 0) => format!(", {found} findings"),
-        (found, left) => format!(", {found} findings, {left} checks not made"),
-    };
-    parts.push(format!("{}: {} checks{sampled}{found}", told.verdict.word(), told.checks));
+    let (found, left) = (told.findings.len(), told.not_checked.len());
+    let mut line = format!("{}: {}{sampled}", told.verdict.word(), many(told.checks, "check"));
+    if found > 0 {
+        line.push_str(&format!(", {}", many(found, "finding")));
+    }
+    if left > 0 {
+        line.push_str(&format!(", {} not made", many(left, "check")));
+    }
+    parts.push(line);
     parts.join("\n\n")
+}
+
+fn many(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {

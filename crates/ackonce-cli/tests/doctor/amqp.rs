@@ -29,7 +29,13 @@ impl Setting {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("dedup.db");
             store(&path);
-            Self { rabbit, admin, exchange, store: format!("sqlite:{}", path.display()), _directory: directory }
+            Self {
+                rabbit,
+                admin,
+                exchange,
+                store: format!("sqlite:{}", path.display()),
+                _directory: directory,
+            }
         };
         setting.admin.declare(&setting.exchange, Kind::Classic, &[]).await;
         setting.declare_exchange(&setting.exchange).await;
@@ -48,7 +54,11 @@ impl Setting {
 
     async fn bind(&self, queue: &str, exchange: &str) {
         let (options, table) = (QueueBindOptions::default(), FieldTable::default());
-        self.admin.channel.queue_bind(queue.into(), exchange.into(), "".into(), options, table).await.unwrap();
+        self.admin
+            .channel
+            .queue_bind(queue.into(), exchange.into(), "".into(), options, table)
+            .await
+            .unwrap();
     }
 
     async fn queue(&self, kind: Kind, arguments: &[(&str, AMQPValue)]) -> String {
@@ -111,7 +121,12 @@ async fn arguments_that_lose_messages_are_found() {
         (Kind::Classic, vec![("x-max-length-bytes", number(10_000))], "amqp-max-length", 4),
         (Kind::Classic, vec![("x-expires", number(600_000))], "amqp-expires", 4),
         (Kind::Classic, vec![("x-max-priority", AMQPValue::LongInt(5))], "amqp-priority", 1),
-        (Kind::Classic, vec![("x-dead-letter-exchange", text("no-such-exchange"))], "amqp-dead-letter-exchange", 4),
+        (
+            Kind::Classic,
+            vec![("x-dead-letter-exchange", text("no-such-exchange"))],
+            "amqp-dead-letter-exchange",
+            4,
+        ),
     ];
     for (kind, arguments, name, code) in cases {
         let queue = setting.queue(kind, &arguments).await;
@@ -136,7 +151,12 @@ async fn queues_that_do_not_last_are_found() {
         let queue = setting.rabbit.name("doctor");
         let options =
             QueueDeclareOptions { durable, exclusive, auto_delete, ..QueueDeclareOptions::default() };
-        setting.admin.channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.unwrap();
+        setting
+            .admin
+            .channel
+            .queue_declare(queue.as_str().into(), options, FieldTable::default())
+            .await
+            .unwrap();
         setting.look(&queue).await.finds(&[name], 4);
     }
     setting.look("no-such-queue").await.finds(&["amqp-queue"], 4);
@@ -198,7 +218,10 @@ async fn a_sample_takes_nothing_from_the_queue() {
     setting.admin.until_ready(&queue, 6).await;
     let left: Vec<_> = setting.admin.take(&queue).await.into_iter().map(|one| one.data).collect();
     assert_eq!(left, [b"1", b"2", b"3", b"4", b"5", b"6"], "in their order");
-    let arguments = [("x-delivery-limit", AMQPValue::LongLongInt(5)), ("x-dead-letter-exchange", text(&setting.exchange))];
+    let arguments = [
+        ("x-delivery-limit", AMQPValue::LongLongInt(5)),
+        ("x-dead-letter-exchange", text(&setting.exchange)),
+    ];
     let quorum = setting.queue(Kind::Quorum, &arguments).await;
     let examined = setting.look_with(&quorum, &["--sample", "10"]).await;
     examined.leaves_out(&["message-without-id"], "delivery limit");

@@ -62,14 +62,26 @@ impl Setting {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_topic_is_not_accused_and_nothing_is_committed() {
     let Some(setting) = Setting::new(&[], &[]).await else { return };
-    let records = [(0, "k", Some("a"), "1"), (1, "k", Some("b"), "2"), (0, "k", Some("c"), "3"), (0, "k", Some("a"), "1")];
+    let records = [
+        (0, "k", Some("a"), "1"),
+        (1, "k", Some("b"), "2"),
+        (0, "k", Some("c"), "3"),
+        (0, "k", Some("a"), "1"),
+    ];
     setting.kafka.publish(&setting.topic, records);
     let examined = setting.look("").await;
     examined.is_sound();
     assert_eq!(examined.json["sampled_messages"], 4, "{:#}", examined.json);
     assert_eq!(setting.kafka.committed(&setting.topic, &setting.topic, 0), None);
     // Two replicas would be better; a single broker has one.
-    let text = Examined::of(&["--store", &setting.store, "--from", &setting.from(""), "--dead-letter", &setting.dead]);
+    let text = Examined::of(&[
+        "--store",
+        &setting.store,
+        "--from",
+        &setting.from(""),
+        "--dead-letter",
+        &setting.dead,
+    ]);
     text.finds(&["kafka-replication"], 1);
     setting.commit(2);
     setting.look("").await.is_sound();
@@ -114,10 +126,10 @@ async fn properties_and_topics_that_break_the_promise_are_found() {
     setting.look_with("", &["--dead-letter", &circle]).await.finds(&["kafka-dead-letter-circle"], 4);
     let retry = format!("{none}=1m");
     setting.look_with("", &["--retry-topics", &retry]).await.finds(&["kafka-retry-topic"], 4);
-    setting.look_with("", &["--window", "1m"]).await.finds(
-        &["kafka-window", "kafka-dead-letter-window", "settings-window"],
-        4,
-    );
+    setting
+        .look_with("", &["--window", "1m"])
+        .await
+        .finds(&["kafka-window", "kafka-dead-letter-window", "settings-window"], 4);
     let later = setting.kafka.name("later");
     setting.kafka.create_with(&later, 1, &[("retention.ms", "3600000")]).await;
     let retry = format!("{later}=50m");
@@ -128,7 +140,8 @@ async fn properties_and_topics_that_break_the_promise_are_found() {
     let metadata: BaseConsumer = ClientConfig::clone(&setting.kafka.config()).create().unwrap();
     let metadata = metadata.fetch_metadata(None, std::time::Duration::from_secs(60)).unwrap();
     assert!(metadata.topics().iter().all(|topic| topic.name() != none), "no topic was created");
-    let pattern = setting.from("").replace(&format!("/{}?", setting.topic), &format!("/%5E{}$?", setting.topic));
+    let pattern =
+        setting.from("").replace(&format!("/{}?", setting.topic), &format!("/%5E{}$?", setting.topic));
     let sound = ["--store", &setting.store, "--from", &pattern, "--dead-letter", &setting.dead];
     Examined::of(&[&sound[..], &["--accept", "kafka-replication"]].concat()).is_sound();
 }

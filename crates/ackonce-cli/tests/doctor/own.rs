@@ -48,7 +48,8 @@ impl Redis {
 
     /// The answer to one command.
     pub(crate) fn say(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        let output =
+            Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 

@@ -113,7 +113,11 @@ fn a_peer_that_never_answers_ends_the_program_in_time() {
     for url in [format!("redis://{address}"), format!("postgres://app@{address}/app")] {
         let examined = Examined::of(&["--store", &url, "--answer-timeout", "3s"]);
         assert_eq!(examined.code, 3, "{}", examined.said);
-        assert!(examined.said.contains("--store") && examined.said.contains(&address.to_string()), "{}", examined.said);
+        assert!(
+            examined.said.contains("--store") && examined.said.contains(&address.to_string()),
+            "{}",
+            examined.said
+        );
     }
     let kafka = format!("kafka://{address}/t?group=g");
     let amqp = format!("amqp://guest:s3cret@{address}/%2f?queue=q");

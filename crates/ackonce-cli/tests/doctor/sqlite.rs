@@ -160,7 +160,13 @@ async fn rights_that_are_missing_are_found() {
             return program();
         }
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_ackonce"), "doctor"]);
+        command.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_ackonce"),
+            "doctor",
+        ]);
         command
     };
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o555)).unwrap();
@@ -173,4 +179,27 @@ async fn rights_that_are_missing_are_found() {
     let text = examined.json.to_string();
     assert!(examined.code == 4 && text.contains("sqlite-read-only"), "{:#}", examined.json);
     assert!(text.contains("\"not_checked\":[{"), "{:#}", examined.json);
+}
+
+/// In a mount namespace of its own, which ends with its process.
+#[test]
+fn file_systems_that_forget_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().display();
+    for (mount, names) in [
+        ("mount -t tmpfs -o size=20m tmpfs $D/m", &["sqlite-disk", "sqlite-missing", "sqlite-tmpfs"][..]),
+        (
+            "mkdir -p $D/l $D/u $D/w && mount -t overlay overlay -o lowerdir=$D/l,upperdir=$D/u,workdir=$D/w $D/m",
+            &["sqlite-container", "sqlite-missing"],
+        ),
+    ] {
+        let script = format!("D={place}; mkdir -p $D/m; {{ {mount}; }} || exit 77; exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_ackonce"), "doctor"]);
+        let examined = Examined::by(command, &["--store", &format!("sqlite:{place}/m/dedup.db")]);
+        if [1, 77].contains(&examined.code) && examined.json.is_null() {
+            return ackonce_testkit::servers::not_tested("this user may not mount a file system");
+        }
+        examined.finds(names, 4);
+    }
 }

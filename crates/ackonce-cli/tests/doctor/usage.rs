@@ -11,7 +11,8 @@ fn refused(args: &[&str], parts: &[&str]) {
         assert!(examined.said.contains(part), "{args:?} lacks {part:?}: {}", examined.said);
     }
     // Variables of the tests are near some setting's name.
-    let sentences = examined.said.lines().filter(|line| !line.starts_with("note: ACKONCE_") && !line.is_empty());
+    let sentences =
+        examined.said.lines().filter(|line| !line.starts_with("note: ACKONCE_") && !line.is_empty());
     assert!(!examined.said.contains("s3cret") && sentences.count() == 1, "{}", examined.said);
 }
 
@@ -33,7 +34,8 @@ fn the_list_has_every_check_once_and_needs_no_store() {
     let output = program().args(["--list", "--json"]).output().unwrap();
     assert!(output.status.success());
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let names: std::collections::BTreeSet<_> = rows.iter().map(|row| row["check"].as_str().unwrap()).collect();
+    let names: std::collections::BTreeSet<_> =
+        rows.iter().map(|row| row["check"].as_str().unwrap()).collect();
     assert_eq!(names.len(), all_checks().count());
     assert!(names.len() >= 60, "{}", names.len());
     let text = String::from_utf8(program().arg("--list").output().unwrap().stdout).unwrap();
@@ -44,7 +46,7 @@ fn the_list_has_every_check_once_and_needs_no_store() {
 fn people_get_a_table_and_a_verdict() {
     let output = program().args(["--store", "memory:"]).env("COLUMNS", "200").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for part in ["severity", "broken", "memory-store: memory:", "sqlite:PATH", "broken: 1 checks, 1 findings"] {
+    for part in ["severity", "broken", "memory-store: memory:", "sqlite:PATH", "broken: 1 check, 1 finding"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(output.status.code(), Some(4));
@@ -66,7 +68,11 @@ fn every_setting_of_a_relay_is_taken() {
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("relay.toml");
-    std::fs::write(&file, "store = \"memory:\"\nto = \"stdout:\"\nlease = \"20s\"\norder = \"key\"\nadmin = 9090\n").unwrap();
+    std::fs::write(
+        &file,
+        "store = \"memory:\"\nto = \"stdout:\"\nlease = \"20s\"\norder = \"key\"\nadmin = 9090\n",
+    )
+    .unwrap();
     Examined::of(&["--config", &file.display().to_string()]).finds(&["memory-store"], 4);
 }
 
@@ -87,5 +93,8 @@ fn the_page_has_every_check() {
     if std::env::var_os("ACKONCE_UPDATE").is_some() {
         std::fs::write(path, &expected).unwrap();
     }
-    assert!(std::fs::read_to_string(path).unwrap() == expected, "ACKONCE_UPDATE=1 rewrites the table of docs/doctor.md");
+    assert!(
+        std::fs::read_to_string(path).unwrap() == expected,
+        "ACKONCE_UPDATE=1 rewrites the table of docs/doctor.md"
+    );
 }

@@ -52,7 +52,8 @@ pub(super) async fn survey(
         Some(id) => settings(&admin, &[ResourceSpecifier::Broker(*id)], &OF_BROKER, limit).await.pop(),
         None => None,
     };
-    let there: Vec<_> = facts.iter().filter(|topic| topic.refusal.is_none()).map(|t| t.name.clone()).collect();
+    let there: Vec<_> =
+        facts.iter().filter(|topic| topic.refusal.is_none()).map(|t| t.name.clone()).collect();
     let resources: Vec<_> = there.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let mut told = there.iter().cloned().zip(settings(&admin, &resources, &OF_TOPIC, limit).await);
     let mut told: BTreeMap<_, _> = told.by_ref().collect();
@@ -173,7 +174,10 @@ async fn settings(
     }
 }
 
-fn read(answer: std::result::Result<rdkafka::admin::ConfigResource, RDKafkaErrorCode>, names: &[&str]) -> Settings {
+fn read(
+    answer: std::result::Result<rdkafka::admin::ConfigResource, RDKafkaErrorCode>,
+    names: &[&str],
+) -> Settings {
     let resource = answer.map_err(|code| code.to_string())?;
     let known = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
     Ok(names.iter().filter_map(|name| Some(((*name).to_owned(), known(name)?))).collect())

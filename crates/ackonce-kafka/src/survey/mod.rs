@@ -87,7 +87,12 @@ impl KafkaSurvey {
     /// # Errors
     /// - [`Config`](ErrorKind::Config): the settings, or a login that is refused.
     /// - [`Unavailable`](ErrorKind::Unavailable): no broker answers.
-    pub async fn of(config: &ClientConfig, consumes: &[String], others: &[String], limit: Duration) -> Result<Self> {
+    pub async fn of(
+        config: &ClientConfig,
+        consumes: &[String],
+        others: &[String],
+        limit: Duration,
+    ) -> Result<Self> {
         let (config, consumes, others) = (config.clone(), consumes.to_vec(), others.to_vec());
         ask::survey(config, consumes, others, limit).await
     }

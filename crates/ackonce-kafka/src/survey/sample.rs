@@ -34,7 +34,8 @@ pub(super) fn sample(
     ] {
         reading.set(name, value);
     }
-    let client: BaseConsumer<Probe> = reading.create_with_context(Probe::new(&scope)).map_err(client_error)?;
+    let client: BaseConsumer<Probe> =
+        reading.create_with_context(Probe::new(&scope)).map_err(client_error)?;
     let deadline = Instant::now() + limit;
     let failed =
         |error: KafkaError| Error::new(ErrorKind::Unavailable, "a sample cannot be read").with_source(error);
@@ -65,7 +66,9 @@ fn tails(
     for topic in topics {
         let metadata = client.fetch_metadata(Some(topic), left())?;
         let found = metadata.topics().iter().filter(|found| found.name() == topic);
-        for partition in found.flat_map(|found| found.partitions()).filter(|partition| partition.leader() >= 0) {
+        for partition in
+            found.flat_map(|found| found.partitions()).filter(|partition| partition.leader() >= 0)
+        {
             let (first, end) = client.fetch_watermarks(topic, partition.id(), left())?;
             if first < end {
                 all.push((topic, partition.id(), first, end));

@@ -71,7 +71,8 @@ pub(super) async fn read(client: &Client, schema: &SchemaName) -> Result<Option<
     let row = client.query_typed_opt(ASK, &[(&schema.as_str(), Type::TEXT)]).await.map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
     let mut tables = state(&row).map_err(failed)?;
-    let readable = !tables.missing_rights.iter().any(|right| right.ends_with("SCHEMA") || right.ends_with("meta"));
+    let readable =
+        !tables.missing_rights.iter().any(|right| right.ends_with("SCHEMA") || right.ends_with("meta"));
     if readable {
         tables.version = version(client, schema).await;
     }

@@ -3,7 +3,7 @@
 use redis::{Cmd, RedisResult};
 
 use super::Connection;
-use crate::check::{SETTINGS, RedisServer, parse_info};
+use crate::check::{RedisServer, SETTINGS, parse_info};
 
 pub(crate) async fn settings(connection: &mut Connection) -> RedisResult<Vec<RedisServer>> {
     let mut config = Cmd::new();

@@ -135,12 +135,22 @@ impl SourceUrl {
             SourceKind::Kafka => IdSource::Header("message-id".to_owned()),
             SourceKind::Amqp | SourceKind::Webhook => IdSource::Header(MESSAGE_ID.to_owned()),
         };
-        let sources = places.iter().map(|place| place.of(self.kind()).map_err(|why| format!("{place}: {why}")));
+        let sources =
+            places.iter().map(|place| place.of(self.kind()).map_err(|why| format!("{place}: {why}")));
         let mut sources = sources.collect::<Result<Vec<_>, String>>()?;
         if sources.is_empty() {
             sources.push(own);
         }
         Ok(MessageIds::first_of(sources))
+    }
+
+    /// The topics or queues that it names.
+    pub(crate) fn queues(&self) -> &[String] {
+        match &self.place {
+            Place::Kafka(source) => &source.queues,
+            Place::Amqp(source) => &source.queues,
+            Place::Webhook(_) => &[],
+        }
     }
 
     /// The settings that its adapter begins with.

@@ -81,14 +81,18 @@ fn limits(facts: &QueueFacts, survey: &AmqpSurvey, plan: &RelayPlan, place: &mut
     let own = facts.argument("dead-letter-exchange");
     let (buried, kind) = (own.is_some(), facts.kind());
     let limit = facts.delivery_limit().filter(|_| !buried);
-    place.look(&check::DELIVERY_LIMIT, limit.map(|limit| format!("delivery-limit {limit}, no dead-letter-exchange")));
+    place.look(
+        &check::DELIVERY_LIMIT,
+        limit.map(|limit| format!("delivery-limit {limit}, no dead-letter-exchange")),
+    );
     let strategy = facts.argument("dead-letter-strategy").unwrap_or_else(|| "at-most-once".to_owned());
     let weak = buried && kind == "quorum" && strategy != "at-least-once";
     place.look(&check::AT_MOST_ONCE, when(weak, || format!("dead-letter-strategy {strategy}")));
     let ttl = facts.argument("message-ttl").filter(|_| !buried);
     place.look(&check::TTL, ttl.map(|ttl| format!("message-ttl {ttl}, no dead-letter-exchange")));
     let overflow = facts.argument("overflow").unwrap_or_else(|| "drop-head".to_owned());
-    let full = ["max-length", "max-length-bytes"].into_iter().find_map(|name| Some((name, facts.argument(name)?)));
+    let full =
+        ["max-length", "max-length-bytes"].into_iter().find_map(|name| Some((name, facts.argument(name)?)));
     let full = full.filter(|_| overflow == "drop-head" && !buried);
     place.look(&check::MAX_LENGTH, full.map(|(name, value)| format!("{name} {value}, overflow {overflow}")));
     let fault = survey.own_dead_letters.as_ref().and_then(|(exchange, answer)| {
@@ -99,7 +103,12 @@ fn limits(facts: &QueueFacts, survey: &AmqpSurvey, plan: &RelayPlan, place: &mut
     let patience = facts.consumer_timeout().unwrap_or(Duration::from_secs(1800));
     let needed = plan.lease.max(plan.timeout);
     let fault = when(patience <= needed, || {
-        format!("consumer-timeout {}, --lease {}, --timeout {}", time(patience), time(plan.lease), time(plan.timeout))
+        format!(
+            "consumer-timeout {}, --lease {}, --timeout {}",
+            time(patience),
+            time(plan.lease),
+            time(plan.timeout)
+        )
     });
     place.look(&check::CONSUMER_TIMEOUT, fault);
 }

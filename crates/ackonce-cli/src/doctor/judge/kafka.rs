@@ -18,7 +18,12 @@ const OF_SETTINGS: [&Check; 6] = [
 const DAY_MINUTES: i64 = 24 * 60;
 
 /// The consumed topics, the group and the brokers.
-pub(in crate::doctor) fn judge(config: &ClientConfig, survey: &KafkaSurvey, plan: &RelayPlan, exam: &mut Exam) {
+pub(in crate::doctor) fn judge(
+    config: &ClientConfig,
+    survey: &KafkaSurvey,
+    plan: &RelayPlan,
+    exam: &mut Exam,
+) {
     properties(config, plan, &mut exam.of("--from"));
     for topic in survey.topics.iter().filter(|topic| survey.consumed.contains(&topic.name)) {
         let mut place = exam.of(format!("topic {}", topic.name));
@@ -28,13 +33,17 @@ pub(in crate::doctor) fn judge(config: &ClientConfig, survey: &KafkaSurvey, plan
         replicas(topic, &mut place);
         match &topic.settings {
             Ok(_) => source(topic, plan, &mut place),
-            Err(why) => place.cannot_all(&OF_SETTINGS, &format!("the broker does not tell its settings: {why}")),
+            Err(why) => {
+                place.cannot_all(&OF_SETTINGS, &format!("the broker does not tell its settings: {why}"))
+            }
         }
     }
     group(config, survey, exam);
     let mut brokers = exam.of("brokers");
     match &survey.broker {
-        Err(why) => brokers.cannot(&check::OFFSETS_RETENTION, format!("a broker does not tell its settings: {why}")),
+        Err(why) => {
+            brokers.cannot(&check::OFFSETS_RETENTION, format!("a broker does not tell its settings: {why}"))
+        }
         Ok(settings) => {
             let minutes = settings.get("offsets.retention.minutes").and_then(|text| text.parse::<i64>().ok());
             let fault = minutes.filter(|minutes| *minutes < DAY_MINUTES);
@@ -45,9 +54,11 @@ pub(in crate::doctor) fn judge(config: &ClientConfig, survey: &KafkaSurvey, plan
 
 /// The properties of the URL.
 fn properties(config: &ClientConfig, plan: &RelayPlan, place: &mut Subject<'_>) {
-    let is = |name: &str, value: &str| config.get(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
+    let is =
+        |name: &str, value: &str| config.get(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
     let named = |name: &str| format!("kafka.{name}={}", config.get(name).unwrap_or_default());
-    let commits = ["enable.auto.commit", "enable.auto.offset.store"].into_iter().find(|name| is(name, "true"));
+    let commits =
+        ["enable.auto.commit", "enable.auto.offset.store"].into_iter().find(|name| is(name, "true"));
     place.look(&check::AUTO_COMMIT, commits.map(named));
     let reset = "auto.offset.reset";
     let skips = ["latest", "largest", "end"].iter().any(|value| is(reset, value));
@@ -64,7 +75,12 @@ fn properties(config: &ClientConfig, plan: &RelayPlan, place: &mut Subject<'_>) 
 }
 
 /// True if the topic can be asked about further.
-pub(super) fn presence(survey: &KafkaSurvey, topic: &TopicFacts, place: &mut Subject<'_>, missing: &'static Check) -> bool {
+pub(super) fn presence(
+    survey: &KafkaSurvey,
+    topic: &TopicFacts,
+    place: &mut Subject<'_>,
+    missing: &'static Check,
+) -> bool {
     let Some(code) = topic.refusal else {
         place.look(missing, None);
         place.look(&check::TOPIC_REFUSED, None);
@@ -81,9 +97,11 @@ pub(super) fn presence(survey: &KafkaSurvey, topic: &TopicFacts, place: &mut Sub
 }
 
 pub(super) fn replicas(topic: &TopicFacts, place: &mut Subject<'_>) {
-    let fault = when(topic.leaderless > 0, || format!("{} of {} partitions", topic.leaderless, topic.partitions));
+    let fault =
+        when(topic.leaderless > 0, || format!("{} of {} partitions", topic.leaderless, topic.partitions));
     place.look(&check::LEADER, fault);
-    place.look(&check::BEHIND, when(topic.behind > 0, || format!("{} replicas of a partition", topic.behind)));
+    place
+        .look(&check::BEHIND, when(topic.behind > 0, || format!("{} replicas of a partition", topic.behind)));
     let fault = when(topic.replicas < 2, || format!("replication factor {}", topic.replicas));
     place.look(&check::REPLICATION, fault);
 }
@@ -94,7 +112,8 @@ pub(super) fn kept(topic: &TopicFacts, place: &mut Subject<'_>) {
     let replicas = i64::try_from(topic.replicas).unwrap_or(i64::MAX);
     let fault = when(least < 2 && replicas >= 2, || format!("min.insync.replicas={least}"));
     place.look(&check::MIN_INSYNC, fault);
-    let fault = when(least > replicas, || format!("min.insync.replicas={least}, replication factor {replicas}"));
+    let fault =
+        when(least > replicas, || format!("min.insync.replicas={least}, replication factor {replicas}"));
     place.look(&check::MIN_INSYNC_HIGH, fault);
     let name = "unclean.leader.election.enable";
     place.look(&check::UNCLEAN, when(topic.setting(name) == Some("true"), || format!("{name}=true")));
@@ -119,10 +138,14 @@ fn group(config: &ClientConfig, survey: &KafkaSurvey, exam: &mut Exam) {
     let group = config.get("group.id").unwrap_or_default();
     let places = match &survey.places {
         Ok(places) => places,
-        Err(why) if why.contains("GroupAuthorizationFailed") || why.contains("Group authorization failed") => {
+        Err(why)
+            if why.contains("GroupAuthorizationFailed") || why.contains("Group authorization failed") =>
+        {
             return exam.of(format!("group {group}")).look(&check::GROUP_REFUSED, Some(why.clone()));
         }
-        Err(why) => return exam.of(format!("group {group}")).cannot_all(&[&check::LOST, &check::BEYOND], why),
+        Err(why) => {
+            return exam.of(format!("group {group}")).cannot_all(&[&check::LOST, &check::BEYOND], why);
+        }
     };
     exam.of(format!("group {group}")).look(&check::GROUP_REFUSED, None);
     for place in places {

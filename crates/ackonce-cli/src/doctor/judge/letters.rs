@@ -34,8 +34,9 @@ pub(in crate::doctor) fn judge(survey: &KafkaSurvey, plan: &RelayPlan, exam: &mu
         if written(survey, topic, needed, &check::RETRY_TOPIC, &mut place) {
             let retention = topic.number("retention.ms").unwrap_or(-1);
             let short = !outlasts(retention, delay.saturating_mul(2));
-            let fault =
-                when(short, || format!("messages are kept {}, their delay is {}", millis(retention), time(*delay)));
+            let fault = when(short, || {
+                format!("messages are kept {}, their delay is {}", millis(retention), time(*delay))
+            });
             place.look(&check::RETRY_RETENTION, fault);
         }
     }

@@ -114,7 +114,10 @@ fn judge_tables(survey: &PostgresSurvey, tables: &PostgresTables, store: &mut Su
         TablesVersion::Older(version) => Some(format!("version {version}, made by an older program")),
         TablesVersion::Foreign => Some(format!("{}.meta was not made by this store", survey.schema)),
         TablesVersion::Unreadable => {
-            store.cannot(&check::SCHEMA, format!("the role {} may not read {}.meta", survey.role, survey.schema));
+            store.cannot(
+                &check::SCHEMA,
+                format!("the role {} may not read {}.meta", survey.role, survey.schema),
+            );
             None
         }
     };
@@ -126,18 +129,23 @@ fn judge_tables(survey: &PostgresSurvey, tables: &PostgresTables, store: &mut Su
     store.look(&check::ROW_SECURITY, when(tables.row_security, || format!("{record} has row security")));
     store.look(&check::OWNER, when(tables.owners.len() > 1, || tables.owners.join(", ")));
     let missing = &tables.missing_rights;
-    store.look(&check::RIGHTS, when(!missing.is_empty(), || format!("{} lacks {}", survey.role, missing.join(", "))));
+    store.look(
+        &check::RIGHTS,
+        when(!missing.is_empty(), || format!("{} lacks {}", survey.role, missing.join(", "))),
+    );
     let behind = tables.dead > DEAD_ROWS && tables.dead > tables.live / 2;
-    store.look(&check::DEAD_ROWS, when(behind, || {
-        format!("{} dead rows and {} live ones in {record}", tables.dead, tables.live)
-    }));
+    store.look(
+        &check::DEAD_ROWS,
+        when(behind, || format!("{} dead rows and {} live ones in {record}", tables.dead, tables.live)),
+    );
     let bytes = (tables.bytes + tables.index_bytes).max(0).unsigned_abs();
     let expected = tables.live.max(0).unsigned_abs().saturating_mul(ROW_BYTES);
     // Dead rows are a finding of their own.
     let bloated = !behind && bytes > SMALL && bytes > expected.saturating_mul(4);
-    store.look(&check::BLOAT, when(bloated, || {
-        format!("{} for {} rows in {record} and its indexes", size(bytes), tables.live)
-    }));
+    store.look(
+        &check::BLOAT,
+        when(bloated, || format!("{} for {} rows in {record} and its indexes", size(bytes), tables.live)),
+    );
 }
 
 #[cfg(test)]
@@ -148,6 +156,9 @@ mod tests {
     fn times_read_as_the_server_shows_them() {
         let times = ["0", "1500ms", "30s", "2min", "1h", "1d", "", "x"].map(millis);
         let (s, m) = (1000, 60_000);
-        assert_eq!(times, [None, Some(1500), Some(30 * s), Some(2 * m), Some(60 * m), Some(86_400_000), None, None]);
+        assert_eq!(
+            times,
+            [None, Some(1500), Some(30 * s), Some(2 * m), Some(60 * m), Some(86_400_000), None, None]
+        );
     }
 }

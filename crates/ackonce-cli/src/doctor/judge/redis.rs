@@ -31,7 +31,9 @@ pub(in crate::doctor) fn judge(survey: &RedisSurvey, exam: &mut Exam) {
     let state = survey.cluster.as_ref().and_then(|info| info.get("cluster_state"));
     match (survey.is_cluster, state) {
         (false, _) => {}
-        (true, Some(state)) => store.look(&check::CLUSTER, when(state != "ok", || format!("cluster_state:{state}"))),
+        (true, Some(state)) => {
+            store.look(&check::CLUSTER, when(state != "ok", || format!("cluster_state:{state}")))
+        }
         (true, None) => store.cannot(&check::CLUSTER, "the user may not run CLUSTER INFO"),
     }
     for server in &survey.servers {
@@ -47,7 +49,10 @@ pub(in crate::doctor) fn judge(survey: &RedisSurvey, exam: &mut Exam) {
 fn judge_server(survey: &RedisSurvey, server: &RedisServer, place: &mut Subject<'_>) {
     let version = server.info("redis_version");
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    place.look(&check::VERSION, when(major.is_some_and(|major| major < 7), || format!("redis_version:{version}")));
+    place.look(
+        &check::VERSION,
+        when(major.is_some_and(|major| major < 7), || format!("redis_version:{version}")),
+    );
     let mode = server.info("redis_mode");
     let fits = match mode {
         "sentinel" => false,
@@ -57,17 +62,23 @@ fn judge_server(survey: &RedisSurvey, server: &RedisServer, place: &mut Subject<
     };
     place.look(&check::MODE, when(!fits, || format!("redis_mode:{mode}")));
     let role = server.info("role");
-    place.look(&check::ROLE, when(role == "slave", || {
-        format!("a replica of {}:{}", server.info("master_host"), server.info("master_port"))
-    }));
+    place.look(
+        &check::ROLE,
+        when(role == "slave", || {
+            format!("a replica of {}:{}", server.info("master_host"), server.info("master_port"))
+        }),
+    );
     memory(server, place);
     persistence(server, place);
     let replicas = server.info("connected_slaves");
     let least = server.config("min-replicas-to-write").unwrap_or("0");
-    place.look(&check::FAILOVER, when(survey.is_cluster || !matches!(replicas, "" | "0"), || {
-        let waits = survey.replicas.map_or(0, |replicas| replicas.count);
-        format!("{replicas} replicas, min-replicas-to-write {least}, replicas={waits} in the URL")
-    }));
+    place.look(
+        &check::FAILOVER,
+        when(survey.is_cluster || !matches!(replicas, "" | "0"), || {
+            let waits = survey.replicas.map_or(0, |replicas| replicas.count);
+            format!("{replicas} replicas, min-replicas-to-write {least}, replicas={waits} in the URL")
+        }),
+    );
 }
 
 fn memory(server: &RedisServer, place: &mut Subject<'_>) {
@@ -88,26 +99,30 @@ fn persistence(server: &RedisServer, place: &mut Subject<'_>) {
     // Without CONFIG it is not known whether there are snapshots; in any case there is no log.
     let nothing = !has_log && save == Some("");
     place.look(&check::NO_PERSISTENCE, when(nothing, || "appendonly no, save \"\"".to_owned()));
-    place.look(&check::SNAPSHOTS, when(!has_log && !nothing, || {
-        format!("appendonly no, save {:?}", save.unwrap_or("unknown"))
-    }));
+    place.look(
+        &check::SNAPSHOTS,
+        when(!has_log && !nothing, || format!("appendonly no, save {:?}", save.unwrap_or("unknown"))),
+    );
     let stops = server.config("stop-writes-on-bgsave-error");
     let written = server.info("aof_last_write_status");
     let failed = has_log && written == "err";
     let saved = server.info("rdb_last_bgsave_status");
     // The server refuses writes after a failed snapshot only where it is set to make any.
     let refuses = saved == "err" && stops != Some("no") && save.is_some_and(|save| !save.is_empty());
-    place.look(&check::WRITE_STATUS, when(failed || refuses, || {
-        format!("aof_last_write_status:{written}, rdb_last_bgsave_status:{saved}")
-    }));
+    place.look(
+        &check::WRITE_STATUS,
+        when(failed || refuses, || {
+            format!("aof_last_write_status:{written}, rdb_last_bgsave_status:{saved}")
+        }),
+    );
     let silent = stops == Some("no") && !has_log && save != Some("");
     place.look(&check::STOP_WRITES, when(silent, || "stop-writes-on-bgsave-error no".to_owned()));
     if !server.has_config() {
-        return place
-            .cannot_all(&[&check::FSYNC, &check::FSYNC_REWRITE], "the user may not run CONFIG GET");
+        return place.cannot_all(&[&check::FSYNC, &check::FSYNC_REWRITE], "the user may not run CONFIG GET");
     }
     let fsync = server.config("appendfsync").unwrap_or("unknown");
     place.look(&check::FSYNC, when(has_log && fsync != "always", || format!("appendfsync {fsync}")));
     let rewrite = server.config("no-appendfsync-on-rewrite") == Some("yes");
-    place.look(&check::FSYNC_REWRITE, when(has_log && rewrite, || "no-appendfsync-on-rewrite yes".to_owned()));
+    place
+        .look(&check::FSYNC_REWRITE, when(has_log && rewrite, || "no-appendfsync-on-rewrite yes".to_owned()));
 }

@@ -23,7 +23,9 @@ pub(in crate::doctor) fn judge(
     let Some(kind) = kind else { return };
     let longest = plan.retry_topics.iter().map(|(_, delay)| *delay).max();
     let longest = longest.map_or(plan.backoff, |delay| delay.max(plan.backoff));
-    let fault = when(plan.window <= longest, || format!("--window {}, the longest wait {}", time(plan.window), time(longest)));
+    let fault = when(plan.window <= longest, || {
+        format!("--window {}, the longest wait {}", time(plan.window), time(longest))
+    });
     place.look(&check::WAIT, fault);
     // A webhook's sender keeps the event.
     if kind != SourceKind::Webhook {

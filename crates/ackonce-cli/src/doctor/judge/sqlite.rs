@@ -78,9 +78,15 @@ fn judge_inside(survey: &SqliteSurvey, inside: &FileState, store: &mut Subject<'
     let has_tables = inside.tables == TablesState::Known;
     let fault = when(has_tables && inside.has_log == Some(false), || format!("{path} is in a rollback mode"));
     store.look(&check::JOURNAL, fault);
-    store.look(&check::RESERVE, when(has_tables && !survey.has_reserve, || format!("{path}-reserve does not exist")));
+    store.look(
+        &check::RESERVE,
+        when(has_tables && !survey.has_reserve, || format!("{path}-reserve does not exist")),
+    );
     let full = survey.max_bytes.filter(|most| inside.used_bytes > most - most / 10);
-    store.look(&check::MAX_BYTES, full.map(|most| format!("{} of max_bytes={most} are used", inside.used_bytes)));
+    store.look(
+        &check::MAX_BYTES,
+        full.map(|most| format!("{} of max_bytes={most} are used", inside.used_bytes)),
+    );
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
     let ahead = inside.latest_us.saturating_sub(now).max(0);
