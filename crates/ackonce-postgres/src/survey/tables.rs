@@ -9,7 +9,7 @@ use crate::error::statement;
 use crate::records::VERSION;
 
 /// The statistics are those of the server's collector, and approximate.
-const ASK: &str = "SELECT c.relpersistence <> 'p' AS unlogged, c.relrowsecurity AS row_security, \
+const ASK: &str = "SELECT c.relpersistence <> 'p' AS unlogged, row_security_active(c.oid) AS row_security, \
     coalesce('autovacuum_enabled=false' = ANY (c.reloptions) OR 'autovacuum_enabled=off' = ANY (c.reloptions), false) \
         AS vacuum_off, \
     coalesce(s.n_live_tup, 0)::int8 AS live, coalesce(s.n_dead_tup, 0)::int8 AS dead, \
@@ -47,7 +47,7 @@ pub struct PostgresTables {
     pub version: TablesVersion,
     /// True if a crash empties the records.
     pub unlogged: bool,
-    /// True if policies decide which records a role sees.
+    /// True if policies decide which records this role sees.
     pub row_security: bool,
     /// True if autovacuum is switched off for the records.
     pub vacuum_off: bool,
