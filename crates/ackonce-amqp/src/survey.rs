@@ -1,5 +1,5 @@
-//! A survey: the facts about a queue and its dead-letter places that decide whether messages are kept, and a sample of the
-//! messages. Nothing is declared, bound or acknowledged.
+//! Facts about a queue and its dead-letter places, and a sample of messages, for programs that judge a set-up. Nothing is
+//! declared, bound or acknowledged.
 
 use ackonce::{Error, ErrorKind, Result};
 use lapin::options::{BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueDeclareOptions};

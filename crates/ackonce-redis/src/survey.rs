@@ -1,4 +1,4 @@
-//! A survey: the facts about a server that decide whether it keeps its records. Nothing is changed, and no server is refused.
+//! Facts about a server, for programs that judge a set-up. Nothing is changed, and no server is refused.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! A survey: the facts about a file that decide whether it keeps its records. Nothing is changed or created.
+//! Facts about a file, for programs that judge a set-up. Nothing is changed or created.
 
 use std::fs;
 use std::path::{Path, PathBuf};

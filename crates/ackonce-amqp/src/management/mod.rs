@@ -28,7 +28,7 @@ impl QueueFacts {
         Ok(Self { version, queue: api.get(&path).await? })
     }
 
-    /// True for a stream, which keeps no track of what its consumers have acknowledged.
+    /// True for a stream, which keeps no acknowledgements.
     #[must_use]
     pub fn is_stream(&self) -> bool {
         self.kind() == "stream"

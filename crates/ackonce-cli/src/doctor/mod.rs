@@ -99,7 +99,7 @@ pub fn run(args: &DoctorArgs, settings: &EffectiveSettings) -> Result<DoctorVerd
     refusal.map_or(Ok(verdict), Err)
 }
 
-/// What could be examined, and the reason why the rest could not.
+/// The examination, and the reason why a part of it could not be made.
 async fn examine(args: &DoctorArgs) -> Result<(Exam, Option<Refusal>), Refusal> {
     let source = args.source()?;
     let plan = args.plan(source.as_ref())?;

@@ -125,7 +125,7 @@ fn a_peer_that_never_answers_ends_the_program_in_time() {
         let examined = Examined::of(&["--store", "memory:", "--from", &from, "--answer-timeout", "3s"]);
         assert_eq!(examined.code, 3, "{}", examined.said);
         assert!(examined.said.contains("--from") && !examined.said.contains("s3cret"), "{}", examined.said);
-        // What is known of the store is told all the same.
+        // The findings about the store are told all the same.
         assert!(examined.json.to_string().contains("memory-store"), "{:#}", examined.json);
         assert_eq!(examined.json["verdict"], "incomplete");
     }

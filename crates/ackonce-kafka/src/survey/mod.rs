@@ -1,5 +1,5 @@
-//! A survey: the facts about brokers, topics and a group that decide whether messages are kept, and a sample of the
-//! messages. Nothing is committed, created or joined.
+//! Facts about brokers, topics and a group, and a sample of messages, for programs that judge a set-up. Nothing is
+//! committed, created or joined.
 
 mod ask;
 mod sample;

@@ -1,5 +1,5 @@
-//! A survey: the facts about a server and the store's tables that decide whether records are kept. Nothing is changed, and
-//! no server is refused.
+//! Facts about a server and the store's tables, for programs that judge a set-up. Nothing is changed, and no server is
+//! refused.
 
 mod pooling;
 mod tables;

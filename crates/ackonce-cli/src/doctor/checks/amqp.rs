@@ -11,7 +11,7 @@ checks! {
         "declare it without exclusive";
     STREAM: Broken "amqp-stream",
         "The queue is no stream",
-        "A stream does not keep what was acknowledged; the consumer refuses it",
+        "A stream keeps no acknowledgements; the consumer refuses it",
         "a quorum queue that is bound to the same exchange";
     DURABLE: Broken "amqp-durable",
         "The queue is durable",
@@ -43,7 +43,7 @@ checks! {
         "overflow=reject-publish, or x-dead-letter-exchange";
     OWN_EXCHANGE: Broken "amqp-dead-letter-exchange",
         "The dead-letter exchange of the queue's own is there, and bound",
-        "The broker drops what it dead-letters",
+        "The broker drops the messages that it dead-letters",
         "declare the exchange, and bind a queue to it";
     DEAD_LETTER: Broken "amqp-dead-letter",
         "The exchange of --dead-letter is there, and bound",

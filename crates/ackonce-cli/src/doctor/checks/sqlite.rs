@@ -71,6 +71,6 @@ checks! {
         "restore a backup, or move the file away to start without records; then test the disk";
     CLOCK: Weakened "sqlite-clock",
         "No record is from the future",
-        "The host's clock was set back: leases and windows last longer by as much",
+        "The host's clock was wrong then, or is now: a jump forward ends leases and windows early, and messages run again",
         "run a time service (chrony, systemd-timesyncd)";
 }

@@ -1,3 +1,5 @@
+//! RabbitMQ: the queue and both kinds of dead-letter exchanges.
+
 use std::time::Duration;
 
 use ackonce_amqp::{AmqpPlace, AmqpSurvey, QueueFacts};

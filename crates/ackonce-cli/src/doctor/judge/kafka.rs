@@ -1,3 +1,5 @@
+//! Kafka: the properties of the URL, the consumed topics, the group and the brokers.
+
 use ackonce_kafka::rdkafka::error::RDKafkaErrorCode as Code;
 use ackonce_kafka::{ClientConfig, KafkaSurvey, TopicFacts};
 

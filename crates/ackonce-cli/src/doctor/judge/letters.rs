@@ -1,3 +1,5 @@
+//! Kafka: the topics that the relay writes to.
+
 use std::time::Duration;
 
 use ackonce_kafka::{KafkaSurvey, TopicFacts};

@@ -1,3 +1,5 @@
+//! The IDs of sampled messages.
+
 use std::collections::HashMap;
 
 use ackonce::adapter::Identify;

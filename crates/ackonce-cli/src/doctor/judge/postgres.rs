@@ -1,3 +1,5 @@
+//! PostgreSQL: its settings, its sessions and the state of the tables.
+
 use ackonce_postgres::{Pooling, PostgresSurvey, PostgresTables, Prepare, Tables, TablesVersion};
 
 use crate::doctor::checks::postgres as check;

@@ -1,3 +1,5 @@
+//! Redis: its settings, its role and the rights of its user.
+
 use ackonce_redis::{RedisServer, RedisSurvey};
 
 use crate::doctor::checks::Check;

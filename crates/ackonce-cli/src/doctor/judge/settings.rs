@@ -1,3 +1,5 @@
+//! The relay's settings.
+
 use std::time::Duration;
 
 use ackonce_relay::{IdPlace, SourceKind};

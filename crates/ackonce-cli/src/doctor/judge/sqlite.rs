@@ -1,3 +1,5 @@
+//! SQLite: the place of the file, and its inside.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ackonce_sqlite::{FileState, FileSystem, Fuse, SqliteSurvey, Synchronous, TablesState};
