@@ -113,7 +113,8 @@ async fn arguments_that_lose_messages_are_found() {
     let Some(setting) = Setting::new().await else { return };
     let number = AMQPValue::LongLongInt;
     let dead = ("x-dead-letter-exchange", text(&setting.exchange));
-    let cases: Vec<(Kind, Vec<(&str, AMQPValue)>, &str, i32)> = vec![
+    type Arguments<'a> = Vec<(&'a str, AMQPValue)>;
+    let cases: Vec<(Kind, Arguments<'_>, &str, i32)> = vec![
         (Kind::Quorum, vec![("x-delivery-limit", number(3))], "amqp-delivery-limit", 4),
         (Kind::Quorum, vec![dead.clone()], "amqp-at-most-once", 1),
         (Kind::Classic, vec![("x-message-ttl", number(60_000))], "amqp-ttl", 4),

@@ -1,7 +1,7 @@
 use ackonce_kafka::ClientConfig;
 use ackonce_kafka::rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
-use ackonce_tests::kafka::Kafka;
+use ackonce_tests::kafka::{Kafka, Record};
 
 use crate::Examined;
 
@@ -167,7 +167,7 @@ async fn a_group_that_has_lost_its_place_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_that_do_not_identify_are_found_in_a_sample() {
     let long = "i".repeat(1025);
-    let cases: [(&[(i32, &str, Option<&str>, &str)], &str, i32); 4] = [
+    let cases: [(&[Record<'_>], &str, i32); 4] = [
         (&[(0, "k", None, "1"), (0, "k", Some("a"), "2")], "message-without-id", 4),
         (&[(0, "k", Some(""), "1")], "message-bad-id", 4),
         (&[(0, "k", Some("customer"), "1"), (1, "k", Some("customer"), "2")], "message-shared-id", 4),

@@ -128,7 +128,10 @@ fn judge_tables(survey: &PostgresSurvey, tables: &PostgresTables, store: &mut Su
     }
     let record = format!("{}.record", survey.schema);
     store.look(&check::UNLOGGED, when(tables.unlogged, || format!("{record} is unlogged")));
-    store.look(&check::ROW_SECURITY, when(tables.row_security, || format!("row security of {record} is active for {}", survey.role)));
+    store.look(
+        &check::ROW_SECURITY,
+        when(tables.row_security, || format!("row security of {record} is active for {}", survey.role)),
+    );
     store.look(&check::OWNER, when(tables.owners.len() > 1, || tables.owners.join(", ")));
     let missing = &tables.missing_rights;
     store.look(
