@@ -5,6 +5,7 @@ mod refusal;
 
 pub mod admin;
 pub mod demo;
+pub mod doctor;
 pub mod layers;
 pub mod ledger;
 pub mod log;

@@ -1,6 +1,6 @@
 //! `ackonce relay`: flags into a [`Relay`], and its end into an exit code.
 
-mod args;
+pub(crate) mod args;
 mod check;
 
 use std::sync::{Arc, OnceLock};
