@@ -44,7 +44,7 @@ pub use handler::{Answer, AtMostOnce, Batch, Effect, Handler, Item, Keyed, MapEr
 pub use ids::{IdError, IdSource, MessageIds};
 pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
-pub use observe::Counts;
+pub use observe::{Activity, Counts, RunnerActivity, RunningMessage, RunningNow};
 pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};
 #[cfg(feature = "signal")]

@@ -67,7 +67,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
-        let _running = self.metrics.run(group.len());
+        let _running = self.metrics.run(group.iter().map(|ticket| &**ticket.lease));
         let span = tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len());
         let handling = AssertUnwindSafe(self.handle(items)).catch_unwind().instrument(span);
         let why = tokio::select! {
