@@ -4,6 +4,7 @@ mod flags;
 mod refusal;
 
 pub mod admin;
+pub mod console;
 pub mod demo;
 pub mod layers;
 pub mod ledger;

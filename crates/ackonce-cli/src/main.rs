@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ackonce_cli::Refusal;
+use ackonce_cli::console::{self, ConsoleVerb};
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
 use ackonce_cli::proxy::{self, ProxyArgs};
@@ -23,6 +24,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Console(Box<ConsoleVerb>),
     Demo(Box<DemoArgs>),
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
@@ -40,6 +42,10 @@ fn main() -> ExitCode {
         Err(Stop::Refused(refusal)) => return refused(&refusal),
     };
     let answer = match program.verb {
+        Verb::Console(args) => {
+            return console::run(&args, &settings)
+                .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
         Verb::Proxy(args) => {
             return proxy::run(&args, &settings)
                 .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);

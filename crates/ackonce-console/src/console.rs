@@ -90,9 +90,10 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
         _ if shared.access.knows(headers) => next.run(request).await,
         "/login" => next.run(request).await,
         "/" if method == Method::GET => page::login(false),
-        _ => {
-            Problem::new(StatusCode::UNAUTHORIZED, "this console asks for its token: Authorization: Bearer TOKEN")
-                .into_response()
-        }
+        _ => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "this console asks for its token: Authorization: Bearer TOKEN",
+        )
+        .into_response(),
     }
 }

@@ -39,7 +39,9 @@ impl IntoResponse for Problem {
         let body = axum::Json(serde_json::json!({ "error": self.sentence }));
         let mut answer = (self.status, body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ackonce\""));
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ackonce\""));
         }
         answer
     }

@@ -62,6 +62,10 @@ async fn messages_are_listed_while_their_handler_has_them() {
     assert_eq!(activity.running(10).total, 0);
     assert_eq!((activity.runners()[0].in_flight, activity.runners()[0].counts.completed), (0, 3));
     drop(runner);
-    early.process(Job::new(Scope::new("early").unwrap().key("1").unwrap(), Order(1))).await.map(drop).unwrap();
+    early
+        .process(Job::new(Scope::new("early").unwrap().key("1").unwrap(), Order(1)))
+        .await
+        .map(drop)
+        .unwrap();
     assert_eq!(activity.running(10).total, 0);
 }

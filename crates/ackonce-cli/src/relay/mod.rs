@@ -63,11 +63,12 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
 async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
     let shutdown = shutdown_on_signals()
         .map_err(|e| Refusal::environment(format!("the signal handlers could not be installed: {e}")))?;
-    let admin = Admin::bind(args.admin)?;
+    let admin = Admin::bind(args.admin, &args.console)?;
     let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
     let relay = build(parsed, &store)?.with_shutdown(shutdown);
     if let Some(admin) = admin {
-        admin.serve(Arc::new(Alive { health: relay.health(), pulse: Pulse::start() }))?;
+        let alive = Alive { health: relay.health(), pulse: Pulse::start() };
+        admin.serve("relay", Arc::new(alive))?.show(store.inspect());
     }
     for weakness in relay.weaknesses() {
         tracing::debug!(target: "ackonce", "weakened: {weakness}");
@@ -132,5 +133,9 @@ impl Liveness for Alive {
 
     fn report(&self) -> String {
         self.health.details()
+    }
+
+    fn lag(&self) -> Option<u64> {
+        self.health.lag()
     }
 }

@@ -38,9 +38,9 @@ pub(super) fn is_own(headers: &HeaderMap, authority: &str) -> bool {
     let by_site = site.is_none_or(|site| site == b"same-origin" || site == b"none");
     let by_origin = headers.get(ORIGIN).is_none_or(|origin| {
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        origin.split_once("://").is_some_and(|(scheme, place)| {
-            matches!(scheme, "http" | "https") && place == authority
-        })
+        origin
+            .split_once("://")
+            .is_some_and(|(scheme, place)| matches!(scheme, "http" | "https") && place == authority)
     });
     by_site && by_origin
 }
@@ -76,7 +76,9 @@ mod tests {
         };
         assert!(own(&[]) && own(&[("origin", "http://localhost:7070"), ("sec-fetch-site", "same-origin")]));
         assert!(own(&[("origin", "https://LOCALHOST:7070")]));
-        for origin in ["null", "http://localhost:7071", "http://localhost", "ftp://localhost:7070", "evil", ""] {
+        for origin in
+            ["null", "http://localhost:7071", "http://localhost", "ftp://localhost:7070", "evil", ""]
+        {
             assert!(!own(&[("origin", origin)]), "{origin}");
         }
         for site in ["cross-site", "same-site", "x"] {

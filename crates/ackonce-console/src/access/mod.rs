@@ -38,7 +38,12 @@ impl Access {
     }
 
     /// Refuses names that are not the console's, and pages of other origins.
-    pub(crate) fn check_origin(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(crate) fn check_origin(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         let authority = host::authority(headers, uri)
             .ok_or_else(|| Problem::bad("the request has no Host header, or several"))?;
         let name = host::name(&authority);
@@ -51,7 +56,8 @@ impl Access {
             }
         }
         // Links of other sites to the page are fine, and so is the address bar.
-        let follows_link = method == Method::GET && headers.get("sec-fetch-mode").is_some_and(|m| m == "navigate");
+        let follows_link =
+            method == Method::GET && headers.get("sec-fetch-mode").is_some_and(|m| m == "navigate");
         if !follows_link && !host::is_own(headers, &authority) {
             return Err(Problem::forbidden("the request comes from a page of another origin"));
         }

@@ -73,19 +73,26 @@ async fn change(
     operation: Operation,
 ) -> Result<Json<Changed>, Problem> {
     if shared.writes == Writes::Refused {
-        return Err(Problem::forbidden("this console only reads; start it with --allow-writes to redrive and forget"));
+        return Err(Problem::forbidden(
+            "this console only reads; start it with --allow-writes to redrive and forget",
+        ));
     }
     if headers.get(CHANGES).is_none() {
-        return Err(Problem::forbidden(format!("a change needs the header {CHANGES}: 1, which no page of another origin sends")));
+        return Err(Problem::forbidden(format!(
+            "a change needs the header {CHANGES}: 1, which no page of another origin sends"
+        )));
     }
     let json = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if !json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json")) {
+    if !json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
+    {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
     }
     let body = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
     let change: Change = serde_json::from_slice(&body).map_err(|e| Problem::bad(format!("the body: {e}")))?;
     let note = change.note()?;
-    let Some(entry) = change.entry(shared).await? else { return Ok(Json(Changed::of(AdminOutcome::Nothing, operation))) };
+    let Some(entry) = change.entry(shared).await? else {
+        return Ok(Json(Changed::of(AdminOutcome::Nothing, operation)));
+    };
     let target = Target::Listed(&entry);
     let changed = match operation {
         Operation::Redrive => shared.store.redrive(target, &note).await,
@@ -101,7 +108,9 @@ impl Change {
             match value.chars().count() {
                 0 => Err(Problem::bad(format!("{name}: it is missing; it is written down with the change"))),
                 n if n > most => Err(Problem::bad(format!("{name}: it has more than {most} characters"))),
-                _ if value.chars().any(char::is_control) => Err(Problem::bad(format!("{name}: it has a control character"))),
+                _ if value.chars().any(char::is_control) => {
+                    Err(Problem::bad(format!("{name}: it has a control character")))
+                }
                 _ => Ok(value.to_owned()),
             }
         };
@@ -119,7 +128,8 @@ impl Change {
                 found.map(|entry| Entry { scope: Some(scope.clone()), id: Some(key.id().clone()), ..entry })
             }
             (_, _, Some(digest)) => {
-                let digest = hex::decode(digest).map_err(|_| Problem::bad("digest: it is not hexadecimal"))?;
+                let digest =
+                    hex::decode(digest).map_err(|_| Problem::bad("digest: it is not hexadecimal"))?;
                 Some(nameless(digest.into(), state, fence))
             }
             _ => return Err(Problem::bad("the body names no record: scope and id, or digest")),
@@ -130,15 +140,24 @@ impl Change {
 
 /// A record that was listed without names. The store compares its state and its fence.
 fn nameless(digest: Bytes, state: RecordState, fence: u64) -> Entry {
-    let record =
-        Record { state, fence, attempt: 0, fingerprint: None, outcome: None, reason: None, age: Duration::ZERO };
+    let record = Record {
+        state,
+        fence,
+        attempt: 0,
+        fingerprint: None,
+        outcome: None,
+        reason: None,
+        age: Duration::ZERO,
+    };
     Entry { digest, scope: None, id: None, record, expires_in: Duration::ZERO, free_in: Duration::ZERO }
 }
 
 impl Changed {
     fn of(outcome: AdminOutcome, operation: Operation) -> Self {
         let (outcome, sentence) = match (outcome, operation) {
-            (AdminOutcome::Yes, Operation::Redrive) => ("yes", "Redriven: the next delivery of the message runs."),
+            (AdminOutcome::Yes, Operation::Redrive) => {
+                ("yes", "Redriven: the next delivery of the message runs.")
+            }
             (AdminOutcome::Yes, Operation::Forget) => {
                 ("yes", "Forgotten: the next delivery of the message runs as if it were the first.")
             }

@@ -14,8 +14,11 @@ use serde::Serialize;
 use crate::problem::Problem;
 use crate::shared::Shared;
 
+/// The life of a stream, after which the browser opens the next one: a connection to a page that is gone without a word
+/// does not keep its place for ever.
+const LIFE: Duration = Duration::from_secs(240);
 /// The wait of a browser before it comes again.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// First the charts so far, then the state now, then each new one, until the console stops: a stream that went on would
 /// keep its server from ending.
@@ -32,7 +35,7 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> Result<impl IntoR
         let state = viewer.next().await?;
         Some((event("state", &state), (viewer, place)))
     });
-    let stop = shared.stop.clone().cancelled_owned();
+    let stop = tokio::time::timeout(LIFE, shared.stop.clone().cancelled_owned());
     let events = stream::iter(first).chain(next).take_until(stop).map(Ok::<_, Infallible>);
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }

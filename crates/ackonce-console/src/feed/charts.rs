@@ -22,17 +22,47 @@ pub(crate) struct Chart {
 
 /// The charts of a program.
 const OF_PROGRAM: [Chart; 4] = [
-    Chart { key: "completed", title: "Completed", unit: "/s", meaning: "Deliveries that were run and recorded" },
-    Chart { key: "duplicate", title: "Duplicates", unit: "/s", meaning: "Deliveries found done or buried before, which did not run again" },
-    Chart { key: "failed", title: "Failures", unit: "/s", meaning: "Runs to be repeated after a back-off, and burials" },
-    Chart { key: "in_flight", title: "In flight", unit: "", meaning: "Deliveries taken in and not over yet, waiting ones included" },
+    Chart {
+        key: "completed",
+        title: "Completed",
+        unit: "/s",
+        meaning: "Deliveries that were run and recorded",
+    },
+    Chart {
+        key: "duplicate",
+        title: "Duplicates",
+        unit: "/s",
+        meaning: "Deliveries found done or buried before, which did not run again",
+    },
+    Chart {
+        key: "failed",
+        title: "Failures",
+        unit: "/s",
+        meaning: "Runs to be repeated after a back-off, and burials",
+    },
+    Chart {
+        key: "in_flight",
+        title: "In flight",
+        unit: "",
+        meaning: "Deliveries taken in and not over yet, waiting ones included",
+    },
 ];
 
 /// The charts of a store, which counts no duplicates.
 const OF_STORE: [Chart; 4] = [
-    Chart { key: "done", title: "Done", unit: "/s", meaning: "Growth of the records that are done; expired ones count against it" },
+    Chart {
+        key: "done",
+        title: "Done",
+        unit: "/s",
+        meaning: "Growth of the records that are done; expired ones count against it",
+    },
     Chart { key: "claimed", title: "Claimed", unit: "", meaning: "Records under a claim now" },
-    Chart { key: "released", title: "Waiting", unit: "", meaning: "Records released after a failure or a stop, to be claimed again" },
+    Chart {
+        key: "released",
+        title: "Waiting",
+        unit: "",
+        meaning: "Records released after a failure or a stop, to be claimed again",
+    },
     Chart { key: "buried", title: "Buried", unit: "", meaning: "Records of buried messages" },
 ];
 
@@ -93,7 +123,10 @@ impl Charts {
 
     pub(crate) fn add_store(&mut self, at_ms: u64, total: StateCounts) {
         let StateCounts { claimed, released, done, buried } = total;
-        self.add(at_ms, [Figure::Sum(done), Figure::Now(claimed), Figure::Now(released), Figure::Now(buried)]);
+        self.add(
+            at_ms,
+            [Figure::Sum(done), Figure::Now(claimed), Figure::Now(released), Figure::Now(buried)],
+        );
     }
 
     fn add(&mut self, at_ms: u64, figures: Figures) {
@@ -122,7 +155,8 @@ mod tests {
     #[test]
     fn sums_become_rates_and_old_points_go() {
         let mut charts = Charts::of_program();
-        let runner = |n: u64| RunnerView { completed: n, duplicate: n, in_flight: 3, ..RunnerView::default() };
+        let runner =
+            |n: u64| RunnerView { completed: n, duplicate: n, in_flight: 3, ..RunnerView::default() };
         charts.add_program(0, &[runner(5)]);
         assert!(charts.newest().is_none());
         charts.add_program(1, &[runner(6), runner(1)]);

@@ -81,7 +81,10 @@ impl Feed {
         scopes.sort_by(|a, b| b.counts.sum().cmp(&a.counts.sum()).then_with(|| a.scope.cmp(&b.scope)));
         let further_scopes = scopes.len().saturating_sub(LISTED);
         scopes.truncate(LISTED);
-        Ok((StoreAnswer { bytes: stats.bytes, total, scopes, further_scopes, ..StoreAnswer::default() }, claims))
+        Ok((
+            StoreAnswer { bytes: stats.bytes, total, scopes, further_scopes, ..StoreAnswer::default() },
+            claims,
+        ))
     }
 
     fn keep(&self, asked: Result<(StoreAnswer, RunningView), Error>, took: Duration) {

@@ -1,6 +1,6 @@
 //! The page, the form that asks for the token, and the headers of every answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Form;
 use axum::extract::rejection::FormRejection;
@@ -17,8 +17,11 @@ use serde::Deserialize;
 use crate::problem::Problem;
 use crate::shared::Shared;
 
-/// The whole console, its styles and its script included.
-const PAGE: &str = include_str!("console.html");
+/// The whole console: one file with its styles and its script.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let page = include_str!("console.html");
+    page.replace("{{style}}", include_str!("console.css")).replace("{{script}}", include_str!("console.js"))
+});
 /// Asks for the token.
 const LOGIN: &str = include_str!("login.html");
 /// Stands in the pages for a number that only this answer has: a script without it does not run.

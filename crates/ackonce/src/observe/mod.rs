@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram};
 
-pub use self::activity::{Activity, RunnerActivity, RunningMessage, RunningNow};
 pub(crate) use self::activity::register;
+pub use self::activity::{Activity, RunnerActivity, RunningMessage, RunningNow};
 pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::throttle::Throttle;
 
