@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use crate::access::Access;
 use crate::feed::Feed;
-use crate::options::ConsoleOptions;
+use crate::options::{ConsoleOptions, Writes};
 use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::{api, page};
@@ -59,7 +59,7 @@ impl Console {
     pub fn start(store: Arc<dyn Inspect>, options: ConsoleOptions, stop: CancellationToken) -> Self {
         let ConsoleOptions { writes, token, hosts, activity, program } = options;
         let access = Access::new(token.as_ref(), &hosts);
-        let feed = Feed::start(store.clone(), activity, program, writes, stop.clone());
+        let feed = Feed::start(store.clone(), activity, program, writes == Writes::Allowed, stop.clone());
         Self(Arc::new(Shared::new(store, feed, access, writes, stop)))
     }
 

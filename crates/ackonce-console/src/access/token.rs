@@ -75,7 +75,7 @@ pub(super) struct Lock {
 }
 
 struct Code {
-    key: [u8; 32],
+    key: [u8; 64],
     code: Vec<u8>,
 }
 
@@ -114,7 +114,7 @@ impl Code {
     }
 }
 
-fn code(key: &[u8; 32], text: &str) -> Hmac<Sha256> {
+fn code(key: &[u8; 64], text: &str) -> Hmac<Sha256> {
     let mut code = Hmac::<Sha256>::new(key.into());
     code.update(text.as_bytes());
     code

@@ -30,10 +30,10 @@ pub(super) async fn live(State(shared): State<Arc<Shared>>) -> Result<impl IntoR
         ));
     };
     let mut viewer = shared.feed.viewer();
-    let first = [event("history", &shared.feed.history()).retry(RETRY), event("state", &viewer.first())];
+    let first = [event("history", &shared.feed.history()).retry(RETRY), event("state", &*viewer.first())];
     let next = stream::unfold((viewer, place), |(mut viewer, place)| async move {
         let state = viewer.next().await?;
-        Some((event("state", &state), (viewer, place)))
+        Some((event("state", &*state), (viewer, place)))
     });
     let stop = tokio::time::timeout(LIFE, shared.stop.clone().cancelled_owned());
     let events = stream::iter(first).chain(next).take_until(stop).map(Ok::<_, Infallible>);

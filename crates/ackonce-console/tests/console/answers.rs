@@ -56,7 +56,12 @@ async fn records_are_found_by_filter_and_page_by_page() {
     assert_eq!(found.len(), 25);
 
     let reasons = json(&console, "/api/reasons").await;
-    let counted: Vec<_> = reasons["reasons"].as_array().unwrap().iter().map(|r| (r["reason"].as_str().unwrap(), r["records"].as_u64().unwrap())).collect();
+    let counted: Vec<_> = reasons["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["reason"].as_str().unwrap(), r["records"].as_u64().unwrap()))
+        .collect();
     assert_eq!(counted, [("mailbox full", 25), ("the card was stolen", 2), ("unknown currency XXX", 1)]);
     assert_eq!((reasons["looked_at"].as_u64(), reasons["complete"].as_bool()), (Some(28), Some(true)));
 }
@@ -93,11 +98,14 @@ async fn until(console: &Console, condition: impl Fn(&Snapshot) -> bool) -> Snap
     let mut text = String::new();
     let read = async {
         loop {
-            text.push_str(std::str::from_utf8(&body.next().await.expect("the stream goes on").unwrap()).unwrap());
+            text.push_str(
+                std::str::from_utf8(&body.next().await.expect("the stream goes on").unwrap()).unwrap(),
+            );
             while let Some((event, rest)) = text.split_once("\n\n") {
                 let data = event.lines().find_map(|line| line.strip_prefix("data: "));
                 let is_state = event.contains("event: state");
-                let state = data.filter(|_| is_state).map(|data| serde_json::from_str::<Snapshot>(data).unwrap());
+                let state =
+                    data.filter(|_| is_state).map(|data| serde_json::from_str::<Snapshot>(data).unwrap());
                 if let Some(state) = state.filter(&condition) {
                     return state;
                 }
@@ -114,8 +122,12 @@ async fn the_stream_tells_the_state_of_the_store() {
     let console = over(&records).await;
     let state = until(&console, |state| state.store.answer.is_some()).await;
     let answer = state.store.answer.unwrap();
-    assert_eq!((answer.total.claimed, answer.total.released, answer.total.done, answer.total.buried), (1, 1, 2, 3));
-    let billing = answer.scopes.iter().find(|scope| scope.scope.as_deref() == Some("billing/charge")).unwrap();
+    assert_eq!(
+        (answer.total.claimed, answer.total.released, answer.total.done, answer.total.buried),
+        (1, 1, 2, 3)
+    );
+    let billing =
+        answer.scopes.iter().find(|scope| scope.scope.as_deref() == Some("billing/charge")).unwrap();
     assert_eq!((billing.counts.done, billing.counts.buried), (1, 3));
     assert_eq!((state.running.total, state.running.messages.len()), (1, 1));
     let running = &state.running.messages[0];

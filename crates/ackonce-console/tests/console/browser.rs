@@ -53,7 +53,12 @@ impl Browser {
     }
 
     pub async fn find(&self, css: &str) -> Element {
-        self.0.wait().at_most(LONG).for_element(Locator::Css(css)).await.unwrap_or_else(|e| panic!("{css}: {e}"))
+        self.0
+            .wait()
+            .at_most(LONG)
+            .for_element(Locator::Css(css))
+            .await
+            .unwrap_or_else(|e| panic!("{css}: {e}"))
     }
 
     /// The text of an element, or nothing while there is none.

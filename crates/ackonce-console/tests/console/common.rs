@@ -99,6 +99,7 @@ pub async fn serve(store: Arc<dyn Inspect>, options: ConsoleOptions) -> Served {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let console = Console::start(store, options, stop.clone());
-    let serving = axum::serve(listener, console.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, console.router()).with_graceful_shutdown(stop.clone().cancelled_owned());
     Served { address, stop, server: tokio::spawn(async move { serving.await.unwrap() }) }
 }

@@ -114,7 +114,8 @@ async fn a_change_is_refused_unless_all_is_right() {
             let answer = ask(&console, Method::POST, path, &OWN, wrong).await;
             refused(answer, status, part).await;
         }
-        refused(ask(&console, Method::GET, path, &[], "").await, S::METHOD_NOT_ALLOWED, "no such method").await;
+        refused(ask(&console, Method::GET, path, &[], "").await, S::METHOD_NOT_ALLOWED, "no such method")
+            .await;
     }
     assert_eq!(state_of(&records, "evt_buried").await, Some(State::Buried));
 
@@ -171,7 +172,8 @@ async fn reading_is_refused_to_other_names_and_origins_and_beyond_its_bounds() {
     // A link of another site may lead to the page, and to nothing else.
     let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
     assert_eq!(ask(&console, Method::GET, "/", &link, "").await.status(), S::OK);
-    refused(ask(&console, Method::OPTIONS, "/api/redrive", &[], "").await, S::METHOD_NOT_ALLOWED, "method").await;
+    refused(ask(&console, Method::OPTIONS, "/api/redrive", &[], "").await, S::METHOD_NOT_ALLOWED, "method")
+        .await;
     for host in ["127.0.0.1", "[::1]:7070", "LOCALHOST:1"] {
         assert_eq!(ask(&console, Method::GET, "/", &[("host", host)], "").await.status(), S::OK, "{host}");
     }
@@ -193,7 +195,12 @@ async fn without_the_token_nothing_is_shown() {
         for path in ["/api/live", "/api/records", "/api/reasons", "/api/show?scope=s&id=x", "/api/nothing"] {
             refused(ask(&console, Method::GET, path, &headers, "").await, S::UNAUTHORIZED, "token").await;
         }
-        refused(ask(&console, Method::POST, "/api/redrive", &headers, body.clone()).await, S::UNAUTHORIZED, "token").await;
+        refused(
+            ask(&console, Method::POST, "/api/redrive", &headers, body.clone()).await,
+            S::UNAUTHORIZED,
+            "token",
+        )
+        .await;
     }
     // In place of the page stands the form.
     let form = ask(&console, Method::GET, "/", &[], "").await;
@@ -232,6 +239,7 @@ async fn without_the_token_nothing_is_shown() {
     let known = [("authorization", right.as_str()), ("host", "OPS.example.com:443")];
     assert_eq!(ask(&listed, Method::GET, "/api/records", &known, "").await.status(), S::OK);
     let other = [known[0], ("host", "evil.example")];
-    refused(ask(&listed, Method::GET, "/api/records", &other, "").await, S::FORBIDDEN, "--console-host").await;
+    refused(ask(&listed, Method::GET, "/api/records", &other, "").await, S::FORBIDDEN, "--console-host")
+        .await;
     stop.cancel();
 }
