@@ -9,6 +9,7 @@ pub mod demo;
 pub mod layers;
 pub mod ledger;
 pub mod log;
+pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;

@@ -6,6 +6,7 @@ use ackonce_cli::Refusal;
 use ackonce_cli::console::{self, ConsoleVerb};
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
+use ackonce_cli::operate::{self, OperateVerb};
 use ackonce_cli::proxy::{self, ProxyArgs};
 use ackonce_cli::relay::{self, RelayArgs};
 use clap::error::ErrorKind;
@@ -28,6 +29,8 @@ enum Verb {
     Demo(Box<DemoArgs>),
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
+    #[command(flatten)]
+    Operate(OperateVerb),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -49,6 +52,10 @@ fn main() -> ExitCode {
         Verb::Proxy(args) => {
             return proxy::run(&args, &settings)
                 .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
+        Verb::Operate(verb) => {
+            return operate::run(&verb, &settings, Program::command())
+                .map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
         }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),

@@ -16,6 +16,7 @@ mod partition;
 mod poll;
 mod publisher;
 mod recreated;
+mod redrive;
 pub mod tracker;
 
 pub use ackonce::adapter::{Phase, Waits};
@@ -31,3 +32,4 @@ pub use publisher::KafkaPublisher;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;
+pub use redrive::DeadLetterTopic;

@@ -21,5 +21,5 @@ pub use inbox::guard::SqliteGuard;
 pub use inbox::transaction::{InboxStatement, InboxTx};
 /// The driver, in the version this store is built on.
 pub use rusqlite;
-pub use schema::create_schema;
+pub use schema::{create_schema, schema_sql};
 pub use store::SqliteStore;

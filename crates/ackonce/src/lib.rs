@@ -56,9 +56,15 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
+    mod explain;
+    mod remember;
+    mod span;
     mod suspects;
     mod value;
 
+    pub use self::explain::explain;
+    pub use self::remember::{Remembered, remember};
+    pub use self::span::span;
     pub use self::suspects::Suspects;
     pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
@@ -67,7 +73,10 @@ pub mod store {
     pub use crate::error::Repeat;
     pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
-    pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+    pub use crate::inspect::{
+        AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, PAGE_TIME, Page, Query, ScopeStats, Stats,
+        Target,
+    };
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};
@@ -76,6 +85,7 @@ pub mod store {
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
 pub mod adapter {
+    mod dead_letter;
     pub mod headers;
     mod intake;
     mod letter;
@@ -83,6 +93,7 @@ pub mod adapter {
     mod state;
     mod stop;
 
+    pub use self::dead_letter::{DeadLetter, LetterFilter, LettersMoved, Redrive};
     pub use self::intake::Intake;
     pub use self::letter::{HeaderValue, MAX_REASON_LEN, burial_proof, copy_headers, cut, payload_digest};
     pub use self::order::Order;

@@ -4,29 +4,39 @@ mod walk;
 
 use std::time::Duration;
 
-use ackonce::store::{AdminOutcome, Entry, Inspect, Note, Page, Query, Record, State, Stats};
+use ackonce::store::{
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, Record, ScopeStats, State, Stats, Target,
+};
 use ackonce::{Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::RedisStore;
-use crate::records::{Field, TAGS, misread};
+use crate::records::{Field, Row, TAGS, misread};
 use crate::request::{At, Look, Seen, stand_in};
 use walk::{Listed, Steps};
 
 #[async_trait]
 impl Inspect for RedisStore {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        match self.look(At::Key(key), b'G').await? {
-            Seen::Record(_, record) => Ok(Some(record)),
-            Seen::Unreadable => Ok(Some(stand_in())),
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        let entry = |record, (expires_in, free_in)| Entry {
+            digest: Bytes::new(),
+            scope: Some(key.scope().name().to_owned()),
+            id: Some(key.id().clone()),
+            record,
+            expires_in,
+            free_in,
+        };
+        match self.look_at(At::Key(key), b'G').await? {
+            Seen::Record(now, row, record) => Ok(Some(entry(record, times(&row, now)))),
+            Seen::Unreadable => Ok(Some(entry(stand_in(), (Duration::ZERO, Duration::ZERO)))),
             Seen::AdminOutcome(..) => Ok(None),
         }
     }
 
     async fn list(&self, query: &Query) -> Result<Page> {
-        let after = query.after.as_deref().map(place).transpose()?;
-        let only = query.state.map(code);
+        let after = query.place("redis")?.map(place).transpose()?;
+        let only = query.filter.only().map(code);
         let limit = query.limit.max(1);
         let mut found: Vec<(Listed, u64)> = Vec::new();
         let mut steps = Steps::from(after.map_or(0, |(tag, _)| tag));
@@ -42,8 +52,10 @@ impl Inspect for RedisStore {
         }
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|(listed, _)| name(listed));
-        Ok(Page { entries: self.entries(found).await?, next })
+        let next = found.last().filter(|_| more).map(|(listed, _)| query.cursor("redis", &name(listed)));
+        let mut entries = self.entries(found).await?;
+        entries.retain(|entry| query.filter.matches(entry.scope.as_deref(), &entry.record));
+        Ok(Page { entries, next })
     }
 
     /// Counts every record, some thousand per trip; one that cannot be read counts as buried. `bytes` is the memory of the
@@ -71,12 +83,21 @@ impl Inspect for RedisStore {
         }
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("forget", b'F', key, note).await
+    async fn scopes(&self) -> Result<Vec<ScopeStats>> {
+        let Stats { claimed, released, done, buried, .. } = self.stats().await?;
+        Ok(vec![ScopeStats { scope: None, claimed, released, done, buried }])
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("redrive", b'R', key, note).await
+    async fn audit(&self, _: &Key) -> Result<Vec<AuditEntry>> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("forget", b'F', target, note).await
+    }
+
+    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("redrive", b'R', target, note).await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -95,7 +116,7 @@ impl Inspect for RedisStore {
 }
 
 impl RedisStore {
-    async fn look(&self, at: At<'_>, what: u8) -> Result<Seen> {
+    async fn look_at(&self, at: At<'_>, what: u8) -> Result<Seen> {
         let mut seen = self.client.ask(&[Look { at, what }]).await?;
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
@@ -104,13 +125,25 @@ impl RedisStore {
         &self,
         operation: &'static str,
         what: u8,
-        key: &Key,
+        target: Target<'_>,
         note: &Note,
     ) -> Result<AdminOutcome> {
-        match self.look(At::Key(key), what).await? {
+        let at = match target {
+            Target::Key(key) => At::Key(key),
+            Target::Listed(entry) => {
+                let (tag, field) = place(&entry.digest)?;
+                match self.look_at(At::Listed(tag, field), b'G').await? {
+                    Seen::Record(_, row, _) if target.still() != Some((row.state, row.fence)) => {
+                        return Ok(AdminOutcome::Nothing);
+                    }
+                    _ => At::Listed(tag, field),
+                }
+            }
+        };
+        match self.look_at(at, what).await? {
             Seen::AdminOutcome(outcome, before) => {
                 if let Some(before) = before {
-                    note.audit(operation, key, before);
+                    note.log(operation, target, before);
                 }
                 Ok(outcome)
             }
@@ -127,13 +160,12 @@ impl RedisStore {
                 entries.push(entry(digest, stand_in(), Duration::ZERO, Duration::ZERO));
                 continue;
             };
-            let left = |end: u64| Duration::from_micros(end.saturating_sub(now));
-            let (expires_in, free_in) = (left(row.expires), left(row.free_at));
+            let (expires_in, free_in) = times(&row, now);
             let state = row.state;
             let record = if row.has_body {
                 // It may have been forgotten or redriven since; then it no longer belongs on this page.
-                match self.look(At::Listed(listed.tag, listed.field), b'G').await? {
-                    Seen::Record(row, record) if row.state == state => record,
+                match self.look_at(At::Listed(listed.tag, listed.field), b'G').await? {
+                    Seen::Record(_, row, record) if row.state == state => record,
                     _ => continue,
                 }
             } else {
@@ -143,6 +175,12 @@ impl RedisStore {
         }
         Ok(entries)
     }
+}
+
+/// The times until the record expires, and until it may be claimed.
+fn times(row: &Row, now: u64) -> (Duration, Duration) {
+    let left = |end: u64| Duration::from_micros(end.saturating_sub(now));
+    (left(row.expires), left(row.free_at))
 }
 
 fn entry(digest: Bytes, record: Record, expires_in: Duration, free_in: Duration) -> Entry {

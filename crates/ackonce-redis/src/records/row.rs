@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) free_at: u64,
     claimed: u64,
     attempt: u32,
-    fence: u64,
+    pub(crate) fence: u64,
     fingerprint: Option<Fingerprint>,
     /// An outcome or a reason lies beside it.
     pub(crate) has_body: bool,

@@ -25,7 +25,8 @@ pub(crate) enum At<'k> {
 /// The answer to an inspection or a repair.
 #[derive(Debug)]
 pub(crate) enum Seen {
-    Record(Row, Record),
+    /// The server's clock, the row and the record.
+    Record(u64, Row, Record),
     /// A row of a form that this version does not know.
     Unreadable,
     AdminOutcome(AdminOutcome, Option<State>),
@@ -72,7 +73,7 @@ impl Request for Look<'_> {
         Ok(match word {
             b'D' => {
                 let (row, record) = record(reply)?;
-                Seen::Record(row, record)
+                Seen::Record(reply.now, row, record)
             }
             b'Y' => {
                 let before = match reply.u8()? {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ackonce::store::{Attempt, ClaimRequest, Entry, Fingerprint, Lease, Query, Settle, State, Token};
+use ackonce::store::{Attempt, ClaimRequest, Entry, Filter, Fingerprint, Lease, Query, Settle, State, Token};
 use ackonce::{Key, KeyError, Scope};
 
 use super::Fixture;
@@ -81,7 +81,12 @@ impl Bench {
     }
 
     pub(super) async fn list_all(&self, state: Option<State>, limit: usize) -> Vec<Entry> {
-        let mut walk = Walk::new(&self.b, state, limit);
+        self.list_by(&Filter { state, ..Filter::default() }, limit).await
+    }
+
+    /// All records that match, by pages of that limit.
+    pub(super) async fn list_by(&self, filter: &Filter, limit: usize) -> Vec<Entry> {
+        let mut walk = Walk::by(&self.b, filter.clone(), limit);
         let mut entries = Vec::new();
         while let Some(page) = walk.next().await {
             entries.extend(page);
@@ -100,7 +105,11 @@ pub(super) struct Walk<'c> {
 
 impl<'c> Walk<'c> {
     pub(super) fn new(client: &'c Client, state: Option<State>, limit: usize) -> Self {
-        Self { client, query: Query { state, limit, after: None }, pages: 0, ended: false }
+        Self::by(client, Filter { state, ..Filter::default() }, limit)
+    }
+
+    pub(super) fn by(client: &'c Client, filter: Filter, limit: usize) -> Self {
+        Self { client, query: Query { filter, limit, after: None }, pages: 0, ended: false }
     }
 
     pub(super) async fn next(&mut self) -> Option<Vec<Entry>> {

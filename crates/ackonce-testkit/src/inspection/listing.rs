@@ -5,7 +5,7 @@ use std::slice;
 use std::time::Duration;
 
 use ackonce::Key;
-use ackonce::store::{AdminOutcome, Entry, Query, Settle, State};
+use ackonce::store::{AdminOutcome, Entry, Filter, Query, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
@@ -172,7 +172,10 @@ pub async fn a_foreign_cursor_is_refused(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.some(3, "done", State::Done).await;
     for cursor in [b"not a cursor \xff\0'".to_vec(), vec![0xff; 5000]] {
-        let page = bench.b.try_list(&Query { state: None, limit: 5, after: Some(cursor.into()) }).await;
+        let page = bench
+            .b
+            .try_list(&Query { filter: Filter::default(), limit: 5, after: Some(cursor.into()) })
+            .await;
         assert!(page.is_err(), "answered with {page:?}");
     }
 }

@@ -47,7 +47,19 @@ pub(crate) enum Bug {
     /// A cursor that is not understood begins anew.
     AnyCursorIsStart,
 
+    ListIgnoresScope,
+    ListIgnoresReason,
+    ListIgnoresAge,
+    /// Of two conditions one is enough.
+    ListMatchesAnyCondition,
+    /// A reason is found by its whole text alone.
+    ListComparesReasonWhole,
+    /// No entry has names.
+    ListNamesNobody,
+
     // Counting.
+    /// Every scope is counted as if it had no name.
+    ScopesInOne,
     CountsAllAsDone,
     /// A released record is still counted as done.
     CountsTwice,
@@ -69,6 +81,14 @@ pub(crate) enum Bug {
     ForgetChecksThenActs,
     /// A message that waits for its back-off is held for claimed.
     ForgetSparesWaiting,
+
+    // Changes of listed records, and their trail.
+    /// A listed record is changed although it has changed since.
+    ListedIsNotCompared,
+    AuditForgets,
+    /// The trail of every key is shown for each.
+    AuditMixesKeys,
+    AuditNewestFirst,
 
     // Redriving.
     RedriveTakesLive,

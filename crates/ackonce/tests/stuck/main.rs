@@ -54,5 +54,5 @@ fn place(away: bool) -> Place {
 }
 
 async fn record(store: &Scripted, n: u64) -> Record {
-    store.store.get(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap()
+    store.store.look(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap().record
 }
