@@ -27,6 +27,7 @@ function size(bytes) {
 }
 function span(ms) {
   const s = Math.max(0, ms) / 1000;
+  if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 120) return `${Math.round(s)} s`;
   if (s < 7200) return `${Math.floor(s / 60)} min`;
@@ -52,7 +53,7 @@ function table(label, columns, rows) {
     make("tr", { role: "row", class: row.class }, ...columns.map((c, i) => {
       const cell = row.cells[i];
       const zero = c.class === "n" && cell === "0" ? " zero" : "";
-      return make("td", { role: "cell", class: (c.class ?? "") + zero, "data-label": c.label ?? c.name }, make("span", {}, cell ?? ""));
+      return make("td", { role: "cell", class: (c.class ?? "") + zero, "data-label": c.name }, make("span", {}, cell ?? ""));
     })));
   return make("div", { class: "scroll" }, make("table", { role: "table", "aria-label": label },
     make("thead", { role: "rowgroup" }, head), make("tbody", { role: "rowgroup" }, ...body)));
@@ -302,7 +303,7 @@ function message({ scope, id, sentence, record, audit }) {
       ["Last claimed", time(record.claimed_at, true)],
       record.free_at && [record.state === "claimed" ? "Lease ends" : "Back-off ends", time(record.free_at, true)],
       ["Forgotten", time(record.expires_at, true)],
-      ["Fence", make("span", { class: "mono" }, record.fence)],
+      ["Fence", make("span", { class: "mono", title: "The store's clock in microseconds at the last claim, or one more than the last fence" }, record.fence)],
       record.reason !== null && ["Reason", record.reason],
       record.outcome && ["Outcome", [make("span", { class: "quiet" }, many(record.outcome.bytes, "byte", "bytes")), make("pre", { tabindex: "0", "aria-label": "Outcome" }, record.outcome.text)]],
       ["Digest", make("span", { class: "mono" }, record.digest)],
@@ -377,7 +378,7 @@ function drawRecords() {
   $("records-count").textContent = error ? "" : `${many(records.length, "record", "records")}${first ? "" : " on this page"}${next ? ", more follow" : ""}`;
   $("first-page").disabled = first;
   $("next-page").disabled = !next;
-  const columns = [{ name: make("span", {}, "Pick"), label: "Pick" }, { name: "Last claimed", class: "fixed" }, { name: "Scope" }, { name: "Message ID" }, { name: "Attempts", class: "n" },
+  const columns = [{ name: "Pick", class: "pick" }, { name: "Last claimed", class: "fixed" }, { name: "Scope" }, { name: "Message ID" }, { name: "Attempts", class: "n" },
     ...(filter.state ? [] : [{ name: "State" }]), { name: "Reason", class: "reason" }];
   $("records").replaceChildren(error ? empty(error) : records.length === 0 ? empty("No record has all of that.")
     : table("Records", columns, records.map((record) => {
@@ -392,6 +393,8 @@ function drawRecords() {
 }
 function drawSelection() {
   const none = picked.size === 0 || !writes;
+  $("pick-all").disabled = page.records.length === 0;
+  $("pick-all").textContent = page.records.length > 0 && picked.size === page.records.length ? "Pick none" : "Pick all shown";
   for (const button of [$("redrive-selected"), $("forget-selected")]) {
     button.disabled = none;
     button.title = writes ? "" : "This console only reads; it was started without --allow-writes";
@@ -403,6 +406,11 @@ $("records-form").addEventListener("submit", (event) => {
   const wanted = { state: $("by-state").value, scope: $("by-scope").value, reason: $("by-reason").value, older_than: $("by-age").value };
   const to = `#records?${new URLSearchParams(Object.entries(wanted).filter(([, value]) => value))}`;
   if (location.hash === to) route(); else location.hash = to;
+});
+$("pick-all").addEventListener("click", () => {
+  const boxes = [...document.querySelectorAll("#records input[type=checkbox]")];
+  const all = boxes.some((box) => !box.checked);
+  for (const box of boxes) if (box.checked !== all) box.click();
 });
 $("first-page").addEventListener("click", () => list());
 $("next-page").addEventListener("click", () => list(page.next));

@@ -232,6 +232,7 @@ async fn messages_are_redriven_and_forgotten_by_keyboard_with_a_reason() {
         browser.tab_to("#records tbody tr:nth-child(2) input").await;
         browser.press(SPACE).await;
         browser.says("#selected", "2 records picked").await;
+        browser.run("document.querySelector('h1').scrollIntoView(); document.activeElement.blur()", vec![]).await;
         browser.tab_to("#redrive-selected").await;
         browser.press(ENTER).await;
         browser.until("return document.activeElement.id === 'actor'").await;
