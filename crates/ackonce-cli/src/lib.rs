@@ -13,6 +13,7 @@ pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod watch;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

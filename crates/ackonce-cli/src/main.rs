@@ -9,6 +9,7 @@ use ackonce_cli::layers::{self, Layered, Stop};
 use ackonce_cli::operate::{self, OperateVerb};
 use ackonce_cli::proxy::{self, ProxyArgs};
 use ackonce_cli::relay::{self, RelayArgs};
+use ackonce_cli::watch::{self, WatchArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -31,6 +32,7 @@ enum Verb {
     Relay(Box<RelayArgs>),
     #[command(flatten)]
     Operate(OperateVerb),
+    Watch(Box<WatchArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -56,6 +58,9 @@ fn main() -> ExitCode {
         Verb::Operate(verb) => {
             return operate::run(&verb, &settings, Program::command())
                 .map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
+        }
+        Verb::Watch(args) => {
+            return watch::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
         }
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),

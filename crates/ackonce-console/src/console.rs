@@ -12,10 +12,11 @@ use axum::routing::{get, post};
 use http::{Method, StatusCode};
 
 use crate::access::Access;
-use crate::feed::Feed;
+use crate::feed::{Feed, Viewer};
 use crate::options::{ConsoleOptions, Writes};
 use crate::problem::Problem;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 use crate::{api, page};
 
 /// The longest body of a request, in bytes.
@@ -63,6 +64,12 @@ impl Console {
         Self(Arc::new(Shared::new(store, feed, access, writes, stop)))
     }
 
+    /// Follows the state without a page; the store is asked meanwhile.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots { viewer: self.0.feed.viewer(), begun: false }
+    }
+
     /// The service. Nest it anywhere: its page asks for paths beside its own, so its address has to end in `/`.
     #[must_use]
     pub fn router(&self) -> Router {
@@ -95,5 +102,27 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
             "this console asks for its token: Authorization: Bearer TOKEN",
         )
         .into_response(),
+    }
+}
+
+/// The state of a console again and again, as its open pages get it, for a program that shows it elsewhere.
+pub struct Snapshots {
+    viewer: Viewer,
+    begun: bool,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshots").finish_non_exhaustive()
+    }
+}
+
+impl Snapshots {
+    /// The state at once, and then each second; `None` once the console has ended. A call that is dropped loses nothing.
+    pub async fn next(&mut self) -> Option<Snapshot> {
+        if std::mem::replace(&mut self.begun, true) {
+            return self.viewer.next().await.map(Arc::unwrap_or_clone);
+        }
+        Some(Arc::unwrap_or_clone(self.viewer.first()))
     }
 }

@@ -12,5 +12,5 @@ mod shared;
 pub mod snapshot;
 
 pub use access::{AccessToken, AccessTokenError};
-pub use console::Console;
+pub use console::{Console, Snapshots};
 pub use options::{ConsoleOptions, Program, Writes};

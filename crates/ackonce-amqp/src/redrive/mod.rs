@@ -104,8 +104,7 @@ impl DeadLetterQueue {
         let mut moved = LettersMoved::default();
         let mut under_way: FuturesUnordered<BoxFuture<'_, Sent>> = FuturesUnordered::new();
         loop {
-            let is_full =
-                redrive.limit.is_some_and(|limit| moved.moved + under_way.len() as u64 >= limit);
+            let is_full = redrive.limit.is_some_and(|limit| moved.moved + under_way.len() as u64 >= limit);
             let next = match under_way.len() < UNDER_WAY && !is_full {
                 true => pass.next().await?,
                 false => None,
@@ -125,7 +124,9 @@ impl DeadLetterQueue {
                     moved.kept += 1;
                     self.keep(&mut pass, &publisher, &message, tag).await?;
                 }
-                (true, None, Some(queue)) => under_way.push(Box::pin(send(&publisher, redrive, message, tag, queue))),
+                (true, None, Some(queue)) => {
+                    under_way.push(Box::pin(send(&publisher, redrive, message, tag, queue)))
+                }
                 (true, obstacle, _) => {
                     moved.is_stuck(obstacle.unwrap_or_default());
                     self.keep(&mut pass, &publisher, &message, tag).await?;
@@ -153,7 +154,9 @@ impl DeadLetterQueue {
                 moved.moved += 1;
                 pass.ack(tag).await
             }
-            Err(refusal @ (AmqpRefusal::Nowhere(_) | AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_))) => {
+            Err(
+                refusal @ (AmqpRefusal::Nowhere(_) | AmqpRefusal::TooLong { .. } | AmqpRefusal::Message(_)),
+            ) => {
                 moved.is_stuck(format!("its queue {queue} does not take it: {refusal}"));
                 self.keep(pass, publisher, &message, tag).await
             }

@@ -55,7 +55,8 @@ impl Pass {
 
     pub(super) async fn ack(&self, tag: u64) -> Result<()> {
         let acking = self.open.channel.basic_ack(tag, BasicAckOptions::default());
-        within(acking, "a letter that was moved could not be taken off its queue; it may be moved again").await
+        within(acking, "a letter that was moved could not be taken off its queue; it may be moved again")
+            .await
     }
 
     pub(super) fn keep(&mut self, tag: u64) {
@@ -64,7 +65,8 @@ impl Pass {
 
     /// Gives the letters back that stay, and waits until the broker has done all that it was told.
     pub(super) async fn close(self) -> Result<()> {
-        const TEXT: &str = "the dead-letter queue could not be left; letters that were moved may be moved again";
+        const TEXT: &str =
+            "the dead-letter queue could not be left; letters that were moved may be moved again";
         if let Some(last) = self.kept {
             let all = BasicNackOptions { multiple: true, requeue: true };
             within(self.open.channel.basic_nack(last, all), TEXT).await?;

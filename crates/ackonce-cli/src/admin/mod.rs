@@ -5,6 +5,7 @@
 
 mod address;
 mod connections;
+mod console_args;
 mod metrics;
 mod pulse;
 mod serve;
@@ -21,10 +22,11 @@ use clap::{ArgAction, Args};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 
-use crate::console::ConsoleArgs;
 use crate::refusal::Refusal;
 pub(crate) use address::parse as parse_address;
 pub(crate) use connections::accept;
+pub use console_args::ConsoleArgs;
+pub(crate) use console_args::token;
 pub use pulse::Pulse;
 use serve::Page;
 

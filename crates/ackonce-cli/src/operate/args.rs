@@ -131,11 +131,7 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    pub(super) fn filter(
-        &self,
-        scope: Option<&String>,
-        reason: Option<&String>,
-    ) -> Result<Filter, Refusal> {
+    pub(super) fn filter(&self, scope: Option<&String>, reason: Option<&String>) -> Result<Filter, Refusal> {
         if let Some(scope) = scope {
             scope_of(scope)?;
         }
@@ -183,13 +179,19 @@ impl ChangeArgs {
     /// # Errors
     /// Without a reason; or without an author, where the login has no name.
     pub(super) fn note(&self) -> Result<Note, Refusal> {
-        let given = |text: &Option<String>| text.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
+        let given = |text: &Option<String>| {
+            text.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
+        };
         let reason = given(&self.reason).ok_or_else(|| {
-            Refusal::usage("--reason: a change needs its reason for the audit trail, such as --reason \"ticket 4711\"")
+            Refusal::usage(
+                "--reason: a change needs its reason for the audit trail, such as --reason \"ticket 4711\"",
+            )
         })?;
         let actor = given(&self.actor).or_else(|| whoami::username().ok().filter(|name| !name.is_empty()));
         let actor = actor.ok_or_else(|| {
-            Refusal::usage("--actor: the login has no name here; name the author of the change with --actor NAME")
+            Refusal::usage(
+                "--actor: the login has no name here; name the author of the change with --actor NAME",
+            )
         })?;
         Ok(Note { actor, reason })
     }

@@ -10,12 +10,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::args::{ChangeArgs, scope_of};
+use super::confirm;
 use super::ids::{clean, shown};
 use super::list::brief;
 use super::output::{self, OutputArgs, grouped};
 use super::progress::Progress;
 use super::times::{at, millis, span};
-use super::confirm;
 use crate::layers::Sources;
 use crate::refusal::Refusal;
 
@@ -230,11 +230,16 @@ async fn plan(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) 
 fn told(args: &DeadLettersArgs, from: &LettersUrl, moved: LettersMoved) -> Result<(), Refusal> {
     let LettersMoved { moved: number, kept, stuck, first_obstacle } = moved;
     if args.output.json {
-        output::json(&json!({"moved": number, "kept": kept, "stuck": stuck, "first_obstacle": first_obstacle}))?;
+        output::json(
+            &json!({"moved": number, "kept": kept, "stuck": stuck, "first_obstacle": first_obstacle}),
+        )?;
     } else {
         let mut text = format!("moved: {}\n", output::count(number, "letter"));
         if kept > 0 {
-            text.push_str(&format!("left in their place, for the filter does not choose them: {}\n", grouped(kept)));
+            text.push_str(&format!(
+                "left in their place, for the filter does not choose them: {}\n",
+                grouped(kept)
+            ));
         }
         if let Some(group) = from.group() {
             text.push_str(&format!("the position is kept in the consumer group {group}\n"));

@@ -105,7 +105,8 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!((count(1, "record"), count(1200, "record")), ("1 record".into(), "1,200 records".into()));
         assert_eq!([12, 12_345, 9_000_000_000].map(bytes), ["12 bytes", "12.3 kB", "9.0 GB"]);
-        let shown = table(&["SCOPE", "DONE"], &[1], &[vec!["a".into(), "1".into()], vec!["bb".into(), "10".into()]]);
+        let shown =
+            table(&["SCOPE", "DONE"], &[1], &[vec!["a".into(), "1".into()], vec!["bb".into(), "10".into()]]);
         assert_eq!(shown, "SCOPE  DONE\na         1\nbb       10\n");
     }
 }

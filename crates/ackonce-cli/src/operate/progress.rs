@@ -25,7 +25,9 @@ impl Progress {
     pub(super) fn new(verb: &'static str, total: Option<u64>) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total), "{prefix} [{bar:32}] {human_pos}/{human_len} {per_sec} {eta}"),
+            Some(total) => {
+                (ProgressBar::new(total), "{prefix} [{bar:32}] {human_pos}/{human_len} {per_sec} {eta}")
+            }
             None => (ProgressBar::no_length(), "{prefix} {spinner} {human_pos} {per_sec} {elapsed}"),
         };
         bar.set_draw_target(match is_terminal {

@@ -9,11 +9,11 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::args::{ChangeArgs, FilterArgs, StoreArgs, filter_words, key, refused};
+use super::confirm;
 use super::ids::{MessageId, shown};
 use super::list::{self, PAGE};
 use super::output::{self, OutputArgs};
 use super::progress::Progress;
-use super::confirm;
 use crate::refusal::Refusal;
 
 /// Records that are changed at once.
@@ -115,7 +115,9 @@ fn change_of(key: &Key, entry: &Entry) -> String {
     let (id, scope) = (shown(key.id()), key.scope().name());
     match entry.record.state {
         State::Done => {
-            format!("Message {id} of scope {scope} is done: redriven, its effect happens again at its next delivery")
+            format!(
+                "Message {id} of scope {scope} is done: redriven, its effect happens again at its next delivery"
+            )
         }
         state => format!(
             "Message {id} of scope {scope} is {}: redriven, it runs at its next delivery",
@@ -165,9 +167,10 @@ async fn many(args: &RedriveArgs) -> Result<(), Refusal> {
         return output::json(&json!({"redriven": redriven, "changed": changed, "in_flight": in_flight}));
     }
     let mut text = format!("redriven: {}\n", output::count(done.redriven, "record"));
-    for (number, why) in
-        [(done.changed, "left alone, for they changed meanwhile"), (done.in_flight, "left alone, for a worker holds them")]
-    {
+    for (number, why) in [
+        (done.changed, "left alone, for they changed meanwhile"),
+        (done.in_flight, "left alone, for a worker holds them"),
+    ] {
         if number > 0 {
             text.push_str(&format!("{why}: {}\n", output::grouped(number)));
         }

@@ -33,7 +33,10 @@ pub(super) async fn run(args: &SchemaArgs) -> Result<(), Refusal> {
     if !args.apply {
         return output::text(&sql);
     }
-    confirm::ask(args.consent, &format!("The store's tables will be created in {store} unless they are there"))?;
+    confirm::ask(
+        args.consent,
+        &format!("The store's tables will be created in {store} unless they are there"),
+    )?;
     store.create_schema().await.map_err(|error| refused(&error))?;
     output::text(&format!("the tables are there: {store}\n"))
 }

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::args::{MessageArgs, StoreArgs, refused};
 use super::ids::{clean, shown};
+use super::list;
 use super::output::{self, OutputArgs};
 use super::times::{millis, of_fence, span};
-use super::list;
 use crate::refusal::Refusal;
 
 /// The longest part of an outcome that is shown, in bytes.
@@ -81,7 +81,9 @@ fn screen(key: &Key, entry: Option<&Entry>, audit: &[AuditEntry]) -> String {
     line("last claim", format!("{} ({} ago)", of_fence(record.fence), span(record.age)));
     line("fence", record.fence.to_string());
     match record.state {
-        State::Claimed if !entry.free_in.is_zero() => line("lease ends", format!("in {}", span(entry.free_in))),
+        State::Claimed if !entry.free_in.is_zero() => {
+            line("lease ends", format!("in {}", span(entry.free_in)))
+        }
         State::Released if !entry.free_in.is_zero() => {
             line("back-off", format!("ends in {}", span(entry.free_in)));
         }
@@ -128,7 +130,8 @@ fn changes(text: &mut String, audit: &[AuditEntry]) {
         let name = if n == 0 { "by hand" } else { "" };
         let (actor, reason) = (clean(&by.actor), clean(&by.reason));
         let (operation, before, ago) = (clean(&by.operation), by.before.as_str(), span(by.age));
-        let _ = writeln!(text, "{name:<11}  {operation} by {actor} {ago} ago, when it was {before}: {reason}");
+        let _ =
+            writeln!(text, "{name:<11}  {operation} by {actor} {ago} ago, when it was {before}: {reason}");
     }
 }
 

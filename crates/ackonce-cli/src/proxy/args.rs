@@ -9,8 +9,7 @@ use clap::{ArgAction, Args, ValueEnum, value_parser};
 use http::{HeaderName, Method};
 
 use super::upstream::Upstream;
-use crate::admin::AdminArgs;
-use crate::console::ConsoleArgs;
+use crate::admin::{AdminArgs, ConsoleArgs};
 use crate::layers::Sources;
 use crate::log::LogArgs;
 use crate::stores::StoreUrl;

@@ -6,8 +6,7 @@ use ackonce::{Backoff, Class, OnStart, Order, Scope};
 use ackonce_relay::{IdPlace, RelayOptions, RelayUrlError, SINKS, SOURCES, SinkUrl, SourceUrl};
 use clap::Args;
 
-use crate::admin::AdminArgs;
-use crate::console::ConsoleArgs;
+use crate::admin::{AdminArgs, ConsoleArgs};
 use crate::layers::Sources;
 use crate::log::LogArgs;
 use crate::refusal::Refusal;

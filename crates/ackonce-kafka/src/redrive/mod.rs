@@ -186,7 +186,8 @@ impl Mover {
                     pass.keep(message);
                 }
                 Err(error) => {
-                    let text = "a letter was not confirmed by its topic; it stays, and the next redrive repeats it";
+                    let text =
+                        "a letter was not confirmed by its topic; it stays, and the next redrive repeats it";
                     return Err(Error::new(ErrorKind::Unavailable, text).with_source(error));
                 }
             }
@@ -205,10 +206,8 @@ impl Mover {
         let (key, payload) = (rdkafka::Message::key(record), rdkafka::Message::payload(record));
         // Whole, so that a header whose name cannot be read goes along, too.
         let all = rdkafka::Message::headers(record).cloned().unwrap_or_else(OwnedHeaders::new);
-        let note = [
-            (headers::REDRIVE_ACTOR, &redrive.note.actor),
-            (headers::REDRIVE_REASON, &redrive.note.reason),
-        ];
+        let note =
+            [(headers::REDRIVE_ACTOR, &redrive.note.actor), (headers::REDRIVE_REASON, &redrive.note.reason)];
         let all = note.iter().fold(all, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
         match self.publisher.send_to((topic, partition), key, payload, all.clone()).await {
             Err(error) if KafkaPublisher::is_refused(&error) => {

@@ -128,11 +128,9 @@ impl Pass {
     /// The number of partitions of a topic; `None` if it does not exist.
     pub(super) async fn partitions(&self, topic: &str) -> Result<Option<i32>> {
         let (reader, name) = (self.reader.clone(), topic.to_owned());
-        let count = ask(topic, move || {
-            match partitions(&reader.fetch_metadata(Some(&name), ASK)?, &name) {
-                Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(None),
-                count => count.map(Some),
-            }
+        let count = ask(topic, move || match partitions(&reader.fetch_metadata(Some(&name), ASK)?, &name) {
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(None),
+            count => count.map(Some),
         });
         count.await
     }

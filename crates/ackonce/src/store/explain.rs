@@ -76,9 +76,11 @@ fn released(entry: &Entry, redrive: Option<&AuditEntry>) -> String {
              copy in hand or at its next delivery.",
             span(entry.free_in)
         ),
-        None if attempt == 0 => "It was not skipped: it was handed back before an attempt that counts, or its dead letter was \
+        None if attempt == 0 => {
+            "It was not skipped: it was handed back before an attempt that counts, or its dead letter was \
                                  published again. Its next delivery runs."
-            .to_owned(),
+                .to_owned()
+        }
         None => format!(
             "It was not skipped: it was handed back after {}. Its next delivery runs as attempt {}.",
             attempts(attempt),
@@ -138,18 +140,54 @@ mod tests {
         let none = Duration::ZERO;
         for (entry, audit, parts) in [
             (None, vec![], &["no record", "never claimed", "Its next delivery runs"][..]),
-            (None, vec![by("redrive", MINUTE), by("forget", MINUTE)], &["ada forgot it 1 min ago (ticket 4711)"]),
+            (
+                None,
+                vec![by("redrive", MINUTE), by("forget", MINUTE)],
+                &["ada forgot it 1 min ago (ticket 4711)"],
+            ),
             (None, vec![by("forget", MINUTE), by("redrive", MINUTE)], &["never claimed"]),
-            (Some(entry(State::Claimed, 2, MINUTE)), vec![], &["a worker holds it", "Attempt 2", "ends in 1 min"]),
-            (Some(entry(State::Claimed, 2, none)), vec![], &["lease is over", "may have happened", "runs it again"]),
+            (
+                Some(entry(State::Claimed, 2, MINUTE)),
+                vec![],
+                &["a worker holds it", "Attempt 2", "ends in 1 min"],
+            ),
+            (
+                Some(entry(State::Claimed, 2, none)),
+                vec![],
+                &["lease is over", "may have happened", "runs it again"],
+            ),
             (Some(entry(State::Released, 3, MINUTE)), vec![], &["attempt 3 failed", "waits 1 min more"]),
-            (Some(entry(State::Released, 3, none)), vec![], &["handed back after 3 attempts", "as attempt 4"]),
+            (
+                Some(entry(State::Released, 3, none)),
+                vec![],
+                &["handed back after 3 attempts", "as attempt 4"],
+            ),
             (Some(entry(State::Released, 0, none)), vec![], &["dead letter was published again"]),
-            (Some(entry(State::Released, 0, none)), vec![by("redrive", MINUTE)], &["redriven by ada 1 min ago", "has not run"]),
-            (Some(entry(State::Released, 1, none)), vec![by("redrive", 60 * MINUTE)], &["after 1 attempt.", "as attempt 2"]),
-            (Some(entry(State::Done, 1, none)), vec![], &["took effect", "10 min ago", "duplicates", "for 1 h from now"]),
-            (Some(entry(State::Done, 1, none)), vec![by("redrive", 60 * MINUTE)], &["took effect", "redriven by ada"]),
-            (Some(entry(State::Buried, 15, none)), vec![], &["given up after 15 attempts: card declined", "did not happen"]),
+            (
+                Some(entry(State::Released, 0, none)),
+                vec![by("redrive", MINUTE)],
+                &["redriven by ada 1 min ago", "has not run"],
+            ),
+            (
+                Some(entry(State::Released, 1, none)),
+                vec![by("redrive", 60 * MINUTE)],
+                &["after 1 attempt.", "as attempt 2"],
+            ),
+            (
+                Some(entry(State::Done, 1, none)),
+                vec![],
+                &["took effect", "10 min ago", "duplicates", "for 1 h from now"],
+            ),
+            (
+                Some(entry(State::Done, 1, none)),
+                vec![by("redrive", 60 * MINUTE)],
+                &["took effect", "redriven by ada"],
+            ),
+            (
+                Some(entry(State::Buried, 15, none)),
+                vec![],
+                &["given up after 15 attempts: card declined", "did not happen"],
+            ),
             (Some(entry(State::Buried, 0, none)), vec![], &["It was given up: card declined"]),
         ] {
             let text = explain(entry.as_ref(), &audit);

@@ -46,7 +46,8 @@ pub enum Remembered {
 /// The store could not answer. Some of the messages may be recorded; repeating the call is safe.
 pub async fn remember(store: &dyn Deduplicator, rows: &[(Key, Duration)]) -> Result<Vec<Remembered>> {
     let (mut answers, busy) = pass(store, rows, (0..rows.len()).collect()).await?;
-    let Some(wait) = busy.iter().map(|(_, free_in)| *free_in).filter(|free_in| *free_in <= LEASE).max() else {
+    let Some(wait) = busy.iter().map(|(_, free_in)| *free_in).filter(|free_in| *free_in <= LEASE).max()
+    else {
         return Ok(answers);
     };
     // A claim of an earlier call that was killed; or a worker's, which will have settled or renewed it by then.

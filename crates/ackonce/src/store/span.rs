@@ -23,7 +23,12 @@ pub fn span(time: Duration) -> String {
         1..=59 => format!("{seconds} s"),
         60..=3599 => two(seconds / 60, "min", seconds % 60, "s"),
         3600..=86_399 => two(seconds / 3600, "h", seconds % 3600 / 60, "min"),
-        _ => two(seconds / 86_400, if seconds < 172_800 { "day" } else { "days" }, seconds % 86_400 / 3600, "h"),
+        _ => two(
+            seconds / 86_400,
+            if seconds < 172_800 { "day" } else { "days" },
+            seconds % 86_400 / 3600,
+            "h",
+        ),
     }
 }
 

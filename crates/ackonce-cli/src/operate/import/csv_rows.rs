@@ -41,7 +41,9 @@ impl CsvRows {
         while rows.len() < most {
             let line = self.reader.position().line();
             let more = self.reader.read_byte_record(&mut record).map_err(|error| match error.kind() {
-                csv::ErrorKind::Io(error) => Refusal::environment(format!("--csv: it cannot be read: {error}")),
+                csv::ErrorKind::Io(error) => {
+                    Refusal::environment(format!("--csv: it cannot be read: {error}"))
+                }
                 _ => Refusal::usage(format!("--csv: line {line}: {error}")),
             })?;
             if !more {
@@ -119,12 +121,7 @@ mod tests {
         let ids: Vec<_> = all.iter().map(|(key, _)| (key.scope().name(), &key.id()[..])).collect();
         assert_eq!(
             ids,
-            [
-                ("a/b", &b"evt_1"[..]),
-                ("a/b", &[0, 255][..]),
-                ("a,b", &b"x\"y"[..]),
-                ("c", &[255, 254][..])
-            ]
+            [("a/b", &b"evt_1"[..]), ("a/b", &[0, 255][..]), ("a,b", &b"x\"y"[..]), ("c", &[255, 254][..])]
         );
         let windows: Vec<_> = all.iter().map(|(_, window)| window.as_secs()).collect();
         assert_eq!(windows, [60, 3600, 60, 60]);

@@ -99,7 +99,9 @@ impl Rows {
                 Ok(Self::Redis(Box::new(keys.with_value(args.value.as_deref()))))
             }
             (None, Some(path)) => Ok(Self::Csv(CsvRows::open(path, args.skip, args.window)?)),
-            (None, None) => Err(Refusal::usage("name a source: --from redis://… with --pattern, or --csv FILE")),
+            (None, None) => {
+                Err(Refusal::usage("name a source: --from redis://… with --pattern, or --csv FILE"))
+            }
         }
     }
 
@@ -126,7 +128,8 @@ pub(super) async fn run(args: &ImportArgs) -> Result<(), Refusal> {
         }
     };
     let store = args.store.open().await?.deduplicator();
-    let number = total.map_or_else(|| "The messages of standard input".to_owned(), |n| output::count(n, "message"));
+    let number =
+        total.map_or_else(|| "The messages of standard input".to_owned(), |n| output::count(n, "message"));
     confirm::ask(args.consent, &format!("{number} would be recorded as done in {}", args.store.store))?;
     import(args, &*store, total).await
 }
@@ -176,8 +179,12 @@ async fn import(args: &ImportArgs, store: &dyn Deduplicator, total: Option<u64>)
     while let Some(batch) = rows.next().await? {
         let answers = remember(store, &batch).await.map_err(|error| {
             let (why, seen) = (refused(&error), done.seen());
-            let skip = if args.csv.is_some() { format!(" with --skip {}", args.skip + seen) } else { String::new() };
-            Refusal::environment(format!("{why}; {} went through: start it again{skip}", output::count(seen, "message")))
+            let skip =
+                if args.csv.is_some() { format!(" with --skip {}", args.skip + seen) } else { String::new() };
+            Refusal::environment(format!(
+                "{why}; {} went through: start it again{skip}",
+                output::count(seen, "message")
+            ))
         })?;
         for answer in answers {
             match answer {

@@ -36,7 +36,8 @@ impl RedisKeys {
         if pattern.is_empty() {
             return Err(Refusal::usage("--pattern is empty; write one such as seen:*"));
         }
-        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme)) {
+        if !["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| url.starts_with(scheme))
+        {
             return Err(Refusal::usage(
                 "--from: keys are read from one server; write redis://HOST:PORT/DB, rediss:// or redis+unix:///PATH, \
                  and import each server of a cluster by itself",

@@ -54,7 +54,8 @@ impl ConsoleArgs {
     }
 }
 
-fn token(place: &str) -> Result<AccessToken, Refusal> {
+/// The token at `env:NAME` or `file:PATH`.
+pub(crate) fn token(place: &str) -> Result<AccessToken, Refusal> {
     let text = match place.split_once(':') {
         Some(("env", name)) => std::env::var(name).map_err(|_| {
             Refusal::environment(format!("--console-token: the variable {name} is not set, or is no text"))

@@ -1,22 +1,22 @@
 //! `ackonce console`: the console of a store, without a program that uses it.
 
-mod args;
-
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, OnStart, shutdown_on_signals};
 use ackonce_console::Console;
 use clap::Args;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tower_service::Service as _;
 
-use crate::admin::{accept, parse_address};
+use crate::admin::{ConsoleArgs, accept, parse_address};
 use crate::layers::{EffectiveSettings, Sources};
 use crate::log::{self, LogArgs};
 use crate::refusal::Refusal;
 use crate::stores::{Place, StoreUrl};
-pub use args::ConsoleArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,9 +111,12 @@ async fn serve(
     let address =
         listener.local_addr().map_or_else(|_| args.listen.to_string(), |address| address.to_string());
     tracing::info!(target: "ackonce", store = %args.store, ?writes, "the console is at http://{address}/");
-    let answer = move |request| {
+    let answer = move |request: Request<Incoming>| {
         let mut router = router.clone();
-        async move { router.call(request).await.unwrap_or_else(|never| match never {}) }
+        async move {
+            let answered: Result<_, Infallible> = router.call(request).await;
+            answered.unwrap_or_else(|never| match never {})
+        }
     };
     accept(listener, answer, stop).await;
     Ok(())
