@@ -30,7 +30,7 @@ function span(ms) {
   if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
   if (s < 120) return `${Math.round(s)} s`;
-  if (s < 7200) return `${Math.floor(s / 60)} min`;
+  if (s < 7200) return `${Math.round(s / 60)} min`;
   if (s < 172800) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
@@ -168,12 +168,17 @@ function addPoint(point) {
 // The state, once a second.
 let state = null;
 let writes = false;
+let found = null; // the message that is shown
 function draw(next) {
   state = next;
   ahead = Date.now() - next.at_ms;
   if (Math.abs(ahead) < 2000) ahead = 0;
   addPoint(next.point);
-  if (writes !== next.writes) { writes = next.writes; drawSelection(); }
+  if (writes !== next.writes) {
+    writes = next.writes;
+    drawSelection();
+    if (found) $("found").replaceChildren(...message(found));
+  }
   drawStore(next.store);
   drawRunning(next);
   drawRunners(next);
@@ -286,9 +291,10 @@ async function find(scope, id) {
   $("find-id").value = id;
   const place = $("found");
   try {
-    const shown = await ask(`api/show?${new URLSearchParams({ scope, id })}`);
-    place.replaceChildren(...message(shown));
+    found = await ask(`api/show?${new URLSearchParams({ scope, id })}`);
+    place.replaceChildren(...message(found));
   } catch (error) {
+    found = null;
     place.replaceChildren(make("p", { class: "note bad", role: "alert" }, error.message));
   }
 }

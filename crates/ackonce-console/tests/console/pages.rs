@@ -261,6 +261,9 @@ async fn messages_are_redriven_and_forgotten_by_keyboard_with_a_reason() {
         }
 
         browser.open(&format!("{url}#find?scope=billing%2Fcharge&id=evt_done")).await;
+        // As a link that somebody sent.
+        browser.0.refresh().await.unwrap();
+        browser.until("return document.querySelector('#forget-one')?.disabled === false").await;
         browser.tab_to("#forget-one").await;
         browser.press(ENTER).await;
         // The name is remembered.
