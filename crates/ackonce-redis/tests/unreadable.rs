@@ -278,9 +278,9 @@ async fn a_row_that_cannot_be_read_costs_its_own_message_an_error() {
 
         let seen = store.look(bad).await.unwrap().unwrap().record;
         assert!(seen.state == State::Buried && seen.reason.unwrap().contains("cannot be read"));
-        assert_eq!(store.list(&all()).await.unwrap().entries.len(), 40);
-        let buried = Query { filter: Filter { state: Some(State::Buried), ..Filter::default() }, ..all() };
-        let listed = store.list(&buried).await.unwrap().entries;
+        let mut listed = store.list(&all()).await.unwrap().entries;
+        assert_eq!(listed.len(), 40);
+        listed.retain(|entry| entry.record.state == State::Buried);
         assert!(listed.len() == 1 && listed[0].record.reason.as_ref().unwrap().contains("cannot be read"));
         let stats = store.stats().await.unwrap();
         assert_eq!((stats.done, stats.buried), (39, 1));

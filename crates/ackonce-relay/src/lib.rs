@@ -9,6 +9,7 @@ mod letters;
 mod message;
 mod plan;
 mod presence;
+mod queues;
 mod relay;
 mod sink;
 mod source;

@@ -49,6 +49,18 @@ impl Bench {
         lease
     }
 
+    /// A scope of this bench with that end of its name.
+    pub(super) fn scope_named(&self, end: &str) -> Scope {
+        valid(Scope::new(format!("{}{end}", self.scope.name())))
+    }
+
+    /// A message of any scope that ended so.
+    pub(super) async fn ended(&self, key: Key, end: Settle) -> Key {
+        let lease = self.a.acquire(&request(key)).await;
+        self.a.confirm(&lease, end).await;
+        lease.key
+    }
+
     /// A claim whose lease has ended.
     pub(super) async fn lapsed(&self, id: &str) -> Lease {
         let lease = self.a.acquire(&ClaimRequest { lease: SHORT, ..self.request(id) }).await;
@@ -182,6 +194,11 @@ pub(super) fn extend() -> Settle {
 }
 pub(super) fn bury() -> Settle {
     Settle::Bury { window: LONG, reason: "it's of no \"use\" \u{2717}".to_owned() }
+}
+
+/// A burial for that reason.
+pub(super) fn buried_for(reason: &str) -> Settle {
+    Settle::Bury { window: LONG, reason: reason.to_owned() }
 }
 
 /// The settlement that brings a claim into that state.

@@ -72,8 +72,8 @@ pub async fn a_page_keeps_to_its_limit(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry shows the same record as [`get`](ackonce::store::Inspect::get), and names, if any, that are true.
-pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
+/// An entry shows the same record as [`look`](ackonce::store::Inspect::look), and names, if any, that are true.
+pub async fn a_listed_record_is_the_one_that_look_shows(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for state in STATES {
         let keys = bench.some(1, state.as_str(), state).await;
@@ -82,8 +82,14 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
         assert_eq!(
             same(entry.record.clone()),
             same(bench.a.record(&keys[0]).await),
-            "the listed record is the one that get shows"
+            "the listed record is the one that look shows"
         );
+        let seen = bench.a.look(&keys[0]).await.unwrap_or_else(|| panic!("{:?} is listed", keys[0]));
+        assert_eq!(seen.digest, entry.digest, "the digest of the listed record");
+        assert_eq!(seen.scope.as_deref(), Some(bench.scope.name()), "the scope that was asked about");
+        assert_eq!(seen.id.as_ref(), Some(keys[0].id()), "the message ID that was asked about");
+        assert!(seen.expires_in <= entry.expires_in + LONG && seen.free_in <= rounded(LONG), "{seen:?}");
+        assert_eq!(seen.free_in.is_zero(), state != State::Claimed, "{seen:?}");
         if let Some(scope) = &entry.scope {
             assert_eq!(scope, bench.scope.name(), "the scope of the listed record");
         }

@@ -56,6 +56,12 @@ pub(crate) enum Bug {
     ListComparesReasonWhole,
     /// No entry has names.
     ListNamesNobody,
+    /// A page without entries is never the last.
+    ListNeverEnds,
+    /// A list with a scope goes on by a number of records.
+    ListSkipsByFilter,
+    /// A cursor goes on under any filter.
+    AnyFilterTakesCursor,
 
     // Counting.
     /// Every scope is counted as if it had no name.
@@ -85,7 +91,13 @@ pub(crate) enum Bug {
     // Changes of listed records, and their trail.
     /// A listed record is changed although it has changed since.
     ListedIsNotCompared,
+    /// A listed record is not found again.
+    ListedIsUnknown,
+    /// The lease of a listed claim is not looked at.
+    ListedTakesLive,
     AuditForgets,
+    /// An operation that changed nothing is on the trail.
+    AuditKeepsRefusals,
     /// The trail of every key is shown for each.
     AuditMixesKeys,
     AuditNewestFirst,

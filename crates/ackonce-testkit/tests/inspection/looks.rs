@@ -39,6 +39,8 @@ impl Sabotaged {
     pub(crate) fn page(&self, query: &Query) -> Result<Page> {
         let now = self.now();
         let found = self.found(&query.filter, now);
+        let filter = &query.filter;
+        let query = &Query { filter: self.sealing(filter), ..query.clone() };
         let from = self.from(query, &found)?;
         let limit = if self.has(Bug::ListIgnoresLimit) { usize::MAX } else { query.limit };
         let left = found.len().saturating_sub(from).saturating_sub(limit);
@@ -51,8 +53,11 @@ impl Sabotaged {
             next = None;
         }
         if self.has(Bug::ListFiltersAfterPage) {
-            page.retain(|(key, row)| self.wants(&query.filter, key, row, now));
+            page.retain(|(key, row)| self.wants(filter, key, row, now));
             next = next.filter(|_| page.len() == limit);
+        }
+        if self.has(Bug::ListNeverEnds) && page.is_empty() {
+            next = Some(query.cursor("sabotaged", &[0; 32]));
         }
         if self.has(Bug::ListSkips) && next.is_some() {
             page.pop();
@@ -95,8 +100,13 @@ impl Sabotaged {
         filter.matches(Some(key.scope().name()), &row.record(now))
     }
 
+    /// The filter that a cursor belongs to.
+    fn sealing(&self, filter: &Filter) -> Filter {
+        if self.has(Bug::AnyFilterTakesCursor) { Filter::default() } else { filter.clone() }
+    }
+
     fn by_offset(&self) -> bool {
-        self.has(Bug::ListByOffset) || self.has(Bug::ListNewestFirst)
+        [Bug::ListByOffset, Bug::ListNewestFirst, Bug::ListSkipsByFilter].contains(&self.bug)
     }
 
     /// The start of the page after that cursor.

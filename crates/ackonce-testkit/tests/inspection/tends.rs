@@ -18,6 +18,7 @@ impl Sabotaged {
         }
         let may = match protocol::tendable(row.as_ref(), now) {
             Some(false) if self.has(Bug::ForgetTakesLive) => Some(true),
+            Some(false) if self.has(Bug::ListedTakesLive) && target.still().is_some() => Some(true),
             Some(true) if self.has(Bug::ForgetSparesLapsed) => {
                 Some(row.as_ref().is_some_and(|r| r.state != State::Claimed))
             }
@@ -31,6 +32,9 @@ impl Sabotaged {
         }
         let (Some(true), Some(row)) = (may, row) else {
             let always = self.has(Bug::ForgetAlwaysYes) && may.is_none();
+            if self.has(Bug::AuditKeepsRefusals) {
+                self.keep("forget", key, note, State::Claimed);
+            }
             return if always { AdminOutcome::Yes } else { refused(may) };
         };
         self.keep("forget", key, note, row.state);
@@ -83,6 +87,7 @@ impl Sabotaged {
     fn key_of(&self, target: Target<'_>) -> Option<Key> {
         match target {
             Target::Key(key) => Some(key.clone()),
+            Target::Listed(_) if self.has(Bug::ListedIsUnknown) => None,
             Target::Listed(entry) => {
                 let rows = self.lock();
                 rows.iter().map(|(key, _)| key).find(|key| key.digest()[..] == entry.digest[..]).cloned()
