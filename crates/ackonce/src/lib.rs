@@ -7,6 +7,7 @@ mod class;
 mod coalesce;
 mod context;
 mod deduplicator;
+mod delivery;
 mod error;
 mod failure;
 mod fingerprint;
@@ -48,7 +49,7 @@ pub use ids::{IdError, IdSource, MessageIds};
 pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
 pub use newest::{EntityVersion, MAX_VERSION_LEN, Newest, VersionError, VersionOrder, Versions};
-pub use observe::Counts;
+pub use observe::{Counts, trace};
 pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};
 #[cfg(feature = "signal")]
@@ -61,9 +62,15 @@ pub use tokio_util::sync::CancellationToken;
 
 /// For authors of stores, and for code that claims and settles by itself: requests, answers, records, inspection.
 pub mod store {
+    mod explain;
+    mod remember;
+    mod span;
     mod suspects;
     mod value;
 
+    pub use self::explain::explain;
+    pub use self::remember::{Remembered, remember};
+    pub use self::span::span;
     pub use self::suspects::Suspects;
     pub use self::value::{MAX_VALUE_LEN, check_value_len, value_too_long};
     pub use crate::claim::{ClaimRequest, Claimed, Lease, Token};
@@ -85,6 +92,7 @@ pub mod store {
 
 /// For authors of adapters: deliveries on their way from a broker to a receipt.
 pub mod adapter {
+    mod dead_letter;
     pub mod headers;
     mod intake;
     mod letter;
@@ -92,6 +100,7 @@ pub mod adapter {
     mod state;
     mod stop;
 
+    pub use self::dead_letter::{DeadLetter, LetterFilter, LettersMoved, Redrive};
     pub use self::intake::Intake;
     pub use self::letter::{HeaderValue, MAX_REASON_LEN, burial_proof, copy_headers, cut, payload_digest};
     pub use self::order::Order;
