@@ -139,6 +139,9 @@ fn meaning_of(code: &str) -> (ErrorKind, &'static str) {
              URL)",
         ),
         (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
+        (_, LEFT_OPEN) => {
+            (K::Protocol, "the handler left a nested transaction open, so nothing was committed")
+        }
         (_, "54000") => (K::Invalid, "a value is over the server's limit"),
         (_, "XX001" | "XX002") => (K::Corrupt, "the server's files are damaged"),
         ("28" | "3D", _) => (K::Config, "the server refused the login"),

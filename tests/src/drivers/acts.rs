@@ -35,6 +35,8 @@ pub enum Act {
 pub enum Ends {
     Committed,
     RolledBack,
+    /// By being dropped, which rolls it back with the next statement; where there is no such thing, as above.
+    Dropped,
     /// Neither.
     LeftOpen,
 }

@@ -48,7 +48,7 @@ impl Hand for DieselHand<'_> {
         self.0.batch_execute(text).await?;
         match ends {
             Ends::Committed => Manager::commit_transaction(self.0).await?,
-            Ends::RolledBack => Manager::rollback_transaction(self.0).await?,
+            Ends::RolledBack | Ends::Dropped => Manager::rollback_transaction(self.0).await?,
             Ends::LeftOpen => {}
         }
         Ok(())

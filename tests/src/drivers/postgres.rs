@@ -39,7 +39,7 @@ impl Hand for PostgresHand<'_> {
         self.0.batch_execute(text).await?;
         match ends {
             Ends::Committed => self.0.batch_execute("RELEASE SAVEPOINT mine").await?,
-            Ends::RolledBack => self.0.batch_execute("ROLLBACK TO SAVEPOINT mine").await?,
+            Ends::RolledBack | Ends::Dropped => self.0.batch_execute("ROLLBACK TO SAVEPOINT mine").await?,
             Ends::LeftOpen => {}
         }
         Ok(())

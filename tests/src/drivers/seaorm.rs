@@ -42,6 +42,7 @@ impl Hand for SeaOrmHand<'_> {
         match ends {
             Ends::Committed => inner.commit().await?,
             Ends::RolledBack => inner.rollback().await?,
+            Ends::Dropped => drop(inner),
             Ends::LeftOpen => std::mem::forget(inner),
         }
         Ok(())

@@ -41,6 +41,7 @@ impl Hand for SqlxHand<'_, '_> {
         match ends {
             Ends::Committed => inner.commit().await?,
             Ends::RolledBack => inner.rollback().await?,
+            Ends::Dropped => drop(inner),
             Ends::LeftOpen => std::mem::forget(inner),
         }
         Ok(())

@@ -96,6 +96,8 @@ pub(crate) async fn nested_transactions_are_the_handlers_own(place: Place) {
             Act::Nested(insert(&format!("{id} kept")), Ends::Committed),
             Act::Nested(insert(&format!("{id} undone")), Ends::RolledBack),
             place.insert(id),
+            // As the last thing, so that its rollback goes with a statement of the inbox.
+            Act::Nested(insert(&format!("{id} dropped")), Ends::Dropped),
         ]
     };
     let alone = inbox.handle(vec![place.item("a", acts("a")).await]).await;

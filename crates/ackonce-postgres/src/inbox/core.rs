@@ -1,19 +1,12 @@
 //! The inbox without a driver: its settings, and the memory from one transaction to the next.
 
-use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
-use ackonce::Item;
 use ackonce::store::Suspects;
 
-use super::group::InboxGroup;
 use super::settings::InboxSettings;
 use super::statements::InboxTexts;
 use crate::{PostgresStore, Prepare};
-
-/// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
-/// that every session's visibility check of a row gets slower.
-const MAX_GROUP: usize = 60;
 
 /// An inbox for one store, without a driver: it groups messages and remembers those that have to run alone.
 #[derive(Debug)]
@@ -49,31 +42,5 @@ impl InboxCore {
     #[must_use]
     pub fn keeps_prepared(&self) -> bool {
         self.store.inner.config.prepare == Prepare::Cached
-    }
-
-    /// Splits the items into groups that share a transaction, in order.
-    pub fn groups<M: Send + 'static>(&self, items: Vec<Item<M>>) -> Vec<InboxGroup<'_, M>> {
-        let mut groups: Vec<Vec<Item<M>>> = Vec::new();
-        let mut keys = HashSet::new();
-        let mut closed = true;
-        for item in items {
-            let alone = self.suspects.has(item.cx.key());
-            match groups.last_mut() {
-                Some(group)
-                    if !closed
-                        && !alone
-                        && group.len() < MAX_GROUP
-                        && keys.insert(*item.cx.key().digest()) =>
-                {
-                    group.push(item);
-                }
-                _ => {
-                    keys = HashSet::from([*item.cx.key().digest()]);
-                    groups.push(vec![item]);
-                }
-            }
-            closed = alone;
-        }
-        groups.into_iter().map(|items| InboxGroup::new(self, items)).collect()
     }
 }

@@ -9,6 +9,7 @@ mod outcome;
 mod savepoint;
 mod session;
 mod settings;
+mod split;
 mod statements;
 mod tokio;
 mod undone;
