@@ -8,6 +8,7 @@ mod kind;
 mod message;
 mod plan;
 mod presence;
+mod queues;
 mod relay;
 mod sink;
 mod source;

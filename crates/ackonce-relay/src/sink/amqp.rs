@@ -11,6 +11,7 @@ use super::{STEP, Sink};
 use crate::RelayMessage;
 use crate::amqp_url::AmqpUrl;
 use crate::message::is_ours;
+use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// `delivery_mode` of a message that outlives the broker's restart.
@@ -26,6 +27,7 @@ pub(super) struct AmqpTarget {
     url: String,
     exchange: String,
     routing_key: Option<String>,
+    pub(super) queues: Vec<String>,
 }
 
 impl AmqpTarget {
@@ -39,8 +41,11 @@ impl AmqpTarget {
             }
         }
         let url = AmqpUrl::of(&mut parts)?.url;
+        // The default exchange has a binding for each queue, by its name.
+        let by_name = routing_key.as_ref().filter(|_| exchange.is_empty());
+        let queues = queues(&parts, by_name.cloned().as_slice());
         parts.nothing_more("exchange, routing-key and those of AMQP such as heartbeat")?;
-        Ok(Self { url, exchange, routing_key })
+        Ok(Self { url, exchange, routing_key, queues })
     }
 
     pub(super) fn open(&self, name: &str) -> Result<AmqpSink> {

@@ -12,6 +12,7 @@ use super::{STEP, Sink};
 use crate::RelayMessage;
 use crate::kafka_url::{KafkaUrl, refused_property};
 use crate::message::is_ours;
+use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// The time limit for the answer of a broker at the start.
@@ -24,6 +25,7 @@ const OWN: [&str; 3] = ["acks", "request.required.acks", "enable.idempotence"];
 pub(super) struct KafkaTarget {
     config: ClientConfig,
     topic: String,
+    pub(super) queues: Vec<String>,
 }
 
 impl KafkaTarget {
@@ -46,7 +48,8 @@ impl KafkaTarget {
             config.set("linger.ms", "2");
         }
         refused_property(&config)?;
-        Ok(Self { config, topic: topic.clone() })
+        let queues = queues(&parts, &url.topics);
+        Ok(Self { config, topic: topic.clone(), queues })
     }
 
     pub(super) fn open(&self, name: &str) -> Result<KafkaSink> {

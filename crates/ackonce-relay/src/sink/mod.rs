@@ -141,6 +141,15 @@ impl SinkUrl {
         !matches!(self.place, Place::Stdout(_))
     }
 
+    /// The topics or queues that it names.
+    pub(crate) fn queues(&self) -> &[String] {
+        match &self.place {
+            Place::Kafka(target) => &target.queues,
+            Place::Amqp(target) => &target.queues,
+            Place::Http(_) | Place::Exec(_) | Place::Stdout(_) => &[],
+        }
+    }
+
     /// The sink. `limit` is the longest wait for its answer to one message; `name` stands in log lines; `connections` is
     /// the number of idle connections that are kept.
     ///

@@ -7,6 +7,7 @@ use crate::amqp_url::AmqpUrl;
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
 use crate::plan::Plan;
+use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// A queue.
@@ -16,6 +17,7 @@ pub(super) struct AmqpSource {
     queue: String,
     prefetch: Option<u16>,
     management: Option<String>,
+    pub(super) queues: Vec<String>,
 }
 
 impl AmqpSource {
@@ -32,7 +34,8 @@ impl AmqpSource {
         let management = parts.take("management")?;
         let url = AmqpUrl::of(&mut parts)?.url;
         parts.nothing_more("queue, prefetch, management and those of AMQP such as heartbeat")?;
-        Ok(Self { url, queue, prefetch, management })
+        let queues = queues(&parts, std::slice::from_ref(&queue));
+        Ok(Self { url, queue, prefetch, management, queues })
     }
 
     pub(super) fn queue(&self) -> &str {

@@ -86,6 +86,15 @@ impl SourceUrl {
         }
     }
 
+    /// The topics or queues that it names.
+    pub(crate) fn queues(&self) -> &[String] {
+        match &self.place {
+            Place::Kafka(source) => &source.queues,
+            Place::Amqp(source) => &source.queues,
+            Place::Webhook(_) => &[],
+        }
+    }
+
     /// The settings that its adapter begins with.
     pub(crate) fn defaults(&self) -> Result<Settings> {
         match &self.place {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::adapter::{MAX_REASON_LEN, cut};
 use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::Note;
+use crate::inspect::{Note, Target};
 use crate::key::hex;
 use crate::observe::{decision, panic_text};
 use crate::record;
@@ -18,9 +19,6 @@ use crate::ticket::{Delivery, Job, SettledAs, Stage, Ticket, Why};
 
 use super::Inner;
 use super::state::{Burying, State, sole};
-
-/// The longest reason that is recorded and put on a dead letter, in bytes: brokers limit headers, stores limit values.
-const MAX_REASON: usize = 4096;
 
 /// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
 /// driver tries by itself, so that letters do not pile up in it.
@@ -169,7 +167,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 self.metrics.redriven.add(1);
                 let (actor, reason) =
                     (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.audit("redrive", &job.key, record::State::Buried);
+                Note { actor, reason }.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }
@@ -223,9 +221,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 /// The beginning of a reason that is too long.
 fn truncate_reason(mut reason: String) -> String {
     const MARK: &str = " … (cut)";
-    if reason.len() > MAX_REASON {
-        let end = (0..=MAX_REASON - MARK.len()).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-        reason.truncate(end);
+    if reason.len() > MAX_REASON_LEN {
+        reason.truncate(cut(&reason, MAX_REASON_LEN - MARK.len()).len());
         reason.push_str(MARK);
     }
     reason
@@ -239,9 +236,9 @@ mod tests {
     fn a_reason_is_cut_between_characters() {
         for text in ["x", "é", "€", "😀"] {
             for more in 0..4 {
-                let cut = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON + 1));
-                assert!((MAX_REASON - 4..=MAX_REASON).contains(&cut.len()), "{}", cut.len());
-                assert!(cut.ends_with("(cut)"));
+                let short = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON_LEN + 1));
+                assert!((MAX_REASON_LEN - 4..=MAX_REASON_LEN).contains(&short.len()), "{}", short.len());
+                assert!(short.ends_with("(cut)"));
             }
         }
         assert_eq!(truncate_reason("short".into()), "short");
