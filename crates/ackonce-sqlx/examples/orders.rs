@@ -54,7 +54,8 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let runner = Runner::new(Arc::new(store), &Scope::new("stock/take")?, inbox)?;
     for delivery in 0..30 {
         let order = Order(delivery % 10, "book"); // each of ten orders comes three times
-        runner.process(Job::new(runner.key(order.0.to_string())?, order)).await?;
+        let receipt = runner.process(Job::new(runner.key(order.0.to_string())?, order)).await?;
+        let _acknowledge: Order = receipt.redeem();
     }
     let pieces: i64 = sqlx::query_scalar("SELECT pieces FROM stock").fetch_one(&pool).await?;
     println!("{pieces} books left, {} orders run", runner.counts().run);

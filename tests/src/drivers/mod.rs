@@ -65,7 +65,7 @@ impl<M: Send + 'static> Handler<M> for AnyInbox<M> {
     }
 }
 
-/// The answer to a guard's claim, and the result of what came after it.
+/// The answer to a guard's claim, and the end of its transaction.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "named for what they are")]
 pub enum Guarded {
@@ -88,7 +88,7 @@ pub struct GuardRun {
 }
 
 impl Driver {
-    /// An inbox whose handler does what `script` says.
+    /// An inbox whose handler performs the acts of `script`.
     pub async fn inbox<M: Send + 'static>(
         self,
         store: &PostgresStore,

@@ -34,7 +34,7 @@ pub(crate) async fn a_guard_answers_as_the_store_does(place: Place) {
     assert_eq!(place.effects().await, ["a"]);
     // The store sees it, and the guard sees the store's claims.
     assert!(matches!(place.store.claim_one(request("a")).await.unwrap(), Claimed::Done(_)));
-    let kept = place.store.get(&key("a")).await.unwrap();
+    let kept = place.store.look(&key("a")).await.unwrap();
     assert!(kept.is_some(), "{kept:?}");
     let _lease = acquire(&place.store, request("held")).await;
     let busy = place.driver.guard(&guard_run(&place, "held", &[])).await;
