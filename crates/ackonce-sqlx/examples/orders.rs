@@ -8,7 +8,7 @@
 use std::{error::Error, sync::Arc};
 
 use ackonce::adapter::{Delivery, Job};
-use ackonce::{Context, Failure, Runner, Scope};
+use ackonce::{Failure, Runner, Scope};
 use ackonce_postgres::{PostgresConfig, SchemaName, Tables};
 use ackonce_sqlx::SqlxInbox;
 use ackonce_sqlx::sqlx::{self, AssertSqlSafe, PgPool, PgTransaction};
@@ -38,19 +38,14 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn Error>> {
                   CREATE TABLE orders (id int8 NOT NULL, item text NOT NULL); INSERT INTO stock VALUES ('book', 30)";
     sqlx::raw_sql(tables).execute(&pool).await?;
 
-    let inbox =
-        SqlxInbox::new(&store, pool.clone(), |tx: &mut PgTransaction<'_>, _cx: Context, Order(id, item)| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO orders VALUES ($1, $2)")
-                    .bind(id)
-                    .bind(item)
-                    .execute(&mut **tx)
-                    .await?;
-                let take = sqlx::query("UPDATE stock SET pieces = pieces - 1 WHERE item = $1").bind(item);
-                take.execute(&mut **tx).await?;
-                Ok::<_, Failure>(())
-            })
-        });
+    let inbox = SqlxInbox::new(&store, pool.clone(), |tx: &mut PgTransaction<'_>, _, Order(id, item)| {
+        Box::pin(async move {
+            let take = "WITH taken AS (UPDATE stock SET pieces = pieces - 1 WHERE item = $2 RETURNING item) \
+                        INSERT INTO orders SELECT $1, item FROM taken";
+            sqlx::query(take).bind(id).bind(item).execute(&mut **tx).await?;
+            Ok::<_, Failure>(())
+        })
+    });
     let runner = Runner::new(Arc::new(store), &Scope::new("stock/take")?, inbox)?;
     for delivery in 0..30 {
         let order = Order(delivery % 10, "book"); // each of ten orders comes three times
