@@ -31,8 +31,8 @@ pub struct InboxGroup<'i, M> {
     contexts: Vec<Context>,
     messages: Vec<Option<M>>,
     answers: Vec<Option<Answer>>,
-    /// The settlements of the successful messages, each with the message's index.
-    done: Vec<(usize, Settlement)>,
+    /// The settlements of the successful messages, each with the message's index: its own, and one that it takes along.
+    done: Vec<(usize, Vec<Settlement>)>,
     undone: Option<Undone>,
 }
 
@@ -177,7 +177,8 @@ impl<'i, M: Send + 'static> InboxGroup<'i, M> {
         let answer = classify_answer::<S, _>(ran).and_then(outcome);
         match answer.map_err(|failure| self.overslept(began, failure)) {
             Ok(outcome) => {
-                self.done.push((n, self.settlement(n, outcome)));
+                let along = self.contexts[n].take_along();
+                self.done.push((n, [self.settlement(n, outcome)].into_iter().chain(along).collect()));
                 savepoint.succeeded();
             }
             Err(failure) => {
@@ -227,7 +228,9 @@ impl<'i, M: Send + 'static> InboxGroup<'i, M> {
     }
 
     async fn complete<S: InboxSession<M>>(&mut self, session: &mut S) -> Result<(), Undone> {
-        let settlements: Vec<_> = self.done.iter().map(|(_, settlement)| settlement).collect();
+        let settlements =
+            || self.done.iter().flat_map(|(n, all)| all.iter().map(move |settlement| (*n, settlement)));
+        let (owners, settlements): (Vec<_>, Vec<_>) = settlements().unzip();
         let written = match self.statements.complete(session, &settlements).await {
             Ok(written) => written.ok_or_else(Undone::ended)?,
             Err(e) if e.is_code_hidden() => return Err(undone("completing", e).into()),
@@ -241,8 +244,8 @@ impl<'i, M: Send + 'static> InboxGroup<'i, M> {
         if written.iter().all(|written| *written) {
             return Ok(());
         }
-        for ((n, _), _) in self.done.iter().zip(written).filter(|(_, written)| !written) {
-            self.answers[*n] = Some(Err(Failure::Fenced));
+        for (n, _) in owners.into_iter().zip(written).filter(|(_, written)| !written) {
+            self.answers[n] = Some(Err(Failure::Fenced));
         }
         Err(Undone::taken_over())
     }
@@ -252,7 +255,7 @@ impl<'i, M: Send + 'static> InboxGroup<'i, M> {
         if let [(only, _)] = self.done[..] {
             self.answers[only] = Some(Err(Failure::Retry(error.clone().into())));
         } else {
-            self.core.suspects.add(self.done.iter().map(|(_, settlement)| &settlement.key));
+            self.core.suspects.add(self.done.iter().map(|(n, _)| self.contexts[*n].key()));
         }
         Undone::All(error.with_repeat(Repeat::Safe))
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use ackonce::store::{Settle, Settlement, Token};
+use ackonce::store::{Settlement, Token};
 use ackonce::{Error, ErrorKind};
 
 use super::session::{InboxSession, SqlSession};
@@ -12,7 +12,7 @@ use super::settings::InboxSettings;
 use crate::check::keeps;
 use crate::error::undone;
 use crate::records::{Id, RowState, parse, to_hex};
-use crate::request::micros;
+use crate::request::{becomes, detail, micros, times};
 use crate::sql_error::SqlError;
 use crate::store::Inner;
 
@@ -110,21 +110,23 @@ impl<'i> Statements<'i> {
     }
 }
 
-/// The completions as a JSON array of numbers and digits, which need no escapes.
+/// The settlements as a JSON array of numbers and digits, which need no escapes.
 fn asked(settlements: &[&Settlement], keys: &[Id]) -> String {
     let mut json = String::from("[");
     for (settlement, key) in settlements.iter().zip(keys) {
-        let Settle::Complete { window, outcome } = &settlement.action else { continue };
         let comma = if json.len() > 1 { "," } else { "" };
         // The store never makes a fence above a column's maximum.
-        let (fence, time) = (i64::try_from(settlement.fence).unwrap_or(-1), micros(*window));
-        let detail =
-            outcome.as_ref().map_or_else(|| "null".to_owned(), |outcome| format!("\"{}\"", to_hex(outcome)));
+        let fence = i64::try_from(settlement.fence).unwrap_or(-1);
+        let (hold, time) = times(&settlement.action);
+        let detail = detail(settlement).map_or_else(|| "null".to_owned(), |d| format!("\"{}\"", to_hex(d)));
         let _ = write!(
             json,
-            "{comma}{{\"key\":\"{}\",\"token\":\"{}\",\"fence\":{fence},\"time\":{time},\"detail\":{detail}}}",
+            "{comma}{{\"key\":\"{}\",\"token\":\"{}\",\"fence\":{fence},\"becomes\":{},\"hold\":{},\"time\":{},\"detail\":{detail}}}",
             key.to_text(),
             to_hex(&settlement.token.0),
+            becomes(&settlement.action),
+            micros(hold),
+            micros(time),
         );
     }
     json.push(']');

@@ -82,7 +82,7 @@ impl Fields {
         let fence = unsigned("fence", self.fence)?;
         let tally = self.tally.unwrap_or(10);
         let (state, previous) = state(tally)?;
-        let detail = |of: State| self.detail.clone().filter(|_| state == of);
+        let (outcome, reason) = details(state, self.detail.as_deref());
         let row = Row {
             state,
             token: Token([0; 16]),
@@ -95,8 +95,8 @@ impl Fields {
             free_at: unsigned("free_at", self.free_at.unwrap_or(0))?,
             // A negative expiry: a settlement found no record here.
             expires: unsigned("expiry", self.expires.max(0))?,
-            outcome: detail(State::Done),
-            reason: detail(State::Buried).map(|reason| String::from_utf8_lossy(&reason).into_owned()),
+            outcome,
+            reason,
         };
         Ok(Stored { token: self.token.map(|t| Token(t.0)), row })
     }
@@ -135,6 +135,17 @@ pub(crate) fn parse(line: &str, written: bool) -> Result<RowState> {
             .transpose()?,
     };
     Ok(RowState { key, written, now: unsigned("moment", now)?, row: Some(fields.stored()?) })
+}
+
+/// The outcome or progress of a record, and the reason of a buried one.
+fn details(state: State, detail: Option<&[u8]>) -> (Option<Bytes>, Option<String>) {
+    let Some(detail) = detail.filter(|_| state == State::Buried) else {
+        return (detail.map(Bytes::copy_from_slice), None);
+    };
+    // No UTF-8 text has this byte.
+    let mut parts = detail.splitn(2, |byte| *byte == 0xff);
+    let reason = parts.next().map(|reason| String::from_utf8_lossy(reason).into_owned());
+    (parts.next().map(Bytes::copy_from_slice), reason)
 }
 
 fn state(tally: i32) -> Result<(State, Previous)> {

@@ -31,6 +31,10 @@ pub(crate) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 pub(crate) const STATE: &str = "CASE WHEN coalesce(tally, 10) % 10 = 0 THEN 'done' WHEN tally % 10 = 1 THEN 'buried' \
                                 WHEN tally % 10 < 5 THEN 'claimed' ELSE 'released' END";
 
+/// The progress that a buried record keeps after its reason.
+pub(crate) const PROGRESS: &str = "CASE WHEN position('\\xff'::bytea IN r.detail) > 0 THEN \
+                                   substring(r.detail FROM position('\\xff'::bytea IN r.detail) + 1) END";
+
 /// The records that are not done, as the index `record_open` has them.
 pub(crate) const OPEN: &str = "token IS NOT NULL OR tally % 10 = 1";
 
@@ -67,10 +71,10 @@ const COMPLETION: &str = "(SELECT encode(substring(sha256(salt || $1::bytea) FOR
                           $4::int8 AS time, $5::bytea AS detail, NULL::text AS scope, NULL::bytea AS id \
                           FROM {schema}.meta WHERE one) AS q";
 
-/// The completions of an inbox: a JSON array of objects.
-const COMPLETIONS: &str = "(SELECT key, token, fence, 0 AS becomes, 0::int8 AS hold, time, decode(detail, 'hex') AS detail, \
-                           NULL::text AS scope, NULL::bytea AS id FROM json_to_recordset(($1::text)::json) AS \
-                           j (key uuid, token uuid, fence int8, time int8, detail text)) AS q";
+/// The settlements of an inbox: a JSON array of objects.
+const COMPLETIONS: &str = "(SELECT key, token, fence, becomes, hold, time, decode(detail, 'hex') AS detail, NULL::text AS scope, \
+                           NULL::bytea AS id FROM json_to_recordset(($1::text)::json) AS \
+                           j (key uuid, token uuid, fence int8, becomes int4, hold int8, time int8, detail text)) AS q";
 /// The keys of written records, one a row; an empty text if none was written.
 const WRITTEN_KEYS: &str =
     "SELECT coalesce(w.key::text, '') AS line FROM clock c LEFT JOIN written w ON w.expires > 0";
@@ -166,7 +170,7 @@ impl<'s> Texts<'s> {
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE);
-        let text = text.replace("{open}", OPEN);
+        let text = text.replace("{open}", OPEN).replace("{progress}", PROGRESS);
         let text = text.replace("{version}", &VERSION.to_string());
         text.replace("{schema}", self.schema.quoted())
     }
