@@ -9,6 +9,7 @@
 pub mod acceptance;
 pub mod amqp;
 pub mod books;
+pub mod drivers;
 pub mod inbox;
 pub mod kafka;
 pub mod raw;

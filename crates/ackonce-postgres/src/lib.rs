@@ -3,12 +3,14 @@
 mod check;
 mod config;
 mod connection;
+pub mod driver;
 mod error;
 mod inbox;
 mod inspect;
 mod records;
 mod request;
 mod schema;
+mod sql_error;
 mod store;
 mod survey;
 #[cfg(test)]
