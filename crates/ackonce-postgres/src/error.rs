@@ -10,7 +10,8 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 /// The error of a statement, or of a COMMIT: an `ERROR` was rolled back; after anything else (the server ends
 /// the connection, or it breaks) it may have been applied.
-pub(crate) fn statement(doing: &str, error: PgError) -> Error {
+#[must_use]
+pub fn statement(doing: &str, error: PgError) -> Error {
     let unknown =
         if error.as_db_error().is_some_and(is_rolled_back) { Repeat::Safe } else { Repeat::Unknown };
     describe(doing, error, unknown)
@@ -22,12 +23,14 @@ pub(crate) fn unsent(error: PgError) -> Error {
 }
 
 /// The error of a statement in a transaction that is rolled back: nothing was applied.
-pub(crate) fn undone(doing: &str, error: PgError) -> Error {
+#[must_use]
+pub fn undone(doing: &str, error: PgError) -> Error {
     describe(doing, error, Repeat::Safe)
 }
 
 /// The error of a pool that gave no connection.
-pub(crate) fn pool(error: PoolError) -> Error {
+#[must_use]
+pub fn pool(error: PoolError) -> Error {
     match error {
         PoolError::Backend(error) => unsent(error),
         other => Error::new(ErrorKind::Unavailable, "postgres: the pool gave no connection")
