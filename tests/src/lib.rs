@@ -11,6 +11,7 @@ pub mod amqp;
 pub mod books;
 pub mod inbox;
 pub mod kafka;
+pub mod outbox;
 pub mod raw;
 pub mod worker;
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod counts;
 mod lag;
 mod message;
 mod metrics;
@@ -11,11 +12,12 @@ mod relay;
 mod table;
 mod waking;
 
+pub use counts::OutboxCounts;
 pub use lag::OutboxLag;
 pub use message::OutboxMessage;
 pub use metrics::METRICS;
 pub use options::{OnParked, OutboxOptions};
-pub use outbox::{Outbox, OutboxCounts};
+pub use outbox::Outbox;
 pub use outgoing::{MAX_DESTINATION_LEN, MAX_OUTBOX_ID_LEN, Outgoing, OutgoingRow};
 pub use publisher::OutboxPublisher;
 pub use table::Parked;

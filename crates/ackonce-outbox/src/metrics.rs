@@ -9,17 +9,29 @@ use crate::{OutboxCounts, OutboxLag};
 
 const BY_OUTBOX: &[&str] = &["outbox"];
 
-const PUBLISHED: Metric =
-    Metric::counter("ackonce_outbox_published_total", BY_OUTBOX, "Messages that were published and confirmed");
+const PUBLISHED: Metric = Metric::counter(
+    "ackonce_outbox_published_total",
+    BY_OUTBOX,
+    "Messages that were published and confirmed",
+);
 const FAILED: Metric =
     Metric::counter("ackonce_outbox_failed_total", BY_OUTBOX, "Attempts to publish a message that failed");
-const PARKED: Metric =
-    Metric::counter("ackonce_outbox_parked_total", BY_OUTBOX, "Messages parked because they cannot be published");
-const WAITING: Metric =
-    Metric::gauge("ackonce_outbox_waiting", BY_OUTBOX, "Messages that wait for a relay; an estimate beyond 10,000");
-const OLDEST: Metric =
-    Metric::gauge("ackonce_outbox_oldest_seconds", BY_OUTBOX, "Age of the oldest message that waits for a relay")
-        .in_seconds();
+const PARKED: Metric = Metric::counter(
+    "ackonce_outbox_parked_total",
+    BY_OUTBOX,
+    "Messages parked because they cannot be published",
+);
+const WAITING: Metric = Metric::gauge(
+    "ackonce_outbox_waiting",
+    BY_OUTBOX,
+    "Messages that wait for a relay; an estimate beyond 10,000",
+);
+const OLDEST: Metric = Metric::gauge(
+    "ackonce_outbox_oldest_seconds",
+    BY_OUTBOX,
+    "Age of the oldest message that waits for a relay",
+)
+.in_seconds();
 const HELD: Metric = Metric::gauge(
     "ackonce_outbox_parked",
     BY_OUTBOX,
@@ -96,6 +108,10 @@ impl Meters {
     }
 
     pub(crate) fn counts(&self) -> OutboxCounts {
-        OutboxCounts { published: self.published.value(), failed: self.failed.value(), parked: self.parked.value() }
+        OutboxCounts {
+            published: self.published.value(),
+            failed: self.failed.value(),
+            parked: self.parked.value(),
+        }
     }
 }

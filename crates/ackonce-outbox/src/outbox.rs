@@ -8,7 +8,7 @@ use ackonce::{CancellationToken, Result};
 
 use crate::relay::Relay;
 use crate::table::{OutboxTable, Parked};
-use crate::{OutboxLag, OutboxOptions, OutboxPublisher, Waking};
+use crate::{OutboxCounts, OutboxLag, OutboxOptions, OutboxPublisher, Waking};
 
 /// The outbox of a database. [`PostgresOutbox`](crate::PostgresOutbox) and [`SqliteOutbox`](crate::SqliteOutbox) have one,
 /// and publish into it. Cloning is cheap.
@@ -17,18 +17,6 @@ pub struct Outbox {
     table: Arc<dyn OutboxTable>,
     options: OutboxOptions,
     shutdown: CancellationToken,
-}
-
-/// The decisions of a relay since it began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OutboxCounts {
-    /// Messages published and confirmed.
-    pub published: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Messages parked for a reason of their own.
-    pub parked: u64,
 }
 
 impl Outbox {
@@ -77,7 +65,7 @@ impl Outbox {
 
     /// A handler that publishes, most often an inbox, with a [`wake`](Self::wake) after its commits.
     pub fn waking<H>(&self, handler: H) -> Waking<H> {
-        Waking { handler, outbox: self.clone() }
+        Waking { handler, table: self.table.clone() }
     }
 
     /// Messages that cannot be published, in the order of their rows, from row number `from` on, at most `most`. Those that
@@ -128,6 +116,9 @@ fn audit(decision: &'static str, rows: &[i64], note: &Note) {
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("table", &self.table).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("table", &self.table)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

@@ -92,7 +92,9 @@ impl Outgoing {
         }
         let own = |name: &str| {
             let start = name.get(..8).unwrap_or_default();
-            name.is_empty() || start.eq_ignore_ascii_case("ackonce-") || name.eq_ignore_ascii_case("message-id")
+            name.is_empty()
+                || start.eq_ignore_ascii_case("ackonce-")
+                || name.eq_ignore_ascii_case("message-id")
         };
         if let Some((name, _)) = self.headers.iter().find(|(name, _)| own(name)) {
             return Err(refuse(format!("Outgoing::headers has {name:?}, which the relay sets")));

@@ -40,7 +40,9 @@ async fn sent_rows_leave_no_bloat_even_under_an_old_snapshot() {
     let Some(place) = postgres().await else { return };
     let (outbox, schema) = parts(&place);
     let mut old = place.client().await;
-    let old = old.build_transaction().isolation_level(ackonce_postgres::tokio_postgres::IsolationLevel::RepeatableRead);
+    let old = old
+        .build_transaction()
+        .isolation_level(ackonce_postgres::tokio_postgres::IsolationLevel::RepeatableRead);
     let old = old.start().await.unwrap();
     old.query("SELECT txid_current(), count(*) FROM pg_class", &[]).await.unwrap();
     let recorder = Recorder::new();
@@ -49,10 +51,15 @@ async fn sent_rows_leave_no_bloat_even_under_an_old_snapshot() {
     let mut most = 0;
     for n in 0..12 {
         // Compression would make them small.
-        let all: Vec<_> = (0..1000).map(|m| {
-            let noise: String = (0..40).map(|_| format!("{:?}", ackonce::store::Token::random())).collect();
-            Outgoing::new("orders", format!("{n} {m} {noise}{}", &payload[..2000])).with_key(format!("k{m}")).with_id(format!("k{m}:{n:02}"))
-        }).collect();
+        let all: Vec<_> = (0..1000)
+            .map(|m| {
+                let noise: String =
+                    (0..40).map(|_| format!("{:?}", ackonce::store::Token::random())).collect();
+                Outgoing::new("orders", format!("{n} {m} {noise}{}", &payload[..2000]))
+                    .with_key(format!("k{m}"))
+                    .with_id(format!("k{m}:{n:02}"))
+            })
+            .collect();
         place.publish(&all).await;
         outbox.wake();
         until("they are out", async || recorder.len() == (n + 1) * 1000).await;
@@ -60,7 +67,12 @@ async fn sent_rows_leave_no_bloat_even_under_an_old_snapshot() {
     }
     until("both halves are small", async || bytes(&place, schema).await < 32 << 20).await;
     drop(old);
-    let turned = place.client().await.query_one(&format!("SELECT last_value FROM {schema}.outbox_id"), &[]).await.unwrap();
+    let turned = place
+        .client()
+        .await
+        .query_one(&format!("SELECT last_value FROM {schema}.outbox_id"), &[])
+        .await
+        .unwrap();
     assert_eq!(turned.get::<_, i64>(0), 12_000);
     assert!(most < 60 << 20, "{most}");
     assert_in_order(&recorder.ids());

@@ -158,7 +158,11 @@ impl Lanes {
         let mut all = vec![ToPark { id: row.id, lane: row.lane, reason: Some(reason) }];
         if on_parked == OnParked::Wait {
             self.rows -= lane.queue.len();
-            all.extend(lane.queue.drain(..).map(|next| ToPark { id: next.id, lane: next.lane, reason: None }));
+            all.extend(lane.queue.drain(..).map(|next| ToPark {
+                id: next.id,
+                lane: next.lane,
+                reason: None,
+            }));
         }
         lane.ended += all.len();
         all

@@ -174,7 +174,8 @@ pub(super) async fn ask(store: &dyn Deduplicator, round: Round) -> Answers {
         unanswered: Vec::new(),
         trouble: None,
     };
-    let extend = |lease: &Lease| Settlement::new(lease, Settle::Extend { lease: round.lease, window: WINDOW });
+    let extend =
+        |lease: &Lease| Settlement::new(lease, Settle::Extend { lease: round.lease, window: WINDOW });
     let renewals = round.extend.iter().map(|(_, lease)| extend(lease));
     let settlements: Vec<_> = renewals.chain(round.release.iter().map(|(_, lease)| release(lease))).collect();
     if !settlements.is_empty() {

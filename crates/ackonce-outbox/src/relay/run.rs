@@ -24,8 +24,14 @@ const LAST: Duration = Duration::from_secs(5);
 
 /// The work under way of one kind.
 pub(super) type Slot<T> = Option<BoxFuture<'static, T>>;
-/// A row on its way, and its answer.
-pub(super) type Sent = (Row, Result<(), Failure>);
+/// A row on its way, and its end.
+pub(super) struct Sent {
+    pub(super) row: Row,
+    pub(super) began: Instant,
+    pub(super) answer: Result<(), Failure>,
+    /// True if the publisher said nothing in time.
+    pub(super) is_silent: bool,
+}
 
 /// One relay.
 pub(crate) struct Relay {
@@ -48,6 +54,8 @@ pub(crate) struct Relay {
     pub(super) confirmed: Vec<(i64, i64)>,
     pub(super) to_park: Vec<ToPark>,
     pub(super) broker: Away,
+    /// The last confirmation of any row.
+    last_confirmed: Option<Instant>,
     pub(super) database: Away,
     pub(super) sending: FuturesUnordered<BoxFuture<'static, Sent>>,
     pub(super) reading: Slot<(usize, Result<Vec<Row>>)>,
@@ -87,6 +95,7 @@ impl Relay {
             confirmed: Vec::new(),
             to_park: Vec::new(),
             broker: Away::default(),
+            last_confirmed: None,
             database: Away::default(),
             sending: FuturesUnordered::new(),
             reading: None,
@@ -155,31 +164,38 @@ impl Relay {
             && self.parking.is_none()
     }
 
-    fn sent(&mut self, (row, answer): Sent) {
+    fn sent(&mut self, sent: Sent) {
+        let Sent { row, began, answer, is_silent } = sent;
         let lane = row.lane;
+        // A publisher that is silent for one row and not for others has an opinion on that row.
+        let is_away = is_silent && self.last_confirmed.is_none_or(|last| last < began);
         match answer {
             Ok(()) => {
                 self.broker.is_back();
+                self.last_confirmed = Some(Instant::now());
                 self.meters.published();
                 self.confirmed.push((row.id, lane));
                 if self.lanes.confirmed(lane) {
                     self.ready.push_back(lane);
                 }
             }
-            Err(Failure::Infrastructure(error)) => {
-                self.meters.failed();
-                self.lanes.hand_back(row);
-                self.ready.push_front(lane);
-                if self.broker.failed() {
-                    let error = ackonce::chain(&*error).to_string();
-                    tracing::warn!(target: "ackonce", error, "the outbox cannot publish; it tries again");
-                }
-            }
+            Err(Failure::Infrastructure(error)) => self.is_away(row, &ackonce::chain(&*error).to_string()),
+            Err(failure) if is_away => self.is_away(row, &failure.to_string()),
             Err(failure) => {
                 self.broker.is_back();
                 self.meters.failed();
                 self.failed(row, failure);
             }
+        }
+    }
+
+    /// The broker is away for all rows. The next one asks it, in turn, in case that this one is the reason.
+    fn is_away(&mut self, row: Row, error: &str) {
+        self.meters.failed();
+        self.ready.push_back(row.lane);
+        self.lanes.hand_back(row);
+        if self.broker.failed() {
+            tracing::warn!(target: "ackonce", error, "the outbox cannot publish; it tries again");
         }
     }
 

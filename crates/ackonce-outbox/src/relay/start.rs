@@ -94,7 +94,7 @@ impl Relay {
         let room = self.options.in_flight.saturating_sub(self.lanes.rows());
         // Small reads while the memory is nearly full would be many trips.
         let is_worth_it = room >= self.options.in_flight.div_ceil(4) && self.lanes.set_aside() < SET_ASIDE;
-        let begins = self.unread && self.reading.is_none() && self.ends.is_none() && !self.broker.is_away();
+        let begins = self.unread && self.reading.is_none() && self.ends.is_none();
         if !begins || !is_worth_it {
             return;
         }
@@ -142,11 +142,12 @@ impl Relay {
 
 /// Publishes a row; a publisher that panics or does not answer has failed.
 async fn send(publisher: Arc<dyn OutboxPublisher>, row: Row, limit: Duration) -> Sent {
+    let began = Instant::now();
     let publishing = AssertUnwindSafe(publisher.publish(&row.message)).catch_unwind();
-    let answer = match tokio::time::timeout(limit, publishing).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(panic)) => Err(format!("the publisher panicked: {}", panic_text(&*panic)).into()),
-        Err(_) => Err(format!("no answer in {limit:?} (OutboxOptions::publish_timeout)").into()),
+    let (answer, is_silent) = match tokio::time::timeout(limit, publishing).await {
+        Ok(Ok(answer)) => (answer, false),
+        Ok(Err(panic)) => (Err(format!("the publisher panicked: {}", panic_text(&*panic)).into()), false),
+        Err(_) => (Err(format!("no answer in {limit:?} (OutboxOptions::publish_timeout)").into()), true),
     };
-    (row, answer)
+    Sent { row, began, answer, is_silent }
 }

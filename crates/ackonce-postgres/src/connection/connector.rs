@@ -19,8 +19,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub(crate) type Notified = Arc<dyn Fn(&str) + Send + Sync>;
 /// A client, and the future that drives its connection.
 pub(crate) type Listening = (Client, BoxFuture<'static, Result<(), tokio_postgres::Error>>);
-type Listen =
-    dyn Fn(Notified) -> BoxFuture<'static, Result<Listening, tokio_postgres::Error>> + Send + Sync;
+type Listen = dyn Fn(Notified) -> BoxFuture<'static, Result<Listening, tokio_postgres::Error>> + Send + Sync;
 type Cancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// Makes pools of connections to one server.

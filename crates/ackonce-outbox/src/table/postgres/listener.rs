@@ -84,11 +84,15 @@ async fn listen(store: PostgresStore, heard: Arc<Notify>) {
     loop {
         let (at_start, for_each) = (heard.clone(), heard.clone());
         let schema = store.schema().as_str().to_owned();
-        let listening = store.listen(CHANNEL, move || at_start.notify_one(), move |payload| {
-            if payload == schema {
-                for_each.notify_one();
-            }
-        });
+        let listening = store.listen(
+            CHANNEL,
+            move || at_start.notify_one(),
+            move |payload| {
+                if payload == schema {
+                    for_each.notify_one();
+                }
+            },
+        );
         if let Err(error) = listening.await {
             let error = ackonce::chain(&error).to_string();
             tracing::debug!(target: "ackonce", error, "the outbox lost the connection on which it listens; it polls");

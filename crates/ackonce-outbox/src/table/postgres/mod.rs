@@ -264,4 +264,3 @@ fn count(row: Option<&PgRow>, column: usize) -> Result<u64> {
     let value = value.and_then(|value| u64::try_from(value).ok());
     value.ok_or_else(|| Error::new(ErrorKind::Protocol, "postgres: the server gave no count"))
 }
-

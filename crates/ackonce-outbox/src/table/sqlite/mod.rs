@@ -36,12 +36,15 @@ impl SqliteTable {
         let version: i64 = store
             .write(|tx| {
                 tx.execute_batch(TABLES)?;
-                tx.query_row("SELECT value FROM main.ackonce_meta WHERE name = 'outbox'", [], |row| row.get(0))
+                tx.query_row("SELECT value FROM main.ackonce_meta WHERE name = 'outbox'", [], |row| {
+                    row.get(0)
+                })
             })
             .await?;
         if version != VERSION {
-            let message =
-                format!("outbox: the tables in the file are of version {version}, known is {VERSION}; upgrade ackonce-outbox");
+            let message = format!(
+                "outbox: the tables in the file are of version {version}, known is {VERSION}; upgrade ackonce-outbox"
+            );
             return Err(Error::new(ErrorKind::NewerSchema, message));
         }
         Ok(Self { store: store.clone(), reader: ReadThread::start(store.clone())? })

@@ -33,9 +33,9 @@ impl ReadThread {
         let (jobs, queue) = channel();
         let (heard, watches) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let thread = Thread { store, conn: None, seen: None, heard: heard.clone(), watches: watches.clone() };
-        std::thread::Builder::new().name("ackonce-outbox".into()).spawn(move || thread.run(&queue)).map_err(|e| {
-            Error::new(ErrorKind::Unavailable, "outbox: its thread cannot be started").with_source(e)
-        })?;
+        std::thread::Builder::new().name("ackonce-outbox".into()).spawn(move || thread.run(&queue)).map_err(
+            |e| Error::new(ErrorKind::Unavailable, "outbox: its thread cannot be started").with_source(e),
+        )?;
         Ok(Self { jobs, heard, watches })
     }
 

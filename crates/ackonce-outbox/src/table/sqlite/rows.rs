@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce_sqlite::rusqlite::{self, Connection, OptionalExtension, Row as SqlRow};
 
+use crate::OutboxLag;
 use crate::message::{OutboxMessage, decode};
 use crate::outgoing::range_of;
 use crate::table::{Parked, Row, Wanted};
-use crate::OutboxLag;
 
 /// Numbers and lanes: the payloads of rows in flight are not touched.
 const SCAN: &str = "SELECT id, lane FROM ackonce_outbox ORDER BY id";
@@ -77,7 +77,8 @@ pub(super) fn lag(conn: &Connection) -> rusqlite::Result<OutboxLag> {
     let oldest: Option<i64> = conn.query_row(first, [], |row| row.get(0)).optional()?;
     let parked = conn.query_row("SELECT count(*) FROM ackonce_outbox_parked", [], |row| row.get(0))?;
     snapshot.finish()?;
-    let oldest = oldest.map_or(Duration::ZERO, |at| Duration::from_micros(unsigned(now().saturating_sub(at))));
+    let oldest =
+        oldest.map_or(Duration::ZERO, |at| Duration::from_micros(unsigned(now().saturating_sub(at))));
     Ok(OutboxLag { waiting: unsigned(waiting), oldest, parked: unsigned(parked) })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn remove(tx: &Transaction<'_>, rows: &[i64]) -> rusqlite::Result<()>
 pub(super) fn park(tx: &Transaction<'_>, rows: &[ToPark]) -> rusqlite::Result<()> {
     let (with_reason, behind): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.reason.is_some());
     for row in with_reason.into_iter().chain(behind) {
-        let is_held = row.reason.is_some() || tx.prepare_cached(IS_HELD)?.query_row([row.lane], |r| r.get(0))?;
+        let is_held =
+            row.reason.is_some() || tx.prepare_cached(IS_HELD)?.query_row([row.lane], |r| r.get(0))?;
         if is_held {
             tx.prepare_cached(PARK)?.execute((row.id, now(), &row.reason))?;
             tx.prepare_cached(REMOVE)?.execute([row.id])?;
@@ -58,7 +59,8 @@ pub(super) fn unpark(
         tx.execute("DELETE FROM ackonce_outbox_parked WHERE id = ?1", [id])?;
     }
     for lane in lanes {
-        let held = "SELECT EXISTS (SELECT 1 FROM ackonce_outbox_parked WHERE lane = ?1 AND reason IS NOT NULL)";
+        let held =
+            "SELECT EXISTS (SELECT 1 FROM ackonce_outbox_parked WHERE lane = ?1 AND reason IS NOT NULL)";
         if tx.query_row(held, [lane], |row| row.get(0))? {
             continue;
         }
