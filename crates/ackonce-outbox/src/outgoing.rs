@@ -131,7 +131,7 @@ fn first(bytes: &[u8]) -> [u8; 8] {
 
 /// The range of a lane: its four lowest bits.
 pub(crate) fn range_of(lane: i64) -> i16 {
-    (lane & i64::from(RANGES - 1)) as i16
+    i16::try_from(lane & i64::from(RANGES - 1)).unwrap_or_default()
 }
 
 /// The columns of a message's row.

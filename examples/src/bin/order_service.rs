@@ -47,8 +47,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     config.set("bootstrap.servers", args.brokers);
     let publisher = KafkaPublisher::new(config.clone(), "order-service")?;
     config.set("group.id", "order-service");
-    let consumer = KafkaConsumer::new(config, &["orders"], &Scope::new("order-service/book")?, Arc::new(store))
-        .with_shutdown(shutdown);
+    let consumer =
+        KafkaConsumer::new(config, &["orders"], &Scope::new("order-service/book")?, Arc::new(store))
+            .with_shutdown(shutdown);
     let (booked, relayed) = tokio::try_join!(consumer.run(outbox.waking(book)), outbox.run(publisher))?;
     eprintln!("{booked:?}\n{relayed:?}");
     Ok(())

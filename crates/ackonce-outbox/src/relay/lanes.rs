@@ -151,7 +151,7 @@ impl Lanes {
     }
 
     /// The rows to park: the one that was sent, with its reason, and those that wait behind it.
-    pub(super) fn to_park(&mut self, row: &Row, reason: String, on_parked: OnParked) -> Vec<ToPark> {
+    pub(super) fn park(&mut self, row: &Row, reason: String, on_parked: OnParked) -> Vec<ToPark> {
         self.rows -= 1;
         let Some(lane) = self.lanes.get_mut(&row.lane) else { return Vec::new() };
         (lane.is_sending, lane.attempts, lane.skipped) = (false, 0, true);

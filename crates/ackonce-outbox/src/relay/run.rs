@@ -24,6 +24,8 @@ const LAST: Duration = Duration::from_secs(5);
 
 /// The work under way of one kind.
 pub(super) type Slot<T> = Option<BoxFuture<'static, T>>;
+/// The number of a row and its lane.
+pub(super) type Confirmed = (i64, i64);
 /// A row on its way, and its end.
 pub(super) struct Sent {
     pub(super) row: Row,
@@ -50,8 +52,8 @@ pub(crate) struct Relay {
     pub(super) ready: VecDeque<i64>,
     /// The table may have rows that were not read.
     pub(super) unread: bool,
-    /// Rows to remove, each with its lane.
-    pub(super) confirmed: Vec<(i64, i64)>,
+    /// Rows to remove.
+    pub(super) confirmed: Vec<Confirmed>,
     pub(super) to_park: Vec<ToPark>,
     pub(super) broker: Away,
     /// The last confirmation of any row.
@@ -59,7 +61,7 @@ pub(crate) struct Relay {
     pub(super) database: Away,
     pub(super) sending: FuturesUnordered<BoxFuture<'static, Sent>>,
     pub(super) reading: Slot<(usize, Result<Vec<Row>>)>,
-    pub(super) removing: Slot<(Vec<(i64, i64)>, Result<()>)>,
+    pub(super) removing: Slot<(Vec<Confirmed>, Result<()>)>,
     pub(super) parking: Slot<(Vec<ToPark>, Result<()>)>,
     pub(super) tending: Slot<Answers>,
     pub(super) upkeep: Slot<Result<Presence>>,
@@ -211,7 +213,7 @@ impl Relay {
         tracing::error!(target: "ackonce", row = row.id, id = row.message.id, to = row.message.to, reason,
             "a message of the outbox cannot be published; it is parked until somebody redrives it");
         self.meters.parked();
-        self.to_park.extend(self.lanes.to_park(&row, reason, self.options.on_parked));
+        self.to_park.extend(self.lanes.park(&row, reason, self.options.on_parked));
         if self.options.on_parked == crate::OnParked::Pass {
             self.ready.push_back(row.lane);
         }
@@ -238,7 +240,7 @@ impl Relay {
         rows.iter().map(|row| row.message.payload.len()).sum::<usize>() >= self.options.read_bytes
     }
 
-    fn removed(&mut self, rows: Vec<(i64, i64)>, removed: Result<()>) -> Result<()> {
+    fn removed(&mut self, rows: Vec<Confirmed>, removed: Result<()>) -> Result<()> {
         if self.answer(removed)?.is_none() {
             // The same again: rows that are gone are no matter.
             self.confirmed.extend(rows);

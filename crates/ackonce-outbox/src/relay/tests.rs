@@ -55,7 +55,7 @@ fn a_failing_lane_leaves_the_memory_and_keeps_its_attempts() {
     lanes.take_in(vec![row(1, 7), row(2, 7)], OnParked::Wait);
     let sent = lanes.next(7).unwrap();
     assert_eq!(lanes.attempts(7), 2);
-    let parked = lanes.to_park(&sent, "no".into(), OnParked::Wait);
+    let parked = lanes.park(&sent, "no".into(), OnParked::Wait);
     assert_eq!(
         parked.iter().map(|row| (row.id, row.reason.is_some())).collect::<Vec<_>>(),
         [(1, true), (2, false)]
