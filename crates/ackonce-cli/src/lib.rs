@@ -5,12 +5,15 @@ mod refusal;
 
 pub mod admin;
 pub mod demo;
+pub mod doctor;
 pub mod layers;
 pub mod ledger;
 pub mod log;
+pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

@@ -10,6 +10,7 @@ mod records;
 mod request;
 mod schema;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -23,5 +24,6 @@ pub use error::{pool as pool_failed, statement as statement_answered, undone as 
 pub use inbox::{InboxOutcome, InboxSettings, PostgresGuard, PostgresInbox, enter_sql, finish_sql};
 pub use records::SchemaName;
 pub use store::PostgresStore;
+pub use survey::{Pooling, PostgresSurvey, PostgresTables, TablesVersion};
 /// The driver, in the version this store is built on.
 pub use tokio_postgres;

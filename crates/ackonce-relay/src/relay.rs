@@ -102,6 +102,11 @@ impl Relay {
     ) -> Result<Self> {
         let class = class(&to, options.class)?;
         suits(&from, &options)?;
+        if from.queues().iter().any(|queue| to.queues().contains(queue)) {
+            return refuse(format!(
+                "the sink {to} is the relay's own source: each message would come back; choose another topic or queue"
+            ));
+        }
         let settings = settings(from.defaults()?, &options);
         settings.check()?;
         let ids = ids(&from, &options.ids)?;
@@ -396,6 +401,26 @@ mod tests {
 
     const KAFKA: &str = "kafka://h:1/t?group=g";
     const AMQP: &str = "amqp://h/v?queue=q";
+
+    #[test]
+    fn a_relay_into_its_own_source_is_refused() {
+        for (from, to) in [
+            (KAFKA, "kafka://H:1/t"),
+            ("kafka://a,b/t,u?group=g", "kafka://b:9092/u"),
+            (AMQP, "amqp://other:user@h:5672/v?routing-key=q"),
+        ] {
+            let why = relay(from, to, RelayOptions::default()).unwrap_err().to_string();
+            assert!(why.contains("own source"), "{from} {to}: {why}");
+        }
+        for (from, to) in [
+            (KAFKA, "kafka://h:1/u"),
+            (KAFKA, "kafka://elsewhere:1/t"),
+            (AMQP, "amqp://h/v?exchange=e&routing-key=q"),
+            (AMQP, "amqp://h/w?routing-key=q"),
+        ] {
+            relay(from, to, RelayOptions::default()).unwrap();
+        }
+    }
 
     #[test]
     fn options_that_a_source_or_sink_cannot_honour_are_refused_by_name() {

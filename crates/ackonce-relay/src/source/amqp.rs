@@ -7,15 +7,17 @@ use crate::amqp_url::AmqpUrl;
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
 use crate::plan::Plan;
+use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// A queue.
 #[derive(Clone)]
 pub(super) struct AmqpSource {
-    url: String,
-    queue: String,
+    pub(super) url: String,
+    pub(super) queue: String,
     prefetch: Option<u16>,
-    management: Option<String>,
+    pub(super) management: Option<String>,
+    pub(super) queues: Vec<String>,
 }
 
 impl AmqpSource {
@@ -32,7 +34,8 @@ impl AmqpSource {
         let management = parts.take("management")?;
         let url = AmqpUrl::of(&mut parts)?.url;
         parts.nothing_more("queue, prefetch, management and those of AMQP such as heartbeat")?;
-        Ok(Self { url, queue, prefetch, management })
+        let queues = queues(&parts, std::slice::from_ref(&queue));
+        Ok(Self { url, queue, prefetch, management, queues })
     }
 
     pub(super) fn queue(&self) -> &str {

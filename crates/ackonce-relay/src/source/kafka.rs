@@ -7,13 +7,15 @@ use crate::deliver::Deliver;
 use crate::health::RelayHealth;
 use crate::kafka_url::{KafkaUrl, refused_property};
 use crate::plan::Plan;
+use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// Topics, consumed by a group.
 #[derive(Clone)]
 pub(super) struct KafkaSource {
-    config: ClientConfig,
-    topics: Vec<String>,
+    pub(super) config: ClientConfig,
+    pub(super) topics: Vec<String>,
+    pub(super) queues: Vec<String>,
 }
 
 impl KafkaSource {
@@ -30,7 +32,8 @@ impl KafkaSource {
         }
         url.config.set("group.id", group);
         refused_property(&url.config)?;
-        Ok(Self { config: url.config, topics: url.topics })
+        let queues = queues(&parts, &url.topics);
+        Ok(Self { config: url.config, topics: url.topics, queues })
     }
 
     pub(super) fn group(&self) -> &str {

@@ -6,7 +6,7 @@ use super::{BurialProof, Identify, headers};
 use crate::key::Key;
 use crate::key::hex;
 
-/// The longest reason in a header, in bytes: brokers limit the headers of a message.
+/// The longest reason that is recorded and put on a dead letter, in bytes: stores limit values, brokers limit headers.
 pub const MAX_REASON_LEN: usize = 4096;
 
 /// The value of a header.

@@ -4,23 +4,22 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
+use crate::adapter::{MAX_REASON_LEN, cut};
 use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::Note;
+use crate::inspect::{Note, Target};
 use crate::key::hex;
-use crate::observe::{decision, panic_text};
+use crate::observe::{decision, panic_text, trace};
 use crate::record;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Job, SettledAs, Stage, Ticket, Why};
 
 use super::Inner;
 use super::state::{Burying, State, sole};
-
-/// The longest reason that is recorded and put on a dead letter, in bytes: brokers limit headers, stores limit values.
-const MAX_REASON: usize = 4096;
 
 /// The longest that one letter is waited for; a place that never answers is asked again. Longer than any broker's
 /// driver tries by itself, so that letters do not pile up in it.
@@ -52,7 +51,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let proof = BurialProof::of(&ticket.lease, ticket.job.round());
         let key = ticket.job.key.clone();
         let mut burial = Burial { key, reason, attempts: ticket.lease.attempt, proof };
-        let letter = match self.send_letter(&ticket, &burial).await {
+        let letter = match self.traced_letter(&ticket, &burial).await {
             Ok(letter) => letter,
             Err(why) => return self.burial_interrupted(ticket, uncertain, why).await,
         };
@@ -73,6 +72,28 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             answer => self.not_settled(ticket.job, answer),
         }
+    }
+
+    /// The same in a span of its own, if the message is traced.
+    async fn traced_letter(
+        &self,
+        ticket: &Ticket<D>,
+        burial: &Burial,
+    ) -> Result<Result<Letter, BuryError>, Why> {
+        let Ticket { job, span: run, .. } = ticket;
+        let outgoing = trace::letter(run.as_deref(), &job.delivery, &job.key, self.graveyard.name());
+        let Some(outgoing) = outgoing else { return self.send_letter(ticket, burial).await };
+        let sent = self.send_letter(ticket, burial).instrument(outgoing.span()).await;
+        match &sent {
+            Ok(Ok(_)) => {
+                if let Some(run) = run {
+                    run.ends("buried");
+                }
+            }
+            Ok(Err(error)) => outgoing.fails(error),
+            Err(_) => outgoing.fails(&"it was interrupted"),
+        }
+        sent
     }
 
     /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.
@@ -167,9 +188,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok(Settled::Lost) => State::Waiting(job.renewed(), Duration::ZERO),
             Ok(Settled::Yes) => {
                 self.metrics.redriven.add(1);
-                let (actor, reason) =
-                    (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.audit("redrive", &job.key, record::State::Buried);
+                let note = job.letter.as_mut().and_then(|letter| letter.note.take());
+                let note = note.unwrap_or_else(|| Note {
+                    actor: self.scope.name().to_owned(),
+                    reason: "its dead letter was published again".to_owned(),
+                });
+                note.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }
@@ -223,9 +247,8 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 /// The beginning of a reason that is too long.
 fn truncate_reason(mut reason: String) -> String {
     const MARK: &str = " … (cut)";
-    if reason.len() > MAX_REASON {
-        let end = (0..=MAX_REASON - MARK.len()).rfind(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-        reason.truncate(end);
+    if reason.len() > MAX_REASON_LEN {
+        reason.truncate(cut(&reason, MAX_REASON_LEN - MARK.len()).len());
         reason.push_str(MARK);
     }
     reason
@@ -239,9 +262,9 @@ mod tests {
     fn a_reason_is_cut_between_characters() {
         for text in ["x", "é", "€", "😀"] {
             for more in 0..4 {
-                let cut = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON + 1));
-                assert!((MAX_REASON - 4..=MAX_REASON).contains(&cut.len()), "{}", cut.len());
-                assert!(cut.ends_with("(cut)"));
+                let short = truncate_reason("x".repeat(more) + &text.repeat(MAX_REASON_LEN + 1));
+                assert!((MAX_REASON_LEN - 4..=MAX_REASON_LEN).contains(&short.len()), "{}", short.len());
+                assert!(short.ends_with("(cut)"));
             }
         }
         assert_eq!(truncate_reason("short".into()), "short");
