@@ -12,6 +12,7 @@ pub mod books;
 pub mod drivers;
 pub mod inbox;
 pub mod kafka;
+pub mod outbox;
 pub mod raw;
 pub mod worker;
 

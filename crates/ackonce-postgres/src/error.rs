@@ -30,7 +30,8 @@ impl From<PgError> for SqlError {
 
 /// The error of a statement, or of a COMMIT: an `ERROR` was rolled back; after anything else (the server ends
 /// the connection, or it breaks) it may have been applied.
-pub(crate) fn statement(doing: &str, error: impl Into<SqlError>) -> Error {
+#[must_use]
+pub fn statement(doing: &str, error: impl Into<SqlError>) -> Error {
     let error = error.into();
     let unknown = if error.is_rolled_back() { Repeat::Safe } else { Repeat::Unknown };
     describe(doing, error, unknown)
@@ -42,12 +43,14 @@ pub(crate) fn unsent(error: impl Into<SqlError>) -> Error {
 }
 
 /// The error of a statement in a transaction that is rolled back: nothing was applied.
-pub(crate) fn undone(doing: &str, error: impl Into<SqlError>) -> Error {
+#[must_use]
+pub fn undone(doing: &str, error: impl Into<SqlError>) -> Error {
     describe(doing, error.into(), Repeat::Safe)
 }
 
 /// The error of a pool that gave no connection.
-pub(crate) fn pool(error: PoolError) -> Error {
+#[must_use]
+pub fn pool(error: PoolError) -> Error {
     match error {
         PoolError::Backend(error) => unsent(error),
         other => no_connection(other),
