@@ -106,7 +106,9 @@ fn broken(logs: &Logs, verdict: &Verdict, found: &Audit, refused: usize) -> Vec<
         }
     } else {
         let counts = [(verdict.lost, "messages were lost"), (verdict.doubled, "messages took effect twice")];
-        broken.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        broken.extend(
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
+        );
     }
     let forced = logs.history.count(|kind| *kind == EventKind::TerminatedByForce);
     for (count, what) in [
@@ -115,7 +117,10 @@ fn broken(logs: &Logs, verdict: &Verdict, found: &Audit, refused: usize) -> Vec<
         (verdict.past_a_hole, "commits passed a message without an effect"),
         (verdict.stuck, "deliveries or records were stuck"),
         (forced, "workers did not end within their shutdown's time"),
-        (logs.run.torn.saturating_sub(verdict.kills + verdict.crashes), "entries are torn and no kill explains them"),
+        (
+            logs.run.torn.saturating_sub(verdict.kills + verdict.crashes),
+            "entries are torn and no kill explains them",
+        ),
     ] {
         if count > 0 {
             broken.push(format!("{count} {what}"));
@@ -193,6 +198,7 @@ fn recovery(logs: &Logs) -> (u64, u64) {
         })
         .collect();
     times.sort_unstable();
-    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
+    let at =
+        |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
     (at(50).unwrap_or(0), at(99).unwrap_or(0))
 }

@@ -40,10 +40,30 @@ pub(crate) async fn run(args: &CampaignArgs) -> Result<bool> {
         if args.only.as_ref().is_some_and(|only| !line.contains(&**only)) {
             continue;
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a number of kills")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a number of kills"
+        )]
         let kills = ((*kills as f64) * args.scale).ceil() as usize;
-        let (kills, minutes, seed) = (kills.to_string(), minutes.to_string(), (args.seed + n as u64).to_string());
-        let words = ["prove", "--store", store, "--broker", broker, "--class", class, "--kills", &kills, "--minutes", &minutes, "--seed", &seed];
+        let (kills, minutes, seed) =
+            (kills.to_string(), minutes.to_string(), (args.seed + n as u64).to_string());
+        let words = [
+            "prove",
+            "--store",
+            store,
+            "--broker",
+            broker,
+            "--class",
+            class,
+            "--kills",
+            &kills,
+            "--minutes",
+            &minutes,
+            "--seed",
+            &seed,
+        ];
         let Program { run, .. } = Program::try_parse_from(words)?;
         let (run, verdict) = once(&run).await?;
         as_expected &= verdict.broken.is_empty() == run.mode.class().is_some();

@@ -25,7 +25,7 @@ use crate::logs::{Logs, Run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into());
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,librdkafka=off,rdkafka=off".into());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let Program { verb, run } = Program::parse();
     let kept = match verb {
@@ -72,7 +72,9 @@ fn again(dir: &std::path::Path) -> anyhow::Result<bool> {
 
 fn show(run: &Run, verdict: &Verdict, json: bool) -> anyhow::Result<()> {
     match json {
-        true => println!("{}", serde_json::to_string(&serde_json::json!({ "run": run, "verdict": verdict }))?),
+        true => {
+            println!("{}", serde_json::to_string(&serde_json::json!({ "run": run, "verdict": verdict }))?)
+        }
         false => {
             println!("{}", report::table(&[(run.clone(), verdict.clone())]));
             print!("{}", report::details(verdict));

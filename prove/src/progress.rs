@@ -22,7 +22,9 @@ impl Bar {
 
     pub(crate) fn show(&self, progress: &Progress, published: usize) {
         let Progress { kills, crashes, pauses, .. } = progress;
-        self.0.set_message(format!("{published} deliveries, {kills} kills, {crashes} crashes, {pauses} pauses"));
+        self.0.set_message(format!(
+            "{published} deliveries, {kills} kills, {crashes} crashes, {pauses} pauses"
+        ));
     }
 }
 

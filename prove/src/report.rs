@@ -8,8 +8,19 @@ use crate::logs::Run;
 
 /// The columns of the table of runs.
 const COLUMNS: [&str; 13] = [
-    "store", "broker", "class", "deliveries", "kills", "pauses", "faults of servers", "lost", "doubled", "explained",
-    "stuck", "recovery p50, p99", "seed",
+    "store",
+    "broker",
+    "class",
+    "deliveries",
+    "kills",
+    "pauses",
+    "faults of servers",
+    "lost",
+    "doubled",
+    "explained",
+    "stuck",
+    "recovery p50, p99",
+    "seed",
 ];
 
 /// The word for it on the command line.

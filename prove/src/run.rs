@@ -61,12 +61,25 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
     }
     let guest = plan.clone();
     let broker = BrokerFaults { kind: args.broker, guest: Box::new(move || worker(&guest, guest.workers)) };
-    let of_servers = kinds.iter().copied().filter(|kind| !matches!(kind, FaultKind::Kill | FaultKind::Crash | FaultKind::Pause));
-    let nemesis =
-        Nemesis { dice: Dice::new(seed ^ 0x5eed), kinds: of_servers.collect(), every: FAULT_EVERY, store, broker };
-    let chaos = Chaos { args, watch: source.watch(&plan), over: CancellationToken::new(), published: AtomicUsize::new(0) };
+    let of_servers = kinds
+        .iter()
+        .copied()
+        .filter(|kind| !matches!(kind, FaultKind::Kill | FaultKind::Crash | FaultKind::Pause));
+    let mut nemesis = Nemesis {
+        dice: Dice::new(seed ^ 0x5eed),
+        kinds: of_servers.collect(),
+        every: FAULT_EVERY,
+        store,
+        broker,
+    };
+    let chaos = Chaos {
+        args,
+        watch: source.watch(&plan),
+        over: CancellationToken::new(),
+        published: AtomicUsize::new(0),
+    };
     let began = micros_now();
-    let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, nemesis).await?;
+    let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, &mut nemesis).await?;
     let mut records = [0; 4];
     if args.mode.class().is_some() {
         // Claims of the last ones killed lapse with their leases.
@@ -149,7 +162,9 @@ fn fleet(args: &RunArgs, plan: &Plan, kinds: &[FaultKind], seed: u64) -> Fleet {
     Fleet::new(plan.dir.join("workers"), args.workers, move |number| worker(&plan, number))
         .with_seed(seed)
         .with_faults(faults)
-        .with_bound(Duration::from_secs_f64(args.minutes * 60.0) + Duration::from_secs(args.bound_s) + lease * 4)
+        .with_bound(
+            Duration::from_secs_f64(args.minutes * 60.0) + Duration::from_secs(args.bound_s) + lease * 4,
+        )
 }
 
 /// The parts of a run that go on side by side.
@@ -173,7 +188,7 @@ struct Happened {
 }
 
 impl Chaos<'_> {
-    async fn unfold(&self, fleet: Fleet, source: Source, nemesis: Nemesis) -> Result<Happened> {
+    async fn unfold(&self, fleet: Fleet, source: Source, nemesis: &mut Nemesis) -> Result<Happened> {
         let (done, ended) = (AtomicBool::new(false), CancellationToken::new());
         let publishing = self.publish(source, &done);
         let raging = nemesis.rage(|| self.over.is_cancelled());
@@ -190,7 +205,9 @@ impl Chaos<'_> {
             let fleet = fleet.with_healing(self.over.clone());
             let ran = fleet.run(async |progress: Progress| {
                 let struck = progress.kills + progress.crashes;
-                if !self.over.is_cancelled() && (Instant::now() >= deadline || self.args.kills.is_some_and(|most| struck >= most)) {
+                if !self.over.is_cancelled()
+                    && (Instant::now() >= deadline || self.args.kills.is_some_and(|most| struck >= most))
+                {
                     over_at.store(micros_now(), Ordering::SeqCst);
                     self.over.cancel();
                 }
@@ -210,8 +227,10 @@ impl Chaos<'_> {
         };
         let watching = self.commits(&ended);
         let (ran, published, faults, commits) = tokio::join!(running, publishing, raging, watching);
-        let (published, faults) = (published.context("publishing")?, faults.context("a fault could not be made")?);
-        let (over_at, through_at) = (over_at.into_inner(), Some(through_at.into_inner()).filter(|at| *at > 0));
+        let (published, faults) =
+            (published.context("publishing")?, faults.context("a fault could not be made")?);
+        let (over_at, through_at) =
+            (over_at.into_inner(), Some(through_at.into_inner()).filter(|at| *at > 0));
         let left = self.watch.left(published.len()).await.unwrap_or(published.len());
         let history = match ran {
             Ok(history) => history,

@@ -24,7 +24,12 @@ pub(crate) struct Prepared {
 }
 
 /// Makes an empty store, and says how to trouble it. `through_proxy` puts a proxy before a server.
-pub(crate) async fn prepare(args: &RunArgs, dir: &Path, name: &str, through_proxy: bool) -> Result<(Prepared, StoreFaults)> {
+pub(crate) async fn prepare(
+    args: &RunArgs,
+    dir: &Path,
+    name: &str,
+    through_proxy: bool,
+) -> Result<(Prepared, StoreFaults)> {
     let kind = args.store_kind();
     let file: PathBuf = dir.join("dedup.db");
     let server = match (kind, &*args.store) {
@@ -49,7 +54,12 @@ pub(crate) async fn prepare(args: &RunArgs, dir: &Path, name: &str, through_prox
         StoreKind::Sqlite => format!("sqlite:{}", file.display()),
         _ => format!("{server}{options}"),
     };
-    let prepared = Prepared { url: url(&reached), direct: url(&server), schema: name.to_owned(), books: books(args, kind, &file, &server, name)? };
+    let prepared = Prepared {
+        url: url(&reached),
+        direct: url(&server),
+        schema: name.to_owned(),
+        books: books(args, kind, &file, &server, name)?,
+    };
     if let Some(books) = &prepared.books {
         books.create().await;
     }

@@ -27,7 +27,9 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(super) async fn create() -> Result<Self> {
-        let kafka = Kafka::real().context("--broker kafka: ACKONCE_TEST_KAFKA is not set; run it by scripts/servers run kafka -- …")?;
+        let kafka = Kafka::real().context(
+            "--broker kafka: ACKONCE_TEST_KAFKA is not set; run it by scripts/servers run kafka -- …",
+        )?;
         let name = kafka.name("prove");
         kafka.create(&name, PARTITIONS).await;
         let producer = kafka.config().set("enable.idempotence", "true").set("linger.ms", "5").create()?;
@@ -49,7 +51,8 @@ impl Topic {
         let (name, key) = (self.name.clone(), format!("k{key}"));
         loop {
             let headers = OwnedHeaders::new().insert(Header { key: "message-id", value: Some(&id) });
-            let record = FutureRecord::to(&name).partition(partition).key(&key).payload("{}").headers(headers);
+            let record =
+                FutureRecord::to(&name).partition(partition).key(&key).payload("{}").headers(headers);
             // A record that may be there is published again, as a producer would.
             if let Ok(sent) = self.producer.send(record, WAIT).await {
                 return Ok(Published { id, at: Some((sent.partition, sent.offset)) });

@@ -18,7 +18,9 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(super) async fn create() -> Result<Self> {
-        let rabbit = Rabbit::real().context("--broker rabbitmq: ACKONCE_TEST_AMQP is not set; run it by scripts/servers run rabbitmq -- …")?;
+        let rabbit = Rabbit::real().context(
+            "--broker rabbitmq: ACKONCE_TEST_AMQP is not set; run it by scripts/servers run rabbitmq -- …",
+        )?;
         let queues = Queues(rabbit, Kind::Quorum);
         let name = queues.create("prove").await;
         Ok(Self { queues: Arc::new(queues), name })

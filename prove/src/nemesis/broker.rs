@@ -33,7 +33,8 @@ impl BrokerFaults {
 
     /// A guest joins, works for a moment, and leaves in good order.
     async fn rebalance(&self, dice: &mut Dice) -> Result<()> {
-        let mut guest = Guest((self.guest)().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let mut guest =
+            Guest((self.guest)().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         tokio::time::sleep(dice.between(&(Duration::from_millis(500)..=Duration::from_secs(3)))).await;
         kill_process(Pid::from_child(&guest.0), Signal::TERM)?;
         // Longer than its shutdown takes; dropped, it is killed.

@@ -94,8 +94,8 @@ pub(crate) struct Nemesis {
 }
 
 impl Nemesis {
-    /// Strikes until `is_over`, and heals everything.
-    pub(crate) async fn rage(mut self, is_over: impl Fn() -> bool) -> Result<Vec<Fault>> {
+    /// Strikes until `is_over`; each fault ends before the next one, and the proxy lives on.
+    pub(crate) async fn rage(&mut self, is_over: impl Fn() -> bool) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
         while !is_over() && !self.kinds.is_empty() {
             let next = Instant::now() + self.dice.between(&self.every);
