@@ -10,6 +10,6 @@ mod request;
 mod store;
 
 /// The policy for an unsafe server and the limit on outcomes, which the stores share.
-pub use ackonce::store::{MAX_VALUE_LEN, OnUnsafe};
+pub use ackonce::store::{MAX_VALUE_LEN, Names, OnUnsafe};
 pub use config::{RedisConfig, Replicas};
 pub use store::RedisStore;

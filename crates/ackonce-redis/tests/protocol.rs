@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle,
-    Settlement, Token,
+    Settlement, Target, Token,
 };
 use ackonce::{Deduplicator, Key, MemoryStore};
 use ackonce_redis::{OnUnsafe, RedisStore};
@@ -133,24 +133,27 @@ impl Pair {
         let n = self.rng.random_range(0..self.keys.len());
         let note = Note { actor: "test".into(), reason: "chance".into() };
         let (expected, answer) = if self.rng.random() {
-            (self.memory.forget(&self.keys[n], &note).await, self.redis.forget(&self.keys[n], &note).await)
+            (
+                self.memory.forget(Target::Key(&self.keys[n]), &note).await,
+                self.redis.forget(Target::Key(&self.keys[n]), &note).await,
+            )
         } else {
-            let answer = self.redis.redrive(&self.keys[n], &note).await;
+            let answer = self.redis.redrive(Target::Key(&self.keys[n]), &note).await;
             if matches!(answer, Ok(AdminOutcome::Yes)) {
                 // A settled row keeps no more of its token than proves its settlement: once redriven, it does
                 // not know the attempt it came from. Here that is not heard of again.
                 self.tokens[n].clear();
                 self.leases[n].clear();
             }
-            (self.memory.redrive(&self.keys[n], &note).await, answer)
+            (self.memory.redrive(Target::Key(&self.keys[n]), &note).await, answer)
         };
         assert_eq!(answer.unwrap(), expected.unwrap());
     }
 
     async fn look(&mut self) {
         for n in 0..self.keys.len() {
-            let expected = self.memory.get(&self.keys[n]).await.unwrap();
-            let found = self.redis.get(&self.keys[n]).await.unwrap();
+            let expected = self.memory.look(&self.keys[n]).await.unwrap().map(|entry| entry.record);
+            let found = self.redis.look(&self.keys[n]).await.unwrap().map(|entry| entry.record);
             assert_eq!(found.as_ref().map(common_part), expected.as_ref().map(common_part), "key {n}");
         }
         let (expected, found) = (self.memory.stats().await.unwrap(), self.redis.stats().await.unwrap());

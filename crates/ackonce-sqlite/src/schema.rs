@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
@@ -40,6 +40,13 @@ macro_rules! full_columns {
 
 /// The columns of a generation of full records; the table's name stands before them.
 pub(crate) const FULL: &str = full_columns!();
+
+/// The indexes of a generation of full records, for operators: the few buried ones, and those with names. `{table}` stands
+/// for the table's name, which is in `main`.
+pub(crate) const FULL_INDEXES: &str = "
+CREATE INDEX main.{table}_buried ON {table} (key) WHERE state = 3;
+CREATE INDEX main.{table}_scope ON {table} (scope, key) WHERE scope IS NOT NULL;
+";
 
 /// The columns of a generation of brief records: done at the first attempt, without further content.
 pub(crate) const BRIEF: &str = "(
@@ -82,15 +89,16 @@ CREATE TABLE main.ackonce_filters (        -- of sealed generations, in 2^level 
 CREATE TABLE main.ackonce_audit (          -- changes by operators; the store never reads or removes them
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
-    key       BLOB NOT NULL,               -- SHA-256 of length-prefixed scope and message ID
+    key       BLOB NOT NULL,               -- of the record
     scope     TEXT,
     id        BLOB,
     actor     TEXT NOT NULL,
     reason    TEXT NOT NULL,
     before    TEXT NOT NULL                -- the record's state until then
 ) STRICT;
+CREATE INDEX main.ackonce_audit_key ON ackonce_audit (key);
 INSERT INTO main.ackonce_meta VALUES
-    ('schema', 3),
+    ('schema', 4),
     ('secret', randomblob(64)),
     ('generations', 0),                    -- the last number of a generation
     ('incarnation', randomblob(16));       -- random, new with each change to the generations

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ackonce::Deduplicator;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Query, Settle, Settled,
-    Settlement, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Filter, Fingerprint, Inspect, Lease, Note, Query, Settle,
+    Settled, Settlement, Target, Token,
 };
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, place, request};
@@ -160,8 +160,8 @@ impl World {
         let answer =
             if change.is_none() && answer == AdminOutcome::Yes { AdminOutcome::Nothing } else { answer };
         let tended = match redrive {
-            true => store.redrive(&key, &note).await.unwrap(),
-            false => store.forget(&key, &note).await.unwrap(),
+            true => store.redrive(Target::Key(&key), &note).await.unwrap(),
+            false => store.forget(Target::Key(&key), &note).await.unwrap(),
         };
         assert_eq!(tended, answer, "{id}");
         if let Some(row) = change {
@@ -221,9 +221,13 @@ impl World {
         let store = self.store();
         for n in 0..KEYS {
             let id = format!("key {n}");
-            assert_eq!(store.get(&common::key(&id)).await.unwrap().as_ref(), expected.get(&id), "{id}");
+            assert_eq!(
+                store.look(&common::key(&id)).await.unwrap().map(|entry| entry.record).as_ref(),
+                expected.get(&id),
+                "{id}"
+            );
         }
-        let all = Query { state: None, limit: usize::MAX, after: None };
+        let all = Query { filter: Filter::default(), limit: usize::MAX, after: None };
         let listed = store.list(&all).await.unwrap().entries;
         let names: HashSet<_> = listed.iter().map(|e| e.digest.clone()).collect();
         assert_eq!((listed.len(), names.len()), (expected.len(), expected.len()));

@@ -67,7 +67,10 @@ pub mod store {
     pub use crate::error::Repeat;
     pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
-    pub use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+    pub use crate::inspect::{
+        AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, PAGE_TIME, Page, Query, ScopeStats, Stats,
+        Target,
+    };
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};

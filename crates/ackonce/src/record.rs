@@ -39,6 +39,15 @@ pub enum State {
 }
 
 impl State {
+    /// All states, in the order of a message's life.
+    pub const ALL: [Self; 4] = [Self::Claimed, Self::Released, Self::Done, Self::Buried];
+
+    /// The state of that [word](Self::as_str).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// The word used in logs, metrics and tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -174,7 +174,7 @@ impl State {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(ASK).await;
-                let answers = matches!(tokio::time::timeout(PATIENCE, store.get(&key)).await, Ok(Ok(_)));
+                let answers = matches!(tokio::time::timeout(PATIENCE, store.look(&key)).await, Ok(Ok(_)));
                 let Some(state) = state.upgrade() else { return };
                 state.store.store(if answers { ANSWERS } else { SILENT }, Ordering::Relaxed);
             }

@@ -33,7 +33,7 @@ pub const SYNTAX: &str = "one of
                                     fuse=refuse|allow
   redis://USER:PASSWORD@HOST:PORT/DB, rediss:// (TLS), redis+cluster://HOST,HOST, rediss+cluster://, redis+unix:///PATH
                                     ?prefix=NAME, connect_timeout_ms=N, response_timeout_ms=N, check_interval_ms=N,
-                                    unsafe=refuse|downgrade, replicas=N, replicas_timeout_ms=N
+                                    unsafe=refuse|downgrade, names=buried|keep|omit, replicas=N, replicas_timeout_ms=N
   postgres://USER:PASSWORD@HOST:PORT/DB
                                     ?schema=NAME, connections=N, request_timeout_ms=N, lock_timeout_ms=N,
                                     prepare=cached|never, unsafe=refuse|downgrade, tables=expected|create,

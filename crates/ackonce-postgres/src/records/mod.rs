@@ -8,4 +8,6 @@ mod statements;
 pub(crate) use columns::{RowState, Stored, decode, half, now, whole};
 pub(crate) use key::{Id, Salt};
 pub use schema_name::SchemaName;
-pub(crate) use statements::{BY_INDEX, IN_ORDER, LIST, LOOK, NOW, STATE, SWEEP, Texts, VERSION, millis};
+pub(crate) use statements::{
+    BY_INDEX, IN_ORDER, LIST, LOOK, NOW, OPEN, STATE, SWEEP, Texts, VERSION, millis,
+};

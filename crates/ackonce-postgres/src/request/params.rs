@@ -132,9 +132,10 @@ pub(crate) struct SettleParams<'r> {
 
 impl<'r> SettleParams<'r> {
     pub(crate) fn new(settlements: &[&'r Settlement], salt: &'r Salt, names: Names) -> Self {
-        let name = |s: &&'r Settlement| {
-            (matches!(s.action, Settle::Bury { .. }) && names != Names::Omit).then_some(&s.key)
-        };
+        // Operators look for all but the done ones; those that are done soon are never looked for.
+        let names = names != Names::Omit;
+        let name =
+            |s: &&'r Settlement| (!matches!(s.action, Settle::Complete { .. }) && names).then_some(&s.key);
         Self {
             salt: &salt.0,
             keys: settlements.iter().map(|s| salt.id(&s.key)).collect(),

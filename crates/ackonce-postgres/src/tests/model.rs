@@ -8,7 +8,7 @@ use std::time::Duration;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle, Settled,
-    Settlement, State, Token,
+    Settlement, State, Target, Token,
 };
 use ackonce::{Deduplicator, Key, Scope};
 use proptest::prelude::*;
@@ -111,11 +111,11 @@ impl Pair {
                 Step::Claim(asks) => self.claim(asks).await,
                 Step::Settle(acts) => self.settle(acts).await,
                 Step::Forget(key) => {
-                    let answer = self.store.forget(&self.key(*key), &note()).await;
+                    let answer = self.store.forget(Target::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), |row, _| Some(Row { expires: 0, ..row.clone() }));
                 }
                 Step::Redrive(key) => {
-                    let answer = self.store.redrive(&self.key(*key), &note()).await;
+                    let answer = self.store.redrive(Target::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), redriven);
                 }
                 Step::Sweep => drop(self.store.sweep().await.unwrap()),
@@ -128,7 +128,11 @@ impl Pair {
                 let key = self.key(n);
                 let row = self.rows.get(key.digest()).filter(|row| self.now < row.expires);
                 let expected = row.map(|row| ageless(row.record(self.now)));
-                assert_eq!(self.store.get(&key).await.unwrap().map(ageless), expected, "after {step:?}");
+                assert_eq!(
+                    self.store.look(&key).await.unwrap().map(|entry| ageless(entry.record)),
+                    expected,
+                    "after {step:?}"
+                );
             }
         }
     }

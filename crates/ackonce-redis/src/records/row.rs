@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) free_at: u64,
     claimed: u64,
     attempt: u32,
-    fence: u64,
+    pub(crate) fence: u64,
     fingerprint: Option<Fingerprint>,
     /// An outcome or a reason lies beside it.
     pub(crate) has_body: bool,
@@ -46,12 +46,7 @@ impl Row {
         let attempt = reply.u32()?;
         let fence = reply.u64()?;
         reply.bytes(16)?;
-        let state = match flags % 4 {
-            0 => State::Claimed,
-            1 => State::Released,
-            2 => State::Done,
-            _ => State::Buried,
-        };
+        let state = state_of(flags);
         Ok(Self {
             state,
             expires,
@@ -96,6 +91,26 @@ impl Row {
             reason,
             age: Duration::from_micros(now.saturating_sub(self.claimed)),
         }
+    }
+}
+
+/// The state in the lowest bits of a row's flags.
+pub(crate) fn state_of(flags: u8) -> State {
+    match flags % 4 {
+        0 => State::Claimed,
+        1 => State::Released,
+        2 => State::Done,
+        _ => State::Buried,
+    }
+}
+
+/// The code of a state in the scripts.
+pub(crate) fn state_code(state: State) -> u8 {
+    match state {
+        State::Claimed => 0,
+        State::Released => 1,
+        State::Done => 2,
+        State::Buried => 3,
     }
 }
 

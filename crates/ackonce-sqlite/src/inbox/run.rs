@@ -16,6 +16,7 @@ use super::transaction::InboxTx;
 use crate::clock::micros;
 use crate::connection::SAVEPOINT;
 use crate::error::{breaks_connection, rolled_back};
+use crate::records::write::names_of;
 use crate::writer::command::{Command, CommandContext, GroupOutcome};
 
 /// A message to run `F` for.
@@ -86,7 +87,7 @@ where
             Err(e) => return Err(Rollback::Item(Failure::Store(e))),
         };
         if let Some(found) = found.as_ref().filter(|found| found.shifted) {
-            cx.records.write(&record_key, &lease.key, &found.row, Some(found.location), now)?;
+            cx.records.write(&record_key, names_of(&lease.key), &found.row, Some(found.location), now)?;
         }
         let complete = Settle::Complete { window: self.window, outcome: None };
         match protocol::settle(found.as_ref().map(|f| &f.row), &Settlement::new(lease, complete), now) {

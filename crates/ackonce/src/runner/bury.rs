@@ -10,7 +10,7 @@ use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::Note;
+use crate::inspect::{Note, Target};
 use crate::key::hex;
 use crate::observe::{decision, panic_text};
 use crate::record;
@@ -167,7 +167,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 self.metrics.redriven.add(1);
                 let (actor, reason) =
                     (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.audit("redrive", &job.key, record::State::Buried);
+                Note { actor, reason }.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }

@@ -189,6 +189,8 @@ local function tidy(key, depth, deadline, secret, entries)
             end
         end
     end
+    -- The names of the dead, if they were kept: a bucket's key is that of its root and a digit for each level.
+    if gone > 0 then call('HDEL', (depth == 0 and key or sub(key, 1, -depth - 2)) .. ':i', unpack(dead)) end
     soonest = floor(soonest / 1000000)
     if rows == 0 then
         call('DEL', key)

@@ -1,6 +1,6 @@
 -- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
---   [| length 4 | outcome or reason: parts 2]
+--   [| length 4 | outcome or reason: parts 2] [| length 2 | names, as in the index: parts 4]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
 -- D redrive.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
@@ -36,13 +36,13 @@ end
 local function complete_in_place(root, field, held)
     local key = usual_place(root, field)
     local row = call('HGET', key, field)
-    if not row or #row ~= FULL and #row ~= FULL + PRINT then return false end
+    if not row or #row ~= FULL and #row ~= FULL + PRINT or index_flag(row) > 0 then return false end
     local done = settled_expires <= expires_of(row) and completed(row, held)
     if done then call('HSET', key, field, done) end
     return done
 end
 
-local function settle(root, field, held, action, body)
+local function settle(root, field, held, action, body, names)
     if action == 'C' and settled and complete_in_place(root, field, held) then return 'Y' end
     local key, depth, row, meta = find(root, field, secret)
     if not key then return depth end
@@ -58,8 +58,8 @@ local function settle(root, field, held, action, body)
     if action == 'D' then
         if state ~= BURIED then return 'L' end
         -- The claim that buried it has ended: its token settles nothing any more. Its payload may have been repaired.
-        row = pack(ROW, expires, 0, parse('>I7', row, 15), RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS, 0,
-            fence_of(row), string.rep('\0', 16))
+        flags = RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS + enlist(root, field, names or '', expires)
+        row = pack(ROW, expires, 0, parse('>I7', row, 15), flags, 0, fence_of(row), string.rep('\0', 16))
         save(root, key, depth, meta, secret, field, row, expires, false)
         call('DEL', body_key(root, field))
         return 'Y'
@@ -69,6 +69,7 @@ local function settle(root, field, held, action, body)
     local done = action == 'C' and settled and completed(row, held)
     if done then
         save(root, key, depth, meta, secret, field, done, settled_expires, false)
+        if keeps or index_flag(row) > 0 then unlist(root, field, settled_expires) end
         return 'Y'
     end
     local ends, claimed, _, attempts = parse('>I7I7BI4', row, 8)
@@ -84,7 +85,12 @@ local function settle(root, field, held, action, body)
         -- A later attempt that was handed back does not undo the effects of a vanished one.
         if previous ~= VANISHED then previous = HANDED_BACK end
     end
-    flags = becomes + PREVIOUS * previous
+    if becomes ~= DONE then
+        flags = becomes + PREVIOUS * previous + enlist(root, field, names or '', as_expires)
+    else
+        flags = becomes + PREVIOUS * previous
+        if keeps or index_flag(row) > 0 then unlist(root, field, as_expires) end
+    end
     if body then
         flags = flags + BODY
         -- It expires a minute after its row, which alone decides.
@@ -103,7 +109,9 @@ return reply(function(root)
         as_lease, as_window, at = parse('>I7I7', settlements, at)
         spans(as_lease, as_window)
     end
-    if parts >= 2 then body, at = parse('>I4c0', settlements, at) end
-    local answer = settle(root, field, held, action, body)
+    if parts % 4 >= 2 then body, at = parse('>I4c0', settlements, at) end
+    local names
+    if parts >= 4 then names, at = parse('>I2c0', settlements, at) end
+    local answer = settle(root, field, held, action, body, names)
     return answer == 'V' and 'L' or answer
 end, 'L')
