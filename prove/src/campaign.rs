@@ -74,6 +74,6 @@ pub(crate) async fn run(args: &CampaignArgs) -> Result<bool> {
         }
         all.push((run, verdict));
     }
-    println!("{}", report::table(&all));
+    println!("{}\n{}", report::table(&all), report::totals(&all));
     Ok(as_expected)
 }

@@ -1,5 +1,7 @@
 //! Verdicts as tables for people.
 
+use std::collections::BTreeMap;
+
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
@@ -30,9 +32,6 @@ pub(crate) fn word(value: impl clap::ValueEnum) -> String {
 
 /// The points and faults of a run, and the broken parts of the promise.
 pub(crate) fn details(verdict: &Verdict) -> String {
-    let counts = |counts: &std::collections::BTreeMap<String, usize>| {
-        counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-    };
     let mut text = format!("points: {}; faults: {}\n", counts(&verdict.points), counts(&verdict.faults));
     for broken in &verdict.broken {
         text.push_str(&format!("BROKEN: {broken}\n"));
@@ -41,6 +40,35 @@ pub(crate) fn details(verdict: &Verdict) -> String {
         text.push_str("the promise was kept\n");
     }
     text
+}
+
+/// The sums over all runs of a class, without the loops by hand.
+#[allow(clippy::cast_precision_loss, reason = "a number of kills")]
+pub(crate) fn totals(runs: &[(Run, Verdict)]) -> String {
+    let (mut totals, mut faults) = (Verdict::default(), BTreeMap::new());
+    let of_class = runs.iter().filter(|(run, _)| run.mode.class().is_some());
+    for (_, verdict) in of_class {
+        totals.deliveries += verdict.deliveries;
+        totals.effects += verdict.effects;
+        totals.kills += verdict.kills + verdict.crashes;
+        totals.pauses += verdict.pauses;
+        totals.stuck += verdict.stuck;
+        totals.broken.extend(verdict.broken.clone());
+        verdict.faults.iter().for_each(|(name, count)| *faults.entry(name.clone()).or_default() += count);
+    }
+    let Verdict { deliveries, effects, kills, pauses, stuck, broken, .. } = &totals;
+    // The rule of three: none in n leaves at most 3 / n, with a confidence of 95 %.
+    format!(
+        "{deliveries} deliveries, {effects} effects, {kills} kills of workers, {pauses} pauses; {}; {} promises broken, {stuck} stuck; \
+         none in {kills} kills: at most {:.4} % a kill, with 95 % confidence",
+        counts(&faults),
+        broken.len(),
+        300.0 / (*kills).max(1) as f64,
+    )
+}
+
+fn counts(counts: &BTreeMap<String, usize>) -> String {
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for each run.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ackonce::store::{Inspect, Query, State};
+use ackonce::store::{Filter, Inspect, Query, State};
 use ackonce_cli::stores::StoreUrl;
 use ackonce_testkit::ledger::LedgerEntry;
 use ackonce_testkit::proxy::Proxy;
@@ -104,7 +104,8 @@ impl Prepared {
 }
 
 async fn count_of(store: &dyn Inspect, state: State) -> Result<u64> {
-    let mut query = Query { state: Some(state), limit: 1000, after: None };
+    let filter = Filter { state: Some(state), ..Filter::default() };
+    let mut query = Query { filter, limit: 1000, after: None };
     let mut count = 0;
     loop {
         let page = store.list(&query).await?;
