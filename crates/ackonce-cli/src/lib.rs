@@ -5,6 +5,7 @@ mod refusal;
 
 pub mod admin;
 pub mod demo;
+pub mod doctor;
 pub mod layers;
 pub mod ledger;
 pub mod log;
@@ -12,6 +13,7 @@ pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 4;
 
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::heartbeat::{Grant, Hold};
 use crate::journal::Journal;
 use crate::key::Key;
+use crate::observe::trace::TraceContext;
 use crate::settle::{Settled, Settlement};
 
 /// The context of a handler's run. Cloning is cheap.
@@ -42,6 +43,7 @@ use crate::settle::{Settled, Settlement};
 pub struct Context {
     grant: Arc<Grant>,
     window: Option<Duration>,
+    trace: Option<Arc<TraceContext>>,
     /// None in a context made by hand.
     trips: Option<Weak<dyn Trips>>,
     /// The claim of the message's entity, under `Newest`.
@@ -100,7 +102,7 @@ impl Context {
     }
 
     pub(crate) fn of(grant: Arc<Grant>) -> Self {
-        Self { grant, window: None, trips: None, entity: None }
+        Self { grant, window: None, trace: None, trips: None, entity: None }
     }
 
     /// The same, with the runner's trips.
@@ -179,6 +181,19 @@ impl Context {
     #[must_use]
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// The same, in this place of a trace.
+    pub(crate) fn in_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The place of this run in its trace, to pass on to the services that it calls; see [`trace`](crate::trace). `None` if
+    /// the run is not traced.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
     }
 
     /// Scope and message ID.

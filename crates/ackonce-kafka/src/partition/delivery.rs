@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ackonce::adapter::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
 use ackonce::store::Attempt;
+use ackonce::trace::{Origin, TraceContext};
 
 use super::assignment::Assignment;
 use crate::KafkaMessage;
@@ -95,6 +96,20 @@ impl Delivery for PartitionDelivery {
 
     fn place(&self) -> String {
         format!("{:?}", self.message)
+    }
+
+    fn published(&self) -> Option<SystemTime> {
+        self.message.published()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.message.trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        let mut origin = self.message.trace_origin();
+        origin.group = Some(self.assignment.delays.group().into());
+        origin
     }
 
     fn note(&self, stage: Stage) {

@@ -1,10 +1,10 @@
 //! Deliveries between their arrival and their end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Metrics;
-use crate::ticket::{Receipt, SettledAs, Unsettled};
+use crate::ticket::{Delivery, Receipt, SettledAs, Unsettled};
 
 /// Counts deliveries that were taken in until they are over. Those left when it is dropped have lost their caller.
 pub(crate) struct InFlight {
@@ -23,9 +23,13 @@ impl InFlight {
         self.metrics.in_flight.increment(deliveries as f64);
     }
 
-    pub(crate) fn end<D>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
+    pub(crate) fn end<D: Delivery>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
         let (mut completed, mut stale, mut handed_back) = (0, 0, 0);
+        let now = (Instant::now(), SystemTime::now());
         for outcome in outcomes {
+            if let Ok(receipt) = outcome {
+                self.took(receipt, now);
+            }
             match outcome.as_ref().map(Receipt::how) {
                 Ok(SettledAs::Run) => completed += 1,
                 Ok(SettledAs::Stale) => stale += 1,
@@ -41,6 +45,19 @@ impl InFlight {
         self.metrics.handed_back.add(handed_back);
         self.metrics.in_flight.decrement(outcomes.len() as f64);
         self.left = self.left.saturating_sub(outcomes.len() as u64);
+    }
+
+    /// The end-to-end time of a message that was settled now. A duplicate was settled before: its own time says nothing.
+    fn took<D: Delivery>(&self, receipt: &Receipt<D>, (now, today): (Instant, SystemTime)) {
+        if matches!(receipt.how(), SettledAs::Duplicate { .. }) {
+            return;
+        }
+        let took = match receipt.delivery().published() {
+            // A publisher whose clock is ahead counts as one that has published just now.
+            Some(published) => today.duration_since(published).unwrap_or(Duration::ZERO),
+            None => now.saturating_duration_since(receipt.came),
+        };
+        self.metrics.end_to_end.record(took);
     }
 }
 

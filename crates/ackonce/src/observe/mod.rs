@@ -7,6 +7,7 @@
 mod in_flight;
 pub mod metric;
 mod throttle;
+pub mod trace;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,11 @@ const IN_FLIGHT: Metric = Metric::gauge(
 const RUNNING: Metric = Metric::gauge("ackonce_running", BY_SCOPE, "Messages that are with the handler now");
 const HANDLER_TIME: Metric =
     Metric::durations("ackonce_handler_seconds", BY_SCOPE, "Time of a handler's run; a batch is one run");
+const END_TO_END: Metric = Metric::durations(
+    "ackonce_end_to_end_seconds",
+    BY_SCOPE,
+    "Time from a message's publishing, or its arrival where its publisher does not say, to its settlement",
+);
 const STORE_TIME: Metric = Metric::durations(
     "ackonce_store_seconds",
     &["scope", "class", "call"],
@@ -68,6 +74,7 @@ macro_rules! counts {
             IN_FLIGHT,
             RUNNING,
             HANDLER_TIME,
+            END_TO_END,
             STORE_TIME,
         ];
 
@@ -82,6 +89,7 @@ macro_rules! counts {
             pub(crate) in_flight: Gauge,
             pub(crate) running: Gauge,
             pub(crate) handler_time: Histogram,
+            pub(crate) end_to_end: Histogram,
             pub(crate) claim_time: Histogram,
             pub(crate) settle_time: Histogram,
             pub(crate) extend_time: Histogram,
@@ -104,6 +112,7 @@ macro_rules! counts {
                     in_flight: IN_FLIGHT.gauge_of(&labels),
                     running: RUNNING.gauge_of(&labels),
                     handler_time: HANDLER_TIME.histogram_of(&labels),
+                    end_to_end: END_TO_END.histogram_of(&labels),
                     claim_time: store_time("claim"),
                     settle_time: store_time("settle"),
                     extend_time: store_time("extend"),

@@ -32,6 +32,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                 None => failure,
             }
         });
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         let failures = &mut ticket.job.failures;
         *failures = match &answer {
             Err(Failure::Infrastructure(_) | Failure::Store(_) | Failure::Fenced) => {
@@ -87,6 +90,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// [`Class::AtMostOnce`]: it was recorded before, and a failure changes nothing.
     fn after_only_run(&self, ticket: Ticket<D>, answer: Answer) -> State<D> {
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         if let Err(failure) = answer {
             decision!(warn, self.metrics, "failed", ticket.job.key, Some(&ticket.lease), error = %failure,
                 place = ticket.job.delivery.place());
@@ -192,6 +198,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             return State::Ended(Ok(ticket.job.receipt(how)));
         }
         self.metrics.completed_not_recorded.add(1);
+        if let Some(run) = &ticket.span {
+            run.ends("completed-but-not-recorded");
+            run.fails("not-recorded", "its claim was gone, or the store did not answer");
+        }
         let place = job.delivery.place();
         decision!(warn, self.metrics, "completed-but-not-recorded", job.key, lease, place);
         match answer {
