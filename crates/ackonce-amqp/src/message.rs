@@ -191,7 +191,8 @@ fn bytes(value: &AMQPValue) -> Option<&[u8]> {
     }
 }
 
-fn number(value: &AMQPValue) -> Option<String> {
+/// A whole number as text.
+pub(crate) fn number(value: &AMQPValue) -> Option<String> {
     Some(match value {
         AMQPValue::ShortShortInt(n) => n.to_string(),
         AMQPValue::ShortShortUInt(n) => n.to_string(),

@@ -2,7 +2,8 @@
 //! these names from an earlier round are replaced.
 
 pub use ackonce::adapter::headers::{
-    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDUCED, SCOPE,
+    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDRIVE_ACTOR, REDRIVE_REASON, REDUCED,
+    SCOPE,
 };
 
 /// Topic of the original.

@@ -145,7 +145,7 @@ pub fn commit<C: ConsumerContext>(
     mode: CommitMode,
 ) -> KafkaResult<()> {
     let status = match receipt.how() {
-        SettledAs::Run => Status::Settled,
+        SettledAs::Run | SettledAs::Stale => Status::Settled,
         SettledAs::Duplicate { .. } => Status::Duplicate,
         SettledAs::Buried => Status::Buried,
     };

@@ -153,9 +153,20 @@ impl KafkaPublisher {
         payload: Option<&[u8]>,
         headers: OwnedHeaders,
     ) -> Result<(), KafkaError> {
+        self.send_to((topic, None), key, payload, headers).await
+    }
+
+    /// The same, to this partition of the topic; without one the record's key chooses it.
+    pub(crate) async fn send_to(
+        &self,
+        (topic, partition): (&str, Option<i32>),
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
         let record = FutureRecord::<[u8], [u8]> {
             topic,
-            partition: None,
+            partition,
             payload,
             key,
             timestamp: None,

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 4;
 
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
@@ -31,7 +31,7 @@ macro_rules! full_columns {
     scope       TEXT,
     id          BLOB,                      -- the message ID
     reason      TEXT,                      -- the reason for burying it
-    outcome     BLOB,                      -- the handler's outcome
+    outcome     BLOB,                      -- the handler's outcome once done; the progress of its attempts before
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "
@@ -134,6 +134,21 @@ pub fn create_schema(conn: &Connection) -> Result<()> {
     }
     tx.execute_batch(CREATE).map_err(|e| rolled_back("creating the tables", e))?;
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
+}
+
+/// The SQL that creates the store's tables, for migrations by hand. It fails, and changes nothing, if they exist.
+///
+/// ```
+/// use ackonce_sqlite::{create_schema, rusqlite::Connection, schema_sql};
+///
+/// let conn = Connection::open_in_memory()?;
+/// conn.execute_batch(&schema_sql())?;
+/// create_schema(&conn)?; // They are there already.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn schema_sql() -> String {
+    format!("BEGIN IMMEDIATE;\n{CREATE}COMMIT;\n")
 }
 
 /// Fails unless the tables exist in the version that this code writes.

@@ -13,6 +13,7 @@ use crate::claim::Token;
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::heartbeat::Grant;
+use crate::inspect::Note;
 use crate::key::Key;
 use crate::observe::trace::RunSpan;
 use crate::record::Record;
@@ -43,6 +44,8 @@ pub struct Job<D> {
 #[derive(Debug)]
 pub(crate) struct Returned {
     pub(crate) proof: BurialProof,
+    /// The operator who has published it again.
+    pub(crate) note: Option<Note>,
     /// It was asked once whether it redrives its record.
     pub(crate) is_spent: bool,
 }
@@ -83,7 +86,17 @@ impl<D> Job<D> {
     /// message last, its record is redriven, with the audit line, and it runs; else it is a delivery like any other.
     #[must_use]
     pub fn as_letter(mut self, proof: BurialProof) -> Self {
-        self.letter = Some(Box::new(Returned { proof, is_spent: false }));
+        self.letter = Some(Box::new(Returned { proof, note: None, is_spent: false }));
+        self
+    }
+
+    /// The same, with the operator and the reason for the audit line of a [letter](Self::as_letter). Without them the
+    /// line names the scope.
+    #[must_use]
+    pub fn redriven_by(mut self, note: Option<Note>) -> Self {
+        if let Some(letter) = self.letter.as_mut() {
+            letter.note = note;
+        }
         self
     }
 
@@ -207,6 +220,8 @@ pub enum SettledAs {
         /// The time since that one was claimed.
         age: Duration,
     },
+    /// It was not run, now: a newer version of its entity took effect ([`Newest`](crate::Newest)).
+    Stale,
     /// It was buried, now.
     Buried,
 }

@@ -76,7 +76,15 @@ fn renamed(message: &AmqpMessage, purpose: Purpose, name: &ShortString) -> Optio
         // Of a message that came by a delay queue it tells of that alone; the original's is kept beside it.
         "x-death" if delay => (!message.is_delayed()).then(|| headers::X_DEATH.into()),
         // A dead letter that came back keeps its identity, and its proof until it was claimed.
-        headers::SCOPE | headers::MESSAGE_ID | headers::BURIAL if delay => Some(name.clone()),
+        headers::SCOPE
+        | headers::MESSAGE_ID
+        | headers::BURIAL
+        | headers::REDRIVE_ACTOR
+        | headers::REDRIVE_REASON
+            if delay =>
+        {
+            Some(name.clone())
+        }
         ours if ours.starts_with(headers::PREFIX) => {
             (message.is_delayed() && KEPT.contains(&ours)).then(|| name.clone())
         }

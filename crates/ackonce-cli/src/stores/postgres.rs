@@ -38,6 +38,12 @@ pub struct PostgresUrl {
 }
 
 impl PostgresUrl {
+    /// The store's configuration.
+    #[must_use]
+    pub fn config(&self) -> &PostgresConfig {
+        &self.config
+    }
+
     pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
         if !parts.place.starts_with("//") {
             return Err(UrlError::NoServer(parts.scheme.to_owned()));
@@ -45,6 +51,14 @@ impl PostgresUrl {
         let config = PostgresConfig::new(&parts.with_options(&OF_DRIVER)).map_err(|e| refused(&e))?;
         let ours = parts.options.iter().copied().filter(|(name, _)| !OF_DRIVER.contains(name));
         Ok(Self { config: ours.into_iter().try_fold(config, set)? })
+    }
+
+    pub(super) fn schema_sql(&self) -> String {
+        self.config.schema_sql()
+    }
+
+    pub(super) async fn create_schema(&self) -> Result<()> {
+        self.config.create_schema().await
     }
 
     /// Connects, and looks at the server.

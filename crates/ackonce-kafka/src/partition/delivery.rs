@@ -170,7 +170,7 @@ pub(crate) fn done(
 
 fn settled(how: SettledAs) -> Status {
     match how {
-        SettledAs::Run => Status::Settled,
+        SettledAs::Run | SettledAs::Stale => Status::Settled,
         SettledAs::Duplicate { .. } => Status::Duplicate,
         SettledAs::Buried => Status::Buried,
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Metrics;
+use super::activity::Listed;
+use crate::claim::Lease;
 use crate::ticket::{Delivery, Receipt, SettledAs, Unsettled};
 
 /// Counts deliveries that were taken in until they are over. Those left when it is dropped have lost their caller.
@@ -24,19 +26,24 @@ impl InFlight {
     }
 
     pub(crate) fn end<D: Delivery>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
-        let (mut completed, mut handed_back) = (0, 0);
+        let (mut completed, mut stale, mut handed_back) = (0, 0, 0);
         let now = (Instant::now(), SystemTime::now());
         for outcome in outcomes {
-            match outcome {
-                Ok(receipt) => {
-                    completed += u64::from(receipt.how() == SettledAs::Run);
-                    self.took(receipt, now);
-                }
+            if let Ok(receipt) = outcome {
+                self.took(receipt, now);
+            }
+            match outcome.as_ref().map(Receipt::how) {
+                Ok(SettledAs::Run) => completed += 1,
+                Ok(SettledAs::Stale) => stale += 1,
+                Ok(SettledAs::Duplicate { .. } | SettledAs::Buried) => {}
                 Err(_) => handed_back += 1,
             }
         }
         // Duplicates and burials were counted when they were decided.
         self.metrics.completed.add(completed);
+        if stale > 0 {
+            self.metrics.stale.add(stale);
+        }
         self.metrics.handed_back.add(handed_back);
         self.metrics.in_flight.decrement(outcomes.len() as f64);
         self.left = self.left.saturating_sub(outcomes.len() as u64);
@@ -70,14 +77,16 @@ pub(crate) struct Running<'a> {
     metrics: &'a Metrics,
     messages: usize,
     began: Instant,
+    _listed: Listed,
 }
 
 impl Metrics {
     /// One run begins.
-    pub(crate) fn run(&self, messages: usize) -> Running<'_> {
+    pub(crate) fn run<'a>(&self, leases: impl ExactSizeIterator<Item = &'a Lease>) -> Running<'_> {
+        let (messages, began) = (leases.len(), Instant::now());
         self.run.add(messages as u64);
         self.running.increment(messages as f64);
-        Running { metrics: self, messages, began: Instant::now() }
+        Running { metrics: self, messages, began, _listed: Listed::new(leases, began) }
     }
 }
 

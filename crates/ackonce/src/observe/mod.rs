@@ -4,6 +4,7 @@
 //! that a filter on the target is the audit trail. Metrics go to the `metrics` facade with the labels
 //! `scope` and `class`; install a recorder before the runner is made.
 
+mod activity;
 mod in_flight;
 pub mod metric;
 mod throttle;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram};
 
+pub(crate) use self::activity::register;
+pub use self::activity::{Activity, RunnerActivity, RunningMessage, RunningNow};
 pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::throttle::Throttle;
 
@@ -52,8 +55,8 @@ macro_rules! counts {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
         /// The decisions of a runner since it was made.
         ///
-        /// `delivered` is the sum of `completed`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and the
-        /// deliveries that are still in flight.
+        /// `delivered` is the sum of `completed`, `stale`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and
+        /// the deliveries that are still in flight.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
@@ -134,6 +137,8 @@ counts! {
     duplicate "ackonce_duplicate_total" "Deliveries found done before"
     duplicate_of_buried "ackonce_duplicate_of_buried_total"
         "Deliveries found buried before, whose effect did not happen"
+    stale "ackonce_stale_total"
+        "Deliveries settled without a run: a newer version of their entity took effect"
     redriven "ackonce_redriven_total"
         "Records of buried messages redriven by their dead letters, which were published again"
     buried "ackonce_buried_total" "Deliveries whose message was buried"
@@ -146,6 +151,8 @@ counts! {
         "Burials whose letter the dead-letter place will never take, or that have no such place"
     skipped "ackonce_skipped_total" "Missed slots of a scheduled job that were not run, by policy"
     run "ackonce_run_total" "Handler runs begun"
+    step "ackonce_step_total" "Steps of handlers that were run and recorded"
+    step_recorded "ackonce_step_recorded_total" "Steps that did not run again: an earlier attempt had recorded them"
     retried "ackonce_retried_total" "Runs to be repeated after a back-off"
     past_attempts "ackonce_past_attempts_total"
         "Of those, the ones that had used up their attempts and had no dead-letter place to be buried in"
@@ -174,7 +181,7 @@ impl std::fmt::Debug for Count {
 
 /// One audit event. The message ID is escaped, so no sender can write into the log's structure.
 macro_rules! decision {
-    ($level:ident, $metrics:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
+    ($level:ident, $metrics:expr, $decision:expr, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
         let (attempt, fence) = $crate::observe::attempt_and_fence($lease);
         tracing::$level!(target: "ackonce", decision = $decision, class = $metrics.class.as_str(),
             scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)

@@ -188,9 +188,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok(Settled::Lost) => State::Waiting(job.renewed(), Duration::ZERO),
             Ok(Settled::Yes) => {
                 self.metrics.redriven.add(1);
-                let (actor, reason) =
-                    (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.log("redrive", Target::Key(&job.key), record::State::Buried);
+                let note = job.letter.as_mut().and_then(|letter| letter.note.take());
+                let note = note.unwrap_or_else(|| Note {
+                    actor: self.scope.name().to_owned(),
+                    reason: "its dead letter was published again".to_owned(),
+                });
+                note.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }

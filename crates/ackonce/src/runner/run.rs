@@ -7,7 +7,6 @@ use smallvec::smallvec;
 use tracing::Instrument;
 
 use crate::class::Class;
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::handler::{Answer, Effect, Handler, Item, no_answer};
 use crate::heartbeat::Hold;
@@ -68,10 +67,10 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             decision!(debug, self.metrics, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
             let trace = ticket.span.as_ref().map(|run| run.context.clone());
-            let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window).in_trace(trace);
+            let cx = self.context(&ticket.lease).in_trace(trace);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
-        let _running = self.metrics.run(group.len());
+        let _running = self.metrics.run(group.iter().map(|ticket| &**ticket.lease));
         let span = match group {
             [Ticket { span: Some(run), .. }] => run.span.clone(),
             _ => {
@@ -132,7 +131,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     pub(super) async fn probe(&self, ticket: Ticket<D>, probe: &dyn Probe) -> State<D> {
         let hold = self.hold(std::slice::from_ref(&ticket));
         ticket.job.delivery.note(Stage::Running);
-        let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+        let cx = self.context(&ticket.lease);
         let asked = AssertUnwindSafe(probe.probe(&cx)).catch_unwind();
         let found = tokio::select! {
             biased;

@@ -61,13 +61,14 @@ fn spans_have_the_places_that_follow_from_key_and_fence() {
     static PLACES: std::sync::LazyLock<Places> = std::sync::LazyLock::new(Places::default);
     let key = Scope::new("s").unwrap().key("m").unwrap();
     let lease =
-        Lease { key: key.clone(), token: Token([1; 16]), fence: 7, attempt: 1, previous: Previous::None };
+        Lease { key: key.clone(), token: Token([1; 16]), fence: 7, attempt: 1, previous: Previous::None, progress: None };
     let record = |fence| Record {
         state: State::Done,
         fence,
         attempt: 1,
         fingerprint: None,
         outcome: None,
+        progress: None,
         reason: None,
         age: std::time::Duration::ZERO,
     };
