@@ -59,6 +59,9 @@ fn object(key: &Key, entry: Option<&Entry>, audit: &[AuditEntry]) -> serde_json:
         "id": shown(key.id()),
         "record": entry.map(list::object),
         "outcome": entry.and_then(|entry| entry.record.outcome.as_deref()).map(shown),
+        "steps": entry.and_then(|entry| entry.record.steps().ok()).unwrap_or_default().iter().map(|step| json!({
+            "name": step.name, "version": step.version, "outcome": shown(&step.outcome),
+        })).collect::<Vec<_>>(),
         "audit": changes,
         "answer": explain(entry, audit),
     })
@@ -91,6 +94,10 @@ fn screen(key: &Key, entry: Option<&Entry>, audit: &[AuditEntry]) -> String {
     }
     if let Some(reason) = &record.reason {
         line("reason", clean(reason));
+    }
+    // The progress of another kind of record is no steps.
+    for step in record.steps().unwrap_or_default() {
+        line("step", format!("{}: {}", clean(&step.name), outcome(&step.outcome)));
     }
     if record.state == State::Done {
         line("outcome", record.outcome.as_deref().map_or_else(|| "none kept".to_owned(), outcome));
