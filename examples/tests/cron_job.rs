@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, ScheduledJob, Slot};
-use ackonce::store::{AdminOutcome, Inspect, Note, State};
+use ackonce::store::{AdminOutcome, Inspect, Note, State, Target};
 use ackonce::{CancellationToken, Context, Counts, Failure, Result, Scope};
 use ackonce_cli::stores::StoreUrl;
 use tokio::task::JoinHandle;
@@ -150,7 +150,7 @@ impl Hosts {
         let (mut slot, last) = (*runs.keys().next().unwrap(), *runs.keys().last().unwrap());
         let mut skipped = Vec::new();
         loop {
-            let record = self.store.get(&self.key(slot)).await.unwrap();
+            let record = self.store.look(&self.key(slot)).await.unwrap().map(|entry| entry.record);
             if record.is_none() && slot > last {
                 return skipped;
             }
@@ -200,7 +200,7 @@ async fn skips_once(url: &str) {
 
     let note = Note { actor: "test".into(), reason: "it matters".into() };
     let again = found[2];
-    assert_eq!(hosts.store.redrive(&hosts.key(again), &note).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(hosts.store.redrive(Target::Key(&hosts.key(again)), &note).await.unwrap(), AdminOutcome::Yes);
     let running = vec![hosts.start()];
     hosts.until("the redriven slot runs", |runs| runs.contains_key(&again)).await;
     end(running).await;

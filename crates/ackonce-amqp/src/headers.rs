@@ -2,7 +2,8 @@
 //! change where the copy goes.
 
 pub use ackonce::adapter::headers::{
-    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDUCED, SCOPE,
+    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDRIVE_ACTOR, REDRIVE_REASON, REDUCED,
+    SCOPE,
 };
 
 /// Exchange of the original.

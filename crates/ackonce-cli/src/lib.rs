@@ -4,14 +4,18 @@ mod flags;
 mod refusal;
 
 pub mod admin;
+pub mod console;
 pub mod demo;
 pub mod doctor;
 pub mod layers;
 pub mod ledger;
 pub mod log;
+pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
+pub mod watch;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

@@ -2,7 +2,8 @@
 //! these names from an earlier round are replaced.
 
 pub use ackonce::adapter::headers::{
-    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDUCED, SCOPE,
+    ATTEMPTS, BURIAL, ERROR, MESSAGE_ID, PAYLOAD_SHA256, PREFIX, REDRIVE_ACTOR, REDRIVE_REASON, REDUCED,
+    SCOPE,
 };
 
 /// Topic of the original.
@@ -13,5 +14,7 @@ pub const PARTITION: &str = "ackonce-partition";
 pub const OFFSET: &str = "ackonce-offset";
 /// In a retry topic: the moment from which it is delivered, in milliseconds since the Unix epoch.
 pub const DUE: &str = "ackonce-due";
+/// In a retry topic: the original's timestamp, in milliseconds since the Unix epoch.
+pub const TIMESTAMP: &str = "ackonce-timestamp";
 /// In a retry topic: the retry topics that it has been in, this one included.
 pub const HOP: &str = "ackonce-hop";

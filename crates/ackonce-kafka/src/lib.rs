@@ -16,6 +16,7 @@ mod partition;
 mod poll;
 mod publisher;
 mod recreated;
+mod redrive;
 mod survey;
 pub mod tracker;
 
@@ -32,4 +33,5 @@ pub use publisher::KafkaPublisher;
 pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;
+pub use redrive::DeadLetterTopic;
 pub use survey::{GroupPlace, KafkaSurvey, TopicFacts};

@@ -153,9 +153,20 @@ impl KafkaPublisher {
         payload: Option<&[u8]>,
         headers: OwnedHeaders,
     ) -> Result<(), KafkaError> {
+        self.send_to((topic, None), key, payload, headers).await
+    }
+
+    /// The same, to this partition of the topic; without one the record's key chooses it.
+    pub(crate) async fn send_to(
+        &self,
+        (topic, partition): (&str, Option<i32>),
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
         let record = FutureRecord::<[u8], [u8]> {
             topic,
-            partition: None,
+            partition,
             payload,
             key,
             timestamp: None,
@@ -222,7 +233,7 @@ mod tests {
 
     #[test]
     fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {
-        let old = text(text(OwnedHeaders::new(), "tenant", "a"), headers::TOPIC, "somewhere");
+        let old = text(text(OwnedHeaders::new(), "traceparent", "a"), headers::TOPIC, "somewhere");
         let at = Timestamp::NotAvailable;
         let message = KafkaMessage::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
         let key = Scope::new("s").unwrap().key("m").unwrap();
@@ -231,7 +242,7 @@ mod tests {
         let found: Vec<_> = copy.iter().map(|h| (h.key.to_owned(), h.value.unwrap().to_vec())).collect();
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names.iter().filter(|name| **name == headers::TOPIC).count(), 1);
-        assert!(found.contains(&("tenant".into(), b"a".to_vec())));
+        assert!(found.contains(&("traceparent".into(), b"a".to_vec())), "a copy is in the message's trace");
         assert!(found.contains(&(headers::TOPIC.into(), b"orders".to_vec())));
         let reason = &found.iter().find(|(name, _)| name == headers::ERROR).unwrap().1;
         assert_eq!(reason.len(), 4096);

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::SchemaName;
 use crate::error::{statement, unsent};
-use crate::records::{NOW, STATE, Salt, VERSION};
+use crate::records::{NOW, OPEN, STATE, Salt, VERSION};
 
 const TABLES: &str = include_str!("records/sql/schema.sql");
 /// The advisory lock of a process that creates the tables: `ackonce` in ASCII.
@@ -16,6 +16,7 @@ const CREATING: i64 = 0x0061_636b_6f6e_6365;
 fn tables(schema: &SchemaName) -> String {
     let text =
         TABLES.replace("{version}", &VERSION.to_string()).replace("{state}", STATE).replace("{now}", NOW);
+    let text = text.replace("{open}", OPEN);
     text.replace("{schema}", schema.quoted())
 }
 

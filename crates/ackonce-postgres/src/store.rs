@@ -162,6 +162,12 @@ impl PostgresConfig {
         PostgresStore::start(self, connector).await
     }
 
+    /// The SQL that creates schema and tables, as [`PostgresStore::schema_sql`] for the schema of this configuration.
+    #[must_use]
+    pub fn schema_sql(&self) -> String {
+        schema::sql(&self.schema)
+    }
+
     /// Creates the schema and its tables unless they are there, in one transaction: a crash leaves all of them
     /// or none. It is a deployment step for a role with the privilege `CREATE`.
     ///

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::store::{Claimed, Inspect, Query, Settle, Settlement};
+use ackonce::store::{Claimed, Filter, Inspect, Query, Settle, Settlement};
 use ackonce::{Context, Deduplicator, Failure, Handler};
 use ackonce_postgres::tokio_postgres::types::ToSql;
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
@@ -39,8 +39,8 @@ async fn use_it(store: &PostgresStore, round: &str, messages: usize) {
     for n in 0..8 {
         let lease = acquire(store, request(format!("inbox {round} {n}"))).await;
         assert!(inbox.handle(vec![item(&lease, ())]).await[0].is_ok());
-        store.get(&key(format!("{round} {n}"))).await.unwrap();
-        store.list(&Query { state: None, after: None, limit: 3 }).await.unwrap();
+        store.look(&key(format!("{round} {n}"))).await.unwrap();
+        store.list(&Query { filter: Filter::default(), after: None, limit: 3 }).await.unwrap();
         store.sweep().await.unwrap();
     }
 }

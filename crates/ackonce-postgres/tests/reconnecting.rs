@@ -3,7 +3,7 @@
 
 mod common;
 
-use ackonce::store::{AdminOutcome, DeduplicatorExt, Inspect, Note, Repeat, Settle};
+use ackonce::store::{AdminOutcome, DeduplicatorExt, Filter, Inspect, Note, Repeat, Settle, Target};
 use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Names, OnUnsafe, PostgresStore};
@@ -104,12 +104,14 @@ async fn a_database_that_cannot_hold_a_reason_is_refused_by_name() {
                 acquire(&store, ackonce::store::ClaimRequest { key: id.clone(), ..request("x") }).await;
             let bury = Settle::Bury { window: HOUR, reason: reason.into() };
             store.settle_one(ackonce::store::Settlement::new(&lease, bury)).await.unwrap();
-            let page =
-                store.list(&ackonce::store::Query { state: None, after: None, limit: 3 }).await.unwrap();
+            let page = store
+                .list(&ackonce::store::Query { filter: Filter::default(), after: None, limit: 3 })
+                .await
+                .unwrap();
             assert_eq!(page.entries[0].scope.as_deref(), Some(scope));
             assert_eq!(page.entries[0].record.reason.as_deref(), Some(reason));
             let note = Note { actor: "Зоя".into(), reason: reason.into() };
-            assert_eq!(store.redrive(&id, &note).await.unwrap(), AdminOutcome::Yes);
+            assert_eq!(store.redrive(Target::Key(&id), &note).await.unwrap(), AdminOutcome::Yes);
             acquire(&store, request(key("z").id().len())).await;
         }
     }

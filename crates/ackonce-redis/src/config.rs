@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ackonce::store::OnUnsafe;
+use ackonce::store::{Names, OnUnsafe};
 
 /// The replicas that must have a change before it is answered (Redis's `WAIT`).
 ///
@@ -49,6 +49,7 @@ pub struct RedisConfig {
     pub(crate) check_interval: Duration,
     pub(crate) unsafe_server: OnUnsafe,
     pub(crate) replicas: Option<Replicas>,
+    pub(crate) names: Names,
     #[cfg(feature = "tls")]
     pub(crate) root_certificate: Option<Vec<u8>>,
     #[cfg(feature = "tls")]
@@ -77,6 +78,7 @@ impl RedisConfig {
             check_interval: Duration::from_secs(30),
             unsafe_server: OnUnsafe::Refuse,
             replicas: None,
+            names: Names::Buried,
             #[cfg(feature = "tls")]
             root_certificate: None,
             #[cfg(feature = "tls")]
@@ -139,6 +141,15 @@ impl RedisConfig {
         self
     }
 
+    /// The records that keep scope and message ID in readable form, for operators (default [`Names::Buried`]: released and
+    /// buried ones, and claims that were renewed). [`Names::Keep`] takes about 150 bytes more for each record, plus the
+    /// length of both, and a claim takes Redis about a fifth longer.
+    #[must_use]
+    pub fn with_names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
     /// Trusts this certificate authority (PEM) instead of those of the system.
     #[cfg(feature = "tls")]
     #[must_use]
@@ -170,6 +181,7 @@ impl fmt::Debug for RedisConfig {
             .field("check_interval", &self.check_interval)
             .field("unsafe_server", &self.unsafe_server)
             .field("replicas", &self.replicas)
+            .field("names", &self.names)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ mod store;
 mod survey;
 
 /// The policy for an unsafe server and the limit on outcomes, which the stores share.
-pub use ackonce::store::{MAX_VALUE_LEN, OnUnsafe};
+pub use ackonce::store::{MAX_VALUE_LEN, Names, OnUnsafe};
 pub use check::RedisServer;
 pub use config::{RedisConfig, Replicas};
 pub use store::RedisStore;

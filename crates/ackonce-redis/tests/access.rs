@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use ackonce::store::{DeduplicatorExt, Inspect, Repeat as R};
+use ackonce::store::{DeduplicatorExt, Inspect, Repeat as R, Target};
 use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{RedisConfig, RedisStore, Replicas};
 use common::{Server, acquire, complete, done, error, is_done, key, request, until};
@@ -47,12 +47,12 @@ async fn a_user_with_the_rights_of_the_readme_can_do_everything() {
     let lease = acquire(&store, request("with an outcome")).await;
     let outcome = ackonce::store::Settle::Complete { window: common::HOUR, outcome: Some("paid".into()) };
     store.settle_one(ackonce::store::Settlement::new(&lease, outcome)).await.unwrap();
-    assert_eq!(store.get(&lease.key).await.unwrap().unwrap().outcome.unwrap(), "paid");
+    assert_eq!(store.look(&lease.key).await.unwrap().unwrap().record.outcome.unwrap(), "paid");
     let stats = store.stats().await.unwrap();
     assert!(stats.done == 131 && stats.bytes.is_some(), "{stats:?}");
     let note = ackonce::store::Note { actor: "test".into(), reason: "rights".into() };
-    store.forget(&lease.key, &note).await.unwrap();
-    store.redrive(&keys[0], &note).await.unwrap();
+    store.forget(Target::Key(&lease.key), &note).await.unwrap();
+    store.redrive(Target::Key(&keys[0]), &note).await.unwrap();
     store.sweep().await.unwrap();
 
     let refused = RedisStore::connect(format!("redis://app:s3cret@127.0.0.1:{}", server.port)).await;
@@ -266,7 +266,7 @@ async fn tls_trusts_the_authority_it_was_told_and_nobody_else() {
     let store = shown.clone().with_root_certificate(certificates.authority.clone()).connect().await.unwrap();
     let lease = acquire(&store, request(1)).await;
     complete(&store, &lease).await;
-    assert_eq!(store.get(&key(1)).await.unwrap().unwrap().attempt, 1);
+    assert_eq!(store.look(&key(1)).await.unwrap().unwrap().record.attempt, 1);
 
     // Not an authority the system knows; no certificate shown; another name than the certificate's.
     let untrusted = error(shown.clone().connect().await);

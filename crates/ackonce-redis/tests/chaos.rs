@@ -149,7 +149,11 @@ async fn keyed_messages_are_neither_lost_nor_doubled_while_the_server_is_torment
     server.wait_until_up().await;
     let store = server.config().connect().await.unwrap();
     for n in 0..MESSAGES {
-        assert_eq!(store.get(&key(n)).await.unwrap().map(|r| r.state), Some(State::Done), "message {n}");
+        assert_eq!(
+            store.look(&key(n)).await.unwrap().map(|entry| entry.record.state),
+            Some(State::Done),
+            "message {n}"
+        );
     }
     assert_eq!(store.stats().await.unwrap().done, u64::from(MESSAGES));
 }

@@ -156,7 +156,7 @@ async fn a_slot_that_is_half_moved_grants_nothing_twice() {
         let answer = store.claim_one(request_for(key)).await;
         assert_eq!(error(answer), (K::Unavailable, R::Unknown), "its bucket is at the other node");
     }
-    assert!(store.get(&keys[0]).await.is_err());
+    assert!(store.look(&keys[0]).await.is_err());
     for name in &names[1..] {
         move_key(name).await;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle,
-    Settlement, Token,
+    Settlement, Target, Token,
 };
 use ackonce::{Deduplicator, Key, MemoryStore};
 use ackonce_redis::{OnUnsafe, RedisStore};
@@ -29,7 +29,14 @@ struct Both {
 /// The part of a record that is the same in different stores.
 fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
-    (record.state, record.attempt, print, record.outcome.clone(), record.reason.clone())
+    (
+        record.state,
+        record.attempt,
+        print,
+        record.outcome.clone(),
+        record.progress.clone(),
+        record.reason.clone(),
+    )
 }
 
 fn span(rng: &mut impl Rng) -> Duration {
@@ -48,12 +55,13 @@ fn print(rng: &mut impl Rng) -> Option<Fingerprint> {
 
 fn action(rng: &mut impl Rng) -> Settle {
     let window = span(rng);
-    match rng.random_range(0..7) {
+    match rng.random_range(0..9) {
         0 | 1 => Settle::Complete { window, outcome: None },
         2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
         3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
         4 => Settle::Release { attempt: Attempt::Counts, window, not_before: pause(rng) },
         5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: pause(rng) },
+        6 | 7 => Settle::Save { progress: ["", "half", "h\0lf"][rng.random_range(0..3)].into() },
         _ => Settle::Extend { lease: span(rng), window },
     }
 }
@@ -81,7 +89,10 @@ impl Pair {
         for ((request, expected), answer) in requests.iter().zip(expected).zip(answers) {
             match (&expected, &answer) {
                 (Claimed::Acquired(memory), Claimed::Acquired(redis)) => {
-                    assert_eq!((memory.attempt, memory.previous), (redis.attempt, redis.previous));
+                    assert_eq!(
+                        (memory.attempt, memory.previous, &memory.progress),
+                        (redis.attempt, redis.previous, &redis.progress)
+                    );
                     let both = Both { memory: memory.clone(), redis: redis.clone() };
                     let n = self.keys.iter().position(|key| *key == request.key).unwrap();
                     self.leases[n].push(both);
@@ -133,24 +144,27 @@ impl Pair {
         let n = self.rng.random_range(0..self.keys.len());
         let note = Note { actor: "test".into(), reason: "chance".into() };
         let (expected, answer) = if self.rng.random() {
-            (self.memory.forget(&self.keys[n], &note).await, self.redis.forget(&self.keys[n], &note).await)
+            (
+                self.memory.forget(Target::Key(&self.keys[n]), &note).await,
+                self.redis.forget(Target::Key(&self.keys[n]), &note).await,
+            )
         } else {
-            let answer = self.redis.redrive(&self.keys[n], &note).await;
+            let answer = self.redis.redrive(Target::Key(&self.keys[n]), &note).await;
             if matches!(answer, Ok(AdminOutcome::Yes)) {
                 // A settled row keeps no more of its token than proves its settlement: once redriven, it does
                 // not know the attempt it came from. Here that is not heard of again.
                 self.tokens[n].clear();
                 self.leases[n].clear();
             }
-            (self.memory.redrive(&self.keys[n], &note).await, answer)
+            (self.memory.redrive(Target::Key(&self.keys[n]), &note).await, answer)
         };
         assert_eq!(answer.unwrap(), expected.unwrap());
     }
 
     async fn look(&mut self) {
         for n in 0..self.keys.len() {
-            let expected = self.memory.get(&self.keys[n]).await.unwrap();
-            let found = self.redis.get(&self.keys[n]).await.unwrap();
+            let expected = self.memory.look(&self.keys[n]).await.unwrap().map(|entry| entry.record);
+            let found = self.redis.look(&self.keys[n]).await.unwrap().map(|entry| entry.record);
             assert_eq!(found.as_ref().map(common_part), expected.as_ref().map(common_part), "key {n}");
         }
         let (expected, found) = (self.memory.stats().await.unwrap(), self.redis.stats().await.unwrap());

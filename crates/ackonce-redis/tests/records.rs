@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Entry, Fingerprint, Inspect, Note, Query,
-    Settle, Settled, Settlement, State, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Entry, Filter, Fingerprint, Inspect, Note,
+    Query, Settle, Settled, Settlement, State, Target, Token,
 };
 use ackonce::{Deduplicator, Key, Scope};
 use ackonce_redis::RedisStore;
@@ -23,7 +23,7 @@ async fn settle_all(store: &RedisStore, requests: &[ClaimRequest], window: Durat
 }
 
 async fn listed(store: &RedisStore, state: Option<State>) -> Vec<Entry> {
-    let mut query = Query { state, limit: 100, after: None };
+    let mut query = Query { filter: Filter { state, ..Filter::default() }, limit: 100, after: None };
     let mut entries = Vec::new();
     loop {
         let page = store.list(&query).await.unwrap();
@@ -52,10 +52,10 @@ async fn a_crowded_tag_keeps_every_record_apart() {
 
     let note = Note { actor: "test".into(), reason: "crowd".into() };
     for key in &keys[..100] {
-        assert_eq!(store.forget(key, &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.forget(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     for key in &keys[100..200] {
-        assert_eq!(store.redrive(key, &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.redrive(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.released, stats.done), (100, 250));
@@ -75,7 +75,7 @@ async fn each_record_of_a_bucket_ends_by_itself() {
     let brief = |key: &&Key| ClaimRequest { lease: window, window: Duration::ZERO, ..request_for(key) };
     settle_all(&store, &short.iter().map(brief).collect::<Vec<_>>(), window).await;
     settle_all(&store, &long.iter().map(|key| request_for(key)).collect::<Vec<_>>(), HOUR).await;
-    until("the short ones have ended", async || store.get(short[99]).await.unwrap().is_none()).await;
+    until("the short ones have ended", async || store.look(short[99]).await.unwrap().is_none()).await;
     assert_eq!(listed(&store, Some(State::Done)).await.len(), 100);
     assert!(store.sweep().await.unwrap() > 0, "some are dropped by the claims of others, some are left");
     assert_eq!(store.sweep().await.unwrap(), 0);
@@ -96,11 +96,11 @@ async fn a_sweep_takes_the_dead_alone() {
     let note = Note { actor: "test".into(), reason: "to be swept".into() };
     let (last, others) = keys.split_last().unwrap();
     for key in others {
-        assert_eq!(store.forget(key, &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.forget(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     assert_eq!(store.sweep().await.unwrap(), 199);
     assert!(matches!(store.claim_one(request_for(last)).await.unwrap(), Claimed::Done(_)));
-    store.forget(last, &note).await.unwrap();
+    store.forget(Target::Key(last), &note).await.unwrap();
     assert_eq!((store.sweep().await.unwrap(), store.sweep().await.unwrap()), (1, 0));
     for key in &keys {
         assert_eq!(acquired(store.claim_one(request_for(key)).await.unwrap()).attempt, 1);

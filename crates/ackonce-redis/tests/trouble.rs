@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Repeat as R, Settled};
+use ackonce::store::{Claimed, DeduplicatorExt, Filter, Inspect, Repeat as R, Settled};
 use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{OnUnsafe, RedisConfig, Replicas};
 use common::{Server, acquire, acquired, complete, done, error, is_done, request, until};
@@ -55,7 +55,7 @@ async fn at_the_memory_limit_what_expired_makes_room() {
 }
 
 fn all() -> ackonce::store::Query {
-    ackonce::store::Query { state: None, limit: 100, after: None }
+    ackonce::store::Query { filter: Filter::default(), limit: 100, after: None }
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn clients_from_before_and_after_a_flush_meet_in_the_same_records() {
         assert!(answers.iter().all(|answer| matches!(answer, Claimed::Done(_))), "{answers:?}");
         assert_eq!(store.stats().await.unwrap().done, 190);
         assert!(
-            store.get(&keys[0]).await.unwrap().is_some() && store.get(&keys[60]).await.unwrap().is_some()
+            store.look(&keys[0]).await.unwrap().is_some() && store.look(&keys[60]).await.unwrap().is_some()
         );
     }
 }

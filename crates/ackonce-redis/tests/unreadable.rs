@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs};
 use ackonce::store::{
-    AdminOutcome, ClaimRequest, Claimed, Coalesce, DeduplicatorExt, Inspect, Lease, Note, Query, Repeat as R,
-    Settle, Settled, Settlement, State,
+    AdminOutcome, ClaimRequest, Claimed, Coalesce, DeduplicatorExt, Filter, Inspect, Lease, Note, Query,
+    Repeat as R, Settle, Settled, Settlement, State, Target,
 };
 use ackonce::{Context, Deduplicator, ErrorKind as K, Failure, Key, Runner, Settings};
 use ackonce_redis::{OnUnsafe, RedisStore};
@@ -162,7 +162,7 @@ async fn an_evicted_outcome_costs_its_own_message_a_repeat() {
     let keys: Vec<_> = (0..3).map(key).collect();
     let leases: Vec<_> = store.claim(&fresh(&keys)).await.unwrap().into_iter().map(acquired).collect();
     store.settle(&leases.iter().map(with_outcome).collect::<Vec<_>>()).await.unwrap();
-    let before = store.get(&keys[1]).await.unwrap().unwrap();
+    let before = store.look(&keys[1]).await.unwrap().unwrap().record;
     evict_text(&server, &mut redis, &keys[1]).await;
 
     // If eviction is not allowed, it is an error of that message alone.
@@ -170,17 +170,17 @@ async fn an_evicted_outcome_costs_its_own_message_a_repeat() {
     assert_eq!(error(strict.claim(&fresh(&keys)).await), (K::Invalid, R::Never));
     let named = strict.claim_one(request_for(&keys[1])).await.unwrap_err().to_string();
     assert!(named.contains("orders/charge/1") && named.contains("outcome"), "{named}");
-    assert_eq!(strict.get(&keys[1]).await.unwrap().unwrap().outcome, None);
+    assert_eq!(strict.look(&keys[1]).await.unwrap().unwrap().record.outcome, None);
     assert!(matches!(strict.claim_one(request_for(&keys[2])).await.unwrap(), Claimed::Done(_)));
 
-    assert_eq!(store.get(&keys[1]).await.unwrap(), None, "a claim would not find it either");
+    assert_eq!(store.look(&keys[1]).await.unwrap(), None, "a claim would not find it either");
     assert_eq!(store.list(&all()).await.unwrap().entries.len(), 2);
     let mut answers = store.claim(&fresh(&keys)).await.unwrap();
     let again = acquired(answers.remove(1));
     assert!(again.fence > before.fence && again.attempt == 1, "{again:?}");
     assert!(answers.iter().all(|answer| matches!(answer, Claimed::Done(_))), "{answers:?}");
     store.settle_one(with_outcome(&again)).await.unwrap();
-    assert_eq!(store.get(&keys[1]).await.unwrap().unwrap().outcome.unwrap(), "paid");
+    assert_eq!(store.look(&keys[1]).await.unwrap().unwrap().record.outcome.unwrap(), "paid");
 
     // Another program's value in its place is no outcome, either.
     let text = evict_text(&server, &mut redis, &keys[1]).await;
@@ -218,7 +218,7 @@ async fn an_evicted_reason_does_not_undo_a_burial() {
 }
 
 fn all() -> Query {
-    Query { state: None, limit: 100, after: None }
+    Query { filter: Filter::default(), limit: 100, after: None }
 }
 
 /// The hash of a record that is alone in it, and its field.
@@ -276,19 +276,19 @@ async fn a_row_that_cannot_be_read_costs_its_own_message_an_error() {
             store.settle(&settlements).await.unwrap().split_last().map(|(l, o)| (*l, o.to_vec())).unwrap();
         assert!(last == Settled::Lost && others.iter().all(|settled| *settled == Settled::Yes));
 
-        let seen = store.get(bad).await.unwrap().unwrap();
+        let seen = store.look(bad).await.unwrap().unwrap().record;
         assert!(seen.state == State::Buried && seen.reason.unwrap().contains("cannot be read"));
-        assert_eq!(store.list(&all()).await.unwrap().entries.len(), 40);
-        let buried = Query { state: Some(State::Buried), ..all() };
-        let listed = store.list(&buried).await.unwrap().entries;
+        let mut listed = store.list(&all()).await.unwrap().entries;
+        assert_eq!(listed.len(), 40);
+        listed.retain(|entry| entry.record.state == State::Buried);
         assert!(listed.len() == 1 && listed[0].record.reason.as_ref().unwrap().contains("cannot be read"));
         let stats = store.stats().await.unwrap();
         assert_eq!((stats.done, stats.buried), (39, 1));
         store.sweep().await.unwrap();
 
         let note = Note { actor: "test".into(), reason: "unreadable".into() };
-        assert_eq!(error(store.redrive(bad, &note).await), (K::Invalid, R::Never));
-        assert_eq!(store.forget(bad, &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(error(store.redrive(Target::Key(bad), &note).await), (K::Invalid, R::Never));
+        assert_eq!(store.forget(Target::Key(bad), &note).await.unwrap(), AdminOutcome::Yes);
         let again = acquire(&store, request_for(bad)).await;
         assert!(again.fence > lease.fence);
         redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await.unwrap();
@@ -417,7 +417,7 @@ async fn a_row_that_cannot_be_read_does_not_end_its_consumer() {
     let mut ran = std::mem::take(&mut *ran.lock().unwrap());
     ran.sort_unstable();
     assert_eq!(ran, (0..40).filter(|n| *n != 17).collect::<Vec<_>>());
-    let buried = Query { state: Some(State::Buried), ..all() };
+    let buried = Query { filter: Filter { state: Some(State::Buried), ..Filter::default() }, ..all() };
     let reasons: Vec<_> =
         store.list(&buried).await.unwrap().entries.into_iter().filter_map(|e| e.record.reason).collect();
     assert!(reasons.iter().any(|reason| reason.contains(&root)), "{reasons:?}");

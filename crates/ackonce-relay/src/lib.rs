@@ -5,6 +5,7 @@ mod deliver;
 mod health;
 mod kafka_url;
 mod kind;
+mod letters;
 mod message;
 mod plan;
 mod presence;
@@ -17,6 +18,7 @@ mod url;
 
 pub use health::RelayHealth;
 pub use kind::SourceKind;
+pub use letters::{LETTERS, LettersUrl};
 pub use message::RelayMessage;
 pub use plan::IdPlace;
 pub use relay::{Relay, RelayOptions};

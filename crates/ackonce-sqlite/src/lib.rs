@@ -23,6 +23,6 @@ pub use inbox::guard::SqliteGuard;
 pub use inbox::transaction::{InboxStatement, InboxTx};
 /// The driver, in the version this store is built on.
 pub use rusqlite;
-pub use schema::create_schema;
+pub use schema::{create_schema, schema_sql};
 pub use store::SqliteStore;
 pub use survey::{FileState, SqliteSurvey, TablesState};

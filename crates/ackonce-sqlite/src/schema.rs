@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
@@ -31,7 +31,7 @@ macro_rules! full_columns {
     scope       TEXT,
     id          BLOB,                      -- the message ID
     reason      TEXT,                      -- the reason for burying it
-    outcome     BLOB,                      -- the handler's outcome
+    outcome     BLOB,                      -- the handler's outcome once done; the progress of its attempts before
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "
@@ -40,6 +40,13 @@ macro_rules! full_columns {
 
 /// The columns of a generation of full records; the table's name stands before them.
 pub(crate) const FULL: &str = full_columns!();
+
+/// The indexes of a generation of full records, for operators: the few buried ones, and those with names. `{table}` stands
+/// for the table's name, which is in `main`.
+pub(crate) const FULL_INDEXES: &str = "
+CREATE INDEX main.{table}_buried ON {table} (key) WHERE state = 3;
+CREATE INDEX main.{table}_scope ON {table} (scope, key) WHERE scope IS NOT NULL;
+";
 
 /// The columns of a generation of brief records: done at the first attempt, without further content.
 pub(crate) const BRIEF: &str = "(
@@ -82,15 +89,16 @@ CREATE TABLE main.ackonce_filters (        -- of sealed generations, in 2^level 
 CREATE TABLE main.ackonce_audit (          -- changes by operators; the store never reads or removes them
     at        INTEGER NOT NULL,
     operation TEXT NOT NULL,               -- forget, redrive
-    key       BLOB NOT NULL,               -- SHA-256 of length-prefixed scope and message ID
+    key       BLOB NOT NULL,               -- of the record
     scope     TEXT,
     id        BLOB,
     actor     TEXT NOT NULL,
     reason    TEXT NOT NULL,
     before    TEXT NOT NULL                -- the record's state until then
 ) STRICT;
+CREATE INDEX main.ackonce_audit_key ON ackonce_audit (key);
 INSERT INTO main.ackonce_meta VALUES
-    ('schema', 3),
+    ('schema', 4),
     ('secret', randomblob(64)),
     ('generations', 0),                    -- the last number of a generation
     ('incarnation', randomblob(16));       -- random, new with each change to the generations
@@ -126,6 +134,21 @@ pub fn create_schema(conn: &Connection) -> Result<()> {
     }
     tx.execute_batch(CREATE).map_err(|e| rolled_back("creating the tables", e))?;
     tx.commit().map_err(|e| rolled_back("creating the tables", e))
+}
+
+/// The SQL that creates the store's tables, for migrations by hand. It fails, and changes nothing, if they exist.
+///
+/// ```
+/// use ackonce_sqlite::{create_schema, rusqlite::Connection, schema_sql};
+///
+/// let conn = Connection::open_in_memory()?;
+/// conn.execute_batch(&schema_sql())?;
+/// create_schema(&conn)?; // They are there already.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn schema_sql() -> String {
+    format!("BEGIN IMMEDIATE;\n{CREATE}COMMIT;\n")
 }
 
 /// Fails unless the tables exist in the version that this code writes.

@@ -41,9 +41,9 @@ async fn guards_and_looks_agree(place: &Place, store: &SqliteStore) {
     }
     drop(tx);
     for id in (0..RECORDS).step_by(500) {
-        assert!(store.get(&key(id)).await.unwrap().is_some(), "{id}");
+        assert!(store.look(&key(id)).await.unwrap().is_some(), "{id}");
     }
-    assert!(store.get(&key("nobody's")).await.unwrap().is_none());
+    assert!(store.look(&key("nobody's")).await.unwrap().is_none());
 }
 
 #[tokio::test]

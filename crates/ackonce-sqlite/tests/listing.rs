@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::fs;
 
-use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Query, Settle, Settlement, State, Stats};
+use ackonce::store::{Claimed, DeduplicatorExt, Filter, Inspect, Query, Settle, Settlement, State, Stats};
 use ackonce::{Deduplicator, ErrorKind};
 use ackonce_sqlite::{Names, SqliteStore, Sweep};
 use bytes::Bytes;
@@ -30,7 +30,7 @@ fn done() -> Settle {
 }
 
 fn all(state: Option<State>, limit: usize) -> Query {
-    Query { state, limit, after: None }
+    Query { filter: Filter { state, ..Filter::default() }, limit, after: None }
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_look_neither_waits_for_a_writer_nor_holds_up_a_checkpoint() {
     fill(&store, 0..MANY, done()).await;
     let other = place.connection();
     other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE t (x)").unwrap();
-    assert!(store.get(&key(1)).await.unwrap().is_some());
+    assert!(store.look(&key(1)).await.unwrap().is_some());
     assert_eq!(store.list(&all(None, 10)).await.unwrap().entries.len(), 10);
     assert_eq!(store.stats().await.unwrap().done, u64::from(MANY));
     other.execute_batch("ROLLBACK").unwrap();
@@ -117,7 +117,7 @@ async fn a_file_that_was_moved_away_is_not_looked_into() {
     let store = place.config().with_sweep(Sweep::Manual).open().unwrap();
     acquire(&store, request("x")).await;
     fs::rename(&place.file, place.directory.path().join("away.db")).unwrap();
-    assert_eq!(store.get(&key("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(store.look(&key("x")).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(store.list(&all(None, 1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!place.file.exists(), "no empty file takes its place");
 }
@@ -130,7 +130,7 @@ async fn a_setup_that_writes_keeps_nobody_from_looking() {
     };
     let store = place.config().with_setup(setup).open().unwrap();
     acquire(&store, request("x")).await;
-    assert_eq!(store.get(&key("x")).await.unwrap().unwrap().state, State::Claimed);
+    assert_eq!(store.look(&key("x")).await.unwrap().unwrap().record.state, State::Claimed);
     assert!(matches!(store.claim_one(request("x")).await.unwrap(), Claimed::Busy { .. }));
 }
 
@@ -142,7 +142,7 @@ async fn a_damaged_record_is_an_error_to_whoever_looks_at_it() {
     let sql =
         format!("UPDATE {} SET fence = -(1 << 61), life = 1 << 61 WHERE key = ?1", place.generations()[0]);
     assert_eq!(place.connection().execute(&sql, [place.record_key(1)]).unwrap(), 1);
-    assert_eq!(store.get(&key(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.look(&key(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(store.list(&all(None, 9)).await.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert!(store.get(&key(2)).await.unwrap().is_some());
+    assert!(store.look(&key(2)).await.unwrap().is_some());
 }

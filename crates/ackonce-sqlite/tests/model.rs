@@ -10,8 +10,8 @@ use std::time::Duration;
 use ackonce::Deduplicator;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Query, Settle, Settled,
-    Settlement, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Filter, Fingerprint, Inspect, Lease, Note, Query, Settle,
+    Settled, Settlement, Target, Token,
 };
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, place, request};
@@ -43,6 +43,7 @@ enum Action {
     Release(Attempt, Duration, Duration),
     Extend(Duration, Duration),
     Bury(Duration),
+    Save(u8),
 }
 
 fn time() -> impl Strategy<Value = Duration> {
@@ -59,6 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (attempt, time(), time()).prop_map(|(a, w, n)| Action::Release(a, w, n)),
         1 => (time(), time()).prop_map(|(l, w)| Action::Extend(l, w)),
         1 => time().prop_map(Action::Bury),
+        1 => (0..9_u8).prop_map(Action::Save),
     ]
 }
 
@@ -160,8 +162,8 @@ impl World {
         let answer =
             if change.is_none() && answer == AdminOutcome::Yes { AdminOutcome::Nothing } else { answer };
         let tended = match redrive {
-            true => store.redrive(&key, &note).await.unwrap(),
-            false => store.forget(&key, &note).await.unwrap(),
+            true => store.redrive(Target::Key(&key), &note).await.unwrap(),
+            false => store.forget(Target::Key(&key), &note).await.unwrap(),
         };
         assert_eq!(tended, answer, "{id}");
         if let Some(row) = change {
@@ -221,9 +223,13 @@ impl World {
         let store = self.store();
         for n in 0..KEYS {
             let id = format!("key {n}");
-            assert_eq!(store.get(&common::key(&id)).await.unwrap().as_ref(), expected.get(&id), "{id}");
+            assert_eq!(
+                store.look(&common::key(&id)).await.unwrap().map(|entry| entry.record).as_ref(),
+                expected.get(&id),
+                "{id}"
+            );
         }
-        let all = Query { state: None, limit: usize::MAX, after: None };
+        let all = Query { filter: Filter::default(), limit: usize::MAX, after: None };
         let listed = store.list(&all).await.unwrap().entries;
         let names: HashSet<_> = listed.iter().map(|e| e.digest.clone()).collect();
         assert_eq!((listed.len(), names.len()), (expected.len(), expected.len()));
@@ -250,6 +256,7 @@ fn settle_of(action: Action) -> Settle {
         }
         Action::Release(attempt, window, not_before) => Settle::Release { attempt, window, not_before },
         Action::Extend(lease, window) => Settle::Extend { lease, window },
+        Action::Save(n) => Settle::Save { progress: vec![n; usize::from(n)].into() },
         Action::Bury(window) => Settle::Bury { window, reason: "no use".into() },
     }
 }

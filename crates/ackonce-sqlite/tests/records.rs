@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Fingerprint, Inspect, Note, Query, Settle,
-    Settled, Settlement, State, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Filter, Fingerprint, Inspect, Note, Query,
+    Settle, Settled, Settlement, State, Target, Token,
 };
 use ackonce::{Deduplicator, ErrorKind, Previous};
 use ackonce_sqlite::Names;
@@ -74,7 +74,7 @@ async fn a_back_off_outlives_the_process_and_ends_with_a_redrive() {
     assert_eq!(free_in, HOUR);
     assert_eq!(store.sweep().await.unwrap(), 0, "its window begins when the wait is over");
     let note = Note { actor: "ada".into(), reason: "mended".into() };
-    assert_eq!(store.redrive(&key("redriven"), &note).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.redrive(Target::Key(&key("redriven")), &note).await.unwrap(), AdminOutcome::Yes);
     assert_eq!(acquire(&store, request("redriven")).await.attempt, 2);
     clock.advance(HOUR);
     assert_eq!(acquire(&store, request("waits")).await.attempt, 2);
@@ -156,7 +156,8 @@ async fn a_clock_that_was_set_back_does_not_lengthen_a_lease() {
     let Claimed::Done(record) = store.claim_one(request("done")).await.unwrap() else { panic!() };
     assert!(record.age < minute);
     // Moved for good: a record that was a year ahead ends with its window.
-    let listed = store.list(&Query { state: None, limit: 9, after: None }).await.unwrap().entries;
+    let listed =
+        store.list(&Query { filter: Filter::default(), limit: 9, after: None }).await.unwrap().entries;
     assert_eq!(listed.len(), 2);
     assert!(listed.iter().all(|e| e.expires_in <= HOUR + minute && e.free_in <= minute), "{listed:?}");
     complete(&store, &held, HOUR).await;

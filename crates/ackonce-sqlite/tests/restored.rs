@@ -40,7 +40,7 @@ async fn all_done(store: &SqliteStore, ids: Range<u32>) {
 
 async fn all_new(store: &SqliteStore, ids: Range<u32>) {
     for id in ids {
-        assert!(store.get(&key(id)).await.unwrap().is_none(), "{id}");
+        assert!(store.look(&key(id)).await.unwrap().is_none(), "{id}");
     }
 }
 
@@ -121,7 +121,7 @@ async fn tables_that_were_made_anew_are_noticed() {
     let other = place.config().with_generation(128).open().unwrap();
     fill(&other, 1000..1010, HOUR).await;
     all_done(&store, 1000..1010).await;
-    assert!(store.get(&key(1005)).await.unwrap().is_some());
+    assert!(store.look(&key(1005)).await.unwrap().is_some());
     all_new(&store, 0..10).await;
     fill(&store, 2000..2300, HOUR).await;
     all_done(&other, 2000..2300).await;
@@ -172,7 +172,7 @@ async fn a_copy_that_was_moved_over_the_file() {
     for _ in 0..3 {
         let error = store.claim_one(request(1)).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
-        let error = store.get(&key(1)).await.unwrap_err();
+        let error = store.look(&key(1)).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
     }
     let error = store.claim_one(request(1)).await.unwrap_err().to_string();
@@ -181,7 +181,7 @@ async fn a_copy_that_was_moved_over_the_file() {
         fs::remove_file(place.file.with_extension(ending)).unwrap();
     }
     // Looks alone go on as well, once the idle writer has opened the file.
-    while store.get(&key(1)).await.is_err() {
+    while store.look(&key(1)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     all_done(&store, 0..300).await;

@@ -127,7 +127,7 @@ async fn survive(
 async fn whole(place: &Place) {
     let store = place.config().with_generation(128).open().unwrap();
     for n in 0..IDS {
-        let record = store.get(&common::key(n)).await.unwrap();
+        let record = store.look(&common::key(n)).await.unwrap().map(|entry| entry.record);
         assert!(record.is_some(), "{n} has had its effect and no record");
         assert!(common::is_done(&store, n).await, "{n}, as its filters say");
     }

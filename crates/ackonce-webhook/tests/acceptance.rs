@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::store::{Inspect, Query, State};
+use ackonce::store::{Filter, Inspect, Query, State};
 use ackonce::{Context, Failure, Key, MemoryStore, OnMismatch, Scope};
 use ackonce_testkit::FaultyStore;
 use ackonce_webhook::{
@@ -49,7 +49,7 @@ fn stripe_event(id: &str) -> Signed {
 }
 
 async fn records(store: &MemoryStore) -> Vec<State> {
-    let page = store.list(&Query { state: None, limit: 100, after: None }).await.unwrap();
+    let page = store.list(&Query { filter: Filter::default(), limit: 100, after: None }).await.unwrap();
     page.entries.into_iter().map(|entry| entry.record.state).collect()
 }
 
@@ -140,7 +140,7 @@ async fn a_failure_and_a_panic_are_5xx_and_the_redelivery_runs() {
     }
     assert_eq!(runs.load(Ordering::SeqCst), 4);
     assert_eq!(records(&store).await, [State::Done]);
-    let record = store.get(&filed("evt_1")).await.unwrap().unwrap();
+    let record = store.look(&filed("evt_1")).await.unwrap().unwrap().record;
     assert_eq!(record.attempt, 3, "502 says that something else is down, and is not charged");
 }
 
@@ -159,7 +159,7 @@ async fn what_will_never_succeed_is_buried_and_answered_2xx() {
     assert_eq!(answers.each_ref().map(|answer| answer.status().as_u16()), [200, 200]);
     assert_eq!(answers.each_ref().map(settled), ["buried", "duplicate"]);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
-    let record = store.get(&filed("evt_1")).await.unwrap().unwrap();
+    let record = store.look(&filed("evt_1")).await.unwrap().unwrap().record;
     assert_eq!(record.reason.as_deref(), Some("no such account"));
 }
 
@@ -290,7 +290,7 @@ async fn accounts_and_hooks_are_scopes_of_their_own() {
     assert_eq!(runs.load(Ordering::SeqCst), 5);
     let account = record_scope(&scope(), "stripe", ["acct_1"]).unwrap();
     let key = account.key("evt_1").unwrap();
-    assert!(store.get(&key).await.unwrap().is_some(), "an operator can find it");
+    assert!(store.look(&key).await.unwrap().is_some(), "an operator can find it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,6 +426,6 @@ async fn an_error_type_that_is_known_to_the_settings_is_answered_by_its_kind() {
     for (id, status) in [("evt_down", 503), ("evt_bad", 200), ("evt_fine", 200), ("evt_down", 503)] {
         assert_eq!(server.post("/w", &stripe_event(id)).await.status(), status, "{id}");
     }
-    let record = store.get(&filed("evt_bad")).await.unwrap().unwrap();
+    let record = store.look(&filed("evt_bad")).await.unwrap().unwrap().record;
     assert_eq!(record.state, State::Buried);
 }

@@ -51,6 +51,13 @@ impl BurialProof {
         Self { token: lease.token, fence: lease.fence, round }
     }
 
+    /// The fence of the claim that has buried the message: microseconds since the Unix epoch by the store's clock, or one
+    /// more than the fence before.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
     /// The settlement that redrives the record of `key`, if this claim has buried it.
     #[must_use]
     pub fn redrive(&self, key: Key, window: std::time::Duration) -> Settlement {
@@ -128,6 +135,11 @@ pub trait Graveyard<D>: Send + Sync {
     /// [`NoDeadLetters`]. True by default.
     fn is_place(&self) -> bool {
         true
+    }
+
+    /// Its name in traces: a topic, an exchange. Empty by default.
+    fn name(&self) -> &str {
+        ""
     }
 }
 

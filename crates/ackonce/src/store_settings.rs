@@ -18,11 +18,11 @@ pub enum Sweep {
 /// how many there are and not which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
-    /// Records that an operator looks for keep them: buried ones, and in SQLite also claimed and released ones. A
-    /// done record has only its digest.
+    /// Records that an operator looks for keep them: released and buried ones and claims that were renewed, in SQLite
+    /// all claims. A message that is done at its first attempt leaves a digest alone.
     #[default]
     Buried,
-    /// All records keep them, which costs 75 to 90 bytes more for a done record, plus the length of both.
+    /// All records keep them, which costs 75 to 150 bytes more for a done record, plus the length of both.
     Keep,
     /// No record keeps them: IDs that are personal data stay out of the store and its backups. PostgreSQL's
     /// audit table nevertheless names the messages that an operator changes by hand.

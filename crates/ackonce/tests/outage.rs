@@ -127,7 +127,7 @@ async fn without_a_dead_letter_place_a_permanent_failure_keeps_its_record_and_is
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
     let counts = runner.counts();
     assert_eq!((counts.run, counts.buried, counts.buried_without_letter), (1, 1, 1));
-    let record = store.store.get(&scope().key("1").unwrap()).await.unwrap().unwrap();
+    let record = store.store.look(&scope().key("1").unwrap()).await.unwrap().unwrap().record;
     let reason = record.reason.unwrap();
     assert!(reason.starts_with("declined; ") && reason.contains("no dead-letter place"), "{reason}");
 }
@@ -203,6 +203,6 @@ async fn a_record_that_was_chosen_as_the_place_takes_a_message_after_its_attempt
     let runner = Runner::with(Arc::new(store.clone()), &scope(), handler, told, place).unwrap();
     let receipt = runner.process(job(1)).await.unwrap();
     assert_eq!((receipt.how(), runs.load(Ordering::SeqCst)), (SettledAs::Buried, 3));
-    let record = store.store.get(&scope().key("1").unwrap()).await.unwrap().unwrap();
+    let record = store.store.look(&scope().key("1").unwrap()).await.unwrap().unwrap().record;
     assert_eq!(record.state, State::Buried);
 }

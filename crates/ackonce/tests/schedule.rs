@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
-use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, State, Token};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, State, Target, Token};
 use ackonce::{CancellationToken, Context, Counts, ErrorKind, Failure, MemoryStore, Result, Scope, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -237,15 +237,15 @@ async fn a_skipped_slot_is_done_not_buried_and_can_be_redriven() {
     let slot = world.now() - 3 * MINUTE;
     let id = slot.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 * 60_000;
     let key = World::scope().key(id.to_string()).unwrap();
-    let record = world.store.get(&key).await.unwrap().unwrap();
+    let record = world.store.look(&key).await.unwrap().unwrap().record;
     assert_eq!(record.state, State::Done);
     assert!(record.outcome.unwrap().starts_with(b"skipped"));
     let note = ackonce::store::Note { actor: "me".into(), reason: "it matters".into() };
-    world.store.redrive(&key, &note).await.unwrap();
+    world.store.redrive(Target::Key(&key), &note).await.unwrap();
     let host = world.host(world.job().with_missed(Missed::Skip));
     minutes(1).await;
     host.stop().await;
-    let record = world.store.get(&key).await.unwrap().unwrap();
+    let record = world.store.look(&key).await.unwrap().unwrap().record;
     assert_eq!((record.state, record.outcome), (State::Done, None));
     let start = UNIX_EPOCH + Duration::from_millis(id);
     assert_eq!(world.runs.lock().unwrap().iter().filter(|(slot, _)| *slot == start).count(), 1);

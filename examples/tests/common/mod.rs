@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ackonce::store::{Query, State};
+use ackonce::store::{Filter, Query, State};
 use ackonce_cli::ledger::Table;
 use ackonce_cli::stores::StoreUrl;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
@@ -147,7 +147,11 @@ pub(crate) fn claimed_in(store: &str) -> BTreeSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let opened = runtime.block_on(store.parse::<StoreUrl>().unwrap().open());
     let Ok(store) = opened else { return BTreeSet::new() };
-    let query = Query { state: Some(State::Claimed), limit: 100, after: None };
+    let query = Query {
+        filter: Filter { state: Some(State::Claimed), ..Filter::default() },
+        limit: 100,
+        after: None,
+    };
     let page = runtime.block_on(store.inspect().list(&query)).unwrap();
     let ids = page.entries.into_iter().filter_map(|entry| entry.id);
     ids.map(|id| String::from_utf8(id.to_vec()).unwrap()).collect()

@@ -76,7 +76,15 @@ fn renamed(message: &AmqpMessage, purpose: Purpose, name: &ShortString) -> Optio
         // Of a message that came by a delay queue it tells of that alone; the original's is kept beside it.
         "x-death" if delay => (!message.is_delayed()).then(|| headers::X_DEATH.into()),
         // A dead letter that came back keeps its identity, and its proof until it was claimed.
-        headers::SCOPE | headers::MESSAGE_ID | headers::BURIAL if delay => Some(name.clone()),
+        headers::SCOPE
+        | headers::MESSAGE_ID
+        | headers::BURIAL
+        | headers::REDRIVE_ACTOR
+        | headers::REDRIVE_REASON
+            if delay =>
+        {
+            Some(name.clone())
+        }
         ours if ours.starts_with(headers::PREFIX) => {
             (message.is_delayed() && KEPT.contains(&ours)).then(|| name.clone())
         }
@@ -153,6 +161,21 @@ mod tests {
             ]
         );
         assert_eq!(copy.headers().clone().unwrap().inner()["ackonce-cc"], cc);
+    }
+
+    /// Each attempt of a message is in the trace of its producer.
+    #[test]
+    fn a_copy_keeps_the_trace_context_of_its_message() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut table = FieldTable::default();
+        table.insert("traceparent".into(), text(context));
+        table.insert("tracestate".into(), text("a=1"));
+        let came = message("e", "k", BasicProperties::default().with_headers(table));
+        for purpose in [Purpose::DeadLetter, Purpose::Delay] {
+            let copy = message("", "q", copied(&came, purpose, Vec::new()));
+            assert_eq!(copy.trace_context(), came.trace_context());
+            assert_eq!(copy.trace_context().unwrap().traceparent(), context);
+        }
     }
 
     #[test]

@@ -25,11 +25,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::copies::{Extra, Purpose, copied, origin, reason, value};
 pub use self::refusal::AmqpRefusal;
-pub(crate) use self::upstream::Upstream;
+pub(crate) use self::upstream::{Open, Upstream};
 
 use self::refusal::is_about_the_message;
 use self::returns::Batch;
-use self::upstream::Open;
 use crate::{AmqpMessage, headers};
 
 /// The time limit for confirmations; it does not run while the broker is [blocked](Upstream::is_blocked).

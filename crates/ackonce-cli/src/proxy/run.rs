@@ -19,6 +19,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::log;
 use crate::refusal::Refusal;
+use crate::traces::Traces;
 
 /// The interval at which the store is asked whether it answers, for `/readyz`.
 const ASK: Duration = Duration::from_secs(5);
@@ -31,9 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// [`Refusal`].
 pub fn run(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let plan = Plan::of(args, settings)?;
-    if !args.sources.check {
-        log::start(args.log)?;
-    }
+    let traces = match args.sources.check {
+        true => Traces::default(),
+        false => log::start(args.log)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Refusal::environment(format!("the threads of the program could not be started: {error}"))
     })?;
@@ -44,6 +46,7 @@ pub fn run(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<(), Refusal
         }
     });
     runtime.shutdown_timeout(PATIENCE);
+    traces.end();
     ended
 }
 
@@ -94,9 +97,8 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     let forward = Forward::new(args)?;
     let state = Arc::new(State::new(plan));
     // Before the store: the wait for one can be watched.
-    if let Some(admin) = Admin::bind(args.admin)? {
-        admin.serve(state.clone())?;
-    }
+    let admin = Admin::bind(args.admin, &args.console)?;
+    let admin = admin.map(|admin| admin.serve("proxy", state.clone())).transpose()?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Refusal::environment(format!(
             "--listen: {} cannot be listened on ({error}); choose another port, or end the program that has it",
@@ -112,6 +114,9 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     let front = Front::new(&layer, forward.clone(), args.on_unknown == UnknownArg::Park);
     let server = Server::new(args, front);
     state.begin(&layer, store.inspect());
+    if let Some(admin) = admin {
+        admin.show(store.inspect());
+    }
     let address =
         listener.local_addr().map_or_else(|_| args.listen.to_string(), |address| address.to_string());
     tracing::info!(target: "ackonce", scope = plan.scope.name(), address, upstream = %args.upstream, store = %args.store, "the proxy listens");
@@ -174,7 +179,7 @@ impl State {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(ASK).await;
-                let answers = matches!(tokio::time::timeout(PATIENCE, store.get(&key)).await, Ok(Ok(_)));
+                let answers = matches!(tokio::time::timeout(PATIENCE, store.look(&key)).await, Ok(Ok(_)));
                 let Some(state) = state.upgrade() else { return };
                 state.store.store(if answers { ANSWERS } else { SILENT }, Ordering::Relaxed);
             }

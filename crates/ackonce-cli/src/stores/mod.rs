@@ -33,7 +33,7 @@ pub const SYNTAX: &str = "one of
                                     fuse=refuse|allow
   redis://USER:PASSWORD@HOST:PORT/DB, rediss:// (TLS), redis+cluster://HOST,HOST, rediss+cluster://, redis+unix:///PATH
                                     ?prefix=NAME, connect_timeout_ms=N, response_timeout_ms=N, check_interval_ms=N,
-                                    unsafe=refuse|downgrade, replicas=N, replicas_timeout_ms=N
+                                    unsafe=refuse|downgrade, names=buried|keep|omit, replicas=N, replicas_timeout_ms=N
   postgres://USER:PASSWORD@HOST:PORT/DB
                                     ?schema=NAME, connections=N, request_timeout_ms=N, lock_timeout_ms=N,
                                     prepare=cached|never, unsafe=refuse|downgrade, tables=expected|create,
@@ -179,15 +179,37 @@ impl StoreUrl {
         matches!(self.place(), Place::Sqlite(_) | Place::Postgres(_))
     }
 
+    /// The SQL that creates the store's tables; `None` for a store without tables. Nothing is connected.
+    #[must_use]
+    pub fn schema_sql(&self) -> Option<String> {
+        match self.place() {
+            Place::Memory | Place::Redis(_) => None,
+            Place::Sqlite(_) => Some(ackonce_sqlite::schema_sql()),
+            Place::Postgres(url) => Some(url.schema_sql()),
+        }
+    }
+
+    /// Creates the store's tables unless they are there; nothing for a store without tables.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and for a missing right.
+    pub async fn create_schema(&self) -> Result<()> {
+        match self.place() {
+            Place::Postgres(url) => {
+                default_provider();
+                url.create_schema().await
+            }
+            _ => self.open().await.map(drop),
+        }
+    }
+
     /// Opens the store. With TLS, where the program has not chosen its cryptography, that is ring.
     ///
     /// # Errors
     /// The store cannot be opened: a missing directory, a damaged file, a server that cannot be
     /// reached or would lose records.
     pub async fn open(&self) -> Result<Opened> {
-        #[cfg(feature = "tls")]
-        // The only failure is that there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        default_provider();
         Ok(match &*self.place {
             Place::Memory => Opened::Memory(MemoryStore::new()),
             Place::Sqlite(url) => Opened::Sqlite(url.open()?),
@@ -195,6 +217,13 @@ impl StoreUrl {
             Place::Postgres(url) => Opened::Postgres(url.open().await?),
         })
     }
+}
+
+/// Chooses ring, unless the program has chosen.
+pub(crate) fn default_provider() {
+    #[cfg(feature = "tls")]
+    // The only failure is that there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// A store that was opened. Cloning is cheap.

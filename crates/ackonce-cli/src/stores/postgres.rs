@@ -53,6 +53,14 @@ impl PostgresUrl {
         Ok(Self { config: ours.into_iter().try_fold(config, set)? })
     }
 
+    pub(super) fn schema_sql(&self) -> String {
+        self.config.schema_sql()
+    }
+
+    pub(super) async fn create_schema(&self) -> Result<()> {
+        self.config.create_schema().await
+    }
+
     /// Connects, and looks at the server.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use ackonce::Result;
-use ackonce_redis::{OnUnsafe, RedisConfig, RedisStore, Replicas};
+use ackonce_redis::{Names, OnUnsafe, RedisConfig, RedisStore, Replicas};
 
 use super::url::{Parts, UrlError, millis, number, unknown, word};
 
-const OPTIONS: &str = "prefix, connect_timeout_ms, response_timeout_ms, check_interval_ms, unsafe, replicas and replicas_timeout_ms";
+const OPTIONS: &str = "prefix, connect_timeout_ms, response_timeout_ms, check_interval_ms, unsafe, names, replicas and replicas_timeout_ms";
 /// Of a Unix socket's URL.
 const OF_DRIVER: [&str; 3] = ["db", "user", "pass"];
 /// The default time to wait for replicas.
@@ -73,6 +73,10 @@ fn set(config: RedisConfig, option: (&str, &str)) -> std::result::Result<RedisCo
         "unsafe" => {
             let words = [("refuse", OnUnsafe::Refuse), ("downgrade", OnUnsafe::Downgrade)];
             config.with_unsafe(word(option, "refuse or downgrade", &words)?)
+        }
+        "names" => {
+            let words = [("buried", Names::Buried), ("keep", Names::Keep), ("omit", Names::Omit)];
+            config.with_names(word(option, "buried, keep or omit", &words)?)
         }
         name => return Err(unknown(name, OPTIONS)),
     })

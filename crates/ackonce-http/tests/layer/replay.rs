@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::MemoryStore;
-use ackonce::store::{Inspect, Query, State};
+use ackonce::store::{Filter, Inspect, Query, State};
 use ackonce_http::{Cookies, Gate, Headers, Need, Options, Policy, StoredResponse};
 use axum::body::Body;
 use axum::response::Response;
@@ -213,7 +213,7 @@ async fn status_headers_body_fingerprint_and_times_can_be_looked_up() {
     api.post("k", "{}").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let key = api.layer.key(Some(b"sk_1"), &Method::POST, "/payments", b"k").unwrap();
-    let record = store.get(&key).await.unwrap().unwrap();
+    let record = store.look(&key).await.unwrap().unwrap().record;
     assert_eq!(
         (record.state, record.fingerprint),
         (State::Done, Some(ackonce::store::Fingerprint::of(b"{}")))
@@ -223,7 +223,7 @@ async fn status_headers_body_fingerprint_and_times_can_be_looked_up() {
     assert_eq!(stored.headers["location"], "/payments/1");
     assert_eq!(stored.body, ackonce_http::Kept::Whole(Bytes::from_static(b"body")));
 
-    let page = store.list(&Query { state: None, limit: 9, after: None }).await.unwrap();
+    let page = store.list(&Query { filter: Filter::default(), limit: 9, after: None }).await.unwrap();
     let entry = &page.entries[0];
     let seconds = |d: Duration| (d.as_secs_f64()).round();
     assert_eq!(seconds(entry.record.age), 15.0, "created");

@@ -1,14 +1,14 @@
 //! The change of one record by hand, with its audit row, in one transaction.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, State, Token};
-use ackonce::{Key, Result};
+use ackonce::store::{AdminOutcome, Note, State, Target, Token};
+use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
 use crate::connection::{ConnectionGuard, Param};
 use crate::error::{statement, undone};
-use crate::records::{BY_INDEX, decode, millis};
+use crate::records::{BY_INDEX, Id, Salt, decode, millis};
 use crate::store::Inner;
 
 /// Locks and reads the record, so that no claim comes in between.
@@ -36,10 +36,33 @@ pub(crate) static FORGET: Repair = Repair {
 /// the next one is new.
 pub(crate) static REDRIVE: Repair = Repair {
     operation: "redrive",
-    change: "UPDATE {schema}.record SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
-             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, detail = NULL WHERE key = $1",
+    change: "UPDATE {schema}.record r SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
+             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, \
+             detail = CASE coalesce(tally, 10) % 10 WHEN 0 THEN NULL WHEN 1 THEN {progress} ELSE detail END \
+             WHERE key = $1",
     applies: |row, now| protocol::redriven(row, now).is_some(),
 };
+
+/// The record to change.
+pub(crate) struct Wanted {
+    id: Id,
+    names: Option<(String, Vec<u8>)>,
+    /// The state and the fence that it must still have.
+    still: Option<(State, u64)>,
+}
+
+impl Wanted {
+    pub(crate) fn new(target: Target<'_>, salt: &Salt) -> Result<Self> {
+        let id = match target {
+            Target::Key(key) => salt.id(key),
+            Target::Listed(entry) => Id(entry.digest[..].try_into().map_err(|_| {
+                Error::new(ErrorKind::Invalid, "postgres: not a record's digest of this store")
+            })?),
+        };
+        let names = target.names().map(|(scope, id)| (scope.to_owned(), id.to_vec()));
+        Ok(Self { id, names, still: target.still() })
+    }
+}
 
 impl Repair {
     /// Returns the outcome, and the state before the change.
@@ -47,11 +70,11 @@ impl Repair {
         &self,
         inner: &Inner,
         mut connection: ConnectionGuard,
-        key: &Key,
+        wanted: &Wanted,
         note: &Note,
     ) -> Result<((AdminOutcome, Option<State>), ConnectionGuard)> {
         let texts = inner.texts();
-        let id = inner.salt.id(key);
+        let id = wanted.id;
         let client: &mut tokio_postgres::Client = connection.object()?;
         // At a stricter level a record that changes during the wait for its lock is an error.
         let level = IsolationLevel::ReadCommitted;
@@ -70,6 +93,9 @@ impl Repair {
         };
         let row = current.row.map(|row| row.under(Token([0; 16])));
         let done = match (protocol::tendable(row.as_ref(), current.now), &row) {
+            (_, Some(row)) if wanted.still.is_some_and(|still| still != (row.state, row.fence)) => {
+                (AdminOutcome::Nothing, None)
+            }
             (Some(true), Some(row)) if (self.applies)(row, current.now) => {
                 (AdminOutcome::Yes, Some(row.state))
             }
@@ -79,7 +105,8 @@ impl Repair {
         if let (AdminOutcome::Yes, Some(before)) = done {
             // PostgreSQL's text cannot hold the character NUL.
             let (actor, reason) = (note.actor.replace('\0', " "), note.reason.replace('\0', " "));
-            let (scope, name) = (key.scope().name(), &key.id()[..]);
+            let scope = wanted.names.as_ref().map(|(scope, _)| scope.as_str());
+            let name = wanted.names.as_ref().map(|(_, id)| id.as_slice());
             tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
             let row: [Param<'_>; 7] = [
                 (&self.operation, Type::TEXT),

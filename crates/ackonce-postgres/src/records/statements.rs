@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::SchemaName;
 
 /// The version of the schema that this code writes and reads.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 4;
 
 /// The records of some keys.
 pub(crate) const LOOK: &str = include_str!("sql/look.sql");
 /// One page of records.
 pub(crate) const LIST: &str = include_str!("sql/list.sql");
+/// The old records in some pages of the table.
+pub(crate) const LIST_PAGES: &str = include_str!("sql/list_pages.sql");
 /// The removal of the expired records of some pages of the table.
 pub(crate) const SWEEP: &str = include_str!("sql/sweep.sql");
 
@@ -27,6 +29,13 @@ pub(crate) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 /// The state of a record, in words.
 pub(crate) const STATE: &str = "CASE WHEN coalesce(tally, 10) % 10 = 0 THEN 'done' WHEN tally % 10 = 1 THEN 'buried' \
                                 WHEN tally % 10 < 5 THEN 'claimed' ELSE 'released' END";
+
+/// The progress that a buried record keeps after its reason.
+pub(crate) const PROGRESS: &str = "CASE WHEN position('\\xff'::bytea IN r.detail) > 0 THEN \
+                                   substring(r.detail FROM position('\\xff'::bytea IN r.detail) + 1) END";
+
+/// The records that are not done, as the index `record_open` has them.
+pub(crate) const OPEN: &str = "token IS NOT NULL OR tally % 10 = 1";
 
 /// A commit that is not flushed can lose acknowledged records, so `off` never applies to the store's statements. The
 /// levels above it differ in the records that a failover loses; the operator chooses among them.
@@ -111,6 +120,7 @@ impl<'s> Texts<'s> {
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE);
+        let text = text.replace("{open}", OPEN).replace("{progress}", PROGRESS);
         let text = text.replace("{version}", &VERSION.to_string());
         text.replace("{schema}", self.schema.quoted())
     }

@@ -113,6 +113,7 @@ fn lease(row: &Row, key: &Key) -> Lease {
         fence: row.fence,
         attempt: row.attempt,
         previous: row.previous,
+        progress: row.outcome.clone(),
     }
 }
 
@@ -132,9 +133,10 @@ pub(crate) struct SettleParams<'r> {
 
 impl<'r> SettleParams<'r> {
     pub(crate) fn new(settlements: &[&'r Settlement], salt: &'r Salt, names: Names) -> Self {
-        let name = |s: &&'r Settlement| {
-            (matches!(s.action, Settle::Bury { .. }) && names != Names::Omit).then_some(&s.key)
-        };
+        // Operators look for all but the done ones; those that are done soon are never looked for.
+        let names = names != Names::Omit;
+        let name =
+            |s: &&'r Settlement| (!matches!(s.action, Settle::Complete { .. }) && names).then_some(&s.key);
         Self {
             salt: &salt.0,
             keys: settlements.iter().map(|s| salt.id(&s.key)).collect(),
@@ -200,12 +202,13 @@ pub(crate) fn settled(
     answers.collect()
 }
 
-/// The last digit of the record's tally, or the code of a redrive.
+/// The last digit of the record's tally, or the code of a save or a redrive.
 fn becomes(action: &Settle) -> i32 {
     match action {
         Settle::Complete { .. } => 0,
         Settle::Bury { .. } => 1,
         Settle::Extend { .. } => 2,
+        Settle::Save { .. } => 3,
         Settle::Release { attempt: Attempt::Counts, .. } => 5,
         Settle::Release { attempt: Attempt::Refunded, .. } => 6,
         Settle::Redrive { .. } => 9,
@@ -220,14 +223,16 @@ fn times(action: &Settle) -> (Duration, Duration) {
         }
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
+        Settle::Save { .. } => (Duration::ZERO, Duration::ZERO),
     }
 }
 
-/// The outcome or reason of a settlement.
+/// The outcome, progress or reason of a settlement.
 fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
         Settle::Bury { reason, .. } => Some(reason.as_bytes()),
+        Settle::Save { progress } => Some(progress),
         Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => None,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle, Settled,
-    Settlement, State, Token,
+    Settlement, State, Target, Token,
 };
 use ackonce::{Deduplicator, Key, Scope};
 use proptest::prelude::*;
@@ -62,12 +62,14 @@ fn micros(choices: [u64; 4]) -> impl Strategy<Value = u64> {
 fn settle() -> impl Strategy<Value = Settle> {
     let window = micros([0, 3, 300, MINUTES]).prop_map(Duration::from_micros);
     let lease = micros([0, 2, 20, 200]).prop_map(Duration::from_micros);
-    (0..6, window, lease).prop_map(|(kind, window, lease)| match kind {
+    (0..8, window, lease).prop_map(|(kind, window, lease)| match kind {
         0 => Settle::Complete { window, outcome: None },
         1 => Settle::Complete { window, outcome: Some("result".into()) },
         2 => Settle::Bury { window, reason: "a reason".into() },
         3 => Settle::Release { attempt: Attempt::Counts, window, not_before: lease },
         4 => Settle::Release { attempt: Attempt::Refunded, window, not_before: lease },
+        5 => Settle::Save { progress: "half".into() },
+        6 => Settle::Save { progress: "half, and \u{7f} more".into() },
         _ => Settle::Extend { lease, window },
     })
 }
@@ -111,11 +113,11 @@ impl Pair {
                 Step::Claim(asks) => self.claim(asks).await,
                 Step::Settle(acts) => self.settle(acts).await,
                 Step::Forget(key) => {
-                    let answer = self.store.forget(&self.key(*key), &note()).await;
+                    let answer = self.store.forget(Target::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), |row, _| Some(Row { expires: 0, ..row.clone() }));
                 }
                 Step::Redrive(key) => {
-                    let answer = self.store.redrive(&self.key(*key), &note()).await;
+                    let answer = self.store.redrive(Target::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), redriven);
                 }
                 Step::Sweep => drop(self.store.sweep().await.unwrap()),
@@ -128,7 +130,11 @@ impl Pair {
                 let key = self.key(n);
                 let row = self.rows.get(key.digest()).filter(|row| self.now < row.expires);
                 let expected = row.map(|row| ageless(row.record(self.now)));
-                assert_eq!(self.store.get(&key).await.unwrap().map(ageless), expected, "after {step:?}");
+                assert_eq!(
+                    self.store.look(&key).await.unwrap().map(|entry| ageless(entry.record)),
+                    expected,
+                    "after {step:?}"
+                );
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use tokio_postgres::{Client, NoTls};
 
+use crate::inspect::list;
 use crate::records::{BY_INDEX, LOOK, Texts};
 use crate::{PostgresConfig, SchemaName, Tables, enter_sql, finish_sql, inspect};
 
@@ -21,6 +22,7 @@ struct Planned {
 fn all(schema: &SchemaName) -> Vec<Planned> {
     const CLAIM: &str = "bytea, uuid[], uuid[], int8[], int8[], int8[], text[], bytea[]";
     const SETTLE: &str = "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[]";
+    const LIST: &str = "uuid, text, int8, int8, text, bytea, int8, int8";
     const COMPLETE: &str =
         "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[], text";
     let texts = Texts::new(schema);
@@ -30,7 +32,16 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("claim", texts.claim(), CLAIM, BY_INDEX),
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
         planned("look", texts.fill(LOOK), "uuid[]", IN_ORDER),
-        planned("list", inspect::list::text(&texts), "uuid, text, int8, int8", IN_ORDER),
+        planned("list", list::text(&texts, list::Path::Whole), LIST, IN_ORDER),
+        planned("list of open records", list::text(&texts, list::Path::Open), LIST, IN_ORDER),
+        planned("list of a scope", list::text(&texts, list::Path::Scope), LIST, IN_ORDER),
+        planned(
+            "list of old records",
+            inspect::pages::text(&texts),
+            "tid, tid, text, int8, int8, int8",
+            IN_ORDER,
+        ),
+        planned("changes", texts.fill(inspect::CHANGES), "uuid", IN_ORDER),
         planned("sweep", inspect::sweep::text(&texts), "tid, tid", IN_ORDER),
         planned("hold", texts.fill(inspect::repair::HOLD), "uuid", BY_INDEX),
         planned("forget", texts.fill(inspect::repair::FORGET.change), "uuid", BY_INDEX),
@@ -78,7 +89,7 @@ async fn every_plan_finds_its_rows_by_the_index_whatever_the_statistics() {
         client.batch_execute(state).await.unwrap();
         for planned in all(&schema) {
             let plan = plan(&client, &planned).await;
-            for table in ["record", "name"] {
+            for table in ["record", "name", "audit"] {
                 for whole in ["Seq Scan", "Bitmap Heap Scan"] {
                     let reads = format!("{whole} on {table}");
                     assert!(!plan.contains(&reads), "{} after {state}:\n{plan}", planned.name);
@@ -94,6 +105,11 @@ async fn every_plan_finds_its_rows_by_the_index_whatever_the_statistics() {
                     "{} after {state}:\n{plan}",
                     planned.name
                 );
+            }
+            for (name, index) in [("list of open records", "record_open"), ("list of a scope", "name_scope")]
+            {
+                let by = format!("Scan using {index}");
+                assert!(planned.name != name || plan.contains(&by), "{name} after {state}:\n{plan}");
             }
             assert!(!plan.contains("JIT"), "{} after {state}:\n{plan}", planned.name);
         }

@@ -17,7 +17,7 @@ use super::{Address, Connection, rights};
 use crate::RedisConfig;
 use crate::check::Rules;
 use crate::error::{Trouble, connecting};
-use crate::records::{Call, Eviction, Secrets};
+use crate::records::{Call, Eviction, Mode, Secrets};
 
 /// The time for which a refusal of the server's settings stands before the next check.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -86,8 +86,13 @@ impl Link {
         found.as_ref().map_or_else(Vec::new, |found| found.weaknesses.clone())
     }
 
+    /// The settings that every call carries.
+    pub(crate) fn mode(&self) -> Mode {
+        Mode { eviction: self.eviction(), names: self.config.names }
+    }
+
     /// The eviction of the store's keys, as of the last check of the server.
-    pub(crate) fn eviction(&self) -> Eviction {
+    fn eviction(&self) -> Eviction {
         match self.config.unsafe_server {
             OnUnsafe::Downgrade => Eviction::Allowed,
             OnUnsafe::Refuse if self.evicted.load(Ordering::Relaxed) => Eviction::Seen,

@@ -64,6 +64,7 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
         ("get", about("GET", &[])),
         ("exists", about("EXISTS", &[])),
         ("pexpireat", about("PEXPIREAT", &["1"])),
+        ("pexpiretime", about("PEXPIRETIME", &[])),
         // A field without its value, and an option that does not exist.
         ("hset", about("HSET", &["f", "v", "f"])),
         ("set", about("SET", &["v", "NOTHING"])),

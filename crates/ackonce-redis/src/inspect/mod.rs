@@ -1,82 +1,74 @@
 //! Inspection and repair.
 
+mod list;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ackonce::store::{AdminOutcome, Entry, Inspect, Note, Page, Query, Record, State, Stats};
-use ackonce::{Error, ErrorKind, Key, Result};
+use ackonce::store::{
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, ScopeStats, Stats, Target,
+};
+use ackonce::{Key, Result};
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::RedisStore;
-use crate::records::{Field, TAGS, misread};
-use crate::request::{At, Look, Seen, stand_in};
-use walk::{Listed, Steps};
+use crate::records::{field, misread, tag};
+use crate::request::{Ask, At, Change, Look, Seen, stand_in};
+use walk::Steps;
 
+/// Each change by hand is kept in the same step as the record: the last hundred of each of the 16,384 parts of all keys,
+/// for 90 days after the last one.
 #[async_trait]
 impl Inspect for RedisStore {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        match self.look(At::Key(key), b'G').await? {
-            Seen::Record(_, record) => Ok(Some(record)),
-            Seen::Unreadable => Ok(Some(stand_in())),
-            Seen::AdminOutcome(..) => Ok(None),
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        let secret = self.client.link.secrets.of(tag(key));
+        let digest = list::digest(tag(key), &field(&secret, key));
+        let names = Some((key.scope().name().to_owned(), key.id().clone()));
+        match self.ask(At::Key(key), Ask::Get).await? {
+            Seen::Record(now, row, record) => {
+                Ok(Some(list::entry(digest, names, record, list::times(&row, now))))
+            }
+            Seen::Unreadable => {
+                Ok(Some(list::entry(digest, names, stand_in(), (Duration::ZERO, Duration::ZERO))))
+            }
+            Seen::AdminOutcome(..) | Seen::Changes(_) => Ok(None),
         }
     }
 
+    /// Released and buried records are found by an index, and so are those with names. All others are found by
+    /// a walk through all records. A record that cannot be read is in no index: a list without a condition shows it, as
+    /// buried.
     async fn list(&self, query: &Query) -> Result<Page> {
-        let after = query.after.as_deref().map(place).transpose()?;
-        let only = query.state.map(code);
-        let limit = query.limit.max(1);
-        let mut found: Vec<(Listed, u64)> = Vec::new();
-        let mut steps = Steps::from(after.map_or(0, |(tag, _)| tag));
-        while found.len() <= limit {
-            let tags = steps.tags();
-            if tags.is_empty() {
-                break;
-            }
-            let (rows, now) = self.client.list_tags(&tags, only).await?;
-            steps.saw(rows.len());
-            let new = rows.into_iter().filter(|l| after.is_none_or(|a| (l.tag, l.field) > a));
-            found.extend(new.map(|listed| (listed, now)));
-        }
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|(listed, _)| name(listed));
-        Ok(Page { entries: self.entries(found).await?, next })
+        list::page(&self.client, query).await
     }
 
     /// Counts every record, some thousand per trip; one that cannot be read counts as buried. `bytes` is the memory of the
     /// keys as Redis counts it (`MEMORY USAGE`), without their places in its own tables: about three bytes less per record
     /// than its memory grows by.
     async fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats { bytes: Some(0), ..Stats::default() };
-        let mut steps = Steps::from(0);
-        loop {
-            let tags = steps.tags();
-            if tags.is_empty() {
-                return Ok(stats);
-            }
-            let mut rows = 0;
-            for (counts, bytes) in self.client.count_tags(&tags).await? {
-                let [claimed, released, done, buried] = counts;
-                rows += counts.iter().sum::<u64>();
-                stats.claimed += claimed;
-                stats.released += released;
-                stats.done += done;
-                stats.buried += buried;
-                stats.bytes = stats.bytes.zip(bytes).map(|(all, these)| all + these);
-            }
-            steps.saw(usize::try_from(rows).unwrap_or(usize::MAX));
+        let (scopes, bytes) = self.count().await?;
+        Ok(Stats { bytes, ..Stats::of(&scopes) })
+    }
+
+    /// Counts every record, some thousand per trip.
+    async fn scopes(&self) -> Result<Vec<ScopeStats>> {
+        self.count().await.map(|(scopes, _)| scopes)
+    }
+
+    async fn audit(&self, key: &Key) -> Result<Vec<AuditEntry>> {
+        match self.ask(At::Key(key), Ask::Changes).await? {
+            Seen::Changes(changes) => Ok(changes),
+            _ => Err(misread("something else came back for the changes of a record")),
         }
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("forget", b'F', key, note).await
+    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("forget", Ask::Forget(Change { still: target.still(), note }), target, note).await
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("redrive", b'R', key, note).await
+    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("redrive", Ask::Redrive(Change { still: target.still(), note }), target, note).await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -95,78 +87,80 @@ impl Inspect for RedisStore {
 }
 
 impl RedisStore {
-    async fn look(&self, at: At<'_>, what: u8) -> Result<Seen> {
-        let mut seen = self.client.ask(&[Look { at, what }]).await?;
+    async fn ask(&self, at: At<'_>, ask: Ask<'_>) -> Result<Seen> {
+        let mut seen = self.client.ask(&[Look { at, ask }]).await?;
         seen.pop().ok_or_else(|| misread("nothing came back"))
     }
 
     async fn repair(
         &self,
         operation: &'static str,
-        what: u8,
-        key: &Key,
+        ask: Ask<'_>,
+        target: Target<'_>,
         note: &Note,
     ) -> Result<AdminOutcome> {
-        match self.look(At::Key(key), what).await? {
+        let at = match target {
+            Target::Key(key) => At::Key(key),
+            Target::Listed(entry) => {
+                let (tag, field) = list::named(&entry.digest)?;
+                At::Listed(tag, field)
+            }
+        };
+        match self.ask(at, ask).await? {
             Seen::AdminOutcome(outcome, before) => {
                 if let Some(before) = before {
-                    note.audit(operation, key, before);
+                    note.log(operation, target, before);
                 }
                 Ok(outcome)
             }
-            Seen::Record(..) | Seen::Unreadable => Err(misread("a record came back for a change")),
+            _ => Err(misread("a record came back for a change")),
         }
     }
 
-    /// Outcomes and reasons are fetched for the records of the page alone.
-    async fn entries(&self, found: Vec<(Listed, u64)>) -> Result<Vec<Entry>> {
-        let mut entries = Vec::with_capacity(found.len());
-        for (listed, now) in found {
-            let digest = name(&listed);
-            let Some(row) = listed.row else {
-                entries.push(entry(digest, stand_in(), Duration::ZERO, Duration::ZERO));
-                continue;
-            };
-            let left = |end: u64| Duration::from_micros(end.saturating_sub(now));
-            let (expires_in, free_in) = (left(row.expires), left(row.free_at));
-            let state = row.state;
-            let record = if row.has_body {
-                // It may have been forgotten or redriven since; then it no longer belongs on this page.
-                match self.look(At::Listed(listed.tag, listed.field), b'G').await? {
-                    Seen::Record(row, record) if row.state == state => record,
-                    _ => continue,
+    /// The number of records by scope, and their bytes.
+    async fn count(&self) -> Result<(Vec<ScopeStats>, Option<u64>)> {
+        let mut named: BTreeMap<Option<String>, ScopeStats> = BTreeMap::new();
+        let (mut all, mut bytes) = (ScopeStats::default(), Some(0));
+        let mut steps = Steps::from(0);
+        loop {
+            let tags = steps.tags();
+            if tags.is_empty() {
+                break;
+            }
+            let mut rows = 0;
+            for counted in self.client.count_tags(&tags).await? {
+                add(&mut all, &counted.all);
+                rows += counted.all.claimed + counted.all.released + counted.all.done + counted.all.buried;
+                bytes = bytes.zip(counted.bytes).map(|(all, these)| all + these);
+                for scope in counted.scopes {
+                    let stats = named.entry(scope.scope.clone());
+                    add(
+                        stats.or_insert_with(|| ScopeStats {
+                            scope: scope.scope.clone(),
+                            ..Default::default()
+                        }),
+                        &scope,
+                    );
                 }
-            } else {
-                row.record(now, None)
-            };
-            entries.push(entry(digest, record, expires_in, free_in));
+            }
+            steps.saw(usize::try_from(rows).unwrap_or(usize::MAX));
         }
-        Ok(entries)
+        for scope in named.values() {
+            all.claimed -= scope.claimed;
+            all.released -= scope.released;
+            all.done -= scope.done;
+            all.buried -= scope.buried;
+        }
+        if all != ScopeStats::default() {
+            named.insert(None, all);
+        }
+        Ok((named.into_values().collect(), bytes))
     }
 }
 
-fn entry(digest: Bytes, record: Record, expires_in: Duration, free_in: Duration) -> Entry {
-    Entry { digest, scope: None, id: None, record, expires_in, free_in }
-}
-
-fn code(state: State) -> u8 {
-    match state {
-        State::Claimed => 0,
-        State::Released => 1,
-        State::Done => 2,
-        State::Buried => 3,
-    }
-}
-
-/// The name of a record, which is also the cursor: its tag and its field.
-fn name(listed: &Listed) -> Bytes {
-    [listed.tag.to_be_bytes().as_slice(), &listed.field].concat().into()
-}
-
-fn place(cursor: &[u8]) -> Result<(u16, Field)> {
-    let split = cursor.split_first_chunk::<2>().map(|(tag, rest)| (u16::from_be_bytes(*tag), rest));
-    let place = split.and_then(|(tag, rest)| Some((tag, Field::try_from(rest).ok()?)));
-    place
-        .filter(|(tag, _)| *tag < TAGS)
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, "redis: not a cursor of this store"))
+fn add(stats: &mut ScopeStats, more: &ScopeStats) {
+    stats.claimed += more.claimed;
+    stats.released += more.released;
+    stats.done += more.done;
+    stats.buried += more.buried;
 }

@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) free_at: u64,
     claimed: u64,
     attempt: u32,
-    fence: u64,
+    pub(crate) fence: u64,
     fingerprint: Option<Fingerprint>,
     /// An outcome or a reason lies beside it.
     pub(crate) has_body: bool,
@@ -46,12 +46,7 @@ impl Row {
         let attempt = reply.u32()?;
         let fence = reply.u64()?;
         reply.bytes(16)?;
-        let state = match flags % 4 {
-            0 => State::Claimed,
-            1 => State::Released,
-            2 => State::Done,
-            _ => State::Buried,
-        };
+        let state = state_of(flags);
         Ok(Self {
             state,
             expires,
@@ -81,11 +76,17 @@ impl Row {
         })
     }
 
-    /// The record at `now`, with the outcome or reason that was beside it.
+    /// The record at `now`, with the text that was beside it: an outcome, progress, or a reason and the progress after it.
     pub(crate) fn record(self, now: u64, body: Option<Bytes>) -> Record {
-        let (outcome, reason) = match self.state {
-            State::Buried => (None, body.map(|text| String::from_utf8_lossy(&text).into_owned())),
-            _ => (body, None),
+        let (outcome, progress, reason) = match (self.state, body) {
+            (State::Done, outcome) => (outcome, None, None),
+            (State::Buried, Some(body)) => {
+                // No UTF-8 text has this byte.
+                let end = body.iter().position(|byte| *byte == 0xff);
+                let reason = String::from_utf8_lossy(&body[..end.unwrap_or(body.len())]).into_owned();
+                (None, end.map(|end| body.slice(end + 1..)), Some(reason))
+            }
+            (_, progress) => (None, progress, None),
         };
         Record {
             state: self.state,
@@ -93,9 +94,30 @@ impl Row {
             attempt: self.attempt,
             fingerprint: self.fingerprint,
             outcome,
+            progress,
             reason,
             age: Duration::from_micros(now.saturating_sub(self.claimed)),
         }
+    }
+}
+
+/// The state in the lowest bits of a row's flags.
+pub(crate) fn state_of(flags: u8) -> State {
+    match flags % 4 {
+        0 => State::Claimed,
+        1 => State::Released,
+        2 => State::Done,
+        _ => State::Buried,
+    }
+}
+
+/// The code of a state in the scripts.
+pub(crate) fn state_code(state: State) -> u8 {
+    match state {
+        State::Claimed => 0,
+        State::Released => 1,
+        State::Done => 2,
+        State::Buried => 3,
     }
 }
 

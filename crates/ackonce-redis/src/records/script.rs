@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use ackonce::store::Names;
 use redis::{Arg, Cmd};
 
 use super::Secret;
@@ -15,6 +16,13 @@ pub(crate) enum Eviction {
     Seen,
     /// Allowed: moreover, a record whose outcome is gone counts as evicted.
     Allowed,
+}
+
+/// The settings that every call carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mode {
+    pub(crate) eviction: Eviction,
+    pub(crate) names: Names,
 }
 
 /// A script and the name that Redis knows it by once it has seen it.
@@ -39,6 +47,7 @@ macro_rules! script {
                 "\n",
                 include_str!("lua/row.lua"),
                 include_str!("lua/bucket.lua"),
+                include_str!("lua/index.lua"),
                 include_str!($file)
             ))
         })
@@ -72,7 +81,7 @@ impl Call {
         secret: &[u8],
         roots: &[Vec<u8>],
         requests: &[u8],
-        eviction: Eviction,
+        mode: Mode,
     ) -> Self {
         let nonce: [u8; 16] = rand::random();
         let bytes = roots.iter().map(Vec::len).sum::<usize>() + requests.len();
@@ -81,12 +90,13 @@ impl Call {
         for root in roots {
             by_name.arg(root.as_slice());
         }
-        let eviction = match eviction {
+        let eviction = match mode.eviction {
             Eviction::Unseen => "",
             Eviction::Seen => "R",
             Eviction::Allowed => "E",
         };
         by_name.arg(nonce.as_slice()).arg(secret).arg(requests).arg(eviction);
+        by_name.arg(if mode.names == Names::Keep { "K" } else { "" });
         Self { script, nonce, root: roots.first().cloned().unwrap_or_default(), by_name }
     }
 

@@ -91,11 +91,11 @@ impl Client {
         let mut before = None;
         for &at in members {
             roots.push(root(&self.link.config.prefix, requests[at].tag()));
-            requests[at].encode(before, secret, &mut asked);
+            requests[at].encode(before, secret, self.link.config.names, &mut asked);
             before = Some(&requests[at]);
         }
-        let eviction = self.link.eviction();
-        Part { members: members.to_vec(), call: Call::new(R::script(), secret, &roots, &asked, eviction) }
+        let call = Call::new(R::script(), secret, &roots, &asked, self.link.mode());
+        Part { members: members.to_vec(), call }
     }
 
     fn refusal<R: Request>(&self, word: u8, request: &R, reply: &mut Reply<'_>) -> Result<Option<Error>> {

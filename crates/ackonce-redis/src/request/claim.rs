@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ackonce::store::{ClaimRequest, Claimed, Lease, Token};
+use ackonce::store::{ClaimRequest, Claimed, Lease, Names, Token};
 use ackonce::{Key, Previous, Result};
 
-use super::{Request, parts, record, span, unknown_word};
-use crate::records::{CLAIM, Field, Reply, Script, Secret, field, misread, tag};
+use super::{Request, body, parts, record, short, span, unknown_word};
+use crate::records::{CLAIM, Field, Reply, Script, Secret, field, kept, misread, tag};
 
 impl Request for ClaimRequest {
     type Answer = Claimed;
@@ -27,11 +27,12 @@ impl Request for ClaimRequest {
         format!("{:?}", self.key)
     }
 
-    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+    fn encode(&self, before: Option<&Self>, secret: &Secret, names: Names, out: &mut Vec<u8>) {
         let has_spans = before.is_none_or(|b| (b.lease, b.window) != (self.lease, self.window));
         out.extend_from_slice(&self.field(secret));
         out.extend_from_slice(&self.token.0);
-        out.push(parts(has_spans, self.fingerprint.is_some()));
+        let has_names = names == Names::Keep;
+        out.push(parts(has_spans, self.fingerprint.is_some(), has_names));
         if has_spans {
             span(out, self.lease);
             span(out, self.window);
@@ -39,11 +40,18 @@ impl Request for ClaimRequest {
         if let Some(fingerprint) = &self.fingerprint {
             out.extend_from_slice(&fingerprint.0[..8]);
         }
+        if has_names {
+            short(out, &kept(&self.key));
+        }
     }
 
     fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Claimed> {
         Ok(match word {
             b'A' => Claimed::Acquired(lease(&self.key, self.token, reply)?),
+            b'P' => {
+                let lease = lease(&self.key, self.token, reply)?;
+                Claimed::Acquired(Lease { progress: body(reply)?, ..lease })
+            }
             b'B' => Claimed::Busy { free_in: Duration::from_micros(reply.u56()?) },
             b'D' => Claimed::Done(record(reply)?.1),
             b'M' => Claimed::Mismatch(record(reply)?.1),
@@ -64,5 +72,6 @@ fn lease(key: &Key, token: Token, reply: &mut Reply<'_>) -> Result<Lease> {
             2 => Previous::Vanished,
             _ => return Err(misread("the end of the attempt before is not known")),
         },
+        progress: None,
     })
 }

@@ -9,12 +9,12 @@ mod settle;
 use std::time::Duration;
 
 use ackonce::Result;
-use ackonce::store::Record;
+use ackonce::store::{Names, Record};
 use bytes::Bytes;
 
 use crate::records::{Field, Reply, Row, Script, Secret, misread};
 
-pub(crate) use look::{At, Look, Seen};
+pub(crate) use look::{Ask, At, Change, Look, Seen};
 pub(crate) use refusal::{bad_keys, is_refusal, stand_in};
 
 /// The longest span there is: 71 years, in microseconds. Now and two of them are exact as a double.
@@ -45,7 +45,7 @@ pub(crate) trait Request: Sync {
     }
 
     /// Writes the request. `before` is the request before it in the call.
-    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>);
+    fn encode(&self, before: Option<&Self>, secret: &Secret, names: Names, out: &mut Vec<u8>);
 
     fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Self::Answer>;
 }
@@ -55,9 +55,17 @@ fn span(out: &mut Vec<u8>, span: Duration) {
     out.extend_from_slice(&micros.to_be_bytes()[1..]);
 }
 
-/// The optional parts of a request that follow: spans, if they differ from those before, and a fingerprint or body.
-fn parts(spans: bool, rest: bool) -> u8 {
-    u8::from(spans) + 2 * u8::from(rest)
+/// The optional parts of a request that follow: spans, if they differ from those before, a fingerprint or body, and
+/// names.
+fn parts(spans: bool, rest: bool, names: bool) -> u8 {
+    u8::from(spans) + 2 * u8::from(rest) + 4 * u8::from(names)
+}
+
+/// A text with its length before it; a longer one than fits is cut.
+fn short(out: &mut Vec<u8>, text: &[u8]) {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&text[..usize::from(length)]);
 }
 
 fn unknown_word(word: u8) -> ackonce::Error {
@@ -67,10 +75,15 @@ fn unknown_word(word: u8) -> ackonce::Error {
 /// A row with its record.
 fn record(reply: &mut Reply<'_>) -> Result<(Row, Record)> {
     let row = Row::read(reply)?.ok_or_else(|| misread("an answer has no row"))?;
-    let body = match reply.u32()? {
-        0 => None,
-        n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
-    };
+    let body = body(reply)?;
     let record = row.clone().record(reply.now, body);
     Ok((row, record))
+}
+
+/// The text beside a row, after its length plus one; zero for none.
+fn body(reply: &mut Reply<'_>) -> Result<Option<Bytes>> {
+    Ok(match reply.u32()? {
+        0 => None,
+        n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
+    })
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ackonce::Result;
-use ackonce::store::{Attempt, Settle, Settled, Settlement};
+use ackonce::store::{Attempt, Names, Settle, Settled, Settlement};
 
-use super::{Request, parts, span, unknown_word};
-use crate::records::{Field, Reply, SETTLE, Script, Secret, field, tag};
+use super::{Request, parts, short, span, unknown_word};
+use crate::records::{Field, Reply, SETTLE, Script, Secret, field, kept, tag};
 
 /// The script's word for an action, and the text to keep beside the row.
 fn words(action: &Settle) -> (u8, Option<&[u8]>) {
@@ -17,6 +17,7 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
         Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
         Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
         Settle::Extend { .. } => (b'E', None),
+        Settle::Save { progress } => (b'P', Some(progress)),
         Settle::Redrive { .. } => (b'D', None),
     }
 }
@@ -29,6 +30,7 @@ fn spans_of(action: &Settle) -> (Duration, Duration) {
         }
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
+        Settle::Save { .. } => (Duration::ZERO, Duration::ZERO),
     }
 }
 
@@ -41,7 +43,7 @@ impl Request for Settlement {
     type Answer = Settled;
 
     fn size(&self) -> usize {
-        64 + body_len(&self.action)
+        64 + body_len(&self.action) + self.key.scope().name().len() + self.key.id().len()
     }
 
     fn script() -> &'static Script {
@@ -60,7 +62,7 @@ impl Request for Settlement {
         format!("{:?}", self.key)
     }
 
-    fn encode(&self, before: Option<&Self>, secret: &Secret, out: &mut Vec<u8>) {
+    fn encode(&self, before: Option<&Self>, secret: &Secret, names: Names, out: &mut Vec<u8>) {
         let spans = spans_of(&self.action);
         let has_spans = before.is_none_or(|b| spans_of(&b.action) != spans);
         let (action, body) = words(&self.action);
@@ -68,7 +70,9 @@ impl Request for Settlement {
         out.extend_from_slice(&self.fence.to_be_bytes());
         out.extend_from_slice(&self.token.0);
         out.push(action);
-        out.push(parts(has_spans, body.is_some()));
+        // A completion takes a record out of the index, or leaves it there with its names; a save leaves it as it is.
+        let has_names = names != Names::Omit && !matches!(self.action, Settle::Complete { .. } | Settle::Save { .. });
+        out.push(parts(has_spans, body.is_some(), has_names));
         if has_spans {
             span(out, spans.0);
             span(out, spans.1);
@@ -77,6 +81,9 @@ impl Request for Settlement {
             // At most MAX_VALUE_LEN, which was checked before.
             out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
             out.extend_from_slice(body);
+        }
+        if has_names {
+            short(out, &kept(&self.key));
         }
     }
 

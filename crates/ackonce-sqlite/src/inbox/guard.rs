@@ -15,6 +15,7 @@ use crate::config::GENERATION_SIZE;
 use crate::error::rolled_back;
 use crate::records::columns::truncated;
 use crate::records::generations::FilterSource;
+use crate::records::write::names_of;
 use crate::records::{FileCache, RecordSettings, Records};
 use crate::schema;
 
@@ -95,7 +96,7 @@ impl SqliteGuard {
         let (answer, change) = protocol::claim(found.as_ref().map(|f| &f.row), &request, now);
         let location = found.as_ref().map(|f| f.location);
         if let Some(row) = change.or(found.filter(|f| f.shifted).map(|f| f.row)) {
-            records.write(&record_key, key, &row, location, now)?;
+            records.write(&record_key, names_of(key), &row, location, now)?;
         }
         Ok(match answer {
             Claimed::Acquired(lease) => {

@@ -1,18 +1,23 @@
 //! Inspection and repair: the operators' interface to the store.
 
+mod audit;
 mod list;
 mod repair;
 mod stats;
 mod sweep;
 
-use ackonce::store::{AdminOutcome, Inspect, Note, Page, Query, Record, Stats};
+use ackonce::store::{
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, ScopeStats, Stats, Target,
+};
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use async_trait::async_trait;
 
 use crate::SqliteStore;
 use crate::records::Records;
+use crate::records::columns::Decoded;
 use crate::records::cursor::Cursor;
-use repair::{Repair, emptied};
+use crate::records::lookup::Found;
+use repair::{Repair, Wanted, emptied};
 
 /// The maximum number of records in one read, and in one step of a sweep.
 const CHUNK: u32 = 2000;
@@ -22,40 +27,57 @@ const CHUNK: u32 = 2000;
 /// table is yours to read and to prune.
 #[async_trait]
 impl Inspect for SqliteStore {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
         let key = key.clone();
         let read = move |records: &Records<'_>, now| {
-            let found = records.lookup(&records.record_key(&key), None, now)?;
-            Ok(found.map(|f| f.row).filter(|row| now < row.expires).map(|row| row.record(now)))
+            let record_key = records.record_key(&key);
+            let found = records.lookup(&record_key, None, now)?.filter(|found| now < found.row.expires);
+            Ok(found.map(|Found { row, shifted, .. }| {
+                let scope = Some(key.scope().name().to_owned());
+                list::entry_of(
+                    Decoded { row, shifted },
+                    record_key.to_vec(),
+                    scope,
+                    Some(key.id().clone()),
+                    now,
+                )
+            }))
         };
         self.reader().run(|inspection| inspection.in_snapshot(read)).await
     }
 
-    /// A page ends early when its outcomes and reasons take more than 16 MiB.
+    /// A page also ends early when its outcomes and reasons take more than 16 MiB.
     async fn list(&self, query: &Query) -> Result<Page> {
-        let after = match &query.after {
-            None => Some(Cursor::START),
-            Some(cursor) => Cursor::of(cursor),
-        };
-        let after =
-            after.ok_or_else(|| Error::new(ErrorKind::Invalid, "sqlite: not a cursor of this store"))?;
-        let (state, limit) = (query.state, query.limit.max(1));
-        self.reader().run(move |inspection| list::page(inspection, state, limit, after)).await
+        let start = query.place("sqlite")?.map_or(Some(Cursor::START), Cursor::of);
+        let start = start.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "sqlite: not a cursor of this store; list from the start")
+        })?;
+        let query = query.clone();
+        self.reader().run(move |inspection| list::page(inspection, query, start)).await
     }
 
     /// The bytes are those of the whole file and its log, including tables of your own.
     async fn stats(&self) -> Result<Stats> {
         let bytes = self.reader().bytes()?;
-        let stats = self.reader().run(stats::count).await?;
-        Ok(Stats { bytes: Some(bytes), ..stats })
+        Ok(Stats { bytes: Some(bytes), ..Stats::of(&self.scopes().await?) })
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("forget", key, note, emptied).await
+    async fn scopes(&self) -> Result<Vec<ScopeStats>> {
+        self.reader().run(stats::count).await
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("redrive", key, note, protocol::redriven).await
+    async fn audit(&self, key: &Key) -> Result<Vec<AuditEntry>> {
+        let key = key.clone();
+        let read = move |records: &Records<'_>, now| audit::changes(records, &records.record_key(&key), now);
+        self.reader().run(|inspection| inspection.in_snapshot(read)).await
+    }
+
+    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("forget", target, note, emptied).await
+    }
+
+    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        self.repair("redrive", target, note, protocol::redriven).await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -67,11 +89,16 @@ impl SqliteStore {
     async fn repair(
         &self,
         operation: &'static str,
-        key: &Key,
+        target: Target<'_>,
         note: &Note,
         change: fn(&protocol::Row, u64) -> Option<protocol::Row>,
     ) -> Result<AdminOutcome> {
-        let (key, note) = (key.clone(), note.clone());
-        self.writer().call(|reply| Repair::new(operation, key, note, change, reply)).await
+        let (wanted, kept) = (Wanted::new(target)?, note.clone());
+        let (outcome, before) =
+            self.writer().call(|reply| Repair::new(operation, wanted, kept, change, reply)).await?;
+        if let Some(before) = before {
+            note.log(operation, target, before);
+        }
+        Ok(outcome)
     }
 }

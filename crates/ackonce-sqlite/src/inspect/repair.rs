@@ -1,38 +1,77 @@
 //! Repair of one record by an operator: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Names, Note, State};
-use ackonce::{Key, Result};
-use rusqlite::{Connection, params};
+use ackonce::store::{AdminOutcome, Note, State, Target};
+use ackonce::{Error, ErrorKind, Key, Result};
 use tokio::sync::oneshot;
 
-use crate::clock::moment;
-use crate::error::{breaks_connection, rolled_back};
+use super::audit;
+use crate::error::breaks_connection;
+use crate::records::Records;
 use crate::records::key::RecordKey;
 use crate::records::lookup::Location;
+use crate::records::write::{KnownNames, names_of};
 use crate::writer::command::{Command, CommandContext, GroupOutcome};
-
-const INSERT_AUDIT: &str = "INSERT INTO main.ackonce_audit (at, operation, key, scope, id, actor, reason, before) \
-                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// The record after an operation; `None` if it does not change.
 type Change = fn(&Row, u64) -> Option<Row>;
 
+/// The result of a repair, and the state before it if the record changed.
+pub(super) type Repaired = (AdminOutcome, Option<State>);
+
+/// The record to change.
+pub(super) enum Wanted {
+    Key(Key),
+    Listed {
+        record_key: RecordKey,
+        names: Option<(String, Vec<u8>)>,
+        /// The state and the fence that it must still have.
+        still: Option<(State, u64)>,
+    },
+}
+
+impl Wanted {
+    pub(super) fn new(target: Target<'_>) -> Result<Self> {
+        let entry = match target {
+            Target::Key(key) => return Ok(Self::Key(key.clone())),
+            Target::Listed(entry) => entry,
+        };
+        let foreign = |_| Error::new(ErrorKind::Invalid, "sqlite: not a record's digest of this store");
+        let record_key = entry.digest[..].try_into().map_err(foreign)?;
+        let names = target.names().map(|(scope, id)| (scope.to_owned(), id.to_vec()));
+        Ok(Self::Listed { record_key, names, still: target.still() })
+    }
+
+    fn record_key(&self, records: &Records<'_>) -> RecordKey {
+        match self {
+            Self::Key(key) => records.record_key(key),
+            Self::Listed { record_key, .. } => *record_key,
+        }
+    }
+
+    fn names(&self) -> KnownNames<'_> {
+        match self {
+            Self::Key(key) => names_of(key),
+            Self::Listed { names, .. } => names.as_ref().map(|(scope, id)| (scope.as_str(), id.as_slice())),
+        }
+    }
+
+    fn is(&self, row: &Row) -> bool {
+        match self {
+            Self::Key(_) | Self::Listed { still: None, .. } => true,
+            Self::Listed { still: Some(still), .. } => *still == (row.state, row.fence),
+        }
+    }
+}
+
 /// One operation on one record.
 pub(super) struct Repair {
     operation: &'static str,
-    key: Key,
+    wanted: Wanted,
     note: Note,
     change: Change,
-    result: Result<RepairResult>,
-    reply: oneshot::Sender<Result<AdminOutcome>>,
-}
-
-#[derive(Clone, Copy)]
-enum RepairResult {
-    /// The record changed; it was in that state before.
-    Changed(State),
-    Unchanged(AdminOutcome),
+    result: Result<Repaired>,
+    reply: oneshot::Sender<Result<Repaired>>,
 }
 
 /// Expires and empties the record. It stays until a sweep drops it, so that the next fence is above its own.
@@ -43,13 +82,12 @@ pub(super) fn emptied(row: &Row, _: u64) -> Option<Row> {
 impl Repair {
     pub(super) fn new(
         operation: &'static str,
-        key: Key,
+        wanted: Wanted,
         note: Note,
         change: Change,
-        reply: oneshot::Sender<Result<AdminOutcome>>,
+        reply: oneshot::Sender<Result<Repaired>>,
     ) -> Self {
-        let result = Ok(RepairResult::Unchanged(AdminOutcome::Nothing));
-        Self { operation, key, note, change, result, reply }
+        Self { operation, wanted, note, change, result: Ok((AdminOutcome::Nothing, None)), reply }
     }
 
     /// The result, and the record to write if it changed.
@@ -58,36 +96,20 @@ impl Repair {
         cx: &CommandContext<'_>,
         record_key: &RecordKey,
         now: u64,
-    ) -> Result<(RepairResult, Option<(Row, Location)>)> {
-        let Some(found) = cx.records.lookup(record_key, None, now)? else {
-            return Ok((RepairResult::Unchanged(AdminOutcome::Nothing), None));
-        };
+    ) -> Result<(Repaired, Option<(Row, Location)>)> {
+        let nothing = (AdminOutcome::Nothing, None);
+        let Some(found) = cx.records.lookup(record_key, None, now)? else { return Ok((nothing, None)) };
         let (result, change) = match protocol::tendable(Some(&found.row), now) {
+            Some(_) if !self.wanted.is(&found.row) => (nothing, None),
             Some(true) => match (self.change)(&found.row, now) {
-                Some(row) => (RepairResult::Changed(found.row.state), Some(row)),
-                None => (RepairResult::Unchanged(AdminOutcome::Nothing), None),
+                Some(row) => ((AdminOutcome::Yes, Some(found.row.state)), Some(row)),
+                None => (nothing, None),
             },
-            Some(false) => (RepairResult::Unchanged(AdminOutcome::InFlight), None),
-            None => (RepairResult::Unchanged(AdminOutcome::Nothing), None),
+            Some(false) => ((AdminOutcome::InFlight, None), None),
+            None => (nothing, None),
         };
         let row = change.or(found.shifted.then_some(found.row));
         Ok((result, row.map(|row| (row, found.location))))
-    }
-
-    fn audit(&self, conn: &Connection, now: u64, before: State, names: Names) -> Result<()> {
-        let (scope, id) = match names {
-            Names::Keep | Names::Buried => (Some(self.key.scope().name()), Some(&self.key.id()[..])),
-            Names::Omit => (None, None),
-        };
-        let at = moment(now);
-        let digest = self.key.digest();
-        let (actor, reason, before) = (&self.note.actor, &self.note.reason, before.as_str());
-        conn.prepare_cached(INSERT_AUDIT)
-            .and_then(|mut s| {
-                s.execute(params![at, self.operation, digest, scope, id, actor, reason, before])
-            })
-            .map_err(|e| rolled_back("writing the audit trail", e))?;
-        Ok(())
     }
 }
 
@@ -101,7 +123,7 @@ impl Command for Repair {
         if self.reply.is_closed() {
             return Ok(0);
         }
-        let (now, record_key) = (cx.clock.now(), cx.records.record_key(&self.key));
+        let (now, record_key) = (cx.clock.now(), self.wanted.record_key(cx.records));
         let (result, change) = match self.decide(cx, &record_key, now) {
             Ok(decided) => decided,
             Err(error) if breaks_connection(&error) => return Err(error),
@@ -111,22 +133,18 @@ impl Command for Repair {
             }
         };
         self.result = Ok(result);
-        if let RepairResult::Changed(before) = result {
-            self.audit(cx.records.conn, now, before, cx.records.settings.names)?;
+        let names = self.wanted.names();
+        if let Some(before) = result.1 {
+            let (operation, note) = (self.operation, &self.note);
+            let change = audit::Change { operation, record_key: &record_key, names, note, before };
+            audit::write(cx.records, &change, now)?;
         }
         let Some((row, location)) = change else { return Ok(0) };
-        cx.records.write(&record_key, &self.key, &row, Some(location), now)?;
+        cx.records.write(&record_key, names, &row, Some(location), now)?;
         Ok(1)
     }
 
     fn answer(self: Box<Self>, outcome: &GroupOutcome) {
-        let answer = outcome.answer(self.result).map(|result| match result {
-            RepairResult::Changed(before) => {
-                self.note.audit(self.operation, &self.key, before);
-                AdminOutcome::Yes
-            }
-            RepairResult::Unchanged(answer) => answer,
-        });
-        let _ = self.reply.send(answer);
+        let _ = self.reply.send(outcome.answer(self.result));
     }
 }

@@ -1,6 +1,8 @@
-//! The number of records in each state.
+//! The number of records by scope and state.
 
-use ackonce::store::Stats;
+use std::collections::BTreeMap;
+
+use ackonce::store::{ScopeStats, State};
 use ackonce::{Error, Result};
 use rusqlite::{Row, params};
 
@@ -8,27 +10,32 @@ use super::CHUNK;
 use crate::connection::reader::Inspection;
 use crate::error::rolled_back;
 use crate::records::Records;
-use crate::records::cursor::Cursor;
+use crate::records::columns::state_of;
+use crate::records::cursor::{Cursor, Table};
 
-/// Counts all records; those that come or go meanwhile may or may not be counted.
-pub(super) fn count(inspection: &Inspection<'_>) -> Result<Stats> {
-    let mut stats = Stats::default();
-    let mut next = Some(Cursor::START);
-    while let Some(cursor) = next.take().filter(|_| !inspection.is_abandoned()) {
-        let ([done, claimed, released, buried], after) =
-            inspection.in_snapshot(|records, _| count_chunk(records, &cursor))?;
-        stats.done += done;
-        stats.claimed += claimed;
-        stats.released += released;
-        stats.buried += buried;
-        next = after;
+/// The counts of each scope; `None` for records without names.
+#[derive(Default)]
+struct Counts(BTreeMap<Option<String>, ScopeStats>);
+
+impl Counts {
+    fn add(&mut self, scope: Option<String>, state: State, records: u64) {
+        let stats = self.0.entry(scope.clone());
+        stats.or_insert_with(|| ScopeStats { scope, ..ScopeStats::default() }).add(state, records);
     }
-    Ok(stats)
 }
 
-/// Counts the done, claimed, released and buried records of one chunk; returns them with the position to continue
-/// from.
-fn count_chunk(records: &Records<'_>, cursor: &Cursor) -> Result<([u64; 4], Option<Cursor>)> {
+/// Counts all records; those that come or go meanwhile may or may not be counted.
+pub(super) fn count(inspection: &Inspection<'_>) -> Result<Vec<ScopeStats>> {
+    let mut counts = Counts::default();
+    let mut next = Some(Cursor::START);
+    while let Some(cursor) = next.take().filter(|_| !inspection.is_abandoned()) {
+        next = inspection.in_snapshot(|records, _| count_chunk(records, &cursor, &mut counts))?;
+    }
+    Ok(counts.0.into_values().collect())
+}
+
+/// Counts the records of one chunk; returns the position to continue from.
+fn count_chunk(records: &Records<'_>, cursor: &Cursor, counts: &mut Counts) -> Result<Option<Cursor>> {
     let (table, after) = records.table_at(cursor)?;
     // The count of a sealed generation is stored.
     if let Some(sealed) = table.brief().filter(|g| g.sealed) {
@@ -37,24 +44,39 @@ fn count_chunk(records: &Records<'_>, cursor: &Cursor) -> Result<([u64; 4], Opti
             .prepare_cached("SELECT rows FROM main.ackonce_generations WHERE id = ?1")
             .and_then(|mut s| s.query_row([sealed.id], |r| r.get(0)))
             .map_err(reading)?;
-        return Ok(([rows.unsigned_abs(), 0, 0, 0], table.end()));
+        counts.add(None, State::Done, rows.unsigned_abs());
+        return Ok(table.end());
     }
-    let (name, state) = (&table.name, if table.brief().is_some() { "0 AS state" } else { "state" });
-    let sql = format!(
-        "SELECT max(key), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3) FROM \
-         (SELECT key, {state} FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2)"
-    );
-    let count = |row: &Row<'_>| -> rusqlite::Result<(Option<Vec<u8>>, [u64; 4])> {
-        // A sum over no rows is NULL.
-        let count = |n| row.get(n).map(|sum: Option<i64>| sum.unwrap_or(0).unsigned_abs());
-        Ok((row.get(0)?, [count(1)?, count(2)?, count(3)?, count(4)?]))
+    let groups = groups(records, &table, after).map_err(reading)?;
+    let end = groups.iter().map(|group| &group.last).max().map(|last| table.after(last.clone()));
+    for Group { scope, state, records, .. } in groups {
+        counts.add(scope, state_of(state)?, records);
+    }
+    Ok(end.or_else(|| table.end()))
+}
+
+/// The records of one scope and state in a chunk.
+struct Group {
+    last: Vec<u8>,
+    scope: Option<String>,
+    state: i64,
+    records: u64,
+}
+
+fn groups(records: &Records<'_>, table: &Table, after: &[u8]) -> rusqlite::Result<Vec<Group>> {
+    let (name, columns) = match table.brief() {
+        Some(_) => (&table.name, "NULL AS scope, 0 AS state"),
+        None => (&table.name, "scope, state"),
     };
-    let (end, counts) = records
-        .conn
-        .prepare_cached(&sql)
-        .and_then(|mut s| s.query_row(params![after, CHUNK], count))
-        .map_err(reading)?;
-    Ok((counts, end.map_or_else(|| table.end(), |key| Some(table.after(key)))))
+    let sql = format!(
+        "SELECT max(key), scope, state, count(*) FROM \
+         (SELECT key, {columns} FROM {name} WHERE key > ?1 ORDER BY key LIMIT ?2) GROUP BY scope, state"
+    );
+    let group = |row: &Row<'_>| {
+        let records = row.get::<_, i64>(3)?.unsigned_abs();
+        Ok(Group { last: row.get(0)?, scope: row.get(1)?, state: row.get(2)?, records })
+    };
+    records.conn.prepare_cached(&sql)?.query_map(params![after, CHUNK], group)?.collect()
 }
 
 fn reading(error: rusqlite::Error) -> Error {

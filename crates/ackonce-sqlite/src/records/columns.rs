@@ -84,13 +84,7 @@ impl Full {
     pub(crate) fn decode(self, now: u64) -> Result<Decoded> {
         let fence = below_max("fence", self.fence)?;
         let row = Row {
-            state: match self.state {
-                0 => State::Done,
-                1 => State::Claimed,
-                2 => State::Released,
-                3 => State::Buried,
-                other => return Err(corrupt_row("state", other)),
-            },
+            state: state_of(self.state)?,
             token: Token(self.token),
             fence,
             claimed: self.claimed.map_or(Ok(fence), |moment| unsigned("claim time", moment))?,
@@ -199,6 +193,12 @@ pub(crate) fn state_code(state: State) -> i64 {
         State::Released => 2,
         State::Buried => 3,
     }
+}
+
+/// The state that is stored under that code.
+pub(crate) fn state_of(code: i64) -> Result<State> {
+    let known = State::ALL.into_iter().find(|state| state_code(*state) == code);
+    known.ok_or_else(|| corrupt_row("state", code))
 }
 
 /// Rejects the highest value, because no successor of it could be granted.

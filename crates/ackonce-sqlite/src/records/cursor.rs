@@ -13,8 +13,8 @@ pub(crate) struct Cursor {
     key: Vec<u8>,
 }
 
-/// The length of a cursor: the generation's number and a record key.
-const CURSOR_LEN: usize = 8 + 16;
+/// The length of a record key in a cursor; a cursor at the start of a generation has none.
+const KEY: usize = 16;
 
 impl Cursor {
     pub(crate) const START: Self = Self { generation: 0, key: Vec::new() };
@@ -23,7 +23,7 @@ impl Cursor {
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         let (generation, key) = bytes.split_first_chunk()?;
         let cursor = Self { generation: i64::from_be_bytes(*generation), key: key.to_vec() };
-        (bytes.len() == CURSOR_LEN && cursor.generation >= 0).then_some(cursor)
+        (matches!(key.len(), 0 | KEY) && cursor.generation >= 0).then_some(cursor)
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

@@ -68,6 +68,11 @@ impl Generation {
         table(self.id, self.shape)
     }
 
+    /// The name of its table without the database's, as an index names it.
+    pub(crate) fn bare_table(&self) -> String {
+        self.table().replace("main.", "")
+    }
+
     /// The statement that reads a record from it.
     pub(crate) fn select(&self) -> String {
         statements::select(&self.table(), self.shape)

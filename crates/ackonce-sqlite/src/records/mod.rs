@@ -13,7 +13,7 @@ pub(crate) mod lookup;
 mod rotation;
 mod statements;
 mod sweep;
-mod write;
+pub(crate) mod write;
 
 use std::cell::RefCell;
 

@@ -46,17 +46,18 @@ impl Generations {
     ) -> Result<Generation> {
         let id = next_number(conn).map_err(|e| rolled_back("numbering a generation", e))?;
         let new = Generation::new(id, shape, bound, now, life);
-        let columns = match shape {
-            Shape::Brief => schema::BRIEF,
-            Shape::Full => schema::FULL,
+        let (columns, indexes) = match shape {
+            Shape::Brief => (schema::BRIEF, ""),
+            Shape::Full => (schema::FULL, schema::FULL_INDEXES),
         };
+        let indexes = indexes.replace("{table}", &new.bare_table());
         let code = i64::from(shape == Shape::Full);
         conn.prepare_cached(
             "INSERT INTO main.ackonce_generations (id, shape, bound, opened, life, ends, last_fence, rows, sealed) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0)",
         )
         .and_then(|mut s| s.execute(params![id, code, bound, now, life, new.ends]))
-        .and_then(|_| conn.execute_batch(&format!("CREATE TABLE {} {columns}", new.table())))
+        .and_then(|_| conn.execute_batch(&format!("CREATE TABLE {} {columns};{indexes}", new.table())))
         .map_err(|e| rolled_back("opening a generation", e))?;
         self.all.push(new.clone());
         self.renew(conn)?;

@@ -15,12 +15,19 @@ use super::statements::{DELETE_CLAIM, UPSERT_CLAIM, delete};
 use crate::clock::moment;
 use crate::error::rolled_back;
 
+/// The scope and the message ID of a record, where they are known.
+pub(crate) type KnownNames<'n> = Option<(&'n str, &'n [u8])>;
+
+pub(crate) fn names_of(key: &Key) -> KnownNames<'_> {
+    Some((key.scope().name(), key.id()))
+}
+
 impl Records<'_> {
-    /// Writes the record of `key`, which was at `location` until now.
+    /// Writes the record of a key, which was at `location` until now.
     pub(crate) fn write(
         &self,
         record_key: &RecordKey,
-        key: &Key,
+        names: KnownNames<'_>,
         row: &Row,
         location: Option<Location>,
         now: u64,
@@ -31,12 +38,12 @@ impl Records<'_> {
             if let Some(location @ Location::Generation(_)) = location {
                 self.remove(record_key, location)?;
             }
-            return self.write_full(UPSERT_CLAIM, record_key, key, row);
+            return self.write_full(UPSERT_CLAIM, record_key, names, row);
         }
         if let Some(location) = location {
             self.remove(record_key, location)?;
         }
-        self.write_settled(record_key, key, row, moment(now))
+        self.write_settled(record_key, names, row, moment(now))
     }
 
     /// Completes the claim that `lease` names; false if that claim no longer exists.
@@ -53,12 +60,18 @@ impl Records<'_> {
             return Ok(false);
         }
         (row.state, row.expires, row.outcome) = (State::Done, expires, outcome.cloned());
-        self.write(&record_key, &lease.key, &row, Some(Location::Claims), now)?;
+        self.write(&record_key, names_of(&lease.key), &row, Some(Location::Claims), now)?;
         Ok(true)
     }
 
     /// Adds the record to the open generation for its shape and window.
-    fn write_settled(&self, record_key: &RecordKey, key: &Key, row: &Row, now: i64) -> Result<()> {
+    fn write_settled(
+        &self,
+        record_key: &RecordKey,
+        names: KnownNames<'_>,
+        row: &Row,
+        now: i64,
+    ) -> Result<()> {
         let shape = match self.settings.names {
             Names::Keep => Shape::Full,
             // The record alone decides if it fits, as long as its moments lie in the range of a brief one.
@@ -72,7 +85,7 @@ impl Records<'_> {
         let generation = self.generations(|conn, all| all.open_for(conn, shape, lives, now))?;
         match shape {
             Shape::Brief => self.write_brief(&generation, record_key, row)?,
-            Shape::Full => self.write_full(generation.insert(), record_key, key, row)?,
+            Shape::Full => self.write_full(generation.insert(), record_key, names, row)?,
         }
         self.count_sampled(generation.id, record_key)
     }
@@ -98,12 +111,13 @@ impl Records<'_> {
             .and_then(one_row)
     }
 
-    fn write_full(&self, sql: &str, record_key: &RecordKey, key: &Key, row: &Row) -> Result<()> {
+    fn write_full(&self, sql: &str, record_key: &RecordKey, names: KnownNames<'_>, row: &Row) -> Result<()> {
         let with_names = match self.settings.names {
             Names::Keep => true,
             Names::Buried => row.state != State::Done,
             Names::Omit => false,
         };
+        let names = names.filter(|_| with_names);
         let previous = match row.previous {
             Previous::None => 0,
             Previous::Released => 1,
@@ -129,8 +143,8 @@ impl Records<'_> {
                     row.fingerprint.map(stored_fingerprint),
                     row.reason,
                     row.outcome.as_deref(),
-                    with_names.then(|| key.scope().name()),
-                    with_names.then(|| &key.id()[..]),
+                    names.map(|(scope, _)| scope),
+                    names.map(|(_, id)| id),
                 ])
             })
             .map_err(|e| rolled_back("writing a record", e))

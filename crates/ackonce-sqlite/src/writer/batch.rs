@@ -10,6 +10,7 @@ use crate::error;
 use crate::records::Records;
 use crate::records::key::RecordKey;
 use crate::records::lookup::Location;
+use crate::records::write::names_of;
 
 /// The decision about one key of a batch: the answer, and the row to write if it changed.
 type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
@@ -73,7 +74,13 @@ impl<R: Request + Send, A: Send> Command for Batch<R, A> {
         match decide(&self.requests, self.decide, cx.records, now) {
             Ok((answers, changes)) => {
                 for change in &changes {
-                    cx.records.write(&change.record_key, change.key, &change.row, change.location, now)?;
+                    cx.records.write(
+                        &change.record_key,
+                        names_of(change.key),
+                        &change.row,
+                        change.location,
+                        now,
+                    )?;
                 }
                 self.answers = Ok(answers);
                 Ok(changes.len())

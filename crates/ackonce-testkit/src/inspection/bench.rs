@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ackonce::store::{Attempt, ClaimRequest, Entry, Fingerprint, Lease, Query, Settle, State, Token};
+use ackonce::store::{Attempt, ClaimRequest, Entry, Filter, Fingerprint, Lease, Query, Settle, State, Token};
 use ackonce::{Key, KeyError, Scope};
 
 use super::Fixture;
@@ -49,6 +49,18 @@ impl Bench {
         lease
     }
 
+    /// A scope of this bench with that end of its name.
+    pub(super) fn scope_named(&self, end: &str) -> Scope {
+        valid(Scope::new(format!("{}{end}", self.scope.name())))
+    }
+
+    /// A message of any scope that ended so.
+    pub(super) async fn ended(&self, key: Key, end: Settle) -> Key {
+        let lease = self.a.acquire(&request(key)).await;
+        self.a.confirm(&lease, end).await;
+        lease.key
+    }
+
     /// A claim whose lease has ended.
     pub(super) async fn lapsed(&self, id: &str) -> Lease {
         let lease = self.a.acquire(&ClaimRequest { lease: SHORT, ..self.request(id) }).await;
@@ -81,7 +93,12 @@ impl Bench {
     }
 
     pub(super) async fn list_all(&self, state: Option<State>, limit: usize) -> Vec<Entry> {
-        let mut walk = Walk::new(&self.b, state, limit);
+        self.list_by(&Filter { state, ..Filter::default() }, limit).await
+    }
+
+    /// All records that match, by pages of that limit.
+    pub(super) async fn list_by(&self, filter: &Filter, limit: usize) -> Vec<Entry> {
+        let mut walk = Walk::by(&self.b, filter.clone(), limit);
         let mut entries = Vec::new();
         while let Some(page) = walk.next().await {
             entries.extend(page);
@@ -100,7 +117,11 @@ pub(super) struct Walk<'c> {
 
 impl<'c> Walk<'c> {
     pub(super) fn new(client: &'c Client, state: Option<State>, limit: usize) -> Self {
-        Self { client, query: Query { state, limit, after: None }, pages: 0, ended: false }
+        Self::by(client, Filter { state, ..Filter::default() }, limit)
+    }
+
+    pub(super) fn by(client: &'c Client, filter: Filter, limit: usize) -> Self {
+        Self { client, query: Query { filter, limit, after: None }, pages: 0, ended: false }
     }
 
     pub(super) async fn next(&mut self) -> Option<Vec<Entry>> {
@@ -173,6 +194,11 @@ pub(super) fn extend() -> Settle {
 }
 pub(super) fn bury() -> Settle {
     Settle::Bury { window: LONG, reason: "it's of no \"use\" \u{2717}".to_owned() }
+}
+
+/// A burial for that reason.
+pub(super) fn buried_for(reason: &str) -> Settle {
+    Settle::Bury { window: LONG, reason: reason.to_owned() }
 }
 
 /// The settlement that brings a claim into that state.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, ClaimRequest, Claimed, Inspect, Lease, Note, Page, Query, Record, Settle, Settled,
-    Settlement, Stats,
+    AdminOutcome, AuditEntry, ClaimRequest, Claimed, Entry, Inspect, Lease, Note, Page, Query, Record,
+    ScopeStats, Settle, Settled, Settlement, Stats, Target,
 };
 use ackonce::{Key, Result};
 use tokio::time::Instant;
@@ -70,7 +70,11 @@ impl Client {
     }
 
     pub(super) async fn get(&self, key: &Key) -> Option<Record> {
-        answer(self.0.get(key)).await
+        self.look(key).await.map(|entry| entry.record)
+    }
+
+    pub(super) async fn look(&self, key: &Key) -> Option<Entry> {
+        answer(self.0.look(key)).await
     }
 
     /// The record of a key that has one.
@@ -106,12 +110,28 @@ impl Client {
         answer(self.0.stats()).await
     }
 
+    pub(super) async fn scopes(&self) -> Vec<ScopeStats> {
+        answer(self.0.scopes()).await
+    }
+
+    pub(super) async fn audit(&self, key: &Key) -> Vec<AuditEntry> {
+        answer(self.0.audit(key)).await
+    }
+
     pub(super) async fn forget(&self, key: &Key) -> AdminOutcome {
-        answer(self.0.forget(key, &note())).await
+        answer(self.0.forget(Target::Key(key), &note())).await
     }
 
     pub(super) async fn redrive(&self, key: &Key) -> AdminOutcome {
-        answer(self.0.redrive(key, &note())).await
+        answer(self.0.redrive(Target::Key(key), &note())).await
+    }
+
+    pub(super) async fn forget_listed(&self, entry: &Entry) -> AdminOutcome {
+        answer(self.0.forget(Target::Listed(entry), &note())).await
+    }
+
+    pub(super) async fn redrive_listed(&self, entry: &Entry) -> AdminOutcome {
+        answer(self.0.redrive(Target::Listed(entry), &note())).await
     }
 
     pub(super) async fn sweep(&self) -> u64 {
@@ -119,7 +139,7 @@ impl Client {
     }
 }
 
-fn note() -> Note {
+pub(super) fn note() -> Note {
     Note { actor: "the inspection suite".into(), reason: "it's a \"test\"; -- \u{2713}".into() }
 }
 

@@ -40,6 +40,22 @@ pub async fn a_change_moves_the_count(fixture: &dyn Fixture) {
     holds(&bench, [0, 1, 3, 0]).await;
 }
 
+/// Released and buried records are counted under the name of their scope, and no record is counted twice.
+pub async fn every_scope_is_counted(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    bench.some(2, "done", State::Done).await;
+    bench.some(3, "buried", State::Buried).await;
+    bench.some(4, "released", State::Released).await;
+    let scopes = bench.b.scopes().await;
+    let mine: Vec<_> =
+        scopes.iter().filter(|stats| stats.scope.as_deref() == Some(bench.scope.name())).collect();
+    assert!(mine.len() == 1 && (mine[0].released, mine[0].buried) == (4, 3), "{mine:?}");
+    assert!(scopes.is_sorted_by_key(|stats| stats.scope.as_deref()), "sorted by scope: {scopes:?}");
+    if bench.alone {
+        assert_eq!(counts(Stats::of(&scopes)), [0, 4, 2, 3], "claimed, released, done, buried of all scopes");
+    }
+}
+
 /// A store that can tell its size is not empty with records in it.
 pub async fn a_size_is_that_of_something(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;

@@ -5,7 +5,7 @@ use std::slice;
 use std::time::Duration;
 
 use ackonce::Key;
-use ackonce::store::{AdminOutcome, Entry, Query, Settle, State};
+use ackonce::store::{AdminOutcome, Entry, Filter, Query, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, STATES, Walk, complete, of, the_entry, waiting};
@@ -72,8 +72,8 @@ pub async fn a_page_keeps_to_its_limit(fixture: &dyn Fixture) {
     }
 }
 
-/// An entry shows the same record as [`get`](ackonce::store::Inspect::get), and names, if any, that are true.
-pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
+/// An entry shows the same record as [`look`](ackonce::store::Inspect::look), and names, if any, that are true.
+pub async fn a_listed_record_is_the_one_that_look_shows(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for state in STATES {
         let keys = bench.some(1, state.as_str(), state).await;
@@ -82,8 +82,14 @@ pub async fn a_listed_record_is_the_one_that_get_shows(fixture: &dyn Fixture) {
         assert_eq!(
             same(entry.record.clone()),
             same(bench.a.record(&keys[0]).await),
-            "the listed record is the one that get shows"
+            "the listed record is the one that look shows"
         );
+        let seen = bench.a.look(&keys[0]).await.unwrap_or_else(|| panic!("{:?} is listed", keys[0]));
+        assert_eq!(seen.digest, entry.digest, "the digest of the listed record");
+        assert_eq!(seen.scope.as_deref(), Some(bench.scope.name()), "the scope that was asked about");
+        assert_eq!(seen.id.as_ref(), Some(keys[0].id()), "the message ID that was asked about");
+        assert!(seen.expires_in <= entry.expires_in + LONG && seen.free_in <= rounded(LONG), "{seen:?}");
+        assert_eq!(seen.free_in.is_zero(), state != State::Claimed, "{seen:?}");
         if let Some(scope) = &entry.scope {
             assert_eq!(scope, bench.scope.name(), "the scope of the listed record");
         }
@@ -172,7 +178,10 @@ pub async fn a_foreign_cursor_is_refused(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     bench.some(3, "done", State::Done).await;
     for cursor in [b"not a cursor \xff\0'".to_vec(), vec![0xff; 5000]] {
-        let page = bench.b.try_list(&Query { state: None, limit: 5, after: Some(cursor.into()) }).await;
+        let page = bench
+            .b
+            .try_list(&Query { filter: Filter::default(), limit: 5, after: Some(cursor.into()) })
+            .await;
         assert!(page.is_err(), "answered with {page:?}");
     }
 }

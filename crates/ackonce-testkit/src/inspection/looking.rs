@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::Previous;
-use ackonce::store::{AdminOutcome, Attempt, ClaimRequest, Query, Record, Settle, State};
+use ackonce::store::{AdminOutcome, Attempt, ClaimRequest, Filter, Query, Record, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, fingerprint, key, release};
@@ -108,7 +108,7 @@ pub async fn looking_changes_nothing(fixture: &dyn Fixture) {
         for lease in [&held, &brief, &done] {
             bench.b.record(&lease.key).await;
         }
-        bench.b.list(&Query { state: None, limit: 10, after: None }).await;
+        bench.b.list(&Query { filter: Filter::default(), limit: 10, after: None }).await;
         bench.b.stats().await;
     }
     let next = bench.b.acquire_at_last(|| bench.request("brief")).await;

@@ -11,12 +11,15 @@ mod client;
 mod suite;
 
 pub mod counting;
+pub mod filtering;
 pub mod forgetting;
+pub mod listed;
 pub mod listing;
 pub mod looking;
 pub mod races;
 pub mod redriving;
 pub mod sweeping;
+pub mod trail;
 
 use std::sync::Arc;
 

@@ -18,6 +18,17 @@ macro_rules! __for_each_inspection {
                 every_state_is_counted
                 a_change_moves_the_count
                 a_size_is_that_of_something
+                every_scope_is_counted
+            }
+            filtering {
+                a_scope_lists_its_own_records_only
+                released_and_buried_records_have_names
+                a_part_of_the_reason_finds_its_records
+                an_age_lists_older_records_only
+                filters_agree_with_a_plain_search
+                a_filter_without_matches_ends
+                changes_of_a_page_disturb_no_filtered_walk
+                a_cursor_of_another_filter_is_refused
             }
             forgetting {
                 a_forgotten_message_runs_as_if_it_were_the_first
@@ -28,11 +39,16 @@ macro_rules! __for_each_inspection {
                 a_record_is_forgotten_once
                 a_forgotten_lease_settles_nothing
             }
+            listed {
+                a_listed_record_is_changed
+                a_listed_record_that_has_changed_is_left_alone
+                a_live_listed_claim_is_left_alone
+            }
             listing {
                 every_record_is_listed_once
                 a_state_lists_its_own_records_only
                 a_page_keeps_to_its_limit
-                a_listed_record_is_the_one_that_get_shows
+                a_listed_record_is_the_one_that_look_shows
                 a_listed_record_tells_its_times
                 an_expired_record_is_not_listed
                 records_that_come_meanwhile_disturb_no_walk
@@ -58,6 +74,7 @@ macro_rules! __for_each_inspection {
             }
             redriving {
                 a_redriven_message_runs_once_more
+                a_redriven_message_keeps_its_progress
                 a_live_claim_is_not_redriven
                 what_is_granted_anyway_is_not_redriven
                 a_redriven_message_waits_no_longer
@@ -69,6 +86,11 @@ macro_rules! __for_each_inspection {
                 a_sweep_leaves_what_lives
                 a_sweep_drops_what_has_expired
                 a_swept_key_goes_on_with_a_larger_fence
+            }
+            trail {
+                each_change_is_on_the_trail
+                a_refused_change_leaves_no_trail
+                a_trail_is_of_one_key
             }
         }
     };

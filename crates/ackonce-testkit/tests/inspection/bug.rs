@@ -47,7 +47,25 @@ pub(crate) enum Bug {
     /// A cursor that is not understood begins anew.
     AnyCursorIsStart,
 
+    ListIgnoresScope,
+    ListIgnoresReason,
+    ListIgnoresAge,
+    /// Of two conditions one is enough.
+    ListMatchesAnyCondition,
+    /// A reason is found by its whole text alone.
+    ListComparesReasonWhole,
+    /// No entry has names.
+    ListNamesNobody,
+    /// A page without entries is never the last.
+    ListNeverEnds,
+    /// A list with a scope goes on by a number of records.
+    ListSkipsByFilter,
+    /// A cursor goes on under any filter.
+    AnyFilterTakesCursor,
+
     // Counting.
+    /// Every scope is counted as if it had no name.
+    ScopesInOne,
     CountsAllAsDone,
     /// A released record is still counted as done.
     CountsTwice,
@@ -69,6 +87,20 @@ pub(crate) enum Bug {
     ForgetChecksThenActs,
     /// A message that waits for its back-off is held for claimed.
     ForgetSparesWaiting,
+
+    // Changes of listed records, and their trail.
+    /// A listed record is changed although it has changed since.
+    ListedIsNotCompared,
+    /// A listed record is not found again.
+    ListedIsUnknown,
+    /// The lease of a listed claim is not looked at.
+    ListedTakesLive,
+    AuditForgets,
+    /// An operation that changed nothing is on the trail.
+    AuditKeepsRefusals,
+    /// The trail of every key is shown for each.
+    AuditMixesKeys,
+    AuditNewestFirst,
 
     // Redriving.
     RedriveTakesLive,

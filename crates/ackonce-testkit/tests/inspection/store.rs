@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
-    AdminOutcome, ClaimRequest, Claimed, Description, Inspect, Note, Page, Query, Record, Settled,
-    Settlement, State, Stats, Token,
+    AdminOutcome, AuditEntry, ClaimRequest, Claimed, Description, Entry, Inspect, Note, Page, Query,
+    ScopeStats, Settled, Settlement, State, Stats, Target, Token,
 };
 use ackonce::{Deduplicator, Key, Previous, Result};
 use ackonce_testkit::inspection::Fixture;
@@ -18,11 +18,15 @@ use crate::bug::Bug;
 /// Records in the order they came.
 type Rows = Vec<(Key, Row)>;
 
+/// A change by hand: its key, the moment, and its entry.
+pub(crate) type Change = (Key, u64, AuditEntry);
+
 #[derive(Clone)]
 pub(crate) struct Sabotaged {
     pub(crate) bug: Bug,
     start: Instant,
     rows: Arc<Mutex<Rows>>,
+    pub(crate) changes: Arc<Mutex<Vec<Change>>>,
 }
 
 impl fmt::Debug for Sabotaged {
@@ -44,7 +48,7 @@ impl Fixture for Sabotaged {
 
 impl Sabotaged {
     pub(crate) fn new(bug: Bug) -> Self {
-        Self { bug, start: Instant::now(), rows: Arc::default() }
+        Self { bug, start: Instant::now(), rows: Arc::default(), changes: Arc::default() }
     }
 
     pub(crate) fn has(&self, bug: Bug) -> bool {
@@ -132,8 +136,8 @@ impl Deduplicator for Sabotaged {
 
 #[async_trait]
 impl Inspect for Sabotaged {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        Ok(self.look(key))
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        Ok(self.shown(key))
     }
 
     async fn list(&self, query: &Query) -> Result<Page> {
@@ -144,12 +148,20 @@ impl Inspect for Sabotaged {
         Ok(self.count())
     }
 
-    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        Ok(self.drop_one(key, note).await)
+    async fn scopes(&self) -> Result<Vec<ScopeStats>> {
+        Ok(self.by_scope())
     }
 
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        Ok(self.rerun(key, note).await)
+    async fn audit(&self, key: &Key) -> Result<Vec<AuditEntry>> {
+        Ok(self.trail(key))
+    }
+
+    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        Ok(self.drop_one(target, note).await)
+    }
+
+    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+        Ok(self.rerun(target, note).await)
     }
 
     async fn sweep(&self) -> Result<u64> {

@@ -1,17 +1,24 @@
 //! Tending the sabotaged store.
 
+use std::time::Duration;
+
 use ackonce::Key;
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, State};
+use ackonce::store::{AdminOutcome, AuditEntry, Note, State, Target};
 
 use crate::bug::Bug;
 use crate::store::Sabotaged;
 
 impl Sabotaged {
-    pub(crate) async fn drop_one(&self, key: &Key, note: &Note) -> AdminOutcome {
+    pub(crate) async fn drop_one(&self, target: Target<'_>, note: &Note) -> AdminOutcome {
+        let Some(key) = &self.key_of(target) else { return AdminOutcome::Nothing };
         let (now, row) = (self.now(), self.find(key));
+        if !self.is_still(target, row.as_ref()) {
+            return AdminOutcome::Nothing;
+        }
         let may = match protocol::tendable(row.as_ref(), now) {
             Some(false) if self.has(Bug::ForgetTakesLive) => Some(true),
+            Some(false) if self.has(Bug::ListedTakesLive) && target.still().is_some() => Some(true),
             Some(true) if self.has(Bug::ForgetSparesLapsed) => {
                 Some(row.as_ref().is_some_and(|r| r.state != State::Claimed))
             }
@@ -25,9 +32,12 @@ impl Sabotaged {
         }
         let (Some(true), Some(row)) = (may, row) else {
             let always = self.has(Bug::ForgetAlwaysYes) && may.is_none();
+            if self.has(Bug::AuditKeepsRefusals) {
+                self.keep("forget", key, note, State::Claimed);
+            }
             return if always { AdminOutcome::Yes } else { refused(may) };
         };
-        note.audit("forget", key, row.state);
+        self.keep("forget", key, note, row.state);
         match self.bug {
             Bug::ForgetKeepsAttempts => self.write(key, Row { state: State::Released, ..row }),
             Bug::ForgetRestartsFence => self.lock().retain(|(k, _)| k != key),
@@ -36,8 +46,12 @@ impl Sabotaged {
         AdminOutcome::Yes
     }
 
-    pub(crate) async fn rerun(&self, key: &Key, note: &Note) -> AdminOutcome {
+    pub(crate) async fn rerun(&self, target: Target<'_>, note: &Note) -> AdminOutcome {
+        let Some(key) = &self.key_of(target) else { return AdminOutcome::Nothing };
         let (now, row) = (self.now(), self.find(key));
+        if !self.is_still(target, row.as_ref()) {
+            return AdminOutcome::Nothing;
+        }
         let row = match row {
             None if self.has(Bug::RedriveMakesARecord) => Some(Row { state: State::Done, ..self.conjured() }),
             Some(row) if self.has(Bug::RedriveRevives) => Some(Row { expires: u64::MAX, ..row }),
@@ -57,7 +71,7 @@ impl Sabotaged {
         let Some(new) = protocol::redriven(&row, now) else {
             return if self.has(Bug::RedriveAlwaysYes) { AdminOutcome::Yes } else { AdminOutcome::Nothing };
         };
-        note.audit("redrive", key, row.state);
+        self.keep("redrive", key, note, row.state);
         let new = match self.bug {
             Bug::RedriveWaits => Row { free_at: row.free_at, ..new },
             Bug::RedriveForgets => Row { expires: 0, ..new },
@@ -68,6 +82,43 @@ impl Sabotaged {
         };
         self.write(key, new);
         AdminOutcome::Yes
+    }
+
+    fn key_of(&self, target: Target<'_>) -> Option<Key> {
+        match target {
+            Target::Key(key) => Some(key.clone()),
+            Target::Listed(_) if self.has(Bug::ListedIsUnknown) => None,
+            Target::Listed(entry) => {
+                let rows = self.lock();
+                rows.iter().map(|(key, _)| key).find(|key| key.digest()[..] == entry.digest[..]).cloned()
+            }
+        }
+    }
+
+    fn is_still(&self, target: Target<'_>, row: Option<&Row>) -> bool {
+        let still = target.still().filter(|_| !self.has(Bug::ListedIsNotCompared));
+        still.is_none_or(|still| row.is_some_and(|row| still == (row.state, row.fence)))
+    }
+
+    fn keep(&self, operation: &'static str, key: &Key, note: &Note, before: State) {
+        note.log(operation, Target::Key(key), before);
+        let (operation, actor, reason) = (operation.to_owned(), note.actor.clone(), note.reason.clone());
+        let entry = AuditEntry { operation, actor, reason, before, age: Duration::ZERO };
+        if !self.has(Bug::AuditForgets) {
+            self.changes.lock().unwrap().push((key.clone(), self.now(), entry));
+        }
+    }
+
+    pub(crate) fn trail(&self, key: &Key) -> Vec<AuditEntry> {
+        let (now, changes) = (self.now(), self.changes.lock().unwrap());
+        let of_key = changes.iter().filter(|(of, ..)| of == key || self.has(Bug::AuditMixesKeys));
+        let aged =
+            of_key.map(|(_, at, entry)| AuditEntry { age: Duration::from_micros(now - at), ..entry.clone() });
+        let mut trail: Vec<_> = aged.collect();
+        if self.has(Bug::AuditNewestFirst) {
+            trail.reverse();
+        }
+        trail
     }
 
     pub(crate) fn drop_expired(&self) -> u64 {

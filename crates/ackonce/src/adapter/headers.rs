@@ -14,6 +14,10 @@ pub const MESSAGE_ID: &str = "ackonce-message-id";
 /// On a letter with its whole content: the claim that has buried the message ([`BurialProof`](super::BurialProof)). Published
 /// again with it, the letter redrives its record and runs.
 pub const BURIAL: &str = "ackonce-burial";
+/// On a letter that an operator has published again: the person or job, for the audit line of its redrive.
+pub const REDRIVE_ACTOR: &str = "ackonce-redrive-actor";
+/// On such a letter: the operator's reason.
+pub const REDRIVE_REASON: &str = "ackonce-redrive-reason";
 /// On a letter without its whole content: the parts that are missing, because its place does not take them.
 pub const REDUCED: &str = "ackonce-reduced";
 /// On a letter without its payload: the SHA-256 of the payload, in hexadecimal digits.

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 
+use super::dead_letter::redrive_note;
 use super::{BurialProof, Delivery, Identify, Job, Order, Ordered, headers};
 use crate::claim::Token;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,7 +53,7 @@ impl Intake {
         let fingerprint = self.fingerprints.then(|| fingerprint(&message, carried.is_some()));
         let job = match (self.find(&message, carried.as_ref(), proof.is_some()), self.on_missing) {
             (Ok(key), _) => match proof.filter(|_| carried.as_ref() == Some(&key)) {
-                Some(proof) => Job::new(key, delivery).as_letter(proof),
+                Some(proof) => Job::new(key, delivery).as_letter(proof).redriven_by(redrive_note(&message)),
                 None => Job::new(key, delivery),
             },
             (Err(why), OnMissing::Stop) => return Err(missing(&delivery, &why)),

@@ -1,23 +1,22 @@
 //! The in-memory store: for tests, for one process that can afford to forget, and as the plainest
 //! reading of the contract: look up the row, let the protocol decide, write the row.
 
+mod inspect;
 mod rows;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::inspect::Changes;
 use self::rows::{Digest, Rows};
 use crate::claim::{ClaimRequest, Claimed};
 use crate::deduplicator::{Deduplicator, Description};
-use crate::error::{Error, ErrorKind, Result};
-use crate::inspect::{AdminOutcome, Entry, Inspect, Note, Page, Query, Stats};
+use crate::error::Result;
 use crate::key::Key;
 use crate::protocol::{self, Row};
-use crate::record::{Record, State};
 use crate::settle::{Settled, Settlement};
 
 /// Parts with a lock of their own, so that threads hardly ever wait for each other.
@@ -25,7 +24,8 @@ const SHARDS: usize = 16;
 
 /// Records in this process's memory. Clones share them; a restart forgets them all.
 ///
-/// Its clock is tokio's, so tests can pause it.
+/// Its clock is tokio's, so tests can pause it. It keeps scope and message ID of released and buried records, and the
+/// last 10,000 changes by hand.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,6 +47,8 @@ const SHARDS: usize = 16;
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     shards: Arc<[Mutex<Rows>; SHARDS]>,
+    /// Changes by hand.
+    changes: Arc<Mutex<Changes>>,
     /// The wall clock when the store was made, in microseconds, and the steady clock at that moment:
     /// fences follow the date, leases never jump with it.
     epoch: u64,
@@ -60,6 +62,7 @@ impl MemoryStore {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             shards: Arc::default(),
+            changes: Arc::default(),
             epoch: u64::try_from(epoch.as_micros()).unwrap_or(u64::MAX),
             start: Instant::now(),
         }
@@ -88,17 +91,17 @@ impl MemoryStore {
         now: u64,
         decide: impl FnOnce(Option<&Row>, u64) -> (A, Option<Row>),
     ) -> Result<A> {
-        lock(self.shard(key)).update(key, now, decide)
+        lock(self.shard(key.digest())).update(key, now, decide)
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<Rows> {
-        let [.., last] = *key.digest();
+    fn shard(&self, digest: &Digest) -> &Mutex<Rows> {
+        let [.., last] = *digest;
         &self.shards[usize::from(last) % SHARDS]
     }
 }
 
 /// A plain mutex is right: it is held for map look-ups only, never across an await.
-fn lock(shard: &Mutex<Rows>) -> MutexGuard<'_, Rows> {
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -127,108 +130,14 @@ impl Deduplicator for MemoryStore {
     }
 }
 
-#[async_trait]
-impl Inspect for MemoryStore {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        let now = self.now();
-        let row = lock(self.shard(key)).get(key)?;
-        Ok(row.filter(|row| now < row.expires).map(|row| row.record(now)))
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page> {
-        let now = self.now();
-        let after = query.after.as_ref().map(|c| <[u8; 32]>::try_from(&c[..])).transpose();
-        let after = after.map_err(|_| Error::new(ErrorKind::Invalid, "not a cursor of this store"))?;
-        let wanted = |row: &Row| now < row.expires && query.state.is_none_or(|s| s == row.state);
-        // A scan and a sort per page: for tests and small stores.
-        let mut found = Vec::new();
-        for shard in &*self.shards {
-            for kept in lock(shard).iter() {
-                let (digest, row) = kept?;
-                if after.is_none_or(|after| digest > after) && wanted(&row) {
-                    found.push(entry(digest, &row, now));
-                }
-            }
-        }
-        found.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
-        let more = found.len() > query.limit;
-        found.truncate(query.limit);
-        let next = found.last().filter(|_| more).map(|entry| entry.digest.clone());
-        Ok(Page { entries: found, next })
-    }
-
-    async fn stats(&self) -> Result<Stats> {
-        let mut stats = Stats::default();
-        for shard in &*self.shards {
-            for kept in lock(shard).iter() {
-                *match kept?.1.state {
-                    State::Claimed => &mut stats.claimed,
-                    State::Released => &mut stats.released,
-                    State::Done => &mut stats.done,
-                    State::Buried => &mut stats.buried,
-                } += 1;
-            }
-        }
-        Ok(stats)
-    }
-
-    async fn forget(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        // The row stays, expired, so that the next fence is above it.
-        self.repair("forget", key, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
-    }
-
-    async fn redrive(&self, key: &Key, note: &Note) -> Result<AdminOutcome> {
-        self.repair("redrive", key, note, protocol::redriven)
-    }
-
-    async fn sweep(&self) -> Result<u64> {
-        let now = self.now();
-        let sweep = |shard| lock(shard).sweep(now);
-        Ok(self.shards.iter().map(sweep).sum::<usize>() as u64)
-    }
-}
-
-impl MemoryStore {
-    fn repair(
-        &self,
-        operation: &'static str,
-        key: &Key,
-        note: &Note,
-        change: impl FnOnce(&Row, u64) -> Option<Row>,
-    ) -> Result<AdminOutcome> {
-        let now = self.now();
-        let (repaired, before) =
-            self.update(key, now, |row, now| match (protocol::tendable(row, now), row) {
-                (Some(true), Some(row)) => match change(row, now) {
-                    Some(changed) => ((AdminOutcome::Yes, Some(row.state)), Some(changed)),
-                    None => ((AdminOutcome::Nothing, None), None),
-                },
-                (Some(false), _) => ((AdminOutcome::InFlight, None), None),
-                _ => ((AdminOutcome::Nothing, None), None),
-            })?;
-        if let Some(before) = before {
-            note.audit(operation, key, before);
-        }
-        Ok(repaired)
-    }
-}
-
-fn entry(digest: Digest, row: &Row, now: u64) -> Entry {
-    Entry {
-        digest: Bytes::copy_from_slice(&digest),
-        scope: None,
-        id: None,
-        record: row.record(now),
-        expires_in: Duration::from_micros(row.expires.saturating_sub(now)),
-        free_in: row.free_in(now),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use bytes::Bytes;
+
     use super::*;
     use crate::claim::Token;
+    use crate::inspect::Inspect;
     use crate::key::Scope;
     use crate::settle::Settle;
     use crate::store::DeduplicatorExt;

@@ -1,5 +1,7 @@
 //! A map from the digest of a key to its row, as bytes.
 
+use std::collections::HashMap;
+
 use hashbrown::DefaultHashBuilder;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -8,6 +10,7 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::key::Key;
 use crate::protocol::Row;
+use crate::record::State;
 
 /// Rows looked at per row written: memory follows the window without a stop.
 const CHECKS_PER_WRITE: usize = 2;
@@ -22,6 +25,8 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Rows {
     /// In the order in which they came, so that the row of a message that is being run is near at hand.
     rows: IndexMap<Digest, StoredRow, DefaultHashBuilder>,
+    /// The scope and the message ID of released and buried rows.
+    names: HashMap<Digest, (String, Vec<u8>)>,
     /// The row to look at next: is it over?
     next: usize,
     /// The latest moment it was told.
@@ -43,8 +48,13 @@ impl StoredRow {
 }
 
 impl Rows {
-    pub(super) fn get(&self, key: &Key) -> Result<Option<Row>> {
-        self.rows.get(key.digest()).map(|kept| Row::decode(&kept.row)).transpose()
+    pub(super) fn get(&self, digest: &Digest) -> Result<Option<Row>> {
+        self.rows.get(digest).map(|kept| Row::decode(&kept.row)).transpose()
+    }
+
+    /// The scope and the message ID, if they are kept.
+    pub(super) fn names(&self, digest: &Digest) -> Option<(&str, &[u8])> {
+        self.names.get(digest).map(|(scope, id)| (scope.as_str(), id.as_slice()))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Result<(Digest, Row)>> {
@@ -68,18 +78,38 @@ impl Rows {
         now: u64,
         decide: impl FnOnce(Option<&Row>, u64) -> (A, Option<Row>),
     ) -> Result<A> {
+        let (answer, state) = self.change(key.digest(), now, decide)?;
+        match state {
+            Some(State::Released | State::Buried) => {
+                let named = || (key.scope().name().to_owned(), key.id().to_vec());
+                self.names.entry(*key.digest()).or_insert_with(named);
+            }
+            Some(State::Done) if !self.names.is_empty() => drop(self.names.remove(key.digest())),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// The same for a digest, whose names are as before; and the state of the row that was written.
+    pub(super) fn change<A>(
+        &mut self,
+        digest: &Digest,
+        now: u64,
+        decide: impl FnOnce(Option<&Row>, u64) -> (A, Option<Row>),
+    ) -> Result<(A, Option<State>)> {
         let now = self.at(now);
-        let found = self.rows.entry(*key.digest());
+        let found = self.rows.entry(*digest);
         let row = match &found {
             Entry::Occupied(found) => Some(Row::decode(&found.get().row)?),
             Entry::Vacant(_) => None,
         };
         let (answer, written) = decide(row.as_ref(), now);
+        let state = written.as_ref().map(|row| row.state);
         if let Some(row) = written {
             found.insert_entry(StoredRow::new(&row));
             self.drop_expired(now);
         }
-        Ok(answer)
+        Ok((answer, state))
     }
 
     /// Looks at the next few rows, and drops those that are over.
@@ -87,7 +117,13 @@ impl Rows {
         for _ in 0..CHECKS_PER_WRITE {
             match self.rows.get_index(self.next) {
                 // The last row takes its place, and is looked at next.
-                Some((_, kept)) if kept.over_at <= now => drop(self.rows.swap_remove_index(self.next)),
+                Some((_, kept)) if kept.over_at <= now => {
+                    if let Some((digest, _)) = self.rows.swap_remove_index(self.next)
+                        && !self.names.is_empty()
+                    {
+                        self.names.remove(&digest);
+                    }
+                }
                 Some(_) => self.next += 1,
                 None => self.next = 0,
             }
@@ -98,6 +134,7 @@ impl Rows {
     pub(super) fn sweep(&mut self, now: u64) -> usize {
         let (before, now) = (self.len(), self.at(now));
         self.rows.retain(|_, kept| now < kept.over_at);
+        self.names.retain(|digest, _| self.rows.contains_key(digest));
         if self.rows.capacity() / 4 > self.len() {
             self.rows.shrink_to_fit();
         }

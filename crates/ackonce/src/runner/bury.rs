@@ -4,15 +4,16 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use crate::adapter::{MAX_REASON_LEN, cut};
 use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::Note;
+use crate::inspect::{Note, Target};
 use crate::key::hex;
-use crate::observe::{decision, panic_text};
+use crate::observe::{decision, panic_text, trace};
 use crate::record;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Job, SettledAs, Stage, Ticket, Why};
@@ -50,7 +51,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let proof = BurialProof::of(&ticket.lease, ticket.job.round());
         let key = ticket.job.key.clone();
         let mut burial = Burial { key, reason, attempts: ticket.lease.attempt, proof };
-        let letter = match self.send_letter(&ticket, &burial).await {
+        let letter = match self.traced_letter(&ticket, &burial).await {
             Ok(letter) => letter,
             Err(why) => return self.burial_interrupted(ticket, uncertain, why).await,
         };
@@ -71,6 +72,28 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             answer => self.not_settled(ticket.job, answer),
         }
+    }
+
+    /// The same in a span of its own, if the message is traced.
+    async fn traced_letter(
+        &self,
+        ticket: &Ticket<D>,
+        burial: &Burial,
+    ) -> Result<Result<Letter, BuryError>, Why> {
+        let Ticket { job, span: run, .. } = ticket;
+        let outgoing = trace::letter(run.as_deref(), &job.delivery, &job.key, self.graveyard.name());
+        let Some(outgoing) = outgoing else { return self.send_letter(ticket, burial).await };
+        let sent = self.send_letter(ticket, burial).instrument(outgoing.span()).await;
+        match &sent {
+            Ok(Ok(_)) => {
+                if let Some(run) = run {
+                    run.ends("buried");
+                }
+            }
+            Ok(Err(error)) => outgoing.fails(error),
+            Err(_) => outgoing.fails(&"it was interrupted"),
+        }
+        sent
     }
 
     /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.
@@ -165,9 +188,12 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok(Settled::Lost) => State::Waiting(job.renewed(), Duration::ZERO),
             Ok(Settled::Yes) => {
                 self.metrics.redriven.add(1);
-                let (actor, reason) =
-                    (self.scope.name().to_owned(), "its dead letter was published again".to_owned());
-                Note { actor, reason }.audit("redrive", &job.key, record::State::Buried);
+                let note = job.letter.as_mut().and_then(|letter| letter.note.take());
+                let note = note.unwrap_or_else(|| Note {
+                    actor: self.scope.name().to_owned(),
+                    reason: "its dead letter was published again".to_owned(),
+                });
+                note.log("redrive", Target::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, Mode, RecordOnly, SettledAs, Stage, Why};
-use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Note, Record, Settle, Settlement, State};
+use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Note, Record, Settle, Settlement, State, Target};
 use ackonce::{
     Backoff, Batch, Context, Effect, Error, ErrorKind, Failure, Found, Item, OnFailure, OnUnknown, Previous,
     Probe, Runner, Settings,
@@ -54,5 +54,5 @@ fn place(away: bool) -> Place {
 }
 
 async fn record(store: &Scripted, n: u64) -> Record {
-    store.store.get(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap()
+    store.store.look(&scope().key(n.to_string()).unwrap()).await.unwrap().unwrap().record
 }

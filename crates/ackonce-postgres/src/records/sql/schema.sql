@@ -41,14 +41,18 @@ COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or
 COMMENT ON COLUMN {schema}.record.free_at IS 'the microsecond from which a claim may be granted: the end of the lease, or of the back-off of a released claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.tally IS '10 * attempts + state; 0 done, 1 buried, 2 claimed, 3 claimed after a release, 4 claimed after an attempt that vanished, 5 released, 6 released, and an attempt before it vanished; NULL is 10';
 COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';
-COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned, or the reason of a burial (UTF-8)';
+COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned once done, the progress of its attempts before; of a burial the reason (UTF-8), and after a byte ff the progress';
+
+-- The few records that are not done, for operators: claimed, released and buried ones.
+CREATE INDEX record_open ON {schema}.record (key) WHERE {open};
 
 -- Scope and message ID of a key, if they are stored.
 CREATE TABLE {schema}.name (
     key   uuid  NOT NULL PRIMARY KEY,
-    scope text  NOT NULL,
+    scope text  NOT NULL COLLATE "C",
     id    bytea NOT NULL
 ) WITH (vacuum_truncate = false);
+CREATE INDEX name_scope ON {schema}.name (scope, key);
 
 -- Changes by hand.
 CREATE TABLE {schema}.audit (
@@ -56,12 +60,13 @@ CREATE TABLE {schema}.audit (
     at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     operation text        NOT NULL,
     key       uuid        NOT NULL,
-    scope     text        NOT NULL,
-    id        bytea       NOT NULL,
+    scope     text,
+    id        bytea,
     before    text        NOT NULL,
     actor     text        NOT NULL,
     reason    text        NOT NULL
 );
+CREATE INDEX audit_key ON {schema}.audit (key, n);
 
 -- Records for people to read.
 CREATE VIEW {schema}.records AS

@@ -15,7 +15,8 @@ local FULL, SETTLED, PRINT = 50, 13, 8
 local CLAIMED, RELEASED, DONE, BURIED = 0, 1, 2, 3 -- flags, bits 0 and 1
 local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, as the next is told
 local NONE, HANDED_BACK, VANISHED = 0, 1, 2
-local BODY, TOKENLESS = 16, 32 -- it has an outcome or reason, beside it; its token is not known any more
+-- It has an outcome, progress or reason, beside it; it is in the index of its tag (index.lua); its token is not known any more.
+local BODY, INDEXED, TOKENLESS = 16, 32, 64
 
 local LAST = 4294967295000000 -- the last moment that fits everywhere, in the year 2106
 local SIX_BYTES = 281474976710656
@@ -47,6 +48,11 @@ local function fence_of(row)
     return top % 16 * SIX_BYTES + rest
 end
 
+local function claimed_of(row)
+    if #row >= FULL then return (parse('>I7', row, 15)) end
+    return fence_of(row)
+end
+
 local function print_of(row)
     return sub(row, #row >= FULL and 51 or 14)
 end
@@ -57,6 +63,11 @@ end
 
 local function previous_of(flags)
     return floor(flags / PREVIOUS) % 4
+end
+
+-- INDEXED if the row has that flag, else 0.
+local function index_flag(row)
+    return #row >= FULL and floor(byte(row, 22) / INDEXED) % 2 * INDEXED or 0
 end
 
 local function has_body(row)

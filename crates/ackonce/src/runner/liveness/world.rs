@@ -164,7 +164,7 @@ impl World {
 
     pub(super) fn state(&self, id: usize) -> Option<State> {
         let key = self.scope.key(id.to_string()).unwrap();
-        self.store.get(&key).now_or_never().unwrap().unwrap().map(|record| record.state)
+        self.store.look(&key).now_or_never().unwrap().unwrap().map(|entry| entry.record.state)
     }
 
     /// When a partition was committed to its end.

@@ -1,0 +1,91 @@
+//! One pass over a dead-letter queue: as many letters as it has at the start, so that letters that come back meanwhile do not
+//! make it endless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{Error, ErrorKind, Result};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
+
+use crate::AmqpMessage;
+use crate::connection::{Source, Trouble};
+use crate::publisher::{AmqpRefusal, Open, Upstream};
+
+/// The time limit for an answer of the broker.
+const ASK: Duration = Duration::from_secs(30);
+
+pub(super) struct Pass {
+    upstream: Arc<Upstream>,
+    open: Open,
+    queue: ShortString,
+    /// Letters that are still to be looked at.
+    left: u32,
+    /// The last delivery that stays in the queue.
+    kept: Option<u64>,
+}
+
+impl Pass {
+    pub(super) async fn open(url: &str, queue: &str) -> Result<Self> {
+        let source = Source::urls([url]);
+        source.check()?;
+        let name = format!("the dead-letter queue {queue:?}");
+        let queue = ShortString::try_new(queue)
+            .map_err(|e| Error::new(ErrorKind::Config, format!("the name of {name}")).with_source(e))?;
+        let upstream = Arc::new(Upstream::new(source, "dead letters".to_owned()));
+        let open = upstream.channel().await.map_err(|trouble| trouble.error("RabbitMQ"))?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
+        let declared = within(asking, &format!("{name} cannot be read")).await?;
+        Ok(Self { left: declared.message_count(), upstream, open, queue, kept: None })
+    }
+
+    /// The next letter with its tag; `None` at the end of the pass.
+    pub(super) async fn next(&mut self) -> Result<Option<(AmqpMessage, u64)>> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        let asking = self.open.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+        let Some(mut got) = within(asking, "the dead-letter queue cannot be read").await? else {
+            self.left = 0;
+            return Ok(None);
+        };
+        self.left = left;
+        let tag = got.delivery.delivery_tag;
+        Ok(Some((AmqpMessage::take(&mut got.delivery), tag)))
+    }
+
+    pub(super) async fn ack(&self, tag: u64) -> Result<()> {
+        let acking = self.open.channel.basic_ack(tag, BasicAckOptions::default());
+        within(acking, "a letter that was moved could not be taken off its queue; it may be moved again")
+            .await
+    }
+
+    pub(super) fn keep(&mut self, tag: u64) {
+        self.kept = self.kept.max(Some(tag));
+    }
+
+    /// Gives the letters back that stay, and waits until the broker has done all that it was told.
+    pub(super) async fn close(self) -> Result<()> {
+        const TEXT: &str =
+            "the dead-letter queue could not be left; letters that were moved may be moved again";
+        if let Some(last) = self.kept {
+            let all = BasicNackOptions { multiple: true, requeue: true };
+            within(self.open.channel.basic_nack(last, all), TEXT).await?;
+        }
+        within(self.open.channel.close(200, "OK".into()), TEXT).await?;
+        self.upstream.close().await;
+        Ok(())
+    }
+}
+
+async fn within<T>(asking: impl Future<Output = lapin::Result<T>>, text: &str) -> Result<T> {
+    match tokio::time::timeout(ASK, asking).await {
+        Ok(answer) => answer.map_err(|error| Trouble::Amqp(error).error(text)),
+        Err(_) => Err(Trouble::Slow(ASK).error(text)),
+    }
+}
+
+/// A letter that no queue has for certain.
+pub(super) fn unconfirmed(refusal: AmqpRefusal) -> Error {
+    let text = "a letter was not confirmed by its queue; it stays, and the next redrive repeats it";
+    Error::new(ErrorKind::Unavailable, text).with_source(refusal)
+}

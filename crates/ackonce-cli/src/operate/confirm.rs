@@ -1,0 +1,29 @@
+//! Consent to a change: `--yes`, or an answer at the terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::args::ConsentArgs;
+use crate::refusal::Refusal;
+
+/// Shows the change on standard error, and asks for consent unless `--yes` gives it.
+///
+/// # Errors
+/// No consent: exit code 2.
+pub(super) fn ask(consent: ConsentArgs, change: &str) -> Result<(), Refusal> {
+    if consent.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Refusal::usage(format!(
+            "{change}: nobody can be asked without a terminal; nothing was changed; add --yes to go on"
+        )));
+    }
+    eprint!("{change}. Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    match read {
+        Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Ok(()),
+        Ok(_) => Err(Refusal::usage("nothing was changed")),
+        Err(error) => Err(Refusal::environment(format!("the answer cannot be read: {error}"))),
+    }
+}

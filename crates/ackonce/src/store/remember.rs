@@ -1,0 +1,139 @@
+//! Messages that another system has processed, recorded as done.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::deduplicator::Deduplicator;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::settle::{Settle, Settled, Settlement};
+
+/// The lease of a claim between its two trips. A copy that arrives in between waits, and a process that dies there leaves its
+/// claims for so long.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// The outcome of [`remember`] for one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is recorded as done now.
+    Now,
+    /// There was a settled record, which stays as it is.
+    Already,
+    /// A worker holds the message, or it waits for its next attempt: its record stays as it is.
+    InFlight,
+}
+
+/// Records messages as done without running them, each for its window: those that another deduplicator has seen, before
+/// its consumers move to this store. One claim and one completion for each, in two trips for all of them. An existing
+/// record is never changed, so it is safe to repeat: a process that is killed in between leaves claims for ten seconds, which
+/// the next call waits for.
+///
+/// ```
+/// use std::time::Duration;
+/// use ackonce::{MemoryStore, Scope};
+/// use ackonce::store::{Remembered, remember};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let (store, scope, week) = (MemoryStore::new(), Scope::new("billing/charge")?, Duration::from_secs(7 * 24 * 3600));
+/// let rows = [(scope.key("evt_1")?, week), (scope.key("evt_2")?, week)];
+/// assert_eq!(remember(&store, &rows).await?, [Remembered::Now, Remembered::Now]);
+/// assert_eq!(remember(&store, &rows).await?, [Remembered::Already, Remembered::Already]);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// The store could not answer. Some of the messages may be recorded; repeating the call is safe.
+pub async fn remember(store: &dyn Deduplicator, rows: &[(Key, Duration)]) -> Result<Vec<Remembered>> {
+    let (mut answers, busy) = pass(store, rows, (0..rows.len()).collect()).await?;
+    let Some(wait) = busy.iter().map(|(_, free_in)| *free_in).filter(|free_in| *free_in <= LEASE).max()
+    else {
+        return Ok(answers);
+    };
+    // A claim of an earlier call that was killed; or a worker's, which will have settled or renewed it by then.
+    tokio::time::sleep(wait + Duration::from_millis(5)).await;
+    let again = busy.into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    let (second, _) = pass(store, rows, again.clone()).await?;
+    for (at, answer) in again.into_iter().zip(second) {
+        answers[at] = answer;
+    }
+    Ok(answers)
+}
+
+/// The answers for the rows at these places, in their order; and the places that are in flight, with the time for which they
+/// are.
+async fn pass(
+    store: &dyn Deduplicator,
+    rows: &[(Key, Duration)],
+    places: Vec<usize>,
+) -> Result<(Vec<Remembered>, Vec<(usize, Duration)>)> {
+    let requests: Vec<_> = places
+        .iter()
+        .map(|at| ClaimRequest {
+            key: rows[*at].0.clone(),
+            token: Token::random(),
+            lease: LEASE,
+            window: rows[*at].1,
+            fingerprint: None,
+        })
+        .collect();
+    let claimed = store.claim(&requests).await?;
+    let (mut answers, mut busy, mut done, mut owners) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut ours = HashSet::new();
+    for (n, (at, claimed)) in places.iter().zip(claimed).enumerate() {
+        answers.push(match claimed {
+            Claimed::Acquired(lease) => {
+                let complete = Settle::Complete { window: rows[*at].1, outcome: None };
+                done.push(Settlement::new(&lease, complete));
+                owners.push(n);
+                ours.insert(&rows[*at].0);
+                Remembered::Now
+            }
+            Claimed::Done(_) | Claimed::Mismatch(_) => Remembered::Already,
+            // The same message twice in a batch.
+            Claimed::Busy { .. } if ours.contains(&rows[*at].0) => Remembered::Already,
+            Claimed::Busy { free_in } => {
+                busy.push((*at, free_in));
+                Remembered::InFlight
+            }
+        });
+    }
+    let settled = if done.is_empty() { Vec::new() } else { store.settle(&done).await? };
+    if settled.len() != owners.len() {
+        return Err(Error::new(ErrorKind::Protocol, "the store answered another number of settlements"));
+    }
+    for (n, settled) in owners.into_iter().zip(settled) {
+        // A pause past the lease: somebody else claimed it since.
+        if settled == Settled::Lost {
+            answers[n] = Remembered::InFlight;
+        }
+    }
+    Ok((answers, busy))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::deduplicator::DeduplicatorExt;
+    use crate::{MemoryStore, Scope};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_claims_of_a_call_that_was_killed_are_waited_for_and_those_of_a_worker_are_left() {
+        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
+        let hour = Duration::from_secs(3600);
+        let claim = |id: &str, lease| {
+            let (key, token) = (scope.key(id.to_owned()).unwrap(), Token::random());
+            ClaimRequest { key, token, lease, window: hour, fingerprint: None }
+        };
+        store.claim_one(claim("killed", LEASE)).await.unwrap();
+        store.claim_one(claim("held", Duration::from_secs(60))).await.unwrap();
+        let rows: Vec<_> =
+            ["new", "killed", "held", "new"].iter().map(|id| (scope.key(*id).unwrap(), hour)).collect();
+        let answers = remember(&store, &rows).await.unwrap();
+        assert_eq!(answers[..3], [Remembered::Now, Remembered::Now, Remembered::InFlight]);
+        assert_eq!(answers[3], Remembered::Already, "the same ID twice in a batch");
+        assert!(matches!(store.claim_one(claim("killed", LEASE)).await.unwrap(), Claimed::Done(_)));
+    }
+}
