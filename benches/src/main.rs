@@ -12,6 +12,7 @@ mod plot;
 mod processed;
 mod rabbitmq;
 mod relay;
+mod steps;
 mod store;
 mod stores;
 mod web;
@@ -51,6 +52,8 @@ enum What {
     Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
+    /// Steps of a handler, and newest wins, through the runner on each store.
+    Steps(steps::Options),
     /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
     Relay(relay::Options),
     #[command(hide = true)]
@@ -78,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         What::Http(options) => web::http(&options),
         What::Proxy(options) => web::proxy(&options),
         What::Webhook(options) => web::webhook(&options),
+        What::Steps(options) => steps::run(&options),
         What::Relay(options) => relay::run(&options),
         What::RelayChild(options) => relay::run_child(&options),
         What::Plot(options) => plot::run(&options),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::metric::{Kind, METRICS, Metric};
 use ackonce::adapter::{Delivery, Job};
@@ -99,6 +100,11 @@ impl Delivery for Order {
     fn message(&self) -> u32 {
         self.0
     }
+
+    /// The first order waited for an hour; nobody says of the others.
+    fn published(&self) -> Option<SystemTime> {
+        (self.0 == 1).then(|| SystemTime::now() - Duration::from_secs(3600))
+    }
 }
 
 #[test]
@@ -133,6 +139,8 @@ fn an_exporter_shows_descriptions_times_and_messages_in_flight_by_a_scope_that_c
         format!("ackonce_in_flight{{{labels}}} 0"),
         format!("ackonce_running{{{labels}}} 0"),
         format!("ackonce_handler_seconds_count{{{labels}}} 2"),
+        format!("ackonce_end_to_end_seconds_count{{{labels}}} 2"),
+        format!("ackonce_end_to_end_seconds_sum{{{labels}}} 3600."),
         format!("ackonce_store_seconds_count{{{labels},call=\"claim\"}} 3"),
         format!("ackonce_store_seconds_count{{{labels},call=\"settle\"}} 2"),
     ] {

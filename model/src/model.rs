@@ -47,6 +47,8 @@ pub enum Bug {
     SettledByAnybody,
     /// A claim does not say that the attempt before vanished.
     HiddenEffect,
+    /// A claim drops the progress of the attempts before.
+    ProgressDropped,
     /// A busy delivery is acknowledged.
     BusyAcked,
     /// The record is completed before the handler runs.
@@ -126,6 +128,7 @@ impl Protocol {
             () if ran => &[How::Complete, How::Extend],
             () if self.bug == Some(Bug::RecordedFirst) => &[How::Complete],
             () if lease.attempt == self.attempts => &[How::Bury, How::HandBack, How::Extend],
+            () if !lease.saved => &[How::Fail, How::HandBack, How::Extend, How::Save],
             () => &[How::Fail, How::HandBack, How::Extend],
         }
     }
@@ -179,9 +182,11 @@ impl Protocol {
         state.workers[worker] = match how {
             // A heartbeat without an answer: the worker goes on, until its own clock says that the lease may end.
             How::Extend if !heard || settled => Worker::Running { message, lease, ran },
+            How::Save if !heard => Worker::Running { message, lease, ran },
             _ if !heard => Worker::Settling { message, lease, how },
             How::Complete | How::Bury if settled => ack(state, message),
-            How::Complete | How::Bury | How::Fail | How::HandBack | How::Extend => Worker::Idle,
+            How::Save if settled => Worker::Running { message, lease: Lease { saved: true, ..lease }, ran },
+            How::Complete | How::Bury | How::Fail | How::HandBack | How::Extend | How::Save => Worker::Idle,
         };
     }
 
@@ -207,7 +212,7 @@ impl Protocol {
             held.expires_in = held.expires_in.map(|left| left.saturating_sub(1));
             if held.expires_in == Some(0) {
                 // The window is over: from here on a delivery counts as one of a new message.
-                (message.settled_by, message.unreported) = (None, false);
+                (message.settled_by, message.unreported, message.saved) = (None, false, false);
             }
         }
     }
@@ -236,6 +241,7 @@ impl Model for Protocol {
             fence: 0,
             settled_by: None,
             buried: false,
+            saved: false,
         };
         vec![State {
             messages: vec![message; self.messages],

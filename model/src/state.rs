@@ -43,6 +43,8 @@ pub struct Message {
     pub settled_by: Option<u8>,
     /// It was given up, with a reason.
     pub buried: bool,
+    /// A step of it was confirmed as finished.
+    pub saved: bool,
 }
 
 /// A record, with lengths of time in ticks from now.
@@ -58,6 +60,8 @@ pub struct Held {
     pub attempt: u8,
     /// The end of the attempt before.
     pub previous: Ended,
+    /// It has progress: a step has finished.
+    pub saved: bool,
     /// Ticks until the next claim may be granted.
     pub free_in: u8,
     /// Ticks until the record means nothing; `None` if its window outlasts the exploration.
@@ -121,6 +125,10 @@ pub enum Broken {
     SettledTwice,
     /// A claim was granted for a message that is settled, within the window.
     RanAfterSettled,
+    /// A claim was granted without the step that was confirmed as finished before, or with one that was not.
+    StepForgotten,
+    /// A step was confirmed as finished under a claim that was taken over.
+    StepByOldClaim,
 }
 
 impl From<RecordState> for Phase {

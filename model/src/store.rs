@@ -5,6 +5,7 @@ use std::time::Duration;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{Attempt, ClaimRequest, Claimed, Settle, Settled, Settlement, Token};
 use ackonce::{Key, Previous};
+use bytes::Bytes;
 
 use crate::model::{Bug, Protocol};
 use crate::state::{Broken, Ended, Held, Message, Phase};
@@ -44,7 +45,7 @@ impl Protocol {
             fingerprint: None,
         };
         let (claimed, change) = protocol::claim(row.as_ref(), &request, NOW);
-        let lease = match claimed {
+        let mut lease = match claimed {
             Claimed::Acquired(lease) => lease,
             Claimed::Done(_) => return Answer::Done,
             Claimed::Busy { .. } | Claimed::Mismatch(_) => return Answer::Busy,
@@ -54,13 +55,16 @@ impl Protocol {
         if self.bug == Some(Bug::HiddenEffect) {
             row.previous = Previous::Released;
         }
+        if self.bug == Some(Bug::ProgressDropped) {
+            (row.outcome, lease.progress) = (None, None);
+        }
         let fence = match is_repeat {
             true => before.map_or(0, |held| held.fence),
             false => self.rank(message.fence, before, lease.fence),
         };
         if !is_repeat {
             let previous = Ended::from(row.previous);
-            if let Some(why) = granted_wrongly(message, fence, previous) {
+            if let Some(why) = granted_wrongly(message, fence, previous, lease.progress.is_some()) {
                 broken.get_or_insert(why);
             }
             message.fence = message.fence.max(fence);
@@ -68,7 +72,13 @@ impl Protocol {
         }
         let held = self.held(&row, token, fence);
         message.record = Some(held);
-        Answer::Acquired(Lease { token, fence, attempt: held.attempt, previous: held.previous })
+        Answer::Acquired(Lease {
+            token,
+            fence,
+            attempt: held.attempt,
+            previous: held.previous,
+            saved: held.saved,
+        })
     }
 
     /// Carries out a settlement; true if it is so now.
@@ -103,6 +113,12 @@ impl Protocol {
             message.unreported = false;
             message.buried |= how == How::Bury;
         }
+        if settled == Settled::Yes && how == How::Save {
+            if fence != message.fence {
+                broken.get_or_insert(Broken::StepByOldClaim);
+            }
+            message.saved = true;
+        }
         settled == Settled::Yes
     }
 
@@ -116,6 +132,7 @@ impl Protocol {
             }
             How::Bury => Settle::Bury { window, reason: "out of attempts".into() },
             How::Extend => Settle::Extend { lease: ticks(LEASE), window },
+            How::Save => Settle::Save { progress: Bytes::from_static(b"step") },
         }
     }
 
@@ -140,7 +157,7 @@ impl Protocol {
             fingerprint: None,
             free_at: NOW + u64::from(held.free_in) * TICK,
             expires: held.expires_in.map_or(u64::MAX, |left| NOW + u64::from(left) * TICK),
-            outcome: None,
+            outcome: held.saved.then(|| Bytes::from_static(b"step")),
             reason: None,
         }
     }
@@ -153,6 +170,7 @@ impl Protocol {
             fence,
             attempt: u8::try_from(row.attempt).unwrap_or(u8::MAX).min(self.attempts + 1),
             previous: row.previous.into(),
+            saved: row.outcome.is_some(),
             free_in: left(row.free_at),
             expires_in: self.window.map(|_| left(row.expires)),
         }
@@ -179,7 +197,7 @@ impl Held {
 }
 
 /// The promise that a new grant breaks, judged by the truth and not by the store's answer.
-fn granted_wrongly(message: &Message, fence: u16, previous: Ended) -> Option<Broken> {
+fn granted_wrongly(message: &Message, fence: u16, previous: Ended, saved: bool) -> Option<Broken> {
     let is_held = message.record.is_some_and(|held| {
         held.free_in > 0 && (held.phase_is(Phase::Claimed) || held.phase_is(Phase::Released))
     });
@@ -191,6 +209,8 @@ fn granted_wrongly(message: &Message, fence: u16, previous: Ended) -> Option<Bro
         Some(Broken::RanAfterSettled)
     } else if message.unreported && previous != Ended::Vanished {
         Some(Broken::EffectHidden)
+    } else if message.saved != saved {
+        Some(Broken::StepForgotten)
     } else {
         None
     }

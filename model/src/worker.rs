@@ -45,6 +45,8 @@ pub struct Lease {
     pub attempt: u8,
     /// The end of the attempt before.
     pub previous: Ended,
+    /// A step of the message has finished, now or in an attempt before.
+    pub saved: bool,
 }
 
 /// The change of a claim.
@@ -60,6 +62,8 @@ pub enum How {
     Bury,
     /// The heartbeat.
     Extend,
+    /// A step has finished.
+    Save,
 }
 
 impl Worker {

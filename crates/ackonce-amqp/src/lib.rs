@@ -18,6 +18,7 @@ mod own_loop;
 mod publisher;
 mod redrive;
 mod session;
+mod survey;
 mod topology;
 pub mod tracker;
 
@@ -30,8 +31,10 @@ pub use delays::Delays;
 pub use health::AmqpHealth;
 pub use health::report::{AmqpReport, OldestDelivery};
 pub use lapin;
+pub use management::QueueFacts;
 pub use message::{AmqpMessage, MESSAGE_ID};
 pub use outbound::AmqpPublisher;
 pub use own_loop::{Acked, AmqpDelivery, ack, give_back};
 pub use publisher::AmqpRefusal;
 pub use redrive::DeadLetterQueue;
+pub use survey::{AmqpPlace, AmqpSurvey};

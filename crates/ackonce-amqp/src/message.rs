@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::Identify;
+use ackonce::trace::{Origin, TRACEPARENT, TRACESTATE, TraceContext};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, LongString, ShortString};
 
@@ -119,6 +121,25 @@ impl AmqpMessage {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.value(name).and_then(bytes)
+    }
+
+    /// Its property `timestamp`, which has whole seconds.
+    pub(crate) fn published(&self) -> Option<SystemTime> {
+        let seconds = (*self.properties().timestamp())?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    }
+
+    /// Its place, for the attributes of its span.
+    pub(crate) fn trace_origin<'a>(&'a self, destination: &'a str) -> Origin<'a> {
+        let mut origin = Origin::message("rabbitmq", destination);
+        origin.routing_key = Some(self.routing_key().into());
+        origin.body_size = Some(self.payload().len());
+        origin
+    }
+
+    /// The trace context in its headers, which are text in AMQP.
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::of_headers(self.header(TRACEPARENT).into_iter(), self.header(TRACESTATE).into_iter())
     }
 
     /// A header that is UTF-8.

@@ -1,6 +1,9 @@
 //! The low level: one's own consumer loop around [`Runner::process`](ackonce::Runner::process).
 
+use std::time::SystemTime;
+
 use ackonce::adapter::{Delivery, Receipt, Unsettled};
+use ackonce::trace::{Origin, TraceContext};
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
@@ -49,6 +52,18 @@ impl Delivery for AmqpDelivery {
     /// False once lapin knows that its channel is gone.
     fn is_current(&self) -> bool {
         self.acker.usable()
+    }
+
+    fn published(&self) -> Option<SystemTime> {
+        self.message.published()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.message.trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        self.message.trace_origin(self.message.exchange())
     }
 }
 

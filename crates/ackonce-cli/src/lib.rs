@@ -6,6 +6,7 @@ mod refusal;
 pub mod admin;
 pub mod console;
 pub mod demo;
+pub mod doctor;
 pub mod layers;
 pub mod ledger;
 pub mod log;
@@ -13,6 +14,7 @@ pub mod operate;
 pub mod proxy;
 pub mod relay;
 pub mod stores;
+pub mod traces;
 pub mod watch;
 
 pub use flags::named as flags_named;

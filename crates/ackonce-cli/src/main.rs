@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use ackonce_cli::Refusal;
 use ackonce_cli::console::{self, ConsoleVerb};
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
+use ackonce_cli::doctor::{self, DoctorArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
 use ackonce_cli::operate::{self, OperateVerb};
 use ackonce_cli::proxy::{self, ProxyArgs};
@@ -28,6 +29,7 @@ struct Program {
 enum Verb {
     Console(Box<ConsoleVerb>),
     Demo(Box<DemoArgs>),
+    Doctor(Box<DoctorArgs>),
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
     #[command(flatten)]
@@ -63,6 +65,9 @@ fn main() -> ExitCode {
             return watch::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
         }
         Verb::Demo(args) => demo::run(&args),
+        Verb::Doctor(args) => {
+            return doctor::run(&args, &settings).map_or_else(|e| refused(&e), |verdict| verdict.into());
+        }
         Verb::DemoWorker(args) => demo::run_worker(&args).map(|()| Verdict::Kept),
         Verb::Relay(args) => {
             return relay::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);

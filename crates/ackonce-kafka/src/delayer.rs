@@ -101,6 +101,10 @@ impl Retrier {
         let Ok(key) = key else { return Err(KafkaError::Canceled) };
         let copy = copied(message, &key, &failed.reason, failed.attempt);
         let copy = text(copy, headers::DUE, &due.as_millis().to_string());
+        let copy = match message.published_ms() {
+            Some(ms) => text(copy, headers::TIMESTAMP, &ms.to_string()),
+            None => copy,
+        };
         let copy = text(copy, headers::HOP, &hop.saturating_add(1).to_string());
         let payload = rdkafka::Message::payload(message.as_rdkafka());
         self.publisher.send(topic, message.key(), payload, copy).await

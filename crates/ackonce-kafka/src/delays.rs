@@ -69,19 +69,27 @@ pub(crate) fn ladder(topics: &[RetryTopic], group: &str) -> Result<Ladder> {
     Ok(ladder)
 }
 
-/// The delays of the retry topics, in the order of the hops.
+/// The group, and the delays of its retry topics in the order of the hops.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Delays(Arc<[Duration]>);
+pub(crate) struct Delays {
+    group: Arc<str>,
+    waits: Arc<[Duration]>,
+}
 
 impl Delays {
-    pub(crate) fn new(ladder: &Ladder) -> Self {
-        Self(ladder.iter().map(|(_, delay)| *delay).collect())
+    pub(crate) fn new(group: Arc<str>, ladder: &Ladder) -> Self {
+        Self { group, waits: ladder.iter().map(|(_, delay)| *delay).collect() }
+    }
+
+    /// The consumer group.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
     }
 
     /// The delay of a failed message's next retry topic; zero without any.
     pub(crate) fn of(&self, message: &KafkaMessage, attempt: Attempt) -> Duration {
-        let Some(last) = self.0.len().checked_sub(1) else { return Duration::ZERO };
-        wait(self.0[hop(message).min(last)], attempt)
+        let Some(last) = self.waits.len().checked_sub(1) else { return Duration::ZERO };
+        wait(self.waits[hop(message).min(last)], attempt)
     }
 }
 

@@ -14,5 +14,7 @@ pub const PARTITION: &str = "ackonce-partition";
 pub const OFFSET: &str = "ackonce-offset";
 /// In a retry topic: the moment from which it is delivered, in milliseconds since the Unix epoch.
 pub const DUE: &str = "ackonce-due";
+/// In a retry topic: the original's timestamp, in milliseconds since the Unix epoch.
+pub const TIMESTAMP: &str = "ackonce-timestamp";
 /// In a retry topic: the retry topics that it has been in, this one included.
 pub const HOP: &str = "ackonce-hop";

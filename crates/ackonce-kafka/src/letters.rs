@@ -28,6 +28,10 @@ fn letters(message: &KafkaMessage) -> [(Option<&'static str>, bool, bool); 3] {
 
 #[async_trait]
 impl Graveyard<PartitionDelivery> for DeadLetters {
+    fn name(&self) -> &str {
+        &self.topic
+    }
+
     /// A letter that the topic will never take is tried again without the larger of payload and headers, then without
     /// both. It names digest and place of a payload that is missing.
     async fn bury(&self, delivery: &PartitionDelivery, burial: &Burial) -> Result<Letter, BuryError> {

@@ -17,6 +17,7 @@ mod poll;
 mod publisher;
 mod recreated;
 mod redrive;
+mod survey;
 pub mod tracker;
 
 pub use ackonce::adapter::{Phase, Waits};
@@ -33,3 +34,4 @@ pub use rdkafka::{self, ClientConfig};
 #[doc(hidden)]
 pub use recreated::Signs;
 pub use redrive::DeadLetterTopic;
+pub use survey::{GroupPlace, KafkaSurvey, TopicFacts};

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::{Identify, hex};
+use ackonce::trace::{Origin, TRACEPARENT, TRACESTATE, TraceContext};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
@@ -97,6 +99,35 @@ impl KafkaMessage {
             Timestamp::NotAvailable => None,
             Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
         }
+    }
+
+    /// [`timestamp_ms`](Self::timestamp_ms) of the message where it was published first, before any retry topic.
+    pub(crate) fn published_ms(&self) -> Option<i64> {
+        number(self.hop_header(headers::TIMESTAMP)).or_else(|| self.timestamp_ms())
+    }
+
+    /// When it was published first.
+    pub(crate) fn published(&self) -> Option<SystemTime> {
+        let ms = self.published_ms().and_then(|ms| u64::try_from(ms).ok())?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms))
+    }
+
+    /// Its place, for the attributes of its span.
+    pub(crate) fn trace_origin(&self) -> Origin<'_> {
+        let mut origin = Origin::message("kafka", self.topic());
+        origin.partition = Some(self.partition());
+        origin.offset = Some(self.offset());
+        origin.body_size = Some(self.payload().len());
+        origin
+    }
+
+    /// The trace context in its headers.
+    pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        let values = |name: &'static str| {
+            let all = self.all_headers().filter(move |header| header.key.eq_ignore_ascii_case(name));
+            all.map(|header| header.value.unwrap_or_default())
+        };
+        TraceContext::of_headers(values(TRACEPARENT), values(TRACESTATE))
     }
 
     /// The record key.

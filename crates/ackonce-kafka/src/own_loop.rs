@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use std::time::SystemTime;
 
 use ackonce::adapter::{Delivery, Receipt, SettledAs};
+use ackonce::trace::{Origin, TraceContext};
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
@@ -118,6 +120,18 @@ impl Delivery for KafkaDelivery {
     fn place(&self) -> String {
         format!("{:?}", self.message)
     }
+
+    fn published(&self) -> Option<SystemTime> {
+        self.message.published()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.message.trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        self.message.trace_origin()
+    }
 }
 
 /// Commits a settled delivery: the offset past it, or past the last one that is settled without a gap, or none while an
@@ -131,7 +145,7 @@ pub fn commit<C: ConsumerContext>(
     mode: CommitMode,
 ) -> KafkaResult<()> {
     let status = match receipt.how() {
-        SettledAs::Run => Status::Settled,
+        SettledAs::Run | SettledAs::Stale => Status::Settled,
         SettledAs::Duplicate { .. } => Status::Duplicate,
         SettledAs::Buried => Status::Buried,
     };

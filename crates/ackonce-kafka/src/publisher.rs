@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {
-        let old = text(text(OwnedHeaders::new(), "tenant", "a"), headers::TOPIC, "somewhere");
+        let old = text(text(OwnedHeaders::new(), "traceparent", "a"), headers::TOPIC, "somewhere");
         let at = Timestamp::NotAvailable;
         let message = KafkaMessage::new(OwnedMessage::new(None, None, "orders".into(), at, 1, 7, Some(old)));
         let key = Scope::new("s").unwrap().key("m").unwrap();
@@ -242,7 +242,7 @@ mod tests {
         let found: Vec<_> = copy.iter().map(|h| (h.key.to_owned(), h.value.unwrap().to_vec())).collect();
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names.iter().filter(|name| **name == headers::TOPIC).count(), 1);
-        assert!(found.contains(&("tenant".into(), b"a".to_vec())));
+        assert!(found.contains(&("traceparent".into(), b"a".to_vec())), "a copy is in the message's trace");
         assert!(found.contains(&(headers::TOPIC.into(), b"orders".to_vec())));
         let reason = &found.iter().find(|(name, _)| name == headers::ERROR).unwrap().1;
         assert_eq!(reason.len(), 4096);

@@ -10,6 +10,7 @@ mod records;
 mod request;
 mod schema;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -21,5 +22,6 @@ pub use deadpool_postgres;
 pub use inbox::{InboxOutcome, InboxSettings, PostgresGuard, PostgresInbox, enter_sql, finish_sql};
 pub use records::SchemaName;
 pub use store::PostgresStore;
+pub use survey::{Pooling, PostgresSurvey, PostgresTables, TablesVersion};
 /// The driver, in the version this store is built on.
 pub use tokio_postgres;

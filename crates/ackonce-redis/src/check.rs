@@ -9,7 +9,7 @@ use crate::Replicas;
 
 /// One server's settings and role, as it reports them.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct RedisServer {
     /// Its name in a weakness: its address in a cluster, otherwise `the server`.
     pub(crate) name: String,
     /// The lines of INFO; `None` if it is forbidden.
@@ -27,8 +27,10 @@ pub(crate) struct Rules {
 }
 
 /// The settings asked for with CONFIG GET.
-pub(crate) const SETTINGS: [&str; 6] = [
+pub(crate) const SETTINGS: [&str; 8] = [
     "appendfsync",
+    "min-replicas-to-write",
+    "stop-writes-on-bgsave-error",
     "no-appendfsync-on-rewrite",
     "save",
     "maxmemory-policy",
@@ -42,12 +44,34 @@ pub(crate) fn parse_info(text: &str) -> HashMap<String, String> {
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-impl Server {
-    fn info(&self, name: &str) -> &str {
+impl RedisServer {
+    /// Its name: its address in a cluster, otherwise `the server`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// False if INFO is forbidden to this user.
+    #[must_use]
+    pub fn has_info(&self) -> bool {
+        self.info.is_some()
+    }
+
+    /// False if CONFIG GET is forbidden to this user.
+    #[must_use]
+    pub fn has_config(&self) -> bool {
+        self.config.is_some()
+    }
+
+    /// The value of a line of INFO; empty if it is not there.
+    #[must_use]
+    pub fn info(&self, name: &str) -> &str {
         self.info.as_ref().and_then(|info| info.get(name)).map_or("", String::as_str)
     }
 
-    fn config(&self, name: &str) -> Option<&str> {
+    /// A setting, of those that [`RedisConfig::survey`](crate::RedisConfig::survey) asks for.
+    #[must_use]
+    pub fn config(&self, name: &str) -> Option<&str> {
         self.config.as_ref()?.get(name).map(String::as_str)
     }
 
@@ -221,12 +245,12 @@ mod tests {
                         connected_slaves:0\r\n";
     const RULES: Rules = Rules { unsafe_server: OnUnsafe::Refuse, replicas: None, is_cluster: false };
 
-    fn server(changes: &str, config: &[(&str, &str)]) -> Server {
+    fn server(changes: &str, config: &[(&str, &str)]) -> RedisServer {
         let mut info = parse_info(SAFE);
         info.extend(parse_info(changes));
         let defaults = [("appendfsync", "always"), ("save", ""), ("no-appendfsync-on-rewrite", "no")];
         let config = defaults.iter().chain(config).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Server { name: "the server".into(), info: Some(info), config: Some(config.collect()) }
+        RedisServer { name: "the server".into(), info: Some(info), config: Some(config.collect()) }
     }
 
     #[test]
@@ -278,9 +302,9 @@ mod tests {
             let weak = server(changes, &[setting]).check_server(RULES).unwrap();
             assert!(weak.len() == 1 && weak[0].contains(word), "{changes} {setting:?}: {weak:?}");
         }
-        let dumb = Server { config: None, ..server("", &[]) };
+        let dumb = RedisServer { config: None, ..server("", &[]) };
         assert!(dumb.check_server(RULES).unwrap()[0].contains("unknown"));
-        let mute = Server { info: None, ..dumb };
+        let mute = RedisServer { info: None, ..dumb };
         assert!(mute.check_server(RULES).unwrap()[0].contains("INFO is forbidden"));
     }
 

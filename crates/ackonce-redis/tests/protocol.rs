@@ -29,7 +29,14 @@ struct Both {
 /// The part of a record that is the same in different stores.
 fn common_part(record: &Record) -> impl PartialEq + std::fmt::Debug + use<> {
     let print = record.fingerprint.map(|f| f.0[..8].to_vec());
-    (record.state, record.attempt, print, record.outcome.clone(), record.reason.clone())
+    (
+        record.state,
+        record.attempt,
+        print,
+        record.outcome.clone(),
+        record.progress.clone(),
+        record.reason.clone(),
+    )
 }
 
 fn span(rng: &mut impl Rng) -> Duration {
@@ -48,12 +55,13 @@ fn print(rng: &mut impl Rng) -> Option<Fingerprint> {
 
 fn action(rng: &mut impl Rng) -> Settle {
     let window = span(rng);
-    match rng.random_range(0..7) {
+    match rng.random_range(0..9) {
         0 | 1 => Settle::Complete { window, outcome: None },
         2 => Settle::Complete { window, outcome: Some(["", "x\0y"][rng.random_range(0..2)].into()) },
         3 => Settle::Bury { window, reason: ["", "no use"][rng.random_range(0..2)].into() },
         4 => Settle::Release { attempt: Attempt::Counts, window, not_before: pause(rng) },
         5 => Settle::Release { attempt: Attempt::Refunded, window, not_before: pause(rng) },
+        6 | 7 => Settle::Save { progress: ["", "half", "h\0lf"][rng.random_range(0..3)].into() },
         _ => Settle::Extend { lease: span(rng), window },
     }
 }
@@ -81,7 +89,10 @@ impl Pair {
         for ((request, expected), answer) in requests.iter().zip(expected).zip(answers) {
             match (&expected, &answer) {
                 (Claimed::Acquired(memory), Claimed::Acquired(redis)) => {
-                    assert_eq!((memory.attempt, memory.previous), (redis.attempt, redis.previous));
+                    assert_eq!(
+                        (memory.attempt, memory.previous, &memory.progress),
+                        (redis.attempt, redis.previous, &redis.progress)
+                    );
                     let both = Both { memory: memory.clone(), redis: redis.clone() };
                     let n = self.keys.iter().position(|key| *key == request.key).unwrap();
                     self.leases[n].push(both);

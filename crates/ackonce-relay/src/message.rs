@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ackonce::trace::{Outgoing, TRACEPARENT, TRACESTATE, TraceContext};
 use ackonce_amqp::lapin::types::AMQPValue;
 use ackonce_kafka::rdkafka::message::Header;
 use ackonce_webhook::Event;
@@ -131,6 +132,20 @@ impl RelayMessage {
         }
     }
 
+    /// The trace context to send on with it: that of `outgoing`, else the one that it came with, which nobody here records.
+    #[must_use]
+    pub fn passed_on(&self, outgoing: Option<&Outgoing>) -> Option<TraceContext> {
+        if let Some(outgoing) = outgoing {
+            return Some(outgoing.context().clone());
+        }
+        let headers = self.headers();
+        let values = |name: &'static str| {
+            let all = headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name));
+            all.map(|(_, value)| &**value)
+        };
+        TraceContext::of_headers(values(TRACEPARENT), values(TRACESTATE))
+    }
+
     /// The origin, as names (`Topic`, `Routing-Key`) and values.
     #[must_use]
     pub fn origin(&self) -> Vec<(&'static str, Cow<'_, str>)> {
@@ -151,6 +166,11 @@ impl RelayMessage {
             }
         }
     }
+}
+
+/// True for the headers of a trace context, which a sink writes anew.
+pub(crate) fn is_of_trace(name: &str) -> bool {
+    [TRACEPARENT, TRACESTATE].iter().any(|of_trace| name.eq_ignore_ascii_case(of_trace))
 }
 
 pub(crate) fn is_ours(name: &str) -> bool {

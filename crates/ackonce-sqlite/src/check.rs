@@ -36,20 +36,40 @@ pub(crate) fn resolve(path: &Path, fuse: Fuse) -> Result<(PathBuf, Vec<String>)>
     Ok((full, weakness.into_iter().collect()))
 }
 
-#[cfg(target_os = "linux")]
 fn filesystem(directory: &Path, fuse: Fuse) -> Result<Option<String>> {
-    let found = rustix::fs::statfs(directory).map_err(|e| {
+    let kind = kind(directory).map_err(|e| {
         Error::new(ErrorKind::Unavailable, format!("sqlite: cannot read {}", directory.display()))
             .with_source(e)
     })?;
-    check_filesystem(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff, fuse)
-        .map_err(|why| refused(format!("{} is on {why}", directory.display())))
+    check_filesystem(kind, fuse).map_err(|why| refused(format!("{} is on {why}", directory.display())))
+}
+
+/// The kind of the filesystem of a directory.
+#[cfg(target_os = "linux")]
+pub(crate) fn kind(directory: &Path) -> std::io::Result<FileSystem> {
+    let found = rustix::fs::statfs(directory)?;
+    Ok(kind_of(u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff))
 }
 
 /// On other systems only `unsafe` code can ask for the kind of a filesystem; the README says so.
 #[cfg(not(target_os = "linux"))]
-fn filesystem(_: &Path, _: Fuse) -> Result<Option<String>> {
-    Ok(None)
+pub(crate) fn kind(_: &Path) -> std::io::Result<FileSystem> {
+    Ok(FileSystem::Local)
+}
+
+/// The kind of a file's filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// A disk of this host, or a kind that is not known.
+    Local,
+    /// One that several hosts share, by its name.
+    Shared(&'static str),
+    /// FUSE.
+    Fuse,
+    /// In memory (tmpfs).
+    Memory,
+    /// A container's own layer (overlayfs).
+    Container,
 }
 
 /// The filesystems that several hosts share, by their magic numbers (statfs(2)).
@@ -74,30 +94,39 @@ const SHARED: [(u64, &str); 17] = [
     (0xbacb_acbc, "a VMware share"),
 ];
 
-/// The verdict on a filesystem by its magic number (statfs(2)): a weakness, or the reason for refusing it.
+/// The kind of a filesystem by its magic number (statfs(2)).
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn check_filesystem(magic: u64, fuse: Fuse) -> std::result::Result<Option<String>, String> {
-    if let Some((_, name)) = SHARED.iter().find(|(m, _)| *m == magic) {
-        return Err(format!(
+fn kind_of(magic: u64) -> FileSystem {
+    let shared = SHARED.iter().find(|(known, _)| *known == magic).map(|(_, name)| FileSystem::Shared(name));
+    shared.unwrap_or(match magic {
+        0x6573_5546 => FileSystem::Fuse,
+        0x0102_1994 | 0x8584_58f6 => FileSystem::Memory,
+        0x794c_7630 => FileSystem::Container,
+        _ => FileSystem::Local,
+    })
+}
+
+/// The verdict on a filesystem: a weakness, or the reason for refusing it.
+fn check_filesystem(kind: FileSystem, fuse: Fuse) -> std::result::Result<Option<String>, String> {
+    match (kind, fuse) {
+        (FileSystem::Local, _) => Ok(None),
+        (FileSystem::Shared(name), _) => Err(format!(
             "{name}: SQLite's log needs locks and memory of one host; use a local disk, Postgres or Redis"
-        ));
-    }
-    match (magic, fuse) {
-        (0x6573_5546, Fuse::Refuse) => {
+        )),
+        (FileSystem::Fuse, Fuse::Refuse) => {
             Err("FUSE, whose locks and flushes may not be real; use a local disk, or allow it (with_fuse(Fuse::Allow), \
                  in a URL fuse=allow)"
                 .into())
         }
-        (0x6573_5546, Fuse::Allow) => {
+        (FileSystem::Fuse, Fuse::Allow) => {
             Ok(Some("the file is on FUSE, whose locks and flushes may not be real".into()))
         }
-        (0x0102_1994 | 0x8584_58f6, _) => {
-            Ok(Some("the file is in memory (tmpfs): every record is lost when the machine restarts".into()))
-        }
-        (0x794c_7630, _) => Ok(Some(
+        (FileSystem::Memory, _) => Ok(Some(
+            "the file is in memory (tmpfs): every record is lost when the machine restarts".into(),
+        )),
+        (FileSystem::Container, _) => Ok(Some(
             "the file is in a container's own layer (overlayfs): its records are lost with it".into(),
         )),
-        _ => Ok(None),
     }
 }
 
@@ -142,12 +171,15 @@ mod tests {
     #[test]
     fn filesystems_that_are_not_this_hosts_own_are_refused() {
         for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400] {
-            assert!(check_filesystem(magic, Fuse::Allow).is_err(), "{magic:x}");
+            assert!(check_filesystem(kind_of(magic), Fuse::Allow).is_err(), "{magic:x}");
         }
-        assert!(check_filesystem(0x6573_5546, Fuse::Refuse).is_err());
-        assert!(check_filesystem(0x6573_5546, Fuse::Allow).unwrap().is_some());
-        assert!(check_filesystem(0x0102_1994, Fuse::Refuse).unwrap().is_some(), "tmpfs is a weakness");
-        assert_eq!(check_filesystem(0xef53, Fuse::Refuse).unwrap(), None, "ext4");
+        assert!(check_filesystem(kind_of(0x6573_5546), Fuse::Refuse).is_err());
+        assert!(check_filesystem(kind_of(0x6573_5546), Fuse::Allow).unwrap().is_some());
+        assert!(
+            check_filesystem(kind_of(0x0102_1994), Fuse::Refuse).unwrap().is_some(),
+            "tmpfs is a weakness"
+        );
+        assert_eq!(check_filesystem(kind_of(0xef53), Fuse::Refuse).unwrap(), None, "ext4");
     }
 
     #[test]

@@ -11,10 +11,12 @@ mod inspect;
 mod records;
 mod schema;
 mod store;
+mod survey;
 mod writer;
 
 /// Settings and answers that the SQL stores share.
 pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, MAX_VALUE_LEN, Names, Sweep};
+pub use check::FileSystem;
 pub use config::{Fuse, SqliteConfig, Synchronous};
 pub use inbox::SqliteInbox;
 pub use inbox::guard::SqliteGuard;
@@ -23,3 +25,4 @@ pub use inbox::transaction::{InboxStatement, InboxTx};
 pub use rusqlite;
 pub use schema::{create_schema, schema_sql};
 pub use store::SqliteStore;
+pub use survey::{FileState, SqliteSurvey, TablesState};

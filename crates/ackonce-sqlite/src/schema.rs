@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::error::rolled_back;
 
 /// The version this code writes and reads.
-const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 4;
 
 /// The random value in `ackonce_meta` that each transaction reads.
 pub(crate) type Incarnation = [u8; 16];
@@ -31,7 +31,7 @@ macro_rules! full_columns {
     scope       TEXT,
     id          BLOB,                      -- the message ID
     reason      TEXT,                      -- the reason for burying it
-    outcome     BLOB,                      -- the handler's outcome
+    outcome     BLOB,                      -- the handler's outcome once done; the progress of its attempts before
     CHECK (length(key) = 16 AND length(token) = 16)
 ) STRICT, WITHOUT ROWID;
 "

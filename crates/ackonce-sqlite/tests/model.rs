@@ -43,6 +43,7 @@ enum Action {
     Release(Attempt, Duration, Duration),
     Extend(Duration, Duration),
     Bury(Duration),
+    Save(u8),
 }
 
 fn time() -> impl Strategy<Value = Duration> {
@@ -59,6 +60,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (attempt, time(), time()).prop_map(|(a, w, n)| Action::Release(a, w, n)),
         1 => (time(), time()).prop_map(|(l, w)| Action::Extend(l, w)),
         1 => time().prop_map(Action::Bury),
+        1 => (0..9_u8).prop_map(Action::Save),
     ]
 }
 
@@ -254,6 +256,7 @@ fn settle_of(action: Action) -> Settle {
         }
         Action::Release(attempt, window, not_before) => Settle::Release { attempt, window, not_before },
         Action::Extend(lease, window) => Settle::Extend { lease, window },
+        Action::Save(n) => Settle::Save { progress: vec![n; usize::from(n)].into() },
         Action::Bury(window) => Settle::Bury { window, reason: "no use".into() },
     }
 }

@@ -75,7 +75,8 @@ fn a_reader_follows_without_reading_twice() {
 #[test]
 fn an_entry_tells_the_run_it_came_from() {
     let key = Scope::new("s").unwrap().key("evt_1").unwrap();
-    let lease = Lease { key, token: Token::random(), fence: 7, attempt: 3, previous: Previous::None };
+    let lease =
+        Lease { key, token: Token::random(), fence: 7, attempt: 3, previous: Previous::None, progress: None };
     let cx = Context::new(lease, CancellationToken::new());
     let entry = LedgerEntry::now(&cx, "charge");
     assert_eq!((entry.id.as_str(), entry.fence, entry.attempt), ("evt_1", 7, 3));

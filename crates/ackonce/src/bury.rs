@@ -136,6 +136,11 @@ pub trait Graveyard<D>: Send + Sync {
     fn is_place(&self) -> bool {
         true
     }
+
+    /// Its name in traces: a topic, an exchange. Empty by default.
+    fn name(&self) -> &str {
+        ""
+    }
 }
 
 /// The extent of a dead letter.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::record::Record;
@@ -92,6 +94,8 @@ pub struct Lease {
     pub attempt: u32,
     /// The end of the attempt before this one.
     pub previous: Previous,
+    /// The progress that earlier attempts saved: [`Settle::Save`](crate::store::Settle::Save).
+    pub progress: Option<Bytes>,
 }
 
 /// The end of the attempt before this one.

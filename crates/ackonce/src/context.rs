@@ -1,15 +1,22 @@
 //! The context of a handler's run.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::{Lease, Previous};
-use crate::heartbeat::Grant;
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous};
+use crate::class::Class;
+use crate::failure::Failure;
+use crate::heartbeat::{Grant, Hold};
+use crate::journal::Journal;
 use crate::key::Key;
+use crate::observe::trace::TraceContext;
+use crate::settle::{Settled, Settlement};
 
 /// The context of a handler's run. Cloning is cheap.
 ///
@@ -27,15 +34,64 @@ use crate::key::Key;
 /// // A test of the handler makes the context by hand.
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let key = Scope::new("shipping")?.key("order-1")?;
-/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+/// let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None, progress: None };
 /// let cx = Context::new(lease, Default::default());
 /// assert!(ship(cx, "order-1").await.unwrap().starts_with("order-1"));
 /// # Ok::<(), ackonce::KeyError>(()) }).unwrap();
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     grant: Arc<Grant>,
     window: Option<Duration>,
+    trace: Option<Arc<TraceContext>>,
+    /// None in a context made by hand.
+    trips: Option<Weak<dyn Trips>>,
+    /// The claim of the message's entity, under `Newest`.
+    entity: Option<Arc<Along>>,
+}
+
+/// A claim beside the message's own: its progress is to be saved together with the effect.
+#[derive(Debug)]
+pub(crate) struct Along {
+    pub(crate) fence: u64,
+    pub(crate) save: Settlement,
+    taken: AtomicBool,
+}
+
+impl Along {
+    pub(crate) fn new(fence: u64, save: Settlement) -> Self {
+        Self { fence, save, taken: AtomicBool::new(false) }
+    }
+
+    /// True if an inbox has taken it into its transaction.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+/// The runner's trips to the store, on behalf of a handler that runs: repeated, counted and shared as its own.
+#[async_trait]
+pub(crate) trait Trips: Send + Sync {
+    /// The handler's class.
+    fn class(&self) -> Class;
+
+    /// The length of a lease.
+    fn lease(&self) -> Duration;
+
+    /// Claims one key.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed, Failure>;
+
+    /// Settles in one trip; one answer each, in order.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure>;
+
+    /// Keeps a lease whose claim was sent at that moment.
+    fn hold(&self, grant: Arc<Grant>, claimed: tokio::time::Instant) -> Hold;
+
+    /// Counts a step that was run, or found as recorded.
+    fn note_step(&self, lease: &Lease, step: &str, was_recorded: bool);
+
+    /// Says that a version is not run, for this highest one took effect.
+    fn note_stale(&self, lease: &Lease, version: &str, highest: &str, is_equal: bool);
 }
 
 impl Context {
@@ -46,7 +102,71 @@ impl Context {
     }
 
     pub(crate) fn of(grant: Arc<Grant>) -> Self {
-        Self { grant, window: None }
+        Self { grant, window: None, trace: None, trips: None, entity: None }
+    }
+
+    /// The same, with the runner's trips.
+    pub(crate) fn with_trips(mut self, trips: Weak<dyn Trips>) -> Self {
+        self.trips = Some(trips);
+        self
+    }
+
+    /// The runner's trips; `None` in a context made by hand.
+    ///
+    /// # Errors
+    /// The runner is gone.
+    pub(crate) fn trips(&self) -> Result<Option<Arc<dyn Trips>>, Failure> {
+        let Some(trips) = &self.trips else { return Ok(None) };
+        trips
+            .upgrade()
+            .map(Some)
+            .ok_or_else(|| Failure::infrastructure("the runner of this handler has ended"))
+    }
+
+    /// The steps of this run.
+    pub(crate) fn journal(&self) -> &Journal {
+        self.grant.journal()
+    }
+
+    /// Settles in one trip, by the runner; a context made by hand answers that all is well.
+    pub(crate) async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        match self.trips()? {
+            Some(trips) => trips.settle(settlements).await,
+            None => Ok(vec![Settled::Yes; settlements.len()]),
+        }
+    }
+
+    /// The same, under the claim of the message's entity.
+    pub(crate) fn with_entity(mut self, entity: Arc<Along>) -> Self {
+        self.entity = Some(entity);
+        self
+    }
+
+    pub(crate) fn entity(&self) -> Option<&Along> {
+        self.entity.as_deref()
+    }
+
+    /// The message is settled as stale.
+    pub(crate) fn mark_stale(&self) {
+        self.grant.mark_stale();
+    }
+
+    /// For authors of inboxes: a settlement that commits with the effect, in the handler's own transaction, before the
+    /// message's completion; if it is [`Lost`](Settled::Lost), the transaction is rolled back as
+    /// [`Failure::Fenced`]. [`Newest`](crate::Newest) has one; an inbox that does not ask for it leaves it to a trip after
+    /// its commit, and a crash in between lets an older version run.
+    #[must_use]
+    pub fn take_along(&self) -> Option<Settlement> {
+        let along = self.entity.as_ref()?;
+        along.taken.store(true, Ordering::SeqCst);
+        Some(along.save.clone())
+    }
+
+    /// Counts a step that was run, or found as recorded.
+    pub(crate) fn note_step(&self, step: &str, was_recorded: bool) {
+        if let Ok(Some(trips)) = self.trips() {
+            trips.note_step(&self.grant, step, was_recorded);
+        }
     }
 
     /// The same, with the runner's [`Settings::window`](crate::Settings::window).
@@ -61,6 +181,19 @@ impl Context {
     #[must_use]
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// The same, in this place of a trace.
+    pub(crate) fn in_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The place of this run in its trace, to pass on to the services that it calls; see [`trace`](crate::trace). `None` if
+    /// the run is not traced.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
     }
 
     /// Scope and message ID.
@@ -105,7 +238,7 @@ impl Context {
     /// # use ackonce::{Context, Previous, Scope};
     /// # use ackonce::store::{Lease, Token};
     /// # let lease = Lease { key: Scope::new("s").unwrap().key("id").unwrap(), token: Token::random(),
-    /// #     fence: 1, attempt: 1, previous: Previous::None };
+    /// #     fence: 1, attempt: 1, previous: Previous::None, progress: None };
     /// # let cx = Context::new(lease, Default::default());
     /// assert_ne!(cx.idempotency_key("charge"), cx.idempotency_key("receipt"));
     /// assert_eq!(cx.idempotency_key("charge").len(), 36);
@@ -126,6 +259,15 @@ impl Context {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.grant.cancelled.is_on()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("lease", self.lease())
+            .field("window", &self.window)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,21 +95,40 @@ impl Failure {
     /// ```
     #[must_use]
     pub fn not_before(self, pause: Duration) -> Self {
-        let asked = |reason| -> BoxError { Box::new(AskedPause { pause, reason }) };
         match self {
-            Self::Retry(reason) => Self::Retry(asked(reason)),
-            Self::Infrastructure(reason) => Self::Infrastructure(asked(reason)),
-            Self::Unknown(reason) => Self::Unknown(asked(reason)),
+            failure @ (Self::Retry(_) | Self::Infrastructure(_) | Self::Unknown(_)) => {
+                failure.map_reason(|reason| Box::new(AskedPause { pause, reason }))
+            }
+            other => other,
+        }
+    }
+
+    /// The same failure with another reason.
+    pub(crate) fn map_reason(self, other: impl FnOnce(BoxError) -> BoxError) -> Self {
+        match self {
+            Self::Retry(reason) => Self::Retry(other(reason)),
+            Self::Permanent(reason) => Self::Permanent(other(reason)),
+            Self::Infrastructure(reason) => Self::Infrastructure(other(reason)),
+            Self::Unknown(reason) => Self::Unknown(other(reason)),
+            Self::Cancelled(reason) => Self::Cancelled(other(reason)),
+            Self::Fenced | Self::Store(_) => self,
+        }
+    }
+
+    /// A failure of a run in which a step was dropped midway: its effect may have happened.
+    pub(crate) fn after_dropped(self, step: &str) -> Self {
+        match self {
+            Self::Retry(reason) | Self::Infrastructure(reason) => {
+                Self::Unknown(format!("step {step:?} was dropped midway: {}", chain(&*reason)).into())
+            }
             other => other,
         }
     }
 
     /// The pause that the target asked for; zero where it asked for none.
     pub(crate) fn asked_pause(&self) -> Duration {
-        let (Self::Retry(reason) | Self::Infrastructure(reason) | Self::Unknown(reason)) = self else {
-            return Duration::ZERO;
-        };
-        reason.downcast_ref::<AskedPause>().map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
+        let asked = self.causes().find_map(|cause| cause.downcast_ref::<AskedPause>());
+        asked.map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
     }
 
     /// The error that the handler returned and its causes, the outermost first. There are none for

@@ -34,6 +34,11 @@ pub trait Handler<M>: Send + Sync + 'static {
     /// The promise about its effects.
     fn class(&self) -> Class;
 
+    /// The reason for which a runner refuses this handler when it is built: settings in it that cannot be honoured.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
     /// One answer per item, in order.
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer>;
 
@@ -220,6 +225,9 @@ macro_rules! class {
         impl<M: Send + 'static, H: Handler<M>> Handler<M> for $t<H> {
             fn class(&self) -> Class {
                 Class::$t
+            }
+            fn refusal(&self) -> Option<String> {
+                self.0.refusal()
             }
             async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
                 self.0.handle(items).await

@@ -7,6 +7,7 @@ mod class;
 mod coalesce;
 mod context;
 mod deduplicator;
+mod delivery;
 mod error;
 mod failure;
 mod fingerprint;
@@ -16,8 +17,10 @@ mod handler;
 mod heartbeat;
 mod ids;
 mod inspect;
+mod journal;
 mod key;
 mod memory;
+mod newest;
 mod observe;
 pub mod protocol;
 mod record;
@@ -28,6 +31,7 @@ mod settle;
 #[cfg(feature = "signal")]
 mod signal;
 mod start;
+mod steps;
 mod store_settings;
 mod switch;
 mod ticket;
@@ -44,12 +48,14 @@ pub use handler::{Answer, AtMostOnce, Batch, Effect, Handler, Item, Keyed, MapEr
 pub use ids::{IdError, IdSource, MessageIds};
 pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
-pub use observe::{Activity, Counts, RunnerActivity, RunningMessage, RunningNow};
+pub use newest::{EntityVersion, MAX_VERSION_LEN, Newest, VersionError, VersionOrder, Versions};
+pub use observe::{Activity, Counts, RunnerActivity, RunningMessage, RunningNow, trace};
 pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};
 #[cfg(feature = "signal")]
 pub use signal::shutdown_on_signals;
 pub use start::connect_at_start;
+pub use steps::{MAX_STEP_LEN, MAX_STEPS_LEN, Step, StepName};
 
 /// The signal type that [`Context::new`] takes; from `tokio-util`.
 pub use tokio_util::sync::CancellationToken;
@@ -77,6 +83,7 @@ pub mod store {
         AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, PAGE_TIME, Page, Query, ScopeStats, Stats,
         Target,
     };
+    pub use crate::journal::RecordedStep;
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};
     pub use crate::record::{Record, State};
     pub use crate::settle::{Attempt, Settle, Settled, Settlement};

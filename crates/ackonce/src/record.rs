@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::error::Result;
 use crate::fingerprint::Fingerprint;
+use crate::journal::{self, RecordedStep};
 
 /// A store's record of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +21,33 @@ pub struct Record {
     pub fingerprint: Option<Fingerprint>,
     /// The handler's outcome, if it was kept.
     pub outcome: Option<Bytes>,
+    /// The progress that its attempts saved, as long as it is not done: [`Settle::Save`](crate::store::Settle::Save).
+    pub progress: Option<Bytes>,
     /// Why it was buried.
     pub reason: Option<String>,
     /// The time since its last claim, by the store's clock.
     pub age: Duration,
+}
+
+impl Record {
+    /// The finished steps of its message, in the order in which they finished: those of a message that is not done.
+    ///
+    /// # Errors
+    /// Its progress was written by a newer version, or holds something else: [`ErrorKind`](crate::ErrorKind) says which.
+    ///
+    /// ```
+    /// use ackonce::store::Record;
+    ///
+    /// fn show(record: &Record) -> ackonce::Result<()> {
+    ///     for step in record.steps()? {
+    ///         println!("{} (version {}): {}", step.name, step.version, step.outcome.escape_ascii());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn steps(&self) -> Result<Vec<RecordedStep>> {
+        self.progress.as_ref().map_or(Ok(Vec::new()), journal::read)
+    }
 }
 
 /// The state of a key.

@@ -75,6 +75,14 @@ pub enum Settle {
         /// Why, in a line that an operator will read.
         reason: String,
     },
+    /// It goes on, and this much of it is done: the progress of the message, which the next [`Lease`] of the key brings
+    /// along, whoever acquires it. It replaces earlier progress unless it is shorter: progress only grows, so a shorter
+    /// one is an earlier copy that comes late, and changes nothing. A completion ends it; a release, a lapsed lease, a
+    /// burial and a redrive keep it. Lease and window stay as they are.
+    Save {
+        /// The whole of it so far.
+        progress: Bytes,
+    },
     /// Its dead letter has come back: the message that this very claim has buried is released, with no attempts counted and no payload
     /// known, for that may have been mended, and the next claim is granted. A record that was buried by a later claim, or redriven before, is not changed.
     Redrive {

@@ -15,53 +15,10 @@ use crate::fingerprint::Fingerprint;
 use crate::heartbeat::Grant;
 use crate::inspect::Note;
 use crate::key::Key;
+use crate::observe::trace::RunSpan;
 use crate::record::Record;
-use crate::settle::Attempt;
 
-/// A broker's delivery, as the runner sees it.
-pub trait Delivery: Send + Sync + 'static {
-    /// The handler's argument; cheap to clone, for it may run more than once.
-    type Message: Send + 'static;
-
-    /// The message.
-    fn message(&self) -> Self::Message;
-
-    /// True if acknowledging it still means anything: false once its partition was revoked or its channel
-    /// closed. A delivery that is not current is not started.
-    fn is_current(&self) -> bool {
-        true
-    }
-
-    /// Told whenever it begins to wait for something else or to run, for adapters that keep the books. Cheap: every
-    /// message is told twice.
-    fn note(&self, _stage: Stage) {}
-
-    /// The time that its sender holds it back after a failure under [`OnFailure::HandBack`](crate::OnFailure::HandBack), before
-    /// it is delivered again; until then no other copy of the message runs. Zero by default: the sender decides.
-    fn returns_in(&self, _attempt: Attempt) -> Duration {
-        Duration::ZERO
-    }
-
-    /// Its origin, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.
-    fn place(&self) -> String {
-        String::new()
-    }
-}
-
-/// The step of an unsettled delivery. Before the first of these it waits for its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Its claim is under way: it waits for the store.
-    Claiming,
-    /// Its handler runs, or its result is being recorded.
-    Running,
-    /// Somebody else holds its message; the claim is repeated after a back-off.
-    Busy,
-    /// Its handler failed, or its worker vanished; it runs again after a back-off, or after others like it.
-    Retrying,
-    /// It goes to the dead-letter place, or waits for that.
-    Burying,
-}
+pub use crate::delivery::{Delivery, Stage};
 
 /// A delivery with its identity, ready to be claimed.
 #[derive(Debug)]
@@ -78,6 +35,8 @@ pub struct Job<D> {
     pub(crate) paced: bool,
     /// It is a dead letter that has come back. Boxed, as all that is rare.
     pub(crate) letter: Option<Box<Returned>>,
+    /// When it came.
+    pub(crate) came: std::time::Instant,
     pub(crate) delivery: D,
 }
 
@@ -104,6 +63,7 @@ impl<D> Job<D> {
             busy: None,
             paced: false,
             letter: None,
+            came: std::time::Instant::now(),
             delivery,
         }
     }
@@ -173,12 +133,12 @@ impl<D> Job<D> {
     }
 
     pub(crate) fn receipt(self, how: SettledAs) -> Receipt<D> {
-        Receipt { delivery: self.delivery, how, record: None }
+        Receipt { delivery: self.delivery, how, record: None, came: self.came }
     }
 
     pub(crate) fn duplicate(self, record: Record) -> Receipt<D> {
         let how = SettledAs::Duplicate { age: record.age };
-        Receipt { delivery: self.delivery, how, record: Some(Box::new(record)) }
+        Receipt { delivery: self.delivery, how, record: Some(Box::new(record)), came: self.came }
     }
 }
 
@@ -190,13 +150,15 @@ pub(crate) struct Ticket<D> {
     pub(crate) lease: Arc<Grant>,
     /// When the claim was sent: the lease cannot end before this plus its length.
     pub(crate) claimed: Instant,
+    /// The span of its run, if that is traced. Boxed, as all that is rare.
+    pub(crate) span: Option<Box<RunSpan>>,
 }
 
 /// Proof that the store has settled this delivery's message, which makes acknowledging it right.
 ///
 /// An ack without a confirmed settle does not compile. A receipt cannot be made:
 /// ```compile_fail,E0451
-/// let forged = ackonce::adapter::Receipt { delivery: 1, how: ackonce::adapter::SettledAs::Run, record: None };
+/// let forged = ackonce::adapter::Receipt { delivery: 1, how: ackonce::adapter::SettledAs::Run, record: None, came: std::time::Instant::now() };
 /// ```
 /// and a job does not give its delivery away:
 /// ```compile_fail,E0599
@@ -218,6 +180,8 @@ pub struct Receipt<D> {
     pub(crate) delivery: D,
     pub(crate) how: SettledAs,
     pub(crate) record: Option<Box<Record>>,
+    /// When it came.
+    pub(crate) came: std::time::Instant,
 }
 
 impl<D> Receipt<D> {
@@ -256,6 +220,8 @@ pub enum SettledAs {
         /// The time since that one was claimed.
         age: Duration,
     },
+    /// It was not run, now: a newer version of its entity took effect ([`Newest`](crate::Newest)).
+    Stale,
     /// It was buried, now.
     Buried,
 }

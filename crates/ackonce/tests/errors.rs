@@ -72,6 +72,7 @@ async fn answer(handler: impl Handler<Card>, card: Card) -> Answer {
         fence: 1,
         attempt: 1,
         previous: ackonce::Previous::None,
+        progress: None,
     };
     let cx = Context::new(lease, ackonce::CancellationToken::new());
     handler.handle(vec![Item { cx, message: card }]).await.pop().unwrap()

@@ -1,10 +1,11 @@
 //! One channel's deliveries. A delivery carries its channel, so that a tag never crosses to another.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Waits, Why};
 use ackonce::store::Attempt;
+use ackonce::trace::{Origin, TraceContext};
 
 use super::generation::Generation;
 use super::hand::Hand;
@@ -56,6 +57,20 @@ impl Delivery for ChannelDelivery {
 
     fn place(&self) -> String {
         format!("queue {}, delivery tag {}", self.generation.queue, self.tag())
+    }
+
+    fn published(&self) -> Option<SystemTime> {
+        self.message().published()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.message().trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        let mut origin = self.message().trace_origin(self.generation.queue.as_str());
+        origin.delivery_tag = Some(self.tag());
+        origin
     }
 
     fn note(&self, stage: Stage) {

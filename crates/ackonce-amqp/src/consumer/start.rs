@@ -11,7 +11,7 @@ use super::AmqpConsumer;
 use crate::connection::Source;
 use crate::delays::name;
 use crate::log::Outage;
-use crate::management::{Api, Facts};
+use crate::management::{Api, QueueFacts};
 use crate::topology::{self, Topology};
 
 /// The names a consumer needs, short enough for AMQP.
@@ -113,7 +113,7 @@ impl AmqpConsumer {
         let api = Api { address, uri: hosts.current() };
         let asked = tokio::select! {
             () = self.shutdown.cancelled() => return Ok(()),
-            asked = Facts::ask(&api, queue) => asked,
+            asked = QueueFacts::ask(&api, queue) => asked,
         };
         let facts = match asked {
             Ok(facts) => facts,

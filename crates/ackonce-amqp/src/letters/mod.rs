@@ -31,6 +31,10 @@ pub(crate) struct DeadLetters {
 
 #[async_trait]
 impl Graveyard<ChannelDelivery> for DeadLetters {
+    fn name(&self) -> &str {
+        self.exchange.as_str()
+    }
+
     async fn bury(&self, delivery: &ChannelDelivery, burial: &Burial) -> Result<Letter, BuryError> {
         let (message, tag) = (delivery.message(), delivery.tag());
         let mut form = Form::Whole;

@@ -55,6 +55,21 @@ impl Api<'_> {
         }))
     }
 
+    /// The number of an exchange's bindings; `None` if there is no such exchange.
+    ///
+    /// # Errors
+    /// It does not answer, or says no.
+    pub(crate) async fn bindings(&self, exchange: &str) -> Result<Option<usize>, String> {
+        let all = format!("/api/exchanges/{}", encoded(&self.uri.vhost));
+        let known = self.get(&format!("{all}?columns=name")).await?;
+        let mut known = known.as_array().into_iter().flatten();
+        if !known.any(|one| one["name"].as_str() == Some(exchange)) {
+            return Ok(None);
+        }
+        let bindings = self.get(&format!("{all}/{}/bindings/source", encoded(exchange))).await?;
+        Ok(Some(bindings.as_array().map_or(0, Vec::len)))
+    }
+
     /// One question, in the oldest HTTP, whose answers are not cut into chunks.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, String> {
         let (address, user) = (self.address, &self.uri.authority.userinfo);

@@ -10,14 +10,15 @@ use serde_json::Value;
 pub(crate) use self::api::Api;
 use self::api::encoded;
 
-/// The API's answer about a queue: `/api/queues/{vhost}/{name}`, and of its broker: `/api/overview`.
+/// Facts about a queue that only the management API tells.
+// The answers of `/api/queues/{vhost}/{name}` and `/api/overview`.
 #[derive(Debug)]
-pub(crate) struct Facts {
+pub struct QueueFacts {
     version: String,
     queue: Value,
 }
 
-impl Facts {
+impl QueueFacts {
     /// # Errors
     /// It does not answer, or says no.
     pub(crate) async fn ask(api: &Api<'_>, queue: &str) -> Result<Self, String> {
@@ -27,12 +28,15 @@ impl Facts {
         Ok(Self { version, queue: api.get(&path).await? })
     }
 
-    pub(crate) fn is_stream(&self) -> bool {
+    /// True for a stream, which keeps no acknowledgements.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
         self.kind() == "stream"
     }
 
     /// The number of returns after which the queue drops or dead-letters a message. `None` without a limit.
-    pub(crate) fn delivery_limit(&self) -> Option<u32> {
+    #[must_use]
+    pub fn delivery_limit(&self) -> Option<u32> {
         if self.kind() != "quorum" {
             return None;
         }
@@ -44,7 +48,8 @@ impl Facts {
     }
 
     /// The consumer time-out, where the queue has one of its own.
-    pub(crate) fn consumer_timeout(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn consumer_timeout(&self) -> Option<Duration> {
         self.setting("consumer-timeout").and_then(Value::as_u64).map(Duration::from_millis)
     }
 
@@ -81,7 +86,34 @@ impl Facts {
         all
     }
 
-    fn kind(&self) -> &str {
+    /// The broker's version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// A truth about the queue: `durable`, `auto_delete` or `exclusive`.
+    #[must_use]
+    pub fn is(&self, property: &str) -> bool {
+        self.queue[property] == true
+    }
+
+    /// An argument of the queue or of a policy, by its name without `x-`, as text.
+    #[must_use]
+    pub fn argument(&self, name: &str) -> Option<String> {
+        self.setting(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
+    /// The members of a quorum queue that are away.
+    #[must_use]
+    pub fn members_away(&self) -> usize {
+        let count = |name: &str| self.queue[name].as_array().map(Vec::len);
+        count("members").zip(count("online")).map_or(0, |(members, online)| members.saturating_sub(online))
+    }
+
+    /// The queue's type: `classic`, `quorum` or `stream`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
         self.queue["type"].as_str().unwrap_or("classic")
     }
 
@@ -108,8 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn facts(version: &str, queue: Value) -> Facts {
-        Facts { version: version.to_owned(), queue }
+    fn facts(version: &str, queue: Value) -> QueueFacts {
+        QueueFacts { version: version.to_owned(), queue }
     }
 
     #[test]
@@ -177,7 +209,7 @@ mod tests {
             let address = listener.local_addr().unwrap().to_string();
             let serving = tokio::spawn(serve(listener, [overview, second]));
             let api = Api { address: &address, uri: &uri };
-            let answer = Facts::ask(&api, "q q").await;
+            let answer = QueueFacts::ask(&api, "q q").await;
             let asked = serving.await.unwrap();
             assert!(asked[1].starts_with("GET /api/queues/%2F/q%20q HTTP/1.0\r\n"), "{asked:?}");
             assert!(asked[1].contains("Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"), "{asked:?}");
@@ -189,6 +221,6 @@ mod tests {
             }
         }
         let nobody = Api { address: "127.0.0.1:1", uri: &uri };
-        assert!(Facts::ask(&nobody, "q").await.unwrap_err().contains("127.0.0.1:1"));
+        assert!(QueueFacts::ask(&nobody, "q").await.unwrap_err().contains("127.0.0.1:1"));
     }
 }

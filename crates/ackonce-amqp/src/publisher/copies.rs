@@ -163,6 +163,21 @@ mod tests {
         assert_eq!(copy.headers().clone().unwrap().inner()["ackonce-cc"], cc);
     }
 
+    /// Each attempt of a message is in the trace of its producer.
+    #[test]
+    fn a_copy_keeps_the_trace_context_of_its_message() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut table = FieldTable::default();
+        table.insert("traceparent".into(), text(context));
+        table.insert("tracestate".into(), text("a=1"));
+        let came = message("e", "k", BasicProperties::default().with_headers(table));
+        for purpose in [Purpose::DeadLetter, Purpose::Delay] {
+            let copy = message("", "q", copied(&came, purpose, Vec::new()));
+            assert_eq!(copy.trace_context(), came.trace_context());
+            assert_eq!(copy.trace_context().unwrap().traceparent(), context);
+        }
+    }
+
     #[test]
     fn headers_of_ours_are_replaced_and_not_appended() {
         let mut table = FieldTable::default();

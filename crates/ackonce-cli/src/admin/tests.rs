@@ -50,12 +50,16 @@ fn metrics_have_their_meaning_and_probes_their_state() {
     let metric = ackonce::adapter::metric::METRICS[0];
     metric.describe();
     metric.counter_of(&["jobs", "leased"]).increment(2);
+    metric.counter_of(&["a\u{7}b\nc", "leased"]).increment(1);
     let seconds = ackonce::adapter::metric::METRICS.iter().find(|m| m.name.ends_with("_seconds")).unwrap();
     seconds.histogram_of(&vec!["jobs"; seconds.labels.len()]).record(0.002);
     let text = ask(address, "GET /metrics");
     assert!(text.contains(&format!("# HELP {} {}", metric.name, metric.meaning)), "{text}");
     assert!(text.contains(&format!("{}{{scope=\"jobs\",class=\"leased\"}} 2", metric.name)), "{text}");
     assert!(text.contains(&format!("{}_bucket", seconds.name)), "{text}");
+
+    assert!(text.contains(r"a\\u{7}b\\nc"), "{text}");
+    assert!(!text.contains('\u{7}'), "a control character");
 
     for (path, switch) in [("/healthz", &switches.live), ("/readyz", &switches.ready)] {
         let answer = ask(address, &format!("GET {path}"));

@@ -14,6 +14,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, Parser};
 
 use crate::refusal::Refusal;
@@ -45,7 +46,7 @@ pub struct Layered<P> {
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
-    /// The text of `--help` or `--version`, or the report on a subcommand without layers.
+    /// The text of `--help` or `--version`.
     #[error(transparent)]
     Clap(#[from] clap::Error),
     /// A setting is wrong, or the file cannot be read.
@@ -81,8 +82,12 @@ pub fn parse<P: Parser>(
         command = command.mut_subcommand(name, |subcommand| file.under(subcommand));
     }
     let matches = command.clone().try_get_matches_from(&arguments).map_err(|error| match &name {
-        Some(_) if error.use_stderr() => Stop::Refused(Refusal::usage(fixed(&error))),
-        _ => Stop::Clap(error),
+        // The text of `--help`, where there is nothing to run.
+        _ if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Stop::Clap(error)
+        }
+        Some(_) => Stop::Refused(Refusal::usage(fixed(&error))),
+        None => Stop::Refused(Refusal::usage(said(&error))),
     })?;
     let settings = match (matches.subcommand(), &name) {
         (Some((name, matches)), Some(_)) => {
@@ -98,7 +103,7 @@ pub fn parse<P: Parser>(
 fn fixed(error: &clap::Error) -> String {
     let sentence = said(error);
     match error.kind() {
-        clap::error::ErrorKind::MissingRequiredArgument => {
+        ErrorKind::MissingRequiredArgument => {
             format!("{sentence}; set them as flags, as variables ACKONCE_NAME, or in the file of --config")
         }
         _ => sentence,

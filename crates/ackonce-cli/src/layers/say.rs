@@ -13,7 +13,12 @@ pub(super) fn said(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("tip:"))
         .collect();
     let mut sentence = sentence.join(" ");
-    if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
+    let near = match (error.get(ContextKind::SuggestedArg), error.get(ContextKind::SuggestedSubcommand)) {
+        (Some(ContextValue::String(near)), _) => Some(near),
+        (_, Some(ContextValue::Strings(near))) => near.first(),
+        _ => None,
+    };
+    if let Some(near) = near {
         sentence = format!("{sentence}; the nearest one is {near}");
     }
     sentence

@@ -16,10 +16,10 @@ use crate::stores::{OPTIONS_OF, Opened, Place, StoreUrl};
 
 /// The store of a verb.
 #[derive(Debug, Args)]
-pub struct StoreArgs {
+pub(super) struct StoreArgs {
     /// The store: sqlite:PATH, redis://…, postgres://…
     #[arg(long, value_name = "URL")]
-    pub store: StoreUrl,
+    pub(super) store: StoreUrl,
     #[command(flatten)]
     pub(super) sources: Sources,
 }
@@ -61,7 +61,7 @@ pub(super) fn refused(error: &Error) -> Refusal {
 
 /// A message by scope and ID.
 #[derive(Debug, Args)]
-pub struct MessageArgs {
+pub(super) struct MessageArgs {
     /// The message ID: text, or bytes as hex:… or base64:…
     #[arg(value_name = "ID")]
     id: MessageId,
@@ -97,7 +97,7 @@ pub(super) fn scope_of(name: &str) -> Result<Scope, Refusal> {
 
 /// The state of a record, as a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StateArg {
+pub(super) enum StateArg {
     /// A worker holds it, or died while it did
     Claimed,
     /// Handed back: it runs at its next delivery
@@ -121,7 +121,7 @@ impl From<StateArg> for State {
 
 /// Chooses records.
 #[derive(Debug, Args)]
-pub struct FilterArgs {
+pub(super) struct FilterArgs {
     /// Only records in this state
     #[arg(long, value_enum)]
     pub(super) state: Option<StateArg>,
@@ -164,7 +164,7 @@ pub(super) fn filter_words(filter: &Filter) -> String {
 
 /// The author and the reason of a change, and the consent to it.
 #[derive(Debug, Args)]
-pub struct ChangeArgs {
+pub(super) struct ChangeArgs {
     /// Reason of the change, for the audit trail; needed
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
@@ -199,7 +199,7 @@ impl ChangeArgs {
 
 /// Consent to a change.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct ConsentArgs {
+pub(super) struct ConsentArgs {
     /// Change without asking; needed where there is no terminal
     #[arg(long, short = 'y')]
     pub(super) yes: bool,

@@ -16,7 +16,7 @@ use super::list::brief;
 use super::output::{self, OutputArgs, grouped};
 use super::progress::Progress;
 use super::times::{at, millis, span};
-use crate::layers::Sources;
+use crate::layers::{EffectiveSettings, Origin, Sources};
 use crate::refusal::Refusal;
 
 /// List the letters of a dead-letter topic or queue, or move them back to where they came from
@@ -77,7 +77,7 @@ fn help() -> String {
     )
 }
 
-pub(super) async fn run(args: &DeadLettersArgs) -> Result<(), Refusal> {
+pub(super) async fn run(args: &DeadLettersArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let wrong = |error: RelayUrlError| Refusal::usage(format!("--from: {error}"));
     let from: LettersUrl = args.from.parse().map_err(wrong)?;
     if let Some(scope) = &args.scope {
@@ -90,7 +90,9 @@ pub(super) async fn run(args: &DeadLettersArgs) -> Result<(), Refusal> {
     };
     match args.action {
         Action::List => {
-            filter.reason = filter.reason.or_else(|| args.change.reason.clone());
+            // Not the reason for changes that the environment may name.
+            let is_flag = settings.get("reason").is_some_and(|setting| setting.origin == Origin::Flag);
+            filter.reason = filter.reason.or_else(|| args.change.reason.clone().filter(|_| is_flag));
             list(args, &from, &filter).await
         }
         Action::Redrive => redrive(args, &from, filter).await,

@@ -12,7 +12,7 @@ const BASE64: &str = "base64:";
 
 /// A message ID of the command line or of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessageId(pub(super) Bytes);
+pub(super) struct MessageId(pub(super) Bytes);
 
 impl FromStr for MessageId {
     type Err = String;

@@ -1,6 +1,6 @@
 //! `ackonce list`.
 
-use ackonce::store::{Entry, Inspect, Query, State};
+use ackonce::store::{Entry, Inspect, Query};
 use clap::Args;
 use serde_json::json;
 
@@ -12,6 +12,8 @@ use crate::refusal::Refusal;
 
 /// Records of a page.
 pub(super) const PAGE: usize = 500;
+/// In the place of a name that the store does not keep.
+pub(super) const NOT_KEPT: &str = "(not kept)";
 
 /// List the records of a store, by state, scope, reason and age
 #[derive(Debug, Args)]
@@ -27,8 +29,8 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
     /// Only buried records whose reason contains this text
-    #[arg(long, visible_alias = "reason-contains", value_name = "TEXT")]
-    reason: Option<String>,
+    #[arg(long, visible_alias = "reason", value_name = "TEXT")]
+    reason_contains: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// The most records to list; 0 for all
@@ -39,7 +41,7 @@ pub struct ListArgs {
 }
 
 pub(super) async fn run(args: &ListArgs) -> Result<(), Refusal> {
-    let filter = args.filter.filter(args.scope.as_ref(), args.reason.as_ref())?;
+    let filter = args.filter.filter(args.scope.as_ref(), args.reason_contains.as_ref())?;
     let store = args.store.inspect().await?;
     let limit = if args.limit == 0 { u64::MAX } else { args.limit };
     let mut rows = Vec::new();
@@ -72,6 +74,11 @@ pub(super) async fn run(args: &ListArgs) -> Result<(), Refusal> {
     }
     let head = ["SCOPE", "ID", "STATE", "ATTEMPT", "LAST CLAIM", "FREE IN", "EXPIRES IN", "REASON"];
     output::text(&output::table(&head, &[3], &rows))?;
+    if rows.iter().any(|row| row[1] == NOT_KEPT) {
+        eprintln!(
+            "Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them."
+        );
+    }
     if is_cut {
         eprintln!("There may be more: --limit 0 lists all.");
     }
@@ -82,8 +89,8 @@ fn row(entry: &Entry) -> Vec<String> {
     let record = &entry.record;
     let free_in = if entry.free_in.is_zero() { String::new() } else { span(entry.free_in) };
     vec![
-        entry.scope.as_deref().map_or_else(|| "(not kept)".to_owned(), clean),
-        entry.id.as_deref().map_or_else(|| "(not kept)".to_owned(), shown),
+        entry.scope.as_deref().map_or_else(|| NOT_KEPT.to_owned(), clean),
+        entry.id.as_deref().map_or_else(|| NOT_KEPT.to_owned(), shown),
         record.state.as_str().to_owned(),
         record.attempt.to_string(),
         format!("{} ago", span(record.age)),
@@ -122,16 +129,16 @@ pub(super) fn object(entry: &Entry) -> serde_json::Value {
     })
 }
 
-/// The words for a state and its count, of several records.
-pub(super) async fn count(store: &dyn Inspect, query: &Query, limit: u64) -> Result<(u64, bool), Refusal> {
+/// The number of records that a query finds, `limit` at most.
+pub(super) async fn count(store: &dyn Inspect, query: &Query, limit: u64) -> Result<u64, Refusal> {
     let (mut query, mut found) = (Query { limit: PAGE, after: None, ..query.clone() }, 0);
     loop {
         let page = store.list(&query).await.map_err(|error| refused(&error))?;
-        found += page.entries.iter().filter(|entry| entry.record.state != State::Claimed).count() as u64;
+        found += page.entries.len() as u64;
         match page.next {
-            _ if found >= limit => return Ok((limit, found > limit)),
+            _ if found >= limit => return Ok(limit),
             Some(next) => query.after = Some(next),
-            None => return Ok((found, false)),
+            None => return Ok(found),
         }
     }
 }

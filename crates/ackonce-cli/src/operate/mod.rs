@@ -1,4 +1,4 @@
-//! The operator's verbs: what a store remembers, why a message was skipped, and how to run it again.
+//! The operator's verbs: the records of a store, the reason why a message was skipped, and its next run.
 
 mod args;
 mod completions;
@@ -59,9 +59,6 @@ pub enum OperateVerb {
 /// # Errors
 /// [`Refusal`].
 pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -> Result<(), Refusal> {
-    for sentence in settings.misspelt() {
-        eprintln!("note: {sentence}");
-    }
     match verb {
         OperateVerb::Completions(args) => return completions::run(args, program),
         OperateVerb::Man(args) => return man::run(args, program),
@@ -79,7 +76,7 @@ pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -
         OperateVerb::Sweep(args) => block_on(sweep::run(args)),
         OperateVerb::Schema(args) => block_on(schema::run(args)),
         OperateVerb::Import(args) => block_on(import::run(args)),
-        OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args)),
+        OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args, settings)),
         OperateVerb::Completions(_) | OperateVerb::Man(_) => Ok(()),
     }
 }

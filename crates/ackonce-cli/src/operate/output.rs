@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct OutputArgs {
+pub(super) struct OutputArgs {
     /// JSON for scripts: an object, or an object on each line for a list
     #[arg(long)]
     pub(super) json: bool,

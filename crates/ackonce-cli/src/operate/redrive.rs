@@ -147,7 +147,7 @@ async fn many(args: &RedriveArgs) -> Result<(), Refusal> {
     let words = filter_words(&query.filter);
     let mut total = None;
     if note.is_none() || !args.change.consent.yes {
-        let (found, _) = list::count(&*store, &query, limit).await?;
+        let found = list::count(&*store, &query, limit).await?;
         total = Some(found);
         let change = change_of_many(&query.filter, found, &words);
         if note.is_none() {

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::{StoreArgs, refused};
+use super::list::NOT_KEPT;
 use super::output::{self, OutputArgs, grouped};
 use crate::refusal::Refusal;
 
@@ -58,7 +59,7 @@ fn shown(store: &str, stats: &Stats, scopes: &[ScopeStats]) -> String {
     };
     let mut rows: Vec<Vec<String>> = scopes
         .iter()
-        .map(|s| row(s.scope.as_deref().unwrap_or("(not kept)"), [s.claimed, s.released, s.done, s.buried]))
+        .map(|s| row(s.scope.as_deref().unwrap_or(NOT_KEPT), [s.claimed, s.released, s.done, s.buried]))
         .collect();
     rows.push(row("all", [stats.claimed, stats.released, stats.done, stats.buried]));
     let head = ["SCOPE", "CLAIMED", "RELEASED", "DONE", "BURIED", "TOTAL"];

@@ -19,6 +19,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::log;
 use crate::refusal::Refusal;
+use crate::traces::Traces;
 
 /// The interval at which the store is asked whether it answers, for `/readyz`.
 const ASK: Duration = Duration::from_secs(5);
@@ -31,9 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// [`Refusal`].
 pub fn run(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let plan = Plan::of(args, settings)?;
-    if !args.sources.check {
-        log::start(args.log)?;
-    }
+    let traces = match args.sources.check {
+        true => Traces::default(),
+        false => log::start(args.log)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Refusal::environment(format!("the threads of the program could not be started: {error}"))
     })?;
@@ -44,6 +46,7 @@ pub fn run(args: &ProxyArgs, settings: &EffectiveSettings) -> Result<(), Refusal
         }
     });
     runtime.shutdown_timeout(PATIENCE);
+    traces.end();
     ended
 }
 

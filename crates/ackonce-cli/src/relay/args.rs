@@ -163,14 +163,14 @@ fn order(text: &str) -> Result<Order, String> {
 }
 
 /// `1s..5m`.
-fn backoff(text: &str) -> Result<Backoff, String> {
+pub(crate) fn backoff(text: &str) -> Result<Backoff, String> {
     let (min, max) = text.split_once("..").ok_or("write MIN..MAX, such as 1s..5m")?;
     let time = |text| humantime::parse_duration(text).map_err(|e| format!("{text}: {e}"));
     Ok(Backoff { min: time(min)?, max: time(max)? })
 }
 
 /// `orders.1m=1m`.
-fn retry_topic(text: &str) -> Result<(String, Duration), String> {
+pub(crate) fn retry_topic(text: &str) -> Result<(String, Duration), String> {
     let (topic, delay) = text.rsplit_once('=').ok_or("write TOPIC=TIME, such as orders.1m=1m")?;
     let delay = humantime::parse_duration(delay).map_err(|e| format!("{delay}: {e}"))?;
     Ok((topic.to_owned(), delay))

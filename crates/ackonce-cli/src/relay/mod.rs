@@ -1,9 +1,9 @@
 //! `ackonce relay`: flags into a [`Relay`], and its end into an exit code.
 
-mod args;
+pub(crate) mod args;
 mod check;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Error, shutdown_on_signals};
@@ -13,6 +13,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 use crate::stores::{OPTIONS_OF, Opened};
+use crate::traces::Traces;
 use crate::{flags_named, log};
 use args::Parsed;
 pub use args::RelayArgs;
@@ -40,8 +41,9 @@ const FLAGS: [(&str, &str); 13] = [
 /// [`Refusal`].
 pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let parsed = args.parsed()?;
+    let mut traces = Traces::default();
     if !args.sources.check {
-        log::start(args.log)?;
+        traces = log::start(args.log)?;
         for sentence in settings.misspelt() {
             tracing::warn!(target: "ackonce", "{sentence}");
         }
@@ -57,18 +59,22 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
     });
     // A lookup of a host's name that never ends is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    traces.end();
     ended
 }
 
 async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
     let shutdown = shutdown_on_signals()
         .map_err(|e| Refusal::environment(format!("the signal handlers could not be installed: {e}")))?;
+    let alive = Arc::new(Alive { health: OnceLock::new(), pulse: Pulse::start() });
+    // Before the store: the wait for one can be watched, and is no reason for a restart.
     let admin = Admin::bind(args.admin, &args.console)?;
+    let admin = admin.map(|admin| admin.serve("relay", alive.clone())).transpose()?;
     let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
     let relay = build(parsed, &store)?.with_shutdown(shutdown);
+    let _ = alive.health.set(relay.health());
     if let Some(admin) = admin {
-        let alive = Alive { health: relay.health(), pulse: Pulse::start() };
-        admin.serve("relay", Arc::new(alive))?.show(store.inspect());
+        admin.show(store.inspect());
     }
     for weakness in relay.weaknesses() {
         tracing::debug!(target: "ackonce", "weakened: {weakness}");
@@ -118,24 +124,25 @@ fn tell(error: &Error) -> String {
 
 /// For `--admin`.
 struct Alive {
-    health: RelayHealth,
+    /// From the moment that the store is there.
+    health: OnceLock<RelayHealth>,
     pulse: Pulse,
 }
 
 impl Liveness for Alive {
     fn is_live(&self) -> bool {
-        self.pulse.beats() && self.health.is_live()
+        self.pulse.beats() && self.health.get().is_none_or(RelayHealth::is_live)
     }
 
     fn is_ready(&self) -> bool {
-        self.health.is_ready()
+        self.pulse.beats() && self.health.get().is_some_and(RelayHealth::is_ready)
     }
 
     fn report(&self) -> String {
-        self.health.details()
+        self.health.get().map_or_else(|| "starting: waiting for the store".to_owned(), RelayHealth::details)
     }
 
     fn lag(&self) -> Option<u64> {
-        self.health.lag()
+        self.health.get()?.lag()
     }
 }

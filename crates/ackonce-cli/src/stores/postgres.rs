@@ -38,6 +38,12 @@ pub struct PostgresUrl {
 }
 
 impl PostgresUrl {
+    /// The store's configuration.
+    #[must_use]
+    pub fn config(&self) -> &PostgresConfig {
+        &self.config
+    }
+
     pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
         if !parts.place.starts_with("//") {
             return Err(UrlError::NoServer(parts.scheme.to_owned()));

@@ -20,6 +20,12 @@ pub struct RedisUrl {
 }
 
 impl RedisUrl {
+    /// The store's configuration.
+    #[must_use]
+    pub fn config(&self) -> &RedisConfig {
+        &self.config
+    }
+
     pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
         if parts.place.trim_start_matches('/').is_empty() {
             return Err(UrlError::NoServer(parts.scheme.to_owned()));

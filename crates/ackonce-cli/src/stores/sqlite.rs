@@ -19,6 +19,12 @@ pub struct SqliteUrl {
 }
 
 impl SqliteUrl {
+    /// The store's configuration.
+    #[must_use]
+    pub fn config(&self) -> &SqliteConfig {
+        &self.config
+    }
+
     pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
         // As elsewhere, `sqlite://` is followed by a relative path and `sqlite:///` by an absolute one.
         let path = parts.place.strip_prefix("//").unwrap_or(parts.place);

@@ -6,6 +6,7 @@
 
 mod error;
 mod outlive;
+mod trace;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::error::{EdgeError, problem};
 use self::outlive::Outlive;
+pub use self::trace::{put_trace_context, trace_context_of};
 
 /// The time for the deliveries that are left after [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to answer their clients,
 /// and then to end.

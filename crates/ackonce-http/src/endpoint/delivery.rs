@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ackonce::adapter::Delivery;
+use ackonce::trace::{Origin, TraceContext};
 use ackonce::{Answer, Class, Context, Handler, Item};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
@@ -13,6 +14,12 @@ pub(crate) struct Exchange(pub(crate) Arc<dyn Run>);
 /// Runs the inner service; the runner does not know its types.
 pub(crate) trait Run: Send + Sync + 'static {
     fn run(self: Arc<Self>, cx: Context) -> BoxFuture<'static, Answer>;
+
+    /// The trace context in the request's headers; `None` once it has run.
+    fn trace_context(&self) -> Option<TraceContext>;
+
+    /// Its method and path.
+    fn origin(&self) -> Origin<'static>;
 }
 
 impl Delivery for Exchange {
@@ -20,6 +27,14 @@ impl Delivery for Exchange {
 
     fn message(&self) -> Arc<dyn Run> {
         self.0.clone()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.0.trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        self.0.origin()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ackonce::adapter::panic_text;
 use ackonce::store::Fingerprint;
+use ackonce::trace::{Origin, TraceContext};
 use ackonce::{Answer, BoxError, Context, Effect, Failure};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,6 +21,7 @@ use super::Endpoint;
 use super::delivery::Run;
 use super::request::GuardedRequest;
 use crate::body::Collected;
+use crate::edge::{put_trace_context, trace_context_of};
 use crate::identity::IdempotencyKey;
 use crate::operation::Operation;
 use crate::options::Streams;
@@ -101,8 +103,12 @@ where
         let Some(Start { mut service, request, key }) = lock(&self.start).take() else {
             return ready(Err(Failure::infrastructure("this arrival of the request has run"))).boxed();
         };
+        let trace = cx.trace_context().cloned();
         let operation = Operation::new(key, cx);
         let (mut request, share) = request.into_request();
+        if let Some(trace) = trace {
+            put_trace_context(request.headers_mut(), &trace);
+        }
         request.extensions_mut().insert(operation.clone());
         // Called and boxed here, so that the run need not hold the request as well as the service's future.
         let answering = catch_unwind(AssertUnwindSafe(|| Box::pin(service.call(request))));
@@ -110,6 +116,18 @@ where
             // The body is in memory for as long as the service may hold it.
             let _share = share;
             self.watch(&operation, answering).await
+        })
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        trace_context_of(&lock(&self.start).as_ref()?.request.head().headers)
+    }
+
+    fn origin(&self) -> Origin<'static> {
+        let start = lock(&self.start);
+        start.as_ref().map_or_else(Origin::default, |start| {
+            let head = start.request.head();
+            Origin::request(head.method.to_string(), head.uri.path().to_owned())
         })
     }
 }

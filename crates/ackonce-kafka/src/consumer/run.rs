@@ -155,6 +155,7 @@ fn start_polling(
     let topics: Vec<_> = prepared.subscription.iter().map(String::as_str).collect();
     client.subscribe(&topics).map_err(client_error)?;
     let settings = PollSettings {
+        group: prepared.config.get("group.id").unwrap_or_default().into(),
         intake: prepared.intake.clone(),
         limits: prepared.limits,
         chunk: consumer.settings.chunk,

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ackonce::adapter::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
 use ackonce::store::Attempt;
+use ackonce::trace::{Origin, TraceContext};
 
 use super::assignment::Assignment;
 use crate::KafkaMessage;
@@ -97,6 +98,20 @@ impl Delivery for PartitionDelivery {
         format!("{:?}", self.message)
     }
 
+    fn published(&self) -> Option<SystemTime> {
+        self.message.published()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        self.message.trace_context()
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        let mut origin = self.message.trace_origin();
+        origin.group = Some(self.assignment.delays.group().into());
+        origin
+    }
+
     fn note(&self, stage: Stage) {
         let (to, status) = match stage {
             Stage::Claiming => (CLAIMING, Status::InFlight),
@@ -155,7 +170,7 @@ pub(crate) fn done(
 
 fn settled(how: SettledAs) -> Status {
     match how {
-        SettledAs::Run => Status::Settled,
+        SettledAs::Run | SettledAs::Stale => Status::Settled,
         SettledAs::Duplicate { .. } => Status::Duplicate,
         SettledAs::Buried => Status::Buried,
     }

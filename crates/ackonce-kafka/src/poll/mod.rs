@@ -39,6 +39,8 @@ const SHORT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct PollSettings {
     pub(crate) intake: Arc<Intake>,
+    /// The consumer group, for traces.
+    pub(crate) group: Arc<str>,
     pub(crate) limits: Limits,
     /// The most records in a chunk.
     pub(crate) chunk: usize,

@@ -50,7 +50,7 @@ impl Poller {
                 continue;
             };
             let hop = longest_wait(&self.settings.retry_topics, &id.0);
-            let delays = Delays::new(&self.settings.retry_topics);
+            let delays = Delays::new(self.settings.group.clone(), &self.settings.retry_topics);
             let assignment = Assignment::new(id.clone(), self.control.wake.clone(), delays);
             let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
             self.lanes.push(lane);

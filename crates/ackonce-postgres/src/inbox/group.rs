@@ -31,8 +31,8 @@ pub(super) struct Group<'i, M, F> {
     contexts: Vec<Context>,
     messages: Vec<Option<M>>,
     answers: Vec<Option<Answer>>,
-    /// The settlements of the successful messages, each with the message's index.
-    done: Vec<(usize, Settlement)>,
+    /// The settlements of the successful messages, each with the message's index: its own, and one that it takes along.
+    done: Vec<(usize, Vec<Settlement>)>,
 }
 
 impl<'i, M, F, T> Group<'i, M, F>
@@ -165,7 +165,8 @@ where
         };
         match classify_answer(ran).and_then(outcome).map_err(|failure| self.overslept(began, failure)) {
             Ok(outcome) => {
-                self.done.push((n, self.settlement(n, outcome)));
+                let along = self.contexts[n].take_along();
+                self.done.push((n, [self.settlement(n, outcome)].into_iter().chain(along).collect()));
                 savepoint.succeeded();
             }
             Err(failure) => {
@@ -213,7 +214,9 @@ where
     }
 
     async fn complete(&mut self, tx: &Transaction<'_>, cache: &StatementCache) -> Result<(), Undone> {
-        let settlements: Vec<_> = self.done.iter().map(|(_, settlement)| settlement).collect();
+        let settlements =
+            || self.done.iter().flat_map(|(n, all)| all.iter().map(move |settlement| (*n, settlement)));
+        let (owners, settlements): (Vec<_>, Vec<_>) = settlements().unzip();
         let written = match self.statements.complete(tx, cache, &settlements).await {
             Ok(written) => written.ok_or_else(Undone::ended)??,
             Err(e) => {
@@ -226,8 +229,8 @@ where
         if written.iter().all(|written| *written) {
             return Ok(());
         }
-        for ((n, _), _) in self.done.iter().zip(written).filter(|(_, written)| !written) {
-            self.answers[*n] = Some(Err(Failure::Fenced));
+        for (n, _) in owners.into_iter().zip(written).filter(|(_, written)| !written) {
+            self.answers[n] = Some(Err(Failure::Fenced));
         }
         Err(Undone::taken_over())
     }
@@ -237,7 +240,7 @@ where
         if let [(only, _)] = self.done[..] {
             self.answers[only] = Some(Err(Failure::Retry(error.clone().into())));
         } else {
-            self.inbox.suspects.add(self.done.iter().map(|(_, settlement)| &settlement.key));
+            self.inbox.suspects.add(self.done.iter().map(|(n, _)| self.contexts[*n].key()));
         }
         Undone::All(error.with_repeat(Repeat::Safe))
     }

@@ -61,6 +61,7 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
     let fingerprint: Option<i64> = get(columns, 8)?;
     let detail: Option<&[u8]> = get(columns, 9)?;
     let (state, previous) = state(tally)?;
+    let (outcome, reason) = details(state, detail);
     let row = Row {
         state,
         token: Token([0; 16]),
@@ -73,12 +74,21 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
         free_at: unsigned("free_at", free_at.unwrap_or(0))?,
         // A negative expiry: a settlement found no record here.
         expires: unsigned("expiry", expires.max(0))?,
-        outcome: detail.filter(|_| state == State::Done).map(Bytes::copy_from_slice),
-        reason: detail
-            .filter(|_| state == State::Buried)
-            .map(|reason| String::from_utf8_lossy(reason).into_owned()),
+        outcome,
+        reason,
     };
     Ok(Stored { token: token.map(|t| Token(t.0)), row })
+}
+
+/// The outcome or progress of a record, and the reason of a buried one.
+fn details(state: State, detail: Option<&[u8]>) -> (Option<Bytes>, Option<String>) {
+    let Some(detail) = detail.filter(|_| state == State::Buried) else {
+        return (detail.map(Bytes::copy_from_slice), None);
+    };
+    // No UTF-8 text has this byte.
+    let mut parts = detail.splitn(2, |byte| *byte == 0xff);
+    let reason = parts.next().map(|reason| String::from_utf8_lossy(reason).into_owned());
+    (parts.next().map(Bytes::copy_from_slice), reason)
 }
 
 fn state(tally: i32) -> Result<(State, Previous)> {

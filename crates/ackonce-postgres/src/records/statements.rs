@@ -28,6 +28,10 @@ pub(crate) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000):
 pub(crate) const STATE: &str = "CASE WHEN coalesce(tally, 10) % 10 = 0 THEN 'done' WHEN tally % 10 = 1 THEN 'buried' \
                                 WHEN tally % 10 < 5 THEN 'claimed' ELSE 'released' END";
 
+/// The progress that a buried record keeps after its reason.
+pub(crate) const PROGRESS: &str = "CASE WHEN position('\\xff'::bytea IN r.detail) > 0 THEN \
+                                   substring(r.detail FROM position('\\xff'::bytea IN r.detail) + 1) END";
+
 /// The records that are not done, as the index `record_open` has them.
 pub(crate) const OPEN: &str = "token IS NOT NULL OR tally % 10 = 1";
 
@@ -114,7 +118,7 @@ impl<'s> Texts<'s> {
         let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default().trim());
         let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         let text = text.replace("{now}", self.now).replace("{state}", STATE).replace("{durable}", DURABLE);
-        let text = text.replace("{open}", OPEN);
+        let text = text.replace("{open}", OPEN).replace("{progress}", PROGRESS);
         let text = text.replace("{version}", &VERSION.to_string());
         text.replace("{schema}", self.schema.quoted())
     }

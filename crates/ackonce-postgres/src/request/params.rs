@@ -113,6 +113,7 @@ fn lease(row: &Row, key: &Key) -> Lease {
         fence: row.fence,
         attempt: row.attempt,
         previous: row.previous,
+        progress: row.outcome.clone(),
     }
 }
 
@@ -201,12 +202,13 @@ pub(crate) fn settled(
     answers.collect()
 }
 
-/// The last digit of the record's tally, or the code of a redrive.
+/// The last digit of the record's tally, or the code of a save or a redrive.
 fn becomes(action: &Settle) -> i32 {
     match action {
         Settle::Complete { .. } => 0,
         Settle::Bury { .. } => 1,
         Settle::Extend { .. } => 2,
+        Settle::Save { .. } => 3,
         Settle::Release { attempt: Attempt::Counts, .. } => 5,
         Settle::Release { attempt: Attempt::Refunded, .. } => 6,
         Settle::Redrive { .. } => 9,
@@ -221,14 +223,16 @@ fn times(action: &Settle) -> (Duration, Duration) {
         }
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
+        Settle::Save { .. } => (Duration::ZERO, Duration::ZERO),
     }
 }
 
-/// The outcome or reason of a settlement.
+/// The outcome, progress or reason of a settlement.
 fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
         Settle::Bury { reason, .. } => Some(reason.as_bytes()),
+        Settle::Save { progress } => Some(progress),
         Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => None,
     }
 }

@@ -62,12 +62,14 @@ fn micros(choices: [u64; 4]) -> impl Strategy<Value = u64> {
 fn settle() -> impl Strategy<Value = Settle> {
     let window = micros([0, 3, 300, MINUTES]).prop_map(Duration::from_micros);
     let lease = micros([0, 2, 20, 200]).prop_map(Duration::from_micros);
-    (0..6, window, lease).prop_map(|(kind, window, lease)| match kind {
+    (0..8, window, lease).prop_map(|(kind, window, lease)| match kind {
         0 => Settle::Complete { window, outcome: None },
         1 => Settle::Complete { window, outcome: Some("result".into()) },
         2 => Settle::Bury { window, reason: "a reason".into() },
         3 => Settle::Release { attempt: Attempt::Counts, window, not_before: lease },
         4 => Settle::Release { attempt: Attempt::Refunded, window, not_before: lease },
+        5 => Settle::Save { progress: "half".into() },
+        6 => Settle::Save { progress: "half, and \u{7f} more".into() },
         _ => Settle::Extend { lease, window },
     })
 }

@@ -21,15 +21,17 @@ use redis::{Cmd, RedisResult, Value};
 use crate::error::{Trouble, connecting};
 use crate::records::{Call, Reply, misread};
 use crate::{RedisConfig, Replicas};
-use address::Address;
 use link::Link;
 use thread::Thread;
 
+pub(crate) use address::Address;
 pub(crate) use client::Client;
+pub(crate) use rights::missing as missing_rights;
+pub(crate) use settings::settings;
 
 /// A connection to a server or to a cluster; clones share it.
 #[derive(Clone)]
-enum Connection {
+pub(crate) enum Connection {
     Server(MultiplexedConnection),
     #[cfg(feature = "cluster")]
     Cluster(redis::cluster_async::ClusterConnection),

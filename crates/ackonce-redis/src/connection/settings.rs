@@ -3,9 +3,9 @@
 use redis::{Cmd, RedisResult};
 
 use super::Connection;
-use crate::check::{SETTINGS, Server, parse_info};
+use crate::check::{RedisServer, SETTINGS, parse_info};
 
-pub(super) async fn settings(connection: &mut Connection) -> RedisResult<Vec<Server>> {
+pub(crate) async fn settings(connection: &mut Connection) -> RedisResult<Vec<RedisServer>> {
     let mut config = Cmd::new();
     config.arg("CONFIG").arg("GET").arg(&SETTINGS);
     let infos = connection.ask_all(&redis::cmd("INFO")).await?;
@@ -15,7 +15,7 @@ pub(super) async fn settings(connection: &mut Connection) -> RedisResult<Vec<Ser
         let at = configs.iter().position(|(of, _)| *of == name);
         let config = at.and_then(|at| redis::from_redis_value(configs.swap_remove(at).1).ok());
         let info = redis::from_redis_value::<String>(info).ok().as_deref().map(parse_info);
-        Server { name, info, config }
+        RedisServer { name, info, config }
     });
     Ok(servers.collect())
 }

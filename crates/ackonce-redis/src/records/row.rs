@@ -76,11 +76,17 @@ impl Row {
         })
     }
 
-    /// The record at `now`, with the outcome or reason that was beside it.
+    /// The record at `now`, with the text that was beside it: an outcome, progress, or a reason and the progress after it.
     pub(crate) fn record(self, now: u64, body: Option<Bytes>) -> Record {
-        let (outcome, reason) = match self.state {
-            State::Buried => (None, body.map(|text| String::from_utf8_lossy(&text).into_owned())),
-            _ => (body, None),
+        let (outcome, progress, reason) = match (self.state, body) {
+            (State::Done, outcome) => (outcome, None, None),
+            (State::Buried, Some(body)) => {
+                // No UTF-8 text has this byte.
+                let end = body.iter().position(|byte| *byte == 0xff);
+                let reason = String::from_utf8_lossy(&body[..end.unwrap_or(body.len())]).into_owned();
+                (None, end.map(|end| body.slice(end + 1..)), Some(reason))
+            }
+            (_, progress) => (None, progress, None),
         };
         Record {
             state: self.state,
@@ -88,6 +94,7 @@ impl Row {
             attempt: self.attempt,
             fingerprint: self.fingerprint,
             outcome,
+            progress,
             reason,
             age: Duration::from_micros(now.saturating_sub(self.claimed)),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ackonce::store::{ClaimRequest, Claimed, Lease, Names, Token};
 use ackonce::{Key, Previous, Result};
 
-use super::{Request, parts, record, short, span, unknown_word};
+use super::{Request, body, parts, record, short, span, unknown_word};
 use crate::records::{CLAIM, Field, Reply, Script, Secret, field, kept, misread, tag};
 
 impl Request for ClaimRequest {
@@ -48,6 +48,10 @@ impl Request for ClaimRequest {
     fn decode(&self, word: u8, reply: &mut Reply<'_>) -> Result<Claimed> {
         Ok(match word {
             b'A' => Claimed::Acquired(lease(&self.key, self.token, reply)?),
+            b'P' => {
+                let lease = lease(&self.key, self.token, reply)?;
+                Claimed::Acquired(Lease { progress: body(reply)?, ..lease })
+            }
             b'B' => Claimed::Busy { free_in: Duration::from_micros(reply.u56()?) },
             b'D' => Claimed::Done(record(reply)?.1),
             b'M' => Claimed::Mismatch(record(reply)?.1),
@@ -68,5 +72,6 @@ fn lease(key: &Key, token: Token, reply: &mut Reply<'_>) -> Result<Lease> {
             2 => Previous::Vanished,
             _ => return Err(misread("the end of the attempt before is not known")),
         },
+        progress: None,
     })
 }

@@ -75,10 +75,15 @@ fn unknown_word(word: u8) -> ackonce::Error {
 /// A row with its record.
 fn record(reply: &mut Reply<'_>) -> Result<(Row, Record)> {
     let row = Row::read(reply)?.ok_or_else(|| misread("an answer has no row"))?;
-    let body = match reply.u32()? {
-        0 => None,
-        n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
-    };
+    let body = body(reply)?;
     let record = row.clone().record(reply.now, body);
     Ok((row, record))
+}
+
+/// The text beside a row, after its length plus one; zero for none.
+fn body(reply: &mut Reply<'_>) -> Result<Option<Bytes>> {
+    Ok(match reply.u32()? {
+        0 => None,
+        n => Some(Bytes::copy_from_slice(reply.bytes(usize::try_from(n - 1).unwrap_or(usize::MAX))?)),
+    })
 }

@@ -30,7 +30,7 @@ pub(crate) fn refusal(word: u8, place: &Place<'_>, reply: &mut Reply<'_>) -> Res
              or forget the record; {row}"
         ),
         b'X' => format!(
-            "the outcome of {name} is gone from beside its record, as if the server had evicted it; redrive or forget \
+            "the outcome or progress of {name} is gone from beside its record, as if the server had evicted it; redrive or forget \
              the record; {row}"
         ),
         b'T' => format!(
@@ -68,6 +68,7 @@ pub(crate) fn stand_in() -> Record {
         attempt: 0,
         fingerprint: None,
         outcome: None,
+        progress: None,
         reason: Some("this record cannot be read: it is damaged, or a newer version wrote it".to_owned()),
         age: Duration::ZERO,
     }

@@ -17,6 +17,7 @@ fn words(action: &Settle) -> (u8, Option<&[u8]>) {
         Settle::Release { attempt: Attempt::Counts, .. } => (b'R', None),
         Settle::Release { attempt: Attempt::Refunded, .. } => (b'F', None),
         Settle::Extend { .. } => (b'E', None),
+        Settle::Save { progress } => (b'P', Some(progress)),
         Settle::Redrive { .. } => (b'D', None),
     }
 }
@@ -29,6 +30,7 @@ fn spans_of(action: &Settle) -> (Duration, Duration) {
         }
         Settle::Release { window, not_before, .. } => (*not_before, *window),
         Settle::Extend { lease, window } => (*lease, *window),
+        Settle::Save { .. } => (Duration::ZERO, Duration::ZERO),
     }
 }
 
@@ -68,8 +70,8 @@ impl Request for Settlement {
         out.extend_from_slice(&self.fence.to_be_bytes());
         out.extend_from_slice(&self.token.0);
         out.push(action);
-        // A completion takes a record out of the index, or leaves it there with its names.
-        let has_names = names != Names::Omit && !matches!(self.action, Settle::Complete { .. });
+        // A completion takes a record out of the index, or leaves it there with its names; a save leaves it as it is.
+        let has_names = names != Names::Omit && !matches!(self.action, Settle::Complete { .. } | Settle::Save { .. });
         out.push(parts(has_spans, body.is_some(), has_names));
         if has_spans {
             span(out, spans.0);

@@ -1,16 +1,17 @@
 //! `amqp[s]://…?exchange=E&routing-key=K`: a message for each, mandatory and confirmed.
 
 use ackonce::adapter::headers;
+use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Failure, Result};
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable, ShortString};
 use ackonce_amqp::{AmqpPublisher, AmqpRefusal};
 use async_trait::async_trait;
 
-use super::{STEP, Sink};
+use super::{STEP, Sink, sent};
 use crate::RelayMessage;
 use crate::amqp_url::AmqpUrl;
-use crate::message::is_ours;
+use crate::message::{is_of_trace, is_ours};
 use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
@@ -80,7 +81,23 @@ impl Sink for AmqpSink {
                 Failure::permanent("its key is not UTF-8, and so no routing key; set routing-key=K")
             })?,
         };
-        let properties = properties(cx, message);
+        let outgoing = trace::outgoing(cx, "rabbitmq", &self.exchange);
+        let properties = properties(cx, message, outgoing.as_ref());
+        sent(outgoing, self.publish(key, properties, message)).await
+    }
+
+    async fn close(&self) {
+        self.publisher.close().await;
+    }
+}
+
+impl AmqpSink {
+    async fn publish(
+        &self,
+        key: &str,
+        properties: BasicProperties,
+        message: &RelayMessage,
+    ) -> Result<(), Failure> {
         let sent = self.publisher.publish(&self.exchange, key, properties, message.payload_bytes()).await;
         sent.map_err(|refusal| match refusal {
             _ if refusal.is_about_the_message() => Failure::permanent(refusal),
@@ -89,32 +106,39 @@ impl Sink for AmqpSink {
             _ => Failure::infrastructure(refusal),
         })
     }
-
-    async fn close(&self) {
-        self.publisher.close().await;
-    }
 }
 
-fn properties(cx: &Context, message: &RelayMessage) -> BasicProperties {
+fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&Outgoing>) -> BasicProperties {
     let text = |bytes: &[u8]| AMQPValue::LongString(bytes.into());
+    // One that is not traced here passes with the headers that it has.
+    let is_replaced = |name: &str| outgoing.is_some() && is_of_trace(name);
     let mut table = FieldTable::default();
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
     if let RelayMessage::Amqp(message) = message {
         // As they came, tables and lists too.
         for (name, value) in message.properties().headers().iter().flat_map(|table| table.inner()) {
-            if !is_ours(name.as_str()) && !ADDRESSES.contains(&name.as_str()) && name.as_str() != "x-death" {
+            let name_text = name.as_str();
+            let is_left_out = is_ours(name_text) || is_replaced(name_text) || ADDRESSES.contains(&name_text);
+            if !is_left_out && name_text != "x-death" {
                 table.insert(name.clone(), value.clone());
             }
         }
         properties = described(properties, message.properties());
     } else {
-        for (name, value) in message.headers() {
+        for (name, value) in message.headers().into_iter().filter(|(name, _)| !is_replaced(name)) {
             if let Ok(name) = ShortString::try_new(&*name) {
                 table.insert(name, text(&value));
             }
         }
         if let Some(kind) = message.content_type().and_then(|kind| ShortString::try_new(&*kind).ok()) {
             properties = properties.with_content_type(kind);
+        }
+    }
+    if let Some(outgoing) = outgoing {
+        let context = outgoing.context();
+        table.insert(TRACEPARENT.into(), text(context.traceparent().as_bytes()));
+        if let Some(state) = context.tracestate() {
+            table.insert(TRACESTATE.into(), text(state.as_bytes()));
         }
     }
     let id = cx.key().id();

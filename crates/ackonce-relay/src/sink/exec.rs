@@ -131,6 +131,14 @@ impl Exec {
         for (name, value) in message.origin() {
             command.env(format!("ACKONCE_{}", variable(name)), &*printable(value.as_bytes()));
         }
+        // The names by which command line tools of OpenTelemetry pass a context on.
+        command.env_remove("TRACEPARENT").env_remove("TRACESTATE");
+        if let Some(context) = cx.trace_context().cloned().or_else(|| message.passed_on(None)) {
+            command.env("TRACEPARENT", context.traceparent());
+            if let Some(state) = context.tracestate() {
+                command.env("TRACESTATE", state);
+            }
+        }
         if let Some(key) = message.key() {
             command.env("ACKONCE_KEY", &*printable(key));
         }

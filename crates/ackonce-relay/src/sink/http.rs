@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
 use async_trait::async_trait;
 use base64::Engine;
@@ -16,8 +17,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::answer::answer_of;
-use super::{STEP, Sink};
+use super::{STEP, Sink, sent};
 use crate::RelayMessage;
+use crate::message::is_of_trace;
 use crate::text::printable;
 use crate::url::{RelayUrlError, decoded};
 
@@ -136,11 +138,17 @@ impl Sink for HttpSink {
     }
 
     async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
-        let request = self.request(cx, message).map_err(Failure::permanent)?;
-        match tokio::time::timeout(self.limit, self.send(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::unknown(format!("the service did not answer within {:?}", self.limit))),
-        }
+        let outgoing = trace::outgoing(cx, "http", self.uri.host().unwrap_or_default());
+        let request = self.request(cx, message, outgoing.as_ref()).map_err(Failure::permanent)?;
+        sent(outgoing, async {
+            match tokio::time::timeout(self.limit, self.send(request)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    Err(Failure::unknown(format!("the service did not answer within {:?}", self.limit)))
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -156,7 +164,12 @@ impl HttpSink {
         answer_of(parts.status, &parts.headers, &body)
     }
 
-    fn request(&self, cx: &Context, message: &RelayMessage) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(
+        &self,
+        cx: &Context,
+        message: &RelayMessage,
+        outgoing: Option<&Outgoing>,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
         let id = cx.key().id();
         let mut request = Request::builder()
             .method(Method::POST)
@@ -175,7 +188,13 @@ impl HttpSink {
         for (name, value) in message.origin() {
             request = request.header(format!("ackonce-{name}"), &*printable(value.as_bytes()));
         }
-        for (name, value) in message.headers() {
+        if let Some(context) = message.passed_on(outgoing) {
+            request = request.header(TRACEPARENT, context.traceparent());
+            if let Some(state) = context.tracestate() {
+                request = request.header(TRACESTATE, state);
+            }
+        }
+        for (name, value) in message.headers().into_iter().filter(|(name, _)| !is_of_trace(name)) {
             request = request.header(header_name(&name)?, &*printable(&value));
         }
         request.body(Full::new(message.payload_bytes()))

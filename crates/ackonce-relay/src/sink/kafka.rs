@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
 use ackonce_kafka::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ackonce_kafka::rdkafka::message::{Header, Headers, OwnedHeaders};
 use ackonce_kafka::{ClientConfig, KafkaPublisher};
 use async_trait::async_trait;
 
-use super::{STEP, Sink};
+use super::{STEP, Sink, sent};
 use crate::RelayMessage;
 use crate::kafka_url::{KafkaUrl, refused_property};
-use crate::message::is_ours;
+use crate::message::{is_of_trace, is_ours};
 use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
@@ -89,7 +90,15 @@ impl Sink for KafkaSink {
     }
 
     async fn deliver(&self, cx: &Context, message: &RelayMessage) -> Result<(), Failure> {
-        let (key, headers) = (message.key(), headers(cx, message));
+        let outgoing = trace::outgoing(cx, "kafka", &self.topic);
+        let headers = headers(cx, message, outgoing.as_ref());
+        sent(outgoing, self.send(message, headers)).await
+    }
+}
+
+impl KafkaSink {
+    async fn send(&self, message: &RelayMessage, headers: OwnedHeaders) -> Result<(), Failure> {
+        let key = message.key();
         let payload = (!message.is_tombstone()).then(|| message.payload());
         let sent = self.publisher.send(&self.topic, key, payload, headers.clone()).await;
         let sent = match sent {
@@ -106,12 +115,21 @@ impl Sink for KafkaSink {
     }
 }
 
-/// The message's own headers, then its identity.
-fn headers(cx: &Context, message: &RelayMessage) -> OwnedHeaders {
+/// The message's own headers, then its trace context and its identity.
+fn headers(cx: &Context, message: &RelayMessage, outgoing: Option<&Outgoing>) -> OwnedHeaders {
     let key = cx.idempotency_key(STEP);
     let mut headers = OwnedHeaders::new();
-    for (name, value) in message.headers() {
-        headers = headers.insert(Header { key: &name, value: Some(&*value) });
+    // One that is not traced here passes with the headers that it has.
+    for (name, value) in message.headers().iter().filter(|(name, _)| outgoing.is_none() || !is_of_trace(name))
+    {
+        headers = headers.insert(Header { key: name, value: Some(&**value) });
+    }
+    if let Some(outgoing) = outgoing {
+        let context = outgoing.context();
+        headers = headers.insert(Header { key: TRACEPARENT, value: Some(&context.traceparent()) });
+        if let Some(state) = context.tracestate() {
+            headers = headers.insert(Header { key: TRACESTATE, value: Some(state) });
+        }
     }
     if let Some(kind) = message.content_type()
         && !headers.iter().any(|header| header.key.eq_ignore_ascii_case("content-type"))

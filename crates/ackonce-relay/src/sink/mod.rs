@@ -12,9 +12,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::trace::Outgoing;
 use ackonce::{Answer, Context, Effect, Failure, Item, Result};
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tracing::Instrument;
 
 use self::amqp::AmqpTarget;
 use self::exec::Program;
@@ -74,6 +76,19 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
 
     /// Ends connections.
     async fn close(&self) {}
+}
+
+/// Delivers in the span of the outgoing message, if the run is traced.
+async fn sent(
+    outgoing: Option<Outgoing>,
+    delivery: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let Some(outgoing) = outgoing else { return delivery.await };
+    let answer = delivery.instrument(outgoing.span()).await;
+    if let Err(failure) = &answer {
+        outgoing.fails(failure);
+    }
+    answer
 }
 
 /// The end of a sink.

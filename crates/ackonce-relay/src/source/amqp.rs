@@ -13,10 +13,10 @@ use crate::url::{Parts, RelayUrlError};
 /// A queue.
 #[derive(Clone)]
 pub(super) struct AmqpSource {
-    url: String,
-    queue: String,
+    pub(super) url: String,
+    pub(super) queue: String,
     prefetch: Option<u16>,
-    management: Option<String>,
+    pub(super) management: Option<String>,
     pub(super) queues: Vec<String>,
 }
 

@@ -13,8 +13,8 @@ use crate::url::{Parts, RelayUrlError};
 /// Topics, consumed by a group.
 #[derive(Clone)]
 pub(super) struct KafkaSource {
-    config: ClientConfig,
-    topics: Vec<String>,
+    pub(super) config: ClientConfig,
+    pub(super) topics: Vec<String>,
     pub(super) queues: Vec<String>,
 }
 

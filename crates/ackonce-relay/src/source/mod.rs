@@ -8,7 +8,9 @@ mod webhook;
 use std::fmt;
 use std::str::FromStr;
 
-use ackonce::{Counts, Result, Settings};
+use ackonce::{Counts, IdSource, MessageIds, Result, Settings};
+use ackonce_amqp::MESSAGE_ID;
+use ackonce_kafka::ClientConfig;
 
 use self::amqp::AmqpSource;
 use self::kafka::KafkaSource;
@@ -16,7 +18,7 @@ use self::webhook::WebhookSource;
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
 use crate::kind::SourceKind;
-use crate::plan::Plan;
+use crate::plan::{IdPlace, Plan};
 use crate::url::{RelayUrlError, redacted};
 
 /// The forms of a source's URL.
@@ -45,6 +47,30 @@ enum Place {
     Kafka(KafkaSource),
     Amqp(AmqpSource),
     Webhook(WebhookSource),
+}
+
+/// The parts of a source's URL, for programs that ask its broker themselves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SourceParts<'u> {
+    /// Kafka.
+    Kafka {
+        /// The driver's properties, `bootstrap.servers` and `group.id` among them. They may hold passwords.
+        config: &'u ClientConfig,
+        /// The topics, names or patterns.
+        topics: &'u [String],
+    },
+    /// RabbitMQ.
+    Amqp {
+        /// The broker's URL, with its password.
+        url: &'u str,
+        /// The queue.
+        queue: &'u str,
+        /// The address of the management API.
+        management: Option<&'u str>,
+    },
+    /// Webhooks.
+    Webhook,
 }
 
 impl FromStr for SourceUrl {
@@ -86,6 +112,38 @@ impl SourceUrl {
         }
     }
 
+    /// Its parts, with their secrets.
+    #[must_use]
+    pub fn parts(&self) -> SourceParts<'_> {
+        match &self.place {
+            Place::Kafka(source) => SourceParts::Kafka { config: &source.config, topics: &source.topics },
+            Place::Amqp(source) => SourceParts::Amqp {
+                url: &source.url,
+                queue: &source.queue,
+                management: source.management.as_deref(),
+            },
+            Place::Webhook(_) => SourceParts::Webhook,
+        }
+    }
+
+    /// The reader of message IDs at these places; those of the source's adapter if there are none.
+    ///
+    /// # Errors
+    /// A place that messages of this source do not have, in words.
+    pub fn message_ids(&self, places: &[IdPlace]) -> Result<MessageIds, String> {
+        let own = match self.kind() {
+            SourceKind::Kafka => IdSource::Header("message-id".to_owned()),
+            SourceKind::Amqp | SourceKind::Webhook => IdSource::Header(MESSAGE_ID.to_owned()),
+        };
+        let sources =
+            places.iter().map(|place| place.of(self.kind()).map_err(|why| format!("{place}: {why}")));
+        let mut sources = sources.collect::<Result<Vec<_>, String>>()?;
+        if sources.is_empty() {
+            sources.push(own);
+        }
+        Ok(MessageIds::first_of(sources))
+    }
+
     /// The topics or queues that it names.
     pub(crate) fn queues(&self) -> &[String] {
         match &self.place {
@@ -96,7 +154,10 @@ impl SourceUrl {
     }
 
     /// The settings that its adapter begins with.
-    pub(crate) fn defaults(&self) -> Result<Settings> {
+    ///
+    /// # Errors
+    /// A webhook's secret that is missing, or cannot be used.
+    pub fn defaults(&self) -> Result<Settings> {
         match &self.place {
             Place::Kafka(_) | Place::Amqp(_) => Ok(Settings::default()),
             Place::Webhook(source) => source.defaults(),

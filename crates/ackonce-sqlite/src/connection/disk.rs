@@ -146,13 +146,13 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// The space of a filesystem that reports it.
-struct Filesystem {
-    total: u64,
-    free: u64,
+pub(crate) struct Filesystem {
+    pub(crate) total: u64,
+    pub(crate) free: u64,
 }
 
 #[cfg(unix)]
-fn filesystem(file: &Path) -> Option<Filesystem> {
+pub(crate) fn filesystem(file: &Path) -> Option<Filesystem> {
     let found = rustix::fs::statvfs(file.parent()?).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     // Some blocks are reserved for root.
@@ -161,7 +161,7 @@ fn filesystem(file: &Path) -> Option<Filesystem> {
 }
 
 #[cfg(not(unix))]
-fn filesystem(_: &Path) -> Option<Filesystem> {
+pub(crate) fn filesystem(_: &Path) -> Option<Filesystem> {
     None
 }
 

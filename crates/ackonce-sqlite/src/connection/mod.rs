@@ -17,7 +17,7 @@ use crate::records::FileCache;
 use crate::records::generations::FilterSource;
 use crate::{SqliteConfig, Synchronous, schema};
 pub(crate) use authorizer::{Authorizer, SAVEPOINT};
-pub(crate) use identity::{ClosedFile, CurrentFile, FileIdentity};
+pub(crate) use identity::{ClosedFile, CurrentFile, FileIdentity, path_with_suffix};
 
 /// The number of statements kept compiled: the store's own, a few per generation, and room for those of handlers.
 const STATEMENTS: usize = 512;

@@ -112,11 +112,27 @@ where
             return Err(Rollback::Item(Failure::permanent(value_too_long("sqlite", len))));
         }
         let now = cx.clock.now();
+        if let Some(along) = self.item.cx.take_along() {
+            settle_along(cx, &along, now)?;
+        }
         let expires = now.saturating_add(micros(self.window));
         if cx.records.complete(self.item.cx.lease(), outcome.as_ref(), expires, now)? {
             Ok(())
         } else {
             Err(Rollback::Item(Failure::Fenced))
+        }
+    }
+}
+
+/// Settles a claim beside the message's own, in its transaction.
+fn settle_along(cx: &CommandContext<'_>, along: &Settlement, now: u64) -> Result<(), Rollback> {
+    let record_key = cx.records.record_key(&along.key);
+    let found = cx.records.lookup(&record_key, Some(along.token), now)?;
+    match protocol::settle(found.as_ref().map(|found| &found.row), along, now) {
+        (Settled::Lost, _) => Err(Rollback::Item(Failure::Fenced)),
+        (Settled::Yes, None) => Ok(()),
+        (Settled::Yes, Some(row)) => {
+            Ok(cx.records.write(&record_key, &along.key, &row, found.map(|found| found.location), now)?)
         }
     }
 }

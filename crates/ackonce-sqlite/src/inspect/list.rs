@@ -136,8 +136,8 @@ impl PageBuilder {
 
     fn push(&mut self, entry: Entry, table: &Table) {
         let record = &entry.record;
-        self.bytes +=
-            record.outcome.as_ref().map_or(0, Bytes::len) + record.reason.as_ref().map_or(0, String::len);
+        self.bytes += record.outcome.as_ref().or(record.progress.as_ref()).map_or(0, Bytes::len)
+            + record.reason.as_ref().map_or(0, String::len);
         self.last = Some(table.after(entry.digest.to_vec()));
         self.entries.push(entry);
     }

@@ -145,7 +145,7 @@ pub async fn a_settlement_of_an_unknown_key_is_lost(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for action in [complete(), release(), refund(), extend(), bury()] {
         let (key, token) = (key(&bench.scope, "id"), Token::random());
-        let forged = Lease { key, token, fence: 1, attempt: 1, previous: Previous::None };
+        let forged = Lease { key, token, fence: 1, attempt: 1, previous: Previous::None, progress: None };
         bench.a.lose(&forged, action).await;
     }
     let lease = bench.a.acquire(&bench.request("id")).await;

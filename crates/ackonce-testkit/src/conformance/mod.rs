@@ -27,10 +27,12 @@ pub mod failures;
 pub mod fencing;
 pub mod keys;
 pub mod payloads;
+pub mod progress;
 pub mod races;
 pub mod room;
 pub mod settling;
 pub mod time;
+pub mod versions;
 
 pub use fixture::{Breakable, CannotFail, Fixture, Outage, Unbreakable, Wire, copied, swept};
 pub use run::{run_all, run_all_but};

@@ -99,6 +99,19 @@ macro_rules! __for_each_property {
                 an_unknown_payload_does_not_replace_a_known_one
                 a_mismatch_changes_nothing
             }
+            progress {
+                progress_is_given_to_the_next_claim
+                a_repeated_claim_brings_progress
+                progress_comes_back_byte_for_byte
+                progress_only_grows
+                an_old_fence_saves_nothing
+                a_settled_claim_saves_nothing
+                progress_ends_with_the_completion
+                a_burial_keeps_progress
+                a_save_moves_no_lease
+                progress_and_its_release_share_a_batch
+                progress_outlives_its_process
+            }
             races {
                 racing_claims_have_one_winner
                 racing_batches_have_one_winner_per_key
@@ -137,6 +150,9 @@ macro_rules! __for_each_property {
                 a_released_trail_ends_with_its_window
                 no_time_at_all_is_survived
                 endless_times_are_survived
+            }
+            versions {
+                any_order_of_versions_ends_at_the_newest
             }
         }
     };

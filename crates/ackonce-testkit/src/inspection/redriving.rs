@@ -1,7 +1,7 @@
 //! Redriving: a settled message runs once more, and its redelivery is not taken for a duplicate.
 
 use ackonce::Previous;
-use ackonce::store::{AdminOutcome, Claimed, State};
+use ackonce::store::{AdminOutcome, Claimed, Settle, State};
 
 use super::Fixture;
 use super::bench::{Bench, bury, complete, complete_with, extend, release, waiting};
@@ -33,6 +33,33 @@ pub async fn a_redriven_message_runs_once_more(fixture: &dyn Fixture) {
         };
         assert_eq!((record.state, record.attempt), (State::Done, 1), "was {id}");
         assert_eq!((record.outcome.as_deref(), record.reason), (Some(&b"anew"[..]), None), "was {id}");
+    }
+}
+
+/// Progress is kept by the redrive of a message that is not done: its finished steps do not run again. One that was done
+/// runs as if for the first time, and so does one that was forgotten.
+pub async fn a_redriven_message_keeps_its_progress(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let half = Some(&b"half \xff"[..]);
+    let cases = [("buried", bury(), half), ("waiting", waiting(), half), ("done", complete(), None)];
+    for (id, end, kept) in cases {
+        let old = bench.claimed(id).await;
+        let save = Settle::Save { progress: b"half \xff".to_vec().into() };
+        bench.a.confirm(&old, save).await;
+        assert_eq!(
+            bench.b.record(&old.key).await.progress.as_deref(),
+            half,
+            "the progress of a claimed message"
+        );
+        bench.a.confirm(&old, end).await;
+        assert_eq!(bench.b.record(&old.key).await.progress.as_deref(), kept, "was {id}");
+        assert_eq!(bench.b.redrive(&old.key).await, AdminOutcome::Yes, "{id}");
+        assert_eq!(bench.b.record(&old.key).await.progress.as_deref(), kept, "was {id}, and redriven");
+        let lease = bench.a.acquire(&bench.request(id)).await;
+        assert_eq!(lease.progress.as_deref(), kept, "was {id}, and claimed again");
+        bench.a.confirm(&lease, bury()).await;
+        assert_eq!(bench.b.forget(&old.key).await, AdminOutcome::Yes, "{id}");
+        assert_eq!(bench.a.acquire(&bench.request(id)).await.progress, None, "was {id}, and forgotten");
     }
 }
 

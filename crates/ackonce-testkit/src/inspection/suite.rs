@@ -74,6 +74,7 @@ macro_rules! __for_each_inspection {
             }
             redriving {
                 a_redriven_message_runs_once_more
+                a_redriven_message_keeps_its_progress
                 a_live_claim_is_not_redriven
                 what_is_granted_anyway_is_not_redriven
                 a_redriven_message_waits_no_longer

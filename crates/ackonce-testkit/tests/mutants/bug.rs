@@ -170,6 +170,24 @@ pub(crate) enum Bug {
     /// All settlements of a batch are decided on the records before the batch.
     SettlesAreDecidedBefore,
 
+    // Progress.
+    /// A release keeps no progress.
+    ReleaseDropsProgress,
+    /// A repeated claim is answered as the first time, without the progress that was saved since.
+    RepeatDropsProgress,
+    /// Any copy of a save replaces the progress.
+    ProgressShrinks,
+    /// A save is not fenced.
+    AnyoneSaves,
+    /// The progress of a message that is done is taken for its outcome.
+    ProgressIsOutcome,
+    /// A burial keeps its reason alone.
+    BurialDropsProgress,
+    /// A save is a heartbeat as well.
+    SaveExtends,
+    /// Settled records are changed by a save.
+    SettledIsSaved,
+
     // Cancellation.
     /// A lock that outlives the future which took it.
     LockIsLeaked,

@@ -70,6 +70,7 @@ fn misgrant(bug: Bug, old: Option<&Row>, request: &ClaimRequest, now: u64, lease
     let window = u64::try_from(request.window.as_micros()).unwrap_or(u64::MAX);
     match bug {
         Bug::CountsAtSettle if lease.attempt > 0 => new.attempt -= 1,
+        Bug::RepeatDropsProgress if old.is_some_and(|old| old.fence == new.fence) => lease.progress = None,
         Bug::CountsFromZero => lease.attempt -= 1,
         Bug::VanishedIsReleased if lease.previous == Previous::Vanished => {
             lease.previous = Previous::Released

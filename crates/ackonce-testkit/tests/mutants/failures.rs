@@ -68,6 +68,7 @@ impl Client {
             attempt: 1,
             fingerprint: request.fingerprint,
             outcome: None,
+            progress: None,
             reason: None,
             age: std::time::Duration::ZERO,
         };

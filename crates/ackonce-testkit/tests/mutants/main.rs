@@ -122,6 +122,15 @@ caught! {
     EmptyBatchFails by an_empty_batch_has_no_answers,
     SettlesAreDecidedBefore by settlements_of_one_lease_in_a_batch_follow_one_another,
 
+    ReleaseDropsProgress by progress_is_given_to_the_next_claim,
+    RepeatDropsProgress by a_repeated_claim_brings_progress,
+    ProgressShrinks by progress_only_grows,
+    AnyoneSaves by an_old_fence_saves_nothing,
+    ProgressIsOutcome by progress_ends_with_the_completion,
+    BurialDropsProgress by a_burial_keeps_progress,
+    SaveExtends by a_save_moves_no_lease,
+    SettledIsSaved by a_settled_claim_saves_nothing,
+
     LockIsLeaked by a_dropped_claim_frees_the_key_within_a_lease,
     SettleIsLeaked by a_dropped_settlement_can_be_repeated,
 

@@ -43,6 +43,7 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
             | (Bug::AnyoneReleases, Settle::Release { .. })
             | (Bug::AnyoneExtends, Settle::Extend { .. })
             | (Bug::AnyoneBuries, Settle::Bury { .. })
+            | (Bug::AnyoneSaves, Settle::Save { .. })
             | (Bug::AnyoneRedrives, Settle::Redrive { .. })
     );
     if unowned || bug == Bug::FenceIsUnchecked && settlement.token == row.token {
@@ -54,6 +55,10 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
     match (bug, row.state) {
         (Bug::ForgottenIsSettled, _) => row.expires = row.expires.max(now + 1),
         (Bug::DoneIsReopened, State::Done | State::Buried) => row.state = State::Claimed,
+        (Bug::SettledIsSaved, _) if matches!(settlement.action, Settle::Save { .. }) => {
+            row.state = State::Claimed
+        }
+        (Bug::ProgressShrinks, _) if matches!(settlement.action, Settle::Save { .. }) => row.outcome = None,
         (Bug::ReleasedIsSettled, State::Released) => row.state = State::Claimed,
         (Bug::RepeatRestartsBackoff, State::Released) => row.state = State::Claimed,
         (Bug::RefundRepeats, State::Released) => row.state = State::Claimed,
@@ -81,7 +86,7 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
     let text = |outcome: Bytes| Bytes::from(String::from_utf8_lossy(&outcome).into_owned());
     let until_nul = |b: Bytes| b.iter().position(|byte| *byte == 0).map_or(b.clone(), |end| b.slice(..end));
     let ended = matches!(new.state, State::Done | State::Buried);
-    let window = new.expires - now;
+    let window = new.expires.saturating_sub(now);
     match bug {
         Bug::CountsAtSettle if new.state != State::Claimed => new.attempt = old.attempt + 1,
         Bug::ReleaseForgets if new.state == State::Released => new.attempt = 0,
@@ -90,6 +95,12 @@ fn misrecord(bug: Bug, old: &Row, new: &mut Row, action: &Settle, now: u64) {
         Bug::RedriveKeepsAttempts if matches!(action, Settle::Redrive { .. }) => new.attempt = old.attempt,
         Bug::WindowIsLease if ended => new.expires = old.free_at,
         Bug::WindowFromClaim if ended => new.expires = old.claimed.saturating_add(window),
+        Bug::ReleaseDropsProgress if new.state == State::Released => new.outcome = None,
+        Bug::ProgressIsOutcome if new.state == State::Done => {
+            new.outcome = new.outcome.take().or(old.outcome.clone())
+        }
+        Bug::BurialDropsProgress if new.state == State::Buried => new.outcome = None,
+        Bug::SaveExtends if matches!(action, Settle::Save { .. }) => new.free_at = u64::MAX,
         Bug::OutcomeIsDropped => new.outcome = None,
         Bug::EmptyIsNone => new.outcome = new.outcome.take().filter(|o| !o.is_empty()),
         Bug::OutcomeIsText => new.outcome = new.outcome.take().map(text),

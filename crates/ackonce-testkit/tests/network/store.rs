@@ -135,6 +135,7 @@ fn done() -> Claimed {
         attempt: 1,
         fingerprint,
         outcome,
+        progress: None,
         reason,
         age: Duration::ZERO,
     };

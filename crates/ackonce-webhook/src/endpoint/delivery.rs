@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ackonce::adapter::Delivery;
+use ackonce::trace::{Origin, TraceContext};
 use ackonce::{Answer, Class, Context, Handler, Item};
 use ackonce_http::body::Share;
+use ackonce_http::edge::trace_context_of;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::Response;
@@ -62,6 +64,16 @@ impl Delivery for Arrival {
 
     fn message(&self) -> Self {
         self.clone()
+    }
+
+    fn trace_context(&self) -> Option<TraceContext> {
+        trace_context_of(&self.request.headers)
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        let mut origin = Origin::message("webhook", self.request.uri.path());
+        origin.body_size = Some(self.event.payload().len());
+        origin
     }
 }
 

@@ -146,6 +146,7 @@ impl Endpoint {
         };
         let how = match how {
             Some(SettledAs::Duplicate { .. }) => "duplicate",
+            Some(SettledAs::Stale) => "stale",
             Some(SettledAs::Buried) => "buried",
             Some(SettledAs::Run) | None => "run",
         };

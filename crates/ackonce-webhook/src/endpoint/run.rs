@@ -4,6 +4,7 @@ use std::future::poll_fn;
 
 use ackonce::{Answer, BoxError, Context, Effect, Failure, FailureKinds, Handler, Item};
 use ackonce_http::body::describe_whole;
+use ackonce_http::edge::put_trace_context;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -93,6 +94,9 @@ fn request(cx: Context, arrival: &Arrival) -> Request<Full<Bytes>> {
     let mut parts = arrival.request.as_ref().clone();
     // The body is whole now, and may be a part of the request's.
     describe_whole(&mut parts.headers, payload.len());
+    if let Some(trace) = cx.trace_context() {
+        put_trace_context(&mut parts.headers, trace);
+    }
     parts.extensions.insert(arrival.event.clone());
     parts.extensions.insert(cx);
     Request::from_parts(parts, Full::new(payload.clone()))

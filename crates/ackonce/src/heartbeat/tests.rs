@@ -25,7 +25,8 @@ fn grants() -> Grants {
 
 fn grants_of(id: &'static str) -> Grants {
     let key = Scope::new("s").unwrap().key(id).unwrap();
-    let lease = Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None };
+    let lease =
+        Lease { key, token: Token::random(), fence: 1, attempt: 1, previous: Previous::None, progress: None };
     [Arc::new(Grant::new(lease, Switch::default()))].into_iter().collect()
 }
 

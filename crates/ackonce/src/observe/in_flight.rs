@@ -1,12 +1,12 @@
 //! Deliveries between their arrival and their end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Metrics;
 use super::activity::Listed;
 use crate::claim::Lease;
-use crate::ticket::{Receipt, SettledAs, Unsettled};
+use crate::ticket::{Delivery, Receipt, SettledAs, Unsettled};
 
 /// Counts deliveries that were taken in until they are over. Those left when it is dropped have lost their caller.
 pub(crate) struct InFlight {
@@ -25,19 +25,41 @@ impl InFlight {
         self.metrics.in_flight.increment(deliveries as f64);
     }
 
-    pub(crate) fn end<D>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
-        let (mut completed, mut handed_back) = (0, 0);
+    pub(crate) fn end<D: Delivery>(&mut self, outcomes: &[Result<Receipt<D>, Unsettled<D>>]) {
+        let (mut completed, mut stale, mut handed_back) = (0, 0, 0);
+        let now = (Instant::now(), SystemTime::now());
         for outcome in outcomes {
-            match outcome {
-                Ok(receipt) => completed += u64::from(receipt.how() == SettledAs::Run),
+            if let Ok(receipt) = outcome {
+                self.took(receipt, now);
+            }
+            match outcome.as_ref().map(Receipt::how) {
+                Ok(SettledAs::Run) => completed += 1,
+                Ok(SettledAs::Stale) => stale += 1,
+                Ok(SettledAs::Duplicate { .. } | SettledAs::Buried) => {}
                 Err(_) => handed_back += 1,
             }
         }
         // Duplicates and burials were counted when they were decided.
         self.metrics.completed.add(completed);
+        if stale > 0 {
+            self.metrics.stale.add(stale);
+        }
         self.metrics.handed_back.add(handed_back);
         self.metrics.in_flight.decrement(outcomes.len() as f64);
         self.left = self.left.saturating_sub(outcomes.len() as u64);
+    }
+
+    /// The end-to-end time of a message that was settled now. A duplicate was settled before: its own time says nothing.
+    fn took<D: Delivery>(&self, receipt: &Receipt<D>, (now, today): (Instant, SystemTime)) {
+        if matches!(receipt.how(), SettledAs::Duplicate { .. }) {
+            return;
+        }
+        let took = match receipt.delivery().published() {
+            // A publisher whose clock is ahead counts as one that has published just now.
+            Some(published) => today.duration_since(published).unwrap_or(Duration::ZERO),
+            None => now.saturating_duration_since(receipt.came),
+        };
+        self.metrics.end_to_end.record(took);
     }
 }
 

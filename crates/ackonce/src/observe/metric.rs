@@ -92,9 +92,22 @@ impl Metric {
     fn key(&self, values: &[&str]) -> Key {
         debug_assert_eq!(values.len(), self.labels.len(), "{}", self.name);
         let labels = self.labels.iter().zip(values);
-        let labels: Vec<_> = labels.map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+        let labels: Vec<_> = labels.map(|(name, value)| Label::new(*name, shown(value))).collect();
         Key::from_parts(self.name, labels)
     }
+}
+
+/// The text of a label without control characters, which some exporters write as they are: topics, queues and errors
+/// have names that others chose.
+fn shown(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for char in value.chars() {
+        match char.is_control() {
+            true => text.extend(char.escape_default()),
+            false => text.push(char),
+        }
+    }
+    text
 }
 
 /// The target is that of the log lines.

@@ -8,6 +8,7 @@ mod activity;
 mod in_flight;
 pub mod metric;
 mod throttle;
+pub mod trace;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,11 @@ const IN_FLIGHT: Metric = Metric::gauge(
 const RUNNING: Metric = Metric::gauge("ackonce_running", BY_SCOPE, "Messages that are with the handler now");
 const HANDLER_TIME: Metric =
     Metric::durations("ackonce_handler_seconds", BY_SCOPE, "Time of a handler's run; a batch is one run");
+const END_TO_END: Metric = Metric::durations(
+    "ackonce_end_to_end_seconds",
+    BY_SCOPE,
+    "Time from a message's publishing, or its arrival where its publisher does not say, to its settlement",
+);
 const STORE_TIME: Metric = Metric::durations(
     "ackonce_store_seconds",
     &["scope", "class", "call"],
@@ -49,8 +55,8 @@ macro_rules! counts {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
         /// The decisions of a runner since it was made.
         ///
-        /// `delivered` is the sum of `completed`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and the
-        /// deliveries that are still in flight.
+        /// `delivered` is the sum of `completed`, `stale`, `duplicate`, `duplicate_of_buried`, `buried`, `handed_back` and
+        /// the deliveries that are still in flight.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
@@ -71,6 +77,7 @@ macro_rules! counts {
             IN_FLIGHT,
             RUNNING,
             HANDLER_TIME,
+            END_TO_END,
             STORE_TIME,
         ];
 
@@ -85,6 +92,7 @@ macro_rules! counts {
             pub(crate) in_flight: Gauge,
             pub(crate) running: Gauge,
             pub(crate) handler_time: Histogram,
+            pub(crate) end_to_end: Histogram,
             pub(crate) claim_time: Histogram,
             pub(crate) settle_time: Histogram,
             pub(crate) extend_time: Histogram,
@@ -107,6 +115,7 @@ macro_rules! counts {
                     in_flight: IN_FLIGHT.gauge_of(&labels),
                     running: RUNNING.gauge_of(&labels),
                     handler_time: HANDLER_TIME.histogram_of(&labels),
+                    end_to_end: END_TO_END.histogram_of(&labels),
                     claim_time: store_time("claim"),
                     settle_time: store_time("settle"),
                     extend_time: store_time("extend"),
@@ -128,6 +137,8 @@ counts! {
     duplicate "ackonce_duplicate_total" "Deliveries found done before"
     duplicate_of_buried "ackonce_duplicate_of_buried_total"
         "Deliveries found buried before, whose effect did not happen"
+    stale "ackonce_stale_total"
+        "Deliveries settled without a run: a newer version of their entity took effect"
     redriven "ackonce_redriven_total"
         "Records of buried messages redriven by their dead letters, which were published again"
     buried "ackonce_buried_total" "Deliveries whose message was buried"
@@ -140,6 +151,8 @@ counts! {
         "Burials whose letter the dead-letter place will never take, or that have no such place"
     skipped "ackonce_skipped_total" "Missed slots of a scheduled job that were not run, by policy"
     run "ackonce_run_total" "Handler runs begun"
+    step "ackonce_step_total" "Steps of handlers that were run and recorded"
+    step_recorded "ackonce_step_recorded_total" "Steps that did not run again: an earlier attempt had recorded them"
     retried "ackonce_retried_total" "Runs to be repeated after a back-off"
     past_attempts "ackonce_past_attempts_total"
         "Of those, the ones that had used up their attempts and had no dead-letter place to be buried in"
@@ -168,7 +181,7 @@ impl std::fmt::Debug for Count {
 
 /// One audit event. The message ID is escaped, so no sender can write into the log's structure.
 macro_rules! decision {
-    ($level:ident, $metrics:expr, $decision:literal, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
+    ($level:ident, $metrics:expr, $decision:expr, $key:expr, $lease:expr $(, $($field:tt)*)?) => {{
         let (attempt, fence) = $crate::observe::attempt_and_fence($lease);
         tracing::$level!(target: "ackonce", decision = $decision, class = $metrics.class.as_str(),
             scope = $key.scope().name(), id = %$key.id().escape_ascii(), attempt, fence $(, $($field)*)?)

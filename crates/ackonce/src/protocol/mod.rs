@@ -60,7 +60,7 @@ pub struct Row {
     pub free_at: u64,
     /// When the row means nothing any more.
     pub expires: u64,
-    /// The handler's outcome.
+    /// The handler's outcome once it is done; until then the progress of its attempts.
     pub outcome: Option<Bytes>,
     /// Why it was buried.
     pub reason: Option<String>,
@@ -79,12 +79,17 @@ impl Row {
     /// The row as a caller sees it at `now`.
     #[must_use]
     pub fn record(&self, now: u64) -> Record {
+        let (outcome, progress) = match self.state {
+            State::Done => (self.outcome.clone(), None),
+            State::Claimed | State::Released | State::Buried => (None, self.outcome.clone()),
+        };
         Record {
             state: self.state,
             fence: self.fence,
             attempt: self.attempt,
             fingerprint: self.fingerprint,
-            outcome: self.outcome.clone(),
+            outcome,
+            progress,
             reason: self.reason.clone(),
             age: Duration::from_micros(now.saturating_sub(self.claimed)),
         }
@@ -138,7 +143,7 @@ fn grant(
         fingerprint: request.fingerprint.or(trail.and_then(|(row, _)| row.fingerprint)),
         free_at,
         expires: free_at.saturating_add(micros(request.window)),
-        outcome: None,
+        outcome: trail.and_then(|(row, _)| row.outcome.clone()),
         reason: None,
     };
     (Claimed::Acquired(lease_of(&row, request)), Some(row))
@@ -162,6 +167,7 @@ fn lease_of(row: &Row, request: &ClaimRequest) -> Lease {
         fence: row.fence,
         attempt: row.attempt,
         previous: row.previous,
+        progress: row.outcome.clone(),
     }
 }
 
@@ -177,7 +183,7 @@ pub fn settle(row: Option<&Row>, settlement: &Settlement, now: u64) -> (Settled,
         Settle::Complete { .. } => State::Done,
         Settle::Bury { .. } => State::Buried,
         Settle::Release { .. } => State::Released,
-        Settle::Extend { .. } => State::Claimed,
+        Settle::Extend { .. } | Settle::Save { .. } => State::Claimed,
         Settle::Redrive { window } if row.state == State::Buried => {
             let expires = now.saturating_add(micros(window));
             // The claim that buried it is over: its token settles nothing any more. Its payload may have been mended.
@@ -219,6 +225,13 @@ fn changed(mut row: Row, action: &Settle, state: State, now: u64) -> Row {
             row.free_at = now.saturating_add(micros(*lease));
             lease.saturating_add(*window)
         }
+        Settle::Save { progress } => {
+            // A shorter one is an earlier copy, which comes late.
+            if row.outcome.as_ref().is_none_or(|saved| saved.len() <= progress.len()) {
+                row.outcome = Some(progress.clone());
+            }
+            return row;
+        }
         Settle::Redrive { window } => *window,
     };
     row.expires = now.saturating_add(micros(window));
@@ -233,7 +246,7 @@ pub fn tendable(row: Option<&Row>, now: u64) -> Option<bool> {
 }
 
 /// The row after a redrive at `now`; `None` if the next claim is granted anyway. A back-off ends with it, and the
-/// attempts of a message that was neither done nor buried are kept.
+/// attempts of a message that was neither done nor buried are kept. Progress is kept but for a message that was done.
 #[must_use]
 pub fn redriven(row: &Row, now: u64) -> Option<Row> {
     match row.state {
@@ -242,7 +255,7 @@ pub fn redriven(row: &Row, now: u64) -> Option<Row> {
             attempt: 0,
             previous: Previous::Released,
             free_at: 0,
-            outcome: None,
+            outcome: row.outcome.clone().filter(|_| row.state == State::Buried),
             reason: None,
             ..row.clone()
         }),

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use crate::adapter::{MAX_REASON_LEN, cut};
 use crate::bury::{Burial, BurialProof, BuryError, Letter};
@@ -12,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
 use crate::inspect::{Note, Target};
 use crate::key::hex;
-use crate::observe::{decision, panic_text};
+use crate::observe::{decision, panic_text, trace};
 use crate::record;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Job, SettledAs, Stage, Ticket, Why};
@@ -50,7 +51,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let proof = BurialProof::of(&ticket.lease, ticket.job.round());
         let key = ticket.job.key.clone();
         let mut burial = Burial { key, reason, attempts: ticket.lease.attempt, proof };
-        let letter = match self.send_letter(&ticket, &burial).await {
+        let letter = match self.traced_letter(&ticket, &burial).await {
             Ok(letter) => letter,
             Err(why) => return self.burial_interrupted(ticket, uncertain, why).await,
         };
@@ -71,6 +72,28 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             answer => self.not_settled(ticket.job, answer),
         }
+    }
+
+    /// The same in a span of its own, if the message is traced.
+    async fn traced_letter(
+        &self,
+        ticket: &Ticket<D>,
+        burial: &Burial,
+    ) -> Result<Result<Letter, BuryError>, Why> {
+        let Ticket { job, span: run, .. } = ticket;
+        let outgoing = trace::letter(run.as_deref(), &job.delivery, &job.key, self.graveyard.name());
+        let Some(outgoing) = outgoing else { return self.send_letter(ticket, burial).await };
+        let sent = self.send_letter(ticket, burial).instrument(outgoing.span()).await;
+        match &sent {
+            Ok(Ok(_)) => {
+                if let Some(run) = run {
+                    run.ends("buried");
+                }
+            }
+            Ok(Err(error)) => outgoing.fails(error),
+            Err(_) => outgoing.fails(&"it was interrupted"),
+        }
+        sent
     }
 
     /// Asks the dead-letter place until it has the letter, or never will; `Err` says why it is not asked any more.

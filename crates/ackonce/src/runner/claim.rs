@@ -9,7 +9,7 @@ use crate::claim::{ClaimRequest, Claimed, Previous};
 use crate::class::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Grant;
-use crate::observe::decision;
+use crate::observe::{decision, trace};
 use crate::record;
 use crate::settings::{OnMismatch, OnUnknown};
 use crate::switch::Switch;
@@ -79,7 +79,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Claimed::Acquired(lease) => {
                 job.busy = None;
                 let lease = Arc::new(Grant::new(lease, Switch::default()));
-                State::Claimed(Ticket { job, lease, claimed: sent })
+                State::Claimed(Ticket { job, lease, claimed: sent, span: None })
             }
             Claimed::Done(record) | Claimed::Mismatch(record)
                 if record.state == record::State::Buried && job.is_letter() =>
@@ -88,6 +88,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             }
             Claimed::Done(record) => {
                 self.metrics.duplicate(&job.key, &record, || job.delivery.place());
+                trace::duplicate(&job.delivery, &job.key, self.metrics.class, &record);
                 State::Ended(Ok(job.duplicate(record)))
             }
             Claimed::Busy { free_in } => {

@@ -1,6 +1,7 @@
 //! The one runner: claim, heartbeat, handler, retry with back-off, settle, receipt. Adapters translate
 //! into it and out of it.
 
+mod beside;
 mod bury;
 mod claim;
 mod deliver;
@@ -15,7 +16,7 @@ mod state;
 mod trip;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -44,7 +45,7 @@ use crate::ticket::{Delivery, Job, Receipt, Ticket, Unsettled};
 /// everything.
 ///
 /// ```
-/// use std::sync::Arc;
+/// use std::sync::{Arc, Weak};
 /// use ackonce::{Context, Failure, MemoryStore, Runner, Scope};
 /// use ackonce::adapter::{Delivery, Job, SettledAs};
 ///
@@ -74,6 +75,8 @@ pub struct Runner<D: Delivery, H> {
 }
 
 struct Inner<D: Delivery, H> {
+    /// Itself, for handlers that make trips of their own.
+    me: Weak<Self>,
     store: Coalesce,
     scope: Scope,
     handler: H,
@@ -150,6 +153,9 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         graveyard: Arc<dyn Graveyard<D>>,
     ) -> Result<Self> {
         settings.check()?;
+        if let Some(refusal) = handler.refusal() {
+            return Err(Error::new(ErrorKind::Config, refusal));
+        }
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
         let metrics = Arc::new(Metrics::new(scope.name(), handler.class()));
         register(&metrics);
@@ -169,7 +175,8 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         settings: Settings,
         graveyard: Arc<dyn Graveyard<D>>,
     ) -> Self {
-        let inner = Inner {
+        let inner = |me: &Weak<_>| Inner {
+            me: me.clone(),
             store: Coalesce::new(store),
             scope: scope.clone(),
             buries: graveyard.is_place(),
@@ -187,7 +194,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             letter_outage: Throttle::default(),
             past_attempts: Throttle::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new_cyclic(inner) }
     }
 
     /// Takes one delivery through its whole life: claims it, waits while someone else holds it, runs the

@@ -7,11 +7,10 @@ use smallvec::smallvec;
 use tracing::Instrument;
 
 use crate::class::Class;
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::handler::{Answer, Effect, Handler, Item, no_answer};
 use crate::heartbeat::Hold;
-use crate::observe::{decision, panic_text};
+use crate::observe::{decision, panic_text, trace};
 use crate::settings::{Found, Probe};
 use crate::settle::{Settle, Settled, Settlement};
 use crate::ticket::{Delivery, Stage, Ticket};
@@ -36,6 +35,9 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         }
         if group.is_empty() {
             return Ran { states: unrecorded, hold };
+        }
+        for ticket in &mut group {
+            ticket.span = trace::run(&ticket.job.delivery, &ticket.lease, self.metrics.class);
         }
         let answers = self.answers(&group, &hold).await;
         let answered = group.into_iter().zip(answers);
@@ -64,11 +66,17 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         for ticket in group {
             decision!(debug, self.metrics, "run", ticket.job.key, Some(&ticket.lease));
             ticket.job.delivery.note(Stage::Running);
-            let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+            let trace = ticket.span.as_ref().map(|run| run.context.clone());
+            let cx = self.context(&ticket.lease).in_trace(trace);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
         let _running = self.metrics.run(group.iter().map(|ticket| &**ticket.lease));
-        let span = tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len());
+        let span = match group {
+            [Ticket { span: Some(run), .. }] => run.span.clone(),
+            _ => {
+                tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len())
+            }
+        };
         let handling = AssertUnwindSafe(self.handle(items)).catch_unwind().instrument(span);
         let why = tokio::select! {
             biased;
@@ -123,7 +131,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
     pub(super) async fn probe(&self, ticket: Ticket<D>, probe: &dyn Probe) -> State<D> {
         let hold = self.hold(std::slice::from_ref(&ticket));
         ticket.job.delivery.note(Stage::Running);
-        let cx = Context::of(ticket.lease.clone()).with_window(self.settings.window);
+        let cx = self.context(&ticket.lease);
         let asked = AssertUnwindSafe(probe.probe(&cx)).catch_unwind();
         let found = tokio::select! {
             biased;

@@ -25,7 +25,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         if self.metrics.class == Class::AtMostOnce {
             return self.after_only_run(ticket, answer);
         }
-        let answer = answer.map_err(|failure| self.settings.failure_kinds.sort(failure));
+        let answer = answer.map_err(|failure| {
+            let failure = self.settings.failure_kinds.sort(failure);
+            match ticket.lease.dropped_step() {
+                Some(step) => failure.after_dropped(&step),
+                None => failure,
+            }
+        });
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         let failures = &mut ticket.job.failures;
         *failures = match &answer {
             Err(Failure::Infrastructure(_) | Failure::Store(_) | Failure::Fenced) => {
@@ -81,6 +90,9 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 
     /// [`Class::AtMostOnce`]: it was recorded before, and a failure changes nothing.
     fn after_only_run(&self, ticket: Ticket<D>, answer: Answer) -> State<D> {
+        if let Some(run) = &ticket.span {
+            run.answered(&answer);
+        }
         if let Err(failure) = answer {
             decision!(warn, self.metrics, "failed", ticket.job.key, Some(&ticket.lease), error = %failure,
                 place = ticket.job.delivery.place());
@@ -156,10 +168,10 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let Release::Failed { attempt, wait, .. } = release else {
             return self.hand_back(Attempt::Refunded);
         };
-        // A failure that does not count and goes back to its sender leaves no trail, unless an earlier attempt is known:
+        // A failure that does not count and goes back to its sender leaves no trail, unless an earlier attempt or a step is known:
         // the trail would hold nothing but the payload's fingerprint, and the sender may mend the payload and send it
         // again under the same ID.
-        let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished;
+        let is_sole = lease.attempt == 1 && lease.previous != Previous::Vanished && !lease.has_progress();
         let window = match (settings.on_failure, attempt) {
             (OnFailure::HandBack, Attempt::Refunded) if is_sole => Duration::ZERO,
             _ => settings.window,
@@ -182,9 +194,14 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         let (job, lease): (_, Option<&Lease>) = (&ticket.job, Some(&ticket.lease));
         if matches!(answer, Ok(Settled::Yes)) {
             decision!(debug, self.metrics, "completed", job.key, lease);
-            return State::Ended(Ok(ticket.job.receipt(SettledAs::Run)));
+            let how = if ticket.lease.is_stale() { SettledAs::Stale } else { SettledAs::Run };
+            return State::Ended(Ok(ticket.job.receipt(how)));
         }
         self.metrics.completed_not_recorded.add(1);
+        if let Some(run) = &ticket.span {
+            run.ends("completed-but-not-recorded");
+            run.fails("not-recorded", "its claim was gone, or the store did not answer");
+        }
         let place = job.delivery.place();
         decision!(warn, self.metrics, "completed-but-not-recorded", job.key, lease, place);
         match answer {

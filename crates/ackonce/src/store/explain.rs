@@ -6,8 +6,8 @@ use super::span;
 use crate::inspect::{AuditEntry, Entry};
 use crate::record::State;
 
-/// The sentences that answer "why was my message skipped, and what happens at its next delivery?", from the record of its
-/// key and its changes by hand, oldest first. Without a record they say all that is known of that.
+/// The answer to the question for the reason of a skipped message, and the outcome of its next delivery, in sentences: from
+/// the record of its key and its changes by hand, oldest first. Without a record they tell the possible reasons for that.
 ///
 /// ```
 /// use ackonce::store::explain;
@@ -125,7 +125,7 @@ mod tests {
     fn entry(state: State, attempt: u32, free_in: Duration) -> Entry {
         let reason = (state == State::Buried).then(|| "card declined".to_owned());
         let record =
-            Record { state, fence: 1, attempt, fingerprint: None, outcome: None, reason, age: 10 * MINUTE };
+            Record { state, fence: 1, attempt, fingerprint: None, outcome: None, progress: None, reason, age: 10 * MINUTE };
         let (scope, id) = (Some("s".to_owned()), Some(Bytes::from_static(b"m")));
         Entry { digest: Bytes::new(), scope, id, record, expires_in: 60 * MINUTE, free_in }
     }

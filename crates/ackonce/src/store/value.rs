@@ -1,12 +1,12 @@
-//! The limit on the outcome or the reason that a record keeps.
+//! The limit on the outcome, the progress or the reason that a record keeps.
 
 use crate::settle::Settle;
 use crate::{Error, ErrorKind, Result};
 
-/// The longest outcome or reason that a store on disk or on a server keeps, in bytes: 16 MiB.
+/// The longest outcome, progress or reason that a store on disk or on a server keeps, in bytes: 16 MiB.
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 
-/// Checks the outcome or reason of a settlement against [`MAX_VALUE_LEN`]. `store` names the store in the error.
+/// Checks the outcome, progress or reason of a settlement against [`MAX_VALUE_LEN`]. `store` names the store in the error.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`]: it is longer.
@@ -14,6 +14,7 @@ pub fn check_value_len(store: &str, action: &Settle) -> Result<()> {
     let len = match action {
         Settle::Complete { outcome, .. } => outcome.as_ref().map_or(0, |outcome| outcome.len()),
         Settle::Bury { reason, .. } => reason.len(),
+        Settle::Save { progress } => progress.len(),
         Settle::Release { .. } | Settle::Extend { .. } | Settle::Redrive { .. } => 0,
     };
     match len {
@@ -22,11 +23,11 @@ pub fn check_value_len(store: &str, action: &Settle) -> Result<()> {
     }
 }
 
-/// The error for an outcome or reason of `len` bytes, more than [`MAX_VALUE_LEN`].
+/// The error for an outcome, progress or reason of `len` bytes, more than [`MAX_VALUE_LEN`].
 #[must_use]
 pub fn value_too_long(store: &str, len: usize) -> Error {
     Error::new(
         ErrorKind::Invalid,
-        format!("{store}: an outcome or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
+        format!("{store}: an outcome, progress or reason of {len} bytes, at most {MAX_VALUE_LEN} are stored"),
     )
 }

@@ -116,8 +116,9 @@ impl Rows {
 
 pub(super) async fn run(args: &ImportArgs) -> Result<(), Refusal> {
     let is_stdin = args.csv.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    // Standard input can be read once.
-    let total = match is_stdin && !args.dry_run {
+    // Standard input can be read once, and keys have no faults that would have to be found first.
+    let is_read_once = is_stdin || (args.from.is_some() && args.consent.yes);
+    let total = match is_read_once && !args.dry_run {
         true => None,
         false => {
             let (count, examples) = look(args).await?;

@@ -109,7 +109,9 @@ impl RedisKeys {
             return Ok(Vec::new());
         }
         let mut asking = redis::pipe();
-        keys.iter().for_each(|key| drop(asking.cmd("PTTL").arg(key)));
+        for key in keys {
+            asking.cmd("PTTL").arg(key);
+        }
         asking.query_async(&mut self.connection).await.map_err(|error| away(&error))
     }
 
@@ -119,7 +121,9 @@ impl RedisKeys {
             return Ok(vec![true; keys.len()]);
         };
         let mut asking = redis::pipe();
-        keys.iter().for_each(|key| drop(asking.cmd("GET").arg(key)));
+        for key in keys {
+            asking.cmd("GET").arg(key);
+        }
         let values: Vec<Option<Vec<u8>>> =
             asking.query_async(&mut self.connection).await.map_err(|error| away(&error))?;
         Ok(values.into_iter().map(|found| found.as_ref() == Some(&value)).collect())

@@ -18,6 +18,7 @@ INSERT INTO {schema}.record AS r (key, fence, expires, token, free_at, tally, fi
                CASE WHEN v < 2 THEN r.fingerprint
                     WHEN v = 2 THEN excluded.fingerprint
                     ELSE coalesce(excluded.fingerprint, r.fingerprint) END,
-               CASE WHEN v < 2 THEN r.detail END
+               -- The progress of the attempts before goes on.
+               CASE WHEN v <> 2 THEN r.detail END
         FROM (SELECT {verdict} AS v) AS decided)
     RETURNING r.*

@@ -7,7 +7,7 @@ WITH looked AS MATERIALIZED (
            AND 1 PRECEDING), 0)::int8 AS bytes_before
     FROM looked WHERE expires > (SELECT {now}) AND ($2::text IS NULL OR state = $2)
         AND ($7::int8 IS NULL OR fence <= (SELECT {now}) - $7)
-        AND ($6::bytea IS NULL OR (state = 'buried' AND position($6 IN detail) > 0))
+        AND ($6::bytea IS NULL OR (state = 'buried' AND position($6 IN substring(detail FOR position('\xff'::bytea IN detail || '\xff') - 1)) > 0))
         AND ($5::text IS NULL OR (SELECT scope FROM {schema}.name WHERE name.key = looked.key LIMIT 1) = $5)
     ORDER BY key LIMIT $3
 )

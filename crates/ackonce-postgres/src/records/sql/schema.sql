@@ -41,7 +41,7 @@ COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or
 COMMENT ON COLUMN {schema}.record.free_at IS 'the microsecond from which a claim may be granted: the end of the lease, or of the back-off of a released claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.tally IS '10 * attempts + state; 0 done, 1 buried, 2 claimed, 3 claimed after a release, 4 claimed after an attempt that vanished, 5 released, 6 released, and an attempt before it vanished; NULL is 10';
 COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';
-COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned, or the reason of a burial (UTF-8)';
+COMMENT ON COLUMN {schema}.record.detail IS 'the outcome that the handler returned once done, the progress of its attempts before; of a burial the reason (UTF-8), and after a byte ff the progress';
 
 -- The few records that are not done, for operators: claimed, released and buried ones.
 CREATE INDEX record_open ON {schema}.record (key) WHERE {open};

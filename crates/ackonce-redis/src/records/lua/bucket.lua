@@ -236,9 +236,32 @@ local function save(root, key, depth, meta, secret, field, row, expires, is_new)
     if is_new then grown(key, depth, meta, field) end
 end
 
--- Outcomes and reasons have keys of their own beside the buckets, named after their fence.
+-- Outcomes, progress and reasons have keys of their own beside the buckets, named after their fence.
 local function body_key(root, field)
     return root .. ':o:' .. field
+end
+
+-- The text beside a row that has one; nil if it is gone.
+local function body_of(root, field, row)
+    local body = call('GET', body_key(root, field))
+    if not body then
+        must_not_be_elsewhere(root, body_key(root, field))
+        return nil
+    end
+    return sub(body, 1, 8) == sub(row, 27, 34) and sub(body, 9) or nil
+end
+
+-- Keeps a text beside a row of that fence. It expires a minute after its row, which alone decides.
+local function keep_body(root, field, fence, body, expires)
+    call('SET', body_key(root, field), fence .. body, 'PXAT', ceil(expires / 1000) + 60000)
+end
+
+-- After a redrive: true if a buried row has progress, which stays beside it without the reason. The byte between them is in
+-- no UTF-8 text.
+local function keeps_progress(root, field, row)
+    local body = has_body(row) and state_of(row) == BURIED and body_of(root, field, row)
+    local at = body and string.find(body, '\255', 1, true)
+    return at and sub(body, at + 1)
 end
 
 -- A record for the client without the text that lies beside it.

@@ -40,8 +40,8 @@ local function forgotten(row)
 end
 
 -- The row is in the index.
-local function redriven(row)
-    local flags = RELEASED + PREVIOUS * HANDED_BACK + INDEXED
+local function redriven(row, progress)
+    local flags = RELEASED + PREVIOUS * HANDED_BACK + INDEXED + (progress and BODY or 0)
     -- A back-off ends, and its attempts are kept.
     if state_of(row) == RELEASED then return sub(row, 1, 7) .. pack('>I7', 0) .. sub(row, 15) end
     if is_full(row) then
@@ -70,17 +70,22 @@ local function repair(root, field, what, still, fence, names, author, reason)
     local waits = (state == CLAIMED or state == RELEASED) and now < parse('>I7', row, 8)
     if state == CLAIMED and waits then return 'I' end
     if what == 'R' and (state == CLAIMED or state == RELEASED and not waits) then return 'N' end
+    local progress = what == 'R' and keeps_progress(root, field, row)
     keep_change(root, field, what, state, author, reason)
     local new
     if what == 'F' then
         new = forgotten(row)
         call('HDEL', index_key(root), field)
     else
-        new = redriven(row)
+        new = redriven(row, progress)
         enlist(root, field, names, expires_of(new))
     end
     save(root, key, depth, meta, secret, field, new, expires_of(new), false)
-    if has_body(row) then call('DEL', body_key(root, field)) end
+    if progress then
+        keep_body(root, field, sub(new, 27, 34), progress, expires_of(new))
+    elseif has_body(row) and not has_body(new) then
+        call('DEL', body_key(root, field))
+    end
     return 'Y' .. char(state)
 end
 

@@ -15,7 +15,7 @@ local FULL, SETTLED, PRINT = 50, 13, 8
 local CLAIMED, RELEASED, DONE, BURIED = 0, 1, 2, 3 -- flags, bits 0 and 1
 local PREVIOUS = 4 -- bits 2 and 3: how the attempt before ended, as the next is told
 local NONE, HANDED_BACK, VANISHED = 0, 1, 2
--- It has an outcome or reason, beside it; it is in the index of its tag (index.lua); its token is not known any more.
+-- It has an outcome, progress or reason, beside it; it is in the index of its tag (index.lua); its token is not known any more.
 local BODY, INDEXED, TOKENLESS = 16, 32, 64
 
 local LAST = 4294967295000000 -- the last moment that fits everywhere, in the year 2106

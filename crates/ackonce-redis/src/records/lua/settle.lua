@@ -1,12 +1,12 @@
 -- Settlements. KEYS: the root of each; ARGV: nonce, secret, all of them in one string, and as of claims:
 --   field 15 | fence 8 and token 16 | action 1 | parts 1 [| lease or back-off 7 | window 7, unless as before: parts 1]
---   [| length 4 | outcome or reason: parts 2] [| length 2 | names, as in the index: parts 4]
+--   [| length 4 | outcome, progress or reason: parts 2] [| length 2 | names, as in the index: parts 4]
 -- Actions: C complete | O complete with an outcome | X bury | R release | F release, refunded | E extend |
--- D redrive.
+-- P save progress | D redrive.
 -- The answers, after nonce 16 and now 7: Y yes | L lost | S, E as of claims. The same as protocol::settle. A row that
 -- cannot be read does not belong to this holder: lost.
 local secret = ARGV[2]
-local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED }
+local BECOMES = { C = DONE, O = DONE, X = BURIED, R = RELEASED, F = RELEASED, E = CLAIMED, P = CLAIMED }
 local SHORTEST = 60000000 -- the shortest window that is rounded up to a second: by no more than a 60th
 
 -- The common part of settlements with the same lease or back-off and window: when a record expires, and
@@ -24,7 +24,7 @@ end
 -- attempt of few bits.
 local function completed(row, held)
     local flags, a, b, c, attempt, _, top = byte(row, 22, 28)
-    if flags % 4 == CLAIMED and flags < TOKENLESS and a + b + c == 0 and attempt < 16 and top < 16
+    if flags % 4 == CLAIMED and flags < TOKENLESS and flags % INDEXED < BODY and a + b + c == 0 and attempt < 16 and top < 16
         and sub(row, 27, 50) == held and sub(row, 15, 21) == sub(row, 28, 34) then
         return settled .. char(attempt * 16 + top) .. sub(row, 29, 36) .. sub(row, 51)
     end
@@ -58,13 +58,33 @@ local function settle(root, field, held, action, body, names)
     if action == 'D' then
         if state ~= BURIED then return 'L' end
         -- The claim that buried it has ended: its token settles nothing any more. Its payload may have been repaired.
+        local progress = keeps_progress(root, field, row)
         flags = RELEASED + PREVIOUS * HANDED_BACK + TOKENLESS + enlist(root, field, names or '', expires)
+        if progress then flags = flags + BODY end
         row = pack(ROW, expires, 0, parse('>I7', row, 15), flags, 0, fence_of(row), string.rep('\0', 16))
         save(root, key, depth, meta, secret, field, row, expires, false)
-        call('DEL', body_key(root, field))
+        if progress then
+            keep_body(root, field, sub(row, 27, 34), progress, expires)
+        else
+            call('DEL', body_key(root, field))
+        end
         return 'Y'
     end
     if state ~= CLAIMED then return state == becomes and 'Y' or 'L' end
+    local progress = has_body(row) and body_of(root, field, row)
+    if action == 'P' then
+        -- A shorter one is an earlier copy, which comes late.
+        if progress and #progress > #body then return 'Y' end
+        if not has_body(row) then row = sub(row, 1, 21) .. char(flags + BODY) .. sub(row, 23) end
+        save(root, key, depth, meta, secret, field, row, expires_of(row), false)
+        keep_body(root, field, sub(held, 1, 8), body, expires_of(row))
+        return 'Y'
+    end
+    if action == 'C' and progress then
+        call('DEL', body_key(root, field))
+        flags, progress = flags - BODY, nil
+        row = sub(row, 1, 21) .. char(flags) .. sub(row, 23)
+    end
 
     local done = action == 'C' and settled and completed(row, held)
     if done then
@@ -91,10 +111,11 @@ local function settle(root, field, held, action, body, names)
         flags = becomes + PREVIOUS * previous
         if keeps or index_flag(row) > 0 then unlist(root, field, as_expires) end
     end
+    -- No UTF-8 text has the byte between a reason and the progress after it.
+    if progress then body = action == 'X' and body .. '\255' .. progress or body or progress end
     if body then
         flags = flags + BODY
-        -- It expires a minute after its row, which alone decides.
-        call('SET', body_key(root, field), sub(held, 1, 8) .. body, 'PXAT', ceil(expires / 1000) + 60000)
+        keep_body(root, field, sub(held, 1, 8), body, as_expires)
     end
     row = pack('>I7I7I7BI4', as_expires, ends, claimed, flags, attempts) .. held .. sub(row, 51)
     save(root, key, depth, meta, secret, field, row, as_expires, false)

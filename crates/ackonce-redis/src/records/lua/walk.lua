@@ -105,8 +105,10 @@ local function matches(root, field, row, name)
     if scope and sub(name, 1, #scope) ~= scope then return false end
     if not reason then return true end
     local body = has_body(row) and call('GET', body_key(root, field))
-    return body and state_of(row) == BURIED and sub(body, 1, 8) == sub(row, 27, 34)
-        and string.find(body, reason, 9, true) ~= nil
+    if not body or state_of(row) ~= BURIED or sub(body, 1, 8) ~= sub(row, 27, 34) then return false end
+    -- The progress after the reason does not count.
+    local at, ends = string.find(body, reason, 9, true), string.find(body, '\255', 9, true)
+    return at ~= nil and (not ends or at < ends)
 end
 
 local function list(root)

@@ -1,0 +1,149 @@
+//! Steps and versions under `kill -9`, by three processes on one file.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod worker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use ackonce::Class;
+use ackonce_sqlite::SqliteStore;
+use ackonce_testkit::audit::audit;
+use ackonce_testkit::crash::{Faults, Fleet, History, Progress};
+use ackonce_testkit::ledger::Ledger;
+use ackonce_testkit::lines;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use worker::{ENTITIES, MESSAGES, Worker, entity_and_version};
+
+const WORKERS: usize = 3;
+const STEPS: [&str; 3] = ["one", "two", "three"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker() {
+    Worker::run_if_asked().await;
+}
+
+async fn run(dir: &Path, work: &'static str, faults: Faults, enough: fn(Progress) -> bool) -> History {
+    let home = dir.to_path_buf();
+    let fleet = Fleet::new(dir, WORKERS, move |number| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", worker::TEST, "--nocapture"]);
+        command.env(worker::HOME, &home).env(worker::WORK, work).env(worker::WORKER, number.to_string());
+        command
+    });
+    let through = |n: usize| lines::read(dir.join(format!("through-{n}"))).is_ok_and(|all| !all.is_empty());
+    let fleet = fleet.with_seed(16).with_faults(faults).with_bound(Duration::from_secs(400));
+    let history = fleet
+        .run(|progress| {
+            let done = (0..WORKERS).all(through);
+            async move { done && enough(progress) }
+        })
+        .await
+        .unwrap();
+    println!("{} kills, crashes at {:?}", history.kills(), history.points());
+    history
+}
+
+fn millis(from: u64, to: u64) -> std::ops::RangeInclusive<Duration> {
+    Duration::from_millis(from)..=Duration::from_millis(to)
+}
+
+/// Nothing is lost, each repeat is explained by a death between its effect and its record, and no recorded step runs again.
+fn check_steps(dir: &Path, history: &History) {
+    let entries = Ledger::read(dir.join("ledger")).unwrap().entries;
+    let published = (0..MESSAGES).flat_map(|n| STEPS.map(|step| (format!("{n}/{step}"), 1)));
+    let audit = audit(&published.collect(), &entries, history);
+    println!("{audit}");
+    audit.keeps(Class::Keyed).unwrap();
+    let mut recorded: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in Ledger::read(dir.join("recorded")).unwrap().entries {
+        recorded.entry(entry.id).or_insert(entry.at);
+    }
+    assert_eq!(recorded.len(), usize::try_from(MESSAGES).unwrap() * STEPS.len(), "each step was recorded");
+    let again: Vec<_> = entries.iter().filter(|entry| entry.at > recorded[&entry.id]).collect();
+    assert!(again.is_empty(), "{} effects after their record, such as {:?}", again.len(), again[0]);
+}
+
+#[tokio::test]
+async fn a_kill_at_each_named_point_repeats_no_recorded_step() {
+    let dir = TempDir::new().unwrap();
+    let points = ["before", "effect", "recorded"].map(|at| STEPS.map(|step| format!("{at}-{step}")));
+    let faults = Faults {
+        crash_points: points.concat(),
+        nth: 1..=5,
+        restart_after: millis(0, 20),
+        at_most: Some(90),
+        ..Faults::default()
+    };
+    let history = run(dir.path(), "steps", faults, |p| p.crashes >= 90).await;
+    assert_eq!(history.points().len(), 9, "each point was met: {:?}", history.points());
+    check_steps(dir.path(), &history);
+}
+
+#[tokio::test]
+async fn three_hundred_kills_repeat_no_recorded_step() {
+    let dir = TempDir::new().unwrap();
+    let faults = Faults {
+        kill_every: Some(millis(40, 120)),
+        restart_after: millis(0, 20),
+        at_most: Some(300),
+        ..Faults::default()
+    };
+    let history = run(dir.path(), "steps", faults, |p| p.kills >= 300).await;
+    check_steps(dir.path(), &history);
+}
+
+#[tokio::test]
+async fn two_hundred_kills_end_at_the_newest_versions() {
+    let dir = TempDir::new().unwrap();
+    let faults = Faults {
+        kill_every: Some(millis(40, 120)),
+        crash_points: vec!["before-effect".into(), "after-effect".into()],
+        nth: 1..=20,
+        restart_after: millis(0, 20),
+        at_most: Some(200),
+        ..Faults::default()
+    };
+    run(dir.path(), "versions", faults, |p| p.kills + p.crashes >= 200).await;
+    let mut last = HashMap::new();
+    for entry in Ledger::read(dir.path().join("ledger")).unwrap().entries {
+        let (entity, version) = entity_and_version(entry.id.parse().unwrap());
+        last.insert(entity, version);
+    }
+    assert_eq!(last.len(), usize::try_from(ENTITIES).unwrap());
+    let newest = MESSAGES / ENTITIES - 1;
+    assert!(last.values().all(|version| *version == newest), "{last:?}");
+}
+
+#[tokio::test]
+async fn two_hundred_kills_of_an_inbox_write_each_entity_upwards() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("store.db");
+    SqliteStore::open(&file).unwrap();
+    let change =
+        "CREATE TABLE change (n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, version INTEGER NOT NULL)";
+    Connection::open(&file).unwrap().execute_batch(change).unwrap();
+    let faults = Faults {
+        kill_every: Some(millis(40, 120)),
+        restart_after: millis(0, 20),
+        at_most: Some(200),
+        ..Faults::default()
+    };
+    run(dir.path(), "inbox", faults, |p| p.kills >= 200).await;
+    let conn = Connection::open(&file).unwrap();
+    let mut changes = conn.prepare("SELECT entity, version FROM change ORDER BY n").unwrap();
+    let changes = changes.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?))).unwrap();
+    let mut last: HashMap<u32, u32> = HashMap::new();
+    for change in changes {
+        let (entity, version) = change.unwrap();
+        let before = last.insert(entity, version);
+        assert!(before.is_none_or(|before| before < version), "{entity}: {version} after {before:?}");
+    }
+    let newest = MESSAGES / ENTITIES - 1;
+    assert_eq!(last.len(), usize::try_from(ENTITIES).unwrap());
+    assert!(last.values().all(|version| u64::from(*version) == newest), "{last:?}");
+}

@@ -1,0 +1,82 @@
+//! Newest wins, on the store: versions of an entity in any order, by workers that die, end at the newest.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ackonce::adapter::{Delivery, Job, NoDeadLetters};
+use ackonce::store::Token;
+use ackonce::{Backoff, Context, EntityVersion, Failure, Handler, Newest, Runner, Scope, Settings};
+
+use super::Fixture;
+use super::bench::{Bench, Client, key, within_patience};
+use crate::seed::Dice;
+
+const VERSIONS: i64 = 6;
+const ROUNDS: usize = 3;
+
+#[derive(Debug)]
+struct Arrived(i64);
+
+impl Delivery for Arrived {
+    type Message = i64;
+    fn message(&self) -> i64 {
+        self.0
+    }
+}
+
+/// The version that the entity has at the target of the effects.
+type Target = Arc<Mutex<i64>>;
+
+fn handler(target: &Target) -> impl Handler<i64> + use<> {
+    let target = target.clone();
+    Newest::new(
+        |version: &i64| Ok(EntityVersion::integer("entity", *version)),
+        move |_: Context, version: i64| {
+            let target = target.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Ok::<(), Failure>(())
+            }
+        },
+    )
+}
+
+fn runner(client: &Client, scope: &Scope, target: &Target) -> Runner<Arrived, impl Handler<i64> + use<>> {
+    let settings = Settings::default()
+        .with_lease(Duration::from_secs(2))
+        .with_backoff(Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) });
+    let made = Runner::with(client.0.clone(), scope, handler(target), settings, Arc::new(NoDeadLetters));
+    made.unwrap_or_else(|e| panic!("the runner could not be made: {e}"))
+}
+
+/// Two workers, a random order, and some runs that end midway, as if their process had died, to begin again.
+pub async fn any_order_of_versions_ends_at_the_newest(fixture: &dyn Fixture) {
+    let seed = u64::from_be_bytes(Token::random().0[..8].try_into().unwrap_or_default());
+    let mut dice = Dice::new(seed);
+    for round in 0..ROUNDS {
+        let bench = Bench::new(fixture).await;
+        let target = Target::default();
+        let runners = [runner(&bench.a, &bench.scope, &target), runner(&bench.b, &bench.scope, &target)];
+        let mut versions: Vec<i64> = (1..=VERSIONS).collect();
+        for n in (1..versions.len()).rev() {
+            versions.swap(n, dice.index(n + 1));
+        }
+        let runs = versions.iter().enumerate().map(|(n, version)| {
+            let dies_after = (dice.below(3) == 0).then(|| Duration::from_millis(dice.below(8)));
+            let job = || Job::new(key(&bench.scope, version.to_string()), Arrived(*version));
+            let runner = &runners[n % 2];
+            async move {
+                if let Some(after) = dies_after {
+                    let _ = tokio::time::timeout(after, runner.process(job())).await;
+                }
+                let ended = runner.process(job()).await;
+                assert!(ended.is_ok(), "a version was not settled: {ended:?}");
+            }
+        });
+        within_patience(futures_util::future::join_all(runs)).await;
+        let last = *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert_eq!(last, VERSIONS, "the version at the end of {versions:?}; round {round} of seed {seed}");
+    }
+}
