@@ -140,7 +140,8 @@ impl PageBuilder {
 
 fn bytes_of(entry: &Entry) -> i64 {
     let record = &entry.record;
-    let bytes = record.outcome.as_ref().or(record.progress.as_ref()).map_or(0, Bytes::len) + record.reason.as_ref().map_or(0, String::len);
+    let bytes = record.outcome.as_ref().or(record.progress.as_ref()).map_or(0, Bytes::len)
+        + record.reason.as_ref().map_or(0, String::len);
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 

@@ -132,7 +132,7 @@ fn settle_along(cx: &CommandContext<'_>, along: &Settlement, now: u64) -> Result
         (Settled::Lost, _) => Err(Rollback::Item(Failure::Fenced)),
         (Settled::Yes, None) => Ok(()),
         (Settled::Yes, Some(row)) => {
-            Ok(cx.records.write(&record_key, &along.key, &row, found.map(|found| found.location), now)?)
+            Ok(cx.records.write(&record_key, names_of(&along.key), &row, found.map(|found| found.location), now)?)
         }
     }
 }

@@ -124,8 +124,16 @@ mod tests {
 
     fn entry(state: State, attempt: u32, free_in: Duration) -> Entry {
         let reason = (state == State::Buried).then(|| "card declined".to_owned());
-        let record =
-            Record { state, fence: 1, attempt, fingerprint: None, outcome: None, progress: None, reason, age: 10 * MINUTE };
+        let record = Record {
+            state,
+            fence: 1,
+            attempt,
+            fingerprint: None,
+            outcome: None,
+            progress: None,
+            reason,
+            age: 10 * MINUTE,
+        };
         let (scope, id) = (Some("s".to_owned()), Some(Bytes::from_static(b"m")));
         Entry { digest: Bytes::new(), scope, id, record, expires_in: 60 * MINUTE, free_in }
     }
