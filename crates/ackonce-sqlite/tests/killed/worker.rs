@@ -123,7 +123,8 @@ impl Worker {
     async fn all(&self, store: SqliteStore, handler: impl Handler<u64>) {
         let scope = Scope::new("killed").unwrap();
         let settings = Settings::default()
-            .with_lease(Duration::from_secs(1))
+            // A busy machine costs nobody a lease.
+            .with_lease(Duration::from_secs(5))
             .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) });
         let runner =
             Runner::with(Arc::new(store), &scope, handler, settings, Arc::new(NoDeadLetters)).unwrap();
