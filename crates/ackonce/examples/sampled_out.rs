@@ -56,8 +56,9 @@ fn install(arm: &str) {
     if arm == "off" {
         return Registry::default().with(filter).with(tracing_subscriber::fmt::layer()).init();
     }
-    let lines =
-        tracing_subscriber::fmt::layer().with_filter(filter.and(filter_fn(|of| of.target() != TARGET)));
+    let lines = tracing_subscriber::fmt::layer().with_filter(
+        filter.and(filter_fn(|of| of.target() != TARGET).with_max_level_hint(LevelFilter::TRACE)),
+    );
     let spans = Identity::new().with_filter(Targets::new().with_target(TARGET, LevelFilter::INFO));
     Registry::default().with(spans).with(lines).init();
     trace::set_trace_hook(Box::new(ByParent)).ok().unwrap();

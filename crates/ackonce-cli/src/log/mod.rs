@@ -5,7 +5,7 @@ use ackonce::trace;
 use clap::{Args, ValueEnum};
 use tracing::Subscriber;
 #[cfg(feature = "otel")]
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -49,8 +49,9 @@ pub fn start(args: LogArgs) -> Result<Traces, Refusal> {
     #[cfg(feature = "otel")]
     if let Some((spans, traces)) = traces::layer()? {
         // The spans are the collector's, and stand in no line.
-        let lines =
-            lines(args.log_format).with_filter(filter.and(filter_fn(|of| of.target() != trace::TARGET)));
+        let lines = lines(args.log_format).with_filter(
+            filter.and(filter_fn(|of| of.target() != trace::TARGET).with_max_level_hint(LevelFilter::TRACE)),
+        );
         started(Registry::default().with(spans).with(lines).try_init())?;
         return Ok(traces);
     }
