@@ -42,7 +42,7 @@ impl StoreArgs {
             }
             _ => {}
         }
-        self.store.open().await.map_err(|error| refused(&error))
+        self.store.open().await.map_err(|error| refused_at(&format!("--store {}", self.store), &error))
     }
 
     /// The store as operators take it.
@@ -53,10 +53,14 @@ impl StoreArgs {
 
 /// The store's error, with the options of its URL.
 pub(super) fn refused(error: &Error) -> Refusal {
+    refused_at("--store", error)
+}
+
+fn refused_at(place: &str, error: &Error) -> Refusal {
     let why = ackonce::chain(error).to_string();
     let options = flags_named(&why, OPTIONS_OF);
     let options = if options.is_empty() { options } else { format!(" (in the URL: {options})") };
-    Refusal::environment(format!("--store: {why}{options}"))
+    Refusal::environment(format!("{place}: {why}{options}"))
 }
 
 /// A message by scope and ID.

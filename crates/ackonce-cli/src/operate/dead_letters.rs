@@ -99,8 +99,8 @@ pub(super) async fn run(args: &DeadLettersArgs, settings: &EffectiveSettings) ->
     }
 }
 
-fn refused(error: &Error) -> Refusal {
-    Refusal::environment(format!("--from: {}", chain(error)))
+fn refused(from: &LettersUrl, error: &Error) -> Refusal {
+    Refusal::environment(format!("--from {from}: {}", chain(error)))
 }
 
 async fn list(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) -> Result<(), Refusal> {
@@ -116,7 +116,7 @@ async fn list(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) 
         }
         !is_cut
     };
-    from.list(filter, &mut see).await.map_err(|error| refused(&error))?;
+    from.list(filter, &mut see).await.map_err(|error| refused(from, &error))?;
     if args.output.json {
         let lines: Result<String, Refusal> =
             letters.iter().map(|letter| output::json_line(&object(letter))).collect();
@@ -185,7 +185,7 @@ async fn redrive(args: &DeadLettersArgs, from: &LettersUrl, filter: LetterFilter
     let redrive = Redrive { filter, limit: args.limit, note };
     let moved = from.redrive(&redrive, &mut |moved| progress.at(moved.moved)).await;
     progress.finish();
-    told(args, from, moved.map_err(|error| refused(&error))?)
+    told(args, from, moved.map_err(|error| refused(from, &error))?)
 }
 
 /// The letters that would be moved, by their target.
@@ -224,7 +224,7 @@ async fn plan(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) 
         }
         seen < limit
     };
-    let others = from.list(filter, &mut see).await.map_err(|error| refused(&error))?;
+    let others = from.list(filter, &mut see).await.map_err(|error| refused(from, &error))?;
     plan.kept = others;
     Ok(plan)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ackonce::Key;
-use ackonce::store::{AuditEntry, Entry, State, explain};
+use ackonce::store::{AuditEntry, Entry, Record, State, explain};
 use clap::Args;
 use serde_json::json;
 
@@ -14,6 +14,8 @@ use super::output::{self, OutputArgs};
 use super::times::{millis, of_fence, span};
 use crate::refusal::Refusal;
 
+/// Steps that are shown.
+const STEPS: usize = 8;
 /// The longest part of an outcome that is shown, in bytes.
 const OUTCOME: usize = 400;
 
@@ -23,7 +25,7 @@ const OUTCOME: usize = 400;
     ackonce show evt_1 --scope billing/charge --store redis://localhost\n  \
     ackonce show hex:00ff --scope billing/charge --store sqlite:dedup.db --json\n\n\
     The exit code is 0 for a message without a record, too: that is an answer. --json prints one object: scope, id, record (null, \
-    or as in list), outcome, audit (operation, actor, reason, before, age_ms) and answer.")]
+    or as in list), outcome, steps (name, version, outcome), audit (operation, actor, reason, before, age_ms) and answer.")]
 pub struct ShowArgs {
     #[command(flatten)]
     message: MessageArgs,
@@ -54,11 +56,17 @@ fn object(key: &Key, entry: Option<&Entry>, audit: &[AuditEntry]) -> serde_json:
             })
         })
         .collect();
+    let steps = entry.and_then(|entry| entry.record.steps().ok()).unwrap_or_default();
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| json!({"name": step.name, "version": step.version, "outcome": shown(&step.outcome)}))
+        .collect();
     json!({
         "scope": key.scope().name(),
         "id": shown(key.id()),
         "record": entry.map(list::object),
         "outcome": entry.and_then(|entry| entry.record.outcome.as_deref()).map(shown),
+        "steps": steps,
         "audit": changes,
         "answer": explain(entry, audit),
     })
@@ -98,10 +106,27 @@ fn screen(key: &Key, entry: Option<&Entry>, audit: &[AuditEntry]) -> String {
     if let Some(print) = record.fingerprint {
         line("payload", format!("fingerprint {}", ackonce::adapter::hex(&print.0)));
     }
+    steps(&entry.record, &mut line);
     line("expires", format!("in {}", span(entry.expires_in)));
     line("not kept", "the first run of several, and the worker's name".to_owned());
     changes(&mut text, audit);
     text
+}
+
+/// The finished steps of a message that is not done.
+fn steps(record: &Record, line: &mut impl FnMut(&str, String)) {
+    match record.steps() {
+        Ok(all) => {
+            for (n, step) in all.iter().take(STEPS).enumerate() {
+                let name = if n == 0 { "steps done" } else { "" };
+                line(name, format!("{}: {}", clean(&step.name), outcome(&step.outcome)));
+            }
+            if all.len() > STEPS {
+                line("", format!("and {} more: --json has all", all.len() - STEPS));
+            }
+        }
+        Err(error) => line("steps done", format!("(not readable: {})", ackonce::chain(&error))),
+    }
 }
 
 fn state(entry: &Entry) -> String {

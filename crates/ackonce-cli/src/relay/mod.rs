@@ -69,13 +69,13 @@ async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
     let alive = Arc::new(Alive { health: OnceLock::new(), pulse: Pulse::start() });
     // Before the store: the wait for one can be watched, and is no reason for a restart.
     let admin = Admin::bind(args.admin, &args.console)?;
-    let admin = admin.map(|admin| admin.serve("relay", alive.clone())).transpose()?;
+    let console = admin.map(|admin| admin.serve("relay", alive.clone())).transpose()?;
     let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
+    if let Some(console) = console {
+        console.show(store.inspect());
+    }
     let relay = build(parsed, &store)?.with_shutdown(shutdown);
     let _ = alive.health.set(relay.health());
-    if let Some(admin) = admin {
-        admin.show(store.inspect());
-    }
     for weakness in relay.weaknesses() {
         tracing::debug!(target: "ackonce", "weakened: {weakness}");
     }

@@ -1,5 +1,5 @@
-//! Ten thousand dead letters of Kafka and of RabbitMQ, moved back by a filter with a kill -9 midway and a second start, while
-//! `ackonce relay` consumes them.
+//! Ten thousand dead letters of Kafka and of RabbitMQ, moved back by a filter with a kill -9 midway and a second start. `ackonce
+//! relay` has buried them, and runs them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use ackonce_amqp::lapin::ExchangeKind;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use ackonce_amqp::lapin::types::FieldTable;
+use ackonce_kafka::rdkafka::consumer::{BaseConsumer, Consumer};
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::kafka::Kafka;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::{command, json, output, refused};
 
@@ -69,6 +71,14 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// SIGTERM, so that its group has no member left.
+    fn end(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
 impl Drop for Relay {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -106,7 +116,13 @@ async fn of_kafka() {
     let from = format!("kafka://{}/{topic}?group={topic}", kafka.brokers());
     let letters = format!("kafka://{}/{dead}", kafka.brokers());
     let buried = || (0..PARTITIONS).map(|p| kafka.end(&dead, p)).sum::<i64>() >= 10_000;
-    let first = killed_midway(&from, &letters, &dead, buried).await;
+    let reader: BaseConsumer = kafka.config().create().unwrap();
+    let moved = || {
+        let ends =
+            (0..PARTITIONS).map(|p| reader.fetch_watermarks(&topic, p, Duration::from_secs(60)).unwrap().1);
+        ends.sum::<i64>() - 10_000
+    };
+    let first = killed_midway(&from, &letters, &dead, buried, moved).await;
     // Letters go back to the partitions that they came from.
     let ends: Vec<_> = (0..PARTITIONS).map(|p| kafka.end(&topic, p)).collect();
     assert!(ends.iter().all(|end| *end >= 5000), "{ends:?}");
@@ -146,12 +162,12 @@ async fn of_a_queue(kind: Kind) {
     admin.publish_all(&queue, ids.iter().map(|id| (id.as_str(), "{}"))).await;
     let from = format!("{}?queue={queue}", rabbit.url());
     let letters = format!("{}?queue={dead}", rabbit.url());
-    let handle = tokio::runtime::Handle::current();
-    let buried = || {
-        let ready = tokio::task::block_in_place(|| handle.block_on(admin.ready(&dead)));
-        ready.0 >= 10_000
+    let ready = |queue: &str| {
+        let handle = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| handle.block_on(admin.ready(queue))).0
     };
-    println!("{}", killed_midway(&from, &letters, &exchange, buried).await);
+    let (buried, moved) = (|| ready(&dead) >= 10_000, || i64::from(ready(&queue)));
+    println!("{}", killed_midway(&from, &letters, &exchange, buried, moved).await);
     assert_eq!(admin.ready(&dead).await.0, 0);
     let pair = [(queue, 0), (dead, 0)];
     for (queue, messages) in pair {
@@ -165,34 +181,32 @@ async fn killed_midway(
     letters: &str,
     dead_letter: &str,
     buried: impl Fn() -> bool,
+    moved: impl Fn() -> i64,
 ) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::default();
     let to = service.start().await;
-    {
-        let _relay = Relay::start(from, &to, dead_letter, dir.path(), "first.log");
-        until("all are buried", buried).await;
-        // The records, too.
-        let store = format!("sqlite:{}", dir.path().join("dedup.db").display());
-        until("all records are buried", || json(&["stats", "--store", &store])[0]["buried"] == 10_000).await;
-    }
+    let relay = Relay::start(from, &to, dead_letter, dir.path(), "first.log");
+    until("all are buried", buried).await;
+    // The records, too.
+    let store = format!("sqlite:{}", dir.path().join("dedup.db").display());
+    until("all records are buried", || json(&["stats", "--store", &store])[0]["buried"] == 10_000).await;
+    relay.end();
     service.0.is_mended.store(true, Ordering::SeqCst);
     look(letters);
-    let _relay = Relay::start(from, &to, dead_letter, dir.path(), "second.log");
     let verb =
         ["dead-letters", "redrive", "--from", letters, "--scope", "billing", "--reason-contains", "422"];
     let note = ["--reason", "the bank is back", "--actor", "ada", "--yes"];
     let all = [&verb[..], &note[..]].concat();
     let mut first = command(&all).stdout(Stdio::null()).spawn().unwrap();
-    while service.effects() < 100 {
+    while moved() < 100 {
         assert!(first.try_wait().unwrap().is_none(), "it has ended before it was killed");
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     first.kill().unwrap();
     first.wait().unwrap();
     let second = json(&all).remove(0);
-    let moved = second["moved"].as_u64().unwrap();
-    assert!(moved > 0, "it was not killed midway: {second}");
+    assert!(second["moved"].as_u64().unwrap() > 0, "it was not killed midway: {second}");
+    let _relay = Relay::start(from, &to, dead_letter, dir.path(), "second.log");
     until("all took effect", || service.effects() == LETTERS).await;
     // Second copies, if the kill has left some.
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -147,7 +147,17 @@ async fn commands_on_dead_letters_do_so_too() {
     let dir = tempfile::tempdir().unwrap();
     let run = |line: &str| {
         let line = line.replace(BROKER, rabbit.url()).replace("orders.dead", &dead);
-        shell(&line, dir.path()).replace(&dead, "orders.dead").replace(&queue, "orders")
+        let (long, short) = ([&dead, &queue], ["orders.dead", "orders"]);
+        let lines = shell(&line, dir.path());
+        let renamed = lines.lines().map(|line| {
+            // Columns stay as wide as they are.
+            let width = |name: &str| if line.starts_with(&dead) { name.len() } else { 0 };
+            let names = long.iter().zip(short);
+            names.fold(line.to_owned(), |line, (long, short)| {
+                line.replace(*long, &format!("{short:0$}", width(long)))
+            })
+        });
+        renamed.map(|line| line + "\n").collect()
     };
     hold("```console rabbitmq", run);
     assert_eq!((admin.ready(&queue).await.0, admin.ready(&dead).await.0), (1, 1));

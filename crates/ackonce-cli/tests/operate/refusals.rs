@@ -40,7 +40,7 @@ fn wrong_usage_names_the_setting_and_the_fix() {
         (with(&["schema", "--apply"]), &["--yes"]),
         (vec!["schema", "--store", "redis://u:s3cret@h"], &["--store", "no tables"]),
         (with(&["import"]), &["--from", "--csv"]),
-        (with(&["import", "--csv", "-", "--pattern", "x"]), &["--pattern", "--from"]),
+        (with(&["import", "--csv", "-", "--pattern", "x"]), &["--from"]),
         (with(&["import", "--from", "redis://u:s3cret@h", "--scope", "s"]), &["--pattern"]),
         (with(&["import", "--from", "redis://u:s3cret@h", "--pattern", "x*"]), &["--scope"]),
         (

@@ -22,12 +22,9 @@ struct Planned {
 fn all(schema: &SchemaName) -> Vec<Planned> {
     const CLAIM: &str = "bytea, uuid[], uuid[], int8[], int8[], int8[], text[], bytea[]";
     const SETTLE: &str = "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[]";
-    const LIST: &str = "uuid, text, int8, int8, text, bytea, int8";
-    const COMPLETE: &str =
-        "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[], text";
+    const LIST: &str = "uuid, text, int8, int8, text, bytea, int8, int8";
     let texts = Texts::new(schema);
     let planned = |name, text, types, settings| Planned { name, text, types, settings };
-    let running = "salt = $1 AND current_setting('ackonce.run', true) = $11";
     vec![
         planned("claim", texts.claim(), CLAIM, BY_INDEX),
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
@@ -35,14 +32,27 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("list", list::text(&texts, list::Path::Whole), LIST, IN_ORDER),
         planned("list of open records", list::text(&texts, list::Path::Open), LIST, IN_ORDER),
         planned("list of a scope", list::text(&texts, list::Path::Scope), LIST, IN_ORDER),
+        planned(
+            "list of old records",
+            inspect::pages::text(&texts),
+            "tid, tid, text, int8, int8, int8",
+            IN_ORDER,
+        ),
         planned("changes", texts.fill(inspect::CHANGES), "uuid", IN_ORDER),
         planned("sweep", inspect::sweep::text(&texts), "tid, tid", IN_ORDER),
         planned("hold", texts.fill(inspect::repair::HOLD), "uuid", BY_INDEX),
         planned("forget", texts.fill(inspect::repair::FORGET.change), "uuid", BY_INDEX),
         planned("redrive", texts.fill(inspect::repair::REDRIVE.change), "uuid", BY_INDEX),
         // In transactions with the user's own statements.
-        planned("look of an inbox", texts.fill(LOOK), "uuid[]", "SET LOCAL enable_seqscan = off"),
-        planned("completion of an inbox", texts.settle(running), COMPLETE, "SELECT"),
+        planned(
+            "look of an inbox",
+            texts.inbox_look(""),
+            "text, text, text",
+            "SET LOCAL enable_seqscan = off",
+        ),
+        planned("completion of an inbox", texts.inbox_complete(), "text, text, text", "SELECT"),
+        planned("enter in text", texts.enter_line(), "text, text, text, text, text, text", "SELECT"),
+        planned("finish in text", texts.finish_line(), "text, text, text, text, text", "SELECT"),
         planned("enter", enter_sql(schema), "bytea, bytea, int8, bytea, text, bytea", "SELECT"),
         planned("finish", finish_sql(schema), "bytea, bytea, int8, int8, bytea", "SELECT"),
     ]
@@ -99,6 +109,11 @@ async fn every_plan_finds_its_rows_by_the_index_whatever_the_statistics() {
                     "{} after {state}:\n{plan}",
                     planned.name
                 );
+            }
+            for (name, index) in [("list of open records", "record_open"), ("list of a scope", "name_scope")]
+            {
+                let by = format!("Scan using {index}");
+                assert!(planned.name != name || plan.contains(&by), "{name} after {state}:\n{plan}");
             }
             assert!(!plan.contains("JIT"), "{} after {state}:\n{plan}", planned.name);
         }

@@ -8,6 +8,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 
 use super::super::args::scope_of;
 use super::Row;
+use crate::layers::redacted;
 use crate::refusal::Refusal;
 use crate::stores::default_provider;
 
@@ -50,8 +51,12 @@ impl RedisKeys {
             .set_connection_timeout(Some(ANSWER))
             .set_response_timeout(Some(ANSWER));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let away = |error| {
+            let url = redacted(url);
+            Refusal::environment(format!("--from {url}: the Redis with the keys cannot be reached: {error}"))
+        };
         Ok(Self {
-            connection: connection.map_err(|error| away(&error))?,
+            connection: connection.map_err(away)?,
             affixes: Affixes::of(pattern),
             pattern: pattern.to_owned(),
             value: None,
