@@ -386,7 +386,7 @@ function drawRecords() {
   $("next-page").disabled = !next;
   const columns = [{ name: "Pick", class: "pick" }, { name: "Last claimed", class: "fixed" }, { name: "Scope" }, { name: "Message ID" }, { name: "Attempts", class: "n" },
     ...(filter.state ? [] : [{ name: "State" }]), { name: "Reason", class: "reason" }];
-  $("records").replaceChildren(error ? empty(error) : records.length === 0 ? empty("No record has all of that.")
+  $("listing").replaceChildren(error ? empty(error) : records.length === 0 ? empty("No record has all of that.")
     : table("Records", columns, records.map((record) => {
       const box = make("input", { type: "checkbox", "aria-label": `Pick ${record.id ?? record.digest}`, on: { change: () => {
         if (box.checked) picked.add(keyOf(record)); else picked.delete(keyOf(record));
@@ -414,7 +414,7 @@ $("records-form").addEventListener("submit", (event) => {
   if (location.hash === to) route(); else location.hash = to;
 });
 $("pick-all").addEventListener("click", () => {
-  const boxes = [...document.querySelectorAll("#records input[type=checkbox]")];
+  const boxes = [...document.querySelectorAll("#listing input[type=checkbox]")];
   const all = boxes.some((box) => !box.checked);
   for (const box of boxes) if (box.checked !== all) box.click();
 });

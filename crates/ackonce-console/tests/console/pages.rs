@@ -189,7 +189,7 @@ async fn dead_letters_are_listed_by_reason_filtered_and_paged() {
         browser.says("#reasons-of", "123 buried messages").await;
         browser.says("#records-count", "50 records, more follow").await;
         browser.picture("records").await;
-        let ids = "return [...document.querySelectorAll('#records td[data-label=\"Message ID\"]')].map(c => c.innerText)";
+        let ids = "return [...document.querySelectorAll('#listing td[data-label=\"Message ID\"]')].map(c => c.innerText)";
         let mut seen = std::collections::HashSet::new();
         loop {
             let page: Vec<String> = serde_json::from_value(browser.run(ids, vec![]).await).unwrap();
@@ -200,21 +200,21 @@ async fn dead_letters_are_listed_by_reason_filtered_and_paged() {
             }
             browser.tab_to("#next-page").await;
             browser.press(ENTER).await;
-            browser.until(&format!("return !document.querySelector('#records').innerText.includes('{first}')")).await;
+            browser.until(&format!("return !document.querySelector('#listing').innerText.includes('{first}')")).await;
         }
         assert_eq!(seen.len(), 123);
         // A reason is a filter.
         browser.find("#reasons li:nth-child(2) a").await.click().await.unwrap();
         browser.says("#records-count", "2 records").await;
-        browser.says("#records", "the card was stolen").await;
+        browser.says("#listing", "the card was stolen").await;
         let wanted = browser.find("#by-reason").await;
         assert_eq!(wanted.prop("value").await.unwrap().unwrap(), "the card was stolen");
         wanted.clear().await.unwrap();
         wanted.send_keys("nothing has this").await.unwrap();
         browser.press(ENTER).await;
-        browser.says("#records", "No record has all of that.").await;
+        browser.says("#listing", "No record has all of that.").await;
         browser.open(&format!("{url}#records?state=done&scope=mail%2Fsend")).await;
-        browser.says("#records", "mail-1").await;
+        browser.says("#listing", "mail-1").await;
     })
     .await;
 }
@@ -226,10 +226,10 @@ async fn messages_are_redriven_and_forgotten_by_keyboard_with_a_reason() {
         let (_served, url) = served(&records, writing()).await;
         browser.open(&format!("{url}#records?state=buried&reason=stolen")).await;
         browser.says("#records-count", "2 records").await;
-        browser.tab_to("#records tbody input").await;
+        browser.tab_to("#listing tbody input").await;
         browser.press(SPACE).await;
         browser.press(TAB).await;
-        browser.tab_to("#records tbody tr:nth-child(2) input").await;
+        browser.tab_to("#listing tbody tr:nth-child(2) input").await;
         browser.press(SPACE).await;
         browser.says("#selected", "2 records picked").await;
         browser.run("document.querySelector('h1').scrollIntoView(); document.activeElement.blur()", vec![]).await;
@@ -294,11 +294,11 @@ async fn hostile_names_and_reasons_are_text() {
             browser.says(place, hostile).await;
         }
         browser.press("3").await;
-        for place in ["#reasons", "#records"] {
+        for place in ["#reasons", "#listing"] {
             browser.says(place, hostile).await;
         }
-        browser.says("#records", "hex:e280ae").await;
-        browser.run("[...document.querySelectorAll('#records a')].find(a => a.innerText.startsWith('<')).click()", vec![]).await;
+        browser.says("#listing", "hex:e280ae").await;
+        browser.run("[...document.querySelectorAll('#listing a')].find(a => a.innerText.startsWith('<')).click()", vec![]).await;
         browser.says("#sentence", hostile).await;
         browser.says("#facts", hostile).await;
         browser.find("#redrive-one").await.click().await.unwrap();
@@ -325,7 +325,7 @@ async fn all_fits_on_a_phone_in_light_and_dark() {
                 ("now", "#running", "evt_running"),
                 ("now", "#scopes", "long/scope"),
                 ("find?scope=billing%2Fcharge&id=evt_done", "#facts", "charged"),
-                ("records?state=buried", "#records", "xxx"),
+                ("records?state=buried", "#listing", "xxx"),
                 ("records?state=buried", "#reasons", "the card was stolen"),
             ] {
                 browser.open(&format!("{url}#{view}")).await;
@@ -334,10 +334,10 @@ async fn all_fits_on_a_phone_in_light_and_dark() {
                 browser.fits(PHONE).await;
             }
             // A row reads as a card: each value with its label.
-            let labels = "return [...document.querySelectorAll('#records tbody tr:first-child td')].every(c => getComputedStyle(c, '::before').content.length > 2)";
+            let labels = "return [...document.querySelectorAll('#listing tbody tr:first-child td')].every(c => getComputedStyle(c, '::before').content.length > 2)";
             assert!(browser.is(labels).await);
             browser.picture(&format!("phone-{theme}")).await;
-            browser.run("document.querySelector('#records input').click()", vec![]).await;
+            browser.run("document.querySelector('#listing input').click()", vec![]).await;
             browser.find("#redrive-selected").await.click().await.unwrap();
             browser.until("return document.querySelector('#confirm').open").await;
             browser.fits(PHONE).await;
