@@ -8,6 +8,7 @@ mod kafka;
 mod latency;
 mod memory;
 mod messages;
+mod outbox;
 mod plot;
 mod processed;
 mod rabbitmq;
@@ -58,6 +59,8 @@ enum What {
     Relay(relay::Options),
     #[command(hide = true)]
     RelayChild(relay::ChildOptions),
+    /// The outbox from commit to confirmed, beside the loop by hand that polls and updates row by row.
+    Outbox(outbox::Options),
     /// Draws the figures that `--json` has collected.
     Plot(plot::Options),
     /// Each store: claims and settlements at several sizes, duplicates, expiry, bytes per ID.
@@ -80,6 +83,7 @@ fn main() -> anyhow::Result<()> {
         What::Memory(options) => memory::run(&options),
         What::Http(options) => web::http(&options),
         What::Proxy(options) => web::proxy(&options),
+        What::Outbox(options) => outbox::run(&options),
         What::Webhook(options) => web::webhook(&options),
         What::Steps(options) => steps::run(&options),
         What::Relay(options) => relay::run(&options),

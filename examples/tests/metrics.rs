@@ -18,6 +18,7 @@ fn all() -> Vec<(&'static str, &'static [Metric])> {
         ("## RabbitMQ", ackonce_amqp::METRICS),
         ("## Webhooks", ackonce_webhook::METRICS),
         ("## HTTP", ackonce_http::METRICS),
+        ("## Outbox", ackonce_outbox::METRICS),
     ]
 }
 

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ackonce::Failure;
-use ackonce_postgres::tokio_postgres::{self, Client, NoTls, Row, Transaction};
+use ackonce_postgres::tokio_postgres::{self, Client, NoTls, Row};
 use ackonce_postgres::{PostgresConfig, SchemaName, Sweep, Tables};
 use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::servers::address;
+
+use crate::drivers::{Act, Driver};
 
 /// The files of the books.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -21,6 +23,8 @@ pub enum Books {
         url: String,
         /// The schema.
         schema: String,
+        /// The driver of the handler's transaction.
+        driver: Driver,
     },
     /// The control: a store, and a ledger in a file of its own, which no transaction spans.
     Apart {
@@ -45,7 +49,7 @@ impl Books {
                 )
                 .unwrap();
             }
-            Self::Postgres { url, schema } => {
+            Self::Postgres { url, schema, .. } => {
                 postgres(url, schema).create_schema().await.unwrap();
                 let client = client(url, schema).await;
                 client
@@ -65,7 +69,7 @@ impl Books {
     pub async fn read(&self) -> (Vec<LedgerEntry>, u64) {
         match self {
             Self::Sqlite(file) => read_file(file),
-            Self::Postgres { url, schema } => {
+            Self::Postgres { url, schema, .. } => {
                 let client = client(url, schema).await;
                 let rows =
                     client.query("SELECT id, key, attempt, fence, pid, at FROM ledger ORDER BY n", &[]);
@@ -109,28 +113,18 @@ pub fn book_in_file(tx: &InboxTx<'_>, entry: &LedgerEntry) -> Result<(), Failure
     Ok(())
 }
 
-/// One effect, in the schema that the transaction finds `ledger` in.
-///
-/// # Errors
-/// Of the database.
-pub async fn book_on_server(tx: &Transaction<'_>, schema: &str, entry: &LedgerEntry) -> Result<(), Failure> {
-    let numbers = [u64::from(entry.attempt), entry.fence, u64::from(entry.pid), entry.at];
-    let mut signed = [0; 4];
-    for (signed, number) in signed.iter_mut().zip(numbers) {
-        *signed = i64::try_from(number)?;
-    }
-    let [attempt, fence, pid, at] = signed;
-    tx.execute(&format!("UPDATE \"{schema}\".account SET balance = balance + 1"), &[]).await?;
-    point("before-effect");
-    tx.execute(
-        &format!(
-            "INSERT INTO \"{schema}\".ledger (id, key, attempt, fence, pid, at) VALUES ($1, $2, $3, $4, $5, $6)"
-        ),
-        &[&entry.id, &entry.key, &attempt, &fence, &pid, &at],
-    )
-    .await?;
-    point("after-effect");
-    Ok(())
+/// One effect in that schema, in the transaction of any driver.
+pub fn book_on_server(schema: &str, entry: &LedgerEntry) -> Vec<Act> {
+    let LedgerEntry { id, key, attempt, fence, pid, at } = entry;
+    let insert = format!(
+        "INSERT INTO \"{schema}\".ledger (id, key, attempt, fence, pid, at) VALUES ('{id}', '{key}', {attempt}, {fence}, {pid}, {at})"
+    );
+    vec![
+        Act::Run(format!("UPDATE \"{schema}\".account SET balance = balance + 1")),
+        Act::Point("before-effect"),
+        Act::Run(insert),
+        Act::Point("after-effect"),
+    ]
 }
 
 fn read_file(file: &Path) -> (Vec<LedgerEntry>, u64) {

@@ -9,8 +9,10 @@
 pub mod acceptance;
 pub mod amqp;
 pub mod books;
+pub mod drivers;
 pub mod inbox;
 pub mod kafka;
+pub mod outbox;
 pub mod raw;
 pub mod worker;
 

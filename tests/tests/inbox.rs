@@ -1,4 +1,4 @@
-//! Two hundred times kill -9 for each store that has an inbox: nothing is lost, nothing doubled, the balance adds up.
+//! Two hundred times kill -9 for each inbox: nothing is lost, nothing doubled, the balance adds up.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use ackonce::Class;
 use ackonce_tests::acceptance::Outcome;
 use ackonce_tests::books::Books;
+use ackonce_tests::drivers::Driver;
 use ackonce_tests::inbox::{POINTS, run};
 
 const KILLS: usize = 200;
@@ -44,11 +45,30 @@ async fn sqlite_keeps_effect_and_record_together() {
     exactly_once(Books::Sqlite(dir.path().join("app.db")), Duration::from_millis(50), 1).await;
 }
 
+async fn on_server(driver: Driver, seed: u64) {
+    let Some(url) = ackonce_tests::books::server() else { return };
+    let schema = format!("inbox {seed} {}", std::process::id());
+    exactly_once(Books::Postgres { url, schema, driver }, Duration::from_millis(100), seed).await;
+}
+
 #[tokio::test]
 async fn postgres_keeps_effect_and_record_together() {
-    let Some(url) = ackonce_tests::books::server() else { return };
-    let schema = format!("inbox {}", std::process::id());
-    exactly_once(Books::Postgres { url, schema }, Duration::from_millis(100), 2).await;
+    on_server(Driver::Postgres, 2).await;
+}
+
+#[tokio::test]
+async fn sqlx_keeps_effect_and_record_together() {
+    on_server(Driver::Sqlx, 4).await;
+}
+
+#[tokio::test]
+async fn seaorm_keeps_effect_and_record_together() {
+    on_server(Driver::SeaOrm, 5).await;
+}
+
+#[tokio::test]
+async fn diesel_keeps_effect_and_record_together() {
+    on_server(Driver::Diesel, 6).await;
 }
 
 /// The control: the same kills, an effect beside the record, and what was killed between the two is done twice.

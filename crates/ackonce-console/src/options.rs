@@ -29,7 +29,7 @@ pub struct ConsoleOptions {
     pub program: Option<Program>,
 }
 
-/// Whether records may be changed.
+/// The right to change records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Writes {
     /// They may not: requests to redrive or forget are answered 403.

@@ -26,10 +26,6 @@ const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS versio
 const UNLOGGED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class WHERE relpersistence <> 'p' AND oid IN \
     (to_regclass($1 || '.record'), to_regclass($1 || '.meta')))";
 
-/// A column that is true if this transaction's server keeps its records; [`Checks::run`] gives the reason if not.
-pub(crate) const KEEPS: &str = "current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' \
-    AND current_setting('zero_damaged_pages') = 'off' AS keeps";
-
 /// The checks of one store, and the weaknesses that they found last.
 #[derive(Debug)]
 pub(crate) struct Checks {
@@ -187,6 +183,18 @@ fn dangerous(what: &str, policy: OnUnsafe, weaknesses: &mut Vec<String>) -> Resu
             weaknesses.push(what.to_owned());
             Ok(())
         }
+    }
+}
+
+/// Refuses, by policy, a server of an inbox's transaction that may forget.
+pub(crate) fn keeps(keeps: bool, policy: OnUnsafe) -> Result<()> {
+    match keeps {
+        true => Ok(()),
+        false => dangerous(
+            "the server of an inbox's transaction has fsync=off, full_page_writes=off or zero_damaged_pages=on",
+            policy,
+            &mut Vec::new(),
+        ),
     }
 }
 

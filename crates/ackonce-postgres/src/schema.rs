@@ -67,25 +67,38 @@ pub(crate) async fn salt(client: &impl GenericClient, schema: &SchemaName) -> Re
         row.and_then(|row| Some((row.try_get(0).ok()?, row.try_get::<_, &[u8]>(1).ok()?.try_into().ok()?)));
     match known {
         Some((VERSION, salt)) => Ok(Some(Salt(salt))),
-        Some((newer, _)) if newer > VERSION => Err(Error::new(
-            ErrorKind::NewerSchema,
-            format!(
-                "postgres: the records in schema {schema:?} were written by a newer version (schema version \
-                 {newer}, known is {VERSION}); upgrade ackonce-postgres"
-            ),
-        )),
-        Some((older @ 1.., _)) => Err(Error::new(
-            ErrorKind::Config,
-            format!(
-                "postgres: the records in schema {schema:?} are of schema version {older}, which came before the \
-                 first release and is not read any more; choose another schema"
-            ),
-        )),
+        Some((other @ 1.., _)) => Err(another(schema, other)),
         _ => Err(Error::new(
             ErrorKind::Config,
             format!("postgres: the table {meta} is not one that this store made; choose another schema"),
         )),
     }
+}
+
+/// The error of tables of another version.
+pub(crate) fn another(schema: &SchemaName, version: i32) -> Error {
+    match version {
+        VERSION => changed(schema),
+        newer if newer > VERSION => Error::new(
+            ErrorKind::NewerSchema,
+            format!(
+                "postgres: the records in schema {schema:?} were written by a newer version (schema version \
+                 {newer}, known is {VERSION}); upgrade ackonce-postgres"
+            ),
+        ),
+        older => Error::new(
+            ErrorKind::Config,
+            format!(
+                "postgres: the records in schema {schema:?} are of schema version {older}, which came before the \
+                 first release and is not read any more; choose another schema"
+            ),
+        ),
+    }
+}
+
+/// The statement that reads the version, as text.
+pub(crate) fn version_sql(schema: &SchemaName) -> String {
+    format!("SELECT version::text AS line FROM {}.meta WHERE one", schema.quoted())
 }
 
 pub(crate) fn missing(schema: &SchemaName) -> Error {

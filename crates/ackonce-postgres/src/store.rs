@@ -6,11 +6,13 @@ use std::sync::Arc;
 use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep, check_value_len};
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use crate::config::place;
 use crate::connection::{Connector, PoolClient, Thread, Waiting, connector};
+use crate::error::unsent;
 use crate::inspect::sweep::Sweeper;
 use crate::records::{Salt, Texts};
 use crate::request::Requests;
@@ -97,6 +99,36 @@ impl PostgresStore {
     /// [`Config`](ackonce::ErrorKind::Config) if the pool cannot be made. It opens connections on demand.
     pub fn pool(&self, connections: usize) -> Result<deadpool_postgres::Pool> {
         self.inner.connector.pool(connections.max(1))
+    }
+
+    /// The schema of the store's tables.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaName {
+        &self.inner.config.schema
+    }
+
+    /// Listens to a channel on a connection of its own, and calls `notified` with the payload of each notification, until
+    /// the connection ends. `started` is called once the server listens. Dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the connection was lost: call it again.
+    pub async fn listen(
+        &self,
+        channel: &str,
+        started: impl FnOnce() + Send,
+        notified: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let (client, driving) = self.inner.connector.listen(Arc::new(notified)).await.map_err(unsent)?;
+        let text = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
+        let listen = std::pin::pin!(client.batch_execute(&text));
+        match select(listen, driving).await {
+            Either::Left((answered, driving)) => {
+                answered.map_err(unsent)?;
+                started();
+                driving.await.map_err(unsent)
+            }
+            Either::Right((ended, _)) => ended.map_err(unsent),
+        }
     }
 
     pub(crate) async fn start(config: PostgresConfig, connector: Connector) -> Result<Self> {

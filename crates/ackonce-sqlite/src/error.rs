@@ -5,7 +5,8 @@ use ackonce::{Error, ErrorKind};
 use rusqlite::ErrorCode as C;
 
 /// The error of a statement inside a transaction that is rolled back: nothing was applied.
-pub(crate) fn rolled_back(doing: &str, error: rusqlite::Error) -> Error {
+#[must_use]
+pub fn rolled_back(doing: &str, error: rusqlite::Error) -> Error {
     let error = describe(doing, error);
     match error.repeat() {
         Repeat::Unknown => error.with_repeat(Repeat::Safe),

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// Imports go downward only: inbox and inspect, store, writer, connection, check, config, records, schema, error, clock.
+// Imports go downward only: beside, inbox and inspect, store, writer, connection, check, config, records, schema, error, clock.
+mod beside;
 mod check;
 mod clock;
 mod config;
@@ -18,6 +19,8 @@ mod writer;
 pub use ackonce::store::{DEFAULT_WINDOW, Entered, GuardOptions, MAX_VALUE_LEN, Names, Sweep};
 pub use check::FileSystem;
 pub use config::{Fuse, SqliteConfig, Synchronous};
+/// The error of a statement in a transaction that is rolled back, as the store's own.
+pub use error::rolled_back as statement_failed;
 pub use inbox::SqliteInbox;
 pub use inbox::guard::SqliteGuard;
 pub use inbox::transaction::{InboxStatement, InboxTx};

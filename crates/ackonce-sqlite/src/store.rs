@@ -73,6 +73,10 @@ impl SqliteStore {
     pub(crate) fn reader(&self) -> &Reader {
         &self.inner.reader
     }
+
+    pub(crate) fn config(&self) -> &SqliteConfig {
+        &self.inner.config
+    }
 }
 
 impl SqliteConfig {

@@ -9,7 +9,7 @@ pub mod ledger;
 pub mod lines;
 pub mod network;
 pub mod proxy;
-mod seed;
+pub mod seed;
 pub mod servers;
 mod suite;
 

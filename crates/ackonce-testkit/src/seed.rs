@@ -3,16 +3,25 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// SplitMix64, written out, so that a seed in an old log still gives the same run.
+/// Random numbers from a seed: SplitMix64, written out, so that a seed in an old log still gives the same run.
+///
+/// ```
+/// use ackonce_testkit::seed::Dice;
+/// let (mut one, mut other) = (Dice::new(7), Dice::new(7));
+/// assert_eq!((one.roll(), one.below(10)), (other.roll(), other.below(10)));
+/// ```
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The numbers of that seed, from the first.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn roll(&mut self) -> u64 {
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,17 +30,17 @@ impl Dice {
     }
 
     /// A number below `bound`; zero if that is zero. The bias is one in 2^64 / `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.roll().checked_rem(bound).unwrap_or(0)
     }
 
     /// An index into something of that length.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
+    pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(u64::try_from(len).unwrap_or(u64::MAX))).unwrap_or(0)
     }
 
     /// A time in that range, to the microsecond.
-    pub(crate) fn between(&mut self, range: &RangeInclusive<Duration>) -> Duration {
+    pub fn between(&mut self, range: &RangeInclusive<Duration>) -> Duration {
         let spread = range.end().saturating_sub(*range.start()).as_micros();
         let spread = u64::try_from(spread).unwrap_or(u64::MAX).saturating_add(1);
         *range.start() + Duration::from_micros(self.below(spread))

@@ -105,3 +105,15 @@ pub enum Entered<G> {
     /// fail.
     Mismatch(Record),
 }
+
+impl<G> Entered<G> {
+    /// The same answer with another guard, such as one that wraps this one.
+    pub fn map<T>(self, wrap: impl FnOnce(G) -> T) -> Entered<T> {
+        match self {
+            Self::First(guard) => Entered::First(wrap(guard)),
+            Self::Duplicate(record) => Entered::Duplicate(record),
+            Self::Busy { free_in } => Entered::Busy { free_in },
+            Self::Mismatch(record) => Entered::Mismatch(record),
+        }
+    }
+}

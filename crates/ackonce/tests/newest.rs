@@ -78,7 +78,14 @@ async fn an_older_version_is_stale_and_counted_apart() {
     assert_eq!(*effects.lock().unwrap(), [("a", 2), ("b", 1), ("a", 3)]);
     let counts = runner.counts();
     assert_eq!((counts.completed, counts.stale, counts.duplicate, counts.delivered), (3, 2, 1, 6));
-    let page = store.list(&Query { filter: Filter { state: Some(State::Released), ..Filter::default() }, limit: 9, after: None }).await.unwrap();
+    let page = store
+        .list(&Query {
+            filter: Filter { state: Some(State::Released), ..Filter::default() },
+            limit: 9,
+            after: None,
+        })
+        .await
+        .unwrap();
     assert_eq!(page.entries.len(), 2, "a record for each entity");
     assert!(page.entries.iter().all(|entry| entry.record.attempt == 0), "its claims are no attempts");
 }
@@ -138,7 +145,10 @@ async fn a_crash_between_the_version_and_the_message_is_no_gap() {
     let _receipt = runner.process(job(1, "a", 5)).await.unwrap();
     // As if the worker had died before the message was recorded: its claim is taken again.
     let key = scope().key("1").unwrap();
-    store.forget(Target::Key(&key), &ackonce::store::Note { actor: "t".into(), reason: "t".into() }).await.unwrap();
+    store
+        .forget(Target::Key(&key), &ackonce::store::Note { actor: "t".into(), reason: "t".into() })
+        .await
+        .unwrap();
     assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(effects.lock().unwrap().len(), 1, "its version took effect: it is recorded and not run");
     assert_eq!(runner.counts().stale, 0, "it is no older version");

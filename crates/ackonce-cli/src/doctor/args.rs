@@ -94,8 +94,14 @@ struct RelaysOwn {
     start_timeout: Option<String>,
     #[arg(long, hide = true)]
     admin: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     admin_exposed: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_writes: Option<String>,
+    #[arg(long, hide = true)]
+    console_token: Option<String>,
+    #[arg(long = "console-host", hide = true, value_delimiter = ',')]
+    console_hosts: Vec<String>,
     #[arg(long, hide = true)]
     log_format: Option<String>,
 }

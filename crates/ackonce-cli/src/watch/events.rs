@@ -20,7 +20,7 @@ impl Events {
     /// Takes a piece in.
     ///
     /// # Errors
-    /// An event is too long: whatever answers there is no console.
+    /// An event is too long for one of a console.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<(), String> {
         self.buffer.extend_from_slice(piece);
         match self.buffer.len() > LONGEST {

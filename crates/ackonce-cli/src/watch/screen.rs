@@ -12,6 +12,8 @@ use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Sparkline, Table, 
 
 use super::view::{View, shows_program};
 
+/// The width of a figure with its name.
+const FIGURE: u16 = 11;
 const HELP: &str = "q  quit\np  pause, and go on\n?  these keys";
 
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -61,7 +63,7 @@ fn contents(frame: &mut Frame<'_>, area: Rect, view: &View, state: &Snapshot) {
     let trouble = view.trouble.as_ref().or(state.store.trouble.as_ref());
     let figures = figures(view, state);
     // Two lines for each figure that does not fit beside the others.
-    let across = usize::from(area.width / 13).max(1);
+    let across = usize::from(area.width / FIGURE).max(1);
     let rows = u16::try_from(figures.len().div_ceil(across)).unwrap_or(1);
     let [warning, numbers, course, rest] = Layout::vertical([
         Constraint::Length(u16::from(trouble.is_some())),
@@ -76,7 +78,7 @@ fn contents(frame: &mut Frame<'_>, area: Rect, view: &View, state: &Snapshot) {
     for (row, figures) in figures.chunks(across).enumerate() {
         let row = u16::try_from(row).unwrap_or(u16::MAX);
         let line = Rect { y: numbers.y.saturating_add(row * 2), height: 2, ..numbers }.intersection(numbers);
-        let places = Layout::horizontal(vec![Constraint::Length(13); figures.len()]).split(line);
+        let places = Layout::horizontal(vec![Constraint::Length(FIGURE); figures.len()]).split(line);
         for ((name, value, style), place) in figures.iter().zip(places.iter()) {
             let text = vec![Line::from(*name).dim(), Line::from(Span::styled(value.clone(), *style))];
             frame.render_widget(Paragraph::new(text), *place);
@@ -129,7 +131,7 @@ fn figures(view: &View, state: &Snapshot) -> Vec<Figure> {
 
 fn tables(frame: &mut Frame<'_>, area: Rect, state: &Snapshot) {
     let scopes = state.store.answer.as_ref().map_or(0, |answer| answer.scopes.len());
-    // Scopes take what they need, up to half of the place.
+    // Scopes have a row each, in half of the place at most.
     let wanted = u16::try_from(scopes + 2).unwrap_or(u16::MAX);
     let below = if area.height >= 9 { wanted.min(area.height / 2) } else { 0 };
     let [running, by_scope] = Layout::vertical([Constraint::Min(0), Constraint::Length(below)]).areas(area);

@@ -43,6 +43,7 @@ pub(super) struct Stream {
     body: Incoming,
     events: Events,
     connection: JoinHandle<()>,
+    has_told: bool,
 }
 
 impl Drop for Stream {
@@ -103,7 +104,8 @@ impl AdminPlace {
         let (answer, connection) =
             connected.unwrap_or_else(|_| Err("no answer within 10 s".to_owned())).map_err(away)?;
         let status = answer.status();
-        let stream = Stream { body: answer.into_body(), events: Events::default(), connection };
+        let stream =
+            Stream { body: answer.into_body(), events: Events::default(), connection, has_told: false };
         match status {
             StatusCode::OK => Ok(stream),
             StatusCode::UNAUTHORIZED => Err(Refusal::usage(format!(
@@ -121,11 +123,12 @@ impl AdminPlace {
 }
 
 impl Source {
-    /// The next state. After a console that went away each further call tries again. Losing a call loses no state.
+    /// The next state. After a console that went away each further call tries again. A call that is dropped loses no
+    /// state.
     pub(super) async fn next(&mut self) -> Option<Looked> {
         match self {
             Self::Store(snapshots) => snapshots.next().await.map(|snapshot| Ok(Box::new(snapshot))),
-            Self::Admin { place, stream } => {
+            Self::Admin { place, stream } => loop {
                 if stream.is_none() {
                     match place.connect().await {
                         Ok(opened) => *stream = Some(opened),
@@ -135,22 +138,35 @@ impl Source {
                         }
                     }
                 }
-                let looked = stream.as_mut()?.next().await;
-                if looked.is_err() {
-                    *stream = None;
+                let open = stream.as_mut()?;
+                let (looked, has_told) = (open.next().await, open.has_told);
+                match looked {
+                    Ok(Some(state)) => return Some(Ok(state)),
+                    // A stream ends after some minutes, and the next one follows.
+                    Ok(None) if has_told => *stream = None,
+                    Ok(None) => {
+                        *stream = None;
+                        tokio::time::sleep(AGAIN).await;
+                        return Some(Err("the console has ended the stream without a state".to_owned()));
+                    }
+                    Err(why) => {
+                        *stream = None;
+                        return Some(Err(why));
+                    }
                 }
-                Some(looked)
-            }
+            },
         }
     }
 }
 
 impl Stream {
-    async fn next(&mut self) -> Looked {
+    /// `None` at the end.
+    async fn next(&mut self) -> Result<Option<Box<Snapshot>>, String> {
         loop {
             while let Some(event) = self.events.next() {
                 if event.name == "state" {
-                    return serde_json::from_str(&event.data).map_err(|error| {
+                    self.has_told = true;
+                    return serde_json::from_str(&event.data).map(Some).map_err(|error| {
                         format!("the console tells a state that is not understood: {error}")
                     });
                 }
@@ -162,8 +178,7 @@ impl Stream {
                         self.events.feed(piece)?;
                     }
                 }
-                // A stream ends after some minutes, and the next one follows.
-                Some(Err(_)) | None => return Err("the console has ended the stream".to_owned()),
+                Some(Err(_)) | None => return Ok(None),
             }
         }
     }

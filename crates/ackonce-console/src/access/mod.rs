@@ -1,4 +1,4 @@
-//! Who may ask: the names of the console, its token, and pages of its own.
+//! The rules for requests: the names of the console, its token, and pages of its own.
 
 mod host;
 mod token;

@@ -146,6 +146,7 @@ fn nameless(digest: Bytes, state: RecordState, fence: u64) -> Entry {
         attempt: 0,
         fingerprint: None,
         outcome: None,
+        progress: None,
         reason: None,
         age: Duration::ZERO,
     };

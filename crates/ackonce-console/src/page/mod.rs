@@ -43,7 +43,7 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>) -> Response {
     html(&PAGE.replace("{{log-out}}", logs_out))
 }
 
-/// Who asks without the token gets the form for it, in place of the page.
+/// The form for the token, in place of the page.
 pub(crate) fn login(wrong: bool) -> Response {
     let sentence = if wrong { "That is not the token." } else { "" };
     let mut answer = html(&LOGIN.replace("{{sentence}}", sentence));

@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use ackonce::{Error, ErrorKind, Result};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, poll_fn};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{CancelToken, Config, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Socket};
 
 /// The time limit of a connection attempt, unless the URL sets one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The idle time after which TCP sends a keepalive probe; the system's default is two hours.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// Called with the payload of each notification.
+pub(crate) type Notified = Arc<dyn Fn(&str) + Send + Sync>;
+/// A client, and the future that drives its connection.
+pub(crate) type Listening = (Client, BoxFuture<'static, Result<(), tokio_postgres::Error>>);
+type Listen = dyn Fn(Notified) -> BoxFuture<'static, Result<Listening, tokio_postgres::Error>> + Send + Sync;
 type Cancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// Makes pools of connections to one server.
@@ -22,6 +27,7 @@ type Cancel = dyn Fn(CancelToken) -> BoxFuture<'static, ()> + Send + Sync;
 pub(crate) struct Connector {
     manager: Arc<dyn Fn() -> Manager + Send + Sync>,
     cancel: Arc<Cancel>,
+    listen: Arc<Listen>,
 }
 
 impl Connector {
@@ -41,7 +47,24 @@ impl Connector {
             server.application_name("ackonce");
         }
         let for_cancel = tls.clone();
+        let (for_listen, listened) = (tls.clone(), server.clone());
         Self {
+            listen: Arc::new(move |notified| {
+                let (tls, server) = (for_listen.clone(), listened.clone());
+                Box::pin(async move {
+                    let (client, mut connection) = server.connect(tls).await?;
+                    let driving = async move {
+                        while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+                            if let AsyncMessage::Notification(notification) = message? {
+                                notified(notification.payload());
+                            }
+                        }
+                        Ok(())
+                    };
+                    let driving: BoxFuture<'static, _> = Box::pin(driving);
+                    Ok((client, driving))
+                })
+            }),
             manager: Arc::new(move || {
                 let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
                 Manager::from_config(server.clone(), tls.clone(), config)
@@ -63,6 +86,14 @@ impl Connector {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| Error::new(ErrorKind::Config, "postgres: the pool cannot be made").with_source(e))
+    }
+
+    /// Opens a connection that hears notifications.
+    pub(crate) fn listen(
+        &self,
+        notified: Notified,
+    ) -> BoxFuture<'static, Result<Listening, tokio_postgres::Error>> {
+        (self.listen)(notified)
     }
 
     /// Asks the server to cancel that connection's statement.

@@ -1,19 +1,20 @@
 //! The inbox for callers who own the transaction: a claim inside that transaction.
 
-use std::time::Duration;
+use std::error::Error as StdError;
 
-use ackonce::store::{
-    ClaimRequest, Claimed, Entered, GuardOptions, Lease, MAX_VALUE_LEN, Names, Repeat, Token, value_too_long,
-};
-use ackonce::{Error, ErrorKind, Key, Result};
+use ackonce::store::{Entered, GuardOptions, Lease};
+use ackonce::{Key, Result};
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_postgres::Transaction;
-use tokio_postgres::types::{ToSql, Type};
 
-use crate::error::undone;
-use crate::records::{Texts, decode};
-use crate::request::{granted, micros};
-use crate::{SchemaName, schema};
+use super::guard_core::GuardCore;
+use super::session::SqlSession;
+use super::tokio::{lines, typed};
+use crate::SchemaName;
+use crate::error::in_handler;
+use crate::records::Texts;
+use crate::sql_error::SqlError;
 
 /// A claim inside your own transaction, on any connection to the database with the store's tables.
 ///
@@ -42,12 +43,7 @@ use crate::{SchemaName, schema};
 /// transaction `synchronous_commit` is turned on if it was off.
 #[derive(Debug)]
 #[must_use = "a transaction that commits without finish() has an effect and no record"]
-pub struct PostgresGuard {
-    lease: Lease,
-    schema: SchemaName,
-    window: Duration,
-    outcome: Option<Bytes>,
-}
+pub struct PostgresGuard(GuardCore);
 
 impl PostgresGuard {
     /// Claims `key` in this transaction, before its effects.
@@ -71,56 +67,18 @@ impl PostgresGuard {
         key: &Key,
         options: &GuardOptions,
     ) -> Result<Entered<Self>> {
-        let request = ClaimRequest {
-            key: key.clone(),
-            token: Token::random(),
-            // No other transaction sees the claim before it is completed.
-            lease: Duration::ZERO,
-            window: options.window(),
-            fingerprint: options.fingerprint(),
-        };
-        let fingerprint = options.fingerprint();
-        let name = (options.names() == Names::Keep).then_some(key);
-        let params: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&&key.digest()[..], Type::BYTEA),
-            (&&request.token.0[..], Type::BYTEA),
-            (&micros(options.window()), Type::INT8),
-            (&fingerprint.as_ref().map(|f| &f.0[..]), Type::BYTEA),
-            (&name.map(|key| key.scope().name()), Type::TEXT),
-            (&name.map(|key| &key.id()[..]), Type::BYTEA),
-        ];
-        let answer = tx.query_typed_opt(&enter_sql(schema), &params).await;
-        let Some(row) = answer.map_err(|e| undone("entering", e))? else {
-            // The schema has another version, or it is missing.
-            return Err(match schema::salt(tx, schema).await? {
-                Some(_) => schema::changed(schema),
-                None => schema::missing(schema),
-            });
-        };
-        let current = decode(&row)?.ok_or_else(|| schema::changed(schema))?;
-        Ok(match granted(current, &request)?.answer {
-            Claimed::Acquired(lease) => Entered::First(Self {
-                lease,
-                schema: schema.clone(),
-                window: options.window(),
-                outcome: None,
-            }),
-            Claimed::Done(record) => Entered::Duplicate(record),
-            Claimed::Busy { free_in } => Entered::Busy { free_in },
-            Claimed::Mismatch(record) => Entered::Mismatch(record),
-        })
+        Ok(GuardCore::enter(&mut Plain(tx), schema, key, options).await?.map(Self))
     }
 
     /// Adds an outcome to the record, to replay to a later copy of the message.
-    pub fn with_outcome(mut self, outcome: Bytes) -> Self {
-        self.outcome = Some(outcome);
-        self
+    pub fn with_outcome(self, outcome: Bytes) -> Self {
+        Self(self.0.with_outcome(outcome))
     }
 
     /// The claim, with its fence and the number of its attempt.
     #[must_use]
     pub fn lease(&self) -> &Lease {
-        &self.lease
+        self.0.lease()
     }
 
     /// Completes the message, as the transaction's last statement before its commit.
@@ -131,25 +89,29 @@ impl PostgresGuard {
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
     /// again; committing would keep a part of the effect, or none.
     pub async fn finish(self, tx: &Transaction<'_>) -> Result<()> {
-        if let Some(len) = self.outcome.as_ref().map(Bytes::len).filter(|len| *len > MAX_VALUE_LEN) {
-            return Err(value_too_long("postgres", len));
-        }
-        let params: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&&self.lease.key.digest()[..], Type::BYTEA),
-            (&&self.lease.token.0[..], Type::BYTEA),
-            (&i64::try_from(self.lease.fence).unwrap_or(-1), Type::INT8),
-            (&micros(self.window), Type::INT8),
-            (&self.outcome.as_deref(), Type::BYTEA),
-        ];
-        match tx.query_typed_opt(&finish_sql(&self.schema), &params).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => {
-                let message = "postgres: the transaction no longer holds the claim; roll back and deliver the \
-                               message again";
-                Err(Error::new(ErrorKind::Protocol, message).with_repeat(Repeat::Safe))
-            }
-            Err(e) => Err(undone("finishing", e)),
-        }
+        self.0.finish(&mut Plain(tx)).await
+    }
+}
+
+/// A transaction of the user's own: nothing is prepared on its connection.
+struct Plain<'t>(&'t Transaction<'t>);
+
+#[async_trait]
+impl SqlSession for Plain<'_> {
+    async fn execute(&mut self, text: &'static str) -> std::result::Result<(), SqlError> {
+        Ok(self.0.batch_execute(text).await?)
+    }
+
+    async fn query(
+        &mut self,
+        text: &'static str,
+        params: &[&str],
+    ) -> std::result::Result<Vec<String>, SqlError> {
+        lines(&self.0.query_typed(text, &typed(params)).await?)
+    }
+
+    fn read_error(cause: &(dyn StdError + 'static)) -> Option<SqlError> {
+        in_handler(cause)
     }
 }
 

@@ -1,37 +1,41 @@
 //! The inbox: a handler's effect and its record in one transaction.
 
 mod answer;
+mod core;
 mod group;
 mod guard;
+mod guard_core;
 mod outcome;
 mod savepoint;
+mod session;
 mod settings;
+mod split;
 mod statements;
+mod tokio;
 mod undone;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
-use ackonce::store::Suspects;
 use ackonce::{Answer, Class, Context, Error, Failure, Handler, Item};
 use async_trait::async_trait;
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Pool, StatementCache};
 use futures_util::future::BoxFuture;
-use tokio_postgres::Transaction;
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::PostgresStore;
+use self::tokio::TokioSession;
 use crate::connection::ConnectionGuard;
-use crate::error;
-use group::Group;
+use crate::sql_error::SqlError;
+use crate::{PostgresStore, Prepare, error};
 
+pub use self::core::InboxCore;
+pub use group::{GroupEnd, InboxGroup};
 pub use guard::{PostgresGuard, enter_sql, finish_sql};
+pub use guard_core::GuardCore;
 pub use outcome::InboxOutcome;
+pub use session::{HandlerRun, InboxSession, SqlSession};
 pub use settings::InboxSettings;
-
-/// The most messages of one transaction. Each has a savepoint, and PostgreSQL caches 64 of them per transaction; above
-/// that every session's visibility check of a row gets slower.
-const MAX_GROUP: usize = 60;
+pub use statements::{BEGIN, SET_UP};
 
 /// A handler whose effects are rows of the store's own database, of class [`Inbox`](Class::Inbox): they are
 /// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].
@@ -58,12 +62,8 @@ const MAX_GROUP: usize = 60;
 ///
 /// A cancelled run closes its connection: its effects are rolled back and its statement is cancelled.
 pub struct PostgresInbox<F> {
-    store: PostgresStore,
+    core: InboxCore,
     handler: F,
-    settings: InboxSettings,
-    suspects: Suspects,
-    /// True once a handler has ignored a failed statement or ended its transaction: the next may do so, too.
-    swallows: AtomicBool,
     pool: Result<Pool, Error>,
     /// True if the pool was made from the store's configuration, so that its statements can be cancelled.
     own_pool: bool,
@@ -102,15 +102,7 @@ impl PostgresStore {
     {
         let settings = InboxSettings::default();
         let pool = self.inner.connector.pool(settings.connections);
-        PostgresInbox {
-            store: self.clone(),
-            handler: f,
-            settings,
-            suspects: Suspects::default(),
-            swallows: AtomicBool::new(false),
-            pool,
-            own_pool: true,
-        }
+        PostgresInbox { core: InboxCore::new(self, settings), handler: f, pool, own_pool: true }
     }
 }
 
@@ -119,9 +111,9 @@ impl<F> PostgresInbox<F> {
     #[must_use]
     pub fn with_settings(mut self, settings: InboxSettings) -> Self {
         if self.own_pool {
-            self.pool = self.store.inner.connector.pool(settings.connections);
+            self.pool = self.core.store.inner.connector.pool(settings.connections);
         }
-        self.settings = settings;
+        self.core = self.core.with_settings(settings);
         self
     }
 
@@ -135,34 +127,61 @@ impl<F> PostgresInbox<F> {
 
     async fn connection(&self) -> Result<ConnectionGuard, Error> {
         let object = self.pool.as_ref().map_err(Clone::clone)?.get().await.map_err(error::pool)?;
-        let cancel = self.own_pool.then(|| self.store.inner.connector.clone());
+        let cancel = self.own_pool.then(|| self.core.store.inner.connector.clone());
         Ok(ConnectionGuard::new(object, cancel))
     }
 
-    /// Splits the items into groups that share a transaction, in order.
-    fn groups<M>(&self, items: Vec<Item<M>>) -> Vec<Vec<Item<M>>> {
-        let mut groups: Vec<Vec<Item<M>>> = Vec::new();
-        let mut keys = HashSet::new();
-        let mut closed = true;
-        for item in items {
-            let alone = self.suspects.has(item.cx.key());
-            match groups.last_mut() {
-                Some(group)
-                    if !closed
-                        && !alone
-                        && group.len() < MAX_GROUP
-                        && keys.insert(*item.cx.key().digest()) =>
-                {
-                    group.push(item);
+    /// One answer per message, in order.
+    async fn transact<M, T>(&self, mut group: InboxGroup<'_, M>) -> Vec<Answer>
+    where
+        M: Send + 'static,
+        T: InboxOutcome + Send + 'static,
+        F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
+    {
+        let mut connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return group.failed(&error),
+        };
+        let object = match connection.object() {
+            Ok(object) => object,
+            Err(error) => return group.failed(&error),
+        };
+        let cache = Arc::clone(&object.statement_cache);
+        let prepare = self.core.store.inner.config.prepare;
+        match run_group(&mut group, object, &cache, prepare, &self.handler).await {
+            Err(error) => group.not_begun(error),
+            Ok((committed, is_clean)) => {
+                if is_clean {
+                    connection.release();
                 }
-                _ => {
-                    keys = HashSet::from([*item.cx.key().digest()]);
-                    groups.push(vec![item]);
-                }
+                group.finish(committed)
             }
-            closed = alone;
         }
-        groups
+    }
+}
+
+/// The result of the COMMIT, and `true` if the connection can be used again.
+async fn run_group<M, T, F>(
+    group: &mut InboxGroup<'_, M>,
+    client: &mut Client,
+    cache: &StatementCache,
+    prepare: Prepare,
+    handler: &F,
+) -> Result<(Result<(), SqlError>, bool), SqlError>
+where
+    M: Send + 'static,
+    T: InboxOutcome + Send + 'static,
+    F: for<'a> Fn(&'a Transaction<'a>, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
+{
+    let tx = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    let mut session = TokioSession { tx: &tx, cache, prepare, handler };
+    match group.run(&mut session).await {
+        GroupEnd::Commit => {
+            let committed = tx.commit().await.map_err(SqlError::from);
+            let is_clean = committed.as_ref().err().is_none_or(SqlError::is_refusal);
+            Ok((committed, is_clean))
+        }
+        GroupEnd::RollBack => Ok((Ok(()), tx.rollback().await.is_ok())),
     }
 }
 
@@ -182,12 +201,8 @@ where
 
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(items.len());
-        for items in self.groups(items) {
-            let count = items.len();
-            match self.connection().await {
-                Ok(connection) => answers.extend(Group::new(self, items).run(connection).await),
-                Err(e) => answers.extend((0..count).map(|_| Err(Failure::Store(e.clone())))),
-            }
+        for group in self.core.groups(items) {
+            answers.extend(self.transact(group).await);
         }
         answers
     }
@@ -196,8 +211,8 @@ where
 impl<F> fmt::Debug for PostgresInbox<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresInbox")
-            .field("store", &self.store)
-            .field("settings", &self.settings)
+            .field("store", &self.core.store)
+            .field("settings", &self.core.settings)
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,12 @@
-//! The savepoint around each message of a transaction of several.
+//! The savepoint of a message within its group.
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ackonce::Failure;
-use futures_util::future::{Either, select};
-use tokio_postgres::{Error as PgError, Transaction};
 
+use super::session::SqlSession;
 use super::undone::{Undone, ended, lost, swallowed};
+use crate::sql_error::SqlError;
 
 const FIRST: &str = "SAVEPOINT ackonce_item";
 const NEXT: &str = "RELEASE SAVEPOINT ackonce_item; SAVEPOINT ackonce_item";
@@ -48,55 +47,43 @@ impl<'i> Savepoint<'i> {
         self.swallows.load(Ordering::Relaxed)
     }
 
-    /// Sets the savepoint and waits for the answer.
-    pub(super) async fn set(&mut self, tx: &Transaction<'_>) -> Result<Set, Undone> {
-        self.answered(tx.batch_execute(self.text()).await)
-    }
-
-    /// Sets the savepoint, and sends the handler's first statement at once, which saves a round trip for each message. No
-    /// result if the savepoint was refused and the handler dropped.
-    pub(super) async fn set_along<R>(
-        &mut self,
-        tx: &Transaction<'_>,
-        handling: impl Future<Output = R>,
-    ) -> Result<(Set, Option<R>), Undone> {
-        let setting = pin!(tx.batch_execute(self.text()));
-        // The savepoint is polled first, and the driver sends in the order of the first polls.
-        let (set, ran) = match select(setting, pin!(handling)).await {
-            Either::Left((Ok(()), handling)) => (Ok(()), Some(handling.await)),
-            Either::Left((refused, _)) => (refused, None),
-            Either::Right((ran, setting)) => (setting.await, Some(ran)),
-        };
-        let was_set = set.is_ok();
-        let set = self.answered(set)?;
-        Ok((set, ran.filter(|_| was_set)))
-    }
-
-    fn text(&self) -> &'static str {
+    /// The statement that sets it.
+    pub(super) fn text(&self) -> &'static str {
         if self.is_set { NEXT } else { FIRST }
     }
 
+    /// Sets the savepoint and waits for the answer.
+    pub(super) async fn set(&mut self, session: &mut impl SqlSession) -> Result<Set, Undone> {
+        let set = session.execute(self.text()).await;
+        self.answered(session, set).await
+    }
+
     /// Releases the savepoint of the last message.
-    pub(super) async fn release(&mut self, tx: &Transaction<'_>) -> Result<Set, Undone> {
+    pub(super) async fn release(&mut self, session: &mut impl SqlSession) -> Result<Set, Undone> {
         // The last message failed, and was rolled back.
         if !self.unproven {
             return Ok(Set::Yes);
         }
-        self.answered(tx.batch_execute(LAST).await)
+        let released = session.execute(LAST).await;
+        self.answered(session, released).await
     }
 
     /// Undoes the statements since the savepoint.
-    pub(super) async fn roll_back(tx: &Transaction<'_>) -> Result<(), Undone> {
-        tx.batch_execute(ROLL_BACK).await.map_err(lost)
+    pub(super) async fn roll_back(session: &mut impl SqlSession) -> Result<(), Undone> {
+        session.execute(ROLL_BACK).await.map_err(lost)
     }
 
     /// Reads the answer to a savepoint. It is refused if a statement of the last handler failed and it answered success,
     /// or if it ended the transaction. Such handlers do so again: from now on each handler waits for the answer.
-    fn answered(&mut self, set: Result<(), PgError>) -> Result<Set, Undone> {
+    pub(super) async fn answered(
+        &mut self,
+        session: &mut impl SqlSession,
+        set: Result<(), SqlError>,
+    ) -> Result<Set, Undone> {
         let set = match set {
             Ok(()) => Set::Yes,
             Err(error) => {
-                let classified = swallowed(error);
+                let classified = classify(session, error).await;
                 if !matches!(classified, Err(Undone::All(_))) {
                     self.swallows.store(true, Ordering::Relaxed);
                 }
@@ -109,5 +96,17 @@ impl<'i> Savepoint<'i> {
         };
         (self.is_set, self.unproven) = (true, false);
         Ok(set)
+    }
+}
+
+/// Reads a refusal. Where the driver hides the server's code, the savepoint tells: it is there after a failed statement, and gone
+/// with a transaction that was ended.
+async fn classify(session: &mut impl SqlSession, error: SqlError) -> Result<Failure, Undone> {
+    if !error.is_code_hidden() {
+        return swallowed(error);
+    }
+    match session.execute(ROLL_BACK).await {
+        Ok(()) => swallowed(SqlError::answered(Some("25P02"), error.into_source())),
+        Err(error) => Err(lost(error)),
     }
 }

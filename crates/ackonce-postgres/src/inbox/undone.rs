@@ -2,15 +2,16 @@
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Failure};
-use tokio_postgres::Error as PgError;
 
 use crate::error::undone;
+use crate::sql_error::SqlError;
 
 const ENDED: &str = "postgres: the handler ended the transaction by a statement of its own";
 const SWALLOWED: &str = "a statement failed and the handler answered success; PostgreSQL refused all later ones \
                          (use a savepoint around statements that may fail)";
 
 /// The reason for which a whole transaction was rolled back.
+#[derive(Debug)]
 pub(super) enum Undone {
     /// None of its messages caused it.
     All(Error),
@@ -44,8 +45,8 @@ pub(super) fn ended() -> Error {
 
 /// The store's statement after a handler's success was refused, because a statement of the handler failed or
 /// because the whole transaction has ended.
-pub(super) fn swallowed(error: PgError) -> Result<Failure, Undone> {
-    match error.code().map(|code| code.code()) {
+pub(super) fn swallowed(error: SqlError) -> Result<Failure, Undone> {
+    match error.code() {
         Some("25P02") => Ok(Failure::Retry(SWALLOWED.into())),
         _ => Err(lost(error)),
     }
@@ -53,9 +54,11 @@ pub(super) fn swallowed(error: PgError) -> Result<Failure, Undone> {
 
 /// A missing savepoint or transaction means that the handler has ended it, with an unknown result. Otherwise the
 /// connection is lost, and the transaction with it.
-pub(super) fn lost(error: PgError) -> Undone {
-    match error.code().map(|code| code.code()) {
+pub(super) fn lost(error: SqlError) -> Undone {
+    match error.code() {
         Some("3B001" | "25P01") => Undone::ended(),
+        // The statement was one on a savepoint that was set.
+        None if error.is_code_hidden() => Undone::ended(),
         _ => Undone::All(undone("running an inbox transaction", error)),
     }
 }

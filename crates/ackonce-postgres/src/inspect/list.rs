@@ -160,7 +160,8 @@ fn add_rows(page: &mut PageBuilder, rows: &[Columns], looked_at: i64) -> Result<
 
 fn bytes_of(entry: &Entry) -> i64 {
     let record = &entry.record;
-    let bytes = record.outcome.as_ref().or(record.progress.as_ref()).map_or(0, Bytes::len) + record.reason.as_ref().map_or(0, String::len);
+    let bytes = record.outcome.as_ref().or(record.progress.as_ref()).map_or(0, Bytes::len)
+        + record.reason.as_ref().map_or(0, String::len);
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_postgres::Row as Columns;
 
 use super::Id;
+use super::key::from_hex;
 
 /// A statement's answer for one key: the record after the statement, if there is one.
 #[derive(Debug)]
@@ -53,31 +54,87 @@ pub(crate) fn now(columns: &Columns) -> Result<u64> {
 }
 
 fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
-    let fence = unsigned("fence", fence)?;
-    let token: Option<Id> = get(columns, 5)?;
-    let free_at: Option<i64> = get(columns, 6)?;
-    let tally: i32 = get::<Option<i32>>(columns, 7)?.unwrap_or(10);
-    let expires: i64 = get(columns, 4)?;
-    let fingerprint: Option<i64> = get(columns, 8)?;
-    let detail: Option<&[u8]> = get(columns, 9)?;
-    let (state, previous) = state(tally)?;
-    let (outcome, reason) = details(state, detail);
-    let row = Row {
-        state,
-        token: Token([0; 16]),
+    Fields {
         fence,
-        // A fence is the time of its claim, unless the clock was set back: the age is then too small.
-        claimed: fence,
-        attempt: u32::try_from(tally / 10).map_err(|_| corrupt("tally", tally))?,
-        previous,
-        fingerprint: fingerprint.map(whole),
-        free_at: unsigned("free_at", free_at.unwrap_or(0))?,
-        // A negative expiry: a settlement found no record here.
-        expires: unsigned("expiry", expires.max(0))?,
-        outcome,
-        reason,
+        expires: get(columns, 4)?,
+        token: get(columns, 5)?,
+        free_at: get(columns, 6)?,
+        tally: get(columns, 7)?,
+        fingerprint: get(columns, 8)?,
+        detail: get::<Option<&[u8]>>(columns, 9)?.map(Bytes::copy_from_slice),
+    }
+    .stored()
+}
+
+/// The columns of one record.
+struct Fields {
+    fence: i64,
+    expires: i64,
+    token: Option<Id>,
+    free_at: Option<i64>,
+    tally: Option<i32>,
+    fingerprint: Option<i64>,
+    detail: Option<Bytes>,
+}
+
+impl Fields {
+    fn stored(self) -> Result<Stored> {
+        let fence = unsigned("fence", self.fence)?;
+        let tally = self.tally.unwrap_or(10);
+        let (state, previous) = state(tally)?;
+        let (outcome, reason) = details(state, self.detail.as_deref());
+        let row = Row {
+            state,
+            token: Token([0; 16]),
+            fence,
+            // A fence is the time of its claim, unless the clock was set back: the age is then too small.
+            claimed: fence,
+            attempt: u32::try_from(tally / 10).map_err(|_| corrupt("tally", tally))?,
+            previous,
+            fingerprint: self.fingerprint.map(whole),
+            free_at: unsigned("free_at", self.free_at.unwrap_or(0))?,
+            // A negative expiry: a settlement found no record here.
+            expires: unsigned("expiry", self.expires.max(0))?,
+            outcome,
+            reason,
+        };
+        Ok(Stored { token: self.token.map(|t| Token(t.0)), row })
+    }
+}
+
+/// The SQL of a record as one line of text, for drivers of any kind: [`parse`] reads it. `row` is the record's alias,
+/// `now` the time of the decision.
+pub(crate) fn line(row: &str, now: &str) -> String {
+    format!(
+        "concat_ws(' ', {row}.key, {now}, {row}.fence, {row}.expires, coalesce({row}.token::text, '-'), \
+         coalesce({row}.free_at::text, '-'), coalesce({row}.tally::text, '-'), coalesce({row}.fingerprint::text, '-'), \
+         coalesce(encode({row}.detail, 'hex'), '-'))"
+    )
+}
+
+/// Reads such a line. The statement has not written the record if `written` is false.
+pub(crate) fn parse(line: &str, written: bool) -> Result<RowState> {
+    let unreadable = || Error::new(ErrorKind::Corrupt, "postgres: a record cannot be read");
+    let mut words = line.split(' ');
+    let mut word = || words.next().ok_or_else(unreadable);
+    fn some(word: &str) -> Option<&str> {
+        (word != "-").then_some(word)
+    }
+    let number = |word: &str| word.parse::<i64>().map_err(|_| unreadable());
+    let id = |word: &str| Id::from_text(word).ok_or_else(unreadable);
+    let (key, now) = (id(word()?)?, number(word()?)?);
+    let fields = Fields {
+        fence: number(word()?)?,
+        expires: number(word()?)?,
+        token: some(word()?).map(id).transpose()?,
+        free_at: some(word()?).map(number).transpose()?,
+        tally: some(word()?).map(|word| word.parse().map_err(|_| unreadable())).transpose()?,
+        fingerprint: some(word()?).map(number).transpose()?,
+        detail: some(word()?)
+            .map(|word| from_hex(word).map(Bytes::from).ok_or_else(unreadable))
+            .transpose()?,
     };
-    Ok(Stored { token: token.map(|t| Token(t.0)), row })
+    Ok(RowState { key, written, now: unsigned("moment", now)?, row: Some(fields.stored()?) })
 }
 
 /// The outcome or progress of a record, and the reason of a buried one.

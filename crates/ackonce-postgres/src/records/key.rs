@@ -1,6 +1,7 @@
 //! The key of a record: 128 bits of a hash with the schema's secret.
 
 use std::error::Error as StdError;
+use std::fmt::Write as _;
 
 use ackonce::Key;
 use ackonce::store::Token;
@@ -12,6 +13,38 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checke
 /// `bytea` with the same bytes is 8 longer, with all 32 of a digest 24. It has no collation either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Id(pub(crate) [u8; 16]);
+
+impl Id {
+    /// Reads a `uuid` as text.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        from_hex(&text.replace('-', ""))?.try_into().ok().map(Self)
+    }
+
+    /// The digits that a `uuid` is read from.
+    pub(crate) fn to_text(self) -> String {
+        to_hex(&self.0)
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes of hexadecimal digits.
+pub(crate) fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [high, low] => Some(value(high)? * 16 + value(low)?),
+            _ => None,
+        })
+        .collect()
+}
 
 impl From<Token> for Id {
     fn from(token: Token) -> Self {

@@ -6,8 +6,8 @@ mod schema_name;
 mod statements;
 mod tid;
 
-pub(crate) use columns::{RowState, Stored, decode, half, now, whole};
-pub(crate) use key::{Id, Salt};
+pub(crate) use columns::{RowState, Stored, decode, half, now, parse, whole};
+pub(crate) use key::{Id, Salt, to_hex};
 pub use schema_name::SchemaName;
 pub(crate) use statements::{
     BY_INDEX, IN_ORDER, LIST, LIST_PAGES, LOOK, NOW, OPEN, STATE, SWEEP, Texts, VERSION, millis,

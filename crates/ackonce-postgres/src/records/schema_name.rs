@@ -52,7 +52,9 @@ impl SchemaName {
         &self.name
     }
 
-    pub(crate) fn quoted(&self) -> &str {
+    /// The name, quoted for a statement.
+    #[must_use]
+    pub fn quoted(&self) -> &str {
         &self.quoted
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SchemaName;
+use super::columns::line;
 
 /// The version of the schema that this code writes and reads.
 pub(crate) const VERSION: i32 = 4;
@@ -18,6 +19,8 @@ pub(crate) const SWEEP: &str = include_str!("sql/sweep.sql");
 
 const CLAIM: &str = include_str!("sql/claim.sql");
 const ENTER: &str = include_str!("sql/enter.sql");
+const ENTERED: &str = include_str!("sql/entered.sql");
+const INBOX: &str = include_str!("sql/inbox.sql");
 const GRANT: &str = include_str!("sql/grant.sql");
 const SETTLE: &str = include_str!("sql/settle.sql");
 const CLOCK: &str = include_str!("sql/clock.sql");
@@ -42,6 +45,10 @@ pub(crate) const OPEN: &str = "token IS NOT NULL OR tally % 10 = 1";
 pub(crate) const DURABLE: &str = "set_config('synchronous_commit', replace(current_setting(\
                                   'synchronous_commit'), 'off', 'on'), true) AS durable";
 
+/// A column that is true if this transaction's server keeps its records.
+const KEEPS: &str = "current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' \
+    AND current_setting('zero_damaged_pages') = 'off' AS keeps";
+
 /// Restricts the planner to indexes. A plan that was made while a table was small, or by statistics of that time,
 /// would read the whole grown table for each key. It applies to the store's own transactions only: the user's
 /// statements are planned as the user wants.
@@ -65,6 +72,16 @@ const COMPLETION: &str = "(SELECT encode(substring(sha256(salt || $1::bytea) FOR
                           encode($2::bytea, 'hex')::uuid AS token, $3::int8 AS fence, 0 AS becomes, 0::int8 AS hold, \
                           $4::int8 AS time, $5::bytea AS detail, NULL::text AS scope, NULL::bytea AS id \
                           FROM {schema}.meta WHERE one) AS q";
+
+/// The settlements of an inbox: a JSON array of objects.
+const COMPLETIONS: &str = "(SELECT key, token, fence, becomes, hold, time, decode(detail, 'hex') AS detail, NULL::text AS scope, \
+                           NULL::bytea AS id FROM json_to_recordset(($1::text)::json) AS \
+                           j (key uuid, token uuid, fence int8, becomes int4, hold int8, time int8, detail text)) AS q";
+/// The keys of written records, one a row; an empty text if none was written.
+const WRITTEN_KEYS: &str =
+    "SELECT coalesce(w.key::text, '') AS line FROM clock c LEFT JOIN written w ON w.expires > 0";
+/// A condition on the store's secret: the connection leads to the store's own tables.
+const OURS: &str = "salt = decode($3::text, 'hex')";
 
 /// The columns of an answer; one row without a key if nothing was written.
 const WRITTEN: &str = "SELECT w.key, true AS written, c.now, w.fence, w.expires, w.token, w.free_at, w.tally, \
@@ -99,14 +116,49 @@ impl<'s> Texts<'s> {
 
     /// The claim of one key with plain parameters, for the user's transactions: see [`crate::enter_sql`].
     pub(crate) fn enter(&self) -> String {
+        self.enter_as(ENTERED)
+    }
+
+    fn enter_as(&self, answer: &str) -> String {
         let grant = GRANT.replace("{source}", "excluded");
-        let text = ENTER.replace("{grant from excluded}", grant.trim_end());
+        let text = ENTER.replace("{grant from excluded}", grant.trim_end()).replace("{answer}", answer);
         self.fill(&text.replace("{clock}", &clock("true")))
     }
 
     /// The completion of that claim: see [`crate::finish_sql`].
     pub(crate) fn finish(&self) -> String {
         self.settlement(&clock("true"), COMPLETION, "SELECT fence FROM written WHERE expires > 0")
+    }
+
+    /// The set-up of an inbox's transaction and the records of its claims. `$1` text: keys, with commas between them; `$2` text:
+    /// the transaction's name; `$3` text: the store's secret. Each row is a line; no row: these are another store's tables.
+    pub(crate) fn inbox_look(&self, settings: &str) -> String {
+        let text = INBOX.replace("{keeps}", KEEPS).replace("{settings}", settings).replace("{ours}", OURS);
+        self.fill(&text.replace("{line}", &line("r", "{now}")))
+    }
+
+    /// The completion of an inbox's messages. `$1` text: JSON; `$2` and `$3` as above. No row: another transaction.
+    pub(crate) fn inbox_complete(&self) -> String {
+        let condition = format!("{OURS} AND current_setting('ackonce.run', true) = $2::text");
+        self.settlement(&clock(&condition), COMPLETIONS, WRITTEN_KEYS)
+    }
+
+    /// [`enter`](Self::enter) with parameters of text and a line as its answer.
+    pub(crate) fn enter_line(&self) -> String {
+        // One row each; without the limits the planner expects millions of lines, and compiles the statement for them.
+        let rows = "(SELECT * FROM written LIMIT 1) w, (SELECT * FROM excluded LIMIT 1) e";
+        let answer = format!("SELECT {} AS line FROM {rows}", line("w", "e.fence"));
+        in_text(&self.enter_as(&answer), &["$1", "$2", "$4", "$6"], &["$3"])
+    }
+
+    /// [`finish`](Self::finish) with parameters of text.
+    pub(crate) fn finish_line(&self) -> String {
+        let text = self.settlement(
+            &clock("true"),
+            COMPLETION,
+            "SELECT fence::text AS line FROM written WHERE expires > 0",
+        );
+        in_text(&text, &["$1", "$2", "$5"], &["$3", "$4"])
     }
 
     fn settlement(&self, clock: &str, requests: &str, answer: &str) -> String {
@@ -140,6 +192,18 @@ impl<'s> Texts<'s> {
 /// A time as a setting: zero means no limit to the server, and it refuses larger values.
 pub(crate) fn millis(wait: Duration) -> u128 {
     wait.as_millis().clamp(1, 1 << 30)
+}
+
+/// Takes bytes and numbers as text: hexadecimal digits, `-` for NULL, and decimal ones. An empty scope is NULL.
+fn in_text(text: &str, bytes: &[&str], numbers: &[&str]) -> String {
+    let mut text = text.replace("$5::text", "nullif($5::text, '')");
+    for name in bytes {
+        text = text.replace(&format!("{name}::bytea"), &format!("decode(nullif({name}::text, '-'), 'hex')"));
+    }
+    for name in numbers {
+        text = text.replace(&format!("{name}::int8"), &format!("({name}::text)::int8"));
+    }
+    text
 }
 
 fn clock(condition: &str) -> String {

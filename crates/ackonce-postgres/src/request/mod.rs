@@ -19,7 +19,7 @@ use batch::{Batch, Reply};
 use params::{CLAIMS, SETTLEMENTS, settled};
 use parts::{Held, Parts};
 
-pub(crate) use params::{ClaimParams, SettleParams, by_key, granted, micros};
+pub(crate) use params::{ClaimParams, SettleParams, becomes, by_key, detail, granted, micros, times};
 
 /// The claims and settlements of one store.
 #[derive(Debug)]

@@ -203,7 +203,7 @@ pub(crate) fn settled(
 }
 
 /// The last digit of the record's tally, or the code of a save or a redrive.
-fn becomes(action: &Settle) -> i32 {
+pub(crate) fn becomes(action: &Settle) -> i32 {
     match action {
         Settle::Complete { .. } => 0,
         Settle::Bury { .. } => 1,
@@ -216,7 +216,7 @@ fn becomes(action: &Settle) -> i32 {
 }
 
 /// The time from now until a claim may be granted, and the window after that.
-fn times(action: &Settle) -> (Duration, Duration) {
+pub(crate) fn times(action: &Settle) -> (Duration, Duration) {
     match action {
         Settle::Complete { window, .. } | Settle::Bury { window, .. } | Settle::Redrive { window } => {
             (Duration::ZERO, *window)
@@ -228,7 +228,7 @@ fn times(action: &Settle) -> (Duration, Duration) {
 }
 
 /// The outcome, progress or reason of a settlement.
-fn detail(settlement: &Settlement) -> Option<&[u8]> {
+pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
     match &settlement.action {
         Settle::Complete { outcome, .. } => outcome.as_deref(),
         Settle::Bury { reason, .. } => Some(reason.as_bytes()),

@@ -23,11 +23,8 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
     const CLAIM: &str = "bytea, uuid[], uuid[], int8[], int8[], int8[], text[], bytea[]";
     const SETTLE: &str = "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[]";
     const LIST: &str = "uuid, text, int8, int8, text, bytea, int8, int8";
-    const COMPLETE: &str =
-        "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[], text";
     let texts = Texts::new(schema);
     let planned = |name, text, types, settings| Planned { name, text, types, settings };
-    let running = "salt = $1 AND current_setting('ackonce.run', true) = $11";
     vec![
         planned("claim", texts.claim(), CLAIM, BY_INDEX),
         planned("settle", texts.settle("salt = $1"), SETTLE, BY_INDEX),
@@ -47,8 +44,15 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("forget", texts.fill(inspect::repair::FORGET.change), "uuid", BY_INDEX),
         planned("redrive", texts.fill(inspect::repair::REDRIVE.change), "uuid", BY_INDEX),
         // In transactions with the user's own statements.
-        planned("look of an inbox", texts.fill(LOOK), "uuid[]", "SET LOCAL enable_seqscan = off"),
-        planned("completion of an inbox", texts.settle(running), COMPLETE, "SELECT"),
+        planned(
+            "look of an inbox",
+            texts.inbox_look(""),
+            "text, text, text",
+            "SET LOCAL enable_seqscan = off",
+        ),
+        planned("completion of an inbox", texts.inbox_complete(), "text, text, text", "SELECT"),
+        planned("enter in text", texts.enter_line(), "text, text, text, text, text, text", "SELECT"),
+        planned("finish in text", texts.finish_line(), "text, text, text, text, text", "SELECT"),
         planned("enter", enter_sql(schema), "bytea, bytea, int8, bytea, text, bytea", "SELECT"),
         planned("finish", finish_sql(schema), "bytea, bytea, int8, int8, bytea", "SELECT"),
     ]

@@ -71,7 +71,8 @@ impl Request for Settlement {
         out.extend_from_slice(&self.token.0);
         out.push(action);
         // A completion takes a record out of the index, or leaves it there with its names; a save leaves it as it is.
-        let has_names = names != Names::Omit && !matches!(self.action, Settle::Complete { .. } | Settle::Save { .. });
+        let has_names =
+            names != Names::Omit && !matches!(self.action, Settle::Complete { .. } | Settle::Save { .. });
         out.push(parts(has_spans, body.is_some(), has_names));
         if has_spans {
             span(out, spans.0);

@@ -10,6 +10,9 @@ use rusqlite::{Connection, Result};
 /// The savepoint around one handler.
 pub(crate) const SAVEPOINT: &str = "ackonce_item";
 
+/// The table of `ackonce-outbox`, into which a handler publishes.
+const OUTBOX: &str = "ackonce_outbox";
+
 /// The rules of a connection, and the switch that turns them on while a handler runs. They are installed once:
 /// installing them anew would make SQLite compile every cached statement again.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +50,8 @@ fn forbidden(action: &AuthAction<'_>) -> bool {
         A::Pragma { pragma_name, pragma_value: Some(_) } => {
             SETTINGS.contains(&pragma_name.to_ascii_lowercase().as_str())
         }
-        A::Insert { table_name }
-        | A::Delete { table_name }
+        A::Insert { table_name } => is_own_table(table_name) && *table_name != OUTBOX,
+        A::Delete { table_name }
         | A::Update { table_name, .. }
         | A::DropTable { table_name }
         | A::AlterTable { table_name, .. }

@@ -131,9 +131,13 @@ fn settle_along(cx: &CommandContext<'_>, along: &Settlement, now: u64) -> Result
     match protocol::settle(found.as_ref().map(|found| &found.row), along, now) {
         (Settled::Lost, _) => Err(Rollback::Item(Failure::Fenced)),
         (Settled::Yes, None) => Ok(()),
-        (Settled::Yes, Some(row)) => {
-            Ok(cx.records.write(&record_key, names_of(&along.key), &row, found.map(|found| found.location), now)?)
-        }
+        (Settled::Yes, Some(row)) => Ok(cx.records.write(
+            &record_key,
+            names_of(&along.key),
+            &row,
+            found.map(|found| found.location),
+            now,
+        )?),
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use ackonce::CancellationToken;
+
 use super::Faults;
 use super::history::History;
 
@@ -42,6 +44,7 @@ pub struct Fleet {
     pub(super) faults: Faults,
     pub(super) bound: Duration,
     pub(super) grace: Duration,
+    pub(super) healing: CancellationToken,
 }
 
 /// The progress of a run.
@@ -73,6 +76,7 @@ impl Fleet {
             faults: Faults::default(),
             bound: Duration::from_secs(120),
             grace: Duration::from_secs(10),
+            healing: CancellationToken::new(),
         }
     }
 
@@ -87,6 +91,14 @@ impl Fleet {
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// Leaves the fleet to heal once the token is cancelled: no more kills or pauses at random moments, and workers that
+    /// start are not armed (default: faults go on until [`Faults::at_most`]).
+    #[must_use]
+    pub fn with_healing(mut self, healing: CancellationToken) -> Self {
+        self.healing = healing;
         self
     }
 
@@ -107,7 +119,7 @@ impl Fleet {
 
 impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dir, size, seed, faults, bound, grace, command: _ } = self;
+        let Self { dir, size, seed, faults, bound, grace, healing: _, command: _ } = self;
         f.debug_struct("Fleet")
             .field("dir", dir)
             .field("size", size)

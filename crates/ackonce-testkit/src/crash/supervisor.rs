@@ -116,7 +116,8 @@ impl<'a> Supervisor<'a> {
 
     fn heals(&self) -> bool {
         let Progress { kills, crashes, pauses, .. } = self.progress;
-        self.fleet.faults.at_most.is_some_and(|most| kills + crashes + pauses >= most)
+        let spent = self.fleet.faults.at_most.is_some_and(|most| kills + crashes + pauses >= most);
+        spent || self.fleet.healing.is_cancelled()
     }
 
     fn record(&mut self, event: FleetEvent) {

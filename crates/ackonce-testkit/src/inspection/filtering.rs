@@ -96,20 +96,22 @@ pub async fn an_age_lists_older_records_only(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     for state in STATES {
         let old = bench.some(1, &format!("old {}", state.as_str()), state).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let new = bench.some(1, &format!("new {}", state.as_str()), state).await;
-        // Ages grow while the list is made: it is conclusive if the younger one is still too young after it.
-        loop {
+        // Ages grow while the list is made: it is conclusive if the younger one is still too young after it. The next
+        // round has a younger one, and an older one that is older by then.
+        let mut round = 0;
+        let new = loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let new = bench.some(1, &format!("new {} {round}", state.as_str()), state).await;
             let age = bench.b.record(&old[0]).await.age;
             let filter = Filter { state: Some(state), older_than: Some(age), ..Filter::default() };
             let entries = bench.list_by(&filter, 100).await;
             assert!(met(&old, &entries).len() == 1, "a {} record of that age is listed", state.as_str());
             if bench.b.record(&new[0]).await.age < age {
                 assert!(met(&new, &entries).is_empty(), "a younger {} record is not", state.as_str());
-                break;
+                break new;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            round += 1;
+        };
         let filter = Filter { state: Some(state), older_than: Some(LONG), ..Filter::default() };
         assert!(met(&new, &bench.list_by(&filter, 100).await).is_empty(), "nothing is as old as {LONG:?}");
     }

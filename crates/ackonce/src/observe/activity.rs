@@ -119,6 +119,7 @@ impl Metrics {
     fn activity(&self) -> RunnerActivity {
         let counts = self.counts();
         let over = counts.completed
+            + counts.stale
             + counts.duplicate
             + counts.duplicate_of_buried
             + counts.buried

@@ -54,7 +54,7 @@ checks! {
         "A full file refuses claims: messages wait until records expire",
         "raise max_bytes in the URL, or shorten --window";
     DISK: Weakened "sqlite-disk",
-        "The disk has 64 MiB and a twentieth of its room free",
+        "The disk has 64 MiB free, and a twentieth of its room or 1 GiB",
         "A full disk refuses claims: messages wait until there is room",
         "free disk space";
     RESERVE: Weakened "sqlite-reserve",

@@ -11,6 +11,7 @@ use crate::doctor::exam::{Exam, Subject, size, skewed, when};
 /// Twice the size that the log is cut to when it starts over.
 const LOG: u64 = 128 << 20;
 const FREE: u64 = 64 << 20;
+const ENOUGH: u64 = 1 << 30;
 /// The checks that the inside of the file decides.
 const OF_INSIDE: [&Check; 5] =
     [&check::SCHEMA, &check::JOURNAL, &check::RESERVE, &check::MAX_BYTES, &check::CLOCK];
@@ -65,7 +66,7 @@ fn place(survey: &SqliteSurvey, store: &mut Subject<'_>) {
     store.look(&check::TMPFS, fault);
     let fault = when(kind == Some(FileSystem::Container), || format!("{directory} is on overlayfs"));
     store.look(&check::CONTAINER, fault);
-    let full = survey.disk.filter(|(total, free)| *free < FREE || *free < total / 20);
+    let full = survey.disk.filter(|(total, free)| *free < FREE || *free < ENOUGH.min(total / 20));
     store.look(&check::DISK, full.map(|(total, free)| format!("{} of {} are free", size(free), size(total))));
 }
 

@@ -12,8 +12,4 @@ WITH {clock}, excluded AS MATERIALIZED (
     INSERT INTO {schema}.name (key, scope, id) SELECT key, scope, id FROM excluded WHERE id IS NOT NULL
     ON CONFLICT (key) DO NOTHING
 )
-SELECT w.key, true AS written, e.fence AS now, w.fence, w.expires, w.token, w.free_at, w.tally, w.fingerprint, w.detail,
-       CASE WHEN w.fingerprint <> e.fingerprint THEN 'mismatch'
-            WHEN w.token IS NULL THEN 'duplicate'
-            WHEN w.token = e.token THEN 'first' ELSE 'busy' END AS answer
-FROM written w, excluded e
+{answer}

@@ -60,8 +60,14 @@ fn sent(context: Option<TraceContext>) -> Sent {
 fn spans_have_the_places_that_follow_from_key_and_fence() {
     static PLACES: std::sync::LazyLock<Places> = std::sync::LazyLock::new(Places::default);
     let key = Scope::new("s").unwrap().key("m").unwrap();
-    let lease =
-        Lease { key: key.clone(), token: Token([1; 16]), fence: 7, attempt: 1, previous: Previous::None, progress: None };
+    let lease = Lease {
+        key: key.clone(),
+        token: Token([1; 16]),
+        fence: 7,
+        attempt: 1,
+        previous: Previous::None,
+        progress: None,
+    };
     let record = |fence| Record {
         state: State::Done,
         fence,

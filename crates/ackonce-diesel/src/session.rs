@@ -1,0 +1,64 @@
+//! A transaction of diesel-async.
+
+use std::error::Error as StdError;
+
+use ackonce::{Context, Failure};
+use ackonce_postgres::InboxOutcome;
+use ackonce_postgres::driver::{InboxSession, SqlError, SqlSession};
+use async_trait::async_trait;
+use diesel::QueryableByName;
+use diesel::pg::Pg;
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::future::BoxFuture;
+
+use crate::error::{of, read};
+
+/// A connection with a transaction, and the handler that runs in it; `()` for a guard.
+pub(crate) struct DieselSession<'s, F> {
+    pub(crate) connection: &'s mut AsyncPgConnection,
+    pub(crate) handler: &'s F,
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+#[async_trait]
+impl<F: Sync> SqlSession for DieselSession<'_, F> {
+    /// Diesel hides SQLSTATE.
+    const NEEDS_SAVEPOINT: bool = true;
+
+    async fn execute(&mut self, text: &'static str) -> Result<(), SqlError> {
+        self.connection.batch_execute(text).await.map_err(of)
+    }
+
+    async fn query(&mut self, text: &'static str, params: &[&str]) -> Result<Vec<String>, SqlError> {
+        let mut query = diesel::sql_query(text).into_boxed::<Pg>();
+        for param in params {
+            query = query.bind::<Text, _>((*param).to_owned());
+        }
+        let lines: Vec<Line> = query.load(self.connection).await.map_err(of)?;
+        Ok(lines.into_iter().map(|line| line.line).collect())
+    }
+
+    fn read_error(cause: &(dyn StdError + 'static)) -> Option<SqlError> {
+        cause.downcast_ref().map(read)
+    }
+}
+
+#[async_trait]
+impl<M, T, F> InboxSession<M> for DieselSession<'_, F>
+where
+    M: Send + 'static,
+    T: InboxOutcome + Send + 'static,
+    F: for<'a> Fn(&'a mut AsyncPgConnection, Context, M) -> BoxFuture<'a, Result<T, Failure>> + Sync,
+{
+    type Outcome = T;
+
+    async fn handle(&mut self, cx: Context, message: M) -> Result<T, Failure> {
+        (self.handler)(self.connection, cx, message).await
+    }
+}

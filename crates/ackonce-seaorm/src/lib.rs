@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod guard;
+mod inbox;
+mod session;
+
+/// Settings and answers that an inbox and a guard share with the store.
+pub use ackonce_postgres::{Entered, GuardOptions, InboxOutcome, InboxSettings, Names, SchemaName};
+pub use guard::SeaOrmGuard;
+pub use inbox::SeaOrmInbox;
+/// The library, in the version this crate was built with.
+pub use sea_orm;

@@ -1,0 +1,111 @@
+//! A topic of six partitions, with the group's commits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce_kafka::rdkafka::consumer::{BaseConsumer, Consumer};
+use ackonce_kafka::rdkafka::message::{Header, OwnedHeaders};
+use ackonce_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
+use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
+use ackonce_tests::kafka::Kafka;
+use anyhow::{Context as _, Result};
+use futures_util::future::join_all;
+
+use super::{Commit, Published};
+use crate::logs::micros_now;
+use crate::messages::{key, number};
+use crate::plan::Place;
+
+const PARTITIONS: i32 = 6;
+const WAIT: Duration = Duration::from_secs(2);
+
+pub(crate) struct Topic {
+    kafka: Kafka,
+    name: String,
+    producer: FutureProducer,
+}
+
+impl Topic {
+    pub(super) async fn create() -> Result<Self> {
+        let kafka = Kafka::real().context(
+            "--broker kafka: ACKONCE_TEST_KAFKA is not set; run it by scripts/servers run kafka -- …",
+        )?;
+        let name = kafka.name("prove");
+        kafka.create(&name, PARTITIONS).await;
+        let producer = kafka.config().set("enable.idempotence", "true").set("linger.ms", "5").create()?;
+        Ok(Self { kafka, name, producer })
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place::Kafka { brokers: self.kafka.brokers().to_owned(), topic: self.name.clone() }
+    }
+
+    pub(super) async fn publish(&mut self, ids: Vec<String>) -> Result<Vec<Published>> {
+        let each = ids.into_iter().map(|id| self.publish_one(id));
+        join_all(each).await.into_iter().collect()
+    }
+
+    async fn publish_one(&self, id: String) -> Result<Published> {
+        let key = key(number(&id).context("an ID of this run")?);
+        let partition = i32::try_from(key)? % PARTITIONS;
+        let (name, key) = (self.name.clone(), format!("k{key}"));
+        loop {
+            let headers = OwnedHeaders::new().insert(Header { key: "message-id", value: Some(&id) });
+            let record =
+                FutureRecord::to(&name).partition(partition).key(&key).payload("{}").headers(headers);
+            // A record that may be there is published again, as a producer would.
+            if let Ok(sent) = self.producer.send(record, WAIT).await {
+                return Ok(Published { id, at: Some((sent.partition, sent.offset)) });
+            }
+        }
+    }
+
+    pub(super) fn watch(&self) -> Offsets {
+        let consumer = self.kafka.group(&self.name).create().ok();
+        Offsets { topic: self.name.clone(), consumer: Arc::new(consumer) }
+    }
+}
+
+/// The offsets of a topic and of its group.
+#[derive(Clone)]
+pub(crate) struct Offsets {
+    topic: String,
+    consumer: Arc<Option<BaseConsumer>>,
+}
+
+impl Offsets {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer, &str) -> Option<T> + Send + 'static,
+    ) -> Option<T> {
+        let Self { topic, consumer } = self.clone();
+        let asking = tokio::task::spawn_blocking(move || question(consumer.as_ref().as_ref()?, &topic));
+        asking.await.ok().flatten()
+    }
+
+    pub(super) async fn commits(&self) -> Option<Vec<Commit>> {
+        let committed = |consumer: &BaseConsumer, topic: &str| {
+            let mut list = TopicPartitionList::new();
+            (0..PARTITIONS).for_each(|partition| {
+                list.add_partition(topic, partition);
+            });
+            let list = consumer.committed_offsets(list, WAIT).ok()?;
+            let at = micros_now();
+            let each = list.elements().into_iter().filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some(Commit { partition: element.partition(), offset, at }),
+                _ => None,
+            });
+            Some(each.collect())
+        };
+        self.ask(committed).await
+    }
+
+    pub(super) async fn left(&self) -> Option<usize> {
+        let committed: i64 = self.commits().await?.iter().map(|commit| commit.offset).sum();
+        let ends = |consumer: &BaseConsumer, topic: &str| {
+            let end = |partition| Some(consumer.fetch_watermarks(topic, partition, WAIT).ok()?.1);
+            (0..PARTITIONS).map(end).sum::<Option<i64>>()
+        };
+        usize::try_from(self.ask(ends).await?.saturating_sub(committed)).ok()
+    }
+}

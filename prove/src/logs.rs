@@ -1,0 +1,113 @@
+//! The files of a run: what was published, what took effect, and what happened meanwhile. Both audits read nothing else.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ackonce_testkit::crash::History;
+use ackonce_testkit::ledger::LedgerEntry;
+use ackonce_testkit::lines;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::broker::{BrokerKind, Commit, Published};
+use crate::nemesis::Fault;
+use crate::plan::Mode;
+
+/// The wall clock, in microseconds since the Unix epoch.
+pub(crate) fn micros_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The settings of a run, and its moments.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Without secrets.
+    pub(crate) store: String,
+    pub(crate) broker: BrokerKind,
+    pub(crate) mode: Mode,
+    pub(crate) seed: u64,
+    pub(crate) faults: Vec<String>,
+    pub(crate) workers: usize,
+    pub(crate) lease_ms: u64,
+    pub(crate) bound_s: u64,
+    pub(crate) began: u64,
+    /// When the last fault was over.
+    pub(crate) healed: u64,
+    /// When each delivery was acknowledged; `None` if that did not happen within the bound.
+    pub(crate) through: Option<u64>,
+    /// Deliveries that were not acknowledged at the end.
+    pub(crate) left: usize,
+    /// The store's records by state at the end: claimed, released, done, buried.
+    pub(crate) records: [u64; 4],
+    /// Class inbox: the balance of the account, which each effect raises by one.
+    pub(crate) balance: Option<u64>,
+    /// Lines of the effects that a kill has torn.
+    pub(crate) torn: usize,
+    /// Message ID and fence of effects that their worker has logged as not recorded.
+    pub(crate) not_recorded: Vec<(String, u64)>,
+}
+
+/// All logs of a run.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    pub(crate) run: Run,
+    pub(crate) published: Vec<Published>,
+    pub(crate) effects: Vec<LedgerEntry>,
+    pub(crate) starts: Vec<LedgerEntry>,
+    pub(crate) commits: Vec<Commit>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) history: History,
+}
+
+const RUN: &str = "run.json";
+const PUBLISHED: &str = "published.jsonl";
+const EFFECTS: &str = "effects.jsonl";
+const STARTS: &str = "starts.jsonl";
+const COMMITS: &str = "commits.jsonl";
+const FAULTS: &str = "faults.jsonl";
+const HISTORY: &str = "history.json";
+
+impl Logs {
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let whole = |name| std::fs::read(dir.join(name)).with_context(|| format!("{}/{name}", dir.display()));
+        Ok(Self {
+            run: serde_json::from_slice(&whole(RUN)?)?,
+            history: serde_json::from_slice(&whole(HISTORY)?)?,
+            published: read_lines(dir.join(PUBLISHED))?,
+            effects: read_lines(dir.join(EFFECTS))?,
+            starts: read_lines(dir.join(STARTS))?,
+            commits: read_lines(dir.join(COMMITS))?,
+            faults: read_lines(dir.join(FAULTS))?,
+        })
+    }
+
+    /// Writes all but the effects and starts, which the workers have written.
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        std::fs::write(dir.join(RUN), serde_json::to_vec_pretty(&self.run)?)?;
+        std::fs::write(dir.join(HISTORY), serde_json::to_vec(&self.history)?)?;
+        write_lines(&dir.join(PUBLISHED), &self.published)?;
+        write_lines(&dir.join(COMMITS), &self.commits)?;
+        write_lines(&dir.join(FAULTS), &self.faults)
+    }
+
+    /// The effects of class inbox, from the store's own database.
+    pub(crate) fn write_effects(dir: &Path, effects: &[LedgerEntry]) -> Result<()> {
+        write_lines(&dir.join(EFFECTS), effects)
+    }
+}
+
+fn read_lines<T: for<'de> Deserialize<'de>>(path: PathBuf) -> Result<Vec<T>> {
+    let lines = lines::read(&path)?;
+    // A line that a kill has torn is no JSON; its writer has ended it.
+    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn write_lines<T: Serialize>(path: &Path, all: &[T]) -> Result<()> {
+    let mut text = Vec::new();
+    for one in all {
+        serde_json::to_writer(&mut text, one)?;
+        text.push(b'\n');
+    }
+    Ok(std::fs::write(path, text)?)
+}

@@ -1,0 +1,56 @@
+//! The processes under test: consumers that are killed and paused.
+
+mod by_hand;
+mod consumers;
+mod feed;
+mod handlers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ackonce::{CancellationToken, Deduplicator, Handler, OnStart, Settings};
+use ackonce_cli::stores::{Opened, StoreUrl};
+
+use crate::plan::{Mode, Place, Plan};
+
+/// Works until SIGTERM.
+pub(crate) async fn work(plan: &Plan) -> anyhow::Result<()> {
+    let shutdown = ackonce::shutdown_on_signals()?;
+    if matches!(plan.mode, Mode::RecordThenRun | Mode::RunThenRecord) {
+        return by_hand::work(plan, &shutdown).await;
+    }
+    let store: StoreUrl = plan.store.parse()?;
+    // It may be in the middle of an outage.
+    let store = store.open_at_start(OnStart::Wait, &shutdown).await?;
+    let task = Task { plan, store, shutdown };
+    match &plan.place {
+        Place::Feed => handlers::work::<feed::Feed>(&task).await,
+        Place::Kafka { .. } => handlers::work::<consumers::Kafka>(&task).await,
+        Place::Rabbitmq { .. } => handlers::work::<consumers::Rabbitmq>(&task).await,
+    }
+}
+
+/// A worker's own part of the run.
+struct Task<'a> {
+    plan: &'a Plan,
+    store: Opened,
+    shutdown: CancellationToken,
+}
+
+impl Task<'_> {
+    fn settings(&self) -> Settings {
+        Settings::default().with_lease(Duration::from_millis(self.plan.lease_ms)).with_concurrency(8)
+    }
+
+    fn deduplicator(&self) -> Arc<dyn Deduplicator> {
+        self.store.deduplicator()
+    }
+}
+
+/// A consumer of the run's source.
+trait Consumer {
+    type Message: Send + Sync + 'static;
+
+    /// Consumes until the shutdown.
+    async fn consume<H: Handler<Self::Message>>(task: &Task<'_>, handler: H) -> anyhow::Result<()>;
+}

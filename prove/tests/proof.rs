@@ -1,0 +1,114 @@
+//! Short runs of the proof: each store and broker once, with all faults that they can meet, and the controls.
+//!
+//! The suite stops and kills its servers, so scripts/lane gives it servers of its own. The long runs are
+//! `prove campaign`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use ackonce_testkit::servers::{address, not_tested};
+
+/// One run at a time: each takes both cores, and stops servers that another would need.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Ran {
+    kept: bool,
+    verdict: serde_json::Value,
+}
+
+/// Runs, and asks the second audit, too.
+fn run(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) -> Ran {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let mut prove = Command::new(env!("CARGO_BIN_EXE_prove"));
+    prove.args([
+        "--store",
+        store,
+        "--broker",
+        broker,
+        "--class",
+        class,
+        "--minutes",
+        minutes,
+        "--seed",
+        seed,
+    ]);
+    let output = prove.args(["--json", "--keep"]).arg(dir.path()).stderr(Stdio::inherit()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{} {said}", output.status);
+    let verdict: serde_json::Value = serde_json::from_str(&said).unwrap();
+    println!("{store} {broker} {class}: {}", verdict["verdict"]);
+    second_audit(dir.path(), &said);
+    Ran { kept: output.status.success(), verdict: verdict["verdict"].clone() }
+}
+
+fn second_audit(dir: &Path, first: &str) {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return not_tested("the second audit needs python3");
+    }
+    let verdict = dir.join("verdict.json");
+    std::fs::write(&verdict, first).unwrap();
+    let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/checker.py");
+    let mut second = Command::new("python3");
+    second.arg(checker).arg(dir).arg("--compare").stdin(std::fs::File::open(verdict).unwrap());
+    assert!(second.status().unwrap().success(), "the audits agree");
+}
+
+fn keeps(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) {
+    let servers = [
+        ("redis", "ACKONCE_TEST_REDIS"),
+        ("postgres", "ACKONCE_TEST_POSTGRES"),
+        ("kafka", "ACKONCE_TEST_KAFKA"),
+        ("rabbitmq", "ACKONCE_TEST_AMQP"),
+    ];
+    if servers.iter().any(|(name, variable)| [store, broker].contains(name) && address(variable).is_none()) {
+        return;
+    }
+    let Ran { kept, verdict } = run(store, broker, class, minutes, seed);
+    assert!(kept, "{verdict:#}");
+    assert!(
+        verdict["kills"].as_u64().unwrap() > 0 && verdict["effects"].as_u64().unwrap() > 0,
+        "{verdict:#}"
+    );
+}
+
+#[test]
+fn leased_on_sqlite_loses_nothing_and_explains_each_double() {
+    keeps("sqlite", "feed", "leased", "0.3", "1");
+}
+
+#[test]
+fn the_inbox_on_sqlite_takes_effect_once() {
+    keeps("sqlite", "feed", "inbox", "0.3", "2");
+}
+
+#[test]
+fn keyed_on_redis_doubles_no_key_through_outages_of_the_server() {
+    keeps("redis", "feed", "keyed", "0.5", "3");
+}
+
+#[test]
+fn the_inbox_on_postgres_takes_effect_once_through_outages_of_the_server() {
+    keeps("postgres", "feed", "inbox", "0.5", "4");
+}
+
+#[test]
+fn kafka_keeps_order_and_commits_past_no_hole_through_rebalances_and_outages() {
+    keeps("sqlite", "kafka", "keyed", "0.6", "5");
+}
+
+#[test]
+fn rabbitmq_loses_nothing_through_its_outages() {
+    keeps("postgres", "rabbitmq", "inbox", "0.6", "6");
+}
+
+/// The harness bites.
+#[test]
+fn the_loops_that_most_teams_write_are_found_out() {
+    let loses = run("sqlite", "feed", "record-then-run", "0.15", "7");
+    assert!(!loses.kept && loses.verdict["lost"].as_u64() > Some(0), "{:#}", loses.verdict);
+    let doubles = run("sqlite", "feed", "run-then-record", "0.15", "8");
+    assert!(!doubles.kept && doubles.verdict["doubled"].as_u64() > Some(0), "{:#}", doubles.verdict);
+}

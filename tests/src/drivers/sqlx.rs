@@ -1,0 +1,67 @@
+//! sqlx.
+
+use ackonce::{Context, Failure, Handler};
+use ackonce_postgres::PostgresStore;
+use ackonce_sqlx::sqlx::postgres::PgPoolOptions;
+use ackonce_sqlx::sqlx::{self, AssertSqlSafe, Connection, PgPool, PgTransaction};
+use ackonce_sqlx::{Entered, SqlxGuard, SqlxInbox};
+use async_trait::async_trait;
+
+use super::acts::{Ends, Hand, perform};
+use super::{GuardRun, Guarded, Pool, Script, not_first};
+
+pub(super) fn inbox<M: Send + 'static>(
+    store: &PostgresStore,
+    pool: &Pool,
+    script: Script<M>,
+) -> impl Handler<M> + use<M> {
+    let options = PgPoolOptions::new()
+        .max_connections(u32::try_from(pool.connections).unwrap())
+        .acquire_timeout(pool.wait);
+    let made = options.connect_lazy(&pool.url).unwrap();
+    let inbox = SqlxInbox::new(store, made, move |tx: &mut PgTransaction<'_>, cx: Context, message: M| {
+        let acts = script(&cx, message);
+        Box::pin(perform(SqlxHand(tx), acts))
+    });
+    inbox.with_settings(pool.settings.clone())
+}
+
+struct SqlxHand<'t, 'c>(&'t mut PgTransaction<'c>);
+
+#[async_trait]
+impl Hand for SqlxHand<'_, '_> {
+    async fn run(&mut self, text: &str) -> Result<(), Failure> {
+        sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut **self.0).await?;
+        Ok(())
+    }
+
+    async fn nested(&mut self, text: &str, ends: Ends) -> Result<(), Failure> {
+        let mut inner = self.0.begin().await?;
+        sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut *inner).await?;
+        match ends {
+            Ends::Committed => inner.commit().await?,
+            Ends::RolledBack => inner.rollback().await?,
+            Ends::Dropped => drop(inner),
+            Ends::LeftOpen => std::mem::forget(inner),
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn guard(run: &GuardRun) -> Guarded {
+    let pool = PgPool::connect(&run.url).await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    match SqlxGuard::enter_in(&run.schema, &mut tx, &run.key, &run.options).await {
+        Ok(Entered::First(guard)) => {
+            for text in &run.statements {
+                let _ = sqlx::raw_sql(AssertSqlSafe(text.clone())).execute(&mut *tx).await;
+            }
+            match guard.with_outcome("out").finish(&mut tx).await {
+                Ok(()) => tx.commit().await.map(|()| Guarded::Committed).unwrap(),
+                Err(error) => Guarded::Refused(error),
+            }
+        }
+        Ok(other) => not_first(other),
+        Err(error) => Guarded::Refused(error),
+    }
+}

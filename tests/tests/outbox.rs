@@ -1,0 +1,47 @@
+//! The outbox from one consumer to another, with kills and pauses of all processes and outages of the broker: every
+//! message takes effect once, in order per key.
+//!
+//! `ACKONCE_OUTBOX_KILLS` scales each run: kills and pauses together (default 60; accepted with 300).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use ackonce_tests::acceptance::scaled;
+use ackonce_tests::amqp::Rabbit;
+use ackonce_tests::books::{Books, server};
+use ackonce_tests::kafka::Kafka;
+use ackonce_tests::outbox::{TestBroker, run};
+
+/// There is one broker of each kind to take down, and two cores.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn survive(broker: TestBroker, books: Books, seed: u64) {
+    let _alone = ALONE.lock().await;
+    let kills = scaled("ACKONCE_OUTBOX_KILLS", 60);
+    let outcome = run(broker, books, kills, seed).await;
+    let history = &outcome.history;
+    println!(
+        "{} orders, {} events; {} kills at random, {} at points {:?}, {} pauses, {} outages",
+        outcome.orders.len(),
+        outcome.events.len(),
+        history.kills(),
+        history.crashes(),
+        history.points(),
+        history.pauses(),
+        outcome.outages,
+    );
+    assert!(history.kills() > 0 && history.crashes() > 0 && outcome.outages > 0);
+    outcome.assert_once_and_in_order();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_postgres_over_kafka() {
+    let (Some(kafka), Some(url)) = (Kafka::real(), server()) else { return };
+    let schema = format!("outbox {}", std::process::id());
+    survive(TestBroker::Kafka(kafka), Books::Postgres { url, schema }, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_sqlite_over_rabbitmq() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    survive(TestBroker::Rabbit(rabbit), Books::Sqlite(dir.path().join("app.db")), 2).await;
+}
