@@ -15,6 +15,10 @@ use crate::publisher::{AmqpRefusal, Open, Upstream};
 /// The time limit for an answer of the broker.
 const ASK: Duration = Duration::from_secs(30);
 
+/// Between two looks at the number of letters, and the most looks.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS: u32 = 20;
+
 pub(super) struct Pass {
     upstream: Arc<Upstream>,
     open: Open,
@@ -34,10 +38,8 @@ impl Pass {
             .map_err(|e| Error::new(ErrorKind::Config, format!("the name of {name}")).with_source(e))?;
         let upstream = Arc::new(Upstream::new(source, "dead letters".to_owned()));
         let open = upstream.channel().await.map_err(|trouble| trouble.error("RabbitMQ"))?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
-        let declared = within(asking, &format!("{name} cannot be read")).await?;
-        Ok(Self { left: declared.message_count(), upstream, open, queue, kept: None })
+        let left = settled_count(&open, &queue, &format!("{name} cannot be read")).await?;
+        Ok(Self { left, upstream, open, queue, kept: None })
     }
 
     /// The next letter with its tag; `None` at the end of the pass.
@@ -75,6 +77,23 @@ impl Pass {
         self.upstream.close().await;
         Ok(())
     }
+}
+
+/// The number of letters, once it stands still: those that a reader gave back a moment ago, or had when it was killed, come back
+/// one after another. Where consumers bury all the time, it is not waited for longer than a few seconds.
+async fn settled_count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let mut last = None;
+    for _ in 0..LOOKS {
+        let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
+        let count = within(asking, text).await?.message_count();
+        if last == Some(count) {
+            break;
+        }
+        last = Some(count);
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(last.unwrap_or(0))
 }
 
 async fn within<T>(asking: impl Future<Output = lapin::Result<T>>, text: &str) -> Result<T> {

@@ -62,7 +62,9 @@ impl Pass {
         let positions = ask(topic, move || {
             let count = partitions(&asked.fetch_metadata(Some(&name), ASK)?, &name)?;
             let mut list = TopicPartitionList::new();
-            (0..count).for_each(|partition| drop(list.add_partition(&name, partition)));
+            for partition in 0..count {
+                list.add_partition(&name, partition);
+            }
             let committed = asked.committed_offsets(list, ASK)?;
             let mut positions = BTreeMap::new();
             for partition in 0..count {
