@@ -4,6 +4,7 @@ mod flags;
 mod refusal;
 
 pub mod admin;
+pub mod console;
 pub mod demo;
 pub mod doctor;
 pub mod layers;
@@ -14,6 +15,7 @@ pub mod proxy;
 pub mod relay;
 pub mod stores;
 pub mod traces;
+pub mod watch;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;

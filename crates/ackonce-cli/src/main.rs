@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use ackonce_cli::Refusal;
+use ackonce_cli::console::{self, ConsoleVerb};
 use ackonce_cli::demo::{self, DemoArgs, UsageError, Verdict, WorkerArgs};
 use ackonce_cli::doctor::{self, DoctorArgs};
 use ackonce_cli::layers::{self, Layered, Stop};
 use ackonce_cli::operate::{self, OperateVerb};
 use ackonce_cli::proxy::{self, ProxyArgs};
 use ackonce_cli::relay::{self, RelayArgs};
+use ackonce_cli::watch::{self, WatchArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -25,12 +27,14 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Console(Box<ConsoleVerb>),
     Demo(Box<DemoArgs>),
     Doctor(Box<DoctorArgs>),
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
     #[command(flatten)]
     Operate(OperateVerb),
+    Watch(Box<WatchArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),
 }
@@ -45,6 +49,10 @@ fn main() -> ExitCode {
         Err(Stop::Refused(refusal)) => return refused(&refusal),
     };
     let answer = match program.verb {
+        Verb::Console(args) => {
+            return console::run(&args, &settings)
+                .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
+        }
         Verb::Proxy(args) => {
             return proxy::run(&args, &settings)
                 .map_or_else(|refusal| refused(&refusal), |()| ExitCode::SUCCESS);
@@ -52,6 +60,9 @@ fn main() -> ExitCode {
         Verb::Operate(verb) => {
             return operate::run(&verb, &settings, Program::command())
                 .map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
+        }
+        Verb::Watch(args) => {
+            return watch::run(&args, &settings).map_or_else(|e| refused(&e), |()| ExitCode::SUCCESS);
         }
         Verb::Demo(args) => demo::run(&args),
         Verb::Doctor(args) => {

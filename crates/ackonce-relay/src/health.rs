@@ -54,6 +54,23 @@ impl RelayHealth {
         })
     }
 
+    /// Messages of the source that are not settled yet: of a Kafka source, the sum over the partitions that it has. `None`
+    /// for other sources, and until the driver knows.
+    #[must_use]
+    pub fn lag(&self) -> Option<u64> {
+        self.ask(|state| match state {
+            State::Kafka(health) => {
+                let report = health.report();
+                if report.partitions.is_empty() {
+                    return None;
+                }
+                let lags = report.partitions.iter().map(|partition| u64::try_from(partition.lag?).ok());
+                lags.sum::<Option<u64>>()
+            }
+            _ => None,
+        })
+    }
+
     fn ask<T>(&self, question: impl FnOnce(&State) -> T) -> T {
         question(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

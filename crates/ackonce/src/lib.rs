@@ -49,7 +49,7 @@ pub use ids::{IdError, IdSource, MessageIds};
 pub use key::{Key, KeyError, Scope};
 pub use memory::MemoryStore;
 pub use newest::{EntityVersion, MAX_VERSION_LEN, Newest, VersionError, VersionOrder, Versions};
-pub use observe::{Counts, trace};
+pub use observe::{Activity, Counts, RunnerActivity, RunningMessage, RunningNow, trace};
 pub use runner::Runner;
 pub use settings::{Backoff, Found, OnFailure, OnMismatch, OnMissing, OnStart, OnUnknown, Probe, Settings};
 #[cfg(feature = "signal")]

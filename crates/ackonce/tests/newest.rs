@@ -306,7 +306,7 @@ fn orders() -> impl Strategy<Value = Vec<(u64, usize)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn any_order_of_versions_with_kills_ends_at_the_newest(order in orders()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

@@ -6,7 +6,7 @@ use super::AdminArgs;
 use crate::refusal::Refusal;
 
 /// `9090`, `:9090`, `127.0.0.1:9090`, `[::1]:9090`, `localhost:9090`.
-pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(port) = port.parse() {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));

@@ -26,9 +26,13 @@ fn at(address: &str, exposed: bool) -> AdminArgs {
     AdminArgs { admin: Some(address::parse(address).unwrap()), admin_exposed: exposed }
 }
 
+fn bind(args: AdminArgs) -> Result<Option<Admin>, Refusal> {
+    Admin::bind(args, &ConsoleArgs::default())
+}
+
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
-    write!(connection, "{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    write!(connection, "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
     answer
@@ -37,11 +41,11 @@ fn ask(address: SocketAddr, request: &str) -> String {
 /// One test for all, because a process has one recorder.
 #[test]
 fn metrics_have_their_meaning_and_probes_their_state() {
-    let admin = Admin::bind(at("0", false)).unwrap().unwrap();
+    let admin = bind(at("0", false)).unwrap().unwrap();
     let address = admin.address().unwrap();
     assert!(address.ip().is_loopback());
     let switches = Arc::new(Switches::default());
-    admin.serve(switches.clone()).unwrap();
+    let server = admin.serve("test", switches.clone()).unwrap();
 
     let metric = ackonce::adapter::metric::METRICS[0];
     metric.describe();
@@ -65,9 +69,13 @@ fn metrics_have_their_meaning_and_probes_their_state() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("lag 17"), "{answer}");
     }
     assert!(ask(address, "POST /healthz").starts_with("HTTP/1.1 405"));
-    assert!(ask(address, "GET /").starts_with("HTTP/1.1 404"));
+    assert!(ask(address, "GET /").contains("once the store is there"));
+    server.show(Arc::new(ackonce::MemoryStore::new()));
+    let page = ask(address, "GET /");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("Ackonce <span>console"), "{page}");
+    assert!(ask(address, "GET /metrics").contains(metric.name), "beside the console");
 
-    let taken = Admin::bind(at(&address.to_string(), false)).unwrap_err();
+    let taken = bind(at(&address.to_string(), false)).unwrap_err();
     assert_eq!(taken.exit_code(), 3);
     assert!(
         taken.to_string().contains("--admin") && taken.to_string().contains("choose another port"),
@@ -77,13 +85,13 @@ fn metrics_have_their_meaning_and_probes_their_state() {
 
 #[test]
 fn an_address_that_other_hosts_reach_has_to_be_allowed() {
-    let refused = Admin::bind(at("0.0.0.0:9090", false)).unwrap_err();
+    let refused = bind(at("0.0.0.0:9090", false)).unwrap_err();
     assert_eq!(refused.exit_code(), 2);
     assert!(refused.to_string().contains("--admin-exposed"), "{refused}");
     assert!(address::allowed(at("0.0.0.0:9090", true)).unwrap().is_some());
-    let alone = Admin::bind(AdminArgs { admin: None, admin_exposed: true }).unwrap_err();
+    let alone = bind(AdminArgs { admin: None, admin_exposed: true }).unwrap_err();
     assert!(alone.to_string().contains("--admin-exposed"), "{alone}");
-    assert!(Admin::bind(AdminArgs { admin: None, admin_exposed: false }).unwrap().is_none());
+    assert!(bind(AdminArgs { admin: None, admin_exposed: false }).unwrap().is_none());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, ValueEnum, value_parser};
 use http::{HeaderName, Method};
 
 use super::upstream::Upstream;
-use crate::admin::AdminArgs;
+use crate::admin::{AdminArgs, ConsoleArgs};
 use crate::layers::Sources;
 use crate::log::LogArgs;
 use crate::stores::StoreUrl;
@@ -23,7 +23,7 @@ Examples:
   ackonce proxy --listen 0.0.0.0:8080 --upstream https://api.internal --scope payments --principal header:x-account \\
       --store 'postgres://app@db/app?tables=create' --policy not-5xx --in-flight wait --wait 10s
   ackonce proxy --config proxy.toml --check       each setting with its origin, and everything that weakens the promise
-  ackonce proxy --config proxy.toml --admin 9090  with /metrics, /healthz and /readyz on 127.0.0.1:9090
+  ackonce proxy --config proxy.toml --admin 9090  with the console, /metrics, /healthz and /readyz on 127.0.0.1:9090
 
 Exit code: 0 after SIGTERM or SIGINT; 2 for a wrong setting; 3 if the store, a port or a right is missing.";
 
@@ -124,6 +124,9 @@ pub struct ProxyArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment would take the place of the program's description")]
     pub admin: AdminArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "as above")]
+    pub console: ConsoleArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "as above")]
     pub log: LogArgs,

@@ -97,9 +97,8 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     let forward = Forward::new(args)?;
     let state = Arc::new(State::new(plan));
     // Before the store: the wait for one can be watched.
-    if let Some(admin) = Admin::bind(args.admin)? {
-        admin.serve(state.clone())?;
-    }
+    let admin = Admin::bind(args.admin, &args.console)?;
+    let admin = admin.map(|admin| admin.serve("proxy", state.clone())).transpose()?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Refusal::environment(format!(
             "--listen: {} cannot be listened on ({error}); choose another port, or end the program that has it",
@@ -115,6 +114,9 @@ async fn serve(args: &ProxyArgs, plan: &Plan) -> Result<(), Refusal> {
     let front = Front::new(&layer, forward.clone(), args.on_unknown == UnknownArg::Park);
     let server = Server::new(args, front);
     state.begin(&layer, store.inspect());
+    if let Some(admin) = admin {
+        admin.show(store.inspect());
+    }
     let address =
         listener.local_addr().map_or_else(|_| args.listen.to_string(), |address| address.to_string());
     tracing::info!(target: "ackonce", scope = plan.scope.name(), address, upstream = %args.upstream, store = %args.store, "the proxy listens");

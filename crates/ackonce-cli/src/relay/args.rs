@@ -6,7 +6,7 @@ use ackonce::{Backoff, Class, OnStart, Order, Scope};
 use ackonce_relay::{IdPlace, RelayOptions, RelayUrlError, SINKS, SOURCES, SinkUrl, SourceUrl};
 use clap::Args;
 
-use crate::admin::AdminArgs;
+use crate::admin::{AdminArgs, ConsoleArgs};
 use crate::layers::Sources;
 use crate::log::LogArgs;
 use crate::refusal::Refusal;
@@ -75,6 +75,8 @@ pub struct RelayArgs {
     start_timeout: Duration,
     #[command(flatten)]
     pub(super) admin: AdminArgs,
+    #[command(flatten)]
+    pub(super) console: ConsoleArgs,
     #[command(flatten)]
     pub(super) log: LogArgs,
     #[command(flatten)]

@@ -68,10 +68,12 @@ async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
         .map_err(|e| Refusal::environment(format!("the signal handlers could not be installed: {e}")))?;
     let alive = Arc::new(Alive { health: OnceLock::new(), pulse: Pulse::start() });
     // Before the store: the wait for one can be watched, and is no reason for a restart.
-    if let Some(admin) = Admin::bind(args.admin)? {
-        admin.serve(alive.clone())?;
-    }
+    let admin = Admin::bind(args.admin, &args.console)?;
+    let console = admin.map(|admin| admin.serve("relay", alive.clone())).transpose()?;
     let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
+    if let Some(console) = console {
+        console.show(store.inspect());
+    }
     let relay = build(parsed, &store)?.with_shutdown(shutdown);
     let _ = alive.health.set(relay.health());
     for weakness in relay.weaknesses() {
@@ -138,5 +140,9 @@ impl Liveness for Alive {
 
     fn report(&self) -> String {
         self.health.get().map_or_else(|| "starting: waiting for the store".to_owned(), RelayHealth::details)
+    }
+
+    fn lag(&self) -> Option<u64> {
+        self.health.get()?.lag()
     }
 }

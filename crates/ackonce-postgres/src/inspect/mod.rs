@@ -1,6 +1,7 @@
 //! Inspection and repair: the store's operations for operators.
 
 pub(crate) mod list;
+pub(crate) mod pages;
 pub(crate) mod repair;
 pub(crate) mod sweep;
 
@@ -57,8 +58,14 @@ impl Inspect for PostgresStore {
 
     /// A page has at most 1000 entries.
     async fn list(&self, query: &Query) -> Result<Page> {
-        let page = list::PageBuilder::new(query)?;
-        self.ask(|inner| async move { page.fill(&inner.client, &inner.texts()).await }).await
+        let query = query.clone();
+        self.ask(|inner| async move {
+            match pages::serve(&query) {
+                true => pages::by_page(query, &inner.client, &inner.texts()).await,
+                false => list::by_key(query, &inner.client, &inner.texts()).await,
+            }
+        })
+        .await
     }
 
     /// Counts every record, which reads the whole table. The bytes are those of records and names, with indexes.

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use ackonce::store::Token;
 use ackonce::{Error, ErrorKind, Result};
-use bytes::{BufMut, BytesMut};
 use tokio::sync::Mutex;
 use tokio_postgres::Row;
-use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::connection::PoolClient;
-use crate::records::{SWEEP, Texts};
+use crate::records::{SWEEP, Texts, Tid};
 
 /// Pages per statement: 2 MB, about 40 000 records.
 const CHUNK: u32 = 256;
@@ -102,7 +101,8 @@ impl Sweeper {
 
     /// Returns the number of records dropped from these pages, and the number of pages of the table.
     async fn range(&self, client: &PoolClient, from: u32, to: u32) -> Result<(u64, u32)> {
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&Page(from), Type::TID), (&Page(to), Type::TID)];
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&Tid::before(from), Type::TID), (&Tid::before(to), Type::TID)];
         let rows = client.query("sweeping", &self.text, &params).await?;
         let columns = |row: &Row| {
             let column = |n| row.try_get::<_, i64>(n).ok();
@@ -137,24 +137,6 @@ impl Sweeper {
              (pg_prepared_xacts), a replication slot (pg_replication_slots), or autovacuum is off"
         );
     }
-}
-
-/// The position before the first row of a page.
-#[derive(Debug)]
-struct Page(u32);
-
-impl ToSql for Page {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.put_u32(self.0);
-        out.put_u16(0);
-        Ok(IsNull::No)
-    }
-    accepts!(TID);
-    to_sql_checked!();
 }
 
 #[cfg(test)]

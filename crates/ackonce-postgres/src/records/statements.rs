@@ -11,6 +11,8 @@ pub(crate) const VERSION: i32 = 4;
 pub(crate) const LOOK: &str = include_str!("sql/look.sql");
 /// One page of records.
 pub(crate) const LIST: &str = include_str!("sql/list.sql");
+/// The old records in some pages of the table.
+pub(crate) const LIST_PAGES: &str = include_str!("sql/list_pages.sql");
 /// The removal of the expired records of some pages of the table.
 pub(crate) const SWEEP: &str = include_str!("sql/sweep.sql");
 

@@ -22,7 +22,7 @@ struct Planned {
 fn all(schema: &SchemaName) -> Vec<Planned> {
     const CLAIM: &str = "bytea, uuid[], uuid[], int8[], int8[], int8[], text[], bytea[]";
     const SETTLE: &str = "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[]";
-    const LIST: &str = "uuid, text, int8, int8, text, bytea, int8";
+    const LIST: &str = "uuid, text, int8, int8, text, bytea, int8, int8";
     const COMPLETE: &str =
         "bytea, uuid[], uuid[], int8[], int4[], int8[], int8[], bytea[], text[], bytea[], text";
     let texts = Texts::new(schema);
@@ -35,6 +35,12 @@ fn all(schema: &SchemaName) -> Vec<Planned> {
         planned("list", list::text(&texts, list::Path::Whole), LIST, IN_ORDER),
         planned("list of open records", list::text(&texts, list::Path::Open), LIST, IN_ORDER),
         planned("list of a scope", list::text(&texts, list::Path::Scope), LIST, IN_ORDER),
+        planned(
+            "list of old records",
+            inspect::pages::text(&texts),
+            "tid, tid, text, int8, int8, int8",
+            IN_ORDER,
+        ),
         planned("changes", texts.fill(inspect::CHANGES), "uuid", IN_ORDER),
         planned("sweep", inspect::sweep::text(&texts), "tid, tid", IN_ORDER),
         planned("hold", texts.fill(inspect::repair::HOLD), "uuid", BY_INDEX),
@@ -99,6 +105,11 @@ async fn every_plan_finds_its_rows_by_the_index_whatever_the_statistics() {
                     "{} after {state}:\n{plan}",
                     planned.name
                 );
+            }
+            for (name, index) in [("list of open records", "record_open"), ("list of a scope", "name_scope")]
+            {
+                let by = format!("Scan using {index}");
+                assert!(planned.name != name || plan.contains(&by), "{name} after {state}:\n{plan}");
             }
             assert!(!plan.contains("JIT"), "{} after {state}:\n{plan}", planned.name);
         }

@@ -65,10 +65,6 @@ fn commands(config: &RedisConfig, is_cluster: bool) -> Vec<(&'static str, Cmd)> 
         ("exists", about("EXISTS", &[])),
         ("pexpireat", about("PEXPIREAT", &["1"])),
         ("pexpiretime", about("PEXPIRETIME", &[])),
-        ("lrange", about("LRANGE", &["0", "0"])),
-        ("ltrim", about("LTRIM", &["0", "0"])),
-        // No value.
-        ("rpush", about("RPUSH", &[])),
         // A field without its value, and an option that does not exist.
         ("hset", about("HSET", &["f", "v", "f"])),
         ("set", about("SET", &["v", "NOTHING"])),

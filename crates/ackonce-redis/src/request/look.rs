@@ -145,12 +145,14 @@ fn changes(reply: &mut Reply<'_>) -> Result<Vec<AuditEntry>> {
         let text = reply.bytes(length)?;
         entry(text, reply.now).ok_or_else(|| misread("a change by hand has another form"))
     };
-    (0..count).map(|_| change(reply)).collect()
+    let mut changes = (0..count).map(|_| change(reply)).collect::<Result<Vec<_>>>()?;
+    changes.sort_by_key(|change| std::cmp::Reverse(change.age));
+    Ok(changes)
 }
 
-/// field 15 | moment 7 | operation 1 | state before 1 | length 2 | author | reason
+/// moment 7 | operation 1 | state before 1 | length 2 | author | reason
 fn entry(text: &[u8], now: u64) -> Option<AuditEntry> {
-    let (moment, rest) = text.get(15..)?.split_first_chunk::<7>()?;
+    let (moment, rest) = text.split_first_chunk::<7>()?;
     let ([operation, before, length @ ..], rest) = rest.split_first_chunk::<4>()?;
     let (actor, reason) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let mut at = [0; 8];

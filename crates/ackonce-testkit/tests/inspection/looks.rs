@@ -24,7 +24,7 @@ impl Sabotaged {
         if self.has(Bug::GetExtends) {
             self.write(key, Row { free_at: now + 3_600_000_000, expires: u64::MAX, ..row.clone() });
         }
-        let mut entry = self.entry(key, &row, now);
+        let mut entry = plain(key, &row, now);
         let record = &mut entry.record;
         match self.bug {
             Bug::GetDropsOutcome => record.outcome = None,
@@ -156,15 +156,7 @@ impl Sabotaged {
     }
 
     fn entry(&self, key: &Key, row: &Row, now: u64) -> Entry {
-        let left = |until: u64| Duration::from_micros(until.saturating_sub(now));
-        let mut entry = Entry {
-            digest: Bytes::copy_from_slice(key.digest()),
-            scope: Some(key.scope().name().to_owned()),
-            id: Some(key.id().clone()),
-            record: row.record(now),
-            expires_in: left(row.expires),
-            free_in: row.free_in(now),
-        };
+        let mut entry = plain(key, row, now);
         match self.bug {
             Bug::ListDropsOutcome => entry.record.outcome = None,
             Bug::ListSwapsTimes => std::mem::swap(&mut entry.expires_in, &mut entry.free_in),
@@ -173,5 +165,17 @@ impl Sabotaged {
             _ => {}
         }
         entry
+    }
+}
+
+/// The entry of a store without a bug.
+fn plain(key: &Key, row: &Row, now: u64) -> Entry {
+    Entry {
+        digest: Bytes::copy_from_slice(key.digest()),
+        scope: Some(key.scope().name().to_owned()),
+        id: Some(key.id().clone()),
+        record: row.record(now),
+        expires_in: Duration::from_micros(row.expires.saturating_sub(now)),
+        free_in: row.free_in(now),
     }
 }

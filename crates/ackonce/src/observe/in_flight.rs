@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Metrics;
+use super::activity::Listed;
+use crate::claim::Lease;
 use crate::ticket::{Delivery, Receipt, SettledAs, Unsettled};
 
 /// Counts deliveries that were taken in until they are over. Those left when it is dropped have lost their caller.
@@ -75,14 +77,16 @@ pub(crate) struct Running<'a> {
     metrics: &'a Metrics,
     messages: usize,
     began: Instant,
+    _listed: Listed,
 }
 
 impl Metrics {
     /// One run begins.
-    pub(crate) fn run(&self, messages: usize) -> Running<'_> {
+    pub(crate) fn run<'a>(&self, leases: impl ExactSizeIterator<Item = &'a Lease>) -> Running<'_> {
+        let (messages, began) = (leases.len(), Instant::now());
         self.run.add(messages as u64);
         self.running.increment(messages as f64);
-        Running { metrics: self, messages, began: Instant::now() }
+        Running { metrics: self, messages, began, _listed: Listed::new(leases, began) }
     }
 }
 

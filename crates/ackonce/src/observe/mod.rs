@@ -4,6 +4,7 @@
 //! that a filter on the target is the audit trail. Metrics go to the `metrics` facade with the labels
 //! `scope` and `class`; install a recorder before the runner is made.
 
+mod activity;
 mod in_flight;
 pub mod metric;
 mod throttle;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Histogram};
 
+pub(crate) use self::activity::register;
+pub use self::activity::{Activity, RunnerActivity, RunningMessage, RunningNow};
 pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::throttle::Throttle;
 

@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Handler;
 use crate::heartbeat::{Heartbeat, Hold};
 use crate::key::{Key, KeyError, Scope};
-use crate::observe::{Counts, InFlight, Metrics, Throttle};
+use crate::observe::{Counts, InFlight, Metrics, Throttle, register};
 use crate::settings::Settings;
 use crate::switch::Switch;
 use crate::ticket::{Delivery, Job, Receipt, Ticket, Unsettled};
@@ -158,6 +158,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         }
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
         let metrics = Arc::new(Metrics::new(scope.name(), handler.class()));
+        register(&metrics);
         let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, metrics.clone());
         let heartbeat = beats.map_err(|e| {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)

@@ -70,7 +70,7 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
             let cx = self.context(&ticket.lease).in_trace(trace);
             items.push(Item { cx, message: ticket.job.delivery.message() });
         }
-        let _running = self.metrics.run(group.len());
+        let _running = self.metrics.run(group.iter().map(|ticket| &**ticket.lease));
         let span = match group {
             [Ticket { span: Some(run), .. }] => run.span.clone(),
             _ => {

@@ -1,4 +1,4 @@
--- A part of a list, in the order of the keys. It reads at most {most} records, matching or not, by the path
+-- A part of a list, in the order of the keys. It reads at most $8 records, matching or not, by the path
 -- that the filter allows.
 WITH looked AS MATERIALIZED (
     {looked}

@@ -4,13 +4,13 @@
 --   and for F and R: the state that it must still have 1 (255: any) | its fence 8 | length 2 | names, as in the index |
 --   length 2 | author | length 2 | reason
 -- The answers, after nonce 16 and now 7: N no such record, or nothing to change about it | I in flight |
--- D record | Y the state before 1 | H number of changes 2, and of each length 2 and its text |
+-- D record | Y the state before 1 | H number of changes 2, and of each length 2, moment 7, value |
 -- S, V, T, E as of claims. The same as protocol::tendable and redriven. A row that cannot be read can be forgotten, which
 -- removes it.
 local secret, may_evict = ARGV[2], ARGV[4] == 'E'
 
--- The changes of a tag, a list beside its root, the newest last; each:
---   field 15 | moment 7 | operation 1 | state before 1 | length 2 | author | reason
+-- The changes of a tag, a hash beside its root: moment 7 | field 15, and as the value
+--   operation 1 | state before 1 | length 2 | author | reason
 local CHANGES, KEPT_MS = 100, 90 * 24 * 3600 * 1000
 
 local function changes_key(root)
@@ -19,16 +19,28 @@ end
 
 local function keep_change(root, field, what, before, author, reason)
     local key = changes_key(root)
-    if call('EXISTS', key) == 0 then must_not_be_elsewhere(root, key) end
-    call('RPUSH', key, pack('>c15I7c1BI2', field, now, what, before, #author) .. author .. reason)
-    call('LTRIM', key, -CHANGES, -1)
+    local kept = call('HLEN', key)
+    if kept == 0 then must_not_be_elsewhere(root, key) end
+    if kept >= CHANGES then
+        local entries, oldest, since = call('HGETALL', key), nil, LAST
+        for i = 1, #entries, 2 do
+            local moment = parse('>I7', entries[i])
+            if moment <= since then oldest, since = entries[i], moment end
+        end
+        call('HDEL', key, oldest)
+    end
+    local value = pack('>c1BI2', what, before, #author) .. author .. reason
+    call('HSET', key, pack('>I7', now) .. field, value)
     call('PEXPIREAT', key, floor(now / 1000) + KEPT_MS)
 end
 
 local function changes(root, field)
-    local found = {}
-    for _, change in ipairs(call('LRANGE', changes_key(root), 0, -1)) do
-        if sub(change, 1, FIELD) == field then found[#found + 1] = pack('>I2', #change) .. change end
+    local found, entries = {}, call('HGETALL', changes_key(root))
+    for i = 1, #entries, 2 do
+        if sub(entries[i], 8) == field then
+            local change = sub(entries[i], 1, 7) .. entries[i + 1]
+            found[#found + 1] = pack('>I2', #change) .. change
+        end
     end
     return pack('>c1I2', 'H', #found) .. table.concat(found)
 end
