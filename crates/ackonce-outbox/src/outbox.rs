@@ -1,4 +1,4 @@
-//! The outbox, whatever database has it: its relay, its parked messages, its lag.
+//! The outbox of any database: its relay, its parked messages, its lag.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Outbox {
     /// # Crashes
     /// A message is removed after it was confirmed. A relay that is killed in between, or was paused for longer than its
     /// lease, leaves messages that are published again, with the same ID: a consumer of Ackonce takes each once. The first
-    /// copies of the messages of a key are in order, whatever happens; a copy that comes later is a duplicate.
+    /// copies of the messages of a key are in order under all of these; a copy that comes later is a duplicate.
     ///
     /// An outage of the broker or of the database is waited for, with a log line each ten seconds.
     ///

@@ -1,5 +1,5 @@
 //! One suite for both databases: order, sharing, parking, outages, kills, shutdowns.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Tables of other crates in the store's file: writes on the store's writer, connections that read.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 mod common;
 

@@ -94,7 +94,7 @@ impl Lanes {
             let waits = row.held && on_parked == OnParked::Wait;
             if waits || row.broken {
                 let reason = (!waits).then(|| "its headers are not as any version wrote them".to_owned());
-                // What follows it in this read was read before it is parked.
+                // The rows behind it were read before it is parked.
                 stopped.insert(row.lane);
                 lane.skipped = true;
                 lane.ended += 1;

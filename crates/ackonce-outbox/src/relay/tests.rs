@@ -115,7 +115,9 @@ proptest! {
         for lane in 0..5 {
             lanes.drop_unsent(lane);
         }
-        ended.into_iter().for_each(|lane| drop(lanes.left(lane)));
+        for lane in ended {
+            lanes.left(lane);
+        }
         prop_assert_eq!((lanes.rows(), lanes.busy()), (0, vec![]));
     }
 }
