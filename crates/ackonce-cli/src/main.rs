@@ -33,7 +33,7 @@ enum Verb {
     Proxy(Box<ProxyArgs>),
     Relay(Box<RelayArgs>),
     #[command(flatten)]
-    Operate(OperateVerb),
+    Operate(Box<OperateVerb>),
     Watch(Box<WatchArgs>),
     #[command(hide = true)]
     DemoWorker(WorkerArgs),

@@ -74,7 +74,8 @@ fn plain(page: &str) -> Vec<String> {
                     && bare.chars().all(|c| c.is_ascii_digit() || "-:.,TZ".contains(c));
                 let word = if is_number { "#" } else { word };
                 let is_unit = units.contains(&bare) && words.last() == Some(&"#");
-                if !is_unit && !(word == "#" && words.last() == Some(&"#")) {
+                let is_repeated = word == "#" && words.last() == Some(&"#");
+                if !is_unit && !is_repeated {
                     words.push(word);
                 }
             }

@@ -82,7 +82,7 @@ type Row = (Key, Duration);
 
 /// The place that rows come from.
 enum Rows {
-    Csv(CsvRows),
+    Csv(Box<CsvRows>),
     Redis(Box<RedisKeys>),
 }
 
@@ -98,7 +98,7 @@ impl Rows {
                 }
                 Ok(Self::Redis(Box::new(keys.with_value(args.value.as_deref()))))
             }
-            (None, Some(path)) => Ok(Self::Csv(CsvRows::open(path, args.skip, args.window)?)),
+            (None, Some(path)) => Ok(Self::Csv(Box::new(CsvRows::open(path, args.skip, args.window)?))),
             (None, None) => {
                 Err(Refusal::usage("name a source: --from redis://… with --pattern, or --csv FILE"))
             }
