@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, ScheduledJob, Slot};
-use ackonce::store::{AdminOutcome, Inspect, Note, State, Target};
+use ackonce::store::{AdminOutcome, Inspect, Note, RecordTarget, State};
 use ackonce::{CancellationToken, Context, Counts, Failure, Result, Scope};
 use ackonce_cli::stores::StoreUrl;
 use tokio::task::JoinHandle;
@@ -200,7 +200,10 @@ async fn skips_once(url: &str) {
 
     let note = Note { actor: "test".into(), reason: "it matters".into() };
     let again = found[2];
-    assert_eq!(hosts.store.redrive(Target::Key(&hosts.key(again)), &note).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(
+        hosts.store.redrive(RecordTarget::Key(&hosts.key(again)), &note).await.unwrap(),
+        AdminOutcome::Yes
+    );
     let running = vec![hosts.start()];
     hosts.until("the redriven slot runs", |runs| runs.contains_key(&again)).await;
     end(running).await;

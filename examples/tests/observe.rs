@@ -60,7 +60,7 @@ fn tokens(query: &str) -> Vec<Token> {
         let until = |end: fn(char) -> bool| rest.find(end).unwrap_or(rest.len());
         let word = until(|c| !c.is_ascii_alphanumeric() && c != '_' && c != ':' && c != '.');
         let (token, length) = match first {
-            '"' => (Token::Text, rest[1..].find('"').expect("a closed text") + 2),
+            '"' => (Token::Text, rest[1..].find('"').unwrap() + 2),
             '$' => {
                 let end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 (Token::Value(rest.to_owned()), end.map_or(rest.len(), |end| end + 1))

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ackonce_tests::drivers::Driver;
 use clap::{Args, Parser, Subcommand};
 
 use crate::broker::BrokerKind;
@@ -50,6 +51,9 @@ pub(crate) struct RunArgs {
     /// The class, or a loop by hand as a negative control
     #[arg(long = "class", value_enum, default_value = "leased")]
     pub(crate) mode: Mode,
+    /// The library of an inbox on PostgreSQL: `tokio-postgres`, `sqlx`, `seaorm` or `diesel`
+    #[arg(long, value_parser = driver, default_value = "tokio-postgres")]
+    pub(crate) driver: Driver,
     /// Kinds of faults, by commas; without it all that store and broker can meet
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) faults: Vec<FaultKind>,
@@ -96,6 +100,16 @@ pub(crate) struct CampaignArgs {
     pub(crate) out: Option<PathBuf>,
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+fn driver(name: &str) -> Result<Driver, String> {
+    match name {
+        "tokio-postgres" => Ok(Driver::Postgres),
+        "sqlx" => Ok(Driver::Sqlx),
+        "seaorm" => Ok(Driver::SeaOrm),
+        "diesel" => Ok(Driver::Diesel),
+        _ => Err("there are tokio-postgres, sqlx, seaorm and diesel".to_owned()),
+    }
 }
 
 impl RunArgs {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ackonce::Class;
 use ackonce_testkit::lines;
+use ackonce_tests::drivers::Driver;
 use serde::{Deserialize, Serialize};
 
 /// The source of the messages.
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     /// The schema of a PostgreSQL store.
     pub(crate) schema: String,
     pub(crate) mode: Mode,
+    /// The library of an inbox on PostgreSQL.
+    pub(crate) driver: Driver,
     pub(crate) lease_ms: u64,
     pub(crate) workers: usize,
     /// The number of this worker, from 0; a guest of a rebalance has none of the feed's lines.

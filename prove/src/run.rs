@@ -50,6 +50,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         store: prepared.url.clone(),
         schema: prepared.schema.clone(),
         mode: args.mode,
+        driver: args.driver,
         lease_ms: args.lease_ms,
         workers: args.workers,
         worker: 0,

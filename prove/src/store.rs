@@ -75,9 +75,11 @@ fn address(variable: &str, server: &str) -> Result<String> {
 fn books(args: &RunArgs, kind: StoreKind, file: &Path, server: &str, schema: &str) -> Result<Option<Books>> {
     match (args.mode, kind) {
         (Mode::Inbox, StoreKind::Sqlite) => Ok(Some(Books::Sqlite(file.to_owned()))),
-        (Mode::Inbox, StoreKind::Postgres) => {
-            Ok(Some(Books::Postgres { url: server.to_owned(), schema: schema.to_owned() }))
-        }
+        (Mode::Inbox, StoreKind::Postgres) => Ok(Some(Books::Postgres {
+            url: server.to_owned(),
+            schema: schema.to_owned(),
+            driver: args.driver,
+        })),
         (Mode::Inbox, StoreKind::Redis) => anyhow::bail!("--class inbox needs --store sqlite or postgres"),
         _ => Ok(None),
     }

@@ -7,6 +7,7 @@
 use ackonce_tests::acceptance::scaled;
 use ackonce_tests::amqp::Rabbit;
 use ackonce_tests::books::{Books, server};
+use ackonce_tests::drivers::Driver;
 use ackonce_tests::kafka::Kafka;
 use ackonce_tests::outbox::{TestBroker, run};
 
@@ -36,7 +37,7 @@ async fn survive(broker: TestBroker, books: Books, seed: u64) {
 async fn from_postgres_over_kafka() {
     let (Some(kafka), Some(url)) = (Kafka::real(), server()) else { return };
     let schema = format!("outbox {}", std::process::id());
-    survive(TestBroker::Kafka(kafka), Books::Postgres { url, schema }, 1).await;
+    survive(TestBroker::Kafka(kafka), Books::Postgres { url, schema, driver: Driver::Postgres }, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::Identify;
-use ackonce::trace::{Origin, TRACEPARENT, TRACESTATE, TraceContext};
+use ackonce::trace::{SpanOrigin, TRACEPARENT, TRACESTATE, TraceContext};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, LongString, ShortString};
 
@@ -130,8 +130,8 @@ impl AmqpMessage {
     }
 
     /// Its place, for the attributes of its span.
-    pub(crate) fn trace_origin<'a>(&'a self, destination: &'a str) -> Origin<'a> {
-        let mut origin = Origin::message("rabbitmq", destination);
+    pub(crate) fn trace_origin<'a>(&'a self, destination: &'a str) -> SpanOrigin<'a> {
+        let mut origin = SpanOrigin::message("rabbitmq", destination);
         origin.routing_key = Some(self.routing_key().into());
         origin.body_size = Some(self.payload().len());
         origin

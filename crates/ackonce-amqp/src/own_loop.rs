@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use ackonce::adapter::{Delivery, Receipt, Unsettled};
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
@@ -62,7 +62,7 @@ impl Delivery for AmqpDelivery {
         self.message.trace_context()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         self.message.trace_origin(self.message.exchange())
     }
 }

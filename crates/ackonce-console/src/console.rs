@@ -71,7 +71,6 @@ impl Console {
     }
 
     /// The service. Nest it anywhere: its page asks for paths beside its own, so its address has to end in `/`.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new()
             .route("/", get(page::page))

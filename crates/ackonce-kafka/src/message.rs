@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::{Identify, hex};
-use ackonce::trace::{Origin, TRACEPARENT, TRACESTATE, TraceContext};
+use ackonce::trace::{SpanOrigin, TRACEPARENT, TRACESTATE, TraceContext};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::{Message as _, Timestamp};
 use sha2::{Digest, Sha256};
@@ -113,8 +113,8 @@ impl KafkaMessage {
     }
 
     /// Its place, for the attributes of its span.
-    pub(crate) fn trace_origin(&self) -> Origin<'_> {
-        let mut origin = Origin::message("kafka", self.topic());
+    pub(crate) fn trace_origin(&self) -> SpanOrigin<'_> {
+        let mut origin = SpanOrigin::message("kafka", self.topic());
         origin.partition = Some(self.partition());
         origin.offset = Some(self.offset());
         origin.body_size = Some(self.payload().len());

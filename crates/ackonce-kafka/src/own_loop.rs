@@ -7,7 +7,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use ackonce::adapter::{Delivery, Receipt, SettledAs};
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::OwnedMessage;
@@ -129,7 +129,7 @@ impl Delivery for KafkaDelivery {
         self.message.trace_context()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         self.message.trace_origin()
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ackonce::store::{
-    Attempt, ClaimRequest, Claimed, DeduplicatorExt, Inspect, Lease, Note, Settle, Settlement, Target,
+    Attempt, ClaimRequest, Claimed, DeduplicatorExt, Inspect, Lease, Note, RecordTarget, Settle, Settlement,
 };
 use ackonce::{Context, Failure, Handler};
 use ackonce_postgres::tokio_postgres::{Client, Transaction};
@@ -119,8 +119,8 @@ impl Actor {
             }
             Act::Extend => settle(Settle::Extend { lease: HOUR, window }).await,
             Act::Bury => settle(Settle::Bury { window, reason: "a reason".into() }).await,
-            Act::Forget => format!("{:?}", store.forget(Target::Key(&id), &note).await.unwrap()),
-            Act::Redrive => format!("{:?}", store.redrive(Target::Key(&id), &note).await.unwrap()),
+            Act::Forget => format!("{:?}", store.forget(RecordTarget::Key(&id), &note).await.unwrap()),
+            Act::Redrive => format!("{:?}", store.redrive(RecordTarget::Key(&id), &note).await.unwrap()),
             Act::Sweep => format!("{} swept", store.sweep().await.unwrap()),
             Act::Guard => self.guard().await,
             Act::Inbox => self.inbox(lease.unwrap()).await,

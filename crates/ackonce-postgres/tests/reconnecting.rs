@@ -3,7 +3,7 @@
 
 mod common;
 
-use ackonce::store::{AdminOutcome, DeduplicatorExt, Filter, Inspect, Note, Repeat, Settle, Target};
+use ackonce::store::{AdminOutcome, DeduplicatorExt, Filter, Inspect, Note, RecordTarget, Repeat, Settle};
 use ackonce::{Context, Deduplicator, ErrorKind, Failure, Handler};
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::{Names, OnUnsafe, PostgresStore};
@@ -111,7 +111,7 @@ async fn a_database_that_cannot_hold_a_reason_is_refused_by_name() {
             assert_eq!(page.entries[0].scope.as_deref(), Some(scope));
             assert_eq!(page.entries[0].record.reason.as_deref(), Some(reason));
             let note = Note { actor: "Зоя".into(), reason: reason.into() };
-            assert_eq!(store.redrive(Target::Key(&id), &note).await.unwrap(), AdminOutcome::Yes);
+            assert_eq!(store.redrive(RecordTarget::Key(&id), &note).await.unwrap(), AdminOutcome::Yes);
             acquire(&store, request(key("z").id().len())).await;
         }
     }

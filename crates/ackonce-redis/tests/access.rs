@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use ackonce::store::{DeduplicatorExt, Inspect, Repeat as R, Target};
+use ackonce::store::{DeduplicatorExt, Inspect, RecordTarget, Repeat as R};
 use ackonce::{Deduplicator, ErrorKind as K};
 use ackonce_redis::{RedisConfig, RedisStore, Replicas};
 use common::{Server, acquire, complete, done, error, is_done, key, request, until};
@@ -51,8 +51,8 @@ async fn a_user_with_the_rights_of_the_readme_can_do_everything() {
     let stats = store.stats().await.unwrap();
     assert!(stats.done == 131 && stats.bytes.is_some(), "{stats:?}");
     let note = ackonce::store::Note { actor: "test".into(), reason: "rights".into() };
-    store.forget(Target::Key(&lease.key), &note).await.unwrap();
-    store.redrive(Target::Key(&keys[0]), &note).await.unwrap();
+    store.forget(RecordTarget::Key(&lease.key), &note).await.unwrap();
+    store.redrive(RecordTarget::Key(&keys[0]), &note).await.unwrap();
     store.sweep().await.unwrap();
 
     let refused = RedisStore::connect(format!("redis://app:s3cret@127.0.0.1:{}", server.port)).await;

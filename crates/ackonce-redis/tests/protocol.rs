@@ -7,8 +7,8 @@ mod common;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle,
-    Settlement, Target, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, RecordTarget,
+    Settle, Settlement, Token,
 };
 use ackonce::{Deduplicator, Key, MemoryStore};
 use ackonce_redis::{OnUnsafe, RedisStore};
@@ -145,18 +145,18 @@ impl Pair {
         let note = Note { actor: "test".into(), reason: "chance".into() };
         let (expected, answer) = if self.rng.random() {
             (
-                self.memory.forget(Target::Key(&self.keys[n]), &note).await,
-                self.redis.forget(Target::Key(&self.keys[n]), &note).await,
+                self.memory.forget(RecordTarget::Key(&self.keys[n]), &note).await,
+                self.redis.forget(RecordTarget::Key(&self.keys[n]), &note).await,
             )
         } else {
-            let answer = self.redis.redrive(Target::Key(&self.keys[n]), &note).await;
+            let answer = self.redis.redrive(RecordTarget::Key(&self.keys[n]), &note).await;
             if matches!(answer, Ok(AdminOutcome::Yes)) {
                 // A settled row keeps no more of its token than proves its settlement: once redriven, it does
                 // not know the attempt it came from. Here that is not heard of again.
                 self.tokens[n].clear();
                 self.leases[n].clear();
             }
-            (self.memory.redrive(Target::Key(&self.keys[n]), &note).await, answer)
+            (self.memory.redrive(RecordTarget::Key(&self.keys[n]), &note).await, answer)
         };
         assert_eq!(answer.unwrap(), expected.unwrap());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Entry, Filter, Fingerprint, Inspect, Note,
-    Query, Settle, Settled, Settlement, State, Target, Token,
+    Query, RecordTarget, Settle, Settled, Settlement, State, Token,
 };
 use ackonce::{Deduplicator, Key, Scope};
 use ackonce_redis::RedisStore;
@@ -52,10 +52,10 @@ async fn a_crowded_tag_keeps_every_record_apart() {
 
     let note = Note { actor: "test".into(), reason: "crowd".into() };
     for key in &keys[..100] {
-        assert_eq!(store.forget(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.forget(RecordTarget::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     for key in &keys[100..200] {
-        assert_eq!(store.redrive(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.redrive(RecordTarget::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.released, stats.done), (100, 250));
@@ -96,11 +96,11 @@ async fn a_sweep_takes_the_dead_alone() {
     let note = Note { actor: "test".into(), reason: "to be swept".into() };
     let (last, others) = keys.split_last().unwrap();
     for key in others {
-        assert_eq!(store.forget(Target::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(store.forget(RecordTarget::Key(key), &note).await.unwrap(), AdminOutcome::Yes);
     }
     assert_eq!(store.sweep().await.unwrap(), 199);
     assert!(matches!(store.claim_one(request_for(last)).await.unwrap(), Claimed::Done(_)));
-    store.forget(Target::Key(last), &note).await.unwrap();
+    store.forget(RecordTarget::Key(last), &note).await.unwrap();
     assert_eq!((store.sweep().await.unwrap(), store.sweep().await.unwrap()), (1, 0));
     for key in &keys {
         assert_eq!(acquired(store.claim_one(request_for(key)).await.unwrap()).attempt, 1);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs};
 use ackonce::store::{
     AdminOutcome, ClaimRequest, Claimed, Coalesce, DeduplicatorExt, Filter, Inspect, Lease, Note, Query,
-    Repeat as R, Settle, Settled, Settlement, State, Target,
+    RecordTarget, Repeat as R, Settle, Settled, Settlement, State,
 };
 use ackonce::{Context, Deduplicator, ErrorKind as K, Failure, Key, Runner, Settings};
 use ackonce_redis::{OnUnsafe, RedisStore};
@@ -287,8 +287,8 @@ async fn a_row_that_cannot_be_read_costs_its_own_message_an_error() {
         store.sweep().await.unwrap();
 
         let note = Note { actor: "test".into(), reason: "unreadable".into() };
-        assert_eq!(error(store.redrive(Target::Key(bad), &note).await), (K::Invalid, R::Never));
-        assert_eq!(store.forget(Target::Key(bad), &note).await.unwrap(), AdminOutcome::Yes);
+        assert_eq!(error(store.redrive(RecordTarget::Key(bad), &note).await), (K::Invalid, R::Never));
+        assert_eq!(store.forget(RecordTarget::Key(bad), &note).await.unwrap(), AdminOutcome::Yes);
         let again = acquire(&store, request_for(bad)).await;
         assert!(again.fence > lease.fence);
         redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ackonce::trace::{Outgoing, TRACEPARENT, TRACESTATE, TraceContext};
+use ackonce::trace::{OutgoingSpan, TRACEPARENT, TRACESTATE, TraceContext};
 use ackonce_amqp::lapin::types::AMQPValue;
 use ackonce_kafka::rdkafka::message::Header;
 use ackonce_webhook::Event;
@@ -134,7 +134,7 @@ impl RelayMessage {
 
     /// The trace context to send on with it: that of `outgoing`, else the one that it came with, which nobody here records.
     #[must_use]
-    pub fn passed_on(&self, outgoing: Option<&Outgoing>) -> Option<TraceContext> {
+    pub fn passed_on(&self, outgoing: Option<&OutgoingSpan>) -> Option<TraceContext> {
         if let Some(outgoing) = outgoing {
             return Some(outgoing.context().clone());
         }

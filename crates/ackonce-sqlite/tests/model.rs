@@ -10,8 +10,8 @@ use std::time::Duration;
 use ackonce::Deduplicator;
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Filter, Fingerprint, Inspect, Lease, Note, Query, Settle,
-    Settled, Settlement, Target, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Filter, Fingerprint, Inspect, Lease, Note, Query,
+    RecordTarget, Settle, Settled, Settlement, Token,
 };
 use ackonce_sqlite::{SqliteStore, Sweep};
 use common::{HOUR, Place, TestClock, place, request};
@@ -162,8 +162,8 @@ impl World {
         let answer =
             if change.is_none() && answer == AdminOutcome::Yes { AdminOutcome::Nothing } else { answer };
         let tended = match redrive {
-            true => store.redrive(Target::Key(&key), &note).await.unwrap(),
-            false => store.forget(Target::Key(&key), &note).await.unwrap(),
+            true => store.redrive(RecordTarget::Key(&key), &note).await.unwrap(),
+            false => store.forget(RecordTarget::Key(&key), &note).await.unwrap(),
         };
         assert_eq!(tended, answer, "{id}");
         if let Some(row) = change {

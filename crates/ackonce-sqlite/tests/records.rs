@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Filter, Fingerprint, Inspect, Note, Query,
-    Settle, Settled, Settlement, State, Target, Token,
+    RecordTarget, Settle, Settled, Settlement, State, Token,
 };
 use ackonce::{Deduplicator, ErrorKind, Previous};
 use ackonce_sqlite::Names;
@@ -74,7 +74,7 @@ async fn a_back_off_outlives_the_process_and_ends_with_a_redrive() {
     assert_eq!(free_in, HOUR);
     assert_eq!(store.sweep().await.unwrap(), 0, "its window begins when the wait is over");
     let note = Note { actor: "ada".into(), reason: "mended".into() };
-    assert_eq!(store.redrive(Target::Key(&key("redriven")), &note).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.redrive(RecordTarget::Key(&key("redriven")), &note).await.unwrap(), AdminOutcome::Yes);
     assert_eq!(acquire(&store, request("redriven")).await.attempt, 2);
     clock.advance(HOUR);
     assert_eq!(acquire(&store, request("waits")).await.attempt, 2);

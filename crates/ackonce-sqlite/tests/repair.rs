@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ackonce::Deduplicator;
 use ackonce::store::Settled;
 use ackonce::store::{
-    AdminOutcome, ClaimRequest, Filter, Fingerprint, Inspect, Note, Repeat, Settle, Settlement, State, Target,
+    AdminOutcome, ClaimRequest, Filter, Fingerprint, Inspect, Note, RecordTarget, Repeat, Settle, Settlement,
+    State,
 };
 use ackonce::{ErrorKind, Key};
 use ackonce_sqlite::{Names, SqliteStore};
@@ -51,11 +52,17 @@ async fn each_change_leaves_a_row_that_outlives_the_process() {
     finish(&store, "done", Settle::Complete { window: HOUR, outcome: None }).await;
     finish(&store, "buried", Settle::Bury { window: HOUR, reason: "no use".into() }).await;
     acquire(&store, request("held")).await;
-    assert_eq!(store.forget(Target::Key(&key("done")), &note()).await.unwrap(), AdminOutcome::Yes);
-    assert_eq!(store.redrive(Target::Key(&key("buried")), &note()).await.unwrap(), AdminOutcome::Yes);
-    assert_eq!(store.redrive(Target::Key(&key("buried")), &note()).await.unwrap(), AdminOutcome::Nothing);
-    assert_eq!(store.forget(Target::Key(&key("held")), &note()).await.unwrap(), AdminOutcome::InFlight);
-    assert_eq!(store.forget(Target::Key(&key("unknown")), &note()).await.unwrap(), AdminOutcome::Nothing);
+    assert_eq!(store.forget(RecordTarget::Key(&key("done")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.redrive(RecordTarget::Key(&key("buried")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(
+        store.redrive(RecordTarget::Key(&key("buried")), &note()).await.unwrap(),
+        AdminOutcome::Nothing
+    );
+    assert_eq!(store.forget(RecordTarget::Key(&key("held")), &note()).await.unwrap(), AdminOutcome::InFlight);
+    assert_eq!(
+        store.forget(RecordTarget::Key(&key("unknown")), &note()).await.unwrap(),
+        AdminOutcome::Nothing
+    );
     drop(store);
     assert_eq!(trail(&place, &key("done")), entry("forget", "done", "done"));
     assert_eq!(trail(&place, &key("buried")), entry("redrive", "buried", "buried"), "once");
@@ -71,7 +78,7 @@ async fn ids_that_stay_out_of_the_records_stay_out_of_the_trail() {
     let place = place();
     let store = place.config().with_names(Names::Omit).open().unwrap();
     finish(&store, "x", Settle::Complete { window: HOUR, outcome: None }).await;
-    assert_eq!(store.forget(Target::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
     let trail = trail(&place, &key("x"));
     assert_eq!((trail.len(), &trail[0].1, &trail[0].2), (1, &None, &None));
 }
@@ -83,12 +90,12 @@ async fn no_trail_no_change() {
     finish(&store, "x", Settle::Complete { window: HOUR, outcome: None }).await;
     place.connection().execute_batch("ALTER TABLE ackonce_audit RENAME TO away").unwrap();
     for _ in 0..2 {
-        let error = store.forget(Target::Key(&key("x")), &note()).await.unwrap_err();
+        let error = store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap_err();
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
         assert!(is_done(&store, "x").await);
     }
     place.connection().execute_batch("ALTER TABLE away RENAME TO ackonce_audit").unwrap();
-    assert_eq!(store.forget(Target::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
 }
 
 #[tokio::test]
@@ -99,7 +106,7 @@ async fn nothing_of_the_message_is_left_in_a_forgotten_record() {
     let lease = acquire(&store, ClaimRequest { fingerprint, ..request("x") }).await;
     let outcome = Some("secret".into());
     store.settle(&[Settlement::new(&lease, Settle::Complete { window: HOUR, outcome })]).await.unwrap();
-    assert_eq!(store.forget(Target::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
     let left: (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>) = place
         .connection()
         .query_row("SELECT fingerprint, outcome, reason FROM ackonce_claims", [], |r| {
@@ -128,7 +135,7 @@ async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     let store = clock.of(place.config()).open().unwrap();
     acquire(&store, request("x")).await;
     clock.set_back(365 * 24 * HOUR);
-    assert_eq!(store.forget(Target::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::InFlight);
+    assert_eq!(store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::InFlight);
     let ahead = "SELECT count(*) FROM ackonce_claims WHERE free_at > ?1";
     let latest = i64::try_from(clock.micros()).unwrap() + 7_200_000_000;
     let ahead: i64 = place.connection().query_row(ahead, [latest], |r| r.get(0)).unwrap();
@@ -136,7 +143,7 @@ async fn a_clock_that_was_set_back_does_not_keep_a_claim_from_the_operator() {
     // Ended, and forgotten; the clock has yet to pass its fence.
     place.connection().execute("UPDATE ackonce_claims SET free_at = 1", []).unwrap();
     let fence = store.look(&key("x")).await.unwrap().unwrap().record.fence;
-    assert_eq!(store.forget(Target::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
+    assert_eq!(store.forget(RecordTarget::Key(&key("x")), &note()).await.unwrap(), AdminOutcome::Yes);
     assert_eq!(store.sweep().await.unwrap(), 0, "what the next fence must exceed");
     assert!(acquire(&store, request("x")).await.fence > fence);
 }
@@ -167,10 +174,10 @@ async fn a_change_is_logged_once_it_is_committed() {
         text.lines().filter(|line| line.contains(r"logged\n")).map(str::to_owned).collect::<Vec<_>>()
     };
     place.connection().execute_batch("ALTER TABLE ackonce_audit RENAME TO away").unwrap();
-    store.redrive(Target::Key(&key("logged\n")), &note()).await.unwrap_err();
+    store.redrive(RecordTarget::Key(&key("logged\n")), &note()).await.unwrap_err();
     assert_eq!(lines(), [""; 0], "nothing was changed");
     place.connection().execute_batch("ALTER TABLE away RENAME TO ackonce_audit").unwrap();
-    store.redrive(Target::Key(&key("logged\n")), &note()).await.unwrap();
+    store.redrive(RecordTarget::Key(&key("logged\n")), &note()).await.unwrap();
     let lines = lines();
     assert_eq!(lines.len(), 1, "{lines:?}");
     for part in ["WARN", "decision=\"redrive\"", "before=\"done\"", "Zoë"] {

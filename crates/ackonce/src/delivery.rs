@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::observe::trace::{Origin, TraceContext};
+use crate::observe::trace::{SpanOrigin, TraceContext};
 use crate::settle::Attempt;
 
 /// A broker's delivery, as the runner sees it.
@@ -41,8 +41,8 @@ pub trait Delivery: Send + Sync + 'static {
     }
 
     /// Its origin, for the attributes of its span.
-    fn origin(&self) -> Origin<'_> {
-        Origin::default()
+    fn origin(&self) -> SpanOrigin<'_> {
+        SpanOrigin::default()
     }
 
     /// Its place, for log lines: topic, partition and offset, or queue and delivery tag. Empty by default.

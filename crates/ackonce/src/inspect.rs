@@ -25,7 +25,7 @@ pub use query::{Filter, PAGE_TIME, Query};
 ///
 /// ```
 /// use ackonce::{MemoryStore, Scope};
-/// use ackonce::store::{AdminOutcome, Filter, Inspect, Note, Query, State, Target};
+/// use ackonce::store::{AdminOutcome, Filter, Inspect, Note, Query, State, RecordTarget};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let store = MemoryStore::new();
@@ -37,7 +37,7 @@ pub use query::{Filter, PAGE_TIME, Query};
 ///     let page = store.list(&query).await?;
 ///     for entry in &page.entries {
 ///         // It does nothing if somebody has redriven the message since it was listed.
-///         store.redrive(Target::Listed(entry), &note).await?;
+///         store.redrive(RecordTarget::Listed(entry), &note).await?;
 ///     }
 ///     match page.next {
 ///         Some(after) => query.after = Some(after),
@@ -45,7 +45,7 @@ pub use query::{Filter, PAGE_TIME, Query};
 ///     }
 /// }
 /// let key = Scope::new("billing/charge")?.key("evt_1")?;
-/// assert_eq!(store.redrive(Target::Key(&key), &note).await?, AdminOutcome::Nothing);
+/// assert_eq!(store.redrive(RecordTarget::Key(&key), &note).await?, AdminOutcome::Nothing);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[async_trait]
@@ -91,7 +91,7 @@ pub trait Inspect: Deduplicator {
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome>;
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome>;
 
     /// Lets a done or buried message run once more: its record stays, as released with no attempts, so that
     /// its redelivery is not taken for a duplicate. The back-off of a released message ends; its attempts
@@ -99,7 +99,7 @@ pub trait Inspect: Deduplicator {
     ///
     /// # Errors
     /// The store could not answer; repeating it is safe.
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome>;
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome>;
 
     /// Drops expired records without stopping the writers, and returns their number. Correctness
     /// never waits for it: expiry is decided on read.
@@ -111,7 +111,7 @@ pub trait Inspect: Deduplicator {
 
 /// The record to change by hand.
 #[derive(Debug, Clone, Copy)]
-pub enum Target<'a> {
+pub enum RecordTarget<'a> {
     /// The record of that key, in whichever state it is.
     Key(&'a Key),
     /// A listed record, with or without names. It is changed only if its state and its fence are still as they were
@@ -119,7 +119,7 @@ pub enum Target<'a> {
     Listed(&'a Entry),
 }
 
-impl Target<'_> {
+impl RecordTarget<'_> {
     /// The scope's name and the message ID, where they are known.
     #[must_use]
     pub fn names(&self) -> Option<(&str, &[u8])> {
@@ -150,11 +150,11 @@ pub struct Note {
 
 impl Note {
     /// Logs the change; stores call it for every one, after they have kept it.
-    pub fn log(&self, operation: &'static str, target: Target<'_>, before: State) {
+    pub fn log(&self, operation: &'static str, target: RecordTarget<'_>, before: State) {
         let (scope, id) = match (target.names(), target) {
             (Some((scope, id)), _) => (scope, id.escape_ascii().to_string()),
-            (None, Target::Listed(entry)) => ("", format!("record {}", hex(&entry.digest))),
-            (None, Target::Key(_)) => ("", String::new()),
+            (None, RecordTarget::Listed(entry)) => ("", format!("record {}", hex(&entry.digest))),
+            (None, RecordTarget::Key(_)) => ("", String::new()),
         };
         tracing::warn!(target: "ackonce", decision = operation, scope, id, before = before.as_str(),
             actor = self.actor, reason = self.reason);

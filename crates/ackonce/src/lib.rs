@@ -80,8 +80,8 @@ pub mod store {
     pub use crate::fingerprint::Fingerprint;
     pub use crate::guard::{DEFAULT_WINDOW, Entered, GuardOptions};
     pub use crate::inspect::{
-        AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, PAGE_TIME, Page, Query, ScopeStats, Stats,
-        Target,
+        AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, PAGE_TIME, Page, Query, RecordTarget,
+        ScopeStats, Stats,
     };
     pub use crate::journal::RecordedStep;
     pub use crate::key::{DEFAULT_MAX_ID_LEN, MAX_SCOPE_LEN};

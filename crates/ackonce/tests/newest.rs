@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::adapter::{Delivery, Identify, Job, NoDeadLetters, RecordOnly, SettledAs};
-use ackonce::store::{Claimed, DeduplicatorExt, Filter, Inspect, Query, Settle, Settlement, State, Target};
+use ackonce::store::{
+    Claimed, DeduplicatorExt, Filter, Inspect, Query, RecordTarget, Settle, Settlement, State,
+};
 use ackonce::{
     Answer, AtMostOnce, Backoff, Batch, Context, EntityVersion, ErrorKind, Failure, Handler, IdSource, Item,
     MemoryStore, Newest, Runner, Settings, VersionOrder, Versions,
@@ -146,7 +148,7 @@ async fn a_crash_between_the_version_and_the_message_is_no_gap() {
     // As if the worker had died before the message was recorded: its claim is taken again.
     let key = scope().key("1").unwrap();
     store
-        .forget(Target::Key(&key), &ackonce::store::Note { actor: "t".into(), reason: "t".into() })
+        .forget(RecordTarget::Key(&key), &ackonce::store::Note { actor: "t".into(), reason: "t".into() })
         .await
         .unwrap();
     assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);

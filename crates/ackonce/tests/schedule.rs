@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
-use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, State, Target, Token};
+use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, RecordTarget, State, Token};
 use ackonce::{CancellationToken, Context, Counts, ErrorKind, Failure, MemoryStore, Result, Scope, Settings};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -241,7 +241,7 @@ async fn a_skipped_slot_is_done_not_buried_and_can_be_redriven() {
     assert_eq!(record.state, State::Done);
     assert!(record.outcome.unwrap().starts_with(b"skipped"));
     let note = ackonce::store::Note { actor: "me".into(), reason: "it matters".into() };
-    world.store.redrive(Target::Key(&key), &note).await.unwrap();
+    world.store.redrive(RecordTarget::Key(&key), &note).await.unwrap();
     let host = world.host(world.job().with_missed(Missed::Skip));
     minutes(1).await;
     host.stop().await;

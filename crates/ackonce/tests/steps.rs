@@ -10,7 +10,8 @@ use std::time::Duration;
 use ackonce::adapter::RecordOnly;
 use ackonce::adapter::SettledAs;
 use ackonce::store::{
-    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, Settle, Settled, Settlement, State, Target,
+    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, RecordTarget, Settle, Settled, Settlement,
+    State,
 };
 use ackonce::{
     AtMostOnce, CancellationToken, Context, Deduplicator, Failure, MAX_STEP_LEN, MemoryStore, OnUnknown,
@@ -317,7 +318,7 @@ async fn a_permanent_failure_buries_and_a_redrive_runs_that_step_again() {
     assert_eq!(record.reason.as_deref(), Some("step \"ship\": no such street"));
     let steps: Vec<_> = record.steps().unwrap().into_iter().map(|step| (step.name, step.outcome)).collect();
     assert_eq!(steps, [("charge".to_owned(), "null".into())]);
-    store.redrive(Target::Key(&key), &note()).await.unwrap();
+    store.redrive(RecordTarget::Key(&key), &note()).await.unwrap();
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Buried);
     assert_eq!(runs.taken(), ["charge", "ship", "ship"]);
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{AtMostOnce, Context, Failure, Keyed};
-use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::InboxTx;
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_tests::books::{book_in_file, book_on_server};
+use ackonce_tests::drivers::{Act, Pool};
 use anyhow::Context as _;
 
 use super::{Consumer, Task};
@@ -32,17 +32,25 @@ impl Journal {
         Ok(Arc::new(Self { starts, effects }))
     }
 
-    /// Notes the start of a run, and makes the trouble of its message.
-    fn begin(&self, cx: &Context, retried: bool) -> Result<LedgerEntry, Failure> {
+    /// Notes the start of a run, and tells the trouble that its message makes now.
+    fn start(&self, cx: &Context, retried: bool) -> std::io::Result<(LedgerEntry, Trouble)> {
         let entry = LedgerEntry::now(cx, STEP);
         self.starts.append(&entry)?;
-        match number(&entry.id).map(Trouble::of) {
-            Some(Trouble::Refused) => Err(Failure::permanent("refused, as planned")),
-            Some(Trouble::FailsOnce) if retried && cx.attempt() == 1 => Err(Failure::from("fails once")),
-            Some(Trouble::PanicsOnce) if retried && cx.attempt() == 1 => {
-                std::panic::resume_unwind(Box::new("panics once, as planned"))
-            }
-            _ => Ok(entry),
+        let trouble = match number(&entry.id).map(Trouble::of) {
+            Some(Trouble::Refused) => Trouble::Refused,
+            Some(trouble) if retried && cx.attempt() == 1 => trouble,
+            _ => Trouble::None,
+        };
+        Ok((entry, trouble))
+    }
+
+    /// The same, and makes the trouble.
+    fn begin(&self, cx: &Context, retried: bool) -> Result<LedgerEntry, Failure> {
+        match self.start(cx, retried)? {
+            (entry, Trouble::None) => Ok(entry),
+            (_, Trouble::Refused) => Err(Failure::permanent("refused, as planned")),
+            (_, Trouble::FailsOnce) => Err(Failure::from("fails once, as planned")),
+            (_, Trouble::PanicsOnce) => std::panic::resume_unwind(Box::new("panics once, as planned")),
         }
     }
 }
@@ -83,10 +91,13 @@ async fn inbox<C: Consumer>(task: &Task<'_>, journal: Arc<Journal>) -> anyhow::R
         return C::consume(task, inbox).await;
     }
     let store = task.store.postgres().context("class inbox needs SQLite or PostgreSQL")?;
-    let schema = task.plan.schema.clone();
-    let inbox = store.inbox(move |tx: &Transaction<'_>, cx: Context, _: C::Message| {
-        let (journal, schema) = (journal.clone(), schema.clone());
-        Box::pin(async move { book_on_server(tx, &schema, &journal.begin(&cx, true)?).await })
-    });
+    let (schema, pool) = (task.plan.schema.clone(), Pool::new(task.store_address()));
+    let script = move |cx: &Context, _: C::Message| match journal.start(cx, true) {
+        Ok((entry, Trouble::None)) => book_on_server(&schema, &entry),
+        Ok((_, Trouble::Refused)) => vec![Act::Refuse],
+        Ok((_, Trouble::PanicsOnce)) => vec![Act::Panic],
+        Ok((_, Trouble::FailsOnce)) | Err(_) => vec![Act::Fail],
+    };
+    let inbox = task.plan.driver.inbox(store, &pool, Arc::new(script)).await;
     C::consume(task, inbox).await
 }

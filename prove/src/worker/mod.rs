@@ -42,6 +42,11 @@ impl Task<'_> {
         Settings::default().with_lease(Duration::from_millis(self.plan.lease_ms)).with_concurrency(8)
     }
 
+    /// The server's URL without the options of the store.
+    fn store_address(&self) -> &str {
+        self.plan.store.split('?').next().unwrap_or_default()
+    }
+
     fn deduplicator(&self) -> Arc<dyn Deduplicator> {
         self.store.deduplicator()
     }

@@ -15,6 +15,7 @@ use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::LedgerEntry;
 use ackonce_tests::acceptance::Place;
 use ackonce_tests::books::{self, Books, book_in_file, book_on_server};
+use ackonce_tests::drivers::perform_in;
 use ackonce_tests::outbox::{Plan, Role};
 use anyhow::Context as _;
 
@@ -119,14 +120,14 @@ fn event(to: &str, text: &str) -> Outgoing {
 async fn orders<M: Payload + Clone>(plan: &Plan, broker: impl Consume<M>) -> anyhow::Result<()> {
     let to = plan.events.clone();
     match plan.books.clone() {
-        Books::Postgres { url, schema } => {
+        Books::Postgres { url, schema, .. } => {
             let store = books::postgres(&url, &schema).connect().await?;
             let outbox = PostgresOutbox::open(&store).await?;
             let (publishing, waking) = (outbox.clone(), outbox);
             let inbox = store.inbox(move |tx: &Transaction<'_>, cx: Context, message: M| {
                 let (outbox, schema, to) = (publishing.clone(), schema.clone(), to.clone());
                 Box::pin(async move {
-                    book_on_server(tx, &schema, &LedgerEntry::now(&cx, "order")).await?;
+                    perform_in(tx, book_on_server(&schema, &LedgerEntry::now(&cx, "order"))).await?;
                     point("before-publish");
                     outbox.publish(tx, &event(&to, &message.text())).await?;
                     point("after-publish");
@@ -167,7 +168,7 @@ async fn events<M: Payload>(plan: &Plan, broker: impl Consume<M>) -> anyhow::Res
 
 async fn relay(plan: &Plan, place: Place) -> anyhow::Result<()> {
     let outbox: Outbox = match plan.books.clone() {
-        Books::Postgres { url, schema } => {
+        Books::Postgres { url, schema, .. } => {
             let outbox = PostgresOutbox::open(&books::postgres(&url, &schema).connect().await?).await?;
             Outbox::clone(&outbox)
         }

@@ -15,6 +15,7 @@ use ackonce_postgres::{Entered, InboxSettings, PostgresStore, SchemaName};
 use async_trait::async_trait;
 
 pub use acts::{Act, Ends};
+pub use postgres::perform_in;
 
 /// A driver whose transactions a handler may be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -6,7 +6,7 @@ use ackonce_postgres::tokio_postgres::{self, NoTls, Transaction};
 use ackonce_postgres::{Entered, PostgresGuard, PostgresStore};
 use async_trait::async_trait;
 
-use super::acts::{Ends, Hand, perform};
+use super::acts::{Act, Ends, Hand, perform};
 use super::{GuardRun, Guarded, Pool, Script, not_first};
 
 pub(super) fn inbox<M: Send + 'static>(
@@ -24,6 +24,14 @@ pub(super) fn inbox<M: Send + 'static>(
         Box::pin(perform(PostgresHand(tx), acts))
     });
     inbox.with_settings(pool.settings.clone()).with_pool(made)
+}
+
+/// Performs acts in a transaction of tokio-postgres.
+///
+/// # Errors
+/// Of a statement, and the failures among the acts.
+pub async fn perform_in(tx: &Transaction<'_>, acts: Vec<Act>) -> Result<(), Failure> {
+    perform(PostgresHand(tx), acts).await
 }
 
 struct PostgresHand<'t>(&'t Transaction<'t>);

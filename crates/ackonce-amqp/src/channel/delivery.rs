@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use ackonce::adapter::{Delivery, Receipt, Stage, Unsettled, Waits, Why};
 use ackonce::store::Attempt;
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 
 use super::generation::Generation;
 use super::hand::Hand;
@@ -67,7 +67,7 @@ impl Delivery for ChannelDelivery {
         self.message().trace_context()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         let mut origin = self.message().trace_origin(self.generation.queue.as_str());
         origin.delivery_tag = Some(self.tag());
         origin

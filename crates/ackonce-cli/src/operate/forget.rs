@@ -1,6 +1,6 @@
 //! `ackonce forget`.
 
-use ackonce::store::{AdminOutcome, Target};
+use ackonce::store::{AdminOutcome, RecordTarget};
 use clap::Args;
 use serde_json::json;
 
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &ForgetArgs) -> Result<(), Refusal> {
         key.scope().name()
     );
     confirm::ask(args.change.consent, &change)?;
-    let outcome = store.forget(Target::Key(&key), &note).await.map_err(|error| refused(&error))?;
+    let outcome = store.forget(RecordTarget::Key(&key), &note).await.map_err(|error| refused(&error))?;
     told(args, &key, outcome)
 }
 

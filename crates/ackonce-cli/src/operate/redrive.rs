@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ackonce::Key;
-use ackonce::store::{AdminOutcome, Entry, Filter, Inspect, Note, Query, State, Target};
+use ackonce::store::{AdminOutcome, Entry, Filter, Inspect, Note, Query, RecordTarget, State};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
@@ -95,7 +95,7 @@ async fn one(args: &RedriveArgs, key: &Key) -> Result<(), Refusal> {
             let change = change_of(key, &entry);
             let Some(note) = note else { return output::text(&format!("{change}\n")) };
             confirm::ask(args.change.consent, &change)?;
-            store.redrive(Target::Key(key), &note).await.map_err(|error| refused(&error))?
+            store.redrive(RecordTarget::Key(key), &note).await.map_err(|error| refused(&error))?
         }
     };
     let (id, scope) = (shown(key.id()), key.scope().name());
@@ -210,7 +210,7 @@ async fn walk(
         let old: Vec<&Entry> =
             page.entries.iter().filter(|entry| entry.record.age >= since).take(room).collect();
         let mut changes = stream::iter(old)
-            .map(|entry| store.redrive(Target::Listed(entry), note))
+            .map(|entry| store.redrive(RecordTarget::Listed(entry), note))
             .buffer_unordered(AT_ONCE);
         while let Some(outcome) = changes.next().await {
             match outcome.map_err(|error| refused(&error))? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::store::{AdminOutcome, Entry, Note, Record, State as RecordState, Target};
+use ackonce::store::{AdminOutcome, Entry, Note, Record, RecordTarget, State as RecordState};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -83,8 +83,7 @@ async fn change(
         )));
     }
     let json = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if !json.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
-    {
+    if json.is_none_or(|kind| kind.split(';').next().is_none_or(|kind| kind.trim() != "application/json")) {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be application/json"));
     }
     let body = body.map_err(|e| Problem::new(e.status(), e.body_text()))?;
@@ -93,7 +92,7 @@ async fn change(
     let Some(entry) = change.entry(shared).await? else {
         return Ok(Json(Changed::of(AdminOutcome::Nothing, operation)));
     };
-    let target = Target::Listed(&entry);
+    let target = RecordTarget::Listed(&entry);
     let changed = match operation {
         Operation::Redrive => shared.store.redrive(target, &note).await,
         Operation::Forget => shared.store.forget(target, &note).await,

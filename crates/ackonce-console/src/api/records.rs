@@ -57,7 +57,6 @@ impl RecordsQuery {
             scope: text("scope", self.scope)?,
             reason: text("reason", self.reason)?,
             older_than: self.older_than.map(Duration::from_secs),
-            ..Filter::default()
         };
         let limit = self.limit.unwrap_or(50);
         if limit == 0 || limit > LIMIT {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ackonce::adapter::{Delivery, Job};
-use ackonce::store::{Inspect as _, Note, State, Target};
+use ackonce::store::{Inspect as _, Note, RecordTarget, State};
 use ackonce::{Activity, Context, Failure, Runner, Scope};
 use ackonce_console::snapshot::ProgramView;
 use ackonce_console::{ConsoleOptions, Program};
@@ -140,7 +140,7 @@ async fn a_message_is_found_by_keyboard_and_explained() {
     with_browser(WIDE, async |browser: Browser| {
         let records = Records::some().await;
         let note = Note { actor: "ada".into(), reason: "ticket 4711".into() };
-        records.store.redrive(Target::Key(&key("evt_buried_2")), &note).await.unwrap();
+        records.store.redrive(RecordTarget::Key(&key("evt_buried_2")), &note).await.unwrap();
         let (_served, url) = served(&records, ConsoleOptions::default()).await;
         browser.open(&url).await;
         browser.press("/").await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ackonce::adapter::Delivery;
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 use ackonce::{Answer, Class, Context, Handler, Item};
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
@@ -19,7 +19,7 @@ pub(crate) trait Run: Send + Sync + 'static {
     fn trace_context(&self) -> Option<TraceContext>;
 
     /// Its method and path.
-    fn origin(&self) -> Origin<'static>;
+    fn origin(&self) -> SpanOrigin<'static>;
 }
 
 impl Delivery for Exchange {
@@ -33,7 +33,7 @@ impl Delivery for Exchange {
         self.0.trace_context()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         self.0.origin()
     }
 }

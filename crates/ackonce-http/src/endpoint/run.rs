@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ackonce::adapter::panic_text;
 use ackonce::store::Fingerprint;
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 use ackonce::{Answer, BoxError, Context, Effect, Failure};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -123,11 +123,11 @@ where
         trace_context_of(&lock(&self.start).as_ref()?.request.head().headers)
     }
 
-    fn origin(&self) -> Origin<'static> {
+    fn origin(&self) -> SpanOrigin<'static> {
         let start = lock(&self.start);
-        start.as_ref().map_or_else(Origin::default, |start| {
+        start.as_ref().map_or_else(SpanOrigin::default, |start| {
             let head = start.request.head();
-            Origin::request(head.method.to_string(), head.uri.path().to_owned())
+            SpanOrigin::request(head.method.to_string(), head.uri.path().to_owned())
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ackonce::adapter::{Delivery, Receipt, SettledAs, Stage, Unsettled, Why};
 use ackonce::store::Attempt;
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 
 use super::assignment::Assignment;
 use crate::KafkaMessage;
@@ -106,7 +106,7 @@ impl Delivery for PartitionDelivery {
         self.message.trace_context()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         let mut origin = self.message.trace_origin();
         origin.group = Some(self.assignment.delays.group().into());
         origin

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, ScopeStats, State, Stats, Target,
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, RecordTarget, ScopeStats, State, Stats,
 };
 use ackonce::{Error, ErrorKind, Key, Result};
 use async_trait::async_trait;
@@ -93,11 +93,11 @@ impl Inspect for PostgresStore {
         .await
     }
 
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair(target, note, &FORGET).await
     }
 
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair(target, note, &REDRIVE).await
     }
 
@@ -117,7 +117,12 @@ impl PostgresStore {
         self.inner.thread.call(|waiting: Waiting<T>| async move { waiting.answer(asked.await) }).await
     }
 
-    async fn repair(&self, target: Target<'_>, note: &Note, repair: &'static Repair) -> Result<AdminOutcome> {
+    async fn repair(
+        &self,
+        target: RecordTarget<'_>,
+        note: &Note,
+        repair: &'static Repair,
+    ) -> Result<AdminOutcome> {
         let (wanted, kept) = (Wanted::new(target, &self.inner.salt)?, note.clone());
         let (outcome, before) = self
             .ask(|inner| async move {

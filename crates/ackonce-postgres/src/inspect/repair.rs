@@ -1,7 +1,7 @@
 //! The change of one record by hand, with its audit row, in one transaction.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, State, Target, Token};
+use ackonce::store::{AdminOutcome, Note, RecordTarget, State, Token};
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
@@ -52,10 +52,10 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn new(target: Target<'_>, salt: &Salt) -> Result<Self> {
+    pub(crate) fn new(target: RecordTarget<'_>, salt: &Salt) -> Result<Self> {
         let id = match target {
-            Target::Key(key) => salt.id(key),
-            Target::Listed(entry) => Id(entry.digest[..].try_into().map_err(|_| {
+            RecordTarget::Key(key) => salt.id(key),
+            RecordTarget::Listed(entry) => Id(entry.digest[..].try_into().map_err(|_| {
                 Error::new(ErrorKind::Invalid, "postgres: not a record's digest of this store")
             })?),
         };

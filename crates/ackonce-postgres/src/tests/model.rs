@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
-    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, Settle, Settled,
-    Settlement, State, Target, Token,
+    AdminOutcome, Attempt, ClaimRequest, Claimed, Fingerprint, Inspect, Lease, Note, Record, RecordTarget,
+    Settle, Settled, Settlement, State, Token,
 };
 use ackonce::{Deduplicator, Key, Scope};
 use proptest::prelude::*;
@@ -113,11 +113,11 @@ impl Pair {
                 Step::Claim(asks) => self.claim(asks).await,
                 Step::Settle(acts) => self.settle(acts).await,
                 Step::Forget(key) => {
-                    let answer = self.store.forget(Target::Key(&self.key(*key)), &note()).await;
+                    let answer = self.store.forget(RecordTarget::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), |row, _| Some(Row { expires: 0, ..row.clone() }));
                 }
                 Step::Redrive(key) => {
-                    let answer = self.store.redrive(Target::Key(&self.key(*key)), &note()).await;
+                    let answer = self.store.redrive(RecordTarget::Key(&self.key(*key)), &note()).await;
                     self.tended(*key, answer.unwrap(), redriven);
                 }
                 Step::Sweep => drop(self.store.sweep().await.unwrap()),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ackonce::store::{
-    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, ScopeStats, Stats, Target,
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, RecordTarget, ScopeStats, Stats,
 };
 use ackonce::{Key, Result};
 use async_trait::async_trait;
@@ -63,11 +63,11 @@ impl Inspect for RedisStore {
         }
     }
 
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair("forget", Ask::Forget(Change { still: target.still(), note }), target, note).await
     }
 
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair("redrive", Ask::Redrive(Change { still: target.still(), note }), target, note).await
     }
 
@@ -96,12 +96,12 @@ impl RedisStore {
         &self,
         operation: &'static str,
         ask: Ask<'_>,
-        target: Target<'_>,
+        target: RecordTarget<'_>,
         note: &Note,
     ) -> Result<AdminOutcome> {
         let at = match target {
-            Target::Key(key) => At::Key(key),
-            Target::Listed(entry) => {
+            RecordTarget::Key(key) => At::Key(key),
+            RecordTarget::Listed(entry) => {
                 let (tag, field) = list::named(&entry.digest)?;
                 At::Listed(tag, field)
             }

@@ -1,7 +1,7 @@
 //! `amqp[s]://…?exchange=E&routing-key=K`: a message for each, mandatory and confirmed.
 
 use ackonce::adapter::headers;
-use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
+use ackonce::trace::{self, OutgoingSpan, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Failure, Result};
 use ackonce_amqp::lapin::BasicProperties;
 use ackonce_amqp::lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -108,7 +108,7 @@ impl AmqpSink {
     }
 }
 
-fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&Outgoing>) -> BasicProperties {
+fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&OutgoingSpan>) -> BasicProperties {
     let text = |bytes: &[u8]| AMQPValue::LongString(bytes.into());
     // One that is not traced here passes with the headers that it has.
     let is_replaced = |name: &str| outgoing.is_some() && is_of_trace(name);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
+use ackonce::trace::{self, OutgoingSpan, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
 use async_trait::async_trait;
 use base64::Engine;
@@ -168,7 +168,7 @@ impl HttpSink {
         &self,
         cx: &Context,
         message: &RelayMessage,
-        outgoing: Option<&Outgoing>,
+        outgoing: Option<&OutgoingSpan>,
     ) -> Result<Request<Full<Bytes>>, http::Error> {
         let id = cx.key().id();
         let mut request = Request::builder()

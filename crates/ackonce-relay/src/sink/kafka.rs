@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::trace::{self, Outgoing, TRACEPARENT, TRACESTATE};
+use ackonce::trace::{self, OutgoingSpan, TRACEPARENT, TRACESTATE};
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
 use ackonce_kafka::rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use ackonce_kafka::rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -116,7 +116,7 @@ impl KafkaSink {
 }
 
 /// The message's own headers, then its trace context and its identity.
-fn headers(cx: &Context, message: &RelayMessage, outgoing: Option<&Outgoing>) -> OwnedHeaders {
+fn headers(cx: &Context, message: &RelayMessage, outgoing: Option<&OutgoingSpan>) -> OwnedHeaders {
     let key = cx.idempotency_key(STEP);
     let mut headers = OwnedHeaders::new();
     // One that is not traced here passes with the headers that it has.

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::trace::Outgoing;
+use ackonce::trace::OutgoingSpan;
 use ackonce::{Answer, Context, Effect, Failure, Item, Result};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -80,7 +80,7 @@ pub trait Sink: fmt::Debug + Send + Sync + 'static {
 
 /// Delivers in the span of the outgoing message, if the run is traced.
 async fn sent(
-    outgoing: Option<Outgoing>,
+    outgoing: Option<OutgoingSpan>,
     delivery: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let Some(outgoing) = outgoing else { return delivery.await };

@@ -7,7 +7,7 @@ mod stats;
 mod sweep;
 
 use ackonce::store::{
-    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, ScopeStats, Stats, Target,
+    AdminOutcome, AuditEntry, Entry, Inspect, Note, Page, Query, RecordTarget, ScopeStats, Stats,
 };
 use ackonce::{Error, ErrorKind, Key, Result, protocol};
 use async_trait::async_trait;
@@ -72,11 +72,11 @@ impl Inspect for SqliteStore {
         self.reader().run(|inspection| inspection.in_snapshot(read)).await
     }
 
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair("forget", target, note, emptied).await
     }
 
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair("redrive", target, note, protocol::redriven).await
     }
 
@@ -89,7 +89,7 @@ impl SqliteStore {
     async fn repair(
         &self,
         operation: &'static str,
-        target: Target<'_>,
+        target: RecordTarget<'_>,
         note: &Note,
         change: fn(&protocol::Row, u64) -> Option<protocol::Row>,
     ) -> Result<AdminOutcome> {

@@ -1,7 +1,7 @@
 //! Repair of one record by an operator: on the writer thread, in one transaction with its audit row.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, State, Target};
+use ackonce::store::{AdminOutcome, Note, RecordTarget, State};
 use ackonce::{Error, ErrorKind, Key, Result};
 use tokio::sync::oneshot;
 
@@ -31,10 +31,10 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    pub(super) fn new(target: Target<'_>) -> Result<Self> {
+    pub(super) fn new(target: RecordTarget<'_>) -> Result<Self> {
         let entry = match target {
-            Target::Key(key) => return Ok(Self::Key(key.clone())),
-            Target::Listed(entry) => entry,
+            RecordTarget::Key(key) => return Ok(Self::Key(key.clone())),
+            RecordTarget::Listed(entry) => entry,
         };
         let foreign = |_| Error::new(ErrorKind::Invalid, "sqlite: not a record's digest of this store");
         let record_key = entry.digest[..].try_into().map_err(foreign)?;

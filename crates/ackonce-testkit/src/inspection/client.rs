@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ackonce::store::{
     AdminOutcome, AuditEntry, ClaimRequest, Claimed, Entry, Inspect, Lease, Note, Page, Query, Record,
-    ScopeStats, Settle, Settled, Settlement, Stats, Target,
+    RecordTarget, ScopeStats, Settle, Settled, Settlement, Stats,
 };
 use ackonce::{Key, Result};
 use tokio::time::Instant;
@@ -119,19 +119,19 @@ impl Client {
     }
 
     pub(super) async fn forget(&self, key: &Key) -> AdminOutcome {
-        answer(self.0.forget(Target::Key(key), &note())).await
+        answer(self.0.forget(RecordTarget::Key(key), &note())).await
     }
 
     pub(super) async fn redrive(&self, key: &Key) -> AdminOutcome {
-        answer(self.0.redrive(Target::Key(key), &note())).await
+        answer(self.0.redrive(RecordTarget::Key(key), &note())).await
     }
 
     pub(super) async fn forget_listed(&self, entry: &Entry) -> AdminOutcome {
-        answer(self.0.forget(Target::Listed(entry), &note())).await
+        answer(self.0.forget(RecordTarget::Listed(entry), &note())).await
     }
 
     pub(super) async fn redrive_listed(&self, entry: &Entry) -> AdminOutcome {
-        answer(self.0.redrive(Target::Listed(entry), &note())).await
+        answer(self.0.redrive(RecordTarget::Listed(entry), &note())).await
     }
 
     pub(super) async fn sweep(&self) -> u64 {

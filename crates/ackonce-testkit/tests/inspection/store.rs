@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ackonce::protocol::{self, Row};
 use ackonce::store::{
     AdminOutcome, AuditEntry, ClaimRequest, Claimed, Description, Entry, Inspect, Note, Page, Query,
-    ScopeStats, Settled, Settlement, State, Stats, Target, Token,
+    RecordTarget, ScopeStats, Settled, Settlement, State, Stats, Token,
 };
 use ackonce::{Deduplicator, Key, Previous, Result};
 use ackonce_testkit::inspection::Fixture;
@@ -156,11 +156,11 @@ impl Inspect for Sabotaged {
         Ok(self.trail(key))
     }
 
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         Ok(self.drop_one(target, note).await)
     }
 
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         Ok(self.rerun(target, note).await)
     }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use ackonce::Key;
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, AuditEntry, Note, State, Target};
+use ackonce::store::{AdminOutcome, AuditEntry, Note, RecordTarget, State};
 
 use crate::bug::Bug;
 use crate::store::Sabotaged;
 
 impl Sabotaged {
-    pub(crate) async fn drop_one(&self, target: Target<'_>, note: &Note) -> AdminOutcome {
+    pub(crate) async fn drop_one(&self, target: RecordTarget<'_>, note: &Note) -> AdminOutcome {
         let Some(key) = &self.key_of(target) else { return AdminOutcome::Nothing };
         let (now, row) = (self.now(), self.find(key));
         if !self.is_still(target, row.as_ref()) {
@@ -46,7 +46,7 @@ impl Sabotaged {
         AdminOutcome::Yes
     }
 
-    pub(crate) async fn rerun(&self, target: Target<'_>, note: &Note) -> AdminOutcome {
+    pub(crate) async fn rerun(&self, target: RecordTarget<'_>, note: &Note) -> AdminOutcome {
         let Some(key) = &self.key_of(target) else { return AdminOutcome::Nothing };
         let (now, row) = (self.now(), self.find(key));
         if !self.is_still(target, row.as_ref()) {
@@ -84,24 +84,24 @@ impl Sabotaged {
         AdminOutcome::Yes
     }
 
-    fn key_of(&self, target: Target<'_>) -> Option<Key> {
+    fn key_of(&self, target: RecordTarget<'_>) -> Option<Key> {
         match target {
-            Target::Key(key) => Some(key.clone()),
-            Target::Listed(_) if self.has(Bug::ListedIsUnknown) => None,
-            Target::Listed(entry) => {
+            RecordTarget::Key(key) => Some(key.clone()),
+            RecordTarget::Listed(_) if self.has(Bug::ListedIsUnknown) => None,
+            RecordTarget::Listed(entry) => {
                 let rows = self.lock();
                 rows.iter().map(|(key, _)| key).find(|key| key.digest()[..] == entry.digest[..]).cloned()
             }
         }
     }
 
-    fn is_still(&self, target: Target<'_>, row: Option<&Row>) -> bool {
+    fn is_still(&self, target: RecordTarget<'_>, row: Option<&Row>) -> bool {
         let still = target.still().filter(|_| !self.has(Bug::ListedIsNotCompared));
         still.is_none_or(|still| row.is_some_and(|row| still == (row.state, row.fence)))
     }
 
     fn keep(&self, operation: &'static str, key: &Key, note: &Note, before: State) {
-        note.log(operation, Target::Key(key), before);
+        note.log(operation, RecordTarget::Key(key), before);
         let (operation, actor, reason) = (operation.to_owned(), note.actor.clone(), note.reason.clone());
         let entry = AuditEntry { operation, actor, reason, before, age: Duration::ZERO };
         if !self.has(Bug::AuditForgets) {

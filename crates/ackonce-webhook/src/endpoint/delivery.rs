@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ackonce::adapter::Delivery;
-use ackonce::trace::{Origin, TraceContext};
+use ackonce::trace::{SpanOrigin, TraceContext};
 use ackonce::{Answer, Class, Context, Handler, Item};
 use ackonce_http::body::Share;
 use ackonce_http::edge::trace_context_of;
@@ -70,8 +70,8 @@ impl Delivery for Arrival {
         trace_context_of(&self.request.headers)
     }
 
-    fn origin(&self) -> Origin<'_> {
-        let mut origin = Origin::message("webhook", self.request.uri.path());
+    fn origin(&self) -> SpanOrigin<'_> {
+        let mut origin = SpanOrigin::message("webhook", self.request.uri.path());
         origin.body_size = Some(self.event.payload().len());
         origin
     }

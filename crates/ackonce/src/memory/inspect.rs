@@ -10,7 +10,7 @@ use super::rows::{Digest, Rows};
 use super::{MemoryStore, SHARDS, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::{
-    AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, Page, Query, ScopeStats, Stats, Target,
+    AdminOutcome, AuditEntry, Entry, Filter, Inspect, Note, Page, Query, RecordTarget, ScopeStats, Stats,
 };
 use crate::key::Key;
 use crate::protocol::{self, Row};
@@ -94,12 +94,12 @@ impl Inspect for MemoryStore {
         Ok(of_key.map(entry).collect())
     }
 
-    async fn forget(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn forget(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         // The row stays, expired, so that the next fence is above it.
         self.repair("forget", target, note, |row, _| Some(Row { expires: 0, ..row.clone() }))
     }
 
-    async fn redrive(&self, target: Target<'_>, note: &Note) -> Result<AdminOutcome> {
+    async fn redrive(&self, target: RecordTarget<'_>, note: &Note) -> Result<AdminOutcome> {
         self.repair("redrive", target, note, protocol::redriven)
     }
 
@@ -113,7 +113,7 @@ impl MemoryStore {
     fn repair(
         &self,
         operation: &'static str,
-        target: Target<'_>,
+        target: RecordTarget<'_>,
         note: &Note,
         change: impl FnOnce(&Row, u64) -> Option<Row>,
     ) -> Result<AdminOutcome> {
@@ -130,12 +130,12 @@ impl MemoryStore {
             _ => ((AdminOutcome::Nothing, None), None),
         };
         let digest = match target {
-            Target::Key(key) => *key.digest(),
-            Target::Listed(entry) => place(&entry.digest)?,
+            RecordTarget::Key(key) => *key.digest(),
+            RecordTarget::Listed(entry) => place(&entry.digest)?,
         };
         let (outcome, before) = match target {
-            Target::Key(key) => self.update(key, now, decide)?,
-            Target::Listed(_) => lock(self.shard(&digest)).change(&digest, now, decide)?.0,
+            RecordTarget::Key(key) => self.update(key, now, decide)?,
+            RecordTarget::Listed(_) => lock(self.shard(&digest)).change(&digest, now, decide)?.0,
         };
         if let Some(before) = before {
             lock(&self.changes).keep(Change { digest, at: now, operation, note: note.clone(), before });

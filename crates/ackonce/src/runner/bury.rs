@@ -11,7 +11,7 @@ use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
-use crate::inspect::{Note, Target};
+use crate::inspect::{Note, RecordTarget};
 use crate::key::hex;
 use crate::observe::{decision, panic_text, trace};
 use crate::record;
@@ -193,7 +193,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
                     actor: self.scope.name().to_owned(),
                     reason: "its dead letter was published again".to_owned(),
                 });
-                note.log("redrive", Target::Key(&job.key), record::State::Buried);
+                note.log("redrive", RecordTarget::Key(&job.key), record::State::Buried);
                 let wait = if round == 0 { Duration::ZERO } else { self.settings.backoff.after(round) };
                 State::Waiting(job.renewed(), wait)
             }

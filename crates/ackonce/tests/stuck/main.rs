@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ackonce::adapter::{Burial, BuryError, Graveyard, Letter, Mode, RecordOnly, SettledAs, Stage, Why};
-use ackonce::store::{Claimed, DeduplicatorExt, Inspect, Note, Record, Settle, Settlement, State, Target};
+use ackonce::store::{
+    Claimed, DeduplicatorExt, Inspect, Note, Record, RecordTarget, Settle, Settlement, State,
+};
 use ackonce::{
     Backoff, Batch, Context, Effect, Error, ErrorKind, Failure, Found, Item, OnFailure, OnUnknown, Previous,
     Probe, Runner, Settings,

@@ -64,7 +64,7 @@ async fn a_redrive_between_a_lost_commit_and_its_repetition_runs_with_a_new_toke
             inbox.store.settle_one(Settlement::new(cx.lease(), done)).await.unwrap();
             inbox
                 .store
-                .redrive(Target::Key(cx.key()), &Note { actor: "tester".into(), reason: "test".into() })
+                .redrive(RecordTarget::Key(cx.key()), &Note { actor: "tester".into(), reason: "test".into() })
                 .await
                 .unwrap();
             Err(Failure::Store(Error::new(ErrorKind::Timeout, "the answer was lost")))

@@ -24,9 +24,9 @@ use std::sync::OnceLock;
 use tracing::Span;
 
 pub use self::context::{TRACEPARENT, TRACESTATE, TraceContext};
-pub use self::origin::Origin;
+pub use self::origin::SpanOrigin;
 pub(crate) use self::outgoing::letter;
-pub use self::outgoing::{Outgoing, outgoing};
+pub use self::outgoing::{OutgoingSpan, outgoing};
 pub(crate) use self::run::{duplicate, run};
 pub(crate) use self::run_span::RunSpan;
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// traced.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Origin<'a> {
+pub struct SpanOrigin<'a> {
     /// `messaging.system`: `kafka`, `rabbitmq`. Empty for a request that is no message.
     pub system: &'static str,
     /// `messaging.destination.name`: topic or queue.
@@ -30,7 +30,7 @@ pub struct Origin<'a> {
     pub path: Option<Cow<'a, str>>,
 }
 
-impl<'a> Origin<'a> {
+impl<'a> SpanOrigin<'a> {
     /// A message of this system, from a topic or queue.
     #[must_use]
     pub fn message(system: &'static str, destination: impl Into<Cow<'a, str>>) -> Self {

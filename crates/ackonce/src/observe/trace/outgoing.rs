@@ -10,12 +10,12 @@ use crate::ticket::Delivery;
 
 /// A message or request on its way out of a run, with its span, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct OutgoingSpan {
     span: Span,
     context: TraceContext,
 }
 
-impl Outgoing {
+impl OutgoingSpan {
     /// The span, for [`Instrument`](tracing::Instrument).
     #[must_use]
     pub fn span(&self) -> Span {
@@ -47,7 +47,7 @@ impl Outgoing {
 /// }
 /// ```
 #[must_use]
-pub fn outgoing(cx: &Context, system: &'static str, destination: &str) -> Option<Outgoing> {
+pub fn outgoing(cx: &Context, system: &'static str, destination: &str) -> Option<OutgoingSpan> {
     let sampled = Sampled::below(cx.trace_context()?)?;
     let span = match system {
         "http" => tracing::info_span!(target: super::TARGET, "request",
@@ -56,7 +56,7 @@ pub fn outgoing(cx: &Context, system: &'static str, destination: &str) -> Option
         _ => message(system, &format!("send {destination}"), destination, cx.key(), "send"),
     };
     let context = sampled.place(&span, random(), None);
-    Some(Outgoing { span, context })
+    Some(OutgoingSpan { span, context })
 }
 
 /// Begins the span of a dead letter, below the run that failed, or below the message's own context if there was none. `None`
@@ -66,7 +66,7 @@ pub(crate) fn letter(
     delivery: &impl Delivery,
     key: &Key,
     place: &str,
-) -> Option<Outgoing> {
+) -> Option<OutgoingSpan> {
     if place.is_empty() {
         return None;
     }
@@ -77,7 +77,7 @@ pub(crate) fn letter(
     };
     let span = message(delivery.origin().system, &format!("bury {place}"), place, key, "bury");
     let context = sampled.place(&span, random(), None);
-    Some(Outgoing { span, context })
+    Some(OutgoingSpan { span, context })
 }
 
 fn message(system: &'static str, name: &str, destination: &str, key: &Key, operation: &'static str) -> Span {

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::{Origin, RunSpan, Sampled, random};
+use super::{RunSpan, Sampled, SpanOrigin, random};
 use crate::claim::Lease;
 use crate::class::Class;
 use crate::key::{Key, hex};
@@ -55,7 +55,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// A span of the processing of a delivery.
-fn span(origin: &Origin<'_>, key: &Key, class: Class) -> Span {
+fn span(origin: &SpanOrigin<'_>, key: &Key, class: Class) -> Span {
     let is_request = origin.method.is_some();
     let name = match &origin.method {
         Some(method) => method.to_string(),

@@ -9,11 +9,14 @@ use crate::class::Class;
 use crate::key::Scope;
 use crate::record::{Record, State};
 
+/// A span's own context, its parent and its link.
+type Placed = (TraceContext, Option<TraceContext>, Option<TraceContext>);
+
 /// Samples as the parent says, and remembers the places of its spans.
 #[derive(Default)]
 struct Places {
     asked: AtomicUsize,
-    placed: Mutex<Vec<(TraceContext, Option<TraceContext>, Option<TraceContext>)>>,
+    placed: Mutex<Vec<Placed>>,
 }
 
 impl TraceHook for &'static Places {
@@ -45,9 +48,9 @@ impl Delivery for Sent {
         self.0.clone()
     }
 
-    fn origin(&self) -> Origin<'_> {
+    fn origin(&self) -> SpanOrigin<'_> {
         self.1.fetch_add(1, Ordering::SeqCst);
-        Origin::message("kafka", "orders")
+        SpanOrigin::message("kafka", "orders")
     }
 }
 
