@@ -41,6 +41,7 @@ fn metrics() -> BTreeMap<&'static str, &'static Metric> {
         ackonce_amqp::METRICS,
         ackonce_webhook::METRICS,
         ackonce_http::METRICS,
+        ackonce_outbox::METRICS,
     ];
     all.into_iter().flatten().map(|metric| (metric.name, metric)).collect()
 }
