@@ -49,8 +49,8 @@ impl PostgresGuard {
     /// Claims `key` in this transaction, before its effects.
     ///
     /// # Errors
-    /// - [`Config`](ErrorKind::Config): the tables are missing, or the role lacks a privilege.
-    /// - [`NewerSchema`](ErrorKind::NewerSchema), and any error of PostgreSQL for a write: at isolation levels above
+    /// - [`Config`](ackonce::ErrorKind::Config): the tables are missing, or the role lacks a privilege.
+    /// - [`NewerSchema`](ackonce::ErrorKind::NewerSchema), and any error of PostgreSQL for a write: at isolation levels above
     ///   READ COMMITTED a serialization failure, if the message was claimed since the transaction began. Roll
     ///   back; all but `Config` and `NewerSchema` may be tried again from the start.
     pub async fn enter(tx: &Transaction<'_>, key: &Key, options: &GuardOptions) -> Result<Entered<Self>> {
@@ -84,7 +84,7 @@ impl PostgresGuard {
     /// Completes the message, as the transaction's last statement before its commit.
     ///
     /// # Errors
-    /// [`Protocol`](ErrorKind::Protocol) if the transaction no longer holds the claim: the code between went back
+    /// [`Protocol`](ackonce::ErrorKind::Protocol) if the transaction no longer holds the claim: the code between went back
     /// to an earlier savepoint, or this is another transaction. A failed statement in between, whose error was
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message
     /// again; committing would keep a part of the effect, or none.
