@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce_console::snapshot::Snapshot;
 
@@ -167,16 +167,19 @@ fn it_is_watched_in_a_terminal_until_q_is_pressed() {
             }
         }
     });
+    // Words, because a space that was a space before is not drawn again.
     let mut seen = String::new();
-    let mut until = |part: &str| {
-        while !seen.contains(part) {
-            seen += &screens.recv_timeout(LONG).unwrap_or_else(|e| panic!("{part:?}: {e}: {seen:?}"));
+    let mut until = |word: &str| {
+        let end = Instant::now() + LONG;
+        while !seen.contains(word) {
+            let left = end.saturating_duration_since(Instant::now());
+            seen += &screens.recv_timeout(left).unwrap_or_else(|e| panic!("{word:?}: {e}: {seen:?}"));
         }
     };
-    until("Running now");
+    until("Running");
     keys.write_all(b"?").unwrap();
     keys.flush().unwrap();
-    until("these keys");
+    until("these");
     keys.write_all(b"q").unwrap();
     keys.flush().unwrap();
     // The terminal is given back.

@@ -4,7 +4,7 @@ mod access;
 mod api;
 mod console;
 mod feed;
-mod names;
+pub mod names;
 mod options;
 mod page;
 mod problem;

@@ -1,20 +1,32 @@
 //! Message IDs as text: they are bytes of a sender, and a person has to read, copy and type them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 /// Why a text names no ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum IdTextError {
+pub enum IdTextError {
+    /// After `hex:`.
     #[error("the ID after hex: is not pairs of hexadecimal digits")]
     Hex,
+    /// After `base64:`.
     #[error("the ID after base64: is not base64")]
     Base64,
 }
 
-/// The text if it can be read as it stands; otherwise `hex:` and its digits. [`parse`] takes either.
-pub(crate) fn shown(id: &[u8]) -> String {
+/// An ID as text: as it is, if that can be read; otherwise `hex:` and its digits. [`parse`] takes either.
+///
+/// ```
+/// use ackonce_console::names::{parse, shown};
+///
+/// assert_eq!(shown(b"evt_1"), "evt_1");
+/// assert_eq!(shown(b"\xff\0"), "hex:ff00");
+/// assert_eq!(parse("base64:ZXZ0XzE=")?, "evt_1");
+/// # Ok::<(), ackonce_console::names::IdTextError>(())
+/// ```
+#[must_use]
+pub fn shown(id: &[u8]) -> String {
     match std::str::from_utf8(id) {
         Ok(text) if is_plain(text) => text.to_owned(),
         _ => format!("hex:{}", hex::encode(id)),
@@ -32,13 +44,18 @@ fn is_unseen(char: char) -> bool {
         || matches!(char, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// The ID of `evt_1`, `hex:6576745f31` or `base64:ZXZ0XzE=`.
-pub(crate) fn parse(text: &str) -> Result<Bytes, IdTextError> {
+/// The ID of `evt_1`, `hex:6576745f31` or `base64:ZXZ0XzE=`; base64 with or without padding, in either alphabet.
+///
+/// # Errors
+/// The text after `hex:` or `base64:` is none.
+pub fn parse(text: &str) -> Result<Bytes, IdTextError> {
     if let Some(digits) = text.strip_prefix("hex:") {
         return hex::decode(digits).map(Bytes::from).map_err(|_| IdTextError::Hex);
     }
     if let Some(digits) = text.strip_prefix("base64:") {
-        return STANDARD.decode(digits).map(Bytes::from).map_err(|_| IdTextError::Base64);
+        let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+        let decoded = engines.iter().find_map(|engine| engine.decode(digits).ok());
+        return decoded.map(Bytes::from).ok_or(IdTextError::Base64);
     }
     Ok(Bytes::copy_from_slice(text.as_bytes()))
 }
@@ -66,7 +83,13 @@ mod tests {
         assert_eq!(shown(b"\xff\0"), "hex:ff00");
         assert_eq!(shown(" a".as_bytes()), "hex:2061");
         assert_eq!(parse("base64:ZXZ0XzE=").unwrap(), "evt_1");
-        assert_eq!(parse("hex:0").unwrap_err(), IdTextError::Hex);
+        for (text, bytes) in [("hex:00FF", [0, 255]), ("base64:AP8", [0, 255]), ("base64:-_8", [251, 255])] {
+            assert_eq!(parse(text).unwrap(), &bytes[..], "{text}");
+        }
+        assert_eq!(parse("hexagon").unwrap(), "hexagon");
+        for text in ["hex:0", "hex:0g", "hex:+1", "hex:é"] {
+            assert_eq!(parse(text).unwrap_err(), IdTextError::Hex, "{text}");
+        }
         assert_eq!(parse("base64:*").unwrap_err(), IdTextError::Base64);
     }
 }
