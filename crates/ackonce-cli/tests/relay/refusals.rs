@@ -65,7 +65,7 @@ fn a_missing_server_names_the_setting() {
     let at_once = ["--start-timeout", "0s"];
     for (args, parts) in [
         (between(AMQP, "stdout:", &at_once), &["--from", "127.0.0.1:1"][..]),
-        (between(KAFKA, "kafka://127.0.0.1:1/t", &at_once), &["--to"]),
+        (between(KAFKA, "kafka://127.0.0.1:1/u", &at_once), &["--to"]),
         (between(KAFKA, "exec:./no-such-program", &at_once), &["--to", "no-such-program"]),
         (between(KAFKA, "stdout:", &at_once), &["--from", "127.0.0.1:1"]),
     ] {
