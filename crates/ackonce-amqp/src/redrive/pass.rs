@@ -12,12 +12,15 @@ use crate::AmqpMessage;
 use crate::connection::{Source, Trouble};
 use crate::publisher::{AmqpRefusal, Open, Upstream};
 
-/// The time limit for an answer of the broker.
-const ASK: Duration = Duration::from_secs(30);
+/// The time limit for an answer of the broker. A classic queue that takes ten thousand letters back answers nothing meanwhile.
+const ASK: Duration = Duration::from_secs(120);
 
 /// Between two looks at the number of letters, and the most looks.
 const LOOK: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 20;
+/// Looks without a change after which letters that were given back are not waited for any longer: a consumer may have taken
+/// them.
+const STILL: u32 = 8;
 
 pub(super) struct Pass {
     upstream: Arc<Upstream>,
@@ -27,6 +30,8 @@ pub(super) struct Pass {
     left: u32,
     /// The last delivery that stays in the queue.
     kept: Option<u64>,
+    /// The number of those.
+    stay: u32,
 }
 
 impl Pass {
@@ -39,7 +44,7 @@ impl Pass {
         let upstream = Arc::new(Upstream::new(source, "dead letters".to_owned()));
         let open = upstream.channel().await.map_err(|trouble| trouble.error("RabbitMQ"))?;
         let left = settled_count(&open, &queue, &format!("{name} cannot be read")).await?;
-        Ok(Self { left, upstream, open, queue, kept: None })
+        Ok(Self { left, upstream, open, queue, kept: None, stay: 0 })
     }
 
     /// The next letter with its tag; `None` at the end of the pass.
@@ -63,6 +68,20 @@ impl Pass {
 
     pub(super) fn keep(&mut self, tag: u64) {
         self.kept = self.kept.max(Some(tag));
+        self.stay += 1;
+    }
+
+    /// Waits until the letters that were given back are in the queue: a classic queue takes some hundred a second back, and
+    /// a look at it meanwhile finds a part of them.
+    async fn come_back(&self, text: &str) -> Result<()> {
+        let (mut last, mut still) = (0, 0);
+        while last < self.stay && still < STILL {
+            let count = count(&self.open, &self.queue, text).await?;
+            still = if count == last { still + 1 } else { 0 };
+            last = count;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     /// Gives the letters back that stay, and waits until the broker has done all that it was told.
@@ -72,6 +91,7 @@ impl Pass {
         if let Some(last) = self.kept {
             let all = BasicNackOptions { multiple: true, requeue: true };
             within(self.open.channel.basic_nack(last, all), TEXT).await?;
+            self.come_back(TEXT).await?;
         }
         within(self.open.channel.close(200, "OK".into()), TEXT).await?;
         self.upstream.close().await;
@@ -79,14 +99,19 @@ impl Pass {
     }
 }
 
+/// The number of letters that wait.
+async fn count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
+    Ok(within(asking, text).await?.message_count())
+}
+
 /// The number of letters, once it stands still: those that a reader gave back a moment ago, or had when it was killed, come back
 /// one after another. Where consumers bury all the time, it is not waited for longer than a few seconds.
 async fn settled_count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let mut last = None;
     for _ in 0..LOOKS {
-        let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
-        let count = within(asking, text).await?.message_count();
+        let count = count(open, queue, text).await?;
         if last == Some(count) {
             break;
         }
