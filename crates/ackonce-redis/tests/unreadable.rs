@@ -234,7 +234,7 @@ async fn row_of(redis: &mut MultiplexedConnection, of: &Key) -> (String, Vec<u8>
 /// Garbage, and forms that a newer version may write.
 fn strange_rows() -> Vec<Vec<u8>> {
     let mut newer = vec![0xff; 50];
-    newer[21] = 64;
+    newer[21] = 128;
     let mut unknown_previous = vec![0xff; 58];
     unknown_previous[21] = 12;
     vec![Vec::new(), b"garbage".to_vec(), vec![7; 51], vec![0; 5000], newer, unknown_previous]

@@ -17,14 +17,14 @@ use common::{acquire, place, request};
 async fn records_of_a_newer_version() {
     let place = place();
     drop(place.store());
-    place.connection().execute("UPDATE ackonce_meta SET value = 4 WHERE name = 'schema'", []).unwrap();
+    place.connection().execute("UPDATE ackonce_meta SET value = 5 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::NewerSchema, Repeat::Never));
     assert!(ackonce::chain(&error).to_string().contains("upgrade ackonce-sqlite"), "{error}");
     place.connection().execute("UPDATE ackonce_meta SET value = 1 WHERE name = 'schema'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");
-    place.connection().execute("UPDATE ackonce_meta SET value = 3 WHERE name = 'schema'", []).unwrap();
+    place.connection().execute("UPDATE ackonce_meta SET value = 4 WHERE name = 'schema'", []).unwrap();
     place.connection().execute("DELETE FROM ackonce_meta WHERE name = 'incarnation'", []).unwrap();
     let error = SqliteStore::open(&place.file).unwrap_err();
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "of an earlier one");

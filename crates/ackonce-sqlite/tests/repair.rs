@@ -27,12 +27,12 @@ fn trail(place: &Place, key: &Key) -> Trail {
     let conn = place.connection();
     let mut rows = conn
         .prepare(
-            "SELECT operation, scope, id, actor, reason, before FROM ackonce_audit WHERE key = ?1 \
+            "SELECT operation, scope, id, actor, reason, before FROM ackonce_audit WHERE (id = ?1 OR id IS NULL) \
              AND at BETWEEN (unixepoch() - 60) * 1000000 AND (unixepoch() + 60) * 1000000 ORDER BY rowid",
         )
         .unwrap();
     let row = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?));
-    rows.query_map([key.digest()], row).unwrap().map(Result::unwrap).collect()
+    rows.query_map([&key.id()[..]], row).unwrap().map(Result::unwrap).collect()
 }
 
 fn entry(operation: &str, id: &str, before: &str) -> Trail {

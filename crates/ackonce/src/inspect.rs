@@ -156,7 +156,7 @@ impl Note {
             (None, RecordTarget::Listed(entry)) => ("", format!("record {}", hex(&entry.digest))),
             (None, RecordTarget::Key(_)) => ("", String::new()),
         };
-        tracing::warn!(target: "ackonce", decision = operation, scope, id, before = before.as_str(),
+        tracing::warn!(target: "ackonce", decision = operation, scope, id = %id, before = before.as_str(),
             actor = self.actor, reason = self.reason);
     }
 }
