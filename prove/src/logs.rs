@@ -44,7 +44,7 @@ pub(crate) struct Run {
     pub(crate) balance: Option<u64>,
     /// Lines of the effects that a kill has torn.
     pub(crate) torn: usize,
-    /// Message ID and fence of effects that their worker has logged as not recorded.
+    /// Message ID and fence of effects that their worker has logged as not recorded, or as to be repeated.
     pub(crate) not_recorded: Vec<(String, u64)>,
 }
 

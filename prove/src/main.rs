@@ -25,7 +25,8 @@ use crate::logs::{Logs, Run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,librdkafka=off,rdkafka=off".into());
+    let filter =
+        std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,ackonce=info,librdkafka=off,rdkafka=off".into());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let Program { verb, run } = Program::parse();
     let kept = match verb {

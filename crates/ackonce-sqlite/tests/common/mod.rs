@@ -46,8 +46,7 @@ impl Place {
 
     /// Tables of settled records.
     pub fn generations(&self) -> Vec<String> {
-        let sql =
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'ackonce_[bf]*_[0-9]*'";
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'ackonce_[bf]*_[0-9]*'";
         let conn = self.connection();
         let mut statement = conn.prepare(sql).unwrap();
         statement.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect()
