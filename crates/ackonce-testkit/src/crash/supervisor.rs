@@ -232,7 +232,8 @@ impl<'a> Supervisor<'a> {
         let hit = hit.filter(|_| status.signal() == Some(Signal::KILL.as_raw()));
         Ok(hit.map(|hit| {
             let kind = EventKind::Crashed { point: hit.point.clone() };
-            FleetEvent { to: hit.at, ..worker.event(kind, hit.at) }
+            // Other handlers of the process go on for the moment that the signal takes to arrive.
+            worker.event(kind, hit.at)
         }))
     }
 
