@@ -213,8 +213,8 @@ fn every_line_in_the_source_of_a_consumer_has_its_scope() {
     let (mut lines, mut without) = (0, Vec::new());
     for name in ["ackonce", "ackonce-kafka", "ackonce-amqp", "ackonce-webhook", "ackonce-http"] {
         for file in sources(&crates.join(name).join("src")) {
-            // A client of an API is no consumer.
-            if file.ends_with("client/middleware.rs") {
+            // A client of an API is no consumer, and neither is an operator who moves dead letters.
+            if file.ends_with("client/middleware.rs") || file.ends_with("redrive/pass.rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();
