@@ -12,7 +12,8 @@ use crate::AmqpMessage;
 use crate::connection::{Source, Trouble};
 use crate::publisher::{AmqpRefusal, Open, Upstream};
 
-/// The time limit for an answer of the broker. A classic queue that takes ten thousand letters back answers nothing meanwhile.
+/// The time limit for an answer of the broker. A classic queue that was taking ten thousand letters back has left a question
+/// unanswered for half a minute.
 const ASK: Duration = Duration::from_secs(120);
 
 /// Between two looks at the number of letters, and the most looks.
