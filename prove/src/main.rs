@@ -11,7 +11,6 @@ mod plan;
 mod progress;
 mod report;
 mod run;
-mod said;
 mod store;
 mod worker;
 

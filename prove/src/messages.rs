@@ -3,15 +3,6 @@
 /// Different keys; messages of one key take effect in order where the class and the broker promise it.
 pub(crate) const KEYS: u64 = 60;
 
-/// The ID of the n-th delivery; every fifth repeats one from up to a few thousand before.
-pub(crate) fn id_of_delivery(n: u64) -> String {
-    let number = match n % 5 {
-        4 => n - n / 5 - 1 - (n * 7919) % (n.min(4000) / 5 * 4).max(1),
-        _ => n - n / 5,
-    };
-    format!("m{number}")
-}
-
 /// The number of a message; `None` for an ID that this run has not made.
 pub(crate) fn number(id: &str) -> Option<u64> {
     id.strip_prefix('m')?.parse().ok()
@@ -50,12 +41,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
 
+    use ackonce_tests::acceptance::id_of_delivery;
+
     use super::*;
 
     #[test]
     fn each_message_is_published_and_one_delivery_in_five_repeats_one() {
         let numbers: Vec<_> = (0..10_000).map(|n| number(&id_of_delivery(n)).unwrap()).collect();
-        let unique: BTreeSet<_> = numbers.iter().copied().collect();
+        let unique: BTreeSet<u64> = numbers.iter().copied().collect();
         assert_eq!(unique, (0..8000).collect());
         for (n, repeat) in numbers.iter().enumerate().filter(|(n, _)| n % 5 == 4) {
             assert!(numbers[..n].contains(repeat), "delivery {n} repeats one from before");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ackonce::Class;
 use ackonce_testkit::lines;
 use ackonce_tests::drivers::Driver;
+use ackonce_tests::feed::Share;
 use serde::{Deserialize, Serialize};
 
 /// The source of the messages.
@@ -72,14 +73,14 @@ impl Plan {
         self.dir.join("feed")
     }
 
-    /// True if the feed delivers the line to this worker.
-    pub(crate) fn has(&self, line: usize) -> bool {
-        line % self.workers == self.worker
-    }
-
-    /// The numbers of the lines that this worker has acknowledged.
-    pub(crate) fn acks(&self) -> PathBuf {
-        acks(&self.dir, self.worker)
+    /// The lines of the feed that this worker is delivered.
+    pub(crate) fn share(&self) -> Share {
+        Share {
+            feed: self.feed(),
+            acks: acks(&self.dir, self.worker),
+            worker: self.worker,
+            workers: self.workers,
+        }
     }
 
     /// The lines of the feed that all workers have acknowledged.

@@ -10,17 +10,17 @@ use ackonce::CancellationToken;
 use ackonce_testkit::crash::{Faults, Fleet, History, Progress};
 use ackonce_testkit::ledger::Ledger;
 use ackonce_testkit::seed::Dice;
+use ackonce_tests::acceptance::id_of_delivery;
+use ackonce_tests::said::not_recorded;
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 
 use crate::args::RunArgs;
 use crate::broker::{BrokerKind, Commit, Published, Source, Watch};
 use crate::logs::{Logs, Run, micros_now};
-use crate::messages::id_of_delivery;
 use crate::nemesis::{BrokerFaults, Fault, FaultKind, Nemesis};
 use crate::plan::{Mode, Plan};
 use crate::progress::Bar;
-use crate::said::not_recorded;
 use crate::store;
 
 /// Deliveries that are published at once.
@@ -111,7 +111,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         records,
         balance,
         torn: contents.torn,
-        not_recorded: not_recorded(dir)?,
+        not_recorded: not_recorded(dir)?.into_iter().collect(),
     };
     let logs = Logs {
         run,
@@ -254,8 +254,8 @@ impl Chaos<'_> {
                     tokio::time::sleep(LOOK).await;
                     continue;
                 }
-                let ids = (n..n + SLICE as u64).map(id_of_delivery).collect();
-                n += SLICE as u64;
+                let ids = (n..n + SLICE).map(id_of_delivery).collect();
+                n += SLICE;
                 all.extend(source.publish(ids).await?);
                 self.published.store(all.len(), Ordering::SeqCst);
             }

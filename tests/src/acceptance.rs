@@ -1,6 +1,6 @@
 //! The acceptance run: one topic or queue, three killed and paused consumers, a broker that goes away, an audit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use ackonce_sqlite::rusqlite;
 use ackonce_testkit::audit::{Audit, audit};
 use ackonce_testkit::crash::{Faults, Fleet, History};
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
-use ackonce_testkit::lines;
 
 use crate::books::Books;
+use crate::said::not_recorded;
 use crate::worker::binary;
 
 /// From one outage of the broker to the next.
@@ -137,7 +137,7 @@ pub async fn run<B: Broker>(broker: &B, mode: &str, scale: Scale, seed: u64) -> 
     let (history, deliveries, ()) = tokio::join!(running, publishing, suffering);
     let (entries, balance) = effects(&plan, inbox, history.kills()).await;
     let mut audit = audit(&deliveries, &entries, &history);
-    let said = not_recorded(dir.path());
+    let said = not_recorded(dir.path()).unwrap();
     audit.explain(&entries, |effect| said.contains(&(effect.id.clone(), effect.fence)));
     show_unexplained(&audit, &entries, &history);
     Outcome { audit, history, balance }
@@ -167,18 +167,6 @@ fn fleet(plan: &Plan, dir: &Path, seed: u64) -> Fleet {
     fleet.with_seed(seed).with_faults(faults).with_bound(Duration::from_secs(600))
 }
 
-/// Message ID and fence of each effect of which its worker has said that it came too late to record it.
-pub(crate) fn not_recorded(dir: &Path) -> BTreeSet<(String, u64)> {
-    let logs = std::fs::read_dir(dir.join("workers")).unwrap().map(|file| file.unwrap().path());
-    let logs = logs.filter(|path| path.extension().is_some_and(|e| e == "log"));
-    // A worker that was killed in the middle of a line did not say it.
-    let said: Vec<_> = logs.flat_map(|path| lines::read(path).unwrap()).collect();
-    let said = said.iter().filter(|line| line.contains(r#"decision="completed-but-not-recorded""#));
-    let field = |line: &str, name: &str| Some(line.split_once(name)?.1.split(' ').next()?.to_owned());
-    said.map(|line| (field(line, " id=").unwrap(), field(line, " fence=").unwrap().parse().unwrap()))
-        .collect()
-}
-
 /// The evidence for a failure.
 fn show_unexplained(audit: &Audit, entries: &[LedgerEntry], history: &History) {
     for doubled in audit.doubled.iter().filter(|d| !d.explained()) {
@@ -204,7 +192,8 @@ async fn publish_slowly<B: Broker>(broker: &B, name: &str, scale: Scale) -> BTre
 }
 
 /// The ID of the n-th delivery; every fifth repeats one from up to a few thousand before.
-pub(crate) fn id_of_delivery(n: usize) -> String {
+#[must_use]
+pub fn id_of_delivery(n: usize) -> String {
     match n % 5 {
         4 => format!("m{}", n - n / 5 - 1 - (n * 7919) % (n.min(4000) / 5 * 4).max(1)),
         _ => format!("m{}", n - n / 5),

@@ -15,8 +15,10 @@ use ackonce_testkit::audit::audit;
 use ackonce_testkit::crash::{Faults, Fleet, Progress};
 use ackonce_testkit::lines;
 
-use crate::acceptance::{Outcome, id_of_delivery, not_recorded};
+use crate::acceptance::{Outcome, id_of_delivery};
 use crate::books::Books;
+use crate::feed::Share;
+use crate::said::not_recorded;
 use crate::worker::binary;
 
 /// The places where a worker kills itself: twice in the transaction, and once after its commit.
@@ -42,9 +44,9 @@ impl Plan {
         self.dir.join("feed")
     }
 
-    /// True if this worker delivers it.
-    pub fn has(&self, line: usize) -> bool {
-        line % WORKERS == self.worker
+    /// The lines of this worker.
+    pub fn share(&self) -> Share {
+        Share { feed: self.feed(), acks: self.acks(), worker: self.worker, workers: WORKERS }
     }
 
     /// The numbers of the lines that this worker has acknowledged.
@@ -100,7 +102,7 @@ pub async fn run(books: Books, kills: usize, every: Duration, seed: u64) -> Outc
     let (entries, balance) = books.read().await;
     let mut audit = audit(&published, &entries, &history);
     // The lease is a few seconds: on a busy machine a worker can be late without a fault of ours, and then it says so.
-    let said = not_recorded(dir.path());
+    let said = not_recorded(dir.path()).unwrap();
     audit.explain(&entries, |effect| said.contains(&(effect.id.clone(), effect.fence)));
     Outcome { audit, history, balance: Some(balance) }
 }

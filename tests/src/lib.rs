@@ -10,10 +10,12 @@ pub mod acceptance;
 pub mod amqp;
 pub mod books;
 pub mod drivers;
+pub mod feed;
 pub mod inbox;
 pub mod kafka;
 pub mod outbox;
 pub mod raw;
+pub mod said;
 pub mod worker;
 
 /// For handlers written out as types.

@@ -16,16 +16,16 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Reads the feed's lines of this worker one by one: "have I seen this ID?", then the effect, or the other way round.
 pub(super) async fn work(plan: &Plan, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let effects = Ledger::open(plan.effects())?;
-    let acks = lines::Writer::open(plan.acks())?;
-    let acked: Vec<usize> =
-        lines::read(plan.acks())?.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
+    let share = plan.share();
+    let acks = lines::Writer::open(&share.acks)?;
+    let acked = share.acked()?;
     let db = Connection::open(plan.seen())?;
     db.busy_timeout(Duration::from_secs(10))?;
-    let mut feed = lines::Reader::new(plan.feed());
+    let mut feed = lines::Reader::new(&share.feed);
     let mut line = 0;
     while !shutdown.is_cancelled() {
         for id in feed.catch_up()? {
-            if plan.has(line) && !acked.contains(&line) {
+            if share.has(line) && !acked.contains(&line) {
                 process(&db, plan.mode, &id, &effects).await?;
                 acks.append(line.to_string())?;
             }

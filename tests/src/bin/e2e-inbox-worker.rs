@@ -1,29 +1,18 @@
 //! A worker of the inbox's crash runs: delivers its lines of the feed until it is killed.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::adapter::{Delivery, Job, Mode, Ordered};
-use ackonce::{CancellationToken, Context, Deduplicator, Failure, Handler, Runner, Scope, Settings};
+use ackonce::adapter::RecordOnly;
+use ackonce::{Context, Deduplicator, Failure, Handler, Runner, Scope, Settings};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
-use ackonce_testkit::lines;
 use ackonce_tests::books::{self, Books, book_in_file, book_on_server};
 use ackonce_tests::drivers::Pool;
+use ackonce_tests::feed;
 use ackonce_tests::inbox::Plan;
 use anyhow::Context as _;
-use tokio::sync::mpsc;
-
-/// One delivery: a line of the feed.
-struct Line(usize);
-
-impl Delivery for Line {
-    type Message = ();
-
-    fn message(&self) {}
-}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -69,64 +58,6 @@ where
     let settings =
         Settings::default().with_lease(Duration::from_secs(4)).with_attempts(1000).with_concurrency(8);
     let scope = Scope::new("inbox")?;
-    let runner = Runner::with(store, &scope, inbox, settings, Arc::new(ackonce::adapter::RecordOnly))?;
-    let acks = lines::Writer::open(plan.acks())?;
-    let (acked, mut acknowledged) = mpsc::unbounded_channel::<usize>();
-    let writing = std::thread::spawn(move || -> std::io::Result<()> {
-        while let Some(line) = acknowledged.blocking_recv() {
-            point("before-ack");
-            acks.append(line.to_string())?;
-        }
-        Ok(())
-    });
-    let (input, jobs) = mpsc::channel(1);
-    let reading = tokio::spawn(deliver(plan.clone(), scope, input, ackonce::shutdown_on_signals()?));
-    runner
-        .consume(jobs, Mode::Batches, move |ended| {
-            for receipt in ended.into_iter().flatten() {
-                let Line(line) = receipt.redeem();
-                // It is the last to go.
-                let _ = acked.send(line);
-            }
-        })
-        .await?;
-    reading.await??;
-    writing.join().map_err(|_| anyhow::anyhow!("acknowledging panicked"))??;
-    Ok(())
-}
-
-/// Every line of this worker that is not acknowledged, in order, and then new ones.
-async fn deliver(
-    plan: Plan,
-    scope: Scope,
-    input: mpsc::Sender<Vec<Ordered<Line>>>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let acks = lines::read(plan.acks())?;
-    let acked: HashSet<usize> = acks.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
-    let mut feed = lines::Reader::new(plan.feed());
-    let (mut came, mut line) = (VecDeque::new(), 0);
-    loop {
-        came.extend(feed.catch_up()?);
-        let mut chunk = Vec::new();
-        while chunk.len() < 16
-            && let Some(id) = came.pop_front()
-        {
-            if plan.has(line) && !acked.contains(&line) {
-                chunk.push(Ordered { lane: None, job: Job::new(scope.key(id)?, Line(line)) });
-            }
-            line += 1;
-        }
-        let sent = async {
-            if chunk.is_empty() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                return true;
-            }
-            input.send(chunk).await.is_ok()
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            sent = sent => if !sent { return Ok(()) },
-        }
-    }
+    let runner = Runner::with(store, &scope, inbox, settings, Arc::new(RecordOnly))?;
+    feed::consume(plan.share(), runner, scope, ackonce::shutdown_on_signals()?).await
 }
