@@ -1,12 +1,13 @@
 //! The two loops that most teams write, as negative controls: the harness must find them out.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ackonce::CancellationToken;
 use ackonce_sqlite::rusqlite::Connection;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::lines;
 
+use crate::logs::micros_now;
 use crate::messages::{Trouble, number};
 use crate::plan::{Mode, Plan};
 
@@ -46,7 +47,7 @@ async fn process(db: &Connection, mode: Mode, id: &str, effects: &Ledger) -> any
         return Ok(());
     }
     tokio::time::sleep(PAUSE).await;
-    let at = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
+    let at = micros_now();
     let (id, key, pid) = (id.to_owned(), id.to_owned(), std::process::id());
     effects.append(&LedgerEntry { id, key, attempt: 1, fence: at, pid, at })?;
     tokio::time::sleep(PAUSE).await;
