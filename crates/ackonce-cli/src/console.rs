@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ackonce::{CancellationToken, OnStart, shutdown_on_signals};
+use ackonce::{CancellationToken, shutdown_on_signals};
 use ackonce_console::Console;
 use clap::Args;
 use http::Request;
@@ -102,10 +102,7 @@ async fn serve(
             args.listen
         ))
     })?;
-    let store = args.store.open_at_start(OnStart::End, &stop).await.map_err(|error| {
-        let why = crate::tell(&anyhow::Error::new(error));
-        Refusal::environment(format!("--store {}: {why}", args.store))
-    })?;
+    let store = args.store.open_existing().await?;
     let writes = options.writes;
     let router = Console::start(store.inspect(), options, stop.clone()).router();
     let address =

@@ -64,8 +64,11 @@ fn get(address: &str, path: &str, more: &str) -> String {
     answer
 }
 
+/// The URL of a new store.
 fn store(directory: &tempfile::TempDir) -> String {
-    format!("sqlite:{}", directory.path().join("dedup.db").display())
+    let file = directory.path().join("dedup.db");
+    drop(ackonce_sqlite::SqliteStore::open(&file).unwrap());
+    format!("sqlite:{}", file.display())
 }
 
 fn run(args: &[&str]) -> Output {
@@ -191,6 +194,7 @@ fn it_is_watched_in_a_terminal_until_q_is_pressed() {
 fn misuse_is_answered_by_one_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let url = store(&directory);
+    let misspelt = format!("sqlite:{}", directory.path().join("misspelt.db").display());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let proxy = [
@@ -210,6 +214,8 @@ fn misuse_is_answered_by_one_sentence() {
         (vec!["console", "--store", "memory:"], 2, &["--store", "--admin"]),
         (vec!["console", "--store", "mysql://u:s3cret@h"], 2, &["--store", "scheme"]),
         (vec!["console", "--store", "sqlite:/no/such/folder/x.db"], 3, &["--store"]),
+        (vec!["console", "--store", &misspelt, "--listen", "127.0.0.1:0"], 3, &["--store", "no file"]),
+        (vec!["watch", "--store", &misspelt, "--once"], 3, &["--store", "no file"]),
         (vec!["console", "--store", "redis://u:s3cret@127.0.0.1:1"], 3, &["--store"]),
         (vec!["console", "--store", &url, "--listen", "0.0.0.0:7070"], 2, &["--listen", "--console-token"]),
         (vec!["console", "--store", &url, "--listen", "port"], 2, &["--listen"]),
@@ -243,4 +249,5 @@ fn misuse_is_answered_by_one_sentence() {
         }
         assert!(said.trim_end().lines().count() <= 2, "{args:?}: {said}");
     }
+    assert!(!directory.path().join("misspelt.db").exists(), "a look creates no store");
 }

@@ -9,10 +9,9 @@ use clap::{Args, ValueEnum};
 
 use super::ids::MessageId;
 use super::times;
-use crate::flags_named;
 use crate::layers::Sources;
 use crate::refusal::Refusal;
-use crate::stores::{OPTIONS_OF, Opened, Place, StoreUrl};
+use crate::stores::{Opened, Place, StoreUrl};
 
 /// The store of a verb.
 #[derive(Debug, Args)]
@@ -27,22 +26,12 @@ pub(super) struct StoreArgs {
 impl StoreArgs {
     /// Opens the store.
     pub(super) async fn open(&self) -> Result<Opened, Refusal> {
-        match self.store.place() {
-            Place::Memory => {
-                return Err(Refusal::usage(
-                    "--store: memory: is empty in each new process; name the store of your consumers",
-                ));
-            }
-            // Opening creates the file, and a misspelt path would look like an empty store.
-            Place::Sqlite(url) if !url.path().exists() => {
-                return Err(Refusal::environment(format!(
-                    "--store: there is no file {}; mend the path, or create it with ackonce schema --apply",
-                    url.path().display()
-                )));
-            }
-            _ => {}
+        if matches!(self.store.place(), Place::Memory) {
+            return Err(Refusal::usage(
+                "--store: memory: is empty in each new process; name the store of your consumers",
+            ));
         }
-        self.store.open().await.map_err(|error| refused_at(&format!("--store {}", self.store), &error))
+        self.store.open_existing().await
     }
 
     /// The store as operators take it.
@@ -53,14 +42,7 @@ impl StoreArgs {
 
 /// The store's error, with the options of its URL.
 pub(super) fn refused(error: &Error) -> Refusal {
-    refused_at("--store", error)
-}
-
-fn refused_at(place: &str, error: &Error) -> Refusal {
-    let why = ackonce::chain(error).to_string();
-    let options = flags_named(&why, OPTIONS_OF);
-    let options = if options.is_empty() { options } else { format!(" (in the URL: {options})") };
-    Refusal::environment(format!("{place}: {why}{options}"))
+    crate::stores::refused("--store", error)
 }
 
 /// A message by scope and ID.

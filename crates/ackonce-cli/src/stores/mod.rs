@@ -1,6 +1,7 @@
 //! Store URLs, understood in one place: by the program and by the examples.
 
 mod arg;
+mod existing;
 mod postgres;
 mod redis;
 mod sqlite;
@@ -18,6 +19,7 @@ use ackonce_sqlite::SqliteStore;
 
 pub use ackonce::connect_at_start;
 pub use arg::StoreUrlParser;
+pub(crate) use existing::refused;
 pub use postgres::PostgresUrl;
 pub use redis::RedisUrl;
 pub use sqlite::SqliteUrl;

@@ -8,7 +8,7 @@ mod view;
 
 use std::time::Duration;
 
-use ackonce::{CancellationToken, OnStart, shutdown_on_signals};
+use ackonce::{CancellationToken, shutdown_on_signals};
 use ackonce_console::snapshot::Snapshot;
 use ackonce_console::{Console, ConsoleOptions};
 use clap::Args;
@@ -132,10 +132,7 @@ impl Watched {
                 Ok(Source::Admin { place, stream })
             }
             Self::Store(url) => {
-                let opened = url.open_at_start(OnStart::End, stop).await.map_err(|error| {
-                    let why = crate::tell(&anyhow::Error::new(error));
-                    Refusal::environment(format!("--store {url}: {why}"))
-                })?;
+                let opened = url.open_existing().await?;
                 let console = Console::start(opened.inspect(), ConsoleOptions::default(), stop.clone());
                 Ok(Source::Store(Box::new(console.snapshots())))
             }
