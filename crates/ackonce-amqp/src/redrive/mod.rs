@@ -91,6 +91,8 @@ impl DeadLetterQueue {
     /// all that they carry, and acknowledges each once its queue has confirmed it. `progress` hears of it now and then.
     ///
     /// A process that is killed repeats the letters under way: the second copy of a letter is a duplicate and does not run.
+    /// The broker gives those letters back once it notices the end of the process; a pass that counted the queue before
+    /// leaves them, so repeat it until the queue is empty.
     ///
     /// # Errors
     /// As [`list`](Self::list), and if a letter is not confirmed. Letters moved before stay moved; repeating it is safe.

@@ -122,13 +122,13 @@ async fn of_kafka() {
             (0..PARTITIONS).map(|p| reader.fetch_watermarks(&topic, p, Duration::from_secs(60)).unwrap().1);
         ends.sum::<i64>() - 10_000
     };
-    let first = killed_midway(&from, &letters, &dead, buried, moved).await;
+    // A pass begins behind the last letter that was moved, so that a second look finds none.
+    let left = || json(&["dead-letters", "list", "--from", &letters]).len();
+    let first = killed_midway(&from, &letters, &dead, buried, moved, left).await;
     // Letters go back to the partitions that they came from.
     let ends: Vec<_> = (0..PARTITIONS).map(|p| kafka.end(&topic, p)).collect();
     assert!(ends.iter().all(|end| *end >= 5000), "{ends:?}");
     println!("{first}; ends {ends:?}");
-    // All are moved: the next pass begins behind them.
-    assert_eq!(json(&["dead-letters", "list", "--from", &letters]).len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,8 +167,8 @@ async fn of_a_queue(kind: Kind) {
         tokio::task::block_in_place(|| handle.block_on(admin.ready(queue))).0
     };
     let (buried, moved) = (|| ready(&dead) >= 10_000, || i64::from(ready(&queue)));
-    println!("{}", killed_midway(&from, &letters, &exchange, buried, moved).await);
-    assert_eq!(admin.ready(&dead).await.0, 0);
+    let left = || ready(&dead) as usize;
+    println!("{}", killed_midway(&from, &letters, &exchange, buried, moved, left).await);
     let pair = [(queue, 0), (dead, 0)];
     for (queue, messages) in pair {
         admin.until_ready(&queue, messages).await;
@@ -182,6 +182,7 @@ async fn killed_midway(
     dead_letter: &str,
     buried: impl Fn() -> bool,
     moved: impl Fn() -> i64,
+    left: impl Fn() -> usize,
 ) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::default();
@@ -207,7 +208,16 @@ async fn killed_midway(
     let second = json(&all).remove(0);
     assert!(second["moved"].as_u64().unwrap() > 0, "it was not killed midway: {second}");
     let _relay = Relay::start(from, &to, dead_letter, dir.path(), "second.log");
-    until("all took effect", || service.effects() == LETTERS).await;
+    // RabbitMQ gives the letters that the killed process had in hand back once it notices its end, which may be after the
+    // second pass has counted them: an operator repeats the command until none is left.
+    let is_done = || {
+        let is_empty = left() == 0;
+        if !is_empty {
+            json(&all);
+        }
+        is_empty && service.effects() == LETTERS
+    };
+    until("none is left and all took effect", is_done).await;
     // Second copies, if the kill has left some.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let doubled: Vec<_> = service
