@@ -54,7 +54,8 @@ pub(crate) struct RunArgs {
     /// The library of an inbox on PostgreSQL: `tokio-postgres`, `sqlx`, `seaorm` or `diesel`
     #[arg(long, value_parser = driver, default_value = "tokio-postgres")]
     pub(crate) driver: Driver,
-    /// Kinds of faults, by commas; without it all that store and broker can meet
+    /// Kinds of faults, by commas; without it those of workers, store, network and broker that the run can meet. The others
+    /// need a tool or a setting, or are measured alone
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) faults: Vec<FaultKind>,
     /// The length of the chaos
@@ -123,12 +124,35 @@ impl RunArgs {
 
     /// The kinds of faults of this run.
     pub(crate) fn kinds(&self) -> Vec<FaultKind> {
-        let (store, broker) = (self.store_kind(), self.broker);
+        let (store, broker, mode) = (self.store_kind(), self.broker, self.mode);
         let all = <FaultKind as clap::ValueEnum>::value_variants().iter().copied();
         match self.faults.is_empty() {
-            true => all.filter(|kind| kind.suits(store, broker)).collect(),
+            true => all.filter(|kind| kind.is_usual() && kind.suits(store, broker, mode)).collect(),
             false => self.faults.clone(),
         }
+    }
+
+    /// The kinds of faults of this run, if it can meet them.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn fit_kinds(&self) -> anyhow::Result<Vec<FaultKind>> {
+        let kinds = self.kinds();
+        if let Some(kind) = kinds.iter().find(|kind| !kind.suits(self.store_kind(), self.broker, self.mode)) {
+            anyhow::bail!("--faults {}: this store, broker and class cannot meet it", kind.name());
+        }
+        let by_their_clocks = [FaultKind::Crash, FaultKind::Pause];
+        if kinds.contains(&FaultKind::Clock) && kinds.iter().any(|kind| by_their_clocks.contains(kind)) {
+            anyhow::bail!(
+                "--faults clock: crash and pause are explained by the clocks that jump; name kill instead"
+            );
+        }
+        Ok(kinds)
+    }
+
+    /// True if the store is a file on a disk that is to be full.
+    pub(crate) fn fills_a_disk(&self) -> bool {
+        self.store_kind() == StoreKind::Sqlite && self.kinds().contains(&FaultKind::StoreFull)
     }
 
     /// The time between two kills: as short as the source can find out about them.

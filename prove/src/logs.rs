@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{BrokerKind, Commit, Published};
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, FaultKind};
 use crate::plan::Mode;
 
 /// The wall clock, in microseconds since the Unix epoch.
@@ -27,7 +27,7 @@ pub(crate) struct Run {
     pub(crate) broker: BrokerKind,
     pub(crate) mode: Mode,
     pub(crate) seed: u64,
-    pub(crate) faults: Vec<String>,
+    pub(crate) faults: Vec<FaultKind>,
     pub(crate) workers: usize,
     pub(crate) lease_ms: u64,
     pub(crate) bound_s: u64,
@@ -44,6 +44,12 @@ pub(crate) struct Run {
     pub(crate) balance: Option<u64>,
     /// Lines of the effects that a kill has torn.
     pub(crate) torn: usize,
+    /// The points at which workers could kill themselves.
+    #[serde(default)]
+    pub(crate) points: Vec<String>,
+    /// Records whose ID nobody can read: those that have to end buried, and those that may be, of topics that were deleted.
+    #[serde(default)]
+    pub(crate) unreadable: (usize, usize),
     /// Message ID and fence of effects that their worker has logged as not recorded, or as to be repeated.
     pub(crate) not_recorded: Vec<(String, u64)>,
 }
@@ -66,6 +72,8 @@ const EFFECTS: &str = "effects.jsonl";
 const STARTS: &str = "starts.jsonl";
 const COMMITS: &str = "commits.jsonl";
 const FAULTS: &str = "faults.jsonl";
+/// The burdens of handlers, which their workers write; they end in `FAULTS` with the others.
+pub(crate) const HANDLERS: &str = "handlers.jsonl";
 const HISTORY: &str = "history.json";
 
 impl Logs {
@@ -97,7 +105,7 @@ impl Logs {
     }
 }
 
-fn read_lines<T: for<'de> Deserialize<'de>>(path: PathBuf) -> Result<Vec<T>> {
+pub(crate) fn read_lines<T: for<'de> Deserialize<'de>>(path: PathBuf) -> Result<Vec<T>> {
     let lines = lines::read(&path)?;
     // A line that a kill has torn is no JSON; its writer has ended it.
     Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())

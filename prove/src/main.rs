@@ -4,10 +4,12 @@ mod args;
 mod audit;
 mod broker;
 mod campaign;
+mod jumps;
 mod logs;
 mod messages;
 mod nemesis;
 mod plan;
+mod producer;
 mod progress;
 mod report;
 mod run;
@@ -28,6 +30,13 @@ async fn main() -> ExitCode {
         std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,ackonce=info,librdkafka=off,rdkafka=off".into());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let Program { verb, run } = Program::parse();
+    if verb.is_none()
+        && run.fills_a_disk()
+        && let Err(error) = nemesis::with_own_mounts()
+    {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(3);
+    }
     let kept = match verb {
         None => once(&run).await.map(|(_, verdict)| verdict.broken.is_empty()),
         Some(Verb::Audit { dir }) => again(&dir),

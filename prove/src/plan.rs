@@ -8,6 +8,8 @@ use ackonce_tests::drivers::Driver;
 use ackonce_tests::feed::Share;
 use serde::{Deserialize, Serialize};
 
+use crate::nemesis::{FaultKind, WorkerClock};
+
 /// The source of the messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Place {
@@ -59,6 +61,10 @@ pub(crate) struct Plan {
     /// The library of an inbox on PostgreSQL.
     pub(crate) driver: Driver,
     pub(crate) lease_ms: u64,
+    /// The faults of the run; some of them are the handlers' own.
+    pub(crate) faults: Vec<FaultKind>,
+    /// The clock of the workers, where it is a fault.
+    pub(crate) clock: Option<WorkerClock>,
     pub(crate) workers: usize,
     /// The number of this worker, from 0; a guest of a rebalance has none of the feed's lines.
     pub(crate) worker: usize,

@@ -32,7 +32,13 @@ pub(crate) fn word(value: impl clap::ValueEnum) -> String {
 
 /// The points and faults of a run, and the broken parts of the promise.
 pub(crate) fn details(verdict: &Verdict) -> String {
-    let mut text = format!("points: {}; faults: {}\n", counts(&verdict.points), counts(&verdict.faults));
+    let (points, faults) = (counts(&verdict.points), counts(&verdict.faults));
+    let hit = verdict.points.values().filter(|hits| **hits > 0).count();
+    let all = verdict.points.len();
+    let mut text = format!("crash points: {hit} of {all} were hit: {points}; faults: {faults}\n");
+    for measured in &verdict.measured {
+        text.push_str(&format!("MEASURED, not promised: {measured}\n"));
+    }
     for broken in &verdict.broken {
         text.push_str(&format!("BROKEN: {broken}\n"));
     }

@@ -10,36 +10,30 @@ use ackonce::CancellationToken;
 use ackonce_testkit::crash::{Faults, Fleet, History, Progress};
 use ackonce_testkit::ledger::Ledger;
 use ackonce_testkit::seed::Dice;
-use ackonce_tests::acceptance::id_of_delivery;
 use ackonce_tests::said::not_recorded;
 use anyhow::{Context as _, Result};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::args::RunArgs;
 use crate::broker::{BrokerKind, Commit, Published, Source, Watch};
-use crate::logs::{Logs, Run, micros_now};
-use crate::nemesis::{BrokerFaults, Fault, FaultKind, Nemesis};
+use crate::logs::{HANDLERS, Logs, Run, micros_now, read_lines};
+use crate::nemesis::{BrokerFaults, Fault, FaultKind, Nemesis, Order, WorkerClock};
 use crate::plan::{Mode, Plan};
+use crate::producer::Producer;
 use crate::progress::Bar;
 use crate::store;
 
-/// Deliveries that are published at once.
-const SLICE: usize = 50;
-/// The time between two looks at the source.
-const LOOK: Duration = Duration::from_millis(20);
 /// Between two faults of servers: long enough for the workers to notice the end of the one before.
 const FAULT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(4);
 
-/// The points at which workers kill themselves; a broker's own acks have none.
-const POINTS: [&str; 3] = ["before-effect", "after-effect", "before-ack"];
+/// The points at which workers kill themselves; a broker's own deliveries and acks have none.
+const POINTS: [&str; 4] = ["before-claim", "before-effect", "after-effect", "before-ack"];
+const OF_THE_FEED: [&str; 2] = ["before-claim", "before-ack"];
 
 /// Runs, and leaves the logs in `dir`.
 pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
-    let kinds = args.kinds();
-    let unfit = kinds.iter().find(|kind| !kind.suits(args.store_kind(), args.broker));
-    if let Some(kind) = unfit {
-        anyhow::bail!("--faults {}: this store and this broker cannot meet it", kind.name());
-    }
+    let kinds = args.fit_kinds()?;
     let network = [FaultKind::StoreReply, FaultKind::StoreSilence, FaultKind::StoreLate];
     let through_proxy = kinds.iter().any(|kind| network.contains(kind));
     let name = format!("prove_{}_{seed}", std::process::id());
@@ -52,27 +46,29 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         mode: args.mode,
         driver: args.driver,
         lease_ms: args.lease_ms,
+        faults: kinds.clone(),
+        clock: kinds.contains(&FaultKind::Clock).then(|| WorkerClock::create(dir)).transpose()?,
         workers: args.workers,
         worker: 0,
     };
-    let source = Source::create(args.broker, &plan.feed()).await?;
+    let source = Source::create(args.broker, &plan.feed(), kinds.contains(&FaultKind::Lag)).await?;
     plan.place = source.place();
     if matches!(args.mode, Mode::RecordThenRun | Mode::RunThenRecord) {
         create_seen(&plan)?;
     }
     let guest = plan.clone();
-    let broker = BrokerFaults { kind: args.broker, guest: Box::new(move || worker(&guest, guest.workers)) };
-    let of_servers = kinds
-        .iter()
-        .copied()
-        .filter(|kind| !matches!(kind, FaultKind::Kill | FaultKind::Crash | FaultKind::Pause));
+    let (producer, orders) = mpsc::channel(1);
+    let broker =
+        BrokerFaults { kind: args.broker, guest: Box::new(move || worker(&guest, guest.workers)), producer };
     let mut nemesis = Nemesis {
         dice: Dice::new(seed ^ 0x5eed),
-        kinds: of_servers.collect(),
+        kinds: kinds.clone(),
         every: FAULT_EVERY,
         store,
         broker,
+        clocks: None,
     };
+    nemesis.set_up(plan.clock.as_ref()).await?;
     let chaos = Chaos {
         args,
         watch: source.watch(&plan),
@@ -80,7 +76,10 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         published: AtomicUsize::new(0),
     };
     let began = micros_now();
-    let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, &mut nemesis).await?;
+    let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, orders, &mut nemesis).await;
+    nemesis.heal().await?;
+    let mut happened = happened?;
+    happened.faults.extend(read_lines(dir.join(HANDLERS))?);
     let mut records = [0; 4];
     if args.mode.class().is_some() {
         // Claims of the last ones killed lapse with their leases.
@@ -100,7 +99,9 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         broker: args.broker,
         mode: args.mode,
         seed,
-        faults: kinds.iter().map(|kind| kind.name()).collect(),
+        points: points(args, &kinds),
+        unreadable: happened.unreadable,
+        faults: kinds,
         workers: args.workers,
         lease_ms: args.lease_ms,
         bound_s: args.bound_s,
@@ -141,20 +142,30 @@ fn worker(plan: &Plan, worker: usize) -> Command {
     let plan = Plan { worker, ..plan.clone() };
     command.arg("worker").arg(serde_json::to_string(&plan).unwrap_or_default());
     command.env("RUST_LIB_BACKTRACE", "0");
+    if let Some(clock) = &plan.clock {
+        clock.rule(&mut command);
+    }
     command
+}
+
+/// The points at which the workers of a run may kill themselves.
+fn points(args: &RunArgs, kinds: &[FaultKind]) -> Vec<String> {
+    if !kinds.contains(&FaultKind::Crash) {
+        return Vec::new();
+    }
+    let all = POINTS.iter().filter(|point| args.broker == BrokerKind::Feed || !OF_THE_FEED.contains(point));
+    all.map(|point| (*point).to_owned()).collect()
 }
 
 fn fleet(args: &RunArgs, plan: &Plan, kinds: &[FaultKind], seed: u64) -> Fleet {
     let has = |kind| kinds.contains(&kind);
     let lease = Duration::from_millis(args.lease_ms);
     let pause_every = Duration::from_secs(3)..=Duration::from_secs(8);
-    let points = POINTS.iter().filter(|point| **point != "before-ack" || args.broker == BrokerKind::Feed);
-    let points: Vec<_> = points.map(|point| (*point).to_owned()).collect();
     let faults = Faults {
         kill_every: has(FaultKind::Kill).then(|| args.kill_every()),
         pause_every: has(FaultKind::Pause).then_some(pause_every),
         pause_for: lease + lease / 3..=lease * 2,
-        crash_points: if has(FaultKind::Crash) { points } else { Vec::new() },
+        crash_points: points(args, kinds),
         nth: 1..=40,
         restart_after: Duration::ZERO..=Duration::from_millis(50),
         ..Faults::default()
@@ -169,17 +180,18 @@ fn fleet(args: &RunArgs, plan: &Plan, kinds: &[FaultKind], seed: u64) -> Fleet {
 }
 
 /// The parts of a run that go on side by side.
-struct Chaos<'a> {
-    args: &'a RunArgs,
-    watch: Watch,
+pub(crate) struct Chaos<'a> {
+    pub(crate) args: &'a RunArgs,
+    pub(crate) watch: Watch,
     /// Cancelled at the end of the faults.
-    over: CancellationToken,
-    published: AtomicUsize,
+    pub(crate) over: CancellationToken,
+    pub(crate) published: AtomicUsize,
 }
 
 /// The things that happened in a run.
 struct Happened {
     published: Vec<Published>,
+    unreadable: (usize, usize),
     commits: Vec<Commit>,
     faults: Vec<Fault>,
     history: History,
@@ -189,9 +201,15 @@ struct Happened {
 }
 
 impl Chaos<'_> {
-    async fn unfold(&self, fleet: Fleet, source: Source, nemesis: &mut Nemesis) -> Result<Happened> {
+    async fn unfold(
+        &self,
+        fleet: Fleet,
+        source: Source,
+        orders: mpsc::Receiver<Order>,
+        nemesis: &mut Nemesis,
+    ) -> Result<Happened> {
         let (done, ended) = (AtomicBool::new(false), CancellationToken::new());
-        let publishing = self.publish(source, &done);
+        let publishing = Producer::new(source).publish(self, orders, &done);
         let raging = nemesis.rage(|| self.over.is_cancelled());
         let healed = AtomicBool::new(false);
         let raging = async {
@@ -228,8 +246,10 @@ impl Chaos<'_> {
         };
         let watching = self.commits(&ended);
         let (ran, published, faults, commits) = tokio::join!(running, publishing, raging, watching);
-        let (published, faults) =
+        let (producer, faults) =
             (published.context("publishing")?, faults.context("a fault could not be made")?);
+        let Producer { all: published, unreadable, recreated, .. } = producer;
+        let commits = commits.into_iter().filter(|commit| commit.at > recreated).collect();
         let (over_at, through_at) =
             (over_at.into_inner(), Some(through_at.into_inner()).filter(|at| *at > 0));
         let left = self.watch.left(published.len()).await.unwrap_or(published.len());
@@ -241,29 +261,7 @@ impl Chaos<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Happened { published, commits, faults, history, over_at, through_at, left })
-    }
-
-    /// Keeps a backlog until the chaos is over.
-    async fn publish(&self, mut source: Source, done: &AtomicBool) -> Result<Vec<Published>> {
-        let mut all = Vec::new();
-        let mut n = 0;
-        let published = async {
-            while !self.over.is_cancelled() {
-                if self.watch.left(all.len()).await.is_none_or(|left| left >= self.args.backlog) {
-                    tokio::time::sleep(LOOK).await;
-                    continue;
-                }
-                let ids = (n..n + SLICE).map(id_of_delivery).collect();
-                n += SLICE;
-                all.extend(source.publish(ids).await?);
-                self.published.store(all.len(), Ordering::SeqCst);
-            }
-            anyhow::Ok(())
-        };
-        let published = published.await;
-        done.store(true, Ordering::SeqCst);
-        published.map(|()| all)
+        Ok(Happened { published, unreadable, commits, faults, history, over_at, through_at, left })
     }
 
     /// The group's commits, as they move.

@@ -10,7 +10,7 @@ use ackonce_tests::books::Books;
 use anyhow::{Context as _, Result};
 
 use crate::args::RunArgs;
-use crate::nemesis::{StoreFaults, StoreKind};
+use crate::nemesis::{Disk, FaultKind, StoreFaults, StoreKind};
 use crate::plan::Mode;
 
 /// The store of a run.
@@ -31,7 +31,8 @@ pub(crate) async fn prepare(
     through_proxy: bool,
 ) -> Result<(Prepared, StoreFaults)> {
     let kind = args.store_kind();
-    let file: PathBuf = dir.join("dedup.db");
+    let disk = args.fills_a_disk().then(|| Disk::mount(dir)).transpose()?;
+    let file: PathBuf = disk.as_ref().map_or_else(|| dir.join("dedup.db"), |disk| disk.file("dedup.db"));
     let server = match (kind, &*args.store) {
         (StoreKind::Sqlite, _) => String::new(),
         (StoreKind::Redis, "redis") => address("ACKONCE_TEST_REDIS", "redis")?,
@@ -47,6 +48,10 @@ pub(crate) async fn prepare(
     };
     let options = match kind {
         StoreKind::Sqlite => String::new(),
+        // It would be refused: the run measures the loss.
+        StoreKind::Redis if args.kinds().contains(&FaultKind::StoreEviction) => {
+            format!("?prefix={name}&connect_timeout_ms=1000&response_timeout_ms=1000&unsafe=downgrade")
+        }
         StoreKind::Redis => format!("?prefix={name}&connect_timeout_ms=1000&response_timeout_ms=1000"),
         StoreKind::Postgres => format!("?schema={name}&tables=create&request_timeout_ms=2000"),
     };
@@ -63,7 +68,7 @@ pub(crate) async fn prepare(
     if let Some(books) = &prepared.books {
         books.create().await;
     }
-    Ok((prepared, StoreFaults { kind, file, url: server, proxy }))
+    Ok((prepared, StoreFaults { kind, file, disk, url: server, proxy }))
 }
 
 fn address(variable: &str, server: &str) -> Result<String> {

@@ -36,11 +36,16 @@ postgres_prepare() {
     wait "$(<"$dir/initdb.pid")"
 }
 
-# Dynamic shared memory in the data folder goes away with it.
+# Dynamic shared memory in the data folder goes away with it. A test may have put an offset for the clock into a file.
 postgres_launch() {
+    local clock=()
     cd /
     postgres_forget
-    launch "$RUN_DIR/postgres/server.pid" "${AS_POSTGRES[@]}" "$(postgres_bin)/postgres" \
+    if [[ -e $RUN_DIR/postgres/clock ]]; then
+        clock=(env LD_PRELOAD="$(echo /usr/lib/*/faketime/libfaketime.so.1)" FAKETIME_NO_CACHE=1 NO_FAKE_STAT=1
+            FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_TIMESTAMP_FILE="$RUN_DIR/postgres/clock")
+    fi
+    launch "$RUN_DIR/postgres/server.pid" "${AS_POSTGRES[@]}" ${clock[@]+"${clock[@]}"} "$(postgres_bin)/postgres" \
         -D "$RUN_DIR/postgres/data" -c listen_addresses=127.0.0.1 -p "$(<"$RUN_DIR/postgres/port")" \
         -c unix_socket_directories= -c dynamic_shared_memory_type=mmap
 }

@@ -55,7 +55,8 @@ impl Delivery for Line {
     fn message(&self) {}
 }
 
-/// Delivers the share to the runner until the shutdown. Passes the point `before-ack` before each acknowledgement.
+/// Delivers the share to the runner until the shutdown. Passes the points `before-claim` before each chunk, and `before-ack`
+/// before each acknowledgement.
 ///
 /// # Errors
 /// Of the files and of the runner.
@@ -63,6 +64,7 @@ pub async fn consume<H: Handler<()>>(
     share: Share,
     runner: Runner<Line, H>,
     scope: Scope,
+    mode: Mode,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let acks = lines::Writer::open(&share.acks)?;
@@ -82,7 +84,7 @@ pub async fn consume<H: Handler<()>>(
         }
     });
     runner
-        .consume(jobs, Mode::Batches, move |ended| {
+        .consume(jobs, mode, move |ended| {
             for receipt in ended.into_iter().flatten() {
                 let Line(line) = receipt.redeem();
                 // The writer is the last to go.
@@ -117,7 +119,10 @@ async fn deliver(
         }
         if chunk.is_empty() {
             tokio::time::sleep(LOOK).await;
-        } else if input.send(chunk).await.is_err() {
+            continue;
+        }
+        point("before-claim");
+        if input.send(chunk).await.is_err() {
             return Ok(());
         }
     }

@@ -8,6 +8,7 @@ use ackonce_kafka::rdkafka::message::{Header, OwnedHeaders};
 use ackonce_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
 use ackonce_kafka::rdkafka::{Offset, TopicPartitionList};
 use ackonce_tests::kafka::Kafka;
+use ackonce_tests::raw;
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
 
@@ -17,23 +18,48 @@ use crate::messages::{key, number};
 use crate::plan::Place;
 
 const PARTITIONS: i32 = 6;
+const DAY_MS: i64 = 86_400_000;
 const WAIT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Topic {
     kafka: Kafka,
     name: String,
     producer: FutureProducer,
+    /// Records are a day old.
+    lags: bool,
 }
 
 impl Topic {
-    pub(super) async fn create() -> Result<Self> {
+    pub(super) async fn create(lags: bool) -> Result<Self> {
         let kafka = Kafka::real().context(
             "--broker kafka: ACKONCE_TEST_KAFKA is not set; run it by scripts/servers run kafka -- …",
         )?;
         let name = kafka.name("prove");
         kafka.create(&name, PARTITIONS).await;
-        let producer = kafka.config().set("enable.idempotence", "true").set("linger.ms", "5").create()?;
-        Ok(Self { kafka, name, producer })
+        let producer = producer(&kafka)?;
+        Ok(Self { kafka, name, producer, lags })
+    }
+
+    pub(super) async fn recreate(&mut self) -> Result<()> {
+        self.kafka.delete(&self.name).await;
+        self.kafka.create(&self.name, PARTITIONS).await;
+        // The sequences of the old one are none of the new topic's.
+        self.producer = producer(&self.kafka)?;
+        Ok(())
+    }
+
+    /// As other languages' clients may write them: names of headers that are Latin-1.
+    pub(super) async fn publish_unreadable(&self, id: Option<String>) -> Result<()> {
+        let (brokers, topic) = (self.kafka.brokers().to_owned(), self.name.clone());
+        let publishing = move || {
+            if let Some(id) = id {
+                let odd: raw::RawHeaders<'_> =
+                    &[(b"caf\xe9", b"1"), (b"message-id", id.as_bytes()), (b"\xff", b"2")];
+                raw::publish(&brokers, &topic, b"{}", odd);
+            }
+            raw::publish(&brokers, &topic, b"{}", &[(b"message-id\xff", b"none")]);
+        };
+        Ok(tokio::task::spawn_blocking(publishing).await?)
     }
 
     pub(super) fn place(&self) -> Place {
@@ -51,8 +77,11 @@ impl Topic {
         let (name, key) = (self.name.clone(), format!("k{key}"));
         loop {
             let headers = OwnedHeaders::new().insert(Header { key: "message-id", value: Some(&id) });
-            let record =
+            let mut record =
                 FutureRecord::to(&name).partition(partition).key(&key).payload("{}").headers(headers);
+            if self.lags {
+                record = record.timestamp(i64::try_from(micros_now() / 1000)? - DAY_MS);
+            }
             // A record that may be there is published again, as a producer would.
             if let Ok(sent) = self.producer.send(record, WAIT).await {
                 return Ok(Published { id, at: Some((sent.partition, sent.offset)) });
@@ -64,6 +93,10 @@ impl Topic {
         let consumer = self.kafka.group(&self.name).create().ok();
         Offsets { topic: self.name.clone(), consumer: Arc::new(consumer) }
     }
+}
+
+fn producer(kafka: &Kafka) -> Result<FutureProducer> {
+    Ok(kafka.config().set("enable.idempotence", "true").set("linger.ms", "5").create()?)
 }
 
 /// The offsets of a topic and of its group.

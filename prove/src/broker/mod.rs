@@ -49,11 +49,11 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Creates it empty, under a name of its own.
-    pub(crate) async fn create(kind: BrokerKind, feed: &std::path::Path) -> Result<Self> {
+    /// Creates it empty, under a name of its own. With `lags` its records are a day old (Kafka).
+    pub(crate) async fn create(kind: BrokerKind, feed: &std::path::Path, lags: bool) -> Result<Self> {
         Ok(match kind {
             BrokerKind::Feed => Self::Feed(FeedFile::create(feed)?),
-            BrokerKind::Kafka => Self::Kafka(Topic::create().await?),
+            BrokerKind::Kafka => Self::Kafka(Topic::create(lags).await?),
             BrokerKind::Rabbitmq => Self::Rabbitmq(Queue::create().await?),
         })
     }
@@ -72,6 +72,24 @@ impl Source {
             Self::Feed(feed) => feed.publish(ids),
             Self::Kafka(topic) => topic.publish(ids).await,
             Self::Rabbitmq(queue) => Ok(queue.publish(ids).await),
+        }
+    }
+
+    /// Deletes it, and creates it again, empty.
+    pub(crate) async fn recreate(&mut self) -> Result<()> {
+        match self {
+            Self::Feed(_) => anyhow::bail!("a feed is not created again"),
+            Self::Kafka(topic) => topic.recreate().await,
+            Self::Rabbitmq(queue) => queue.recreate().await,
+        }
+    }
+
+    /// Publishes records whose headers are not text (Kafka): this ID once more, and one record whose ID nobody can read.
+    /// Returns the number of the latter.
+    pub(crate) async fn publish_unreadable(&mut self, id: Option<String>) -> Result<usize> {
+        match self {
+            Self::Kafka(topic) => topic.publish_unreadable(id).await.map(|()| 1),
+            Self::Feed(_) | Self::Rabbitmq(_) => Ok(0),
         }
     }
 

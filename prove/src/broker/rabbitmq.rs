@@ -30,6 +30,14 @@ impl Queue {
         Place::Rabbitmq { url: self.queues.0.url().to_owned(), queue: self.name.clone() }
     }
 
+    pub(super) async fn recreate(&self) -> Result<()> {
+        let Queues(rabbit, kind) = &*self.queues;
+        let admin = rabbit.try_connect().await?;
+        admin.delete(&self.name).await;
+        admin.declare(&self.name, *kind, &[]).await;
+        Ok(())
+    }
+
     pub(super) async fn publish(&self, ids: Vec<String>) -> Vec<Published> {
         self.queues.publish(&self.name, &ids).await;
         ids.into_iter().map(|id| Published { id, at: None }).collect()

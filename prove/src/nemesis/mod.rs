@@ -1,78 +1,30 @@
-//! Faults of everything but the workers: the store, the network before it, the broker. Workers are killed and paused by
-//! their fleet.
+//! Faults of everything but the workers: the store, the network before it, the broker, the clocks. Workers are killed and
+//! paused by their fleet, and burden themselves with long handlers.
 
 mod broker;
+mod clock;
+mod disk;
+mod kind;
+mod losses;
+mod redis;
 mod store;
+mod tracer;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ackonce_testkit::seed::Dice;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::broker::BrokerKind;
 use crate::logs::micros_now;
 
-pub(crate) use self::broker::BrokerFaults;
+pub(crate) use self::broker::{BrokerFaults, Order, limit_acks};
+pub(crate) use self::clock::{Clocks, WorkerClock};
+pub(crate) use self::disk::{Disk, with_own_mounts};
+pub(crate) use self::kind::FaultKind;
 pub(crate) use self::store::{StoreFaults, StoreKind};
-
-/// A kind of fault. The command line names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FaultKind {
-    /// A worker is killed at a random moment
-    Kill,
-    /// A worker kills itself at a named point: before and after the effect, before the ack
-    Crash,
-    /// A worker is stopped for longer than its lease
-    Pause,
-    /// The store's server is killed and started again
-    StoreKill,
-    /// The store's server is stopped for up to three seconds
-    StorePause,
-    /// The store's connections are closed by its server
-    StoreConnections,
-    /// Redis forgets its scripts
-    StoreScripts,
-    /// Another process holds the write lock of the SQLite file
-    StoreLock,
-    /// A reply of the store is lost with its connection
-    StoreReply,
-    /// Nothing reaches the store, or nothing comes back, and nobody is told
-    StoreSilence,
-    /// Requests to the store arrive up to two seconds late
-    StoreLate,
-    /// The broker is killed and started again
-    BrokerKill,
-    /// The broker is stopped for up to three seconds
-    BrokerPause,
-    /// RabbitMQ closes all connections
-    BrokerConnections,
-    /// A guest joins the Kafka group and leaves it in good order
-    Rebalance,
-}
-
-impl FaultKind {
-    /// True if a store and a broker of these kinds can meet it.
-    pub(crate) fn suits(self, store: StoreKind, broker: BrokerKind) -> bool {
-        match self {
-            Self::Kill | Self::Crash | Self::Pause => true,
-            Self::StoreLock => store == StoreKind::Sqlite,
-            Self::StoreScripts => store == StoreKind::Redis,
-            Self::StoreKill | Self::StorePause | Self::StoreConnections => store != StoreKind::Sqlite,
-            Self::StoreReply | Self::StoreSilence | Self::StoreLate => store != StoreKind::Sqlite,
-            Self::BrokerKill | Self::BrokerPause => broker != BrokerKind::Feed,
-            Self::BrokerConnections => broker == BrokerKind::Rabbitmq,
-            Self::Rebalance => broker == BrokerKind::Kafka,
-        }
-    }
-
-    /// The name on the command line.
-    pub(crate) fn name(self) -> String {
-        serde_json::to_value(self).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
-    }
-}
 
 /// A fault that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,9 +33,12 @@ pub(crate) struct Fault {
     /// Beginning and end, in microseconds since the Unix epoch.
     pub(crate) from: u64,
     pub(crate) to: u64,
+    /// The message of a handler's own fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
 }
 
-/// The faults of servers and networks.
+/// The faults of servers, networks and clocks.
 pub(crate) struct Nemesis {
     pub(crate) dice: Dice,
     pub(crate) kinds: Vec<FaultKind>,
@@ -91,13 +46,15 @@ pub(crate) struct Nemesis {
     pub(crate) every: std::ops::RangeInclusive<Duration>,
     pub(crate) store: StoreFaults,
     pub(crate) broker: BrokerFaults,
+    pub(crate) clocks: Option<Clocks>,
 }
 
 impl Nemesis {
     /// Strikes until `is_over`; each fault ends before the next one, and the proxy lives on.
     pub(crate) async fn rage(&mut self, is_over: impl Fn() -> bool) -> Result<Vec<Fault>> {
+        let kinds: Vec<_> = self.kinds.iter().copied().filter(|kind| kind.strikes()).collect();
         let mut faults = Vec::new();
-        while !is_over() && !self.kinds.is_empty() {
+        while !is_over() && !kinds.is_empty() {
             let next = Instant::now() + self.dice.between(&self.every);
             while !is_over() && Instant::now() < next {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -105,19 +62,51 @@ impl Nemesis {
             if is_over() {
                 break;
             }
-            let kind = self.kinds[self.dice.index(self.kinds.len())];
+            let kind = kinds[self.dice.index(kinds.len())];
             let from = micros_now();
-            match kind {
-                FaultKind::Kill | FaultKind::Crash | FaultKind::Pause => {}
-                FaultKind::BrokerKill
-                | FaultKind::BrokerPause
-                | FaultKind::BrokerConnections
-                | FaultKind::Rebalance => self.broker.strike(kind, &mut self.dice).await?,
-                _ => self.store.strike(kind, &mut self.dice).await?,
-            }
-            faults.push(Fault { kind, from, to: micros_now() });
+            self.strike(kind).await.with_context(|| kind.name())?;
+            faults.push(Fault { kind, from, to: micros_now(), id: None });
         }
         Ok(faults)
+    }
+
+    async fn strike(&mut self, kind: FaultKind) -> Result<()> {
+        let dice = &mut self.dice;
+        match kind {
+            FaultKind::Clock => match &self.clocks {
+                Some(clocks) => clocks.jump(dice).await,
+                None => Ok(()),
+            },
+            FaultKind::BrokerKill
+            | FaultKind::BrokerPause
+            | FaultKind::BrokerConnections
+            | FaultKind::Recreate
+            | FaultKind::Unreadable
+            | FaultKind::Rebalance => self.broker.strike(kind, dice).await,
+            _ => self.store.strike(kind, dice).await,
+        }
+    }
+
+    /// Sets the servers up for the faults of the whole run.
+    pub(crate) async fn set_up(&mut self, workers: Option<&WorkerClock>) -> Result<()> {
+        if let Some(clock) = workers {
+            self.clocks = Some(Clocks::set_up(clock.clone(), self.store.kind).await?);
+        }
+        match self.kinds.contains(&FaultKind::AckTimeout) {
+            true => limit_acks(true).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Takes back what `set_up` did.
+    pub(crate) async fn heal(&self) -> Result<()> {
+        if let Some(clocks) = &self.clocks {
+            clocks.heal().await?;
+        }
+        match self.kinds.contains(&FaultKind::AckTimeout) {
+            true => limit_acks(false).await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -131,6 +120,30 @@ async fn control(what: &'static str, server: &'static str) -> Result<()> {
     });
     anyhow::ensure!(done.await??.success(), "scripts/servers {what} {server} failed");
     Ok(())
+}
+
+/// The folder of a server that scripts/servers has started.
+fn folder_of(server: &str) -> Result<PathBuf> {
+    let servers = std::env::var_os("ACKONCE_SERVERS_DIR").with_context(|| {
+        format!("ACKONCE_SERVERS_DIR is not set: run it by scripts/servers run {server} -- …")
+    })?;
+    Ok(Path::new(&servers).join(server))
+}
+
+fn pid_of(server: &str) -> Result<u32> {
+    let file = folder_of(server)?.join("server.pid");
+    let pid = std::fs::read_to_string(&file).with_context(|| format!("{}: no process", file.display()))?;
+    Ok(pid.trim().parse()?)
+}
+
+/// Starts a server again that a fault has ended.
+async fn revive(server: &'static str) -> Result<()> {
+    // It may be about to end.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    match Path::new(&format!("/proc/{}/exe", pid_of(server)?)).exists() {
+        true => Ok(()),
+        false => control("start", server).await,
+    }
 }
 
 /// Away for a moment of that range: killed and started, or stopped and continued.

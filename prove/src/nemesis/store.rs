@@ -9,9 +9,11 @@ use ackonce_testkit::proxy::{Proxy, ProxyMode};
 use ackonce_testkit::seed::Dice;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt as _;
 
-use super::{FaultKind, outage};
+use super::disk::Disk;
+use super::redis::Redis;
+use super::tracer::{FailedFlushes, family};
+use super::{FaultKind, losses, outage, pid_of, revive};
 
 /// The kind of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +23,24 @@ pub(crate) enum StoreKind {
     Postgres,
 }
 
+impl StoreKind {
+    /// The name of its server in scripts/servers.
+    pub(super) fn server(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Redis => Some("redis"),
+            Self::Postgres => Some("postgres"),
+        }
+    }
+}
+
 /// The store, and the ways to trouble it.
 pub(crate) struct StoreFaults {
     pub(crate) kind: StoreKind,
     /// The file of SQLite.
     pub(crate) file: PathBuf,
+    /// Its disk, if that may be full.
+    pub(crate) disk: Option<Disk>,
     /// The server's own URL.
     pub(crate) url: String,
     /// Between the workers and the server; none for SQLite.
@@ -34,20 +49,40 @@ pub(crate) struct StoreFaults {
 
 impl StoreFaults {
     pub(super) async fn strike(&self, kind: FaultKind, dice: &mut Dice) -> Result<()> {
+        let redis = Redis::of_url(&self.url);
         match (kind, self.kind) {
             (FaultKind::StoreLock, _) => self.lock(dice).await,
-            (FaultKind::StoreScripts, _) => self.tell_redis("SCRIPT FLUSH\r\n").await,
+            (FaultKind::StoreRestore, _) => losses::restore(&self.file, dice).await,
+            (FaultKind::StoreEviction, _) => losses::evict(&redis, dice).await,
+            (FaultKind::StoreFailover, _) => losses::fail_over(&redis, dice).await,
+            (FaultKind::StoreFsync, _) => self.fail_flushes(dice).await,
+            (FaultKind::StoreScripts, _) => redis.tell(&["SCRIPT", "FLUSH"]).await,
             (FaultKind::StoreConnections, StoreKind::Redis) => {
-                self.tell_redis("CLIENT KILL TYPE normal SKIPME yes\r\n").await
+                redis.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await
             }
-            (FaultKind::StoreConnections, _) => self.terminate_backends().await,
+            (FaultKind::StoreConnections, _) => {
+                let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                              WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+                self.tell_postgres(&[others]).await
+            }
+            (FaultKind::StoreFull, StoreKind::Redis) => {
+                redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+                moment(dice).await;
+                redis.tell(&["CONFIG", "SET", "maxmemory", "0"]).await
+            }
+            (FaultKind::StoreFull, StoreKind::Postgres) => self.read_only(dice).await,
+            (FaultKind::StoreFull, StoreKind::Sqlite) => match &self.disk {
+                Some(disk) => disk.fill(&self.file, dice).await,
+                None => anyhow::bail!("--faults store-full: there is no disk to fill"),
+            },
             (FaultKind::StoreReply | FaultKind::StoreSilence | FaultKind::StoreLate, _) => {
                 self.network(kind, dice).await;
                 Ok(())
             }
-            (_, StoreKind::Redis) => outage(kind, "redis", dice).await,
-            (_, StoreKind::Postgres) => outage(kind, "postgres", dice).await,
-            (_, StoreKind::Sqlite) => Ok(()),
+            (_, store) => match store.server() {
+                Some(server) => outage(kind, server, dice).await,
+                None => Ok(()),
+            },
         }
     }
 
@@ -63,21 +98,36 @@ impl StoreFaults {
         Ok(db.execute_batch("ROLLBACK")?)
     }
 
-    async fn tell_redis(&self, command: &str) -> Result<()> {
-        let server = self.url.trim_start_matches("redis://").trim_end_matches('/');
-        let mut server = tokio::net::TcpStream::connect(server).await?;
-        server.write_all(command.as_bytes()).await?;
-        // Its answer does not matter, but the connection has to outlive the command.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        Ok(())
+    /// For the workers, which write the file of SQLite, or for the server and its processes. A server may end itself.
+    async fn fail_flushes(&self, dice: &mut Dice) -> Result<()> {
+        let server = self.kind.server();
+        let pids = match server {
+            Some(server) => family(pid_of(server)?),
+            None => family(std::process::id()).split_off(1),
+        };
+        let failing = FailedFlushes::begin(&pids)?;
+        moment(dice).await;
+        failing.end().await?;
+        match server {
+            Some(server) => revive(server).await,
+            None => Ok(()),
+        }
     }
 
-    async fn terminate_backends(&self) -> Result<()> {
+    /// As hosts set PostgreSQL when its disk is nearly full.
+    async fn read_only(&self, dice: &mut Dice) -> Result<()> {
+        let load = "SELECT pg_reload_conf()";
+        self.tell_postgres(&["ALTER SYSTEM SET default_transaction_read_only = on", load]).await?;
+        moment(dice).await;
+        self.tell_postgres(&["ALTER SYSTEM RESET default_transaction_read_only", load]).await
+    }
+
+    async fn tell_postgres(&self, commands: &[&str]) -> Result<()> {
         let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
         let connection = tokio::spawn(connection);
-        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                      WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
-        client.query_one(others, &[]).await?;
+        for command in commands {
+            client.query(*command, &[]).await?;
+        }
         drop(client);
         Ok(connection.await??)
     }
@@ -97,4 +147,9 @@ impl StoreFaults {
         tokio::time::sleep(long).await;
         proxy.set(ProxyMode::Pass);
     }
+}
+
+/// The length of a fault that ends by itself: up to three seconds.
+async fn moment(dice: &mut Dice) {
+    tokio::time::sleep(dice.between(&(Duration::from_millis(300)..=Duration::from_secs(3)))).await;
 }

@@ -7,6 +7,7 @@ use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage};
 
 use super::{Consumer, Task};
+use crate::nemesis::FaultKind;
 use crate::plan::{Place, SCOPE};
 
 pub(super) struct Kafka;
@@ -23,6 +24,12 @@ impl Consumer for Kafka {
             .set("auto.offset.reset", "earliest")
             .set("session.timeout.ms", "2000")
             .set("heartbeat.interval.ms", "300");
+        if let Some(length) = FaultKind::PollOverrun
+            .of_handlers(task.settings().lease)
+            .filter(|_| task.meets(FaultKind::PollOverrun))
+        {
+            config.set("max.poll.interval.ms", (length.as_millis() * 3 / 4).to_string());
+        }
         KafkaConsumer::new(config, &[topic], &Scope::new(SCOPE)?, task.deduplicator())
             .with_order(Order::Key)
             .with_record_only()

@@ -1,8 +1,9 @@
 //! The feed: this worker's share of a file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ackonce::adapter::RecordOnly;
+use ackonce::adapter::{Mode, RecordOnly};
 use ackonce::{Handler, Runner, Scope};
 use ackonce_tests::feed;
 
@@ -18,6 +19,12 @@ impl Consumer for Feed {
         let scope = Scope::new(SCOPE)?;
         let (store, settings) = (task.deduplicator(), task.settings());
         let runner = Runner::with(store, &scope, handler, settings, Arc::new(RecordOnly))?;
-        feed::consume(task.plan.share(), runner, scope, task.shutdown.clone()).await
+        // A batch shares the fate of its slowest message.
+        let lease = Duration::from_millis(task.plan.lease_ms);
+        let mode = match task.plan.faults.iter().any(|kind| kind.of_handlers(lease).is_some()) {
+            true => Mode::Each,
+            false => Mode::Batches,
+        };
+        feed::consume(task.plan.share(), runner, scope, mode, task.shutdown.clone()).await
     }
 }

@@ -6,54 +6,18 @@ use std::time::Duration;
 use ackonce::{AtMostOnce, Context, Failure, Keyed};
 use ackonce_sqlite::InboxTx;
 use ackonce_testkit::crash::point;
-use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_tests::books::{book_in_file, book_on_server};
 use ackonce_tests::drivers::{Act, Pool};
 use anyhow::Context as _;
 
+use super::burden::Burden;
+use super::journal::{Journal, make};
 use super::{Consumer, Task};
-use crate::messages::{Trouble, number};
+use crate::messages::Trouble;
 use crate::plan::Mode;
 
 /// Between the steps of an effect, so that a kill finds it at any of them.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The step of the idempotency key.
-const STEP: &str = "effect";
-
-/// The files that a handler writes.
-struct Journal {
-    starts: Ledger,
-    effects: Ledger,
-}
-
-impl Journal {
-    fn open(task: &Task<'_>) -> std::io::Result<Arc<Self>> {
-        let (starts, effects) = (Ledger::open(task.plan.starts())?, Ledger::open(task.plan.effects())?);
-        Ok(Arc::new(Self { starts, effects }))
-    }
-
-    /// Notes the start of a run, and tells the trouble that its message makes now.
-    fn start(&self, cx: &Context, retried: bool) -> std::io::Result<(LedgerEntry, Trouble)> {
-        let entry = LedgerEntry::now(cx, STEP);
-        self.starts.append(&entry)?;
-        let trouble = match number(&entry.id).map(Trouble::of) {
-            Some(Trouble::Refused) => Trouble::Refused,
-            Some(trouble) if retried && cx.attempt() == 1 => trouble,
-            _ => Trouble::None,
-        };
-        Ok((entry, trouble))
-    }
-
-    /// The same, and makes the trouble.
-    fn begin(&self, cx: &Context, retried: bool) -> Result<LedgerEntry, Failure> {
-        match self.start(cx, retried)? {
-            (entry, Trouble::None) => Ok(entry),
-            (_, Trouble::Refused) => Err(Failure::permanent("refused, as planned")),
-            (_, Trouble::FailsOnce) => Err(Failure::from("fails once, as planned")),
-            (_, Trouble::PanicsOnce) => std::panic::resume_unwind(Box::new("panics once, as planned")),
-        }
-    }
-}
 
 /// Consumes with the handler of the run's mode.
 pub(super) async fn work<C: Consumer>(task: &Task<'_>) -> anyhow::Result<()> {
@@ -64,11 +28,14 @@ pub(super) async fn work<C: Consumer>(task: &Task<'_>) -> anyhow::Result<()> {
         move |cx: Context, _: C::Message| {
             let journal = journal.clone();
             async move {
-                journal.begin(&cx, retried)?;
+                let (_, burden, trouble) = journal.start(&cx, retried)?;
+                bear(burden, false).await;
+                make(trouble)?;
                 tokio::time::sleep(PAUSE).await;
                 point("before-effect");
-                journal.effects.append(&LedgerEntry::now(&cx, STEP))?;
+                journal.take_effect(&cx)?;
                 point("after-effect");
+                bear(burden, true).await;
                 tokio::time::sleep(PAUSE).await;
                 Ok::<_, Failure>(())
             }
@@ -82,21 +49,37 @@ pub(super) async fn work<C: Consumer>(task: &Task<'_>) -> anyhow::Result<()> {
     }
 }
 
+async fn bear(burden: Option<Burden>, after_effect: bool) {
+    if let Some(burden) = burden {
+        burden.bear(after_effect).await;
+    }
+}
+
 /// An effect in the transaction of its record.
 async fn inbox<C: Consumer>(task: &Task<'_>, journal: Arc<Journal>) -> anyhow::Result<()> {
     if let Some(store) = task.store.sqlite() {
         let inbox = store.inbox(move |tx: &InboxTx<'_>, cx: &Context, _: &C::Message| {
-            book_in_file(tx, &journal.begin(cx, true)?)
+            let (entry, burden, trouble) = journal.start(cx, true)?;
+            if let Some(burden) = burden {
+                burden.bear_blocking();
+            }
+            make(trouble)?;
+            book_in_file(tx, &entry)
         });
         return C::consume(task, inbox).await;
     }
     let store = task.store.postgres().context("class inbox needs SQLite or PostgreSQL")?;
     let (schema, pool) = (task.plan.schema.clone(), Pool::new(task.store_address()));
     let script = move |cx: &Context, _: C::Message| match journal.start(cx, true) {
-        Ok((entry, Trouble::None)) => book_on_server(&schema, &entry),
-        Ok((_, Trouble::Refused)) => vec![Act::Refuse],
-        Ok((_, Trouble::PanicsOnce)) => vec![Act::Panic],
-        Ok((_, Trouble::FailsOnce)) | Err(_) => vec![Act::Fail],
+        Ok((entry, burden, Trouble::None)) => {
+            let mut acts = vec![Act::wait(move || bear(burden, false))];
+            acts.extend(book_on_server(&schema, &entry));
+            acts.push(Act::wait(move || bear(burden, true)));
+            acts
+        }
+        Ok((_, _, Trouble::Refused)) => vec![Act::Refuse],
+        Ok((_, _, Trouble::PanicsOnce)) => vec![Act::Panic],
+        Ok((_, _, Trouble::FailsOnce)) | Err(_) => vec![Act::Fail],
     };
     let inbox = task.plan.driver.inbox(store, &pool, Arc::new(script)).await;
     C::consume(task, inbox).await

@@ -1,9 +1,11 @@
 //! The processes under test: consumers that are killed and paused.
 
+mod burden;
 mod by_hand;
 mod consumers;
 mod feed;
 mod handlers;
+mod journal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use ackonce::{CancellationToken, Deduplicator, Handler, OnStart, Settings};
 use ackonce_cli::stores::{Opened, StoreUrl};
 
+use crate::nemesis::FaultKind;
 use crate::plan::{Mode, Place, Plan};
 
 /// Works until SIGTERM.
@@ -39,7 +42,21 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn settings(&self) -> Settings {
-        Settings::default().with_lease(Duration::from_millis(self.plan.lease_ms)).with_concurrency(8)
+        let lease = Duration::from_millis(self.plan.lease_ms);
+        let mut settings = Settings::default().with_lease(lease).with_concurrency(8);
+        if let Some(length) =
+            FaultKind::StuckHandler.of_handlers(lease).filter(|_| self.meets(FaultKind::StuckHandler))
+        {
+            settings = settings.with_handler_timeout(length);
+        }
+        if self.meets(FaultKind::ShortWindow) {
+            settings = settings.with_window(Duration::from_secs(3));
+        }
+        settings
+    }
+
+    fn meets(&self, kind: FaultKind) -> bool {
+        self.plan.faults.contains(&kind)
     }
 
     /// The server's URL without the options of the store.

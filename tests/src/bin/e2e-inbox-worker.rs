@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackonce::adapter::RecordOnly;
+use ackonce::adapter::{Mode, RecordOnly};
 use ackonce::{Context, Deduplicator, Failure, Handler, Runner, Scope, Settings};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use ackonce_testkit::crash::point;
@@ -59,5 +59,5 @@ where
         Settings::default().with_lease(Duration::from_secs(4)).with_attempts(1000).with_concurrency(8);
     let scope = Scope::new("inbox")?;
     let runner = Runner::with(store, &scope, inbox, settings, Arc::new(RecordOnly))?;
-    feed::consume(plan.share(), runner, scope, ackonce::shutdown_on_signals()?).await
+    feed::consume(plan.share(), runner, scope, Mode::Batches, ackonce::shutdown_on_signals()?).await
 }

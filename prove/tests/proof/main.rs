@@ -1,8 +1,11 @@
-//! Short runs of the proof: each store and broker once, with all faults that they can meet, and the controls.
+//! Short runs of the proof: each store and broker once, with all usual faults that they can meet, and the controls; and
+//! in `faults` each other fault.
 //!
 //! The suite stops and kills its servers, so scripts/lane gives it servers of its own. The long runs are
 //! `prove campaign`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod faults;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,13 +16,27 @@ use ackonce_testkit::servers::{address, not_tested};
 /// One run at a time: each takes both cores, and stops servers that another would need.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// One run.
+struct Setting<'a> {
+    store: &'a str,
+    broker: &'a str,
+    class: &'a str,
+    minutes: &'a str,
+    seed: &'a str,
+    /// By commas; the usual ones if it is empty.
+    faults: &'a str,
+}
+
 struct Ran {
     kept: bool,
     verdict: serde_json::Value,
+    /// Everything that the workers have logged.
+    said: String,
 }
 
 /// Runs, and asks the second audit, too.
-fn run(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) -> Ran {
+fn run(setting: &Setting<'_>) -> Ran {
+    let Setting { store, broker, class, minutes, seed, faults } = setting;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let mut prove = Command::new(env!("CARGO_BIN_EXE_prove"));
@@ -35,13 +52,18 @@ fn run(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) -> Ran
         "--seed",
         seed,
     ]);
+    if !faults.is_empty() {
+        prove.args(["--faults", faults]);
+    }
     let output = prove.args(["--json", "--keep"]).arg(dir.path()).stderr(Stdio::inherit()).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(matches!(output.status.code(), Some(0 | 1)), "{} {said}", output.status);
     let verdict: serde_json::Value = serde_json::from_str(&said).unwrap();
-    println!("{store} {broker} {class}: {}", verdict["verdict"]);
+    println!("{store} {broker} {class} {faults}: {}", verdict["verdict"]);
     second_audit(dir.path(), &said);
-    Ran { kept: output.status.success(), verdict: verdict["verdict"].clone() }
+    let said = (0..3).map(|n| std::fs::read(dir.path().join(format!("workers/worker-{n}.log"))).unwrap());
+    let said = said.map(|log| String::from_utf8_lossy(&log).into_owned()).collect();
+    Ran { kept: output.status.success(), verdict: verdict["verdict"].clone(), said }
 }
 
 fn second_audit(dir: &Path, first: &str) {
@@ -56,17 +78,22 @@ fn second_audit(dir: &Path, first: &str) {
     assert!(second.status().unwrap().success(), "the audits agree");
 }
 
-fn keeps(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) {
+/// False, said loudly, if a server of the run is missing.
+fn has_servers(store: &str, broker: &str) -> bool {
     let servers = [
         ("redis", "ACKONCE_TEST_REDIS"),
         ("postgres", "ACKONCE_TEST_POSTGRES"),
         ("kafka", "ACKONCE_TEST_KAFKA"),
         ("rabbitmq", "ACKONCE_TEST_AMQP"),
     ];
-    if servers.iter().any(|(name, variable)| [store, broker].contains(name) && address(variable).is_none()) {
+    servers.iter().all(|(name, variable)| ![store, broker].contains(name) || address(variable).is_some())
+}
+
+fn keeps(store: &str, broker: &str, class: &str, minutes: &str, seed: &str) {
+    if !has_servers(store, broker) {
         return;
     }
-    let Ran { kept, verdict } = run(store, broker, class, minutes, seed);
+    let Ran { kept, verdict, .. } = run(&Setting { store, broker, class, minutes, seed, faults: "" });
     assert!(kept, "{verdict:#}");
     assert!(
         verdict["kills"].as_u64().unwrap() > 0 && verdict["effects"].as_u64().unwrap() > 0,
@@ -107,8 +134,11 @@ fn rabbitmq_loses_nothing_through_its_outages() {
 /// The harness bites.
 #[test]
 fn the_loops_that_most_teams_write_are_found_out() {
-    let loses = run("sqlite", "feed", "record-then-run", "0.15", "7");
+    let by_hand = |class, seed| {
+        run(&Setting { store: "sqlite", broker: "feed", class, minutes: "0.15", seed, faults: "" })
+    };
+    let loses = by_hand("record-then-run", "7");
     assert!(!loses.kept && loses.verdict["lost"].as_u64() > Some(0), "{:#}", loses.verdict);
-    let doubles = run("sqlite", "feed", "run-then-record", "0.15", "8");
+    let doubles = by_hand("run-then-record", "8");
     assert!(!doubles.kept && doubles.verdict["doubled"].as_u64() > Some(0), "{:#}", doubles.verdict);
 }
