@@ -10,6 +10,7 @@ mod nemesis;
 mod plan;
 mod progress;
 mod report;
+mod rival;
 mod run;
 mod store;
 mod worker;

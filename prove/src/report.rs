@@ -46,7 +46,7 @@ pub(crate) fn details(verdict: &Verdict) -> String {
 #[allow(clippy::cast_precision_loss, reason = "a number of kills")]
 pub(crate) fn totals(runs: &[(Run, Verdict)]) -> String {
     let (mut totals, mut faults) = (Verdict::default(), BTreeMap::new());
-    let of_class = runs.iter().filter(|(run, _)| run.mode.class().is_some());
+    let of_class = runs.iter().filter(|(run, _)| run.class().is_some());
     for (_, verdict) in of_class {
         totals.deliveries += verdict.deliveries;
         totals.effects += verdict.effects;
@@ -80,7 +80,7 @@ pub(crate) fn table(runs: &[(Run, Verdict)]) -> String {
         table.add_row([
             run.store.clone(),
             word(run.broker),
-            word(run.mode),
+            run.rival.clone().unwrap_or_else(|| word(run.mode)),
             verdict.deliveries.to_string(),
             (verdict.kills + verdict.crashes).to_string(),
             verdict.pauses.to_string(),

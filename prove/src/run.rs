@@ -50,6 +50,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         store: prepared.url.clone(),
         schema: prepared.schema.clone(),
         mode: args.mode,
+        rival: args.rival.clone(),
         driver: args.driver,
         lease_ms: args.lease_ms,
         workers: args.workers,
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
     let began = micros_now();
     let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, &mut nemesis).await?;
     let mut records = [0; 4];
-    if args.mode.class().is_some() {
+    if args.mode.class().is_some() && args.rival.is_none() {
         // Claims of the last ones killed lapse with their leases.
         tokio::time::sleep(Duration::from_millis(args.lease_ms)).await;
         records = prepared.records().await?;
@@ -99,6 +100,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         store: format!("{:?}", args.store_kind()).to_lowercase(),
         broker: args.broker,
         mode: args.mode,
+        rival: args.rival.as_ref().map(|rival| rival.name.clone()),
         seed,
         faults: kinds.iter().map(|kind| kind.name()).collect(),
         workers: args.workers,
@@ -133,6 +135,9 @@ fn create_seen(plan: &Plan) -> Result<()> {
 }
 
 fn worker(plan: &Plan, worker: usize) -> Command {
+    if let Some(rival) = &plan.rival {
+        return rival.worker(plan);
+    }
     // The running program, even if its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     if let Ok(exe) = std::env::current_exe().and_then(std::fs::canonicalize) {
