@@ -12,7 +12,6 @@ use crate::broker::BrokerKind;
 use crate::jumps::Jumps;
 use crate::logs::Logs;
 use crate::messages::{Trouble, key, number};
-use crate::nemesis::FaultKind;
 use crate::plan::Mode;
 
 /// The figures of a run. checker.py computes those above the line again, from the same files.
@@ -64,11 +63,8 @@ pub(crate) fn judge(logs: &Logs) -> Verdict {
     let mut found = audit(&published, &logs.effects, &logs.history);
     let late: BTreeSet<_> = logs.run.not_recorded.iter().cloned().collect();
     let jumps = Jumps::of(logs);
-    let stuck = logs.faults.iter().filter(|fault| fault.kind == FaultKind::StuckHandler);
-    let stuck: BTreeSet<_> = stuck.filter_map(|fault| fault.id.as_deref()).collect();
     found.explain(&logs.effects, |effect| {
-        let is_cancelled = effect.attempt == 1 && stuck.contains(&*effect.id);
-        is_cancelled || late.contains(&(effect.id.clone(), effect.fence)) || jumps.near(effect)
+        late.contains(&(effect.id.clone(), effect.fence)) || jumps.near(effect)
     });
     jumps.explain_stale(&mut found, &logs.effects);
     let history = &logs.history;
@@ -129,7 +125,7 @@ fn ordered(logs: &Logs) -> bool {
 
 fn broken(logs: &Logs, verdict: &Verdict, found: &Audit, refused: usize) -> Vec<String> {
     let mut broken = Vec::new();
-    if let Some(class) = logs.run.mode.class() {
+    if let Some(class) = logs.run.class() {
         broken.extend(found.keeps(class).err());
         let buried = usize::try_from(logs.run.records[3]).unwrap_or(usize::MAX);
         // At most once, a refusal is told and not buried.

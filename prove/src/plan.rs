@@ -9,6 +9,7 @@ use ackonce_tests::feed::Share;
 use serde::{Deserialize, Serialize};
 
 use crate::nemesis::{FaultKind, WorkerClock};
+use crate::rival::Rival;
 
 /// The source of the messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +49,19 @@ impl Mode {
     }
 }
 
+/// The protocol of a Kafka group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Group {
+    #[default]
+    Eager,
+    Cooperative,
+    /// Eager, and the broker knows each worker by name
+    Static,
+    /// KIP-848
+    Consumer,
+}
+
 /// The plan of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -58,8 +72,11 @@ pub(crate) struct Plan {
     /// The schema of a PostgreSQL store.
     pub(crate) schema: String,
     pub(crate) mode: Mode,
+    /// Another library's worker, instead of one of ours.
+    pub(crate) rival: Option<Rival>,
     /// The library of an inbox on PostgreSQL.
     pub(crate) driver: Driver,
+    pub(crate) group: Group,
     pub(crate) lease_ms: u64,
     /// The faults of the run; some of them are the handlers' own.
     pub(crate) faults: Vec<FaultKind>,
@@ -102,6 +119,11 @@ impl Plan {
     /// The runs of handlers, from their beginning.
     pub(crate) fn starts(&self) -> PathBuf {
         self.dir.join("starts.jsonl")
+    }
+
+    /// The effects of handlers that were cancelled before they returned.
+    pub(crate) fn cancelled(&self) -> PathBuf {
+        self.dir.join("cancelled.jsonl")
     }
 
     /// The records of the loops by hand.

@@ -9,10 +9,10 @@ use anyhow::Result;
 use tokio::sync::mpsc;
 
 use crate::broker::{Published, Source};
+use crate::chaos::Chaos;
 use crate::logs::micros_now;
 use crate::messages::number;
 use crate::nemesis::{FaultKind, Order};
-use crate::run::Chaos;
 
 /// Deliveries that are published at once.
 const SLICE: usize = 50;

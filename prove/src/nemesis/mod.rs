@@ -33,9 +33,6 @@ pub(crate) struct Fault {
     /// Beginning and end, in microseconds since the Unix epoch.
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// The message of a handler's own fault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) id: Option<String>,
 }
 
 /// The faults of servers, networks and clocks.
@@ -65,7 +62,7 @@ impl Nemesis {
             let kind = kinds[self.dice.index(kinds.len())];
             let from = micros_now();
             self.strike(kind).await.with_context(|| kind.name())?;
-            faults.push(Fault { kind, from, to: micros_now(), id: None });
+            faults.push(Fault { kind, from, to: micros_now() });
         }
         Ok(faults)
     }

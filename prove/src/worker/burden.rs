@@ -48,7 +48,7 @@ impl Burdens {
         let Some(kind) = self.kinds.get(nth).copied() else { return Ok(None) };
         let length = kind.of_handlers(self.lease).unwrap_or_default();
         let to = now + u64::try_from(length.as_micros()).unwrap_or(0);
-        self.log.append(serde_json::to_vec(&Fault { kind, from: now, to, id: Some(id.to_owned()) })?)?;
+        self.log.append(serde_json::to_vec(&Fault { kind, from: now, to })?)?;
         let after = kind == FaultKind::StuckHandler && which % 2 == 1;
         Ok(Some(Burden { kind, length, after }))
     }

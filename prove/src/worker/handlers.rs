@@ -33,10 +33,11 @@ pub(super) async fn work<C: Consumer>(task: &Task<'_>) -> anyhow::Result<()> {
                 make(trouble)?;
                 tokio::time::sleep(PAUSE).await;
                 point("before-effect");
-                journal.take_effect(&cx)?;
+                let unreturned = Journal::take_effect(&journal, &cx)?;
                 point("after-effect");
                 bear(burden, true).await;
                 tokio::time::sleep(PAUSE).await;
+                unreturned.returns();
                 Ok::<_, Failure>(())
             }
         }

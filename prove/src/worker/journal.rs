@@ -21,9 +21,30 @@ const STEP: &str = "effect";
 pub(super) struct Journal {
     starts: Ledger,
     effects: Ledger,
+    cancelled: Ledger,
     burdens: Burdens,
     /// In a process whose clock is moved: the time at this instant, by the kernel.
     began: Option<(u64, Instant)>,
+}
+
+/// An effect whose handler has not returned. If it is dropped before, cancelled with its lease, the journal says so: nobody
+/// records the effect.
+pub(super) struct Unreturned(Arc<Journal>, Option<LedgerEntry>);
+
+impl Unreturned {
+    pub(super) fn returns(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Unreturned {
+    fn drop(&mut self) {
+        if let Some(entry) = self.1.take()
+            && let Err(error) = self.0.cancelled.append(&entry)
+        {
+            eprintln!("a cancelled handler could not be noted: {error}");
+        }
+    }
 }
 
 impl Journal {
@@ -33,6 +54,7 @@ impl Journal {
         Ok(Arc::new(Self {
             starts: Ledger::open(plan.starts())?,
             effects: Ledger::open(plan.effects())?,
+            cancelled: Ledger::open(plan.cancelled())?,
             burdens: Burdens::open(task)?,
             began,
         }))
@@ -64,8 +86,10 @@ impl Journal {
     }
 
     /// The effect.
-    pub(super) fn take_effect(&self, cx: &Context) -> io::Result<()> {
-        self.effects.append(&self.entry(cx))
+    pub(super) fn take_effect(this: &Arc<Self>, cx: &Context) -> io::Result<Unreturned> {
+        let effect = this.entry(cx);
+        this.effects.append(&effect)?;
+        Ok(Unreturned(this.clone(), Some(effect)))
     }
 }
 

@@ -16,6 +16,10 @@ use ackonce_cli::stores::{Opened, StoreUrl};
 use crate::nemesis::FaultKind;
 use crate::plan::{Mode, Place, Plan};
 
+/// A message that so many killed workers had in hand is buried as the cause of their deaths. Here they die for other reasons,
+/// some hundred times in a minute: at the default of 15 their victims would be buried.
+const ATTEMPTS: u32 = 100_000;
+
 /// Works until SIGTERM.
 pub(crate) async fn work(plan: &Plan) -> anyhow::Result<()> {
     let shutdown = ackonce::shutdown_on_signals()?;
@@ -43,7 +47,7 @@ struct Task<'a> {
 impl Task<'_> {
     fn settings(&self) -> Settings {
         let lease = Duration::from_millis(self.plan.lease_ms);
-        let mut settings = Settings::default().with_lease(lease).with_concurrency(8);
+        let mut settings = Settings::default().with_lease(lease).with_concurrency(8).with_attempts(ATTEMPTS);
         if let Some(length) =
             FaultKind::StuckHandler.of_handlers(lease).filter(|_| self.meets(FaultKind::StuckHandler))
         {
