@@ -71,6 +71,26 @@ fn seconds(millis: Option<&u64>) -> f64 {
     millis.map_or(0.0, |millis| *millis as f64 / 1000.0)
 }
 
+/// Runs that count for nothing, with the reason.
+pub(super) fn set_aside(results: &Results) -> String {
+    let row = |(run, verdict): (&Run, &Verdict)| {
+        let reason = run.set_aside.clone()?;
+        Some(vec![
+            format!("{} {} {}, seed {}", run.store, word(run.broker), word(run.mode), run.seed),
+            reason,
+            format!(
+                "{} deliveries, {} kills, {} lost, {} doubled, {} of them explained",
+                grouped(verdict.deliveries as u64),
+                verdict.kills + verdict.crashes,
+                verdict.lost,
+                verdict.doubled,
+                verdict.doubled_explained
+            ),
+        ])
+    };
+    markdown(&["run set aside", "reason", "counts"], 3, results.all_runs().filter_map(row))
+}
+
 /// The proofs of other programs, a line each.
 pub(super) fn others(results: &Results) -> String {
     let row = |line: &Line| match line {
