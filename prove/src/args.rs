@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::broker::BrokerKind;
 use crate::nemesis::{FaultKind, StoreKind};
 use crate::plan::Mode;
+use crate::plant::PlantArgs;
 
 /// Proves that nothing is lost, doubled or stuck
 ///
@@ -36,6 +37,8 @@ pub(crate) enum Verb {
     },
     /// Make the runs of docs/PROOF.md, and print their totals
     Campaign(CampaignArgs),
+    /// Plant the bugs of prove/planted, one at a time in a copy of the tree, and see that each is caught
+    Plant(PlantArgs),
     #[command(hide = true)]
     Worker { plan: String },
 }

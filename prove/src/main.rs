@@ -8,6 +8,7 @@ mod logs;
 mod messages;
 mod nemesis;
 mod plan;
+mod plant;
 mod progress;
 mod report;
 mod run;
@@ -32,6 +33,7 @@ async fn main() -> ExitCode {
         None => once(&run).await.map(|(_, verdict)| verdict.broken.is_empty()),
         Some(Verb::Audit { dir }) => again(&dir),
         Some(Verb::Campaign(args)) => campaign::run(&args).await,
+        Some(Verb::Plant(args)) => plant::run(&args),
         Some(Verb::Worker { plan }) => work(&plan).await.map(|()| true),
     };
     match kept {
