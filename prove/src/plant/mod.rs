@@ -110,8 +110,12 @@ fn table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(["planted bug", "caught by", "after"]);
     for Outcome { name, bug, check, caught, by, seconds } in outcomes {
-        let after = if *caught { format!("{seconds:.1} s") } else { "NOT CAUGHT".to_owned() };
-        table.add_row([format!("`{name}`: {bug}"), format!("`{check}`: {by}"), after]);
+        let by = match (caught, check.strip_prefix("prove ")) {
+            (false, _) => format!("NOT CAUGHT by `{check}` {by}"),
+            (true, Some(settings)) => format!("`{settings}`: {by}"),
+            (true, None) => format!("`{by}`"),
+        };
+        table.add_row([format!("`{name}`: {bug}"), by, format!("{seconds:.1} s")]);
     }
     table
 }

@@ -15,10 +15,10 @@ pub(super) fn copy(tree: &Path, copy: &Path) -> Result<()> {
     for entry in tree.read_dir()? {
         let entry = entry?;
         let (from, to) = (entry.path(), copy.join(entry.file_name()));
+        names.insert(entry.file_name());
         if entry.file_name() == "target" || entry.file_name() == ".git" {
             continue;
         }
-        names.insert(entry.file_name());
         if entry.file_type()?.is_dir() {
             self::copy(&from, &to)?;
         } else if !to.exists() || std::fs::read(&from)? != std::fs::read(&to)? {
