@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ackonce::adapter::{RecordOnly, SettledAs, Why};
-use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::store::{Attempt, ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
 use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, Result, Runner};
 use async_trait::async_trait;
 use common::{Number, Scripted, job, scope, settings};
@@ -71,6 +71,41 @@ async fn a_lease_that_cannot_be_renewed_cancels_the_handler_and_the_message_runs
     });
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(warned.load(Ordering::SeqCst), 1, "told before it was dropped");
+}
+
+/// Longer than any handler here needs to be told of a lost lease; without a word it would wait for ever.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_lease_that_the_store_calls_lost_cancels_the_handler_and_the_message_runs_again() {
+    let store = Scripted::default();
+    let (memory, runs, told) =
+        (store.store.clone(), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (count, tell) = (runs.clone(), told.clone());
+    let runner = runner(&store, move |cx: Context, _: u64| {
+        let (memory, tell, run) = (memory.clone(), tell.clone(), count.fetch_add(1, Ordering::SeqCst));
+        async move {
+            if run > 0 {
+                return Ok::<_, Failure>(());
+            }
+            // As an operator would, who takes the worker for dead: the store answers its next renewal with Lost.
+            let release =
+                Settle::Release { attempt: Attempt::Counts, window: LONG, not_before: Duration::ZERO };
+            memory.settle(&[Settlement::new(cx.lease(), release)]).await.unwrap();
+            if tokio::time::timeout(LONG, cx.cancelled()).await.is_ok() {
+                tell.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(
+        (told.load(Ordering::SeqCst), runs.load(Ordering::SeqCst)),
+        (1, 2),
+        "told, dropped, and run again"
+    );
+    assert_eq!(runner.counts().lease_lost, 1);
 }
 
 #[tokio::test]
