@@ -9,7 +9,7 @@ use ackonce_tests::until;
 use crate::feeds::free_address;
 use crate::stops::Running;
 
-fn ask(address: &str, path: &str) -> Option<String> {
+pub(crate) fn ask(address: &str, path: &str) -> Option<String> {
     let mut connection = TcpStream::connect(address).ok()?;
     write!(connection, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();

@@ -1,7 +1,6 @@
 //! The places that messages go to.
 
 mod amqp;
-mod answer;
 mod exec;
 mod http;
 mod kafka;

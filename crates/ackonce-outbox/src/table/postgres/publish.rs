@@ -48,7 +48,21 @@ impl PostgresOutbox {
     pub async fn open(store: &PostgresStore) -> Result<Self> {
         let table = PostgresTable::new(store)?;
         table.create().await?;
-        Ok(Self { outbox: Outbox::new(Arc::new(table)), texts: Arc::new(Texts::new(store.schema())) })
+        Ok(Self::of(table, store))
+    }
+
+    /// The outbox in the store's schema, which must be there: for operators, who create none by a misspelt name.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if there is none, and those of [`open`](Self::open).
+    pub async fn open_existing(store: &PostgresStore) -> Result<Self> {
+        let table = PostgresTable::new(store)?;
+        table.find().await?;
+        Ok(Self::of(table, store))
+    }
+
+    fn of(table: PostgresTable, store: &PostgresStore) -> Self {
+        Self { outbox: Outbox::new(Arc::new(table)), texts: Arc::new(Texts::new(store.schema())) }
     }
 
     /// All SQL that creates the tables in a schema that has a store's, to be run by hand.
