@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use ackonce::store::{ClaimRequest, Claimed, Token};
 use ackonce::{CancellationToken, Context, Deduplicator, Failure, Handler, Item, Scope};
+use ackonce_diesel::DieselInbox;
 use ackonce_diesel::diesel::{self, ExpressionMethods as _};
 use ackonce_diesel::diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool,
 };
 use ackonce_diesel::diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use ackonce_diesel::DieselInbox;
 use ackonce_postgres::{InboxSettings, PostgresConfig, PostgresStore, Tables};
 use ackonce_seaorm::SeaOrmInbox;
 use ackonce_seaorm::sea_orm::{

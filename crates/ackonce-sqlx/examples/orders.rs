@@ -54,8 +54,8 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let relay = outbox.with_shutdown(shutdown.clone());
     let relay = tokio::spawn(async move { relay.run(Printer).await });
 
-    let publishing = outbox.clone();
-    let inbox = SqlxInbox::new(&store, pool.clone(), move |tx: &mut PgTransaction<'_>, _, Order(id, item)| {
+    let (db, publishing) = (pool.clone(), outbox.clone());
+    let inbox = SqlxInbox::new(&store, db, move |tx: &mut PgTransaction<'_>, _, Order(id, item)| {
         let publishing = publishing.clone();
         Box::pin(async move {
             let take = "WITH taken AS (UPDATE stock SET pieces = pieces - 1 WHERE item = $2 RETURNING item) \
@@ -79,5 +79,9 @@ pub(crate) async fn run(url: &str) -> Result<(), Box<dyn Error>> {
     let pieces: i64 = sqlx::query_scalar("SELECT pieces FROM stock").fetch_one(&pool).await?;
     println!("{pieces} books left, {} orders run, {announced} announced", runner.counts().run);
     sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA {name} CASCADE"))).execute(&pool).await?;
-    if (pieces, announced) == (20, 10) { Ok(()) } else { Err("ten orders take ten, and are announced".into()) }
+    if (pieces, announced) == (20, 10) {
+        Ok(())
+    } else {
+        Err("ten orders take ten, and are announced".into())
+    }
 }
