@@ -40,7 +40,8 @@ pub struct OutboxSinkUrl {
 enum Place {
     Kafka(ClientConfig),
     Amqp(String),
-    Http(HttpPublisher),
+    /// Boxed: it is large.
+    Http(Box<HttpPublisher>),
 }
 
 impl FromStr for OutboxSinkUrl {
@@ -49,7 +50,9 @@ impl FromStr for OutboxSinkUrl {
     fn from_str(text: &str) -> Result<Self, RelayUrlError> {
         let scheme = text.split(':').next().unwrap_or_default();
         let service = |publisher: Result<HttpPublisher>| {
-            publisher.map(Place::Http).map_err(|error| RelayUrlError::new(ackonce::chain(&error).to_string()))
+            publisher
+                .map(|publisher| Place::Http(Box::new(publisher)))
+                .map_err(|error| RelayUrlError::new(ackonce::chain(&error).to_string()))
         };
         let place = match scheme {
             "kafka" => Place::Kafka(kafka(text)?),
@@ -107,7 +110,7 @@ impl OutboxSinkUrl {
         Ok(match &self.place {
             Place::Kafka(config) => Arc::new(KafkaPublisher::new(config.clone(), name).map_err(failed)?),
             Place::Amqp(url) => Arc::new(AmqpPublisher::new(url, name)?),
-            Place::Http(publisher) => Arc::new(publisher.clone().with_limits(limit, at_once)?),
+            Place::Http(publisher) => Arc::new(HttpPublisher::clone(publisher).with_limits(limit, at_once)?),
         })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{ChangeArgs, StoreArgs, refused};
 use super::confirm;
-use super::ids::clean;
+use super::ids::{clean, shown};
 use super::list::brief;
 use super::output::{self, OutputArgs, count, grouped};
 use super::times::{at, millis, span};
@@ -164,8 +164,8 @@ fn row(parked: &Parked) -> Vec<String> {
     vec![
         parked.row.to_string(),
         clean(&parked.message.to),
-        parked.message.key.as_deref().map(super::ids::shown).unwrap_or_default(),
-        super::ids::shown(parked.message.id.as_bytes()),
+        parked.message.key.as_deref().map(shown).unwrap_or_default(),
+        shown(parked.message.id.as_bytes()),
         grouped(parked.behind),
         age(parked).map_or_else(|| "?".to_owned(), |age| format!("{} ago", span(age))),
         brief(&parked.reason),
@@ -174,8 +174,8 @@ fn row(parked: &Parked) -> Vec<String> {
 
 fn object(parked: &Parked) -> serde_json::Value {
     json!({
-        "row": parked.row, "to": parked.message.to, "key": parked.message.key.as_deref().map(super::ids::shown),
-        "id": super::ids::shown(parked.message.id.as_bytes()), "reason": parked.reason, "parked_at": at(parked.at),
+        "row": parked.row, "to": parked.message.to, "key": parked.message.key.as_deref().map(shown),
+        "id": shown(parked.message.id.as_bytes()), "reason": parked.reason, "parked_at": at(parked.at),
         "age_ms": age(parked).map(millis), "behind": parked.behind,
     })
 }

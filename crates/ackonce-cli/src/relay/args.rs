@@ -167,7 +167,14 @@ impl RelayArgs {
         let more = if to.is_http() { Duration::from_secs(10) } else { Duration::ZERO };
         options.publish_timeout = self.timeout.saturating_add(more);
         options.shutdown_timeout = self.shutdown_timeout;
+        options.check().map_err(|e| Refusal::usage(super::tell(&e)))?;
         let limits = (self.timeout, self.concurrency.unwrap_or(64));
+        if limits.0.is_zero() {
+            return Err(wrong("--timeout", "no service answers in no time"));
+        }
+        if limits.1 == 0 {
+            return Err(wrong("--concurrency", "with no message at once nothing is sent"));
+        }
         Ok(Some(OutboxParsed { store, to, options, limits }))
     }
 

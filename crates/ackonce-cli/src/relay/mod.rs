@@ -46,7 +46,7 @@ const FLAGS: [(&str, &str); 17] = [
 /// [`Refusal`].
 pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let work = match args.outbox(settings)? {
-        Some(outbox) => Work::Outbox(outbox),
+        Some(outbox) => Work::Outbox(Box::new(outbox)),
         None => Work::Messages(Box::new(args.parsed()?)),
     };
     let mut traces = Traces::default();
@@ -63,8 +63,8 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
         match (work, args.sources.check) {
             (Work::Messages(parsed), true) => check::check(args, *parsed, settings).await,
             (Work::Messages(parsed), false) => relay(args, *parsed).await,
-            (Work::Outbox(parsed), true) => outbox::check(args, parsed, settings).await,
-            (Work::Outbox(parsed), false) => outbox::relay(args, parsed).await,
+            (Work::Outbox(parsed), true) => outbox::check(args, *parsed, settings).await,
+            (Work::Outbox(parsed), false) => outbox::relay(args, *parsed).await,
         }
     });
     // A lookup of a host's name that never ends is not waited for.
@@ -76,7 +76,7 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
 /// The kinds of relays.
 enum Work {
     Messages(Box<Parsed>),
-    Outbox(OutboxParsed),
+    Outbox(Box<OutboxParsed>),
 }
 
 async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {

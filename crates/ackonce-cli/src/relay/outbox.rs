@@ -27,13 +27,13 @@ pub(super) async fn relay(args: &RelayArgs, parsed: OutboxParsed) -> Result<(), 
     }
     let outbox = outbox(&parsed.store, &store).await?;
     let (answer, at_once) = parsed.limits;
-    let publisher = parsed.to.open("outbox", answer, at_once).map_err(|e| wrong("--to: ", &e))?;
+    let publisher = parsed.to.open("outbox", answer, at_once);
+    let publisher = publisher.map_err(|e| Refusal::usage(format!("--to: {}", super::tell(&e))))?;
     let outbox =
         outbox.with_options(parsed.options).with_shutdown(shutdown).with_health(alive.health.clone());
-    let counts = Box::pin(outbox.run(publisher)).await.map_err(|error| match error.kind() {
-        ackonce::ErrorKind::Config if alive.health.lag().is_none() => wrong("", &error),
-        _ => Refusal::environment(format!("--from {}: {}", parsed.store, super::tell(&error))),
-    })?;
+    let counts = Box::pin(outbox.run(publisher)).await;
+    let counts =
+        counts.map_err(|e| Refusal::environment(format!("--from {}: {}", parsed.store, super::tell(&e))))?;
     tracing::info!(target: "ackonce", ?counts, "the relay has ended");
     Ok(())
 }
@@ -93,10 +93,6 @@ async fn outbox(url: &StoreUrl, store: &Opened) -> Result<Outbox, Refusal> {
         _ => return Err(Refusal::usage("--from: an outbox is in outbox:sqlite:PATH or outbox:postgres://…")),
     };
     opened.map_err(|error| refused(&format!("--from {url}"), &error))
-}
-
-fn wrong(flag: &str, error: &ackonce::Error) -> Refusal {
-    Refusal::usage(format!("{flag}{}", super::tell(error)))
 }
 
 /// For `--admin`.

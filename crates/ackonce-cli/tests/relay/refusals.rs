@@ -98,19 +98,18 @@ fn a_relay_of_an_outbox_refuses_settings_of_others() {
         (&["--dead-letter", "orders.dead"], &["--dead-letter", "parked"]),
         (&["--order", "key"], &["--order", "per key"]),
         (&["--lease", "1ms"], &["--lease"]),
-        (&["--concurrency", "0"], &["--to"]),
+        (&["--concurrency", "0"], &["--concurrency"]),
+        (&["--timeout", "0s"], &["--timeout"]),
     ] {
-        std::fs::write(&file, "").unwrap();
         let args = outbox(more);
         refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), 2, parts);
-        std::fs::remove_file(&file).unwrap();
     }
     refused(&["--from", &from, "--to", http], 3, &["--from", "no file"]);
     assert!(!std::path::Path::new(&file).exists(), "it was not made");
     refused(&["--from", "outbox:redis://u:s3cret@h", "--to", http], 2, &["--from", "outbox:sqlite:PATH"]);
     refused(&["--from", "outbox:sqlite:a.db", "--to", "stdout:"], 2, &["--to", "no sink of an outbox"]);
     let away = "outbox:postgres://u:s3cret@127.0.0.1:1/db";
-    refused(&["--from", away, "--to", http, "--start-timeout", "0s"], 3, &["--from", "127.0.0.1"]);
+    refused(&["--from", away, "--to", http, "--start-timeout", "0s"], 3, &["--from"]);
 }
 
 #[test]
