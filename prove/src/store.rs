@@ -53,7 +53,9 @@ pub(crate) async fn prepare(
     let url = |server: &str, wait_ms: u32| match kind {
         StoreKind::Sqlite => format!("sqlite:{}", file.display()),
         StoreKind::Redis => {
-            format!("{server}?prefix={name}&connect_timeout_ms={wait_ms}&response_timeout_ms={wait_ms}{downgrade}")
+            format!(
+                "{server}?prefix={name}&connect_timeout_ms={wait_ms}&response_timeout_ms={wait_ms}{downgrade}"
+            )
         }
         StoreKind::Postgres => {
             format!("{server}?schema={name}&tables=create&request_timeout_ms={}", 2 * wait_ms)

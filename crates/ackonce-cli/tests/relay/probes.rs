@@ -64,5 +64,8 @@ async fn the_lag_of_a_queue_counts_ready_messages_and_those_in_hand() {
     let health = ask(&admin, "/healthz").unwrap();
     assert!(health.contains("in flight: 4, ready in the queue: 46"), "{health}");
     let metrics = ask(&admin, "/metrics").unwrap();
-    assert!(metrics.lines().any(|l| l.starts_with("ackonce_amqp_backlog{") && l.ends_with(" 46")), "{metrics}");
+    assert!(
+        metrics.lines().any(|l| l.starts_with("ackonce_amqp_backlog{") && l.ends_with(" 46")),
+        "{metrics}"
+    );
 }

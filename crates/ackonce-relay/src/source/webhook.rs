@@ -168,7 +168,10 @@ fn secret(variable: &str) -> Result<String> {
             VarError::NotPresent => "is not set",
             VarError::NotUnicode(_) => "is not text",
         };
-        Error::new(ErrorKind::Config, format!("the environment variable {variable}, which secret-env names, {why}"))
+        Error::new(
+            ErrorKind::Config,
+            format!("the environment variable {variable}, which secret-env names, {why}"),
+        )
     })
 }
 

@@ -36,7 +36,10 @@ impl Square {
     ) -> Result<Self, ConfigError> {
         let url = url.into();
         if !["https://", "http://"].into_iter().any(|scheme| url.starts_with(scheme) && url != scheme) {
-            return Err(ConfigError::setting("Square::new", "the URL does not begin with https://HOST or http://HOST"));
+            return Err(ConfigError::setting(
+                "Square::new",
+                "the URL does not begin with https://HOST or http://HOST",
+            ));
         }
         let keys = keys(Algorithm::HmacSha256, &checked(secrets)?, as_is)?;
         let mut scheme = Scheme::new(name("x-square-hmacsha256-signature"), "", Encoding::Base64, keys);

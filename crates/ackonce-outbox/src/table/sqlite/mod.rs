@@ -52,7 +52,10 @@ impl SqliteTable {
                 return Err(Error::new(ErrorKind::NewerSchema, message));
             }
             None => {
-                return Err(Error::new(ErrorKind::Config, "outbox: there is none in the file; mend its path"));
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "outbox: there is none in the file; mend its path",
+                ));
             }
         }
         Ok(Self { store: store.clone(), reader: ReadThread::start(store.clone())? })
