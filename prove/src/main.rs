@@ -4,12 +4,17 @@ mod args;
 mod audit;
 mod broker;
 mod campaign;
+mod chaos;
+mod figures;
+mod goals;
 mod logs;
 mod messages;
 mod nemesis;
 mod plan;
 mod progress;
 mod report;
+mod results;
+mod rival;
 mod run;
 mod store;
 mod worker;
@@ -32,6 +37,7 @@ async fn main() -> ExitCode {
         None => once(&run).await.map(|(_, verdict)| verdict.broken.is_empty()),
         Some(Verb::Audit { dir }) => again(&dir),
         Some(Verb::Campaign(args)) => campaign::run(&args).await,
+        Some(Verb::Figures) => figures::write().map(|()| true),
         Some(Verb::Worker { plan }) => work(&plan).await.map(|()| true),
     };
     match kept {
