@@ -130,7 +130,9 @@ fn broken(logs: &Logs, verdict: &Verdict, found: &Audit, refused: usize) -> Vec<
         let buried = usize::try_from(logs.run.records[3]).unwrap_or(usize::MAX);
         // At most once, a refusal is told and not buried.
         let (sure, perhaps) = logs.run.unreadable;
-        let asked = refused + sure..=refused + sure + perhaps;
+        // Without an ID each delivery is a record of its own.
+        let most = if sure + perhaps > 0 { usize::MAX } else { refused };
+        let asked = refused + sure..=most;
         if logs.run.through.is_some() && class != Class::AtMostOnce && !asked.contains(&buried) {
             broken.push(format!(
                 "{buried} records are buried, and {refused} messages were refused, {sure} unreadable"

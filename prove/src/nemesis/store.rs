@@ -9,11 +9,15 @@ use ackonce_testkit::proxy::{Proxy, ProxyMode};
 use ackonce_testkit::seed::Dice;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::disk::Disk;
 use super::redis::Redis;
 use super::tracer::{FailedFlushes, family};
 use super::{FaultKind, losses, outage, pid_of, revive};
+
+/// The longest that PostgreSQL takes to recover.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// The kind of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +127,15 @@ impl StoreFaults {
     }
 
     async fn tell_postgres(&self, commands: &[&str]) -> Result<()> {
-        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
+        // It may be in the recovery that follows a failed flush.
+        let until = Instant::now() + RECOVERY;
+        let (client, connection) = loop {
+            match tokio_postgres::connect(&self.url, NoTls).await {
+                Ok(connected) => break connected,
+                Err(error) if Instant::now() >= until => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
         let connection = tokio::spawn(connection);
         for command in commands {
             client.query(*command, &[]).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ackonce::{Backoff, Handler, Order, Scope};
+use ackonce::{Backoff, Handler, OnMissing, Order, Scope};
 use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage};
 
@@ -29,6 +29,7 @@ impl Consumer for Kafka {
         KafkaConsumer::new(config, &[topic], &Scope::new(SCOPE)?, task.deduplicator())
             .with_order(Order::Key)
             .with_record_only()
+            .with_on_missing(OnMissing::Bury)
             .with_settings(task.settings())
             .with_shutdown(task.shutdown.clone())
             .run(handler)
