@@ -161,6 +161,10 @@ fn power_cuts_row(one: &PowerCuts) -> Vec<String> {
     vec![
         format!("power cuts, SQLite {setup}"),
         format!("{images} images, {} acknowledged", grouped(*acked)),
-        format!("{lost} lost{}", if one.is_control() { ": a control, it has to lose" } else { "" }),
+        format!(
+            "{} lost{}",
+            grouped(*lost),
+            if one.is_control() { ": a control, it has to lose" } else { "" }
+        ),
     ]
 }
