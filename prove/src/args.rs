@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::broker::BrokerKind;
 use crate::nemesis::{FaultKind, StoreKind};
 use crate::plan::{Group, Mode};
+use crate::rival::Rival;
 
 /// Proves that nothing is lost, doubled or stuck
 ///
@@ -56,12 +57,19 @@ pub(crate) struct RunArgs {
     /// The library of an inbox on PostgreSQL: `tokio-postgres`, `sqlx`, `seaorm` or `diesel`
     #[arg(long, value_parser = driver, default_value = "tokio-postgres")]
     pub(crate) driver: Driver,
+    /// Workers of another library, as `NAME=COMMAND`: README.md says how they are told their work
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = Rival::parse)]
+    pub(crate) rival: Option<Rival>,
     /// Kinds of faults, by commas; without it all that store and broker can meet
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) faults: Vec<FaultKind>,
     /// The length of the chaos
     #[arg(long, default_value_t = 1.0)]
     pub(crate) minutes: f64,
+    /// The mean time between two kills at random moments, in milliseconds; without it as short as the source can find out
+    /// about them
+    #[arg(long)]
+    pub(crate) kill_every_ms: Option<u64>,
     /// The time between two faults of servers and networks, about, in milliseconds
     #[arg(long, default_value_t = 2500)]
     pub(crate) fault_every_ms: u64,
@@ -150,10 +158,11 @@ impl RunArgs {
 
     /// The time between two kills: as short as the source can find out about them.
     pub(crate) fn kill_every(&self) -> RangeInclusive<Duration> {
-        let (least, most) = match self.broker {
-            BrokerKind::Feed => (60, 200),
-            BrokerKind::Rabbitmq => (300, 900),
-            BrokerKind::Kafka => (1000, 3000),
+        let (least, most) = match (self.kill_every_ms, self.broker) {
+            (Some(mean), _) => (mean / 2, mean / 2 * 3),
+            (None, BrokerKind::Feed) => (60, 200),
+            (None, BrokerKind::Rabbitmq) => (300, 900),
+            (None, BrokerKind::Kafka) => (1000, 3000),
         };
         Duration::from_millis(least)..=Duration::from_millis(most)
     }

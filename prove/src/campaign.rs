@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &CampaignArgs) -> Result<bool> {
         run.seed = Some(results.next_seed());
         match once(&run).await {
             Ok((run, verdict)) => {
-                as_expected &= verdict.broken.is_empty() == run.mode.class().is_some();
+                as_expected &= verdict.broken.is_empty() == run.class().is_some();
                 results.add(run, verdict)?;
                 failed[n] = 0;
             }

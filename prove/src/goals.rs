@@ -110,7 +110,7 @@ pub(crate) const GOALS: &[Goal] = &[
 
 /// Not a loop by hand.
 pub(crate) fn of_class(run: &Run) -> bool {
-    run.mode.class().is_some()
+    run.class().is_some()
 }
 
 /// The workers that a run has killed.

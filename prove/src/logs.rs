@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ackonce::Class;
 use ackonce_testkit::crash::History;
 use ackonce_testkit::ledger::LedgerEntry;
 use ackonce_testkit::lines;
@@ -26,6 +27,9 @@ pub(crate) struct Run {
     pub(crate) store: String,
     pub(crate) broker: BrokerKind,
     pub(crate) mode: Mode,
+    /// The name of another library, if its workers were under test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rival: Option<String>,
     /// The group's protocol (Kafka).
     #[serde(default)]
     pub(crate) group: Option<Group>,
@@ -60,6 +64,13 @@ pub(crate) struct Run {
     /// cancelled before it returned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_recorded: Vec<(String, u64)>,
+}
+
+impl Run {
+    /// The class whose promise is judged; `None` for loops by hand and other libraries, of which all is counted.
+    pub(crate) fn class(&self) -> Option<Class> {
+        self.mode.class().filter(|_| self.rival.is_none())
+    }
 }
 
 /// Of Ackonce and of these servers; those that scripts/servers has not started have none.

@@ -14,6 +14,7 @@ mod plan;
 mod progress;
 mod report;
 mod results;
+mod rival;
 mod run;
 mod store;
 mod worker;

@@ -8,6 +8,8 @@ use ackonce_tests::drivers::Driver;
 use ackonce_tests::feed::Share;
 use serde::{Deserialize, Serialize};
 
+use crate::rival::Rival;
+
 /// The source of the messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Place {
@@ -69,6 +71,8 @@ pub(crate) struct Plan {
     /// The schema of a PostgreSQL store.
     pub(crate) schema: String,
     pub(crate) mode: Mode,
+    /// Another library's worker, instead of one of ours.
+    pub(crate) rival: Option<Rival>,
     /// The library of an inbox on PostgreSQL.
     pub(crate) driver: Driver,
     pub(crate) group: Group,

@@ -51,7 +51,7 @@ pub(crate) fn table(runs: &[(Run, Verdict)]) -> String {
         table.add_row([
             run.store.clone(),
             word(run.broker),
-            word(run.mode),
+            run.rival.clone().unwrap_or_else(|| word(run.mode)),
             verdict.deliveries.to_string(),
             (verdict.kills + verdict.crashes).to_string(),
             verdict.pauses.to_string(),

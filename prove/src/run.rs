@@ -44,6 +44,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         store: prepared.url.clone(),
         schema: prepared.schema.clone(),
         mode: args.mode,
+        rival: args.rival.clone(),
         driver: args.driver,
         group: args.group,
         lease_ms: args.lease_ms,
@@ -77,7 +78,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
     let began = micros_now();
     let happened = chaos.unfold(fleet(args, &plan, &kinds, seed), source, &mut nemesis).await?;
     let mut records = [0; 4];
-    if args.mode.class().is_some() {
+    if args.mode.class().is_some() && args.rival.is_none() {
         // Claims of the last ones killed lapse with their leases.
         tokio::time::sleep(Duration::from_millis(args.lease_ms)).await;
         records = prepared.records().await?;
@@ -96,6 +97,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         store: format!("{:?}", args.store_kind()).to_lowercase(),
         broker: args.broker,
         mode: args.mode,
+        rival: args.rival.as_ref().map(|rival| rival.name.clone()),
         group: (args.broker == BrokerKind::Kafka).then_some(args.group),
         seed,
         faults: kinds.iter().map(|kind| kind.name()).collect(),
@@ -134,6 +136,9 @@ fn create_seen(plan: &Plan) -> Result<()> {
 }
 
 fn worker(plan: &Plan, worker: usize) -> Command {
+    if let Some(rival) = &plan.rival {
+        return rival.worker(plan);
+    }
     // The running program, even if its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     if let Ok(exe) = std::env::current_exe().and_then(std::fs::canonicalize) {

@@ -32,7 +32,7 @@ pub(super) fn rows(results: &Results) -> String {
         let source = run
             .group
             .map_or_else(|| word(run.broker), |group| format!("{} {}", word(run.broker), word(group)));
-        let is_control = run.mode.class().is_none();
+        let is_control = run.class().is_none();
         rows.entry((is_control, source, run.store.clone(), word(run.mode))).or_default().push((run, verdict));
     }
     let row = |((_, source, store, class), runs): (_, Vec<(&Run, &Verdict)>)| {
