@@ -33,7 +33,8 @@ pub(super) fn rows(results: &Results) -> String {
             .group
             .map_or_else(|| word(run.broker), |group| format!("{} {}", word(run.broker), word(group)));
         let is_control = run.class().is_none();
-        rows.entry((is_control, source, run.store.clone(), word(run.mode))).or_default().push((run, verdict));
+        let class = run.rival.clone().unwrap_or_else(|| word(run.mode));
+        rows.entry((is_control, source, run.store.clone(), class)).or_default().push((run, verdict));
     }
     let row = |((_, source, store, class), runs): (_, Vec<(&Run, &Verdict)>)| {
         let (mut cells, mut numbers) = (vec![store, source, class], numbers(&runs));
@@ -161,6 +162,10 @@ fn power_cuts_row(one: &PowerCuts) -> Vec<String> {
     vec![
         format!("power cuts, SQLite {setup}"),
         format!("{images} images, {} acknowledged", grouped(*acked)),
-        format!("{lost} lost{}", if one.is_control() { ": a control, it has to lose" } else { "" }),
+        format!(
+            "{} lost{}",
+            grouped(*lost),
+            if one.is_control() { ": a control, it has to lose" } else { "" }
+        ),
     ]
 }
