@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::broker::BrokerKind;
 use crate::nemesis::{FaultKind, StoreKind};
-use crate::plan::Mode;
+use crate::plan::{Group, Mode};
 use crate::plant::PlantArgs;
+use crate::rival::Rival;
 
 /// Proves that nothing is lost, doubled or stuck
 ///
@@ -35,10 +36,12 @@ pub(crate) enum Verb {
         /// The folder of `--keep`
         dir: PathBuf,
     },
-    /// Make the runs of docs/PROOF.md, and print their totals
+    /// Make runs until the goals of docs/PROOF.md are reached, and add each to its results
     Campaign(CampaignArgs),
     /// Plant the bugs of prove/planted, one at a time in a copy of the tree, and see that each is caught
     Plant(PlantArgs),
+    /// Write the tables of docs/PROOF.md anew, from its results
+    Figures,
     #[command(hide = true)]
     Worker { plan: String },
 }
@@ -57,12 +60,28 @@ pub(crate) struct RunArgs {
     /// The library of an inbox on PostgreSQL: `tokio-postgres`, `sqlx`, `seaorm` or `diesel`
     #[arg(long, value_parser = driver, default_value = "tokio-postgres")]
     pub(crate) driver: Driver,
+    /// Workers of another library, as `NAME=COMMAND`: README.md says how they are told their work
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = Rival::parse)]
+    pub(crate) rival: Option<Rival>,
     /// Kinds of faults, by commas; without it all that store and broker can meet
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) faults: Vec<FaultKind>,
     /// The length of the chaos
     #[arg(long, default_value_t = 1.0)]
     pub(crate) minutes: f64,
+    /// The mean time between two kills at random moments, in milliseconds; without it as short as the source can find out
+    /// about them
+    #[arg(long)]
+    pub(crate) kill_every_ms: Option<u64>,
+    /// The time between two faults of servers and networks, about, in milliseconds
+    #[arg(long, default_value_t = 2500)]
+    pub(crate) fault_every_ms: u64,
+    /// The time between two pauses of workers, about, in milliseconds
+    #[arg(long, default_value_t = 5500)]
+    pub(crate) pause_every_ms: u64,
+    /// The protocol of the Kafka group
+    #[arg(long, value_enum, default_value = "eager")]
+    pub(crate) group: Group,
     /// End the chaos after so many kills of workers, if that is earlier
     #[arg(long)]
     pub(crate) kills: Option<usize>,
@@ -75,7 +94,7 @@ pub(crate) struct RunArgs {
     /// The lease, in milliseconds
     #[arg(long, default_value_t = 1500)]
     pub(crate) lease_ms: u64,
-    /// Everything must be settled so many seconds after the last fault
+    /// After the last fault no so many seconds may pass without an acknowledgement, until everything is settled
     #[arg(long, default_value_t = 60)]
     pub(crate) bound_s: u64,
     /// Deliveries that may be waiting; more are published as they are acknowledged
@@ -92,17 +111,18 @@ pub(crate) struct RunArgs {
 /// The campaign.
 #[derive(Debug, Args)]
 pub(crate) struct CampaignArgs {
-    /// Only runs whose line contains this text
+    /// Only goals whose name contains this text
     #[arg(long)]
     pub(crate) only: Option<String>,
-    /// Multiplies the kills of each run
+    /// Multiplies the goals
     #[arg(long, default_value_t = 1.0)]
     pub(crate) scale: f64,
-    /// Append each verdict to this file, as a line of JSON
+    /// Begin no more runs after this time; the next call goes on from the results
     #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
+    pub(crate) minutes: Option<f64>,
+    /// The file of the results, a line of JSON for each run; without it docs/proof/runs.jsonl
+    #[arg(long)]
+    pub(crate) results: Option<PathBuf>,
 }
 
 fn driver(name: &str) -> Result<Driver, String> {
@@ -134,12 +154,18 @@ impl RunArgs {
         }
     }
 
+    /// From half of it to one and a half.
+    pub(crate) fn about(millis: u64) -> RangeInclusive<Duration> {
+        Duration::from_millis(millis / 2)..=Duration::from_millis(millis + millis / 2)
+    }
+
     /// The time between two kills: as short as the source can find out about them.
     pub(crate) fn kill_every(&self) -> RangeInclusive<Duration> {
-        let (least, most) = match self.broker {
-            BrokerKind::Feed => (60, 200),
-            BrokerKind::Rabbitmq => (300, 900),
-            BrokerKind::Kafka => (1000, 3000),
+        let (least, most) = match (self.kill_every_ms, self.broker) {
+            (Some(mean), _) => (mean / 2, mean / 2 * 3),
+            (None, BrokerKind::Feed) => (60, 200),
+            (None, BrokerKind::Rabbitmq) => (300, 900),
+            (None, BrokerKind::Kafka) => (1000, 3000),
         };
         Duration::from_millis(least)..=Duration::from_millis(most)
     }

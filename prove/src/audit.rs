@@ -99,7 +99,7 @@ fn ordered(logs: &Logs) -> bool {
 
 fn broken(logs: &Logs, verdict: &Verdict, found: &Audit, refused: usize) -> Vec<String> {
     let mut broken = Vec::new();
-    if let Some(class) = logs.run.mode.class() {
+    if let Some(class) = logs.run.class() {
         broken.extend(found.keeps(class).err());
         let buried = usize::try_from(logs.run.records[3]).unwrap_or(usize::MAX);
         // At most once, a refusal is told and not buried.

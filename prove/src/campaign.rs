@@ -1,79 +1,57 @@
-//! The runs of docs/PROOF.md, and their totals.
+//! The long campaign: runs until each goal is reached, over as many calls as it takes.
 
-use std::io::Write as _;
+use std::cmp::Ordering;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser as _;
 
 use crate::args::{CampaignArgs, Program};
-use crate::audit::Verdict;
-use crate::logs::Run;
-use crate::{once, report};
+use crate::goals::{GOALS, Goal};
+use crate::results::{PUBLISHED, Results};
+use crate::{figures, once};
 
-/// Store, broker, class, kills of workers, and the longest time in minutes.
-const RUNS: &[(&str, &str, &str, usize, f64)] = &[
-    ("sqlite", "feed", "leased", 600, 10.0),
-    ("sqlite", "feed", "keyed", 600, 10.0),
-    ("sqlite", "feed", "inbox", 600, 10.0),
-    ("redis", "feed", "leased", 600, 10.0),
-    ("redis", "feed", "keyed", 600, 10.0),
-    ("postgres", "feed", "leased", 600, 10.0),
-    ("postgres", "feed", "keyed", 600, 10.0),
-    ("postgres", "feed", "inbox", 600, 10.0),
-    ("sqlite", "feed", "at-most-once", 300, 10.0),
-    ("sqlite", "rabbitmq", "leased", 250, 10.0),
-    ("postgres", "rabbitmq", "inbox", 250, 10.0),
-    ("redis", "rabbitmq", "keyed", 250, 10.0),
-    ("sqlite", "kafka", "leased", 125, 10.0),
-    ("postgres", "kafka", "inbox", 125, 10.0),
-    ("redis", "kafka", "keyed", 125, 10.0),
-    ("sqlite", "feed", "record-then-run", 100, 3.0),
-    ("sqlite", "feed", "run-then-record", 100, 3.0),
-];
-
-/// Makes the runs one after another. False if one broke its promise, or a loop by hand kept what it cannot keep.
+/// Makes runs, and adds each to the results. False if one broke its promise, a loop by hand kept what it cannot keep, or a run
+/// could not be made.
 pub(crate) async fn run(args: &CampaignArgs) -> Result<bool> {
-    let mut all: Vec<(Run, Verdict)> = Vec::new();
+    let mut results = Results::open(args.results.as_deref().unwrap_or(Path::new(PUBLISHED)))?;
+    let end = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
     let mut as_expected = true;
-    for (n, (store, broker, class, kills, minutes)) in RUNS.iter().enumerate() {
-        let line = format!("{store} {broker} {class}");
-        if args.only.as_ref().is_some_and(|only| !line.contains(&**only)) {
-            continue;
+    let mut turns = vec![0; GOALS.len()];
+    while end.is_none_or(|end| Instant::now() < end)
+        && let Some((n, goal)) = furthest(args, &results)
+    {
+        let plan = goal.plans[turns[n] % goal.plans.len()];
+        turns[n] += 1;
+        eprintln!("{}: {plan}", goal.name);
+        let words = std::iter::once("prove").chain(plan.split(' '));
+        let Program { mut run, .. } = Program::try_parse_from(words)?;
+        run.seed = Some(results.next_seed());
+        match once(&run).await {
+            Ok((run, verdict)) => {
+                as_expected &= verdict.broken.is_empty() == run.class().is_some();
+                results.add(run, verdict)?;
+            }
+            Err(error) => {
+                eprintln!("not made: {plan}: {error:#}");
+                as_expected = false;
+                anyhow::ensure!(turns[n] < 100, "{} is not reached in a hundred runs", goal.name);
+            }
         }
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a number of kills"
-        )]
-        let kills = ((*kills as f64) * args.scale).ceil() as usize;
-        let (kills, minutes, seed) =
-            (kills.to_string(), minutes.to_string(), (args.seed + n as u64).to_string());
-        let words = [
-            "prove",
-            "--store",
-            store,
-            "--broker",
-            broker,
-            "--class",
-            class,
-            "--kills",
-            &kills,
-            "--minutes",
-            &minutes,
-            "--seed",
-            &seed,
-        ];
-        let Program { run, .. } = Program::try_parse_from(words)?;
-        let (run, verdict) = once(&run).await?;
-        as_expected &= verdict.broken.is_empty() == run.mode.class().is_some();
-        if let Some(path) = &args.out {
-            let line = serde_json::to_string(&serde_json::json!({ "run": run, "verdict": verdict }))?;
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-            writeln!(file, "{line}")?;
-        }
-        all.push((run, verdict));
     }
-    println!("{}\n{}", report::table(&all), report::totals(&all));
+    println!("{}", figures::goals(&results));
     Ok(as_expected)
+}
+
+/// The goal with the smallest part reached, of those that are not reached.
+fn furthest(args: &CampaignArgs, results: &Results) -> Option<(usize, &'static Goal)> {
+    #[allow(clippy::cast_precision_loss, reason = "a part")]
+    let part = |goal: &Goal| goal.reached(results) as f64 / (goal.need as f64 * args.scale);
+    let wanted = |goal: &Goal| args.only.as_ref().is_none_or(|only| goal.name.contains(&**only));
+    let missing =
+        GOALS.iter().enumerate().filter(|(_, goal)| wanted(goal)).map(|(n, goal)| (n, goal, part(goal)));
+    let missing = missing.filter(|(.., part)| *part < 1.0);
+    let least = missing.min_by(|(.., a), (.., b)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+    least.map(|(n, goal, _)| (n, goal))
 }

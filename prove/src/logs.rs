@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ackonce::Class;
 use ackonce_testkit::crash::History;
 use ackonce_testkit::ledger::LedgerEntry;
 use ackonce_testkit::lines;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::{BrokerKind, Commit, Published};
 use crate::nemesis::Fault;
-use crate::plan::Mode;
+use crate::plan::{Group, Mode};
 
 /// The wall clock, in microseconds since the Unix epoch.
 pub(crate) fn micros_now() -> u64 {
@@ -26,6 +27,12 @@ pub(crate) struct Run {
     pub(crate) store: String,
     pub(crate) broker: BrokerKind,
     pub(crate) mode: Mode,
+    /// The name of another library, if its workers were under test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rival: Option<String>,
+    /// The group's protocol (Kafka).
+    #[serde(default)]
+    pub(crate) group: Option<Group>,
     pub(crate) seed: u64,
     pub(crate) faults: Vec<String>,
     pub(crate) workers: usize,
@@ -44,8 +51,37 @@ pub(crate) struct Run {
     pub(crate) balance: Option<u64>,
     /// Lines of the effects that a kill has torn.
     pub(crate) torn: usize,
-    /// Message ID and fence of effects that their worker has logged as not recorded, or as to be repeated.
+    /// The most assignments of partitions that one worker was given (Kafka): each is a rebalance, and there were no fewer.
+    #[serde(default)]
+    pub(crate) rebalances: usize,
+    /// Of the store, the broker and Ackonce.
+    #[serde(default)]
+    pub(crate) versions: Vec<String>,
+    /// Message ID and fence of effects that their worker has logged as not recorded or as to be repeated, or whose handler was
+    /// cancelled before it returned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_recorded: Vec<(String, u64)>,
+}
+
+impl Run {
+    /// The class whose promise is judged; `None` for loops by hand and other libraries, of which all is counted.
+    pub(crate) fn class(&self) -> Option<Class> {
+        self.mode.class().filter(|_| self.rival.is_none())
+    }
+}
+
+/// Of Ackonce and of these servers; those that scripts/servers has not started have none.
+pub(crate) fn versions(names: &[&str]) -> Vec<String> {
+    let version = |name: &&str| match *name {
+        "sqlite" => Some(format!("sqlite {}", ackonce_sqlite::rusqlite::version())),
+        name => {
+            let variable = if name == "rabbitmq" { "amqp" } else { name }.to_uppercase();
+            let version = std::env::var(format!("ACKONCE_TEST_{variable}_VERSION")).ok()?;
+            Some(format!("{name} {version}"))
+        }
+    };
+    let ours = concat!("ackonce ", env!("CARGO_PKG_VERSION")).to_owned();
+    std::iter::once(ours).chain(names.iter().filter_map(version)).collect()
 }
 
 /// All logs of a run.

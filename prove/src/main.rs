@@ -4,6 +4,9 @@ mod args;
 mod audit;
 mod broker;
 mod campaign;
+mod chaos;
+mod figures;
+mod goals;
 mod logs;
 mod messages;
 mod nemesis;
@@ -11,6 +14,8 @@ mod plan;
 mod plant;
 mod progress;
 mod report;
+mod results;
+mod rival;
 mod run;
 mod store;
 mod worker;
@@ -34,6 +39,7 @@ async fn main() -> ExitCode {
         Some(Verb::Audit { dir }) => again(&dir),
         Some(Verb::Campaign(args)) => campaign::run(&args).await,
         Some(Verb::Plant(args)) => plant::run(&args),
+        Some(Verb::Figures) => figures::write().map(|()| true),
         Some(Verb::Worker { plan }) => work(&plan).await.map(|()| true),
     };
     match kept {

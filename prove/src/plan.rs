@@ -8,6 +8,8 @@ use ackonce_tests::drivers::Driver;
 use ackonce_tests::feed::Share;
 use serde::{Deserialize, Serialize};
 
+use crate::rival::Rival;
+
 /// The source of the messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Place {
@@ -46,6 +48,19 @@ impl Mode {
     }
 }
 
+/// The protocol of a Kafka group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Group {
+    #[default]
+    Eager,
+    Cooperative,
+    /// Eager, and the broker knows each worker by name
+    Static,
+    /// KIP-848
+    Consumer,
+}
+
 /// The plan of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -56,8 +71,11 @@ pub(crate) struct Plan {
     /// The schema of a PostgreSQL store.
     pub(crate) schema: String,
     pub(crate) mode: Mode,
+    /// Another library's worker, instead of one of ours.
+    pub(crate) rival: Option<Rival>,
     /// The library of an inbox on PostgreSQL.
     pub(crate) driver: Driver,
+    pub(crate) group: Group,
     pub(crate) lease_ms: u64,
     pub(crate) workers: usize,
     /// The number of this worker, from 0; a guest of a rebalance has none of the feed's lines.
@@ -96,6 +114,11 @@ impl Plan {
     /// The runs of handlers, from their beginning.
     pub(crate) fn starts(&self) -> PathBuf {
         self.dir.join("starts.jsonl")
+    }
+
+    /// The effects of handlers that were cancelled before they returned.
+    pub(crate) fn cancelled(&self) -> PathBuf {
+        self.dir.join("cancelled.jsonl")
     }
 
     /// The records of the loops by hand.

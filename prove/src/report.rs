@@ -6,6 +6,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
 use crate::audit::Verdict;
+use crate::goals::word;
 use crate::logs::Run;
 
 /// The columns of the table of runs.
@@ -25,11 +26,6 @@ const COLUMNS: [&str; 13] = [
     "seed",
 ];
 
-/// The word for it on the command line.
-pub(crate) fn word(value: impl clap::ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 /// The points and faults of a run, and the broken parts of the promise.
 pub(crate) fn details(verdict: &Verdict) -> String {
     let mut text = format!("points: {}; faults: {}\n", counts(&verdict.points), counts(&verdict.faults));
@@ -42,32 +38,7 @@ pub(crate) fn details(verdict: &Verdict) -> String {
     text
 }
 
-/// The sums over all runs of a class, without the loops by hand.
-#[allow(clippy::cast_precision_loss, reason = "a number of kills")]
-pub(crate) fn totals(runs: &[(Run, Verdict)]) -> String {
-    let (mut totals, mut faults) = (Verdict::default(), BTreeMap::new());
-    let of_class = runs.iter().filter(|(run, _)| run.mode.class().is_some());
-    for (_, verdict) in of_class {
-        totals.deliveries += verdict.deliveries;
-        totals.effects += verdict.effects;
-        totals.kills += verdict.kills + verdict.crashes;
-        totals.pauses += verdict.pauses;
-        totals.stuck += verdict.stuck;
-        totals.broken.extend(verdict.broken.clone());
-        verdict.faults.iter().for_each(|(name, count)| *faults.entry(name.clone()).or_default() += count);
-    }
-    let Verdict { deliveries, effects, kills, pauses, stuck, broken, .. } = &totals;
-    // The rule of three: none in n leaves at most 3 / n, with a confidence of 95 %.
-    format!(
-        "{deliveries} deliveries, {effects} effects, {kills} kills of workers, {pauses} pauses; {}; {} promises broken, {stuck} stuck; \
-         none in {kills} kills: at most {:.4} % a kill, with 95 % confidence",
-        counts(&faults),
-        broken.len(),
-        300.0 / (*kills).max(1) as f64,
-    )
-}
-
-fn counts(counts: &BTreeMap<String, usize>) -> String {
+pub(crate) fn counts(counts: &BTreeMap<String, usize>) -> String {
     counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -80,7 +51,7 @@ pub(crate) fn table(runs: &[(Run, Verdict)]) -> String {
         table.add_row([
             run.store.clone(),
             word(run.broker),
-            word(run.mode),
+            run.rival.clone().unwrap_or_else(|| word(run.mode)),
             verdict.deliveries.to_string(),
             (verdict.kills + verdict.crashes).to_string(),
             verdict.pauses.to_string(),

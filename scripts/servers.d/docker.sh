@@ -31,7 +31,10 @@ docker_up() { # NAME…
         return 1
     fi
     for name; do
-        "${name}_exports" >"$RUN_DIR/$name/env.new"
+        {
+            "${name}_exports"
+            export_line "$name" VERSION "$(image_tag "$name")"
+        } >"$RUN_DIR/$name/env.new"
         mv "$RUN_DIR/$name/env.new" "$RUN_DIR/$name/env"
         note "$name $(image_tag "$name") (docker) at $(address "$name"), up after $(since "$since")"
     done

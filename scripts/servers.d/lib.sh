@@ -170,10 +170,10 @@ wait_gone() { # SECONDS < family
 }
 
 wait_ready() { # NAME
-    local end=$((SECONDS + 90))
+    local end=$((SECONDS + 300))
     until "$1_ready"; do
         alive "$RUN_DIR/$1/server.pid" || die "$1 ended while it was starting"
-        ((SECONDS < end)) || die "$1 does not answer after 90 seconds"
+        ((SECONDS < end)) || die "$1 does not answer after 5 minutes"
         sleep 0.1
     done
 }

@@ -7,7 +7,7 @@ use ackonce_amqp::{AmqpConsumer, AmqpMessage};
 use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage};
 
 use super::{Consumer, Task};
-use crate::plan::{Place, SCOPE};
+use crate::plan::{Group, Place, Plan, SCOPE};
 
 pub(super) struct Kafka;
 
@@ -17,12 +17,8 @@ impl Consumer for Kafka {
     async fn consume<H: Handler<KafkaMessage>>(task: &Task<'_>, handler: H) -> anyhow::Result<()> {
         let Place::Kafka { brokers, topic } = &task.plan.place else { anyhow::bail!("not on Kafka") };
         let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", brokers)
-            .set("group.id", topic)
-            .set("auto.offset.reset", "earliest")
-            .set("session.timeout.ms", "2000")
-            .set("heartbeat.interval.ms", "300");
+        config.set("bootstrap.servers", brokers).set("group.id", topic).set("auto.offset.reset", "earliest");
+        join(&mut config, task.plan);
         KafkaConsumer::new(config, &[topic], &Scope::new(SCOPE)?, task.deduplicator())
             .with_order(Order::Key)
             .with_record_only()
@@ -32,6 +28,20 @@ impl Consumer for Kafka {
             .await?;
         Ok(())
     }
+}
+
+/// The settings of the group's protocol. A killed member is noticed after two seconds, under KIP-848 when the broker says.
+fn join(config: &mut ClientConfig, plan: &Plan) {
+    if plan.group == Group::Consumer {
+        config.set("group.protocol", "consumer");
+        return;
+    }
+    config.set("session.timeout.ms", "2000").set("heartbeat.interval.ms", "300");
+    match plan.group {
+        Group::Cooperative => config.set("partition.assignment.strategy", "cooperative-sticky"),
+        Group::Static => config.set("group.instance.id", format!("worker-{}", plan.worker)),
+        Group::Eager | Group::Consumer => config,
+    };
 }
 
 pub(super) struct Rabbitmq;

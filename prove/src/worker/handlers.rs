@@ -24,12 +24,34 @@ const STEP: &str = "effect";
 struct Journal {
     starts: Ledger,
     effects: Ledger,
+    cancelled: Ledger,
+}
+
+/// An effect whose handler has not returned. If it is dropped before, cancelled with its lease, the journal says so: nobody
+/// records the effect.
+struct Unreturned(Arc<Journal>, Option<LedgerEntry>);
+
+impl Unreturned {
+    fn returns(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Unreturned {
+    fn drop(&mut self) {
+        if let Some(entry) = self.1.take()
+            && let Err(error) = self.0.cancelled.append(&entry)
+        {
+            eprintln!("a cancelled handler could not be noted: {error}");
+        }
+    }
 }
 
 impl Journal {
     fn open(task: &Task<'_>) -> std::io::Result<Arc<Self>> {
-        let (starts, effects) = (Ledger::open(task.plan.starts())?, Ledger::open(task.plan.effects())?);
-        Ok(Arc::new(Self { starts, effects }))
+        let plan = task.plan;
+        let (starts, effects) = (Ledger::open(plan.starts())?, Ledger::open(plan.effects())?);
+        Ok(Arc::new(Self { starts, effects, cancelled: Ledger::open(plan.cancelled())? }))
     }
 
     /// Notes the start of a run, and tells the trouble that its message makes now.
@@ -67,9 +89,12 @@ pub(super) async fn work<C: Consumer>(task: &Task<'_>) -> anyhow::Result<()> {
                 journal.begin(&cx, retried)?;
                 tokio::time::sleep(PAUSE).await;
                 point("before-effect");
-                journal.effects.append(&LedgerEntry::now(&cx, STEP))?;
+                let effect = LedgerEntry::now(&cx, STEP);
+                journal.effects.append(&effect)?;
+                let unreturned = Unreturned(journal, Some(effect));
                 point("after-effect");
                 tokio::time::sleep(PAUSE).await;
+                unreturned.returns();
                 Ok::<_, Failure>(())
             }
         }

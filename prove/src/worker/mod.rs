@@ -13,6 +13,10 @@ use ackonce_cli::stores::{Opened, StoreUrl};
 
 use crate::plan::{Mode, Place, Plan};
 
+/// A message that so many killed workers had in hand is buried as the cause of their deaths. Here they die for other reasons,
+/// some hundred times in a minute: at the default of 15 their victims would be buried.
+const ATTEMPTS: u32 = 100_000;
+
 /// Works until SIGTERM.
 pub(crate) async fn work(plan: &Plan) -> anyhow::Result<()> {
     let shutdown = ackonce::shutdown_on_signals()?;
@@ -39,7 +43,10 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn settings(&self) -> Settings {
-        Settings::default().with_lease(Duration::from_millis(self.plan.lease_ms)).with_concurrency(8)
+        Settings::default()
+            .with_lease(Duration::from_millis(self.plan.lease_ms))
+            .with_concurrency(8)
+            .with_attempts(ATTEMPTS)
     }
 
     /// The server's URL without the options of the store.

@@ -20,7 +20,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// Set in the process that plays a test in a mount namespace of its own, to the folder of its disks.
 const STAGE: &str = "ACKONCE_TEST_POWER_CUT";
-const ROUNDS: usize = 10;
+/// Images of each set-up; default 10. With more of them, the printed lines of JSON are for docs/proof/runs.jsonl.
+const IMAGES: &str = "ACKONCE_POWER_CUTS";
 
 #[tokio::test]
 async fn sqlite_as_shipped_keeps_every_acked_record() {
@@ -87,16 +88,21 @@ fn in_namespace(stage: &Path, words: &[String]) -> Command {
     };
     let mut setting = std::ffi::OsString::from(format!("{STAGE}="));
     setting.push(stage);
-    wrapped.arg(setting).args(["unshare", "--mount"]).args(words);
+    wrapped.arg(setting).arg(format!("{IMAGES}={}", images())).args(["unshare", "--mount"]).args(words);
     wrapped
+}
+
+fn images() -> usize {
+    std::env::var(IMAGES)
+        .map_or(10, |images| images.parse().unwrap_or_else(|e| panic!("{IMAGES}={images}: {e}")))
 }
 
 /// Cuts the power again and again, each time of a copy of what the last cut left. How many records were lost
 /// of those that had been acknowledged.
 async fn rounds(stage: &Path, level: &str) -> usize {
     let mut disk = Disk::format(stage, "disk0");
-    let (mut acked, mut lost) = (BTreeSet::new(), 0);
-    for round in 1..=ROUNDS {
+    let (mut acked, mut all, mut lost) = (BTreeSet::new(), 0, 0);
+    for round in 1..=images() {
         let [a, b, ..] = Token::random().0;
         // Up to half a second after the first ack.
         let delay = Duration::from_micros(u64::from(u16::from_be_bytes([a, b])) * 8);
@@ -112,9 +118,15 @@ async fn rounds(stage: &Path, level: &str) -> usize {
             missing.len(),
             missing.first(),
         );
+        all += acked.len() - before;
         lost += missing.len();
         acked.retain(|id| done.contains(id));
     }
+    let versions = format!(r#"["ackonce {}","sqlite {}"]"#, env!("CARGO_PKG_VERSION"), rusqlite::version());
+    println!(
+        r#"{{"power_cuts":{{"setup":"{level}","images":{},"acked":{all},"lost":{lost},"versions":{versions}}}}}"#,
+        images()
+    );
     lost
 }
 

@@ -2,9 +2,10 @@
 //! make it endless.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce::{Error, ErrorKind, Result};
+use lapin::Queue;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 
@@ -19,9 +20,9 @@ const ASK: Duration = Duration::from_secs(120);
 /// Between two looks at the number of letters, and the most looks.
 const LOOK: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 20;
-/// Looks without a change after which letters that were given back are not waited for any longer: a consumer may have taken
-/// them.
-const STILL: u32 = 8;
+/// The longest wait without a change for letters that were given back: another reader may have taken them. A quorum queue
+/// on a busy machine has stood still for seconds in the middle.
+const STILL: Duration = Duration::from_secs(20);
 
 pub(super) struct Pass {
     upstream: Arc<Upstream>,
@@ -72,17 +73,21 @@ impl Pass {
         self.stay += 1;
     }
 
-    /// Waits until the letters that were given back are in the queue: a classic queue takes some hundred a second back, and
-    /// a look at it meanwhile finds a part of them.
+    /// Waits until the letters that were given back are in the queue, unless a consumer takes them: a classic queue takes
+    /// some hundred a second back, and a look at it meanwhile finds a part of them.
     async fn come_back(&self, text: &str) -> Result<()> {
-        let (mut last, mut still) = (0, 0);
-        while last < self.stay && still < STILL {
-            let count = count(&self.open, &self.queue, text).await?;
-            still = if count == last { still + 1 } else { 0 };
-            last = count;
+        let (mut last, mut changed) = (0, Instant::now());
+        loop {
+            let state = declared(&self.open, &self.queue, text).await?;
+            let ready = state.message_count();
+            if ready != last {
+                (last, changed) = (ready, Instant::now());
+            }
+            if ready >= self.stay || state.consumer_count() > 0 || changed.elapsed() > STILL {
+                return Ok(());
+            }
             tokio::time::sleep(LOOK).await;
         }
-        Ok(())
     }
 
     /// Gives the letters back that stay, and waits until the broker has done all that it was told.
@@ -100,11 +105,11 @@ impl Pass {
     }
 }
 
-/// The number of letters that wait.
-async fn count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
+/// The queue as its broker declares it: the letters that wait, and its consumers.
+async fn declared(open: &Open, queue: &ShortString, text: &str) -> Result<Queue> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asking = open.channel.queue_declare(queue.clone(), passive, FieldTable::default());
-    Ok(within(asking, text).await?.message_count())
+    within(asking, text).await
 }
 
 /// The number of letters, once it stands still: those that a reader gave back a moment ago, or had when it was killed, come back
@@ -112,7 +117,7 @@ async fn count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
 async fn settled_count(open: &Open, queue: &ShortString, text: &str) -> Result<u32> {
     let mut last = None;
     for _ in 0..LOOKS {
-        let count = count(open, queue, text).await?;
+        let count = declared(open, queue, text).await?.message_count();
         if last == Some(count) {
             break;
         }
