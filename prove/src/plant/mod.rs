@@ -110,7 +110,7 @@ fn table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(["planted bug", "caught by", "after"]);
     for Outcome { name, bug, check, caught, by, seconds } in outcomes {
-        let by = match (caught, check.strip_prefix("prove ")) {
+        let by = match (*caught, check.strip_prefix("prove ")) {
             (false, _) => format!("NOT CAUGHT by `{check}` {by}"),
             (true, Some(settings)) => format!("`{settings}`: {by}"),
             (true, None) => format!("`{by}`"),
