@@ -1,7 +1,7 @@
 //! The outbox from one consumer to another, with kills and pauses of all processes and outages of the broker: every
 //! message takes effect once, in order per key.
 //!
-//! `ACKONCE_OUTBOX_KILLS` scales each run: kills and pauses together (default 40; accepted with 300).
+//! `ACKONCE_OUTBOX_KILLS` scales each run: kills and pauses together (default 40; the acceptance asks for 300).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use ackonce_tests::acceptance::scaled;
