@@ -23,5 +23,5 @@ pub use message::RelayMessage;
 pub use plan::IdPlace;
 pub use relay::{Relay, RelayOptions};
 pub use sink::{Gone, SINKS, Sink, SinkUrl};
-pub use source::{SOURCES, SourceParts, SourceUrl};
+pub use source::{SOURCES, SourceParts, SourceUrl, WebhookSecret, WebhookSurvey};
 pub use url::{RelayUrlError, redacted};

@@ -53,6 +53,11 @@ impl KafkaTarget {
         Ok(Self { config, topic: topic.clone(), queues })
     }
 
+    /// The producer's limit on one record; librdkafka's default is 1,000,000 bytes.
+    pub(super) fn max_bytes(&self) -> Option<usize> {
+        self.config.get("message.max.bytes").map_or(Some(1_000_000), |bytes| bytes.parse().ok())
+    }
+
     pub(super) fn open(&self, name: &str) -> Result<KafkaSink> {
         let failed =
             |error| Error::new(ErrorKind::Config, "the Kafka producer cannot be made").with_source(error);

@@ -156,6 +156,15 @@ impl SinkUrl {
         !matches!(self.place, Place::Stdout(_))
     }
 
+    /// The most bytes of a message that its client sends, if there is such a limit.
+    #[must_use]
+    pub fn max_bytes(&self) -> Option<usize> {
+        match &self.place {
+            Place::Kafka(target) => target.max_bytes(),
+            Place::Http(_) | Place::Exec(_) | Place::Amqp(_) | Place::Stdout(_) => None,
+        }
+    }
+
     /// The topics or queues that it names.
     pub(crate) fn queues(&self) -> &[String] {
         match &self.place {
