@@ -17,6 +17,7 @@ mod relay;
 mod steps;
 mod store;
 mod stores;
+mod traces;
 mod web;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum What {
     Relay(relay::Options),
     #[command(hide = true)]
     RelayChild(relay::ChildOptions),
+    /// A relay without traces, and with traces that are sampled out.
+    Traces(traces::Options),
     /// The outbox from commit to confirmed, beside the loop by hand that polls and updates row by row.
     Outbox(outbox::Options),
     /// Draws the figures that `--json` has collected.
@@ -92,6 +95,7 @@ fn main() -> anyhow::Result<()> {
         What::Steps(options) => steps::run(&options),
         What::Relay(options) => relay::run(&options),
         What::RelayChild(options) => relay::run_child(&options),
+        What::Traces(options) => traces::run(&options),
         What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
     }
