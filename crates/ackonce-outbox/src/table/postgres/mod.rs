@@ -1,5 +1,6 @@
 //! The outbox in PostgreSQL.
 
+mod any_driver;
 mod listener;
 mod publish;
 mod rotation;

@@ -35,7 +35,7 @@ use crate::{Outbox, Outgoing, OutgoingRow};
 #[derive(Debug, Clone)]
 pub struct PostgresOutbox {
     outbox: Outbox,
-    texts: Arc<Texts>,
+    pub(super) texts: Arc<Texts>,
 }
 
 impl PostgresOutbox {
@@ -105,7 +105,7 @@ impl PostgresOutbox {
         Ok(rows.into_iter().map(|row| row.message_id).collect())
     }
 
-    /// The statement of [`publish`](Self::publish), for transactions of another driver. Its parameters are the fields of
+    /// The statement of [`publish`](Self::publish), for a driver without [`publish_in`](Self::publish_in). Its parameters are the fields of
     /// [`Outgoing::row`] in order: `bigint, text, text, bytea, bytea, bytea`. It must change one row.
     #[must_use]
     pub fn insert_sql(&self) -> &str {
@@ -113,7 +113,7 @@ impl PostgresOutbox {
     }
 }
 
-fn inserted(changed: u64, expected: usize) -> Result<()> {
+pub(super) fn inserted(changed: u64, expected: usize) -> Result<()> {
     if usize::try_from(changed) == Ok(expected) {
         return Ok(());
     }
