@@ -4,6 +4,7 @@
 mod awake;
 mod handlers;
 mod harness;
+mod inboxes;
 mod kafka;
 mod latency;
 mod memory;
@@ -53,6 +54,8 @@ enum What {
     Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
+    /// The inbox of PostgreSQL through each driver, alone and in batches.
+    Inboxes(inboxes::Options),
     /// Steps of a handler, and newest wins, through the runner on each store.
     Steps(steps::Options),
     /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
@@ -85,6 +88,7 @@ fn main() -> anyhow::Result<()> {
         What::Proxy(options) => web::proxy(&options),
         What::Outbox(options) => outbox::run(&options),
         What::Webhook(options) => web::webhook(&options),
+        What::Inboxes(options) => inboxes::run(&options),
         What::Steps(options) => steps::run(&options),
         What::Relay(options) => relay::run(&options),
         What::RelayChild(options) => relay::run_child(&options),
