@@ -89,7 +89,7 @@ impl Api {
 }
 
 /// Tests of a service in the same process, which stay there, and the reason.
-const WITHOUT_NETWORK: [(&str, &str); 8] = [
+const WITHOUT_NETWORK: [(&str, &str); 9] = [
     (
         "replay::a_204_and_a_304_have_no_body_and_no_wrong_length",
         "no server of hyper's gives such an answer: without a body and with the length of one",
@@ -97,6 +97,10 @@ const WITHOUT_NETWORK: [(&str, &str); 8] = [
     (
         "keep::a_panic_is_a_500_and_the_next_try_runs",
         "a panic of the service is a broken connection to a proxy: tests/proxy/promise.rs",
+    ),
+    (
+        "keep::an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs",
+        "to a proxy it is a connection that breaks, a 502 before the head has arrived: tests/proxy/promise.rs",
     ),
     (
         "keep::nothing_is_mended_while_the_first_runs_or_after_it_ended_without_an_answer",
