@@ -18,7 +18,7 @@ fn run(plan: Plan, is_kept: bool) -> Ran {
 
 #[test]
 fn nothing_is_lost_doubled_or_stuck_and_no_ack_takes_an_unsettled_tag() {
-    explore("cargo test -p ackonce-amqp --lib simulated::nothing", 1500, run);
+    explore("cargo test -p ackonce-amqp --lib simulated::nothing", 700, run);
 }
 
 #[test]

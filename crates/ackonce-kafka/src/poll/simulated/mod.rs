@@ -35,7 +35,7 @@ impl Numbered for KafkaMessage {
 
 #[test]
 fn nothing_is_lost_doubled_or_stuck_and_no_commit_passes_a_hole() {
-    explore("cargo test -p ackonce-kafka --lib simulated::nothing", 1500, run);
+    explore("cargo test -p ackonce-kafka --lib simulated::nothing", 700, run);
 }
 
 #[test]
