@@ -87,16 +87,17 @@ async fn look_and_change(url: &str, outbox: &Outbox) {
     let text = output(&["outbox", "list", "--store", url]);
     assert!(text.starts_with("ROW") && text.lines().count() == 4, "{text}");
 
-    let change = |verb: &'static str, more: &[&str]| {
-        [&["outbox", verb, "--store", url, "--reason", "ticket 7", "--actor", "ada"], more].concat()
+    let change = |verb: &'static str, more: &[&'static str]| {
+        let common = ["outbox", verb, "--store", url, "--reason", "ticket 7", "--actor", "ada"];
+        [&common[..], more].concat()
     };
-    let row = all[0]["row"].to_string();
+    let row: &'static str = all[0]["row"].to_string().leak();
     refused(&change("redrive", &[]), 2, &["--row", "--all"]);
-    refused(&change("redrive", &["--row", &row]), 2, &["1 message", "add --yes"]);
+    refused(&change("redrive", &["--row", row]), 2, &["1 message", "add --yes"]);
     refused(&["outbox", "redrive", "--store", url, "--all", "--yes"], 2, &["--reason"]);
     let dry = output(&change("redrive", &["--all", "--dry-run"]));
     assert_eq!(dry, "would be changed: 3 messages\n");
-    assert_eq!(output(&change("redrive", &["--row", &row, "--yes"])), "redriven: 1 message\n");
+    assert_eq!(output(&change("redrive", &["--row", row, "--yes"])), "redriven: 1 message\n");
     assert_eq!((&status()["waiting"], &status()["parked"]), (&3.into(), &6.into()));
     // It is refused again.
     park(outbox, 9).await;
