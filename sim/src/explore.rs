@@ -54,7 +54,7 @@ fn failure(command: &str, seed: u64, ran: &Ran, simulate: Simulation) -> String 
     // The fewest that it fails with; those before the last one may have no part in it.
     let fewest = (0..ran.faults).find(|most| fails(*most)).unwrap_or(ran.faults);
     let mut text = format!("seed {seed}: {:#?}\n", ran.wrong);
-    let _ = write!(text, "it fails with its first {fewest} faults; to see all that happens:\n");
+    let _ = writeln!(text, "it fails with its first {fewest} faults; to see all that happens:");
     let _ = write!(text, "ACKONCE_SEED={seed} ACKONCE_FAULTS={fewest} {command} -- --nocapture");
     text
 }
