@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ackonce::{Answer, AtMostOnce, Batch, Class, Context, Effect, Failure, Handler, Item, Keyed};
-use ackonce_postgres::PostgresStore;
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_postgres::tokio_postgres::types::Type;
+use ackonce_postgres::{InboxSettings, PostgresStore};
 use ackonce_sqlite::{InboxTx, SqliteStore};
 use async_trait::async_trait;
 
@@ -83,13 +83,17 @@ pub(crate) fn sqlite_inbox<M: Send + Sync + 'static>(store: &SqliteStore) -> imp
 }
 
 /// The effect is one insert, committed with the record.
-pub(crate) fn postgres_inbox<M: Send + 'static>(store: &PostgresStore) -> impl Handler<M> {
-    store.inbox(|tx: &Transaction<'_>, cx: Context, _: M| {
+pub(crate) fn postgres_inbox<M: Send + 'static>(
+    store: &PostgresStore,
+    settings: InboxSettings,
+) -> impl Handler<M> + use<M> {
+    let inbox = store.inbox(|tx: &Transaction<'_>, cx: Context, _: M| {
         Box::pin(async move {
             let id = &cx.key().id()[..];
             tx.execute_typed("INSERT INTO ackonce_bench_effect VALUES ($1, 1)", &[(&id, Type::BYTEA)])
                 .await?;
             Ok::<(), Failure>(())
         })
-    })
+    });
+    inbox.with_settings(settings)
 }

@@ -4,6 +4,7 @@
 mod awake;
 mod handlers;
 mod harness;
+mod inboxes;
 mod kafka;
 mod latency;
 mod memory;
@@ -16,6 +17,7 @@ mod relay;
 mod steps;
 mod store;
 mod stores;
+mod traces;
 mod web;
 
 use std::path::PathBuf;
@@ -53,12 +55,16 @@ enum What {
     Proxy(web::Options),
     /// A handler of Stripe's events with and without the webhook layer.
     Webhook(web::Options),
+    /// The inbox of PostgreSQL through each driver, alone and in batches.
+    Inboxes(inboxes::Options),
     /// Steps of a handler, and newest wins, through the runner on each store.
     Steps(steps::Options),
     /// The relay: Kafka to standard output beside a bare consumer, Kafka to an HTTP service.
     Relay(relay::Options),
     #[command(hide = true)]
     RelayChild(relay::ChildOptions),
+    /// A relay without traces, and with traces that are sampled out.
+    Traces(traces::Options),
     /// The outbox from commit to confirmed, beside the loop by hand that polls and updates row by row.
     Outbox(outbox::Options),
     /// Draws the figures that `--json` has collected.
@@ -85,9 +91,11 @@ fn main() -> anyhow::Result<()> {
         What::Proxy(options) => web::proxy(&options),
         What::Outbox(options) => outbox::run(&options),
         What::Webhook(options) => web::webhook(&options),
+        What::Inboxes(options) => inboxes::run(&options),
         What::Steps(options) => steps::run(&options),
         What::Relay(options) => relay::run(&options),
         What::RelayChild(options) => relay::run_child(&options),
+        What::Traces(options) => traces::run(&options),
         What::Plot(options) => plot::run(&options),
         What::Store(options) => store::run(&options),
     }

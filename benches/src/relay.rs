@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ackonce::trace::{TraceContext, TraceHook, set_trace_hook};
 use ackonce::{MemoryStore, Order, Scope};
 use ackonce_relay::Relay;
 use ackonce_sqlite::SqliteStore;
@@ -14,6 +15,7 @@ use axum::Router;
 use axum::routing::post;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tracing::Span;
 
 use crate::harness::{Arm, Round, compare};
 use crate::kafka::topic::Topic;
@@ -37,6 +39,20 @@ pub(crate) struct ChildOptions {
     to: String,
     /// A directory for the store, or nothing for memory.
     store: Option<String>,
+    /// With a hook for traces that records none.
+    #[arg(long)]
+    sampled_out: bool,
+}
+
+/// As `parentbased_always_off` decides.
+struct NoTraces;
+
+impl TraceHook for NoTraces {
+    fn samples(&self, _: [u8; 16], parent: Option<&TraceContext>) -> bool {
+        parent.is_some_and(TraceContext::is_sampled)
+    }
+
+    fn place(&self, _: &Span, _: &TraceContext, _: Option<&TraceContext>, _: Option<&TraceContext>) {}
 }
 
 /// The sink of the bare consumer.
@@ -48,12 +64,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let topic = Topic::fill(options.brokers.as_deref(), options.messages)?;
     let dir = tempfile::tempdir()?;
     let sqlite = |group: &str| dir.path().join(group).display().to_string();
-    let lines = vec![
-        Arm::timed("bare consumer that prints", || to_lines(&topic, BARE, None)),
-        Arm::timed("relay to stdout:, memory", || to_lines(&topic, "stdout:", None)),
-        Arm::timed("relay to stdout:, SQLite", || to_lines(&topic, "stdout:", Some(sqlite(&topic.group())))),
+    let to_lines = |to, store| lines(&ChildOptions::new(source(&topic)?, to, store), topic.messages);
+    let arms = vec![
+        Arm::timed("bare consumer that prints", || to_lines(BARE, None)),
+        Arm::timed("relay to stdout:, memory", || to_lines("stdout:", None)),
+        Arm::timed("relay to stdout:, SQLite", || to_lines("stdout:", Some(sqlite(&topic.group())))),
     ];
-    compare("Kafka to stdout:", options.rounds, lines)?;
+    compare("Kafka to stdout:", options.rounds, arms)?;
     let posts = vec![
         Arm::timed("relay to http://, memory", || to_http(&topic, None)),
         Arm::timed("relay to http://, SQLite", || to_http(&topic, Some(sqlite(&topic.group())))),
@@ -61,22 +78,37 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     compare("Kafka to http://", options.rounds, posts)
 }
 
-fn start(topic: &Topic, to: &str, store: Option<String>) -> anyhow::Result<Running> {
+/// The topic, under a group of its own.
+pub(crate) fn source(topic: &Topic) -> anyhow::Result<String> {
     let group = topic.group();
     let brokers = topic.config(&group);
     let brokers = brokers.get("bootstrap.servers").context("the topic's brokers")?;
-    let from = format!("kafka://{brokers}/{}?group={group}", topic.name);
+    Ok(format!("kafka://{brokers}/{}?group={group}", topic.name))
+}
+
+fn start(child: &ChildOptions) -> anyhow::Result<Running> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["relay-child", &from, to]).args(store).stdout(Stdio::piped());
+    command.args(["relay-child", &child.from, &child.to]).args(&child.store).stdout(Stdio::piped());
+    command.args(child.sampled_out.then_some("--sampled-out"));
     Ok(Running(command.spawn()?))
 }
 
-/// From the first line to the last.
-fn to_lines(topic: &Topic, to: &str, store: Option<String>) -> anyhow::Result<Round> {
-    let mut child = start(topic, to, store)?;
+impl ChildOptions {
+    pub(crate) fn new(from: String, to: &str, store: Option<String>) -> Self {
+        Self { from, to: to.to_owned(), store, sampled_out: false }
+    }
+
+    pub(crate) fn sampled_out(self) -> Self {
+        Self { sampled_out: true, ..self }
+    }
+}
+
+/// So many lines, from the first to the last.
+pub(crate) fn lines(child: &ChildOptions, messages: usize) -> anyhow::Result<Round> {
+    let mut child = start(child)?;
     let mut output = BufReader::new(child.0.stdout.take().context("its output")?);
     let (mut lines, mut began) = (0, None);
-    while lines < topic.messages {
+    while lines < messages {
         let chunk = output.fill_buf()?;
         let length = chunk.len();
         anyhow::ensure!(length > 0, "it ended after {lines} lines");
@@ -98,7 +130,7 @@ fn to_http(topic: &Topic, store: Option<String>) -> anyhow::Result<Round> {
         async {}
     });
     let address = runtime.block_on(server::serve(Router::new().route("/", service)))?;
-    let mut child = start(topic, &format!("http://{address}/"), store)?;
+    let mut child = start(&ChildOptions::new(source(topic)?, &format!("http://{address}/"), store))?;
     while taken.load(Ordering::Relaxed) < topic.messages {
         anyhow::ensure!(child.0.try_wait()?.is_none(), "the relay has ended");
         std::thread::sleep(Duration::from_millis(1));
@@ -119,6 +151,9 @@ impl Drop for Running {
 pub(crate) fn run_child(options: &ChildOptions) -> anyhow::Result<()> {
     if options.to == BARE {
         return print_all(&options.from);
+    }
+    if options.sampled_out {
+        set_trace_hook(Box::new(NoTraces)).map_err(|_| anyhow::anyhow!("a second hook for traces"))?;
     }
     let scope = Scope::new("bench")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,15 +1,17 @@
-//! Steps of a handler and newest wins, through the runner, on each store.
+//! Steps of a handler and newest wins, through the runner, on each store, and the trips to the store that a step costs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ackonce::adapter::{Delivery, Job, NoDeadLetters};
+use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement};
 use ackonce::{Context, Deduplicator, EntityVersion, Failure, Handler, Newest, Runner, Scope, Settings};
 use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::harness::{Arm, compare};
+use crate::harness::{Arm, compare, figure, table};
 use crate::stores::{Place, Stores};
 
 #[derive(clap::Args)]
@@ -56,8 +58,55 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             arm("newest wins", messages, newest),
         ];
         compare(&format!("{name}: messages, {} at once", options.concurrency), options.rounds, whole)?;
+        runtime.block_on(trips(options, name, &store))?;
     }
     Ok(())
+}
+
+/// Prints the trips of a message and of a step: calls of the store, each of which is one.
+async fn trips(options: &Options, name: &str, store: &Arc<dyn Deduplicator>) -> anyhow::Result<()> {
+    let title = format!("{name}: trips to the store");
+    let mut shown = table(&title, &["a message without steps", "a step"]);
+    for (messages, concurrency) in [(200, 1), (options.messages, options.concurrency)] {
+        let mut of = [0.0; 2];
+        for (of, kind) in of.iter_mut().zip([none as Kind, three]) {
+            let counting = Arc::new(Counting { store: store.clone(), trips: AtomicU64::new(0) });
+            kind(Everything { store: counting.clone(), messages, concurrency }).await?;
+            #[allow(clippy::cast_precision_loss, reason = "a mean is no count")]
+            let mean = counting.trips.load(Ordering::Relaxed) as f64 / messages as f64;
+            *of = mean;
+        }
+        let [none, step] = [of[0], (of[1] - of[0]) / 3.0];
+        let row = format!("{concurrency} at once");
+        figure(&title, &row, json!({"message": none, "step": step}))?;
+        shown.add_row([row, format!("{none:.3}"), format!("{step:.3}")]);
+    }
+    println!("\n{shown}");
+    Ok(())
+}
+
+/// A store that counts its calls.
+#[derive(Debug)]
+struct Counting {
+    store: Arc<dyn Deduplicator>,
+    trips: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Deduplicator for Counting {
+    async fn claim(&self, requests: &[ClaimRequest]) -> ackonce::Result<Vec<Claimed>> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.store.claim(requests).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> ackonce::Result<Vec<Settled>> {
+        self.trips.fetch_add(1, Ordering::Relaxed);
+        self.store.settle(settlements).await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
 }
 
 /// Sends all messages through a runner with one of the handlers below.

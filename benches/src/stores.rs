@@ -14,6 +14,10 @@ use tokio::runtime::Runtime;
 
 use crate::processed::Processed;
 
+/// Makes the table of effects on PostgreSQL anew.
+pub(crate) const EFFECT_TABLE: &str = "DROP TABLE IF EXISTS ackonce_bench_effect;
+    CREATE TABLE ackonce_bench_effect (id BYTEA NOT NULL, amount BIGINT NOT NULL)";
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
     Memory,
@@ -106,12 +110,7 @@ async fn postgres(url: &str) -> anyhow::Result<Place> {
     let store = PostgresConfig::new(url)?.with_tables(Tables::CreateMissing).connect().await?;
     let by_hand = Processed::postgres(url).await?;
     if let Processed::Postgres { client, .. } = &by_hand {
-        client
-            .batch_execute(
-                "DROP TABLE IF EXISTS ackonce_bench_effect;
-                 CREATE TABLE ackonce_bench_effect (id BYTEA NOT NULL, amount BIGINT NOT NULL)",
-            )
-            .await?;
+        client.batch_execute(EFFECT_TABLE).await?;
     }
     Ok(Place {
         kind: Kind::Postgres,

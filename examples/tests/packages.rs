@@ -11,9 +11,16 @@ fn packages_hold_sources_pages_and_licences_alone() {
     let mut list = Command::new(env!("CARGO"));
     list.args(["package", "--list", "--workspace", "--allow-dirty", "--offline", "--locked"])
         .current_dir(root);
-    for unpublished in
-        ["ackonce-benches", "ackonce-model", "ackonce-tests", "examples", "minimal", "prove", "prove-scale"]
-    {
+    for unpublished in [
+        "ackonce-benches",
+        "ackonce-model",
+        "ackonce-sim",
+        "ackonce-tests",
+        "examples",
+        "minimal",
+        "prove",
+        "prove-scale",
+    ] {
         list.args(["--exclude", unpublished]);
     }
     let output = list.output().unwrap();

@@ -10,6 +10,8 @@ import sys
 
 
 def lines(path):
+    if not path.exists():
+        return
     for line in path.read_text(errors="replace").splitlines():
         try:
             yield json.loads(line)

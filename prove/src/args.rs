@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::broker::BrokerKind;
 use crate::nemesis::{FaultKind, StoreKind};
 use crate::plan::{Group, Mode};
+use crate::plant::PlantArgs;
 use crate::rival::Rival;
 
 /// Proves that nothing is lost, doubled or stuck
@@ -39,6 +40,8 @@ pub(crate) enum Verb {
     Campaign(CampaignArgs),
     /// Write the tables of docs/PROOF.md anew, from its results
     Figures,
+    /// Plant the bugs of prove/planted, one at a time in a copy of the tree, and see that each is caught
+    Plant(PlantArgs),
     #[command(hide = true)]
     Worker { plan: String },
 }

@@ -63,6 +63,9 @@ pub(crate) struct Run {
     /// Of the store, the broker and Ackonce.
     #[serde(default)]
     pub(crate) versions: Vec<String>,
+    /// The reason for which a run counts for nothing: a fault of the proof that was mended since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) set_aside: Option<String>,
     /// Message ID and fence of effects that their worker has logged as not recorded or as to be repeated, or whose handler was
     /// cancelled before it returned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

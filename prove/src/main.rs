@@ -12,6 +12,7 @@ mod logs;
 mod messages;
 mod nemesis;
 mod plan;
+mod plant;
 mod producer;
 mod progress;
 mod report;
@@ -47,6 +48,7 @@ async fn main() -> ExitCode {
         Some(Verb::Audit { dir }) => again(&dir),
         Some(Verb::Campaign(args)) => campaign::run(&args).await,
         Some(Verb::Figures) => figures::write().map(|()| true),
+        Some(Verb::Plant(args)) => plant::run(&args),
         Some(Verb::Worker { plan }) => work(&plan).await.map(|()| true),
     };
     match kept {

@@ -29,7 +29,6 @@ pub(crate) enum Line {
 
 /// IDs in one store, as prove-scale prints them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "described where they are made")]
 pub(crate) struct Remembered {
     pub(crate) store: String,
     pub(crate) ids: u64,
@@ -110,8 +109,13 @@ impl Results {
         Ok(())
     }
 
-    /// The runs of this program.
+    /// The runs of this program that count.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (&Run, &Verdict)> {
+        self.all_runs().filter(|(run, _)| run.set_aside.is_none())
+    }
+
+    /// Those that count for nothing, too.
+    pub(crate) fn all_runs(&self) -> impl Iterator<Item = (&Run, &Verdict)> {
         self.lines.iter().filter_map(|line| match line {
             Line::Run { run, verdict } => Some((&**run, &**verdict)),
             _ => None,
@@ -120,6 +124,6 @@ impl Results {
 
     /// A seed that no run has had.
     pub(crate) fn next_seed(&self) -> u64 {
-        self.runs().map(|(run, _)| run.seed).max().unwrap_or(0) + 1
+        self.all_runs().map(|(run, _)| run.seed).max().unwrap_or(0) + 1
     }
 }

@@ -118,6 +118,7 @@ pub(crate) async fn run(args: &RunArgs, seed: u64, dir: &Path) -> Result<Logs> {
         torn: contents.torn,
         rebalances: rebalances(dir, args)?,
         versions: versions(&[&format!("{:?}", args.store_kind()).to_lowercase(), &word(args.broker)]),
+        set_aside: None,
         not_recorded: late,
     };
     let logs = Logs {

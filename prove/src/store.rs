@@ -46,22 +46,24 @@ pub(crate) async fn prepare(
         }
         false => (None, server.clone()),
     };
-    let options = match kind {
-        StoreKind::Sqlite => String::new(),
-        // It would be refused: the run measures the loss.
-        StoreKind::Redis if args.kinds().contains(&FaultKind::StoreEviction) => {
-            format!("?prefix={name}&connect_timeout_ms=1000&response_timeout_ms=1000&unsafe=downgrade")
-        }
-        StoreKind::Redis => format!("?prefix={name}&connect_timeout_ms=1000&response_timeout_ms=1000"),
-        StoreKind::Postgres => format!("?schema={name}&tables=create&request_timeout_ms=2000"),
-    };
-    let url = |server: &str| match kind {
+    // It would be refused: the run measures the loss.
+    let evicts = kind == StoreKind::Redis && args.kinds().contains(&FaultKind::StoreEviction);
+    let downgrade = if evicts { "&unsafe=downgrade" } else { "" };
+    // Workers give a silent server up soon; the look at the end waits for one that is busy.
+    let url = |server: &str, wait_ms: u32| match kind {
         StoreKind::Sqlite => format!("sqlite:{}", file.display()),
-        _ => format!("{server}{options}"),
+        StoreKind::Redis => {
+            format!(
+                "{server}?prefix={name}&connect_timeout_ms={wait_ms}&response_timeout_ms={wait_ms}{downgrade}"
+            )
+        }
+        StoreKind::Postgres => {
+            format!("{server}?schema={name}&tables=create&request_timeout_ms={}", 2 * wait_ms)
+        }
     };
     let prepared = Prepared {
-        url: url(&reached),
-        direct: url(&server),
+        url: url(&reached, 1000),
+        direct: url(&server, 60_000),
         schema: name.to_owned(),
         books: books(args, kind, &file, &server, name)?,
     };

@@ -1,7 +1,8 @@
 //! The outbox under kill -9: a consumer with inbox and outbox, relays, and a second consumer, over one broker with outages.
 //!
 //! The feed publishes numbered messages of some keys. For each, the first consumer books an order and publishes an event, in
-//! one transaction; the second consumer books the event. All processes are killed and paused, at random and at named points.
+//! one transaction; the second consumer books the event. It gets events from the broker, or is a service that they are posted
+//! to. All processes are killed and paused, at random and at named points.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,8 @@ pub struct Plan {
     pub events_db: PathBuf,
     pub orders: String,
     pub events: String,
+    /// The address of the second consumer, if it is a service: then `events` is its path.
+    pub service: Option<String>,
     pub role: Role,
 }
 
@@ -153,14 +156,27 @@ impl Feed {
     }
 }
 
+/// The way from the outbox to the second consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Through the broker.
+    Broker,
+    /// By POST.
+    Http,
+}
+
 /// Runs until `kills` processes were killed or paused and everything is through.
-pub async fn run(broker: TestBroker, books: Books, kills: usize, seed: u64) -> Outcome {
+pub async fn run(broker: TestBroker, books: Books, way: Way, kills: usize, seed: u64) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan {
         place: broker.place(),
         events_db: dir.path().join("events.db"),
         orders: broker.create("outbox-orders").await,
-        events: broker.create("outbox-events").await,
+        events: match way {
+            Way::Broker => broker.create("outbox-events").await,
+            Way::Http => "events/placed".to_owned(),
+        },
+        service: (way == Way::Http).then(free_address),
         role: Role::Orders,
         books: books.clone(),
     };
@@ -263,11 +279,16 @@ fn fleet(plan: &Plan, dir: &Path, kills: usize, seed: u64) -> Fleet {
         .with_grace(Duration::from_secs(30))
 }
 
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
 fn create_events(db: &Path) {
     drop(ackonce_sqlite::SqliteStore::open(db).unwrap());
     let conn = rusqlite::Connection::open(db).unwrap();
-    let table = "CREATE TABLE event (n INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, number INTEGER NOT NULL)";
-    conn.execute_batch(table).unwrap();
+    let tables = "CREATE TABLE event (n INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, number INTEGER NOT NULL);
+                  CREATE TABLE operation (idempotency_key TEXT PRIMARY KEY)";
+    conn.execute_batch(tables).unwrap();
 }
 
 /// The events in the order of their effects.

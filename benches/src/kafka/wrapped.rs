@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ackonce::{CancellationToken, Counts, Deduplicator, Handler, Scope, Settings};
 use ackonce_kafka::{KafkaConsumer, KafkaMessage, Order};
+use ackonce_postgres::InboxSettings;
 use anyhow::ensure;
 use tokio::runtime::Runtime;
 
@@ -44,7 +45,7 @@ impl Wrapped<'_> {
                 self.consume(messages, handler, |consumer, handler| consumer.run_batch(handler))
             }
             Inbox::Postgres(store) => {
-                let handler = handlers::postgres_inbox(store);
+                let handler = handlers::postgres_inbox(store, InboxSettings::default());
                 self.consume(messages, handler, |consumer, handler| consumer.run_batch(handler))
             }
         }

@@ -1,7 +1,7 @@
 //! A RabbitMQ queue read by a bare consumer, by loops as one writes them by hand, and through Ackonce.
 
 mod by_hand;
-mod queue;
+pub(crate) mod queue;
 mod wrapped;
 
 use std::time::Duration;

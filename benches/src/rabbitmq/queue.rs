@@ -17,7 +17,7 @@ pub(super) const BODY: [u8; 200] = [b'x'; 200];
 /// AMQP's number for a message that survives the broker.
 const PERSISTENT: u8 = 2;
 
-pub(super) struct Queues {
+pub(crate) struct Queues {
     pub(super) url: String,
     pub(super) prefetch: u16,
     connection: Connection,
@@ -25,18 +25,18 @@ pub(super) struct Queues {
 }
 
 /// A queue with messages on it.
-pub(super) struct Queue {
-    pub(super) name: String,
+pub(crate) struct Queue {
+    pub(crate) name: String,
     channel: Channel,
 }
 
 impl Queues {
-    pub(super) async fn connect(url: &str, prefetch: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(url: &str, prefetch: u16) -> anyhow::Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         Ok(Self { url: url.to_owned(), prefetch, connection, made: AtomicUsize::new(0) })
     }
 
-    pub(super) async fn fill(&self, messages: usize) -> anyhow::Result<Queue> {
+    pub(crate) async fn fill(&self, messages: usize) -> anyhow::Result<Queue> {
         let made = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!("ackonce-bench-{}-{made}", std::process::id());
         let queue = Queue { name, channel: self.connection.create_channel().await? };
@@ -80,7 +80,7 @@ impl Queue {
         Ok(self.channel.queue_declare(self.name.as_str().into(), options, FieldTable::default()).await?)
     }
 
-    pub(super) async fn delete(self) -> anyhow::Result<()> {
+    pub(crate) async fn delete(self) -> anyhow::Result<()> {
         self.channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await?;
         Ok(self.channel.close(200, "OK".into()).await?)
     }

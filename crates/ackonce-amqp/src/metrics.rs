@@ -31,6 +31,11 @@ pub(crate) const BLOCKED: Metric = Metric::gauge(
     BY_SCOPE,
     "1 while the broker blocks the connection that publishes (a memory or disk alarm), else 0",
 );
+pub(crate) const BACKLOG: Metric = Metric::gauge(
+    "ackonce_amqp_backlog",
+    BY_SCOPE,
+    "Messages ready in the queue, asked every five seconds; NaN while it is not known",
+);
 
 macro_rules! counters {
     ($($(#[doc = $more:literal])* $field:ident $name:literal $meaning:literal)*) => {
@@ -48,7 +53,7 @@ macro_rules! counters {
         /// The metrics of an AMQP consumer, beside those of its runner.
         pub const METRICS: &[Metric] = &[
             $(Metric::counter($name, BY_SCOPE, $meaning),)*
-            IN_FLIGHT, OLDEST, LIVE, READY, BLOCKED,
+            IN_FLIGHT, OLDEST, LIVE, READY, BLOCKED, BACKLOG,
         ];
 
         struct Meters { scope: String, $($field: (AtomicU64, Counter),)* }

@@ -152,4 +152,6 @@ impl AckTracker {
 }
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;

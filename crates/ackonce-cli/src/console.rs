@@ -102,7 +102,7 @@ async fn serve(
             args.listen
         ))
     })?;
-    let store = args.store.open_existing().await?;
+    let store = args.store.open_existing("--store").await?;
     let writes = options.writes;
     let router = Console::start(store.inspect(), options, stop.clone()).router();
     let address =

@@ -115,6 +115,8 @@ pub struct RunnerView {
     pub duplicate: u64,
     /// Deliveries found buried before.
     pub duplicate_of_buried: u64,
+    /// Deliveries of an older version than the newest that took effect.
+    pub stale: u64,
     /// Deliveries whose message was buried.
     pub buried: u64,
     /// Deliveries that ended unsettled.

@@ -68,10 +68,15 @@ impl DieselGuard {
         key: &Key,
         options: &GuardOptions,
     ) -> Result<Entered<Self>> {
-        in_transaction(tx)?;
-        Ok(GuardCore::enter(&mut DieselSession { connection: tx, handler: &() }, schema, key, options)
-            .await?
-            .map(Self))
+        in_transaction(tx, "a guard")?;
+        Ok(GuardCore::enter(
+            &mut DieselSession { connection: tx, persistent: true, handler: &() },
+            schema,
+            key,
+            options,
+        )
+        .await?
+        .map(Self))
     }
 
     /// Adds an outcome to the record, to replay to a later copy of the message.
@@ -92,6 +97,6 @@ impl DieselGuard {
     /// to an earlier savepoint, or this is another transaction. A failed statement in between, whose error was
     /// passed over, fails here too, where a COMMIT would have answered success. Roll back and deliver the message again.
     pub async fn finish(self, tx: &mut AsyncPgConnection) -> Result<()> {
-        self.0.finish(&mut DieselSession { connection: tx, handler: &() }).await
+        self.0.finish(&mut DieselSession { connection: tx, persistent: true, handler: &() }).await
     }
 }

@@ -102,7 +102,8 @@ impl<P: DieselPool, F> DieselInbox<P, F> {
             if let Err(error) = begin(connection).await {
                 return group.not_begun(error);
             }
-            match group.run(&mut DieselSession { connection, handler: &self.handler }).await {
+            let persistent = self.core.keeps_prepared();
+            match group.run(&mut DieselSession { connection, persistent, handler: &self.handler }).await {
                 GroupEnd::Commit => {
                     let committed = commit(connection).await;
                     let is_clean = committed.is_ok();

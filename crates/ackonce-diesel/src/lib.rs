@@ -3,8 +3,11 @@
 mod error;
 mod guard;
 mod inbox;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod pool;
 mod session;
+mod statement;
 mod transaction;
 
 /// Settings and answers that an inbox and a guard share with the store.
@@ -15,4 +18,6 @@ pub use diesel;
 pub use diesel_async;
 pub use guard::DieselGuard;
 pub use inbox::DieselInbox;
+#[cfg(feature = "outbox")]
+pub use outbox::DieselOutbox;
 pub use pool::DieselPool;

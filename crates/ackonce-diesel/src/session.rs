@@ -6,24 +6,18 @@ use ackonce::{Context, Failure};
 use ackonce_postgres::InboxOutcome;
 use ackonce_postgres::driver::{InboxSession, SqlError, SqlSession};
 use async_trait::async_trait;
-use diesel::QueryableByName;
-use diesel::pg::Pg;
-use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 
 use crate::error::{of, read};
+use crate::statement::Statement;
 
 /// A connection with a transaction, and the handler that runs in it; `()` for a guard.
 pub(crate) struct DieselSession<'s, F> {
     pub(crate) connection: &'s mut AsyncPgConnection,
+    /// True if statements may stay prepared.
+    pub(crate) persistent: bool,
     pub(crate) handler: &'s F,
-}
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
 }
 
 #[async_trait]
@@ -36,12 +30,8 @@ impl<F: Sync> SqlSession for DieselSession<'_, F> {
     }
 
     async fn query(&mut self, text: &'static str, params: &[&str]) -> Result<Vec<String>, SqlError> {
-        let mut query = diesel::sql_query(text).into_boxed::<Pg>();
-        for param in params {
-            query = query.bind::<Text, _>((*param).to_owned());
-        }
-        let lines: Vec<Line> = query.load(self.connection).await.map_err(of)?;
-        Ok(lines.into_iter().map(|line| line.line).collect())
+        let statement = Statement { text, params, persistent: self.persistent };
+        statement.load(self.connection).await.map_err(of)
     }
 
     fn read_error(cause: &(dyn StdError + 'static)) -> Option<SqlError> {

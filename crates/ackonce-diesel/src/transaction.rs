@@ -41,13 +41,14 @@ pub(crate) async fn roll_back(connection: &mut AsyncPgConnection) -> bool {
     depth(connection) == Some(1) && Manager::rollback_transaction(connection).await.is_ok()
 }
 
-/// Refuses a connection without a transaction.
-pub(crate) fn in_transaction(connection: &mut AsyncPgConnection) -> Result<(), Error> {
+/// Refuses a connection without a transaction, in the name of the thing that needs one.
+pub(crate) fn in_transaction(connection: &mut AsyncPgConnection, thing: &str) -> Result<(), Error> {
     match depth(connection) {
         Some(_) => Ok(()),
         None => {
-            let message =
-                "postgres: a guard needs a transaction (AsyncConnection::transaction) on its connection";
+            let message = format!(
+                "postgres: {thing} needs a transaction (AsyncConnection::transaction) on its connection"
+            );
             Err(Error::new(ErrorKind::Config, message))
         }
     }

@@ -12,6 +12,8 @@ mod identity;
 mod layer;
 mod operation;
 mod options;
+#[cfg(feature = "post")]
+pub mod post;
 pub mod problem;
 mod response;
 mod service;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod counts;
+mod health;
 mod lag;
 mod message;
 mod metrics;
@@ -13,12 +14,15 @@ mod table;
 mod waking;
 
 pub use counts::OutboxCounts;
+pub use health::OutboxHealth;
 pub use lag::OutboxLag;
 pub use message::OutboxMessage;
 pub use metrics::METRICS;
 pub use options::{OnParked, OutboxOptions};
 pub use outbox::Outbox;
 pub use outgoing::{MAX_DESTINATION_LEN, MAX_OUTBOX_ID_LEN, Outgoing, OutgoingRow};
+#[cfg(feature = "http")]
+pub use publisher::HttpPublisher;
 pub use publisher::OutboxPublisher;
 pub use table::Parked;
 #[cfg(feature = "postgres")]

@@ -65,8 +65,11 @@ impl Default for OutboxOptions {
 }
 
 impl OutboxOptions {
-    /// Refuses settings that cannot be honoured, by their names.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses settings that cannot be honoured, as [`Outbox::run`](crate::Outbox::run) does.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config), naming the setting.
+    pub fn check(&self) -> Result<()> {
         self.backoff.check()?;
         let zero = [
             ("lease", self.lease < Duration::from_millis(100)),

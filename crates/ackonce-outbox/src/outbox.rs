@@ -8,7 +8,7 @@ use ackonce::{CancellationToken, Result};
 
 use crate::relay::Relay;
 use crate::table::{OutboxTable, Parked};
-use crate::{OutboxCounts, OutboxLag, OutboxOptions, OutboxPublisher, Waking};
+use crate::{OutboxCounts, OutboxHealth, OutboxLag, OutboxOptions, OutboxPublisher, Waking};
 
 /// The outbox of a database. [`PostgresOutbox`](crate::PostgresOutbox) and [`SqliteOutbox`](crate::SqliteOutbox) have one,
 /// and publish into it. Cloning is cheap.
@@ -17,11 +17,13 @@ pub struct Outbox {
     table: Arc<dyn OutboxTable>,
     options: OutboxOptions,
     shutdown: CancellationToken,
+    health: OutboxHealth,
 }
 
 impl Outbox {
     pub(crate) fn new(table: Arc<dyn OutboxTable>) -> Self {
-        Self { table, options: OutboxOptions::default(), shutdown: CancellationToken::new() }
+        let (options, shutdown) = (OutboxOptions::default(), CancellationToken::new());
+        Self { table, options, shutdown, health: OutboxHealth::default() }
     }
 
     /// The same with these settings for its relay.
@@ -35,6 +37,12 @@ impl Outbox {
     #[must_use]
     pub fn with_shutdown(&self, shutdown: CancellationToken) -> Self {
         Self { shutdown, ..self.clone() }
+    }
+
+    /// The same with a relay that `health` follows, and no other.
+    #[must_use]
+    pub fn with_health(&self, health: OutboxHealth) -> Self {
+        Self { health, ..self.clone() }
     }
 
     /// Relays messages until the shutdown. Any number of relays, in any processes, share the work: each holds ranges of
@@ -53,7 +61,9 @@ impl Outbox {
     pub async fn run(&self, publisher: impl OutboxPublisher + 'static) -> Result<OutboxCounts> {
         self.options.check()?;
         let (table, options) = (self.table.clone(), self.options.clone());
-        Relay::new(table, Arc::new(publisher), options, self.shutdown.clone())?.run().await
+        let relay =
+            Relay::new(table, Arc::new(publisher), options, self.shutdown.clone(), self.health.clone())?;
+        relay.run().await
     }
 
     /// Tells the relays, in this process and others, that a transaction with messages was committed. It only hastens them:

@@ -31,7 +31,8 @@ pub(crate) const RANGES: i16 = 16;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outgoing {
-    /// The destination: a topic of Kafka; for RabbitMQ a queue, or `EXCHANGE/ROUTING-KEY`. 1 to 512 bytes.
+    /// The destination: a topic of Kafka; for RabbitMQ a queue, or `EXCHANGE/ROUTING-KEY`; for HTTP a path beneath the
+    /// publisher's address, or a URL. 1 to 512 bytes.
     pub to: String,
     /// The key. Messages of one key and destination go out in the order in which they were published; those without a key
     /// in none. It is the record key of Kafka.

@@ -31,6 +31,6 @@
 //! to its pool.
 
 pub use crate::inbox::{
-    BEGIN, GroupEnd, GuardCore, HandlerRun, InboxCore, InboxGroup, InboxSession, SET_UP, SqlSession,
+    BEGIN, GroupEnd, GuardCore, HandlerRun, InboxCore, InboxGroup, InboxSession, SET_UP, SqlSession, interned,
 };
 pub use crate::sql_error::SqlError;

@@ -54,8 +54,8 @@ impl RelayHealth {
         })
     }
 
-    /// Messages of the source that are not settled yet: of a Kafka source, the sum over the partitions that it has. `None`
-    /// for other sources, and until the driver knows.
+    /// Messages of the source that are not settled yet: of a Kafka source, the sum over the partitions that it has; of a
+    /// RabbitMQ source, those ready in the queue and those in hand here. `None` for webhooks, and until the broker has told.
     #[must_use]
     pub fn lag(&self) -> Option<u64> {
         self.ask(|state| match state {
@@ -67,7 +67,11 @@ impl RelayHealth {
                 let lags = report.partitions.iter().map(|partition| u64::try_from(partition.lag?).ok());
                 lags.sum::<Option<u64>>()
             }
-            _ => None,
+            State::Amqp(health) => {
+                let report = health.report();
+                report.backlog.map(|ready| u64::from(ready) + report.in_flight as u64)
+            }
+            State::Starting | State::Webhook { .. } => None,
         })
     }
 

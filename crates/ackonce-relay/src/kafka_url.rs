@@ -14,14 +14,19 @@ pub(crate) struct KafkaUrl {
 
 impl KafkaUrl {
     pub(crate) fn of(parts: &mut Parts<'_>) -> Result<Self> {
+        let topics: Vec<String> = parts.path.split(',').map(decoded).collect::<Result<_>>()?;
+        if topics.iter().any(String::is_empty) {
+            return Err(RelayUrlError::new("it names no topic; write kafka://HOST:PORT/TOPIC"));
+        }
+        Ok(Self { config: Self::brokers(parts)?, topics })
+    }
+
+    /// The brokers and the driver's properties.
+    pub(crate) fn brokers(parts: &mut Parts<'_>) -> Result<ClientConfig> {
         if parts.user.is_some() {
             let why =
                 "user and password of Kafka are properties: kafka.sasl.username=…&kafka.sasl.password=…";
             return Err(RelayUrlError::new(why));
-        }
-        let topics: Vec<String> = parts.path.split(',').map(decoded).collect::<Result<_>>()?;
-        if topics.iter().any(String::is_empty) {
-            return Err(RelayUrlError::new("it names no topic; write kafka://HOST:PORT/TOPIC"));
         }
         let mut config = ClientConfig::new();
         for (name, value) in parts.take_with_prefix("kafka.") {
@@ -31,8 +36,26 @@ impl KafkaUrl {
             config.set(name, value);
         }
         config.set("bootstrap.servers", parts.hosts);
-        Ok(Self { config, topics })
+        Ok(config)
     }
+}
+
+/// Properties that the promise needs as they are.
+const OWN: [&str; 3] = ["acks", "request.required.acks", "enable.idempotence"];
+
+/// The configuration of a producer.
+pub(crate) fn producer(mut config: ClientConfig) -> Result<ClientConfig> {
+    if let Some(name) = OWN.into_iter().find(|name| config.get(name).is_some()) {
+        return Err(RelayUrlError::new(format!(
+            "its option `kafka.{name}` is not yours to set: records are confirmed by all replicas"
+        )));
+    }
+    // Waits for company for a moment: a record alone in its request costs ten times as much.
+    if config.get("linger.ms").is_none() {
+        config.set("linger.ms", "2");
+    }
+    refused_property(&config)?;
+    Ok(config)
 }
 
 /// Asks the driver whether it knows these properties.

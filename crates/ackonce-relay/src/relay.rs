@@ -107,6 +107,7 @@ impl Relay {
                 "the sink {to} is the relay's own source: each message would come back; choose another topic or queue"
             ));
         }
+        from.check()?;
         let settings = settings(from.defaults()?, &options);
         settings.check()?;
         let ids = ids(&from, &options.ids)?;

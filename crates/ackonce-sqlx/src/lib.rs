@@ -3,11 +3,15 @@
 mod error;
 mod guard;
 mod inbox;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod session;
 
 /// Settings and answers that an inbox and a guard share with the store.
 pub use ackonce_postgres::{Entered, GuardOptions, InboxOutcome, InboxSettings, Names, SchemaName};
 pub use guard::SqlxGuard;
 pub use inbox::SqlxInbox;
+#[cfg(feature = "outbox")]
+pub use outbox::SqlxOutbox;
 /// The driver, in the version this crate was built with.
 pub use sqlx;

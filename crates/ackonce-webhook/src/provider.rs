@@ -90,6 +90,9 @@ pub enum Verified {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Terms {
+    /// True if the provider sends a failed event again by itself; default true. Of one that does not, an event that comes
+    /// while its endpoint is away waits for somebody who asks the provider for it.
+    pub retries_alone: bool,
     /// The time after the first delivery within which the same event may come again, manual redelivery included where it is
     /// limited. The window must not be shorter.
     pub retries: Duration,
@@ -112,7 +115,22 @@ impl Terms {
     /// Terms without a timestamp and with no wish for a body.
     #[must_use]
     pub fn new(retries: Duration, answer_within: Duration) -> Self {
-        Self { retries, tolerance: None, answer_within, accepted: None, max_body: MIB, kept_answer: 0 }
+        Self {
+            retries_alone: true,
+            retries,
+            tolerance: None,
+            answer_within,
+            accepted: None,
+            max_body: MIB,
+            kept_answer: 0,
+        }
+    }
+
+    /// The same for a provider that sends a failed event again only when somebody asks for it.
+    #[must_use]
+    pub fn on_request_only(mut self) -> Self {
+        self.retries_alone = false;
+        self
     }
 
     /// The same with another [`max_body`](Self::max_body).

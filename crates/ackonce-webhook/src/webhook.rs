@@ -91,6 +91,12 @@ impl Webhook {
         }
     }
 
+    /// The provider's terms.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.provider.terms()
+    }
+
     /// The same with settings changed from those that [`new`](Self::new) begins with.
     pub fn with_settings(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
         self.settings = change(self.settings);

@@ -125,8 +125,9 @@ impl Failure {
         }
     }
 
-    /// The pause that the target asked for; zero where it asked for none.
-    pub(crate) fn asked_pause(&self) -> Duration {
+    /// The pause that the target asked for, by [`not_before`](Self::not_before); zero where it asked for none.
+    #[must_use]
+    pub fn asked_pause(&self) -> Duration {
         let asked = self.causes().find_map(|cause| cause.downcast_ref::<AskedPause>());
         asked.map_or(Duration::ZERO, |asked| asked.pause.min(DAY))
     }

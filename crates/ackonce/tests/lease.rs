@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ackonce::adapter::{RecordOnly, SettledAs, Why};
-use ackonce::store::{ClaimRequest, Claimed, Description, Settle, Settled, Settlement};
+use ackonce::store::{
+    Attempt, ClaimRequest, Claimed, DeduplicatorExt, Description, Settle, Settled, Settlement, Token,
+};
 use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, Result, Runner};
 use async_trait::async_trait;
 use common::{Number, Scripted, job, scope, settings};
@@ -71,6 +73,41 @@ async fn a_lease_that_cannot_be_renewed_cancels_the_handler_and_the_message_runs
     });
     assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(warned.load(Ordering::SeqCst), 1, "told before it was dropped");
+}
+
+/// Longer than any handler here needs to be told of a lost lease; without a word it would wait for ever.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_lease_that_the_store_calls_lost_cancels_the_handler_and_the_message_runs_again() {
+    let store = Scripted::default();
+    let (memory, runs, told) =
+        (store.store.clone(), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (count, tell) = (runs.clone(), told.clone());
+    let runner = runner(&store, move |cx: Context, _: u64| {
+        let (memory, tell, run) = (memory.clone(), tell.clone(), count.fetch_add(1, Ordering::SeqCst));
+        async move {
+            if run > 0 {
+                return Ok::<_, Failure>(());
+            }
+            // As an operator would, who takes the worker for dead: the store answers its next renewal with Lost.
+            let release =
+                Settle::Release { attempt: Attempt::Counts, window: LONG, not_before: Duration::ZERO };
+            memory.settle(&[Settlement::new(cx.lease(), release)]).await.unwrap();
+            if tokio::time::timeout(LONG, cx.cancelled()).await.is_ok() {
+                tell.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        }
+    });
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(
+        (told.load(Ordering::SeqCst), runs.load(Ordering::SeqCst)),
+        (1, 2),
+        "told, dropped, and run again"
+    );
+    assert_eq!(runner.counts().lease_lost, 1);
 }
 
 #[tokio::test]
@@ -152,4 +189,64 @@ async fn a_runner_that_is_dropped_under_a_long_lease_lets_its_store_go() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the heartbeat's thread keeps the store");
+}
+
+/// The answer to the first claim comes after two leases.
+#[derive(Debug, Default)]
+struct Late {
+    store: MemoryStore,
+    claims: AtomicU32,
+}
+
+#[async_trait]
+impl Deduplicator for Late {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let answers = self.store.claim(requests).await;
+        if self.claims.fetch_add(1, Ordering::SeqCst) == 0 {
+            tokio::time::sleep(LEASE * 2).await;
+        }
+        answers
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.store.settle(settlements).await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+/// Nothing of it may begin: the first poll of a handler may be a payment.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_answered_after_its_lease_runs_nothing_while_another_holds_the_message() {
+    let late = Arc::new(Late::default());
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let handler = move |_: Context, _: u64| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Failure>(()) }
+    };
+    let settings = settings().with_lease(LEASE);
+    let runner =
+        Runner::with_heartbeat_task(late.clone(), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
+    let rival = async {
+        tokio::time::sleep(LEASE * 3 / 2).await;
+        let request = ClaimRequest {
+            key: scope().key("1").unwrap(),
+            token: Token::random(),
+            lease: LEASE * 5,
+            window: LEASE * 100,
+            fingerprint: None,
+        };
+        let Claimed::Acquired(lease) = late.store.claim_one(request).await.unwrap() else {
+            panic!("the lease of the first claim is over")
+        };
+        tokio::time::sleep(LEASE * 2).await;
+        let done = Settle::Complete { window: LEASE * 100, outcome: None };
+        assert_eq!(late.store.settle_one(Settlement::new(&lease, done)).await.unwrap(), Settled::Yes);
+    };
+    let (receipt, ()) = tokio::join!(runner.process(job(1)), rival);
+    assert!(matches!(receipt.unwrap().how(), SettledAs::Duplicate { .. }));
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
 }

@@ -96,7 +96,7 @@ impl Source {
     /// A watch of its own, for use while messages are published.
     pub(crate) fn watch(&self, plan: &Plan) -> Watch {
         match self {
-            Self::Feed(_) => Watch::Feed(plan.clone()),
+            Self::Feed(_) => Watch::Feed(Box::new(plan.clone())),
             Self::Kafka(topic) => Watch::Kafka(topic.watch()),
             Self::Rabbitmq(queue) => Watch::Rabbitmq(queue.clone()),
         }
@@ -106,7 +106,7 @@ impl Source {
 /// A look at the source's progress.
 #[derive(Clone)]
 pub(crate) enum Watch {
-    Feed(Plan),
+    Feed(Box<Plan>),
     Kafka(kafka::Offsets),
     Rabbitmq(Queue),
 }

@@ -33,7 +33,8 @@ pub(super) fn rows(results: &Results) -> String {
             .group
             .map_or_else(|| word(run.broker), |group| format!("{} {}", word(run.broker), word(group)));
         let is_control = run.class().is_none();
-        rows.entry((is_control, source, run.store.clone(), word(run.mode))).or_default().push((run, verdict));
+        let class = run.rival.clone().unwrap_or_else(|| word(run.mode));
+        rows.entry((is_control, source, run.store.clone(), class)).or_default().push((run, verdict));
     }
     let row = |((_, source, store, class), runs): (_, Vec<(&Run, &Verdict)>)| {
         let (mut cells, mut numbers) = (vec![store, source, class], numbers(&runs));
@@ -69,6 +70,26 @@ fn numbers(runs: &[(&Run, &Verdict)]) -> Vec<String> {
 #[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
 fn seconds(millis: Option<&u64>) -> f64 {
     millis.map_or(0.0, |millis| *millis as f64 / 1000.0)
+}
+
+/// Runs that count for nothing, with the reason.
+pub(super) fn set_aside(results: &Results) -> String {
+    let row = |(run, verdict): (&Run, &Verdict)| {
+        let reason = run.set_aside.clone()?;
+        Some(vec![
+            format!("{} {} {}, seed {}", run.store, word(run.broker), word(run.mode), run.seed),
+            reason,
+            format!(
+                "{} deliveries, {} kills, {} lost, {} doubled, {} of them explained",
+                grouped(verdict.deliveries as u64),
+                verdict.kills + verdict.crashes,
+                verdict.lost,
+                verdict.doubled,
+                verdict.doubled_explained
+            ),
+        ])
+    };
+    markdown(&["run set aside", "reason", "counts"], 3, results.all_runs().filter_map(row))
 }
 
 /// The proofs of other programs, a line each.
@@ -141,6 +162,10 @@ fn power_cuts_row(one: &PowerCuts) -> Vec<String> {
     vec![
         format!("power cuts, SQLite {setup}"),
         format!("{images} images, {} acknowledged", grouped(*acked)),
-        format!("{lost} lost{}", if one.is_control() { ": a control, it has to lose" } else { "" }),
+        format!(
+            "{} lost{}",
+            grouped(*lost),
+            if one.is_control() { ": a control, it has to lose" } else { "" }
+        ),
     ]
 }

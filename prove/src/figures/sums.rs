@@ -20,7 +20,7 @@ fn sums(results: &Results) -> Vec<Sum> {
         let runs = results.runs().filter(|(run, _)| word(run.broker) == broker);
         runs.map(|(run, verdict)| struck(run, verdict)).sum::<usize>() as u64
     };
-    let class = || results.runs().filter(|(run, _)| of_class(run)).map(|(run, verdict)| (run, verdict));
+    let class = || results.runs().filter(|(run, _)| of_class(run));
     let kind = |name: &str| class().map(|(_, verdict)| faults(verdict, name)).sum::<usize>() as u64;
     let (mut deliveries, mut ids, mut images) =
         (class().map(|(_, verdict)| verdict.deliveries).sum::<usize>() as u64, 0, 0);

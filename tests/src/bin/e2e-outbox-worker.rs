@@ -7,7 +7,8 @@ use ackonce::{Answer, Backoff, Class, Context, Deduplicator, Failure, Handler, I
 use ackonce_amqp::{AmqpConsumer, AmqpMessage, AmqpPublisher, Order};
 use ackonce_kafka::{ClientConfig, KafkaConsumer, KafkaMessage, KafkaPublisher};
 use ackonce_outbox::{
-    Outbox, OutboxMessage, OutboxOptions, OutboxPublisher, Outgoing, PostgresOutbox, SqliteOutbox,
+    HttpPublisher, Outbox, OutboxMessage, OutboxOptions, OutboxPublisher, Outgoing, PostgresOutbox,
+    SqliteOutbox,
 };
 use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::{InboxTx, SqliteStore};
@@ -26,6 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let plan: Plan = serde_json::from_str(&std::env::args().nth(1).context("no plan")?)?;
     match (plan.role, plan.place.clone()) {
         (Role::Relay, place) => relay(&plan, place).await,
+        (Role::Events, _) if plan.service.is_some() => service::run(&plan).await,
         (Role::Orders, Place::Kafka(brokers)) => orders::<KafkaMessage>(&plan, OnKafka(brokers)).await,
         (Role::Orders, Place::Amqp(url)) => orders::<AmqpMessage>(&plan, OnRabbit(url)).await,
         (Role::Events, Place::Kafka(brokers)) => events::<KafkaMessage>(&plan, OnKafka(brokers)).await,
@@ -181,6 +183,10 @@ async fn relay(plan: &Plan, place: Place) -> anyhow::Result<()> {
     let mut options = OutboxOptions::default();
     (options.lease, options.attempts) = (Duration::from_secs(2), 1000);
     let outbox = outbox.with_options(options).with_shutdown(ackonce::shutdown_on_signals()?);
+    if let Some(address) = &plan.service {
+        outbox.run(Marked(HttpPublisher::beneath(&format!("http://{address}"))?)).await?;
+        return Ok(());
+    }
     match place {
         Place::Kafka(brokers) => {
             let mut config = ClientConfig::new();
@@ -190,6 +196,51 @@ async fn relay(plan: &Plan, place: Place) -> anyhow::Result<()> {
         Place::Amqp(url) => drop(outbox.run(Marked(AmqpPublisher::new(&url, "outbox")?)).await?),
     }
     Ok(())
+}
+
+/// A service that honours the idempotency key: it notes the key in the transaction of its effect.
+mod service {
+    use std::path::PathBuf;
+
+    use ackonce_sqlite::rusqlite::{Connection, TransactionBehavior};
+    use ackonce_testkit::crash::point;
+    use ackonce_tests::outbox::Plan;
+    use anyhow::Context as _;
+    use axum::extract::State;
+    use axum::http::{HeaderMap, StatusCode};
+
+    pub(super) async fn run(plan: &Plan) -> anyhow::Result<()> {
+        let address = plan.service.as_ref().context("no address")?;
+        let app = axum::Router::new().route(&format!("/{}", plan.events), axum::routing::post(post));
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let shutdown = ackonce::shutdown_on_signals()?;
+        let served = axum::serve(listener, app.with_state(plan.events_db.clone()));
+        Ok(served.with_graceful_shutdown(async move { shutdown.cancelled().await }).await?)
+    }
+
+    async fn post(State(db): State<PathBuf>, headers: HeaderMap, body: String) -> StatusCode {
+        let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+        let Some(key) = key else { return StatusCode::BAD_REQUEST };
+        let taken = tokio::task::spawn_blocking(move || take(&db, &key, &body)).await;
+        match taken {
+            Ok(Ok(())) => StatusCode::NO_CONTENT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn take(db: &PathBuf, key: &str, body: &str) -> anyhow::Result<()> {
+        let mut conn = Connection::open(db)?;
+        conn.busy_timeout(std::time::Duration::from_secs(10))?;
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if tx.execute("INSERT OR IGNORE INTO operation VALUES (?1)", [key])? == 0 {
+            return Ok(());
+        }
+        let (key, number) = body.split_once(':').context("no event of ours")?;
+        point("before-effect");
+        tx.execute("INSERT INTO event (key, number) VALUES (?1, ?2)", (key, number.parse::<i64>()?))?;
+        point("after-effect");
+        Ok(tx.commit()?)
+    }
 }
 
 /// A publisher with the points of a crash around it.
@@ -203,6 +254,14 @@ impl<P: OutboxPublisher> OutboxPublisher for Marked<P> {
         self.0.publish(message).await?;
         point("after-send");
         Ok(())
+    }
+
+    fn is_one_place(&self) -> bool {
+        self.0.is_one_place()
+    }
+
+    fn at_once(&self) -> usize {
+        self.0.at_once()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use ackonce::Failure;
+use ackonce_outbox::{Outgoing, PostgresOutbox};
 use ackonce_testkit::crash::point;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -17,6 +18,8 @@ pub enum Act {
     Swallow(String),
     /// Statements in a transaction of the library's own kind, within the handler's.
     Nested(String, Ends),
+    /// Messages for an outbox: one, or several by one call.
+    Publish(PostgresOutbox, Vec<Outgoing>),
     /// Another try may succeed.
     Fail,
     /// No try will succeed.
@@ -62,6 +65,7 @@ impl fmt::Debug for Act {
 pub(super) trait Hand: Send {
     async fn run(&mut self, text: &str) -> Result<(), Failure>;
     async fn nested(&mut self, text: &str, ends: Ends) -> Result<(), Failure>;
+    async fn publish(&mut self, outbox: &PostgresOutbox, all: &[Outgoing]) -> ackonce::Result<Vec<String>>;
 }
 
 pub(super) async fn perform(mut hand: impl Hand, acts: Vec<Act>) -> Result<(), Failure> {
@@ -70,6 +74,7 @@ pub(super) async fn perform(mut hand: impl Hand, acts: Vec<Act>) -> Result<(), F
             Act::Run(text) => hand.run(&text).await?,
             Act::Swallow(text) => drop(hand.run(&text).await),
             Act::Nested(text, ends) => hand.nested(&text, ends).await?,
+            Act::Publish(outbox, all) => drop(hand.publish(&outbox, &all).await?),
             Act::Fail => return Err("again".into()),
             Act::Refuse => return Err(Failure::permanent("no")),
             Act::Panic => panic!("out of tune"),

@@ -7,11 +7,12 @@ use ackonce_diesel::diesel_async::pooled_connection::deadpool;
 use ackonce_diesel::diesel_async::{
     AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
 };
-use ackonce_diesel::{DieselGuard, DieselInbox, Entered};
+use ackonce_diesel::{DieselGuard, DieselInbox, DieselOutbox, Entered};
+use ackonce_outbox::{Outgoing, PostgresOutbox};
 use ackonce_postgres::PostgresStore;
 use async_trait::async_trait;
 
-use super::acts::{Ends, Hand, perform};
+use super::acts::{Act, Ends, Hand, perform};
 use super::{GuardRun, Guarded, Pool, Script, not_first};
 
 type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
@@ -53,6 +54,14 @@ impl Hand for DieselHand<'_> {
         }
         Ok(())
     }
+
+    async fn publish(&mut self, outbox: &PostgresOutbox, all: &[Outgoing]) -> ackonce::Result<Vec<String>> {
+        let outbox = DieselOutbox::from(outbox.clone());
+        match all {
+            [one] => Ok(vec![outbox.publish(self.0, one).await?]),
+            all => outbox.publish_all(self.0, all).await,
+        }
+    }
 }
 
 pub(super) async fn guard(run: &GuardRun) -> Guarded {
@@ -80,4 +89,15 @@ pub(super) async fn guard(run: &GuardRun) -> Guarded {
     let ended = ended.unwrap();
     assert_eq!(ran.is_ok(), matches!(ended, Guarded::Committed), "{ran:?}");
     ended
+}
+
+pub(super) async fn produce(url: &str, acts: Vec<Act>, commit: bool) -> Result<(), Failure> {
+    let mut connection = AsyncPgConnection::establish(url).await?;
+    Manager::begin_transaction(&mut connection).await?;
+    perform(DieselHand(&mut connection), acts).await?;
+    match commit {
+        true => Manager::commit_transaction(&mut connection).await?,
+        false => Manager::rollback_transaction(&mut connection).await?,
+    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::store::{GuardOptions, Record};
-use ackonce::{Answer, Class, Context, Handler, Item, Key};
+use ackonce::{Answer, Class, Context, Failure, Handler, Item, Key};
 use ackonce_postgres::{Entered, InboxSettings, PostgresStore, SchemaName};
 use async_trait::async_trait;
 
@@ -111,6 +111,19 @@ impl Driver {
             Self::Sqlx => sqlx::guard(run).await,
             Self::SeaOrm => seaorm::guard(run).await,
             Self::Diesel => diesel::guard(run).await,
+        }
+    }
+
+    /// Performs acts in a plain transaction, which is committed or rolled back.
+    ///
+    /// # Errors
+    /// Of a statement, and the failures among the acts; nothing is committed then.
+    pub async fn produce(self, url: &str, acts: Vec<Act>, commit: bool) -> Result<(), Failure> {
+        match self {
+            Self::Postgres => postgres::produce(url, acts, commit).await,
+            Self::Sqlx => sqlx::produce(url, acts, commit).await,
+            Self::SeaOrm => seaorm::produce(url, acts, commit).await,
+            Self::Diesel => diesel::produce(url, acts, commit).await,
         }
     }
 }

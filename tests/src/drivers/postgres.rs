@@ -1,6 +1,7 @@
 //! tokio-postgres.
 
 use ackonce::{Context, Failure, Handler};
+use ackonce_outbox::{Outgoing, PostgresOutbox};
 use ackonce_postgres::deadpool_postgres::{Config, PoolConfig, Runtime, Timeouts};
 use ackonce_postgres::tokio_postgres::{self, NoTls, Transaction};
 use ackonce_postgres::{Entered, PostgresGuard, PostgresStore};
@@ -52,6 +53,13 @@ impl Hand for PostgresHand<'_> {
         }
         Ok(())
     }
+
+    async fn publish(&mut self, outbox: &PostgresOutbox, all: &[Outgoing]) -> ackonce::Result<Vec<String>> {
+        match all {
+            [one] => Ok(vec![outbox.publish(self.0, one).await?]),
+            all => outbox.publish_all(self.0, all).await,
+        }
+    }
 }
 
 pub(super) async fn guard(run: &GuardRun) -> Guarded {
@@ -71,4 +79,17 @@ pub(super) async fn guard(run: &GuardRun) -> Guarded {
         Ok(other) => not_first(other),
         Err(error) => Guarded::Refused(error),
     }
+}
+
+pub(super) async fn produce(url: &str, acts: Vec<Act>, commit: bool) -> Result<(), Failure> {
+    let (mut client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    let tx = client.transaction().await?;
+    perform_in(&tx, acts).await?;
+    if commit {
+        tx.commit().await?
+    } else {
+        tx.rollback().await?
+    }
+    Ok(())
 }

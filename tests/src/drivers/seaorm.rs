@@ -1,14 +1,15 @@
 //! SeaORM.
 
 use ackonce::{Context, Failure, Handler};
+use ackonce_outbox::{Outgoing, PostgresOutbox};
 use ackonce_postgres::PostgresStore;
 use ackonce_seaorm::sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, TransactionTrait,
 };
-use ackonce_seaorm::{Entered, SeaOrmGuard, SeaOrmInbox};
+use ackonce_seaorm::{Entered, SeaOrmGuard, SeaOrmInbox, SeaOrmOutbox};
 use async_trait::async_trait;
 
-use super::acts::{Ends, Hand, perform};
+use super::acts::{Act, Ends, Hand, perform};
 use super::{GuardRun, Guarded, Pool, Script, not_first};
 
 pub(super) async fn inbox<M: Send + 'static>(
@@ -47,6 +48,14 @@ impl Hand for SeaOrmHand<'_> {
         }
         Ok(())
     }
+
+    async fn publish(&mut self, outbox: &PostgresOutbox, all: &[Outgoing]) -> ackonce::Result<Vec<String>> {
+        let outbox = SeaOrmOutbox::from(outbox.clone());
+        match all {
+            [one] => Ok(vec![outbox.publish(self.0, one).await?]),
+            all => outbox.publish_all(self.0, all).await,
+        }
+    }
 }
 
 pub(super) async fn guard(run: &GuardRun) -> Guarded {
@@ -65,4 +74,15 @@ pub(super) async fn guard(run: &GuardRun) -> Guarded {
         Ok(other) => not_first(other),
         Err(error) => Guarded::Refused(error),
     }
+}
+
+pub(super) async fn produce(url: &str, acts: Vec<Act>, commit: bool) -> Result<(), Failure> {
+    let tx = Database::connect(url).await?.begin().await?;
+    perform(SeaOrmHand(&tx), acts).await?;
+    if commit {
+        tx.commit().await?
+    } else {
+        tx.rollback().await?
+    }
+    Ok(())
 }

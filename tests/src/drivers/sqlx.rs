@@ -1,13 +1,14 @@
 //! sqlx.
 
 use ackonce::{Context, Failure, Handler};
+use ackonce_outbox::{Outgoing, PostgresOutbox};
 use ackonce_postgres::PostgresStore;
 use ackonce_sqlx::sqlx::postgres::PgPoolOptions;
 use ackonce_sqlx::sqlx::{self, AssertSqlSafe, Connection, PgPool, PgTransaction};
-use ackonce_sqlx::{Entered, SqlxGuard, SqlxInbox};
+use ackonce_sqlx::{Entered, SqlxGuard, SqlxInbox, SqlxOutbox};
 use async_trait::async_trait;
 
-use super::acts::{Ends, Hand, perform};
+use super::acts::{Act, Ends, Hand, perform};
 use super::{GuardRun, Guarded, Pool, Script, not_first};
 
 pub(super) fn inbox<M: Send + 'static>(
@@ -46,6 +47,14 @@ impl Hand for SqlxHand<'_, '_> {
         }
         Ok(())
     }
+
+    async fn publish(&mut self, outbox: &PostgresOutbox, all: &[Outgoing]) -> ackonce::Result<Vec<String>> {
+        let outbox = SqlxOutbox::from(outbox.clone());
+        match all {
+            [one] => Ok(vec![outbox.publish(self.0, one).await?]),
+            all => outbox.publish_all(self.0, all).await,
+        }
+    }
 }
 
 pub(super) async fn guard(run: &GuardRun) -> Guarded {
@@ -64,4 +73,15 @@ pub(super) async fn guard(run: &GuardRun) -> Guarded {
         Ok(other) => not_first(other),
         Err(error) => Guarded::Refused(error),
     }
+}
+
+pub(super) async fn produce(url: &str, acts: Vec<Act>, commit: bool) -> Result<(), Failure> {
+    let mut tx = PgPool::connect(url).await?.begin().await?;
+    perform(SqlxHand(&mut tx), acts).await?;
+    if commit {
+        tx.commit().await?
+    } else {
+        tx.rollback().await?
+    }
+    Ok(())
 }

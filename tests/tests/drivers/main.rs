@@ -7,6 +7,7 @@ mod guards;
 mod outcomes;
 mod place;
 mod pools;
+mod publishing;
 
 /// A test for each driver of each function of the suite.
 macro_rules! suite {
@@ -42,7 +43,10 @@ macro_rules! drivers {
             pools::a_pool_of_another_database_is_refused,
             pools::settings_hold_for_the_transaction,
             guards::a_guard_answers_as_the_store_does,
-            guards::a_guard_refuses_a_broken_transaction,;
+            guards::a_guard_refuses_a_broken_transaction,
+            publishing::an_inbox_publishes_with_its_commit,
+            publishing::a_producer_publishes_with_its_commit,
+            publishing::a_message_that_cannot_be_published_undoes_its_transaction,;
         )*}
     };
 }

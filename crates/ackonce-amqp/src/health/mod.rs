@@ -43,6 +43,7 @@ struct Now {
     trouble: Option<String>,
     generations: Vec<Weak<Generation>>,
     upstream: Weak<Upstream>,
+    backlog: Option<u32>,
 }
 
 impl AmqpHealth {
@@ -57,6 +58,7 @@ impl AmqpHealth {
             trouble: None,
             generations: Vec::new(),
             upstream: Weak::new(),
+            backlog: None,
         };
         Self(Arc::new(Inner {
             queue: queue.to_owned(),
@@ -93,12 +95,12 @@ impl AmqpHealth {
     /// The whole report.
     #[must_use]
     pub fn report(&self) -> AmqpReport {
-        let (phase, since, trouble, hands, blocked) = {
+        let (phase, since, trouble, hands, blocked, backlog) = {
             let now = self.now();
             let hands: Vec<_> =
                 now.generations.iter().filter_map(Weak::upgrade).flat_map(|g| g.in_hand()).collect();
             let blocked = now.upstream.upgrade().is_some_and(|upstream| upstream.is_blocked());
-            (now.phase, now.since, now.trouble.clone(), hands, blocked)
+            (now.phase, now.since, now.trouble.clone(), hands, blocked, now.backlog)
         };
         let stuck = self.stuck(phase, &hands);
         let store_answers =
@@ -111,6 +113,7 @@ impl AmqpHealth {
             in_flight: hands.len(),
             oldest: hands.iter().min_by_key(|hand| hand.since).map(|hand| OldestDelivery::of(hand)),
             blocked,
+            backlog,
             is_ready: phase == Phase::Consuming && store_answers && stuck.is_none(),
             stuck,
             counts: self.0.metrics.counts(),
@@ -197,6 +200,11 @@ impl AmqpHealth {
         now.generations.push(Arc::downgrade(generation));
         drop(now);
         self.is_now(Phase::Consuming, None);
+    }
+
+    /// So many messages are ready in the queue.
+    pub(crate) fn has_backlog(&self, backlog: Option<u32>) {
+        self.now().backlog = backlog;
     }
 
     pub(crate) fn publishes_on(&self, upstream: &Arc<Upstream>) {

@@ -26,6 +26,9 @@ pub struct AmqpReport {
     pub oldest: Option<OldestDelivery>,
     /// True while the broker, short of memory or disk, takes no dead letters and delayed messages.
     pub blocked: bool,
+    /// Messages ready in the queue, those in flight not among them, as the broker said within the last five seconds; `None`
+    /// while it has not, or is away.
+    pub backlog: Option<u32>,
     /// As [`AmqpHealth::is_ready`](crate::AmqpHealth::is_ready).
     pub is_ready: bool,
     /// The reason why it is not [live](crate::AmqpHealth::is_live); `None` if it is.
@@ -74,7 +77,11 @@ impl fmt::Display for AmqpReport {
         if let Some(trouble) = &self.trouble {
             writeln!(f, "trouble: {trouble}")?;
         }
-        writeln!(f, "in flight: {}", self.in_flight)?;
+        write!(f, "in flight: {}", self.in_flight)?;
+        if let Some(backlog) = self.backlog {
+            write!(f, ", ready in the queue: {backlog}")?;
+        }
+        writeln!(f)?;
         if let Some(oldest) = &self.oldest {
             writeln!(f, "oldest: {oldest}")?;
         }

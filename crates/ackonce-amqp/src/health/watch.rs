@@ -5,7 +5,7 @@ use std::time::Duration;
 use ackonce::adapter::metric::Metric;
 use metrics::Gauge;
 
-use crate::metrics::{BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};
+use crate::metrics::{BACKLOG, BLOCKED, IN_FLIGHT, LIVE, OLDEST, READY};
 use crate::{AmqpHealth, AmqpReport};
 
 /// The interval of the gauges; the age from which on the oldest message is named in the log, and the interval of that.
@@ -19,6 +19,7 @@ pub(crate) struct Gauges {
     live: Gauge,
     ready: Gauge,
     blocked: Gauge,
+    backlog: Gauge,
 }
 
 impl Gauges {
@@ -30,6 +31,7 @@ impl Gauges {
             live: named(LIVE),
             ready: named(READY),
             blocked: named(BLOCKED),
+            backlog: named(BACKLOG),
         }
     }
 
@@ -40,6 +42,8 @@ impl Gauges {
         self.live.set(truth(report.stuck.is_none()));
         self.ready.set(truth(report.is_ready));
         self.blocked.set(truth(report.blocked));
+        // An unknown length is no length of zero: an alert on it must not end when the broker goes away.
+        self.backlog.set(report.backlog.map_or(f64::NAN, f64::from));
     }
 }
 

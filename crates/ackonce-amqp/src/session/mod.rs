@@ -3,6 +3,7 @@
 //! lapin's own recovery is not used: it keeps a channel's name for another channel of the broker's, and a
 //! delivery tag must not cross from one to the other.
 
+mod backlog;
 mod taking;
 
 use std::sync::{Arc, OnceLock};
@@ -62,6 +63,8 @@ pub(crate) struct Session {
     /// Cancelled when nothing is in work any more.
     finish: CancellationToken,
     acks: JoinSet<()>,
+    /// The questions about the queue's length.
+    asking: JoinSet<()>,
     outage: Outage,
     channels: u64,
     /// Connections lost in a row by a message that cannot be read.
@@ -77,9 +80,18 @@ impl Session {
         stop: CancellationToken,
         finish: CancellationToken,
     ) -> Self {
-        let (outage, acks) = (Outage::default(), JoinSet::new());
-        let connection = Some(connection);
-        Self { plan, connection, stop, finish, acks, outage, channels: 0, unreadable: 0, no_stream: false }
+        Self {
+            plan,
+            connection: Some(connection),
+            stop,
+            finish,
+            acks: JoinSet::new(),
+            asking: JoinSet::new(),
+            outage: Outage::default(),
+            channels: 0,
+            unreadable: 0,
+            no_stream: false,
+        }
     }
 
     /// Consumes until `stop`, then waits for `finish`, tells the broker of all that was settled, and says goodbye.
@@ -115,6 +127,8 @@ impl Session {
                 Ok((generation, consumer)) => {
                     let (since, acked) = (Instant::now(), self.plan.health.metrics().counts().acked);
                     let end = self.take_in(&generation, consumer, &chunks).await;
+                    self.asking.shutdown().await;
+                    self.plan.health.has_backlog(None);
                     // It worked: the next trouble is a new one.
                     let acked = self.plan.health.metrics().counts().acked > acked;
                     if acked || since.elapsed() > self.plan.reconnect.max {
@@ -212,6 +226,10 @@ impl Session {
         self.channels += 1;
         self.plan.health.consumes_on(generation);
         self.acks.spawn(acknowledge(generation.clone(), self.finish.clone()));
+        if let Some(connection) = self.connection.clone() {
+            let (queue, health) = (self.plan.intake.queue.clone(), self.plan.health.clone());
+            self.asking.spawn(backlog::ask(connection, queue, health));
+        }
     }
 
     async fn take_in(&mut self, generation: &Arc<Generation>, consumer: Consumer, chunks: &Chunks) -> End {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ackonce::{Backoff, Settings};
-use ackonce_relay::{IdPlace, RelayUrlError, SOURCES, SourceUrl};
+use ackonce_relay::{IdPlace, RelayUrlError, SOURCES, SinkUrl, SourceUrl};
 use clap::Args;
 
 use super::checks;
@@ -69,6 +69,10 @@ pub struct DoctorArgs {
     /// Longest wait of the relay for its sink's answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// Sink of the relay
+    // Not parsed by clap, whose errors repeat the value.
+    #[arg(long, value_name = "SINK")]
+    to: Option<String>,
     #[command(flatten)]
     rest: RelaysOwn,
 }
@@ -76,8 +80,6 @@ pub struct DoctorArgs {
 /// Settings of a relay that no check reads, so that its file and its environment serve here as they are.
 #[derive(Debug, Args)]
 struct RelaysOwn {
-    #[arg(long, hide = true)]
-    to: Option<String>,
     #[arg(long, hide = true)]
     scope: Option<String>,
     #[arg(long, hide = true)]
@@ -136,6 +138,8 @@ impl DoctorArgs {
     pub(super) fn plan(&self, source: Option<&SourceUrl>) -> Result<RelayPlan, Refusal> {
         let defaults = source.map_or_else(|| Ok(Settings::default()), SourceUrl::defaults);
         let defaults = defaults.map_err(|e| Refusal::usage(format!("--from: {}", ackonce::chain(&e))))?;
+        let sink = self.to.as_deref().map(str::parse::<SinkUrl>).transpose();
+        let sink = sink.map_err(|e: RelayUrlError| Refusal::usage(format!("--to: {e}")))?;
         Ok(RelayPlan {
             lease: self.lease.unwrap_or(defaults.lease),
             window: self.window.unwrap_or(defaults.window),
@@ -144,6 +148,7 @@ impl DoctorArgs {
             retry_topics: self.retry_topics.clone(),
             dead_letter: self.dead_letter.clone(),
             ids: self.ids.clone(),
+            sink_limit: sink.and_then(|sink| sink.max_bytes()),
         })
     }
 }

@@ -98,6 +98,13 @@ pub(super) async fn source(
         }
         _ => {}
     }
+    if let Some(survey) = source.webhook_survey().await.map_err(refused)? {
+        judge::webhook::judge(&survey, plan, &mut exam);
+        if sample.is_some_and(|count| count > 0) {
+            let why = "nobody keeps the events of a webhook to be looked at; they arrive or they do not";
+            exam.of("messages").cannot_all(&judge::messages::ALL, why);
+        }
+    }
     Ok(exam)
 }
 

@@ -16,6 +16,8 @@ pub(super) struct RelayPlan {
     pub(super) retry_topics: Vec<(String, Duration)>,
     pub(super) dead_letter: Option<String>,
     pub(super) ids: Vec<IdPlace>,
+    /// The most bytes of a message that the sink's client sends.
+    pub(super) sink_limit: Option<usize>,
 }
 
 /// A time for people.

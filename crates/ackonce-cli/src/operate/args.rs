@@ -31,7 +31,7 @@ impl StoreArgs {
                 "--store: memory: is empty in each new process; name the store of your consumers",
             ));
         }
-        self.store.open_existing().await
+        self.store.open_existing("--store").await
     }
 
     /// The store as operators take it.

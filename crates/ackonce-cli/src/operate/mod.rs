@@ -9,6 +9,7 @@ mod ids;
 mod import;
 mod list;
 mod man;
+mod outbox;
 mod output;
 mod progress;
 mod redrive;
@@ -31,6 +32,7 @@ pub use forget::ForgetArgs;
 pub use import::ImportArgs;
 pub use list::ListArgs;
 pub use man::ManArgs;
+pub use outbox::OutboxArgs;
 pub use redrive::RedriveArgs;
 pub use schema::SchemaArgs;
 pub use show::ShowArgs;
@@ -50,6 +52,7 @@ pub enum OperateVerb {
     Schema(SchemaArgs),
     Import(Box<ImportArgs>),
     DeadLetters(Box<DeadLettersArgs>),
+    Outbox(Box<OutboxArgs>),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -77,6 +80,7 @@ pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -
         OperateVerb::Schema(args) => block_on(schema::run(args)),
         OperateVerb::Import(args) => block_on(import::run(args)),
         OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args, settings)),
+        OperateVerb::Outbox(args) => block_on(outbox::run(args)),
         OperateVerb::Completions(_) | OperateVerb::Man(_) => Ok(()),
     }
 }
@@ -94,6 +98,7 @@ impl OperateVerb {
             Self::Schema(args) => args.store.sources.check,
             Self::Import(args) => args.store.sources.check,
             Self::DeadLetters(args) => args.sources.check,
+            Self::Outbox(args) => args.store.sources.check,
             Self::Completions(_) | Self::Man(_) => false,
         }
     }

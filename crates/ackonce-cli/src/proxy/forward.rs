@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::args::{Forwarded, HostHeader, ProxyArgs};
 use super::body::{AnswerBody, ForwardBody};
 use super::client::Sender;
-use super::headers::{rewrite, strip, upgrade};
+use super::headers::{announce, rewrite, strip, upgrade};
 use super::idle::Activity;
 use super::tunnel::Tunnels;
 use super::upstream::{Protocol, Upstream};
@@ -101,7 +101,11 @@ impl Forward {
         let (mut head, body) = request.into_parts();
         let is_upgrade = upgrade(head.version, &head.headers).is_some();
         rewrite(&mut head, shared.host, shared.forwarded, shared.trusted);
-        let body = body.with(head.extensions.remove::<Trailers>());
+        let trailers = head.extensions.remove::<Trailers>();
+        if let Some(Trailers(fields)) = &trailers {
+            announce(&mut head.headers, fields);
+        }
+        let body = body.with(trailers);
         // Each side speaks its own version; the client raises it where HTTP/2 was agreed on.
         let mut sent = Request::new(body);
         (*sent.method_mut(), *sent.uri_mut(), *sent.headers_mut()) = (head.method, uri, head.headers);

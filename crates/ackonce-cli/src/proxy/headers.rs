@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -41,6 +43,16 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Announces trailers, for which HTTP/1.1 has no place behind a body of a stated length. HTTP/2 needs no announcement, and
+/// its client takes the connection's header out.
+pub(super) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    for name in trailers.keys() {
+        headers.append(TRAILER, HeaderValue::from_name(name.clone()));
     }
 }
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use ackonce::{Backoff, Class, OnStart, Order, Scope};
-use ackonce_relay::{IdPlace, RelayOptions, RelayUrlError, SINKS, SOURCES, SinkUrl, SourceUrl};
+use ackonce_outbox::OutboxOptions;
+use ackonce_relay::{
+    IdPlace, OUTBOX_SINKS, OutboxSinkUrl, RelayOptions, RelayUrlError, SINKS, SOURCES, SinkUrl, SourceUrl,
+};
 use clap::Args;
 
 use crate::admin::{AdminArgs, ConsoleArgs};
-use crate::layers::Sources;
+use crate::layers::{EffectiveSettings, Origin, Sources};
 use crate::log::LogArgs;
 use crate::refusal::Refusal;
-use crate::stores::StoreUrl;
+use crate::stores::{StoreUrl, UrlError};
 
 /// Deliver each message of a source once to a sink: consume, deduplicate, deliver, acknowledge
 ///
@@ -26,9 +29,9 @@ pub struct RelayArgs {
     /// Deliver messages there; the forms are below
     #[arg(long, value_name = "SINK")]
     to: String,
-    /// Remember message IDs there: memory:, sqlite:PATH, redis://…, postgres://…
+    /// Remember message IDs there: memory:, sqlite:PATH, redis://…, postgres://…; needed but for an outbox, which is in one
     #[arg(long, value_name = "URL")]
-    store: StoreUrl,
+    store: Option<StoreUrl>,
     /// Name under which no message is processed twice; by default relay/ and the group, queue or provider
     #[arg(long, value_name = "NAME")]
     scope: Option<String>,
@@ -85,13 +88,14 @@ pub struct RelayArgs {
 
 fn help() -> String {
     format!(
-        "Sources:\n{SOURCES}\n\nSinks:\n{SINKS}\n\n\
+        "Sources:\n{SOURCES}\n{OUTBOX}\n\nSinks:\n{SINKS}\n\nSinks of an outbox:\n{OUTBOX_SINKS}\n\n\
          Examples:\n  \
          ackonce relay --from 'kafka://localhost:9092/orders?group=billing' --to http://localhost:8080/orders \\\n    \
          --store sqlite:/var/lib/ackonce/dedup.db --dead-letter orders.dead\n  \
          ackonce relay --from 'amqp://guest:guest@localhost:5672/%2f?queue=orders' --to 'exec:./charge --live' --store redis://localhost\n  \
          ackonce relay --from 'webhook://127.0.0.1:8080/stripe?provider=stripe&secret-env=STRIPE_SECRET' \\\n    \
-         --to kafka://localhost:9092/stripe --store postgres://app@localhost/app --check\n\n\
+         --to kafka://localhost:9092/stripe --store postgres://app@localhost/app --check\n  \
+         ackonce relay --from outbox:postgres://app@localhost/app --to kafka://localhost:9092 --admin 9090\n\n\
          An HTTP service answers 2xx for done; 408, 409, 425, 429 and 5xx are tried again, other 4xx go to --dead-letter. A program\n\
          exits with 0 for done, with 75 to be run again, with anything else to go to --dead-letter. Each flag is also a variable\n\
          (--dead-letter is ACKONCE_DEAD_LETTER) and a key of --config (dead-letter = \"orders.dead\").\n\n\
@@ -99,21 +103,92 @@ fn help() -> String {
     )
 }
 
+/// The form of an outbox as a source.
+const OUTBOX: &str = "  outbox:sqlite:PATH, outbox:postgres://…                       the outbox of ackonce-outbox in that store";
+
+/// Settings that have no meaning for an outbox, and the reason.
+const NOT_OF_OUTBOX: [(&str, &str); 7] = [
+    ("scope", "its consumers have the scopes"),
+    ("id", "each row has its message ID"),
+    ("class", "each row is sent until it is confirmed"),
+    ("window", "a row is there until it is confirmed"),
+    ("order", "it is kept per key"),
+    ("dead-letter", "a message that cannot be sent is parked in the outbox"),
+    ("retry-topics", "a message that failed waits in the outbox"),
+];
+
+/// A relay of an outbox that was understood.
+pub(super) struct OutboxParsed {
+    pub(super) store: StoreUrl,
+    pub(super) to: OutboxSinkUrl,
+    pub(super) options: OutboxOptions,
+    /// The longest wait for a service, and the requests to it at once.
+    pub(super) limits: (Duration, usize),
+}
+
 /// The parts of a relay that were understood.
 pub(super) struct Parsed {
     pub(super) from: SourceUrl,
     pub(super) to: SinkUrl,
+    pub(super) store: StoreUrl,
     pub(super) scope: Scope,
     pub(super) options: RelayOptions,
 }
 
+fn wrong(flag: &str, why: impl std::fmt::Display) -> Refusal {
+    Refusal::usage(format!("{flag}: {why}"))
+}
+
 impl RelayArgs {
+    /// The relay of an outbox; `None` for other sources.
+    pub(super) fn outbox(&self, settings: &EffectiveSettings) -> Result<Option<OutboxParsed>, Refusal> {
+        let Some(store) = self.from.strip_prefix("outbox:") else { return Ok(None) };
+        let store: StoreUrl = store.parse().map_err(|e: UrlError| wrong("--from", e))?;
+        if !store.has_inbox() {
+            return Err(wrong("--from", "an outbox is in outbox:sqlite:PATH or outbox:postgres://…"));
+        }
+        // A variable may be meant for other programs.
+        if settings.get("store").is_some_and(|store| store.origin == Origin::Flag) {
+            return Err(wrong("--store", "an outbox is in the store that --from names; leave it out"));
+        }
+        if let Some((name, why)) = NOT_OF_OUTBOX.into_iter().find(|(name, _)| settings.is_set(name)) {
+            return Err(wrong(
+                &format!("--{name}"),
+                format!("it has no meaning for an outbox, for {why}; leave it out"),
+            ));
+        }
+        let to: OutboxSinkUrl = self.to.parse().map_err(|e: RelayUrlError| wrong("--to", e))?;
+        let mut options = OutboxOptions::default();
+        options.lease = self.lease.unwrap_or(options.lease);
+        options.attempts = self.attempts.unwrap_or(options.attempts);
+        options.backoff = self.backoff.unwrap_or(options.backoff);
+        options.in_flight = self.concurrency.filter(|_| !to.is_http()).unwrap_or(options.in_flight);
+        // A service's own limit is told first.
+        let more = if to.is_http() { Duration::from_secs(10) } else { Duration::ZERO };
+        options.publish_timeout = self.timeout.saturating_add(more);
+        options.shutdown_timeout = self.shutdown_timeout;
+        options.check().map_err(|e| Refusal::usage(super::tell(&e)))?;
+        let limits = (self.timeout, self.concurrency.unwrap_or(64));
+        if limits.0.is_zero() {
+            return Err(wrong("--timeout", "no service answers in no time"));
+        }
+        if limits.1 == 0 {
+            return Err(wrong("--concurrency", "with no message at once nothing is sent"));
+        }
+        Ok(Some(OutboxParsed { store, to, options, limits }))
+    }
+
     pub(super) fn parsed(&self) -> Result<Parsed, Refusal> {
-        let wrong = |flag: &str, why: String| Refusal::usage(format!("{flag}: {why}"));
-        let from: SourceUrl = self.from.parse().map_err(|e: RelayUrlError| wrong("--from", e.to_string()))?;
-        let to: SinkUrl = self.to.parse().map_err(|e: RelayUrlError| wrong("--to", e.to_string()))?;
+        let from: SourceUrl = self.from.parse().map_err(|e: RelayUrlError| wrong("--from", e))?;
+        let to: SinkUrl = self.to.parse().map_err(|e: RelayUrlError| wrong("--to", e))?;
+        let store = self.store.clone().ok_or_else(|| {
+            wrong(
+                "--store",
+                "a relay remembers message IDs there; add --store sqlite:PATH, redis://… or postgres://…",
+            )
+        })?;
         let scope = self.scope.clone().unwrap_or_else(|| from.default_scope());
-        let scope = Scope::new(scope).map_err(|e| wrong("--scope", e.to_string()))?;
+        let scope = Scope::new(scope).map_err(|e| wrong("--scope", e))?;
         let mut options = RelayOptions::default();
         options.ids.clone_from(&self.ids);
         options.class = self.class;
@@ -128,11 +203,7 @@ impl RelayArgs {
         options.timeout = Some(self.timeout);
         options.shutdown_timeout = Some(self.shutdown_timeout);
         options.start_timeout = Some(self.start_timeout);
-        Ok(Parsed { from, to, scope, options })
-    }
-
-    pub(super) fn store(&self) -> &StoreUrl {
-        &self.store
+        Ok(Parsed { from, to, store, scope, options })
     }
 
     /// The policy for a store that is away, and the time to wait for it.

@@ -18,7 +18,7 @@ pub(super) async fn check(
 ) -> Result<(), Refusal> {
     let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
     // The store knows its own weaknesses, so it is opened; source and sink are not.
-    let store = super::store(args, &CancellationToken::new()).await?;
+    let store = super::store(args, "--store", &parsed.store, &CancellationToken::new()).await?;
     let Some(store) = store else { return Ok(()) };
     let relay = build(parsed, &store)?;
     let text = report(&relay, settings, &to, &scope);
@@ -27,8 +27,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-fn report(relay: &Relay, settings: &EffectiveSettings, to: &str, scope: &str) -> String {
-    let effective = effective(relay, scope);
+/// The settings, a line each; `effective` has the values of those that nobody has set.
+pub(super) fn table(settings: &EffectiveSettings, to: &str, effective: &[(&str, String)]) -> String {
     let rows: Vec<_> = settings
         .iter()
         .map(|setting| {
@@ -49,6 +49,11 @@ fn report(relay: &Relay, settings: &EffectiveSettings, to: &str, scope: &str) ->
     for row in &rows {
         let _ = writeln!(text, "{:name$}  {:value$}  {}", row.0, row.1, row.2);
     }
+    text
+}
+
+fn report(relay: &Relay, settings: &EffectiveSettings, to: &str, scope: &str) -> String {
+    let mut text = table(settings, to, &effective(relay, scope));
     let class = relay.class();
     let _ = writeln!(text, "\nclass {class}: {}", class.promise());
     if class == Class::Keyed {

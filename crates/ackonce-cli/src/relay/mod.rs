@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod check;
+mod outbox;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,14 +13,18 @@ use ackonce_relay::{Relay, RelayHealth};
 use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
-use crate::stores::{OPTIONS_OF, Opened};
+use crate::stores::{OPTIONS_OF, Opened, StoreUrl};
 use crate::traces::Traces;
 use crate::{flags_named, log};
-use args::Parsed;
 pub use args::RelayArgs;
+use args::{OutboxParsed, Parsed};
 
 /// RelayOptions of the library, and the flags that set them.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 17] = [
+    ("OutboxOptions::in_flight", "--concurrency"),
+    ("OutboxOptions::lease", "--lease"),
+    ("OutboxOptions::attempts", "--attempts"),
+    ("OutboxOptions::publish_timeout", "--timeout"),
     ("RelayOptions::ids", "--id"),
     ("RelayOptions::class", "--class"),
     ("RelayOptions::order", "--order"),
@@ -40,7 +45,10 @@ const FLAGS: [(&str, &str); 13] = [
 /// # Errors
 /// [`Refusal`].
 pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
-    let parsed = args.parsed()?;
+    let work = match args.outbox(settings)? {
+        Some(outbox) => Work::Outbox(Box::new(outbox)),
+        None => Work::Messages(Box::new(args.parsed()?)),
+    };
     let mut traces = Traces::default();
     if !args.sources.check {
         traces = log::start(args.log)?;
@@ -52,15 +60,23 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
     let runtime =
         runtime.map_err(|e| Refusal::environment(format!("the runtime could not be started: {e}")))?;
     let ended = runtime.block_on(async {
-        match args.sources.check {
-            true => check::check(args, parsed, settings).await,
-            false => relay(args, parsed).await,
+        match (work, args.sources.check) {
+            (Work::Messages(parsed), true) => check::check(args, *parsed, settings).await,
+            (Work::Messages(parsed), false) => relay(args, *parsed).await,
+            (Work::Outbox(parsed), true) => outbox::check(args, *parsed, settings).await,
+            (Work::Outbox(parsed), false) => outbox::relay(args, *parsed).await,
         }
     });
     // A lookup of a host's name that never ends is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     traces.end();
     ended
+}
+
+/// The kinds of relays.
+enum Work {
+    Messages(Box<Parsed>),
+    Outbox(Box<OutboxParsed>),
 }
 
 async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
@@ -70,7 +86,7 @@ async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
     // Before the store: the wait for one can be watched, and is no reason for a restart.
     let admin = Admin::bind(args.admin, &args.console)?;
     let console = admin.map(|admin| admin.serve("relay", alive.clone())).transpose()?;
-    let Some(store) = store(args, &shutdown).await? else { return Ok(()) };
+    let Some(store) = store(args, "--store", &parsed.store, &shutdown).await? else { return Ok(()) };
     if let Some(console) = console {
         console.show(store.inspect());
     }
@@ -86,27 +102,31 @@ async fn relay(args: &RelayArgs, parsed: Parsed) -> Result<(), Refusal> {
 
 /// A relay on this store.
 fn build(parsed: Parsed, store: &Opened) -> Result<Relay, Refusal> {
-    let Parsed { from, to, scope, options } = parsed;
+    let Parsed { from, to, store: _, scope, options } = parsed;
     let relay = Relay::new(from, to, &scope, store.deduplicator(), options);
     relay.map_err(|e| Refusal::usage(tell(&e)))
 }
 
-/// The store; `None` if shut down first.
-async fn store(args: &RelayArgs, shutdown: &CancellationToken) -> Result<Option<Opened>, Refusal> {
+/// The store that this flag names; `None` if shut down first.
+async fn store(
+    args: &RelayArgs,
+    flag: &str,
+    url: &StoreUrl,
+    shutdown: &CancellationToken,
+) -> Result<Option<Opened>, Refusal> {
     let (policy, limit) = args.store_wait();
-    let opening = args.store().open_at_start(policy, shutdown);
+    let opening = url.open_at_start(policy, shutdown);
     let refused = |why: String| {
         let options = flags_named(&why, OPTIONS_OF);
         let options = if options.is_empty() { options } else { format!(" (in the URL: {options})") };
-        Refusal::environment(format!("--store: {why}{options}"))
+        Refusal::environment(format!("{flag}: {why}{options}"))
     };
     match tokio::time::timeout(limit, opening).await {
         Ok(Ok(store)) => Ok(Some(store)),
         Ok(Err(_)) if shutdown.is_cancelled() => Ok(None),
         Ok(Err(error)) => Err(refused(ackonce::chain(&error).to_string())),
         Err(_) => Err(refused(format!(
-            "{} was not there within {limit:?} (--start-timeout); start it, or mend its address",
-            args.store()
+            "{url} was not there within {limit:?} (--start-timeout); start it, or mend its address"
         ))),
     }
 }

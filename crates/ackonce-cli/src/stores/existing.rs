@@ -6,17 +6,17 @@ use crate::refusal::Refusal;
 
 impl StoreUrl {
     /// Opens a store for an operator. A file that is not there is refused: opening would create it, and a misspelt path would
-    /// look like an empty store.
-    pub(crate) async fn open_existing(&self) -> Result<Opened, Refusal> {
+    /// look like an empty store. The flag is the one that names it.
+    pub(crate) async fn open_existing(&self, flag: &str) -> Result<Opened, Refusal> {
         if let Place::Sqlite(url) = self.place()
             && !url.path().exists()
         {
             let file = url.path().display();
             return Err(Refusal::environment(format!(
-                "--store: there is no file {file}; mend the path, or create it with ackonce schema --apply"
+                "{flag}: there is no file {file}; mend the path, or create it with ackonce schema --apply"
             )));
         }
-        self.open().await.map_err(|error| refused(&format!("--store {self}"), &error))
+        self.open().await.map_err(|error| refused(&format!("{flag} {self}"), &error))
     }
 }
 

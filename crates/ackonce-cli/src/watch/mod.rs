@@ -132,7 +132,7 @@ impl Watched {
                 Ok(Source::Admin { place, stream })
             }
             Self::Store(url) => {
-                let opened = url.open_existing().await?;
+                let opened = url.open_existing("--store").await?;
                 let console = Console::start(opened.inspect(), ConsoleOptions::default(), stop.clone());
                 Ok(Source::Store(Box::new(console.snapshots())))
             }

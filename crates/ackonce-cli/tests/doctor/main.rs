@@ -8,6 +8,7 @@ mod postgres;
 mod redis;
 mod sqlite;
 mod usage;
+mod webhook;
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -25,8 +25,9 @@ fn wrong_usage_names_the_setting() {
     refused(&["--store", "memory:", "--from", "kafka://h/t?group=g", "--id", "property"], &["--id", "AMQP"]);
     refused(&["--store", "memory:", "--answer-timeout", "3"], &["--answer-timeout"]);
     refused(&["--store", "memory:", "--deepp"], &["--deep"]);
-    let webhook = "webhook://127.0.0.1:1/x?provider=stripe&secret-env=NOT_SET";
-    refused(&["--store", "memory:", "--from", webhook], &["--from", "NOT_SET"]);
+    refused(&["--store", "memory:", "--to", "ftp://u:s3cret@h"], &["--to", "no sink has that scheme"]);
+    let webhook = "webhook://127.0.0.1:1/x?provider=square&secret-env=NOT_SET&url=shop.example/hooks";
+    refused(&["--store", "memory:", "--from", webhook], &["--from", "https://HOST"]);
 }
 
 #[test]

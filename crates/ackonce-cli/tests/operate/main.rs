@@ -3,6 +3,7 @@
 
 mod imports;
 mod letters;
+mod outboxes;
 mod pages;
 mod program;
 mod redrives;

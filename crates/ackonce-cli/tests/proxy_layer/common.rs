@@ -43,11 +43,25 @@ impl Api {
         Fut: Future<Output = R> + Send,
         R: IntoResponse,
     {
+        Self::of(store, Principal::bearer(), options, handler)
+    }
+
+    pub fn of<F, Fut, R>(
+        store: Arc<dyn Deduplicator>,
+        principal: Principal,
+        options: Options,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(u32, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
         let runs = Runs::default();
         let count = runs.clone();
         let service =
             Router::new().fallback(any(move |request: Request<Body>| handler(count.more(), request)));
-        let layer = IdempotencyLayer::with(store, &scope(), Principal::bearer(), options).unwrap();
+        let layer = IdempotencyLayer::with(store, &scope(), principal, options).unwrap();
         let app = if is_paused() || is_not_of_networks() {
             service.layer(layer.clone())
         } else {
@@ -57,7 +71,12 @@ impl Api {
     }
 
     pub fn numbering(options: Options) -> Self {
-        Self::new(options, async |run: u32, _| (StatusCode::CREATED, run.to_string()))
+        Self::numbering_for(Principal::bearer(), options)
+    }
+
+    pub fn numbering_for(principal: Principal, options: Options) -> Self {
+        let handler = async |run: u32, _| (StatusCode::CREATED, run.to_string());
+        Self::of(Arc::new(MemoryStore::new()), principal, options, handler)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -69,9 +88,41 @@ impl Api {
     }
 }
 
-/// A test of an answer that no server of hyper's gives: one without a body and with the length of it.
+/// Tests of a service in the same process, which stay there, and the reason.
+const WITHOUT_NETWORK: [(&str, &str); 9] = [
+    (
+        "replay::a_204_and_a_304_have_no_body_and_no_wrong_length",
+        "no server of hyper's gives such an answer: without a body and with the length of one",
+    ),
+    (
+        "keep::a_panic_is_a_500_and_the_next_try_runs",
+        "a panic of the service is a broken connection to a proxy: tests/proxy/promise.rs",
+    ),
+    (
+        "keep::an_answer_whose_body_breaks_off_is_a_500_and_the_next_try_runs",
+        "to a proxy it is a connection that breaks, a 502 before the head has arrived: tests/proxy/promise.rs",
+    ),
+    (
+        "keep::nothing_is_mended_while_the_first_runs_or_after_it_ended_without_an_answer",
+        "its first run panics, as above",
+    ),
+    (
+        "keep::an_irreversible_operation_that_ends_badly_is_kept_as_unknown_and_does_not_run_again",
+        "the mark is an extension of the request, and no connection carries it; the proxy's policy for an unknown outcome is \
+         --on-unknown: tests/proxy/promise.rs",
+    ),
+    ("keep::an_irreversible_operation_that_succeeds_is_replayed_like_any_other", "the mark, as above"),
+    ("keep::a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked", "the mark, as above"),
+    ("keep::the_mark_of_an_irreversible_operation_survives_the_end_of_a_drain", "the mark, as above"),
+    (
+        "upload::a_body_that_came_in_chunks_is_whole_inside_with_its_length_and_its_trailers",
+        "its own server tells a service of the framing: trailers.rs has the same over a connection",
+    ),
+];
+
 fn is_not_of_networks() -> bool {
-    std::thread::current().name() == Some("replay::a_204_and_a_304_have_no_body_and_no_wrong_length")
+    let thread = std::thread::current();
+    WITHOUT_NETWORK.iter().any(|(test, _)| thread.name() == Some(test))
 }
 
 /// Time that a test has stopped does not wait for a network.

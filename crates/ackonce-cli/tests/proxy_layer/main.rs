@@ -7,9 +7,18 @@ mod common;
 mod flight;
 #[path = "../../../ackonce-http/tests/layer/gate.rs"]
 mod gate;
+#[path = "../../../ackonce-http/tests/layer/keep.rs"]
+mod keep;
 #[path = "../../../ackonce-http/tests/layer/replay.rs"]
 mod replay;
 #[path = "../../../ackonce-http/tests/layer/same.rs"]
 mod same;
 #[path = "../../../ackonce-http/tests/layer/streams.rs"]
 mod streams;
+#[path = "../../../ackonce-http/tests/layer/target.rs"]
+mod target;
+mod trailers;
+#[path = "../../../ackonce-http/tests/layer/trouble.rs"]
+mod trouble;
+#[path = "../../../ackonce-http/tests/layer/upload.rs"]
+mod upload;

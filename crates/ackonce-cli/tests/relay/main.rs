@@ -6,6 +6,7 @@ mod drains;
 mod effects;
 mod feeds;
 mod kills;
+mod outbox;
 mod probes;
 mod refusals;
 mod stops;

@@ -85,6 +85,52 @@ fn a_missing_server_names_the_setting() {
 }
 
 #[test]
+fn a_relay_of_an_outbox_refuses_settings_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.db").display().to_string();
+    let (from, http) = (format!("outbox:sqlite:{file}"), "http://127.0.0.1:1");
+    let outbox = |more: &[&'static str]| -> Vec<String> {
+        let all = ["--from", &from, "--to", http].into_iter().map(str::to_owned);
+        all.chain(more.iter().map(|arg| (*arg).to_owned())).collect()
+    };
+    for (more, parts) in [
+        (&["--store", "memory:"][..], &["--store", "leave it out"][..]),
+        (&["--dead-letter", "orders.dead"], &["--dead-letter", "parked"]),
+        (&["--order", "key"], &["--order", "per key"]),
+        (&["--lease", "1ms"], &["--lease"]),
+        (&["--concurrency", "0"], &["--concurrency"]),
+        (&["--timeout", "0s"], &["--timeout"]),
+    ] {
+        let args = outbox(more);
+        refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), 2, parts);
+    }
+    refused(&["--from", &from, "--to", http], 3, &["--from", "no file"]);
+    assert!(!std::path::Path::new(&file).exists(), "it was not made");
+    refused(&["--from", "outbox:redis://u:s3cret@h", "--to", http], 2, &["--from", "outbox:sqlite:PATH"]);
+    refused(&["--from", "outbox:sqlite:a.db", "--to", "stdout:"], 2, &["--to", "no sink of an outbox"]);
+    let away = "outbox:postgres://u:s3cret@127.0.0.1:1/db";
+    refused(&["--from", away, "--to", http, "--start-timeout", "0s"], 3, &["--from"]);
+}
+
+#[test]
+fn a_check_of_an_outbox_shows_its_settings_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("app.db");
+    drop(ackonce_sqlite::SqliteStore::open(&file).unwrap());
+    let from = format!("outbox:sqlite:{}", file.display());
+    let output = ackonce(&["--from", &from, "--to", "amqp://u:s3cret@h", "--lease", "3s", "--check"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["u:***@h", "lease", "3s", "2048", "order of its key"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("s3cret"), "{text}");
+    let conn = ackonce_sqlite::rusqlite::Connection::open(&file).unwrap();
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'ackonce_outbox%'";
+    assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+#[test]
 fn a_check_shows_settings_with_their_origin_and_no_secret() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("relay.toml");

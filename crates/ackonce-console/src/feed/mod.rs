@@ -173,6 +173,7 @@ fn runner_view(runner: &RunnerActivity) -> RunnerView {
         completed: counts.completed,
         duplicate: counts.duplicate,
         duplicate_of_buried: counts.duplicate_of_buried,
+        stale: counts.stale,
         buried: counts.buried,
         handed_back: counts.handed_back,
         retried: counts.retried,

@@ -217,7 +217,7 @@ function drawRunning({ running, program, runners }) {
   });
 }
 const DELIVERIES = [["Delivered", "delivered"], ["In flight", "in_flight"], ["Completed", "completed"], ["Duplicates", "duplicate"],
-  ["Of buried", "duplicate_of_buried"], ["Retried", "retried"], ["Buried", "buried"], ["Handed back", "handed_back"], ["Busy", "busy"],
+  ["Of buried", "duplicate_of_buried"], ["Stale", "stale"], ["Retried", "retried"], ["Buried", "buried"], ["Handed back", "handed_back"], ["Busy", "busy"],
   ["Leases lost", "lease_lost"], ["Store errors", "store_unavailable"]];
 function drawRunners({ runners, program }) {
   $("runners-card").hidden = program === null && runners.length === 0;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ackonce::adapter::{Delivery, Job};
 use ackonce::store::{Inspect as _, Note, RecordTarget, State};
-use ackonce::{Activity, Context, Failure, Runner, Scope};
+use ackonce::{Activity, Context, EntityVersion, Failure, Newest, Runner, Scope};
 use ackonce_console::snapshot::ProgramView;
 use ackonce_console::{ConsoleOptions, Program};
 use tokio::sync::Semaphore;
@@ -114,10 +114,21 @@ async fn a_program_shows_its_running_messages_rates_and_state() {
         for _ in 0..3 {
             deliver(2, "order-twice").await.unwrap().unwrap();
         }
-        // Delivered, in flight, completed, duplicates, of buried, retried, buried.
+        let scope = Scope::new("addresses").unwrap();
+        let newest = Newest::new(
+            |version: &u32| Ok(EntityVersion::integer("customer-1", i64::from(*version))),
+            async |_: Context, _: u32| Ok::<(), Failure>(()),
+        );
+        let runner = Runner::new(Arc::new(records.store.clone()), &scope, newest).unwrap();
+        for version in [2, 1] {
+            let job = Job::new(scope.key(format!("v{version}")).unwrap(), Order(version));
+            runner.process(job).await.map(drop).map_err(drop).unwrap();
+        }
+        // Delivered, in flight, completed, duplicates, of buried, stale, retried, buried.
         let row = "const row = [...document.querySelectorAll('#runners tbody tr')].find(r => r.innerText.startsWith('shipping')); \
-            return row !== undefined && [...row.cells].slice(2, 9).map(c => c.innerText).join() === ";
-        browser.until(&format!("{row} '5,1,1,2,0,0,1'")).await;
+            return row !== undefined && [...row.cells].slice(2, 10).map(c => c.innerText).join() === ";
+        browser.until(&format!("{row} '5,1,1,2,0,0,0,1'")).await;
+        browser.until(&format!("{} '2,0,1,0,0,1,0,0'", row.replace("shipping", "addresses"))).await;
         for chart in ["completed", "duplicate", "failed"] {
             browser.until(&format!("return /at most (?!0\\.0)/.test(document.querySelector('#chart-{chart} .plot').getAttribute('aria-label'))")).await;
         }

@@ -70,16 +70,35 @@ impl Api {
         Fut: Future<Output = R> + Send,
         R: IntoResponse,
     {
+        Self::of(store, Principal::bearer(), options, handler)
+    }
+
+    pub fn of<F, Fut, R>(
+        store: Arc<dyn Deduplicator>,
+        principal: Principal,
+        options: Options,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(u32, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = R> + Send,
+        R: IntoResponse,
+    {
         let runs = Runs::default();
         let count = runs.clone();
         let route = any(move |request: Request<Body>| handler(count.more(), request));
-        let layer = IdempotencyLayer::with(store, &scope(), Principal::bearer(), options).unwrap();
+        let layer = IdempotencyLayer::with(store, &scope(), principal, options).unwrap();
         Self { app: Router::new().fallback(route).layer(layer.clone()), layer, runs }
     }
 
     /// A handler that answers 201 with the number of its run.
     pub fn numbering(options: Options) -> Self {
-        Self::new(options, async |run: u32, _| (StatusCode::CREATED, run.to_string()))
+        Self::numbering_for(Principal::bearer(), options)
+    }
+
+    pub fn numbering_for(principal: Principal, options: Options) -> Self {
+        let handler = async |run: u32, _| (StatusCode::CREATED, run.to_string());
+        Self::of(Arc::new(MemoryStore::new()), principal, options, handler)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

@@ -1,31 +1,20 @@
 //! Whose key it is, and for which target.
 
-use std::sync::Arc;
-
-use ackonce::MemoryStore;
-use ackonce_http::{IdempotencyLayer, Options, Principal, Target};
+use ackonce_http::{Options, Principal, Target};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::OriginalUri;
 use axum::middleware::{Next, from_fn};
-use axum::routing::{MethodRouter, post as posts};
-use http::{Request, StatusCode};
+use http::Request;
 use tower::ServiceExt;
 
-use crate::common::{Answer, Api, Runs, post, scope};
+use crate::common::{Answer, Api, post};
 
 /// Sends `POST path` to `host` with this token and the key `k`.
 async fn pay(app: &Router, host: &str, path: &str, token: &str) -> Answer {
     let request = Request::post(path).header("host", host).header("idempotency-key", "k");
     let request = request.header("authorization", format!("Bearer {token}")).body(Body::from("{}")).unwrap();
     Answer::of(app.clone().oneshot(request).await.unwrap()).await
-}
-
-fn numbered(options: Options, principal: Principal) -> (MethodRouter, IdempotencyLayer) {
-    let runs = Runs::default();
-    let handler = posts(async move || (StatusCode::CREATED, runs.more().to_string()));
-    let layer = IdempotencyLayer::with(Arc::new(MemoryStore::new()), &scope(), principal, options).unwrap();
-    (handler, layer)
 }
 
 #[tokio::test]
@@ -39,9 +28,8 @@ async fn a_token_that_is_renewed_between_two_tries_does_not_charge_twice() {
         request.extensions_mut().insert(Account(account));
         next.run(request).await
     });
-    let (handler, layer) =
-        numbered(Options::default(), Principal::subject(|account: &Account| account.0.clone()));
-    let app = Router::new().route("/payments", handler).layer(layer).layer(authenticate);
+    let principal = Principal::subject(|account: &Account| account.0.clone());
+    let app = Api::numbering_for(principal, Options::default()).app.layer(authenticate);
     assert_eq!(pay(&app, "api", "/payments", "acct_1.a").await.body, "1");
     let renewed = pay(&app, "api", "/payments", "acct_1.b").await;
     assert!(renewed.is_replay() && renewed.body == "1");
@@ -51,15 +39,13 @@ async fn a_token_that_is_renewed_between_two_tries_does_not_charge_twice() {
 #[tokio::test]
 async fn one_layer_behind_two_hosts_does_not_share_keys_if_it_is_told_of_them() {
     let options = Options::default().with_target(Target::host_and_path());
-    let (handler, layer) = numbered(options, Principal::bearer());
-    let app = Router::new().route("/pay", handler).layer(layer);
+    let app = Api::numbering(options).app;
     assert_eq!(pay(&app, "us.example", "/pay", "a").await.body, "1");
     assert_eq!(pay(&app, "eu.example", "/pay", "a").await.body, "2");
     assert!(pay(&app, "US.example", "/pay", "a").await.is_replay());
 
     // One service of several names, which is the default.
-    let (handler, layer) = numbered(Options::default(), Principal::bearer());
-    let app = Router::new().route("/pay", handler).layer(layer);
+    let app = Api::numbering(Options::default()).app;
     assert_eq!(pay(&app, "10.0.0.1:80", "/pay", "a").await.body, "1");
     assert!(pay(&app, "10.0.0.2:80", "/pay", "a").await.is_replay(), "a retry may go to another replica");
 }
@@ -70,8 +56,7 @@ async fn one_layer_in_two_nests_does_not_share_keys_if_it_files_under_the_path_t
         Some(uri) => uri.path().to_owned(),
         None => parts.uri.path().to_owned(),
     });
-    let (handler, layer) = numbered(Options::default().with_target(sent), Principal::bearer());
-    let api = Router::new().route("/pay", handler).layer(layer);
+    let api = Api::numbering(Options::default().with_target(sent)).app;
     let app = Router::new().nest("/us", api.clone()).nest("/eu", api);
     for repeat in [false, true] {
         for (path, run) in [("/us/pay", "1"), ("/eu/pay", "2")] {

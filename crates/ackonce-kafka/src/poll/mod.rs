@@ -7,6 +7,8 @@ mod close;
 mod commit;
 mod rebalance;
 mod recreated;
+#[cfg(test)]
+mod simulated;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

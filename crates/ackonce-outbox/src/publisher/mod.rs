@@ -2,6 +2,8 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
 
@@ -11,11 +13,14 @@ use std::sync::Arc;
 use ackonce::Failure;
 use async_trait::async_trait;
 
+#[cfg(feature = "http")]
+pub use self::http::HttpPublisher;
+
 use crate::OutboxMessage;
 
 /// A place that the relay publishes to.
 ///
-/// `KafkaPublisher` and `AmqpPublisher` are publishers with the features `kafka` and `amqp`. One of your own:
+/// `KafkaPublisher`, `AmqpPublisher` and `HttpPublisher` are publishers with the features `kafka`, `amqp` and `http`. One of your own:
 ///
 /// ```
 /// use ackonce::Failure;
@@ -39,13 +44,33 @@ pub trait OutboxPublisher: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Failure::Permanent`]: the place will never take it, so it is parked at once.
-    /// [`Failure::Infrastructure`]: the place is away for all; no attempt counts. Any other: an attempt of this message.
+    /// [`Failure::Infrastructure`]: the place is away; no attempt counts. Any other: an attempt of this message. A pause that
+    /// the place asked for ([`Failure::not_before`]) is kept.
     async fn publish(&self, message: &OutboxMessage) -> Result<(), Failure>;
+
+    /// True (the default) if all messages go to one place. A place that is away is then asked by one message at a time;
+    /// else each lane waits for itself, with the back-off of [`OutboxOptions`](crate::OutboxOptions).
+    fn is_one_place(&self) -> bool {
+        true
+    }
+
+    /// The most messages that it takes at once; by default as many as the relay has in memory.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
 }
 
 #[async_trait]
 impl<T: OutboxPublisher + ?Sized> OutboxPublisher for Arc<T> {
     async fn publish(&self, message: &OutboxMessage) -> Result<(), Failure> {
         (**self).publish(message).await
+    }
+
+    fn is_one_place(&self) -> bool {
+        (**self).is_one_place()
+    }
+
+    fn at_once(&self) -> usize {
+        (**self).at_once()
     }
 }

@@ -29,7 +29,8 @@ struct Lane {
     is_sending: bool,
     /// Rows that are confirmed or to be parked, and still in the table.
     ended: usize,
-    /// Failed attempts of its first row.
+    /// Failures of its first row, and those of them that count as attempts.
+    failures: u32,
     attempts: u32,
     /// Set aside until then, without rows in memory.
     until: Option<Instant>,
@@ -122,7 +123,7 @@ impl Lanes {
     pub(super) fn confirmed(&mut self, id: i64) -> bool {
         self.rows -= 1;
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
-        (lane.is_sending, lane.attempts) = (false, 0);
+        (lane.is_sending, lane.failures, lane.attempts) = (false, 0, 0);
         lane.ended += 1;
         !lane.queue.is_empty()
     }
@@ -134,11 +135,12 @@ impl Lanes {
         lane.queue.push_front(row);
     }
 
-    /// The failed attempts of the row that was sent, this one among them.
-    pub(super) fn attempts(&mut self, id: i64) -> u32 {
-        let Some(lane) = self.lanes.get_mut(&id) else { return 1 };
-        lane.attempts = lane.attempts.saturating_add(1);
-        lane.attempts
+    /// The failures of the row that was sent, this one among them, and those that count as attempts.
+    pub(super) fn failed(&mut self, id: i64, counts: bool) -> (u32, u32) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return (1, u32::from(counts)) };
+        lane.failures = lane.failures.saturating_add(1);
+        lane.attempts = lane.attempts.saturating_add(u32::from(counts));
+        (lane.failures, lane.attempts)
     }
 
     /// Sets the lane aside: its rows leave the memory and are read again then.
@@ -154,7 +156,7 @@ impl Lanes {
     pub(super) fn park(&mut self, row: &Row, reason: String, on_parked: OnParked) -> Vec<ToPark> {
         self.rows -= 1;
         let Some(lane) = self.lanes.get_mut(&row.lane) else { return Vec::new() };
-        (lane.is_sending, lane.attempts, lane.skipped) = (false, 0, true);
+        (lane.is_sending, lane.failures, lane.attempts, lane.skipped) = (false, 0, 0, true);
         let mut all = vec![ToPark { id: row.id, lane: row.lane, reason: Some(reason) }];
         if on_parked == OnParked::Wait {
             self.rows -= lane.queue.len();
@@ -214,11 +216,11 @@ impl Lanes {
         }
     }
 
-    /// Forgets a lane without work. Its attempts are kept as long as its first row has failed.
+    /// Forgets a lane without work. Its failures are kept as long as its first row has failed.
     fn free(&mut self, id: i64) -> bool {
         let Some(lane) = self.lanes.get_mut(&id).filter(|lane| !lane.is_busy()) else { return false };
         let skipped = std::mem::take(&mut lane.skipped);
-        if lane.attempts == 0 {
+        if lane.failures == 0 {
             self.lanes.remove(&id);
         }
         skipped
@@ -229,7 +231,7 @@ impl Lanes {
         for id in self.of_range(range) {
             self.clear(id);
             if let Some(lane) = self.lanes.get_mut(&id) {
-                (lane.attempts, lane.until) = (0, None);
+                (lane.failures, lane.attempts, lane.until) = (0, 0, None);
             }
             self.free(id);
         }

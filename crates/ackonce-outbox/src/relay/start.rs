@@ -49,7 +49,7 @@ impl Relay {
 
     /// The next moment at which something begins without an event.
     pub(super) fn next_wake(&self) -> Instant {
-        let mut next = self.next_poll.min(self.next_round);
+        let mut next = self.next_poll.min(self.next_round).min(Instant::now() + UPKEEP);
         if self.upkeep.is_none() {
             next = next.min(self.next_upkeep);
         }
@@ -59,7 +59,9 @@ impl Relay {
 
     fn start_sending(&mut self) {
         // One row asks a broker that is away; the others wait for its answer.
-        while !self.broker.is_away() || (!self.broker.pauses() && self.sending.is_empty()) {
+        while self.sending.len() < self.publisher.at_once()
+            && (!self.broker.is_away() || (!self.broker.pauses() && self.sending.is_empty()))
+        {
             let Some(lane) = self.ready.pop_front() else { return };
             if self.ends.is_some() || !self.ranges.may_send(range_of(lane)) {
                 self.unread |= self.lanes.drop_unsent(lane);

@@ -7,6 +7,7 @@ use ackonce::{Deduplicator, MemoryStore};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
+use super::away::Away;
 use super::lanes::Lanes;
 use super::ranges::{Ranges, ask, release};
 use crate::table::Row;
@@ -47,14 +48,14 @@ fn a_failing_lane_leaves_the_memory_and_keeps_its_attempts() {
     lanes.take_in(vec![row(1, 7), row(2, 7)], OnParked::Wait);
     let until = Instant::now() + Duration::from_secs(1);
     let sent = lanes.next(7).unwrap();
-    assert_eq!(lanes.attempts(sent.lane), 1);
+    assert_eq!(lanes.failed(sent.lane, true), (1, 1));
     lanes.put_aside(7, until);
     assert_eq!((lanes.rows(), lanes.busy(), lanes.first_due()), (0, vec![7], Some(until)));
     assert!(!lanes.end_waits(until - Duration::from_millis(1)));
     assert!(lanes.end_waits(until));
     lanes.take_in(vec![row(1, 7), row(2, 7)], OnParked::Wait);
     let sent = lanes.next(7).unwrap();
-    assert_eq!(lanes.attempts(7), 2);
+    assert_eq!(lanes.failed(7, true), (2, 2));
     let parked = lanes.park(&sent, "no".into(), OnParked::Wait);
     assert_eq!(
         parked.iter().map(|row| (row.id, row.reason.is_some())).collect::<Vec<_>>(),
@@ -62,6 +63,35 @@ fn a_failing_lane_leaves_the_memory_and_keeps_its_attempts() {
     );
     assert_eq!(lanes.rows(), 0);
     assert!(!lanes.left(7) && lanes.left(7), "it is read again once both are gone");
+}
+
+#[test]
+fn a_failure_that_is_no_attempt_makes_the_back_off_longer_alone() {
+    let mut lanes = Lanes::default();
+    lanes.take_in(vec![row(1, 7)], OnParked::Wait);
+    let until = Instant::now();
+    let mut fail = |counts| {
+        lanes.next(7).unwrap();
+        let failed = lanes.failed(7, counts);
+        lanes.put_aside(7, until);
+        lanes.end_waits(until);
+        lanes.take_in(vec![row(1, 7)], OnParked::Wait);
+        failed
+    };
+    assert_eq!([fail(false), fail(false), fail(true)], [(1, 0), (2, 0), (3, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_was_asked_for_is_kept() {
+    let mut away = Away::default();
+    away.failed(Duration::ZERO);
+    away.failed(Duration::from_secs(30));
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(away.pauses() && away.is_away());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(!away.pauses() && away.is_away(), "it is asked again");
+    away.is_back();
+    assert!(!away.is_away());
 }
 
 #[test]

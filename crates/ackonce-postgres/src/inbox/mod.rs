@@ -35,7 +35,7 @@ pub use guard_core::GuardCore;
 pub use outcome::InboxOutcome;
 pub use session::{HandlerRun, InboxSession, SqlSession};
 pub use settings::InboxSettings;
-pub use statements::{BEGIN, SET_UP};
+pub use statements::{BEGIN, SET_UP, interned};
 
 /// A handler whose effects are rows of the store's own database, of class [`Inbox`](Class::Inbox): they are
 /// committed together with the record of the message, or not at all. Made by [`PostgresStore::inbox`].

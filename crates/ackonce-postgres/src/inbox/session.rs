@@ -26,7 +26,7 @@ pub trait SqlSession: Send {
     /// Sends statements without parameters.
     async fn execute(&mut self, text: &'static str) -> Result<(), SqlError>;
 
-    /// Sends a statement with parameters of text; returns the only column of its rows.
+    /// Sends a statement with parameters of text; returns the only column of its rows, `line`.
     async fn query(&mut self, text: &'static str, params: &[&str]) -> Result<Vec<String>, SqlError>;
 
     /// The driver's error, if `cause` is one: a handler passed it on, as it is or deep in an error of its own.

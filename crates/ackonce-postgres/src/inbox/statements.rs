@@ -49,8 +49,9 @@ impl InboxTexts {
     }
 }
 
-/// Keeps a text for as long as the program runs, once. Its texts differ by schema and settings alone, so they are few.
-pub(super) fn interned(text: String) -> &'static str {
+/// Keeps a text for as long as the program runs, once. The texts differ by schema and settings alone, so they are few.
+#[must_use]
+pub fn interned(text: String) -> &'static str {
     static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = texts.get(text.as_str()) {

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use ackonce::{Context, Error, ErrorKind, Failure, Result};
+use ackonce_http::post::{excerpt, printable};
 use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +15,6 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use super::{STEP, Sink};
 use crate::RelayMessage;
-use crate::text::{excerpt, printable};
 use crate::url::RelayUrlError;
 
 /// `EX_TEMPFAIL` of sysexits.h: try again later.

@@ -11,15 +11,13 @@ use async_trait::async_trait;
 
 use super::{STEP, Sink, sent};
 use crate::RelayMessage;
-use crate::kafka_url::{KafkaUrl, refused_property};
+use crate::kafka_url::{KafkaUrl, producer};
 use crate::message::{is_of_trace, is_ours};
 use crate::queues::queues;
 use crate::url::{Parts, RelayUrlError};
 
 /// The time limit for the answer of a broker at the start.
 const CHECK: Duration = Duration::from_secs(10);
-/// Properties that the promise needs as they are.
-const OWN: [&str; 3] = ["acks", "request.required.acks", "enable.idempotence"];
 
 /// A topic.
 #[derive(Clone)]
@@ -37,20 +35,14 @@ impl KafkaTarget {
         let [topic] = &url.topics[..] else {
             return Err(RelayUrlError::new("a sink is one topic; write kafka://HOST:PORT/TOPIC"));
         };
-        let mut config = url.config;
-        if let Some(name) = OWN.into_iter().find(|name| config.get(name).is_some()) {
-            let why = format!(
-                "its option `kafka.{name}` is not yours to set: records are confirmed by all replicas"
-            );
-            return Err(RelayUrlError::new(why));
-        }
-        // Waits for company for a moment: a record alone in its request costs ten times as much.
-        if config.get("linger.ms").is_none() {
-            config.set("linger.ms", "2");
-        }
-        refused_property(&config)?;
+        let config = producer(url.config)?;
         let queues = queues(&parts, &url.topics);
         Ok(Self { config, topic: topic.clone(), queues })
+    }
+
+    /// The producer's limit on one record; librdkafka's default is 1,000,000 bytes.
+    pub(super) fn max_bytes(&self) -> Option<usize> {
+        self.config.get("message.max.bytes").map_or(Some(1_000_000), |bytes| bytes.parse().ok())
     }
 
     pub(super) fn open(&self, name: &str) -> Result<KafkaSink> {

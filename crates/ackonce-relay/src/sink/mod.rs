@@ -1,7 +1,6 @@
 //! The places that messages go to.
 
 mod amqp;
-mod answer;
 mod exec;
 mod http;
 mod kafka;
@@ -154,6 +153,15 @@ impl SinkUrl {
     #[must_use]
     pub fn carries_key(&self) -> bool {
         !matches!(self.place, Place::Stdout(_))
+    }
+
+    /// The most bytes of a message that its client sends, if there is such a limit.
+    #[must_use]
+    pub fn max_bytes(&self) -> Option<usize> {
+        match &self.place {
+            Place::Kafka(target) => target.max_bytes(),
+            Place::Http(_) | Place::Exec(_) | Place::Amqp(_) | Place::Stdout(_) => None,
+        }
     }
 
     /// The topics or queues that it names.

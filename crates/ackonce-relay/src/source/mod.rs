@@ -3,6 +3,7 @@
 mod amqp;
 mod kafka;
 mod server;
+mod survey;
 mod webhook;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use ackonce_kafka::ClientConfig;
 
 use self::amqp::AmqpSource;
 use self::kafka::KafkaSource;
+pub use self::survey::{WebhookSecret, WebhookSurvey};
 use self::webhook::WebhookSource;
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
@@ -156,11 +158,30 @@ impl SourceUrl {
     /// The settings that its adapter begins with.
     ///
     /// # Errors
-    /// A webhook's secret that is missing, or cannot be used.
+    /// A webhook's public address that cannot be its provider's.
     pub fn defaults(&self) -> Result<Settings> {
         match &self.place {
             Place::Kafka(_) | Place::Amqp(_) => Ok(Settings::default()),
             Place::Webhook(source) => source.defaults(),
+        }
+    }
+
+    /// Refuses secrets of a webhook that are missing, or cannot be used.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.place {
+            Place::Kafka(_) | Place::Amqp(_) => Ok(()),
+            Place::Webhook(source) => source.check(),
+        }
+    }
+
+    /// The facts of a webhook source; `None` of another.
+    ///
+    /// # Errors
+    /// As [`defaults`](Self::defaults).
+    pub async fn webhook_survey(&self) -> Result<Option<WebhookSurvey>> {
+        match &self.place {
+            Place::Kafka(_) | Place::Amqp(_) => Ok(None),
+            Place::Webhook(source) => source.survey().await.map(Some),
         }
     }
 

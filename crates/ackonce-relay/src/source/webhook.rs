@@ -1,5 +1,6 @@
 //! `webhook://HOST:PORT/PATH?provider=NAME&secret-env=NAME`.
 
+use std::env::VarError;
 use std::sync::Arc;
 
 use ackonce::{Counts, Error, ErrorKind, MemoryStore, Result, Scope, Settings};
@@ -10,6 +11,7 @@ use ackonce_webhook::{
 use tokio::net::TcpListener;
 
 use super::server;
+use super::survey::{self, WebhookSecret, WebhookSurvey};
 use crate::deliver::Deliver;
 use crate::health::RelayHealth;
 use crate::plan::Plan;
@@ -20,6 +22,8 @@ const PROVIDERS: [&str; 10] =
     ["adyen", "github", "paddle", "shopify", "slack", "square", "standard", "stripe", "svix", "twilio"];
 /// Those whose signatures cover the public address of the endpoint.
 const WITH_ADDRESS: [&str; 2] = ["square", "twilio"];
+/// A secret of a form that every provider takes, for questions that do not depend on it.
+const STAND_IN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// An endpoint for the webhooks of one provider.
 #[derive(Clone)]
@@ -67,22 +71,49 @@ impl WebhookSource {
         format!("{}{}", self.provider, self.path)
     }
 
-    /// The settings that an endpoint of this provider begins with.
+    /// The settings that an endpoint of this provider begins with, whatever its secrets.
     pub(super) fn defaults(&self) -> Result<Settings> {
         let mut defaults = Settings::default();
-        let scope = Scope::new("relay").map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
         let noted = |settings: Settings| {
             defaults = settings.clone();
             settings
         };
-        let _ = self.webhook(&scope, Arc::new(MemoryStore::new()))?.with_settings(noted);
+        let _ = self.probe(STAND_IN.to_owned())?.with_settings(noted);
         Ok(defaults)
+    }
+
+    /// Refuses secrets that are missing or cannot be the provider's.
+    pub(super) fn check(&self) -> Result<()> {
+        self.secrets()?.into_iter().try_for_each(|secret| self.probe(secret).map(drop))
+    }
+
+    /// An endpoint with this secret that nobody calls.
+    fn probe(&self, secret: String) -> Result<Webhook> {
+        let scope = Scope::new("relay").map_err(|e| Error::new(ErrorKind::Config, e.to_string()))?;
+        self.webhook(vec![secret], &scope, Arc::new(MemoryStore::new()))
+    }
+
+    /// Its facts, for those who judge it before it runs: no request is taken.
+    pub(super) async fn survey(&self) -> Result<WebhookSurvey> {
+        let terms = self.probe(STAND_IN.to_owned())?.terms();
+        let secrets = self.secrets.iter().map(|variable| {
+            let (bytes, fault) = match secret(variable) {
+                Ok(secret) => (secret.len(), self.probe(secret).err()),
+                Err(error) => (0, Some(error)),
+            };
+            let fault = fault.map(|error| ackonce::chain(&error).to_string());
+            WebhookSecret::new(variable, bytes, fault)
+        });
+        let secrets = secrets.collect();
+        let (provider, address) = (self.provider.clone(), self.address.clone());
+        let unbound = survey::unbound(&address).await;
+        Ok(WebhookSurvey { provider, terms, secrets, address, unbound })
     }
 
     pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
         let settings = plan.settings;
         let wait = settings.shutdown_timeout;
-        let webhook = self.webhook(&plan.scope, plan.store)?.with_settings(|_| settings);
+        let webhook = self.webhook(self.secrets()?, &plan.scope, plan.store)?.with_settings(|_| settings);
         let service = webhook.handle(deliver).map_err(refused)?;
         let listener = TcpListener::bind(&self.address).await.map_err(|error| {
             let text = format!("webhook://{} cannot be listened at", self.address);
@@ -97,8 +128,12 @@ impl WebhookSource {
         Ok(service.counts())
     }
 
-    fn webhook(&self, scope: &Scope, store: Arc<dyn ackonce::Deduplicator>) -> Result<Webhook> {
-        let secrets = self.secrets()?;
+    fn webhook(
+        &self,
+        secrets: Vec<String>,
+        scope: &Scope,
+        store: Arc<dyn ackonce::Deduplicator>,
+    ) -> Result<Webhook> {
         let url = self.url.clone().unwrap_or_default();
         macro_rules! webhook {
             ($($name:literal => $provider:expr),*) => {
@@ -123,15 +158,21 @@ impl WebhookSource {
     }
 
     fn secrets(&self) -> Result<Vec<String>> {
-        let each = self.secrets.iter().map(|name| {
-            std::env::var(name).map_err(|_| {
-                let text =
-                    format!("the environment variable {name}, which secret-env names, is not set to text");
-                Error::new(ErrorKind::Config, text)
-            })
-        });
-        each.collect()
+        self.secrets.iter().map(|variable| secret(variable)).collect()
     }
+}
+
+fn secret(variable: &str) -> Result<String> {
+    std::env::var(variable).map_err(|error| {
+        let why = match error {
+            VarError::NotPresent => "is not set",
+            VarError::NotUnicode(_) => "is not text",
+        };
+        Error::new(
+            ErrorKind::Config,
+            format!("the environment variable {variable}, which secret-env names, {why}"),
+        )
+    })
 }
 
 fn refused(error: ConfigError) -> Error {

@@ -44,7 +44,7 @@ impl Provider for GitHub {
     }
 
     fn terms(&self) -> Terms {
-        Terms::new(3 * DAY, Duration::from_secs(10)).with_max_body(25 * MIB)
+        Terms::new(3 * DAY, Duration::from_secs(10)).on_request_only().with_max_body(25 * MIB)
     }
 
     fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {

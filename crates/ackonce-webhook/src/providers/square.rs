@@ -29,14 +29,21 @@ impl Square {
     /// It is not taken from the request: who sends it chooses its `Host`, and proxies change it.
     ///
     /// # Errors
-    /// [`ConfigError`]: there is no key, or one is empty.
+    /// [`ConfigError`]: there is no key, one is empty, or the URL does not begin with `https://` or `http://`.
     pub fn new(
         secrets: impl IntoIterator<Item = impl Into<Secret>>,
         url: impl Into<String>,
     ) -> Result<Self, ConfigError> {
+        let url = url.into();
+        if !["https://", "http://"].into_iter().any(|scheme| url.starts_with(scheme) && url != scheme) {
+            return Err(ConfigError::setting(
+                "Square::new",
+                "the URL does not begin with https://HOST or http://HOST",
+            ));
+        }
         let keys = keys(Algorithm::HmacSha256, &checked(secrets)?, as_is)?;
         let mut scheme = Scheme::new(name("x-square-hmacsha256-signature"), "", Encoding::Base64, keys);
-        scheme.signed = Template(vec![Part::Text(url.into().into()), Part::Body]);
+        scheme.signed = Template(vec![Part::Text(url.into()), Part::Body]);
         Ok(Self { scheme })
     }
 }

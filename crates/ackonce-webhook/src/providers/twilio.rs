@@ -194,8 +194,12 @@ impl Provider for Twilio {
     }
 
     fn terms(&self) -> Terms {
-        // Retries are quick; a day leaves room for Event Streams, which go on for 4 hours.
-        Terms::new(DAY, Duration::from_secs(15)).with_max_body(4 * MIB).with_kept_answer(64 * KIB)
+        // Retries are quick; a day leaves room for Event Streams, which go on for 4 hours. By itself it tries again only where
+        // no connection came about (docs/usage/webhooks/webhooks-connection-overrides: `rp=ct`).
+        Terms::new(DAY, Duration::from_secs(15))
+            .on_request_only()
+            .with_max_body(4 * MIB)
+            .with_kept_answer(64 * KIB)
     }
 
     fn verify(&self, request: &RawRequest<'_>) -> Result<Verified, VerifyError> {

@@ -62,7 +62,23 @@ impl Heartbeat {
         })
     }
 
-    /// Runs it where `spawn` says; a test gives it the runtime whose clock the test holds.
+    /// Starts it as a task of the current runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn spawn(
+        store: Arc<dyn Deduplicator>,
+        lease: Duration,
+        window: Duration,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        Self::on(store, lease, window, metrics, |renewing| {
+            drop(tokio::spawn(renewing));
+            Ok(())
+        })
+    }
+
+    /// Runs it where `spawn` says.
     pub(crate) fn on(
         store: Arc<dyn Deduplicator>,
         lease: Duration,

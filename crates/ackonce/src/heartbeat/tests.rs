@@ -37,6 +37,8 @@ enum Trip {
     Panics,
     Fails,
     Renews,
+    /// Renews, and takes nearly a third of the lease to say so.
+    RenewsLate,
     /// The record of `id` is locked; the others are renewed.
     Locks,
 }
@@ -60,6 +62,10 @@ impl Deduplicator for Planned {
             Trip::Hangs => std::future::pending().await,
             Trip::Panics => panic!("the store panics"),
             Trip::Fails => Err(Error::new(ErrorKind::Unavailable, "down")),
+            Trip::RenewsLate => {
+                tokio::time::sleep(LEASE * 3 / 10).await;
+                Ok(vec![Settled::Yes; settlements.len()])
+            }
             Trip::Locks if settlements.iter().any(|s| s.key.id()[..] == *b"id") => {
                 Err(Error::new(ErrorKind::Locked, "held"))
             }
@@ -94,6 +100,22 @@ async fn a_store_that_hangs_lets_no_handler_outlive_its_lease() {
         let lost = claimed.elapsed();
         assert!((LEASE * 9 / 10..LEASE).contains(&lost), "{trips:?}: lost after {lost:?}");
     }
+}
+
+/// The store may have renewed the lease as soon as it was asked to.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_as_long_as_from_the_request_of_its_renewal() {
+    let (_store, heartbeat, _task) = planned(&[Trip::RenewsLate, Trip::Hangs]);
+    let claimed = Instant::now();
+    let hold = heartbeat.hold(grants(), claimed);
+    hold.lost().await;
+    // It is asked for a renewal after a third, at a tick.
+    let ends = LEASE / 3 + LEASE / 12 + LEASE;
+    assert!(
+        claimed.elapsed() < ends,
+        "lost after {:?}, and it may have ended after {ends:?}",
+        claimed.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

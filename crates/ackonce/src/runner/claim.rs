@@ -161,6 +161,15 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         if let Some(why) = self.unwanted(&ticket.job) {
             return State::Releasing(ticket, Box::new(Release::HandedBack(why)));
         }
+        // At two thirds of its lease a handler is dropped, so none is started then: its first step may be a payment, and
+        // somebody else may have the message by now. Claimed again with its token, it is answered as before.
+        if ticket.claimed.elapsed() >= self.settings.lease * 2 / 3 {
+            self.store_outage.warn(|more| {
+                tracing::warn!(target: "ackonce", scope = self.scope.name(), more, lease_ms = self.settings.lease.as_millis(),
+                    "a claim was answered after two thirds of Settings::lease: its handler is not started, it is claimed again");
+            });
+            return State::Waiting(ticket.job, Duration::ZERO);
+        }
         if let Some(reason) = ticket.job.dead_lettered.clone() {
             return self.burying(ticket, reason, false, None);
         }

@@ -16,6 +16,7 @@ mod state;
 mod trip;
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -152,6 +153,35 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         settings: Settings,
         graveyard: Arc<dyn Graveyard<D>>,
     ) -> Result<Self> {
+        Self::build(store, scope, handler, settings, graveyard, Heartbeat::start)
+    }
+
+    /// The same with the heartbeat as a task of the current runtime, for tests on tokio's paused clock: leases and handlers
+    /// then go by one clock. In a program, a handler that blocks its thread would cost its lease.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for settings that cannot work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_heartbeat_task(
+        store: Arc<dyn Deduplicator>,
+        scope: &Scope,
+        handler: H,
+        settings: Settings,
+        graveyard: Arc<dyn Graveyard<D>>,
+    ) -> Result<Self> {
+        Self::build(store, scope, handler, settings, graveyard, Heartbeat::spawn)
+    }
+
+    fn build(
+        store: Arc<dyn Deduplicator>,
+        scope: &Scope,
+        handler: H,
+        settings: Settings,
+        graveyard: Arc<dyn Graveyard<D>>,
+        beat: impl FnOnce(Arc<dyn Deduplicator>, Duration, Duration, Arc<Metrics>) -> io::Result<Heartbeat>,
+    ) -> Result<Self> {
         settings.check()?;
         if let Some(refusal) = handler.refusal() {
             return Err(Error::new(ErrorKind::Config, refusal));
@@ -159,22 +189,10 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
         // The heartbeat speaks to the store itself: it must not wait behind tasks of a starved runtime.
         let metrics = Arc::new(Metrics::new(scope.name(), handler.class()));
         register(&metrics);
-        let beats = Heartbeat::start(store.clone(), settings.lease, settings.window, metrics.clone());
+        let beats = beat(store.clone(), settings.lease, settings.window, metrics.clone());
         let heartbeat = beats.map_err(|e| {
             Error::new(ErrorKind::Unavailable, "the heartbeat's thread could not be started").with_source(e)
         })?;
-        Ok(Self::on(heartbeat, metrics, store, scope, handler, settings, graveyard))
-    }
-
-    fn on(
-        heartbeat: Heartbeat,
-        metrics: Arc<Metrics>,
-        store: Arc<dyn Deduplicator>,
-        scope: &Scope,
-        handler: H,
-        settings: Settings,
-        graveyard: Arc<dyn Graveyard<D>>,
-    ) -> Self {
         let inner = |me: &Weak<_>| Inner {
             me: me.clone(),
             store: Coalesce::new(store),
@@ -194,7 +212,7 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
             letter_outage: Throttle::default(),
             past_attempts: Throttle::default(),
         };
-        Self { inner: Arc::new_cyclic(inner) }
+        Ok(Self { inner: Arc::new_cyclic(inner) })
     }
 
     /// Takes one delivery through its whole life: claims it, waits while someone else holds it, runs the

@@ -55,6 +55,19 @@ async fn a_redelivery_finds_the_record_and_does_not_run() {
     assert_eq!((counts.delivered, counts.run, counts.duplicate), (2, 1, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_is_remembered_for_its_whole_window_and_no_longer() {
+    const WINDOW: Duration = Duration::from_secs(3600);
+    let (runs, handler) = counting(0);
+    let runner = runner(&Scripted::default(), settings().with_window(WINDOW), handler);
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    tokio::time::advance(WINDOW - Duration::from_secs(1)).await;
+    assert!(matches!(runner.process(job(1)).await.unwrap().how(), SettledAs::Duplicate { .. }));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(runner.process(job(1)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn twins_at_the_same_time_run_once_and_all_end_settled() {
     let (runs, handler) = counting(0);

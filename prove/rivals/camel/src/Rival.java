@@ -7,7 +7,7 @@ import org.apache.camel.CamelContext;
 import org.apache.camel.Exchange;
 import org.apache.camel.ProducerTemplate;
 import org.apache.camel.builder.RouteBuilder;
-import org.apache.camel.impl.engine.SimpleCamelContext;
+import org.apache.camel.impl.DefaultCamelContext;
 import org.apache.camel.processor.idempotent.jdbc.JdbcMessageIdRepository;
 import org.apache.camel.processor.idempotent.jdbc.JdbcOrphanLockAwareIdempotentRepository;
 import org.postgresql.ds.PGSimpleDataSource;
@@ -44,7 +44,7 @@ public final class Rival {
     }
 
     private static ProducerTemplate route(String mode) throws Exception {
-        var camel = new SimpleCamelContext();
+        var camel = new DefaultCamelContext();
         var repository = repository(camel, mode.equals("orphan"));
         camel.addRoutes(new RouteBuilder() {
             @Override

@@ -118,3 +118,38 @@ async fn unsettled(order: &Order) -> Result<u64> {
     }
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ackonce_testkit::crash::FleetEvent;
+
+    use super::*;
+
+    /// Message and key of each effect, by process; process 2 was killed.
+    async fn audited(effects: &[(u32, &[(u64, u64)])]) -> Delivered {
+        let dir = tempfile::tempdir().unwrap();
+        let order = Order { dir: dir.path().to_owned(), deliveries: 5, workers: 1, worker: 0 };
+        let event = |pid, kind| FleetEvent { pid, worker: 0, kind, from: 0, to: 0 };
+        let mut events = vec![event(2, EventKind::Killed)];
+        for (pid, entries) in effects {
+            let bytes =
+                entries.iter().flat_map(|(message, key)| [message.to_le_bytes(), key.to_le_bytes()].concat());
+            std::fs::write(order.effects(*pid), bytes.collect::<Vec<_>>()).unwrap();
+            events.push(event(*pid, EventKind::Started));
+        }
+        std::fs::write(order.acks(0), [0; 40]).unwrap();
+        audit(&order, &History { seed: 0, events }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_second_effect_needs_a_kill_and_the_same_key() {
+        let good: &[(u64, u64)] = &[(0, 10), (1, 11), (2, 12), (3, 13)];
+        assert!(audited(&[(1, good)]).await.is_kept());
+        assert!(audited(&[(2, &[(3, 13)]), (1, good)]).await.is_kept(), "explained");
+        assert!(!audited(&[(3, &[(3, 13)]), (1, good)]).await.is_kept(), "doubled");
+        assert!(!audited(&[(2, &[(3, 14)]), (1, good)]).await.is_kept(), "under another key");
+        assert!(!audited(&[(1, &[(0, 10), (1, 10), (2, 12), (3, 13)])]).await.is_kept(), "a shared key");
+        assert!(!audited(&[(1, &good[1..])]).await.is_kept(), "lost");
+    }
+}

@@ -3,7 +3,7 @@
 mod audit;
 mod worker;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: &DeliverArgs) -> Result<bool> {
     let order =
         Order { dir: dir.path().to_owned(), deliveries: args.deliveries, workers: args.workers, worker: 0 };
     let (began, latest) = (Instant::now(), Mutex::new((0, Instant::now())));
-    let fleet = fleet(args, &order);
+    let fleet = fleet(args, &order)?;
     let through = fleet.run(async |progress| {
         let acknowledged = order.acknowledged();
         let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,24 +103,22 @@ pub(crate) async fn run(args: &DeliverArgs) -> Result<bool> {
     Ok(result.is_kept())
 }
 
-fn fleet(args: &DeliverArgs, order: &Order) -> Fleet {
+fn fleet(args: &DeliverArgs, order: &Order) -> Result<Fleet> {
     let every = Duration::from_millis(args.kill_every_ms);
     let faults = Faults { kill_every: Some(every / 2..=every + every / 2), ..Faults::default() };
-    let order = order.clone();
+    let exe = std::env::current_exe()?;
+    let (order, logs) = (order.clone(), order.dir.join("workers"));
     let command = move |worker: usize| {
         let order = Order { worker: worker as u64, ..order.clone() };
-        let mut command = Command::new(Path::new("/proc/self/exe"));
-        if let Ok(exe) = std::env::current_exe() {
-            command = Command::new(exe);
-        }
+        let mut command = Command::new(&exe);
         command.arg("work").arg(serde_json::to_string(&order).unwrap_or_default());
         command
     };
-    Fleet::new(args.directory.join("prove-scale-logs"), usize::try_from(args.workers).unwrap_or(1), command)
+    Ok(Fleet::new(logs, usize::try_from(args.workers).unwrap_or(1), command)
         .with_seed(args.seed)
         .with_faults(faults)
         .with_grace(Duration::from_secs(60))
-        .with_bound(Duration::MAX)
+        .with_bound(Duration::MAX))
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub(super) mod postgres;
 pub(super) mod redis;
 pub(super) mod settings;
 pub(super) mod sqlite;
+pub(super) mod webhook;
 
 /// All checks, subject by subject: the stores, the sources, their messages, the relay's settings.
 pub fn all() -> impl Iterator<Item = &'static Check> {
@@ -71,6 +72,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         kafka::ALL,
         letters::ALL,
         amqp::ALL,
+        webhook::ALL,
         messages::ALL,
         settings::ALL,
     ];

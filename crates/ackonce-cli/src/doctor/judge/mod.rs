@@ -8,3 +8,4 @@ pub(super) mod postgres;
 pub(super) mod redis;
 pub(super) mod settings;
 pub(super) mod sqlite;
+pub(super) mod webhook;

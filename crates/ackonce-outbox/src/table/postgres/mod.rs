@@ -1,5 +1,6 @@
 //! The outbox in PostgreSQL.
 
+mod any_driver;
 mod listener;
 mod publish;
 mod rotation;
@@ -55,29 +56,41 @@ impl PostgresTable {
 
     /// Creates the tables unless they are there, in one transaction, and checks their version.
     pub(super) async fn create(&self) -> Result<()> {
-        let schema = self.store.schema();
-        let failed = |e| statement_answered("creating the outbox", e);
-        let mut client = self.client().await?;
-        let level = IsolationLevel::ReadCommitted;
-        let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
-        let there = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                     WHERE n.nspname = $1 AND c.relname = 'outbox_turn')";
-        let there = async || -> Result<bool> {
-            let row = tx.query_typed_one(there, &[(&schema.as_str(), Type::TEXT)]).await.map_err(failed)?;
-            row.try_get(0).map_err(failed)
-        };
         // Those that are there need no right to create them.
-        if !there().await? {
+        if !self.are_there().await? {
+            let failed = |e| statement_answered("creating the outbox", e);
+            let mut client = self.client().await?;
+            let level = IsolationLevel::ReadCommitted;
+            let tx = client.build_transaction().isolation_level(level).start().await.map_err(failed)?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
             tx.query_typed(lock, &[(&CREATING, Type::INT8)]).await.map_err(failed)?;
-            if !there().await? {
-                tx.batch_execute(&fill(TABLES, schema)).await.map_err(failed)?;
+            // Somebody else may have created them meanwhile, and has committed then.
+            if !self.are_there().await? {
+                tx.batch_execute(&fill(TABLES, self.store.schema())).await.map_err(failed)?;
             }
+            tx.commit().await.map_err(failed)?;
+        }
+        self.find().await
+    }
+
+    async fn are_there(&self) -> Result<bool> {
+        let text = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                    WHERE n.nspname = $1 AND c.relname = 'outbox_turn')";
+        let schema = self.store.schema().as_str();
+        let rows = self.query("looking for the outbox", text, &[(&schema, Type::TEXT)]).await?;
+        Ok(rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false)))
+    }
+
+    /// Checks that the tables are there, and their version.
+    pub(super) async fn find(&self) -> Result<()> {
+        let schema = self.store.schema();
+        if !self.are_there().await? {
+            let message = format!("outbox: there is none in schema {schema:?}; mend the schema's name");
+            return Err(Error::new(ErrorKind::Config, message));
         }
         let text = fill("SELECT version FROM {schema}.outbox_turn", schema);
-        let version: i32 =
-            tx.query_typed_one(&text, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
+        let rows = self.query("looking for the outbox", &text, &[]).await?;
+        let version: i32 = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
         if version != VERSION {
             let message = format!(
                 "outbox: the tables in schema {schema:?} are of version {version}, known is {VERSION}; upgrade ackonce-outbox"

@@ -35,7 +35,7 @@ use crate::{Outbox, Outgoing, OutgoingRow};
 #[derive(Debug, Clone)]
 pub struct PostgresOutbox {
     outbox: Outbox,
-    texts: Arc<Texts>,
+    pub(super) texts: Arc<Texts>,
 }
 
 impl PostgresOutbox {
@@ -48,7 +48,21 @@ impl PostgresOutbox {
     pub async fn open(store: &PostgresStore) -> Result<Self> {
         let table = PostgresTable::new(store)?;
         table.create().await?;
-        Ok(Self { outbox: Outbox::new(Arc::new(table)), texts: Arc::new(Texts::new(store.schema())) })
+        Ok(Self::of(table, store))
+    }
+
+    /// The outbox in the store's schema, which must be there: for operators, who create none by a misspelt name.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) if there is none, and those of [`open`](Self::open).
+    pub async fn open_existing(store: &PostgresStore) -> Result<Self> {
+        let table = PostgresTable::new(store)?;
+        table.find().await?;
+        Ok(Self::of(table, store))
+    }
+
+    fn of(table: PostgresTable, store: &PostgresStore) -> Self {
+        Self { outbox: Outbox::new(Arc::new(table)), texts: Arc::new(Texts::new(store.schema())) }
     }
 
     /// All SQL that creates the tables in a schema that has a store's, to be run by hand.
@@ -105,7 +119,7 @@ impl PostgresOutbox {
         Ok(rows.into_iter().map(|row| row.message_id).collect())
     }
 
-    /// The statement of [`publish`](Self::publish), for transactions of another driver. Its parameters are the fields of
+    /// The statement of [`publish`](Self::publish), for a driver without [`publish_in`](Self::publish_in). Its parameters are the fields of
     /// [`Outgoing::row`] in order: `bigint, text, text, bytea, bytea, bytea`. It must change one row.
     #[must_use]
     pub fn insert_sql(&self) -> &str {
@@ -113,7 +127,7 @@ impl PostgresOutbox {
     }
 }
 
-fn inserted(changed: u64, expected: usize) -> Result<()> {
+pub(super) fn inserted(changed: u64, expected: usize) -> Result<()> {
     if usize::try_from(changed) == Ok(expected) {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! The statements, for one schema.
 
 use ackonce_postgres::SchemaName;
+use ackonce_postgres::driver::interned;
 
 /// Rows of a leaf in the order of their numbers. `$1` ranges, `$2` busy lanes, `$3` rows, `$4` bytes.
 ///
@@ -25,6 +26,18 @@ SELECT turn, nextval('{schema_text}.outbox_id'), clock_timestamp(), lane, messag
 FROM {schema}.outbox_turn,
      (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bytea[], $5::bytea[], $6::bytea[])
           WITH ORDINALITY AS r (lane, message_id, destination, key, headers, payload, n) ORDER BY n) r";
+
+/// The same with columns as lists of text, for any driver: bytes, and text as bytes, by their digits.
+const INSERT_LISTS: &str = "\
+INSERT INTO {schema}.outbox (turn, id, at, lane, message_id, destination, key, headers, payload)
+SELECT turn, nextval('{schema_text}.outbox_id'), clock_timestamp(), lane,
+       convert_from(message_id, 'UTF8'), convert_from(destination, 'UTF8'), key, headers, payload
+FROM {schema}.outbox_turn,
+     (SELECT * FROM unnest(string_to_array($1, ',')::bigint[], string_to_array($2, ',')::bytea[],
+                           string_to_array($3, ',')::bytea[], string_to_array($4, ',', '-')::bytea[],
+                           string_to_array($5, ',')::bytea[], string_to_array($6, ',')::bytea[])
+          WITH ORDINALITY AS r (lane, message_id, destination, key, headers, payload, n) ORDER BY n) r
+RETURNING message_id AS line";
 
 /// Rows that are gone already are not parked; nor are followers whose lane has no parked row any more.
 const PARK: &str = "\
@@ -84,6 +97,7 @@ pub(super) struct Texts {
     pub(super) read: String,
     pub(super) insert: String,
     pub(super) insert_all: String,
+    pub(super) insert_lists: &'static str,
     pub(super) remove: String,
     pub(super) lock: String,
     pub(super) park: String,
@@ -103,6 +117,7 @@ impl Texts {
             read: fill(READ),
             insert: fill(INSERT),
             insert_all: fill(INSERT_ALL),
+            insert_lists: interned(fill(INSERT_LISTS)),
             remove: fill("DELETE FROM {schema}.outbox WHERE id = ANY($1)"),
             // Parking and unparking see each other's rows, or come after each other.
             lock: fill("LOCK TABLE {schema}.outbox_parked IN SHARE ROW EXCLUSIVE MODE"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ackonce::store::Note;
 use ackonce::{Deduplicator, Error, ErrorKind, Result};
 use ackonce_sqlite::SqliteStore;
+use ackonce_sqlite::rusqlite::OptionalExtension;
 use async_trait::async_trait;
 
 pub use self::publish::{PublishInto, SqliteOutbox};
@@ -32,20 +33,30 @@ pub(super) struct SqliteTable {
 }
 
 impl SqliteTable {
-    pub(super) async fn open(store: &SqliteStore) -> Result<Self> {
-        let version: i64 = store
-            .write(|tx| {
-                tx.execute_batch(TABLES)?;
-                tx.query_row("SELECT value FROM main.ackonce_meta WHERE name = 'outbox'", [], |row| {
-                    row.get(0)
-                })
+    pub(super) async fn open(store: &SqliteStore, creates: bool) -> Result<Self> {
+        let version: Option<i64> = store
+            .write(move |tx| {
+                if creates {
+                    tx.execute_batch(TABLES)?;
+                }
+                let version = "SELECT value FROM main.ackonce_meta WHERE name = 'outbox'";
+                tx.query_row(version, [], |row| row.get(0)).optional()
             })
             .await?;
-        if version != VERSION {
-            let message = format!(
-                "outbox: the tables in the file are of version {version}, known is {VERSION}; upgrade ackonce-outbox"
-            );
-            return Err(Error::new(ErrorKind::NewerSchema, message));
+        match version {
+            Some(VERSION) => {}
+            Some(version) => {
+                let message = format!(
+                    "outbox: the tables in the file are of version {version}, known is {VERSION}; upgrade ackonce-outbox"
+                );
+                return Err(Error::new(ErrorKind::NewerSchema, message));
+            }
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "outbox: there is none in the file; mend its path",
+                ));
+            }
         }
         Ok(Self { store: store.clone(), reader: ReadThread::start(store.clone())? })
     }

@@ -72,7 +72,15 @@ impl SqliteOutbox {
     /// # Errors
     /// [`NewerSchema`](ackonce::ErrorKind::NewerSchema) if a newer version made the tables, and those of a write.
     pub async fn open(store: &SqliteStore) -> Result<Self> {
-        Ok(Self(Outbox::new(Arc::new(SqliteTable::open(store).await?))))
+        Ok(Self(Outbox::new(Arc::new(SqliteTable::open(store, true).await?))))
+    }
+
+    /// The outbox in the store's file, which must be there: for operators, who create none by a misspelt path.
+    ///
+    /// # Errors
+    /// [`Config`](ackonce::ErrorKind::Config) if there is none, and those of [`open`](Self::open).
+    pub async fn open_existing(store: &SqliteStore) -> Result<Self> {
+        Ok(Self(Outbox::new(Arc::new(SqliteTable::open(store, false).await?))))
     }
 
     /// Publishes a message with the commit of this transaction: that of an inbox's handler, of one with a

@@ -18,13 +18,10 @@ use proptest::prelude::*;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use self::plan::{Behaviour, LEASE, Order, Plan, Wrong, plan};
+use self::plan::{Behaviour, Order, Plan, Wrong, plan};
 use self::world::{Sent, Servers, World};
 use crate::adapter::{Mode, Ordered};
-use crate::class::Class;
 use crate::handler::{Answer, Batch, Item};
-use crate::heartbeat::Heartbeat;
-use crate::observe::Metrics;
 use crate::record::State;
 use crate::runner::Runner;
 use crate::ticket::Job;
@@ -47,14 +44,9 @@ fn consumer(world: &Arc<World>) -> Consumer {
             join_all(items.into_iter().map(run)).await
         }
     });
-    let settings = world.plan.settings();
-    let metrics = Arc::new(Metrics::new(world.scope.name(), Class::Leased));
-    let heartbeat = Heartbeat::on(servers.clone(), LEASE, settings.window, metrics.clone(), |beating| {
-        drop(tokio::spawn(beating));
-        Ok(())
-    });
     let runner =
-        Runner::on(heartbeat.unwrap(), metrics, servers.clone(), &world.scope, handler, settings, servers);
+        Runner::with_heartbeat_task(servers.clone(), &world.scope, handler, world.plan.settings(), servers);
+    let runner = runner.unwrap();
     let mode = if world.plan.order == Order::Batches { Mode::Batches } else { Mode::Each };
     let (mut tasks, done) = (JoinSet::new(), world.clone());
     tasks.spawn(async move {

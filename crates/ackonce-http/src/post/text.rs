@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 const OTHERS: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The same text where it is printable ASCII without a percent sign; else percent-encoded (RFC 3986).
-pub(crate) fn printable(bytes: &[u8]) -> Cow<'_, str> {
+pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     percent_encode(bytes, OTHERS).into()
 }
 
 /// A short part of a text that a stranger wrote, on one line.
-pub(crate) fn excerpt(bytes: &[u8], longest: usize) -> String {
+pub fn excerpt(bytes: &[u8], longest: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match line.char_indices().nth(longest) {

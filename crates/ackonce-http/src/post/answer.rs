@@ -6,7 +6,7 @@ use ackonce::Failure;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
-use crate::text::excerpt;
+use super::text::excerpt;
 
 /// The longest pause that a service may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);

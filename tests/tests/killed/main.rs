@@ -1,6 +1,10 @@
-//! Steps and versions under `kill -9`, by three processes on one file.
-#![allow(clippy::unwrap_used, clippy::panic)]
+//! Steps and versions under `kill -9`, by three processes on one store: a file, Redis, PostgreSQL.
+//!
+//! `ACKONCE_STEP_KILLS` is the number of random kills of a run: by default 300 with steps and 200 with versions on SQLite, and 60 on
+//! the servers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
+mod place;
 mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,29 +13,44 @@ use std::process::Command;
 use std::time::Duration;
 
 use ackonce::Class;
-use ackonce_sqlite::SqliteStore;
+use ackonce_sqlite::rusqlite::Connection;
 use ackonce_testkit::audit::audit;
 use ackonce_testkit::crash::{Faults, Fleet, History, Progress};
 use ackonce_testkit::ledger::Ledger;
 use ackonce_testkit::lines;
-use rusqlite::Connection;
+use ackonce_tests::acceptance::scaled;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
+use place::Place;
 use worker::{ENTITIES, MESSAGES, Worker, entity_and_version};
 
 const WORKERS: usize = 3;
 const STEPS: [&str; 3] = ["one", "two", "three"];
+
+/// One run at a time: they would take the cores from each other.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn worker() {
     Worker::run_if_asked().await;
 }
 
-async fn run(dir: &Path, work: &'static str, faults: Faults, enough: fn(Progress) -> bool) -> History {
-    let home = dir.to_path_buf();
+async fn run(
+    place: &Place,
+    dir: &Path,
+    work: &'static str,
+    faults: Faults,
+    enough: impl Fn(Progress) -> bool,
+) -> History {
+    let _alone = ALONE.lock().await;
+    // Makes tables or file.
+    drop(place.store(dir).await);
+    let (home, place) = (dir.to_path_buf(), place.clone());
     let fleet = Fleet::new(dir, WORKERS, move |number| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", worker::TEST, "--nocapture"]);
+        place.tell(&mut command);
         command.env(worker::HOME, &home).env(worker::WORK, work).env(worker::WORKER, number.to_string());
         command
     });
@@ -40,12 +59,27 @@ async fn run(dir: &Path, work: &'static str, faults: Faults, enough: fn(Progress
     let history = fleet
         .run(|progress| {
             let done = (0..WORKERS).all(through);
-            async move { done && enough(progress) }
+            let enough = enough(progress);
+            async move { done && enough }
         })
         .await
         .unwrap();
     println!("{} kills, crashes at {:?}", history.kills(), history.points());
     history
+}
+
+/// Random kills, every 40 to 120 ms.
+fn random(kills: usize) -> Faults {
+    Faults {
+        kill_every: Some(millis(40, 120)),
+        restart_after: millis(0, 20),
+        at_most: Some(kills),
+        ..Faults::default()
+    }
+}
+
+fn kills(place: &Place, on_sqlite: usize) -> usize {
+    scaled("ACKONCE_STEP_KILLS", if matches!(place, Place::Sqlite) { on_sqlite } else { 60 })
 }
 
 fn millis(from: u64, to: u64) -> std::ops::RangeInclusive<Duration> {
@@ -68,8 +102,7 @@ fn check_steps(dir: &Path, history: &History) {
     audit.keeps(Class::Keyed).unwrap();
 }
 
-#[tokio::test]
-async fn a_kill_at_each_named_point_repeats_no_recorded_step() {
+async fn a_kill_at_each_named_point_repeats_no_recorded_step(place: Place) {
     let dir = TempDir::new().unwrap();
     let points = ["before", "effect", "recorded"].map(|at| STEPS.map(|step| format!("{at}-{step}")));
     let faults = Faults {
@@ -79,36 +112,22 @@ async fn a_kill_at_each_named_point_repeats_no_recorded_step() {
         at_most: Some(90),
         ..Faults::default()
     };
-    let history = run(dir.path(), "steps", faults, |p| p.crashes >= 90).await;
+    let history = run(&place, dir.path(), "steps", faults, |p| p.crashes >= 90).await;
     assert_eq!(history.points().len(), 9, "each point was met: {:?}", history.points());
     check_steps(dir.path(), &history);
 }
 
-#[tokio::test]
-async fn three_hundred_kills_repeat_no_recorded_step() {
-    let dir = TempDir::new().unwrap();
-    let faults = Faults {
-        kill_every: Some(millis(40, 120)),
-        restart_after: millis(0, 20),
-        at_most: Some(300),
-        ..Faults::default()
-    };
-    let history = run(dir.path(), "steps", faults, |p| p.kills >= 300).await;
+async fn random_kills_repeat_no_recorded_step(place: Place) {
+    let (dir, kills) = (TempDir::new().unwrap(), kills(&place, 300));
+    let history = run(&place, dir.path(), "steps", random(kills), |p| p.kills >= kills).await;
     check_steps(dir.path(), &history);
 }
 
-#[tokio::test]
-async fn two_hundred_kills_end_at_the_newest_versions() {
-    let dir = TempDir::new().unwrap();
-    let faults = Faults {
-        kill_every: Some(millis(40, 120)),
-        crash_points: vec!["before-effect".into(), "after-effect".into()],
-        nth: 1..=20,
-        restart_after: millis(0, 20),
-        at_most: Some(200),
-        ..Faults::default()
-    };
-    run(dir.path(), "versions", faults, |p| p.kills + p.crashes >= 200).await;
+async fn random_kills_end_at_the_newest_versions(place: Place) {
+    let (dir, kills) = (TempDir::new().unwrap(), kills(&place, 200));
+    let points = vec!["before-effect".into(), "after-effect".into()];
+    let faults = Faults { crash_points: points, nth: 1..=20, ..random(kills) };
+    run(&place, dir.path(), "versions", faults, |p| p.kills + p.crashes >= kills).await;
     let mut last = HashMap::new();
     for entry in Ledger::read(dir.path().join("ledger")).unwrap().entries {
         let (entity, version) = entity_and_version(entry.id.parse().unwrap());
@@ -119,21 +138,41 @@ async fn two_hundred_kills_end_at_the_newest_versions() {
     assert!(last.values().all(|version| *version == newest), "{last:?}");
 }
 
+/// A test for each store of each function.
+macro_rules! suite {
+    ($($store:ident: $($case:ident,)*;)*) => {$(
+        mod $store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let Some(place) = crate::place::Place::$store() else { return };
+                crate::$case(place).await;
+            })*
+        }
+    )*};
+}
+
+macro_rules! stores {
+    ($($store:ident),*) => {
+        suite! {$(
+            $store:
+            a_kill_at_each_named_point_repeats_no_recorded_step,
+            random_kills_repeat_no_recorded_step,
+            random_kills_end_at_the_newest_versions,;
+        )*}
+    };
+}
+
+stores!(sqlite, redis, postgres);
+
 #[tokio::test]
 async fn two_hundred_kills_of_an_inbox_write_each_entity_upwards() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("store.db");
-    SqliteStore::open(&file).unwrap();
+    drop(Place::file(dir.path()));
     let change =
         "CREATE TABLE change (n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, version INTEGER NOT NULL)";
     Connection::open(&file).unwrap().execute_batch(change).unwrap();
-    let faults = Faults {
-        kill_every: Some(millis(40, 120)),
-        restart_after: millis(0, 20),
-        at_most: Some(200),
-        ..Faults::default()
-    };
-    run(dir.path(), "inbox", faults, |p| p.kills >= 200).await;
+    run(&Place::Sqlite, dir.path(), "inbox", random(200), |p| p.kills >= 200).await;
     let conn = Connection::open(&file).unwrap();
     let mut changes = conn.prepare("SELECT entity, version FROM change ORDER BY n").unwrap();
     let changes = changes.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?))).unwrap();

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::adapter::{Delivery, Job, NoDeadLetters};
-use ackonce::{Backoff, Context, EntityVersion, Failure, Handler, Keyed, Newest, Runner, Scope, Settings};
-use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce::{
+    Backoff, Context, Deduplicator, EntityVersion, Failure, Handler, Keyed, Newest, Runner, Scope, Settings,
+};
+use ackonce_sqlite::InboxTx;
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
 use ackonce_testkit::lines;
 use futures_util::StreamExt;
+
+use crate::place::Place;
 
 pub(crate) const TEST: &str = "worker";
 pub(crate) const HOME: &str = "ACKONCE_TEST_HOME";
@@ -43,6 +47,7 @@ fn version_of(n: &u64) -> Result<EntityVersion, Failure> {
 
 pub(crate) struct Worker {
     home: PathBuf,
+    place: Place,
     number: String,
 }
 
@@ -50,7 +55,8 @@ impl Worker {
     /// Runs until the fleet ends it.
     pub(crate) async fn run_if_asked() -> bool {
         let Some(home) = std::env::var_os(HOME) else { return false };
-        let worker = Self { home: home.into(), number: std::env::var(WORKER).unwrap() };
+        let place = Place::from_env();
+        let worker = Self { home: home.into(), place, number: std::env::var(WORKER).unwrap() };
         match std::env::var(WORK).unwrap().as_str() {
             "steps" => worker.steps().await,
             "versions" => worker.versions().await,
@@ -61,10 +67,6 @@ impl Worker {
             .append("all")
             .unwrap();
         std::future::pending().await
-    }
-
-    fn store(&self) -> SqliteStore {
-        SqliteStore::open(self.home.join("store.db")).unwrap()
     }
 
     /// Three steps: each appends its effect to the ledger, and a line to `recorded` once it has returned.
@@ -91,7 +93,7 @@ impl Worker {
                 Ok::<(), Failure>(())
             }
         });
-        self.all(self.store(), handler).await;
+        self.all(self.place.store(&self.home).await, handler).await;
     }
 
     async fn versions(&self) {
@@ -106,28 +108,28 @@ impl Worker {
                 Ok::<(), Failure>(())
             }
         });
-        self.all(self.store(), handler).await;
+        self.all(self.place.store(&self.home).await, handler).await;
     }
 
     async fn inbox(&self) {
-        let store = self.store();
+        let store = Place::file(&self.home);
         let handler = store.inbox(|tx: &InboxTx<'_>, _: &Context, n: &u64| {
             let (entity, version) = entity_and_version(*n);
             let [entity, version] = [entity, version].map(|n| u32::try_from(n).unwrap());
             tx.execute("INSERT INTO change (entity, version) VALUES (?1, ?2)", [entity, version])?;
             Ok::<(), Failure>(())
         });
-        self.all(store, Newest::new(version_of, handler)).await;
+        self.all(Arc::new(store), Newest::new(version_of, handler)).await;
     }
 
-    async fn all(&self, store: SqliteStore, handler: impl Handler<u64>) {
-        let scope = Scope::new("killed").unwrap();
+    async fn all(&self, store: Arc<dyn Deduplicator>, handler: impl Handler<u64>) {
+        // The server keeps the records of other runs.
+        let scope = Scope::new(format!("killed{}", self.home.display())).unwrap();
         let settings = Settings::default()
             // A busy machine costs nobody a lease.
             .with_lease(Duration::from_secs(5))
             .with_backoff(Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) });
-        let runner =
-            Runner::with(Arc::new(store), &scope, handler, settings, Arc::new(NoDeadLetters)).unwrap();
+        let runner = Runner::with(store, &scope, handler, settings, Arc::new(NoDeadLetters)).unwrap();
         // Each begins at another place, and all of them get through all.
         let begin: u64 = self.number.parse::<u64>().unwrap() * 333;
         let each = |n: u64| {
