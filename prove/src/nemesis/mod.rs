@@ -50,7 +50,8 @@ impl Nemesis {
     /// Strikes until `is_over`; each fault ends before the next one, and the proxy lives on.
     pub(crate) async fn rage(&mut self, is_over: impl Fn() -> bool) -> Result<Vec<Fault>> {
         let kinds: Vec<_> = self.kinds.iter().copied().filter(|kind| kind.strikes()).collect();
-        let mut faults = Vec::new();
+        // Each kind once, in a random order, before any of them comes again.
+        let (mut faults, mut due) = (Vec::new(), Vec::new());
         while !is_over() && !kinds.is_empty() {
             let next = Instant::now() + self.dice.between(&self.every);
             while !is_over() && Instant::now() < next {
@@ -59,7 +60,10 @@ impl Nemesis {
             if is_over() {
                 break;
             }
-            let kind = kinds[self.dice.index(kinds.len())];
+            if due.is_empty() {
+                due.clone_from(&kinds);
+            }
+            let kind = due.swap_remove(self.dice.index(due.len()));
             let from = micros_now();
             self.strike(kind).await.with_context(|| kind.name())?;
             faults.push(Fault { kind, from, to: micros_now() });

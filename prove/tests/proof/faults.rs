@@ -87,7 +87,7 @@ fn redis_that_is_full_or_fails_to_flush_doubles_no_key() {
         store: "redis",
         broker: "feed",
         class: "keyed",
-        minutes: "0.3",
+        minutes: "0.2",
         seed: "13",
         faults: "kill,store-full,store-fsync",
     };
@@ -100,7 +100,7 @@ fn postgres_that_is_read_only_or_fails_to_flush_takes_effect_once() {
         store: "postgres",
         broker: "feed",
         class: "inbox",
-        minutes: "0.3",
+        minutes: "0.2",
         seed: "14",
         faults: "kill,store-full,store-fsync",
     };
@@ -119,7 +119,7 @@ fn handlers_that_are_slow_or_stuck_or_block_their_thread_hold_up_nobody_else() {
 fn clocks_that_jump_cost_repeats_and_lose_nothing() {
     for (store, seed) in [("sqlite", "16"), ("redis", "17")] {
         let setting =
-            Setting { store, broker: "feed", class: "keyed", minutes: "0.2", seed, faults: "kill,clock" };
+            Setting { store, broker: "feed", class: "keyed", minutes: "0.15", seed, faults: "kill,clock" };
         meets(&setting);
     }
 }
@@ -128,7 +128,7 @@ fn clocks_that_jump_cost_repeats_and_lose_nothing() {
 fn kafka_survives_long_handlers_old_and_odd_records_and_a_topic_that_is_created_again() {
     let faults = "kill,poll-overrun,lag,unreadable,recreate";
     let setting =
-        Setting { store: "sqlite", broker: "kafka", class: "keyed", minutes: "0.4", seed: "18", faults };
+        Setting { store: "sqlite", broker: "kafka", class: "keyed", minutes: "0.3", seed: "18", faults };
     meets(&setting);
 }
 
@@ -136,7 +136,7 @@ fn kafka_survives_long_handlers_old_and_odd_records_and_a_topic_that_is_created_
 fn rabbitmq_survives_ack_timeouts_and_a_queue_that_is_created_again() {
     let faults = "kill,ack-timeout,recreate";
     let setting =
-        Setting { store: "sqlite", broker: "rabbitmq", class: "keyed", minutes: "0.3", seed: "19", faults };
+        Setting { store: "sqlite", broker: "rabbitmq", class: "keyed", minutes: "0.2", seed: "19", faults };
     meets(&setting);
 }
 

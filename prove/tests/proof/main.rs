@@ -53,7 +53,8 @@ fn run(setting: &Setting<'_>) -> Ran {
         seed,
     ]);
     if !faults.is_empty() {
-        prove.args(["--faults", faults]);
+        // Often enough that each of them strikes in a short run.
+        prove.args(["--faults", faults, "--fault-every-ms", "1500"]);
     }
     let output = prove.args(["--json", "--keep"]).arg(dir.path()).stderr(Stdio::inherit()).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
