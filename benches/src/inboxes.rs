@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use ackonce::store::{ClaimRequest, Claimed, Token};
 use ackonce::{CancellationToken, Context, Deduplicator, Failure, Handler, Item, Scope};
 use ackonce_diesel::DieselInbox;
-use ackonce_diesel::diesel::{self, ExpressionMethods as _};
 use ackonce_diesel::diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool,
 };
@@ -22,6 +21,7 @@ use ackonce_sqlx::SqlxInbox;
 use ackonce_sqlx::sqlx::postgres::PgPoolOptions;
 use ackonce_sqlx::sqlx::{self, PgTransaction};
 use anyhow::{Context as _, ensure};
+use diesel::ExpressionMethods as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::handlers::postgres_inbox;
