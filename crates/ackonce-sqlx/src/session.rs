@@ -7,7 +7,7 @@ use ackonce_postgres::InboxOutcome;
 use ackonce_postgres::driver::{InboxSession, SqlError, SqlSession};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use sqlx::PgTransaction;
+use sqlx::{Executor, PgTransaction};
 
 use crate::error::{of, read};
 
@@ -22,7 +22,8 @@ pub(crate) struct SqlxSession<'s, 'c, F> {
 #[async_trait]
 impl<F: Sync> SqlSession for SqlxSession<'_, '_, F> {
     async fn execute(&mut self, text: &'static str) -> Result<(), SqlError> {
-        sqlx::raw_sql(text).execute(&mut **self.tx).await.map_err(of)?;
+        // A text without parameters is not prepared. `raw_sql` does the same, but its future has no lifetime in sqlx 0.8.
+        (&mut **self.tx).execute(text).await.map_err(of)?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::place::{Place, connect, store};
 
 pub(crate) async fn an_exhausted_pool_is_no_fault_of_the_message(place: Place) {
-    let pool = Pool { connections: 1, wait: Duration::from_millis(200), ..Pool::new(&place.url) };
+    let pool = Pool { connections: 1, wait: Duration::from_secs(2), ..Pool::new(&place.url) };
     let inbox = Arc::new(place.inbox_with(&pool).await);
     let (running, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (started, ending) = (Arc::clone(&running), Arc::clone(&end));
@@ -25,11 +25,14 @@ pub(crate) async fn an_exhausted_pool_is_no_fault_of_the_message(place: Place) {
         place.item("a", vec![place.insert("a"), holds]).await,
         place.item("b", vec![place.insert("b")]).await,
     );
-    let holding = tokio::spawn({
+    let mut holding = tokio::spawn({
         let inbox = Arc::clone(&inbox);
         async move { inbox.handle(vec![first]).await }
     });
-    running.notified().await;
+    tokio::select! {
+        () = running.notified() => {}
+        ended = &mut holding => panic!("it got no connection: {ended:?}"),
+    }
     let refused = inbox.handle(vec![second.clone()]).await;
     let [Err(Failure::Store(error))] = &refused[..] else { panic!("{refused:?}") };
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Unavailable, Repeat::Safe), "{error}");
