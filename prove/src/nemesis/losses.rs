@@ -32,7 +32,7 @@ async fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Redis evicts as much as it has to for half of the memory that it has now.
+/// Redis evicts as much as it has to for 97 % of the memory that it uses now.
 pub(super) async fn evict(server: &Redis, dice: &mut Dice) -> Result<()> {
     let used: u64 = server.info("used_memory").await?.parse()?;
     server
@@ -77,6 +77,8 @@ impl Replica {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port]);
+        // The snapshot that it is served does not stay behind.
+        command.args(["--rdb-del-sync-files", "yes"]).current_dir(std::env::temp_dir());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().context("--faults store-failover: redis-server cannot be started")?;
         let replica = Self { child, server: Redis::new(format!("127.0.0.1:{port}")) };
