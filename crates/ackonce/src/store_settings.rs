@@ -22,7 +22,7 @@ pub enum Names {
     /// all claims. A message that is done at its first attempt leaves a digest alone.
     #[default]
     Buried,
-    /// All records keep them, which costs 75 to 150 bytes more for a done record, plus the length of both.
+    /// All records keep them, which costs 30 to 75 bytes more for a done record, plus the length of both.
     Keep,
     /// No record keeps them: IDs that are personal data stay out of the store and its backups. PostgreSQL's
     /// audit table nevertheless names the messages that an operator changes by hand.
