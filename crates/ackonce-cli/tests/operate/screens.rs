@@ -59,7 +59,7 @@ async fn each_state(store: Option<Seeded>) {
             "ran",
             &["It took effect: attempt 1 began", "{\\\"charge\\\":1}\\x1b[2J", "done (it took effect)"][..],
         ),
-        ("skipped", &["Deliveries after that are duplicates", "none kept", "in 6 days 23 h"]),
+        ("skipped", &["Deliveries after that are duplicates", "none kept", "expires      in "]),
         ("held", &["a worker holds it. Attempt 1 began", "lease ends", "in 9 min"]),
         ("dead worker", &["Its lease is over", "Its next delivery runs it again"]),
         ("waits", &["attempt 1 failed, and it waits 9 min", "back-off"]),
