@@ -37,7 +37,8 @@ impl Place {
 
     fn publish(&self, numbers: std::ops::Range<usize>) {
         let mut conn = rusqlite::Connection::open(&self.file).unwrap();
-        conn.busy_timeout(Duration::from_secs(60)).unwrap();
+        // SQLite does not queue writers fairly: beside two relays on a busy disk it has taken longer than a minute.
+        conn.busy_timeout(Duration::from_secs(600)).unwrap();
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
         for n in numbers {
             let message = Outgoing::new("placed", n.to_string()).with_id(format!("m{n}"));

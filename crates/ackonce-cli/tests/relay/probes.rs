@@ -63,9 +63,10 @@ async fn the_lag_of_a_queue_counts_ready_messages_and_those_in_hand() {
     .await;
     let health = ask(&admin, "/healthz").unwrap();
     assert!(health.contains("in flight: 4, ready in the queue: 46"), "{health}");
-    let metrics = ask(&admin, "/metrics").unwrap();
-    assert!(
-        metrics.lines().any(|l| l.starts_with("ackonce_amqp_backlog{") && l.ends_with(" 46")),
-        "{metrics}"
-    );
+    // The gauges are set each second.
+    let is_told = || {
+        let metrics = ask(&admin, "/metrics").unwrap();
+        metrics.lines().any(|line| line.starts_with("ackonce_amqp_backlog{") && line.ends_with(" 46"))
+    };
+    until("the gauge is set", is_told).await;
 }
