@@ -124,7 +124,7 @@ async fn of_kafka() {
     };
     // A pass begins behind the last letter that was moved, so that a second look finds none.
     let left = || json(&["dead-letters", "list", "--from", &letters]).len();
-    let first = killed_midway(&from, &letters, &dead, buried, moved, left).await;
+    let first = killed_midway(&from, &letters, &dead, buried, moved, left, true).await;
     // Letters go back to the partitions that they came from.
     let ends: Vec<_> = (0..PARTITIONS).map(|p| kafka.end(&topic, p)).collect();
     assert!(ends.iter().all(|end| *end >= 5000), "{ends:?}");
@@ -168,7 +168,8 @@ async fn of_a_queue(kind: Kind) {
     };
     let (buried, moved) = (|| ready(&dead) >= 10_000, || i64::from(ready(&queue)));
     let left = || ready(&dead) as usize;
-    println!("{}", killed_midway(&from, &letters, &exchange, buried, moved, left).await);
+    let looks = kind == Kind::Classic;
+    println!("{}", killed_midway(&from, &letters, &exchange, buried, moved, left, looks).await);
     let pair = [(queue, 0), (dead, 0)];
     for (queue, messages) in pair {
         admin.until_ready(&queue, messages).await;
@@ -183,6 +184,7 @@ async fn killed_midway(
     buried: impl Fn() -> bool,
     moved: impl Fn() -> i64,
     left: impl Fn() -> usize,
+    looks: bool,
 ) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::default();
@@ -194,7 +196,10 @@ async fn killed_midway(
     until("all records are buried", || json(&["stats", "--store", &store])[0]["buried"] == 10_000).await;
     relay.end();
     service.0.is_mended.store(true, Ordering::SeqCst);
-    look(letters);
+    // Each look takes all letters and gives them back, which a quorum queue on a busy machine does for minutes.
+    if looks {
+        look(letters);
+    }
     let verb =
         ["dead-letters", "redrive", "--from", letters, "--scope", "billing", "--reason-contains", "422"];
     let note = ["--reason", "the bank is back", "--actor", "ada", "--yes"];
