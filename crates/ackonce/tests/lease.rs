@@ -13,7 +13,7 @@ use ackonce::store::{
 };
 use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, Result, Runner};
 use async_trait::async_trait;
-use common::{Number, Scripted, job, scope, settings};
+use common::{Late, Number, Scripted, job, scope, settings};
 
 const LEASE: Duration = Duration::from_millis(600);
 
@@ -191,36 +191,10 @@ async fn a_runner_that_is_dropped_under_a_long_lease_lets_its_store_go() {
     panic!("the heartbeat's thread keeps the store");
 }
 
-/// The answer to the first claim comes after two leases.
-#[derive(Debug, Default)]
-struct Late {
-    store: MemoryStore,
-    claims: AtomicU32,
-}
-
-#[async_trait]
-impl Deduplicator for Late {
-    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        let answers = self.store.claim(requests).await;
-        if self.claims.fetch_add(1, Ordering::SeqCst) == 0 {
-            tokio::time::sleep(LEASE * 2).await;
-        }
-        answers
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
-        self.store.settle(settlements).await
-    }
-
-    fn describe(&self) -> Description {
-        self.store.describe()
-    }
-}
-
 /// Nothing of it may begin: the first poll of a handler may be a payment.
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_answered_after_its_lease_runs_nothing_while_another_holds_the_message() {
-    let late = Arc::new(Late::default());
+    let late = Arc::new(Late::new(0, LEASE * 2));
     let runs = Arc::new(AtomicU32::new(0));
     let count = runs.clone();
     let handler = move |_: Context, _: u64| {

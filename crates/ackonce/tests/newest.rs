@@ -14,8 +14,9 @@ use ackonce::{
     Answer, AtMostOnce, Backoff, Batch, Context, EntityVersion, ErrorKind, Failure, Handler, IdSource, Item,
     MemoryStore, Newest, Runner, Settings, VersionOrder, Versions,
 };
-use common::{claim_request, scope};
+use common::{Late, claim_request, scope};
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 /// A change of an account.
 #[derive(Debug, Clone)]
@@ -257,6 +258,26 @@ fn entity_and_version_are_found_or_refused_by_name() {
         EntityVersion::rfc3339("a", "2026-11-30T08:00:00Z").unwrap()
     );
     assert!(says(&times, Parts(None, r#"{"account":"a","at":"today"}"#)).contains("RFC 3339"));
+}
+
+/// Nothing of it may begin: the entity's next version may run elsewhere, and the first poll of a handler may be a payment.
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_an_entity_that_is_answered_late_starts_no_handler() {
+    let lease = Duration::from_secs(6);
+    // The first claim is that of the message.
+    let (late, began) = (Arc::new(Late::new(1, lease * 5 / 6)), Instant::now());
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = times.clone();
+    let handler = Newest::new(version_of, move |_: Context, _: Change| {
+        noted.lock().unwrap().push(began.elapsed());
+        async { Ok::<(), Failure>(()) }
+    });
+    let settings = settings().with_lease(lease);
+    let runner =
+        Runner::with_heartbeat_task(late, &scope(), handler, settings, Arc::new(RecordOnly)).unwrap();
+    let _receipt = runner.process(job(1, "a", 1)).await.unwrap();
+    let times = times.lock().unwrap();
+    assert!(times.len() == 1 && times[0] >= lease, "{times:?}: the entity is free after its lease");
 }
 
 #[tokio::test(start_paused = true)]

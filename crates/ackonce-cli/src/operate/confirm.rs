@@ -5,6 +5,17 @@ use std::io::{IsTerminal as _, Write as _};
 use super::args::ConsentArgs;
 use crate::refusal::Refusal;
 
+/// Asks for consent to the change of so many. False if there are none: those that come since were not shown to anybody.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn ask_of(number: u64, consent: ConsentArgs, change: &str) -> Result<bool, Refusal> {
+    if number > 0 {
+        ask(consent, change)?;
+    }
+    Ok(number > 0)
+}
+
 /// Shows the change on standard error, and asks for consent unless `--yes` gives it.
 ///
 /// # Errors
@@ -25,5 +36,17 @@ pub(super) fn ask(consent: ConsentArgs, change: &str) -> Result<(), Refusal> {
         Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Ok(()),
         Ok(_) => Err(Refusal::usage("nothing was changed")),
         Err(error) => Err(Refusal::environment(format!("the answer cannot be read: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_shown_is_nothing_that_may_be_changed() {
+        assert!(!ask_of(0, ConsentArgs { yes: false }, "x").unwrap());
+        assert!(ask_of(1, ConsentArgs { yes: true }, "x").unwrap());
     }
 }

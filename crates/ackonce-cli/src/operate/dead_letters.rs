@@ -176,11 +176,10 @@ async fn redrive(args: &DeadLettersArgs, from: &LettersUrl, filter: LetterFilter
         if args.dry_run {
             return output::text(&format!("{plan}\n"));
         }
-        // Letters that come since were not in the plan, and nobody has agreed to move them.
-        if plan.moved.is_empty() && plan.stuck == 0 {
+        let found = total.unwrap_or(0) + plan.stuck;
+        if !confirm::ask_of(found, args.change.consent, &plan.to_string())? {
             return told(args, from, LettersMoved { kept: plan.kept, ..LettersMoved::default() });
         }
-        confirm::ask(args.change.consent, &plan.to_string())?;
     }
     let Some(note) = note else { return Ok(()) };
     let mut progress = Progress::new("moved", total);

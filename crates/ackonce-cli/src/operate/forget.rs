@@ -39,7 +39,8 @@ pub(super) async fn run(args: &ForgetArgs) -> Result<(), Refusal> {
         key.scope().name()
     );
     confirm::ask(args.change.consent, &change)?;
-    let outcome = store.forget(RecordTarget::Key(&key), &note).await.map_err(|error| refused(&error))?;
+    let shown = redrive::named(&key, entry);
+    let outcome = store.forget(RecordTarget::Listed(&shown), &note).await.map_err(|error| refused(&error))?;
     told(args, &key, outcome)
 }
 
@@ -54,6 +55,8 @@ fn told(args: &ForgetArgs, key: &ackonce::Key, outcome: AdminOutcome) -> Result<
     }
     output::text(&match outcome {
         AdminOutcome::Yes => format!("forgotten: {id} of scope {scope}\n"),
-        _ => format!("nothing to forget: the store has no record of {id} in scope {scope}\n"),
+        _ => format!(
+            "nothing to forget: the store has no record of {id} in scope {scope}, or it has changed since it was shown\n"
+        ),
     })
 }

@@ -197,11 +197,9 @@ async fn change(args: &OutboxArgs, outbox: &Outbox) -> Result<(), Refusal> {
         Action::Discard => ("discarded for good", "discarded"),
         _ => ("put back and sent", "redriven"),
     };
-    if number > 0 {
-        let change =
-            format!("{} would be {verb}, and those that wait behind them sent", count(number, "message"));
-        confirm::ask(args.change.consent, &change)?;
-    }
+    let change =
+        format!("{} would be {verb}, and those that wait behind them sent", count(number, "message"));
+    confirm::ask_of(number, args.change.consent, &change)?;
     let mut changed = 0;
     for page in rows.chunks(PAGE) {
         changed += match args.action {

@@ -82,6 +82,12 @@ pub(super) fn in_flight(key: &Key) -> Refusal {
     ))
 }
 
+/// The record that the operator has seen, under its names. A change of it does nothing if it has changed since.
+pub(super) fn named(key: &Key, entry: Entry) -> Entry {
+    let (scope, id) = (key.scope().name().into(), key.id().to_vec().into());
+    Entry { scope: Some(scope), id: Some(id), ..entry }
+}
+
 async fn one(args: &RedriveArgs, key: &Key) -> Result<(), Refusal> {
     let note = if args.dry_run { None } else { Some(args.change.note()?) };
     let store = args.store.inspect().await?;
@@ -95,7 +101,8 @@ async fn one(args: &RedriveArgs, key: &Key) -> Result<(), Refusal> {
             let change = change_of(key, &entry);
             let Some(note) = note else { return output::text(&format!("{change}\n")) };
             confirm::ask(args.change.consent, &change)?;
-            store.redrive(RecordTarget::Key(key), &note).await.map_err(|error| refused(&error))?
+            let shown = named(key, entry);
+            store.redrive(RecordTarget::Listed(&shown), &note).await.map_err(|error| refused(&error))?
         }
     };
     let (id, scope) = (shown(key.id()), key.scope().name());
@@ -156,12 +163,15 @@ async fn many(args: &RedriveArgs) -> Result<(), Refusal> {
                 false => output::text(&format!("{change}\n")),
             };
         }
-        if found > 0 {
-            confirm::ask(args.change.consent, &change)?;
+        if !confirm::ask_of(found, args.change.consent, &change)? {
+            return told(args, Done::default());
         }
     }
     let Some(note) = note else { return Ok(()) };
-    let done = walk(&*store, query, limit, &note, Progress::new("redriven", total)).await?;
+    told(args, walk(&*store, query, limit, &note, Progress::new("redriven", total)).await?)
+}
+
+fn told(args: &RedriveArgs, done: Done) -> Result<(), Refusal> {
     if args.output.json {
         let Done { redriven, changed, in_flight } = done;
         return output::json(&json!({"redriven": redriven, "changed": changed, "in_flight": in_flight}));

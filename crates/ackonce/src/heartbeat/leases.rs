@@ -13,6 +13,11 @@ use crate::settle::Settled;
 
 use super::grant::Grants;
 
+/// True if a lease was claimed or renewed so long ago that its handler has to end; none is started then.
+pub(crate) fn is_nearly_over(age: Duration, lease: Duration) -> bool {
+    age >= lease * 2 / 3
+}
+
 pub(super) struct Shared {
     pub(super) lease: Duration,
     pub(super) window: Duration,
@@ -76,7 +81,7 @@ impl Shared {
             let age = now.saturating_duration_since(group.renewed);
             if age >= self.lease * 9 / 10 {
                 group.lose();
-            } else if age >= self.lease * 2 / 3 {
+            } else if is_nearly_over(age, self.lease) {
                 group.cancel();
             }
             if age >= self.lease / 3 && !group.lost {

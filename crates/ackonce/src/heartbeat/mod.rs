@@ -24,6 +24,7 @@ use crate::deduplicator::Deduplicator;
 use crate::observe::Metrics;
 
 pub(crate) use self::grant::{Grant, Grants};
+pub(crate) use self::leases::is_nearly_over;
 use self::leases::{Group, Shared};
 use self::renew::renew_until_end;
 

@@ -14,7 +14,7 @@ use crate::context::{Along, Context, Trips};
 use crate::failure::Failure;
 use crate::guard::DEFAULT_WINDOW;
 use crate::handler::Answer;
-use crate::heartbeat::{Grant, Hold};
+use crate::heartbeat::{Grant, Hold, is_nearly_over};
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 use crate::switch::Switch;
 
@@ -65,6 +65,12 @@ pub(super) async fn enter(
             ));
         }
     };
+    // Another version may have the entity by the time that the handler runs. This lease ends by itself.
+    if is_nearly_over(sent.elapsed(), trips.lease()) {
+        return Err(Failure::infrastructure(
+            "the claim of its entity was answered after two thirds of the lease",
+        ));
+    }
     let highest = lease.progress.as_ref().map(|progress| Highest::read(progress)).transpose();
     let decided = highest.map_err(Failure::from).and_then(|highest| {
         let Some(highest) = highest else { return Ok(Ordering::Greater) };

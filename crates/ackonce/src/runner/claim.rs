@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::claim::{ClaimRequest, Claimed, Previous};
 use crate::class::Class;
 use crate::error::{Error, ErrorKind, Result};
-use crate::heartbeat::Grant;
+use crate::heartbeat::{Grant, is_nearly_over};
 use crate::observe::{decision, trace};
 use crate::record;
 use crate::settings::{OnMismatch, OnUnknown};
@@ -163,7 +163,7 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         }
         // At two thirds of its lease a handler is dropped, so none is started then: its first step may be a payment, and
         // somebody else may have the message by now. Claimed again with its token, it is answered as before.
-        if ticket.claimed.elapsed() >= self.settings.lease * 2 / 3 {
+        if is_nearly_over(ticket.claimed.elapsed(), self.settings.lease) {
             self.store_outage.warn(|more| {
                 tracing::warn!(target: "ackonce", scope = self.scope.name(), more, lease_ms = self.settings.lease.as_millis(),
                     "a claim was answered after two thirds of Settings::lease: its handler is not started, it is claimed again");

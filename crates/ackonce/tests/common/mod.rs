@@ -6,7 +6,7 @@ pub mod consumption;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -112,6 +112,40 @@ impl Delivery for Number {
     }
     fn note(&self, stage: Stage) {
         self.stages.lock().unwrap().push(stage);
+    }
+}
+
+/// The in-memory store, whose answer to one claim, counted from 0, comes late.
+#[derive(Debug)]
+pub struct Late {
+    pub store: MemoryStore,
+    claims: AtomicU32,
+    late: u32,
+    by: Duration,
+}
+
+impl Late {
+    pub fn new(late: u32, by: Duration) -> Self {
+        Self { store: MemoryStore::new(), claims: AtomicU32::new(0), late, by }
+    }
+}
+
+#[async_trait]
+impl Deduplicator for Late {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let answers = self.store.claim(requests).await;
+        if self.claims.fetch_add(1, Ordering::SeqCst) == self.late {
+            tokio::time::sleep(self.by).await;
+        }
+        answers
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.store.settle(settlements).await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
     }
 }
 
