@@ -1,6 +1,5 @@
 //! The dead-letter place of a source, for operators.
 
-use std::fmt;
 use std::str::FromStr;
 
 use ackonce::adapter::{DeadLetter, LetterFilter, LettersMoved, Redrive};
@@ -122,17 +121,7 @@ impl LettersUrl {
     }
 }
 
-impl fmt::Display for LettersUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for LettersUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LettersUrl({})", self.shown)
-    }
-}
+crate::url::shown!(LettersUrl);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! The place that messages of an outbox go to: each row names its topic, its queue or its path there.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,17 +114,7 @@ impl OutboxSinkUrl {
     }
 }
 
-impl fmt::Display for OutboxSinkUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for OutboxSinkUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OutboxSinkUrl({})", self.shown)
-    }
-}
+crate::url::shown!(OutboxSinkUrl);
 
 #[cfg(test)]
 mod tests {

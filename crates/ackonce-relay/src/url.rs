@@ -20,6 +20,24 @@ impl RelayUrlError {
 
 pub(crate) type Result<T, E = RelayUrlError> = std::result::Result<T, E>;
 
+/// Prints a URL as its field `shown`, which has no password, for people and in traces.
+macro_rules! shown {
+    ($url:ident) => {
+        impl std::fmt::Display for $url {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.shown)
+            }
+        }
+
+        impl std::fmt::Debug for $url {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($url), "({})"), self.shown)
+            }
+        }
+    };
+}
+pub(crate) use shown;
+
 /// The parts of a URL with an authority.
 #[derive(Debug)]
 pub(crate) struct Parts<'u> {

@@ -13,7 +13,7 @@ use super::args::{ChangeArgs, scope_of};
 use super::confirm;
 use super::ids::{clean, shown};
 use super::list::brief;
-use super::output::{self, OutputArgs, grouped};
+use super::output::{self, Listing, OutputArgs, grouped};
 use super::progress::Progress;
 use super::times::{at, millis, span};
 use crate::layers::{EffectiveSettings, Origin, Sources};
@@ -117,22 +117,16 @@ async fn list(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) 
         !is_cut
     };
     from.list(filter, &mut see).await.map_err(|error| refused(from, &error))?;
-    if args.output.json {
-        let lines: Result<String, Refusal> =
-            letters.iter().map(|letter| output::json_line(&object(letter))).collect();
-        return output::text(&lines?);
-    }
-    if letters.is_empty() {
-        return output::text("no letter\n");
-    }
-    let head = ["PLACE", "GOES BACK TO", "SCOPE", "ID", "ATTEMPTS", "BURIED", "REASON"];
-    let rows: Vec<_> = letters.iter().map(row).collect();
-    output::text(&output::table(&head, &[4], &rows))?;
-    if is_cut {
-        eprintln!("There are more: --limit 0 lists all.");
-    }
-    Ok(())
+    LISTING.print(args.output, &letters, is_cut)
 }
+
+const LISTING: Listing<DeadLetter> = Listing {
+    empty: "no letter\n",
+    head: &["PLACE", "GOES BACK TO", "SCOPE", "ID", "ATTEMPTS", "BURIED", "REASON"],
+    numbers: &[4],
+    row,
+    object,
+};
 
 fn age(letter: &DeadLetter) -> Option<Duration> {
     SystemTime::now().duration_since(letter.buried_at?).ok()

@@ -10,7 +10,7 @@ use super::args::{ChangeArgs, StoreArgs, refused};
 use super::confirm;
 use super::ids::{clean, shown};
 use super::list::brief;
-use super::output::{self, OutputArgs, count, grouped};
+use super::output::{self, Listing, OutputArgs, count, grouped};
 use super::times::{at, millis, span};
 use crate::refusal::Refusal;
 use crate::stores::Opened;
@@ -144,21 +144,16 @@ async fn list(args: &OutboxArgs, outbox: &Outbox) -> Result<(), Refusal> {
     let mut parked = chosen(args, outbox, limit.saturating_add(1)).await?;
     let is_cut = parked.len() > limit;
     parked.truncate(limit);
-    if args.output.json {
-        let lines: Result<String, Refusal> =
-            parked.iter().map(|one| output::json_line(&object(one))).collect();
-        return output::text(&lines?);
-    }
-    if parked.is_empty() {
-        return output::text("no parked message\n");
-    }
-    let rows: Vec<_> = parked.iter().map(row).collect();
-    output::text(&output::table(&["ROW", "TO", "KEY", "ID", "BEHIND", "PARKED", "REASON"], &[0, 4], &rows))?;
-    if is_cut {
-        eprintln!("There are more: --limit 0 lists all.");
-    }
-    Ok(())
+    LISTING.print(args.output, &parked, is_cut)
 }
+
+const LISTING: Listing<Parked> = Listing {
+    empty: "no parked message\n",
+    head: &["ROW", "TO", "KEY", "ID", "BEHIND", "PARKED", "REASON"],
+    numbers: &[0, 4],
+    row,
+    object,
+};
 
 fn row(parked: &Parked) -> Vec<String> {
     vec![

@@ -41,6 +41,35 @@ pub(super) fn json_line(value: &impl Serialize) -> Result<String, Refusal> {
     line.map(|line| line + "\n").map_err(|e| Refusal::environment(format!("the output has no JSON: {e}")))
 }
 
+/// A list of things: the head of its table with the places of the numbers, and a thing as a row and as JSON.
+#[derive(Debug)]
+pub(super) struct Listing<T: 'static> {
+    pub(super) empty: &'static str,
+    pub(super) head: &'static [&'static str],
+    pub(super) numbers: &'static [usize],
+    pub(super) row: fn(&T) -> Vec<String>,
+    pub(super) object: fn(&T) -> serde_json::Value,
+}
+
+impl<T> Listing<T> {
+    /// Prints them, and says so if there are more.
+    pub(super) fn print(&self, form: OutputArgs, things: &[T], is_cut: bool) -> Result<(), Refusal> {
+        if form.json {
+            let lines: Result<String, Refusal> =
+                things.iter().map(|thing| json_line(&(self.object)(thing))).collect();
+            return text(&lines?);
+        }
+        if things.is_empty() {
+            return text(self.empty);
+        }
+        text(&table(self.head, self.numbers, &things.iter().map(self.row).collect::<Vec<_>>()))?;
+        if is_cut {
+            eprintln!("There are more: --limit 0 lists all.");
+        }
+        Ok(())
+    }
+}
+
 /// A table with a head. Columns of numbers are named by their place.
 pub(super) fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();

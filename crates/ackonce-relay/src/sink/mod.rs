@@ -192,17 +192,7 @@ impl SinkUrl {
     }
 }
 
-impl fmt::Display for SinkUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for SinkUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SinkUrl({})", self.shown)
-    }
-}
+crate::url::shown!(SinkUrl);
 
 #[cfg(test)]
 mod tests {

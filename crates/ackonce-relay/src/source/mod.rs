@@ -6,7 +6,6 @@ mod server;
 mod survey;
 mod webhook;
 
-use std::fmt;
 use std::str::FromStr;
 
 use ackonce::{Counts, IdSource, MessageIds, Result, Settings};
@@ -195,17 +194,7 @@ impl SourceUrl {
     }
 }
 
-impl fmt::Display for SourceUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
-    }
-}
-
-impl fmt::Debug for SourceUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SourceUrl({})", self.shown)
-    }
-}
+crate::url::shown!(SourceUrl);
 
 #[cfg(test)]
 mod tests {
