@@ -1,4 +1,4 @@
-//! The files of a run: what was published, what took effect, and what happened meanwhile. Both audits read nothing else.
+//! The files of a run: its deliveries, its effects, and the faults between them. Both audits read nothing else.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -48,7 +48,7 @@ pub enum Bug {
     AckedUnsettled,
     /// The adapter does not ask again for a delivery that was handed back.
     NotAskedAgain,
-    /// The adapter acknowledges on a channel what came by another.
+    /// The adapter acknowledges on one channel a delivery of another.
     TagCrosses,
     /// The adapter reads without a limit.
     NoLimit,
@@ -75,7 +75,7 @@ pub struct Plan {
     pub(crate) behaviours: Vec<(Behaviour, Duration)>,
     pub(crate) concurrency: usize,
     pub(crate) chunk: usize,
-    /// How long there are faults, in microseconds.
+    /// The time with faults, in microseconds.
     pub(crate) faults_for: u64,
     /// Calls of the store with a fault, of a thousand; likewise steps of the scheduler, and other calls.
     pub(crate) store_faults: u64,

@@ -39,7 +39,7 @@ pub struct Ran {
     pub lines: Vec<String>,
     /// The number of faults.
     pub faults: u64,
-    /// How long it took by the simulated clock, in microseconds.
+    /// Its length by the simulated clock, in microseconds.
     pub took: u64,
 }
 

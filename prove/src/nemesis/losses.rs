@@ -1,4 +1,4 @@
-//! Stores that forget: what no protocol can make good, and what a run measures.
+//! Stores that forget: losses that no protocol can make good, and that a run measures.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -104,8 +104,15 @@ impl Inside {
     }
 
     /// Waits for it to end by itself.
+    ///
+    /// # Panics
+    /// It still runs after five minutes.
     pub(crate) async fn ended(self) -> Result<Counts> {
-        self.running.await.unwrap()
+        let (health, seen) = (self.health.clone(), self.seen());
+        match tokio::time::timeout(Duration::from_secs(300), self.running).await {
+            Ok(ended) => ended.unwrap(),
+            Err(_) => panic!("it goes on: {}; it began with {seen:?}", health.report()),
+        }
     }
 }
 
