@@ -122,7 +122,10 @@ impl SqliteConfig {
     /// The time to wait for another process that writes to the file before answering
     /// [`Unavailable`](ackonce::ErrorKind::Unavailable) (default 5 s).
     ///
-    /// SQLite does not queue writers fairly; keep this time well below the lease, since heartbeats wait here too.
+    /// SQLite does not queue writers. The store asks for the lock each millisecond, so it gets it in time beside any other
+    /// store; SQLite's own waiter asks ten times a second, and may starve beside a busy one: write with
+    /// [`SqliteStore::write`](crate::SqliteStore::write) where you can. Keep this time well below the lease, since
+    /// heartbeats wait here too.
     #[must_use]
     pub fn with_busy_timeout(mut self, wait: Duration) -> Self {
         self.busy_timeout = wait;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ackonce::store::{Claimed, DeduplicatorExt};
 use ackonce::{CancellationToken, Context, Failure, Handler, Item};
-use ackonce_sqlite::{InboxTx, SqliteStore};
+use ackonce_sqlite::{InboxTx, SqliteStore, rusqlite};
 
 use common::request;
 
@@ -41,6 +41,50 @@ async fn a_write_that_fails_is_undone_alone() {
     let sum: i64 = reader.query_row("SELECT sum(n) FROM t", [], |row| row.get(0)).unwrap();
     assert_eq!(sum, 2);
     assert!(reader.execute("INSERT INTO t VALUES (3)", []).is_err(), "it only reads");
+}
+
+/// Waits with SQLite's own pauses, of up to 100 ms, find the lock of a busy store free once in many seconds: workers that
+/// started beside it ended after five.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_beside_one_that_writes_without_a_break_does_not_starve() {
+    let (directory, busy) = store().await;
+    let file = directory.path().join("app.db");
+    let end = CancellationToken::new();
+    let writers: Vec<_> = (0..8)
+        .map(|n| {
+            let (busy, end) = (busy.clone(), end.clone());
+            tokio::spawn(async move {
+                let mut writes = 0_u32;
+                while !end.is_cancelled() {
+                    busy.write(move |tx| {
+                        std::thread::sleep(Duration::from_millis(5));
+                        tx.execute("INSERT OR IGNORE INTO t VALUES (?1)", [n])
+                    })
+                    .await
+                    .unwrap();
+                    writes += 1;
+                }
+                writes
+            })
+        })
+        .collect();
+    // The waiter that the guard's page shows, on a connection of the user's.
+    let mut own = rusqlite::Connection::open(&file).unwrap();
+    own.busy_handler(Some(|asked| {
+        std::thread::sleep(Duration::from_millis(1));
+        asked < 5000
+    }))
+    .unwrap();
+    for n in 100..120 {
+        own.execute("INSERT INTO t VALUES (?1)", [n + 100]).unwrap();
+        // As a worker that is started again does.
+        let beside = SqliteStore::open(&file).unwrap();
+        beside.write(move |tx| tx.execute("INSERT INTO t VALUES (?1)", [n])).await.unwrap();
+    }
+    end.cancel();
+    for writer in writers {
+        assert!(writer.await.unwrap() > 0, "the other one was not busy");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use ackonce::{Error, ErrorKind, Result};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::rolled_back;
 use crate::records::FileCache;
@@ -25,8 +25,9 @@ const STATEMENTS: usize = 512;
 const LOG_BYTES: i64 = 64 << 20;
 /// SQLite's own limit on the number of pages in a file.
 const MAX_PAGES: i64 = 0xffff_fffe;
-/// The pause between attempts to switch a file to the log; another connection does that in a few milliseconds.
-const WAL_RETRY_PAUSE: Duration = Duration::from_millis(2);
+/// The pause between two attempts to get a lock. SQLite's own grows to 100 ms: beside a connection that writes without a
+/// break, whose lock is free for a moment at a time, such a waiter gets it once in many seconds.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// A connection and the rules installed on it.
 #[derive(Debug)]
@@ -60,6 +61,15 @@ impl Session {
         let session = Self { cache: FileCache::empty(FilterSource::InFile), ..Self::reopen(config)? };
         session.conn.pragma_update(None, "query_only", true).map_err(|e| rolled_back("opening", e))?;
         Ok(session)
+    }
+
+    /// Begins a transaction that holds the write lock.
+    pub(crate) fn begin(&self, wait: Duration) -> rusqlite::Result<Transaction<'_>> {
+        self.conn.busy_timeout(Duration::ZERO)?;
+        let begun =
+            wait_for_lock(wait, || Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate));
+        self.conn.busy_timeout(wait)?;
+        begun
     }
 
     /// Lets the file grow up to the configured limit, or not at all: it then has only its free pages.
@@ -149,16 +159,20 @@ fn limit_pages(conn: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<()
 }
 
 /// SQLite does not wait for a lock while it switches a file to its log, lest two connections wait for each other.
-/// Without this loop, workers that start at once on a new file would find it busy. SQLite has no event for the end of
-/// the other's switch, and its busy handler is not called here, so the loop tries again after a pause.
+/// Without this loop, workers that start at once on a new file would find it busy.
 fn switch_to_wal(conn: &Connection, wait: Duration) -> rusqlite::Result<String> {
+    wait_for_lock(wait, || conn.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0)))
+}
+
+/// Tries again until the lock of another connection is gone, which SQLite reports to nobody.
+fn wait_for_lock<T>(wait: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let start = Instant::now();
     loop {
-        match conn.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0)) {
+        match attempt() {
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < wait => {
-                std::thread::sleep(WAL_RETRY_PAUSE);
+                std::thread::sleep(LOCK_PAUSE);
             }
-            switched => return switched,
+            done => return done,
         }
     }
 }

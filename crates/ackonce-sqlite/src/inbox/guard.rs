@@ -28,6 +28,12 @@ use crate::schema;
 /// use ackonce_sqlite::{Entered, GuardOptions, SqliteGuard};
 /// # let mut conn = Connection::open_in_memory()?;
 /// # create_schema(&conn)?;
+/// // SQLite's own waiter (`busy_timeout`) asks for the lock ten times a second, and starves beside a store that writes without
+/// // a break. This one asks each millisecond, for about five seconds.
+/// conn.busy_handler(Some(|asked| {
+///     std::thread::sleep(std::time::Duration::from_millis(1));
+///     asked < 5000
+/// }))?;
 /// # conn.execute_batch("CREATE TABLE account (balance INTEGER); INSERT INTO account VALUES (0)")?;
 /// let key = Scope::new("billing/deposit")?.key("evt_1")?;
 /// let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;

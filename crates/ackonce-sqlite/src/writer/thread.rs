@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ackonce::store::{Repeat, Sweep};
 use ackonce::{Error, ErrorKind, Result};
-use rusqlite::{Transaction, TransactionBehavior};
+use rusqlite::Transaction;
 
 use super::QueuedCommand;
 use super::command::{CommandContext, GroupOutcome};
@@ -136,7 +136,7 @@ impl WriterThread {
         if let Err(error) = session.allow_growth(self.disk.may_grow(), &self.config) {
             return GroupOutcome::Failed(error);
         }
-        let tx = match Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate) {
+        let tx = match session.begin(self.config.busy_timeout) {
             Ok(tx) => tx,
             Err(e) => {
                 // Commands that waited in the queue have waited as long: one time-out serves them all.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use ackonce::Result;
 use ackonce::store::Sweep;
-use rusqlite::{Transaction, TransactionBehavior};
 
 use super::command::GroupOutcome;
 use super::thread::WriterThread;
@@ -70,8 +69,7 @@ impl WriterThread {
         session: &Session,
         work: impl FnOnce(&mut Self, &Records<'_>) -> Result<T>,
     ) -> Result<T> {
-        let tx = Transaction::new_unchecked(&session.conn, TransactionBehavior::Immediate)
-            .map_err(|e| rolled_back("locking the file", e))?;
+        let tx = session.begin(self.config.busy_timeout).map_err(|e| rolled_back("locking the file", e))?;
         let done = work(self, &Records::new(&tx, &session.cache, self.config.record_settings())?)?;
         tx.commit().map_err(commit)?;
         Ok(done)

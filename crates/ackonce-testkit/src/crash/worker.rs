@@ -42,6 +42,8 @@ impl Worker {
         output.append("--- started")?;
         let output = output.into_file();
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        // The frames below an error would fill the tail of the log, and hide the error.
+        command.env("RUST_BACKTRACE", "0");
         let started = micros_now();
         Ok(Self { index, child: command.spawn()?, started, standing: None, passed_point: false })
     }
