@@ -18,7 +18,7 @@ pub(crate) struct Inside {
     pub(crate) shutdown: CancellationToken,
     pub(crate) health: AmqpHealth,
     metrics: AmqpMetrics,
-    running: JoinHandle<Result<Counts>>,
+    pub(crate) running: JoinHandle<Result<Counts>>,
 }
 
 /// Short leases and waits.
