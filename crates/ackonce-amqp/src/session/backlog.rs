@@ -20,7 +20,8 @@ pub(super) async fn ask(connection: Arc<Connection>, queue: ShortString, health:
         Err(error) => error.to_string(),
     };
     health.has_backlog(None);
-    tracing::debug!(target: "ackonce", queue = %queue, trouble, "the number of ready messages is unknown");
+    let scope = health.metrics().scope();
+    tracing::debug!(target: "ackonce", scope, queue = %queue, trouble, "the number of ready messages is unknown");
 }
 
 async fn asking(connection: Arc<Connection>, queue: &ShortString, health: &AmqpHealth) -> Result<()> {
