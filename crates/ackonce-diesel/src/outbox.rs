@@ -15,14 +15,16 @@ use crate::transaction::in_transaction;
 /// are those of [`PostgresOutbox`]. Cloning is cheap.
 ///
 /// ```no_run
+/// use std::error::Error;
+///
 /// use ackonce_diesel::diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 /// use ackonce_diesel::DieselOutbox;
 /// use ackonce_outbox::Outgoing;
 /// use ackonce_postgres::PostgresStore;
-/// # async fn run(store: &PostgresStore, db: &mut AsyncPgConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn run(store: &PostgresStore, db: &mut AsyncPgConnection) -> Result<(), Box<dyn Error + Send + Sync>> {
 /// let outbox = DieselOutbox::open(store).await?;
 ///
-/// db.transaction::<_, Box<dyn std::error::Error>, _>(async |tx| {
+/// db.transaction::<_, Box<dyn Error + Send + Sync>, _>(async |tx| {
 ///     tx.batch_execute("INSERT INTO orders (id) VALUES (7)").await?;
 ///     outbox.publish(tx, &Outgoing::new("orders", r#"{"id": 7}"#).with_key("7")).await?;
 ///     Ok(())
