@@ -76,7 +76,8 @@ impl KafkaPublisher {
         if let Some(id) = config.get("transactional.id") {
             return Err(KafkaError::ClientConfig(
                 RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
-                "a producer with a transactional.id takes nothing outside of a transaction; leave it out".to_owned(),
+                "a producer with a transactional.id takes nothing outside of a transaction; leave it out"
+                    .to_owned(),
                 "transactional.id".to_owned(),
                 id.to_owned(),
             ));

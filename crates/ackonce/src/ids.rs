@@ -152,9 +152,9 @@ impl IdSource {
         match self {
             Self::Header(name) if name.is_empty() => Some("IdSource::Header: the name is empty".to_owned()),
             // The empty pointer is the whole payload, RFC 6901.
-            Self::Json(pointer) if !pointer.is_empty() && !pointer.starts_with('/') => {
-                Some(format!("IdSource::Json: {pointer:?} is not a JSON pointer, which begins with a slash (RFC 6901)"))
-            }
+            Self::Json(pointer) if !pointer.is_empty() && !pointer.starts_with('/') => Some(format!(
+                "IdSource::Json: {pointer:?} is not a JSON pointer, which begins with a slash (RFC 6901)"
+            )),
             Self::Joined(sources) if sources.is_empty() => {
                 Some("IdSource::Joined: no place is given, so no message has it".to_owned())
             }

@@ -44,7 +44,12 @@ pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration, 
             let value = |name| config.as_ref().and_then(|c| c.get(name)).and_then(|e| e.value.as_deref());
             match value("retention.ms").map(str::parse::<i64>) {
                 Some(Ok(ms)) => {
-                    warn_of_window(scope, topic, kept_ms(ms, value("cleanup.policy").unwrap_or("delete")), window);
+                    warn_of_window(
+                        scope,
+                        topic,
+                        kept_ms(ms, value("cleanup.policy").unwrap_or("delete")),
+                        window,
+                    );
                 }
                 _ => tracing::warn!(target: "ackonce", scope, topic, "the broker does not tell retention.ms"),
             }

@@ -129,7 +129,8 @@ fn announce<H: Handler<KafkaMessage>>(
 ) {
     runner.announce();
     let scope = consumer.scope.name();
-    delays::announce(&prepared.ladder, &consumer.scope);
+    let buried = consumer.dead_letters.is_some() || consumer.record_only;
+    delays::announce(&prepared.ladder, &consumer.scope, &consumer.settings, buried);
     if consumer.ids.has_coordinates() {
         tracing::warn!(target: "ackonce", scope, "weakened: topic, partition and offset as an identity recognise \
             redeliveries only; a message published twice runs twice");
