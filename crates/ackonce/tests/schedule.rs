@@ -347,7 +347,9 @@ struct Unreadable {
 #[async_trait]
 impl Deduplicator for Unreadable {
     async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
-        let is_bad = |r: &ClaimRequest| r.key.id() == self.id.as_bytes() && r.key.scope() == &World::scope();
+        let is_bad = |r: &ClaimRequest| {
+            r.key.id() == self.id.as_bytes() && r.key.scope().name() == World::scope().name()
+        };
         match requests.iter().any(is_bad) {
             true => Err(Error::new(ErrorKind::Invalid, "the record cannot be read")),
             false => self.store.claim(requests).await,
