@@ -20,8 +20,6 @@ use crate::partition::Failed;
 use crate::publisher::{KafkaPublisher, copied};
 use crate::tracker::Status;
 
-/// Messages that are published to retry topics at once.
-const AT_ONCE: usize = 256;
 /// Publishes failed messages to their next retry topic.
 pub(crate) struct Retrier {
     pub(crate) ladder: Ladder,
@@ -33,13 +31,14 @@ pub(crate) struct Retrier {
 
 impl Retrier {
     /// Until `failed` closes and all of it has ended. After `stop` nothing is tried again: a message that was not confirmed is
-    /// redelivered from where it is.
+    /// redelivered from where it is. As many are under way as the consumer has in flight: with a limit here, those that wait for
+    /// one retry topic would keep the others from theirs.
     pub(crate) async fn run(self, mut failed: mpsc::UnboundedReceiver<Failed>, stop: CancellationToken) {
         let mut moving = FuturesUnordered::new();
         let mut open = true;
         while open || !moving.is_empty() {
             tokio::select! {
-                next = failed.recv(), if open && moving.len() < AT_ONCE => match next {
+                next = failed.recv(), if open => match next {
                     Some(failed) => moving.push(self.move_on(failed, &stop)),
                     None => open = false,
                 },
@@ -108,5 +107,60 @@ impl Retrier {
         let copy = text(copy, headers::HOP, &hop.saturating_add(1).to_string());
         let payload = rdkafka::Message::payload(message.as_rdkafka());
         self.publisher.send(topic, message.key(), payload, copy).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use ackonce::{IdSource, MessageIds, OnMissing, Order, Scope};
+    use rdkafka::message::OwnedMessage;
+    use rdkafka::{ClientConfig, Timestamp};
+
+    use super::*;
+    use crate::KafkaMessage;
+    use crate::delays::Delays;
+    use crate::partition::Assignment;
+
+    const MANY: i32 = 300;
+
+    /// No broker answers here, as one that has lost the leader of a retry topic's partition.
+    #[tokio::test]
+    async fn messages_that_wait_for_one_retry_topic_leave_the_others_their_way() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "g");
+        let scope = Scope::new("s").unwrap();
+        let publisher = KafkaPublisher::connect(&config, &"s".into()).unwrap();
+        let intake = Intake {
+            scope,
+            ids: MessageIds::first_of([IdSource::Payload]),
+            on_missing: OnMissing::Stop,
+            fingerprints: false,
+            order: Order::Source,
+        };
+        let retrier = Retrier {
+            ladder: vec![("first".into(), Duration::ZERO), ("second".into(), Duration::ZERO)],
+            publisher: publisher.clone(),
+            intake: Arc::new(intake),
+            backoff: Backoff::default(),
+            health: KafkaHealth::new("s"),
+        };
+        let (failed, receiver) = mpsc::unbounded_channel();
+        let assignment = Assignment::new(("t".into(), 0), Arc::default(), Delays::default());
+        for offset in 0..MANY {
+            let payload = Some(offset.to_string().into_bytes());
+            let record =
+                OwnedMessage::new(payload, None, "t".into(), Timestamp::NotAvailable, 0, offset.into(), None);
+            let (message, assignment) = (KafkaMessage::new(record), assignment.clone());
+            let one = Failed { message, assignment, reason: "r".into(), attempt: 1, infrastructure: false };
+            assert!(failed.send(one).is_ok());
+        }
+        let retrying = tokio::spawn(retrier.run(receiver, CancellationToken::new()));
+        while publisher.under_way() < MANY {
+            tokio::task::yield_now().await;
+        }
+        retrying.abort();
     }
 }

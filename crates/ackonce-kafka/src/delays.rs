@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::store::Attempt;
-use ackonce::{Error, ErrorKind, Result, Scope};
+use ackonce::{Error, ErrorKind, Result, Scope, Settings};
 
 use crate::{KafkaMessage, headers};
 
@@ -110,9 +110,18 @@ pub(crate) fn hop(message: &KafkaMessage) -> usize {
     message.hop_header(headers::HOP).and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }
 
-/// Names the retry topics at start, and the order that they cost.
-pub(crate) fn announce(ladder: &Ladder, scope: &Scope) {
+/// Names the retry topics at start, and the order that they cost. Warns of delays that use up the attempts sooner than
+/// the back-off that they replace, where messages are `buried` then.
+pub(crate) fn announce(ladder: &Ladder, scope: &Scope, settings: &Settings, buried: bool) {
     if !ladder.is_empty() {
+        let delays: Vec<_> = ladder.iter().map(|(_, delay)| *delay).collect();
+        let lasts = settings.rides_out_with(&delays);
+        if buried && lasts < settings.rides_out() {
+            tracing::warn!(target: "ackonce", scope = scope.name(), attempts = settings.attempts, lasts_s = lasts.as_secs(),
+                "weakened: the delays of the retry topics use up Settings::attempts in this time, sooner than the back-off; an \
+                outage of what the handler calls that lasts longer buries good messages (a longer last delay, or \
+                Failure::infrastructure)");
+        }
         let topics: Vec<_> = ladder.iter().map(|(name, delay)| format!("{name} ({delay:?})")).collect();
         tracing::info!(target: "ackonce", scope = scope.name(), topics = topics.join(", "),
             "failed messages move to retry topics: they lose their place among the messages of their key");

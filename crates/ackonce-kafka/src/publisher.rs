@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::types::RDKafkaConfRes;
 
 use crate::driver::{connection, is_never};
 use crate::log::Quiet;
@@ -70,8 +71,17 @@ impl KafkaPublisher {
     /// confirmed after 15 s fails, though it may be in the topic.
     ///
     /// # Errors
-    /// A setting that the driver does not take.
+    /// A setting that the driver does not take, and `transactional.id`: such a producer takes nothing outside of a transaction.
     pub fn new(mut config: ClientConfig, name: &str) -> KafkaResult<Self> {
+        if let Some(id) = config.get("transactional.id") {
+            return Err(KafkaError::ClientConfig(
+                RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+                "a producer with a transactional.id takes nothing outside of a transaction; leave it out"
+                    .to_owned(),
+                "transactional.id".to_owned(),
+                id.to_owned(),
+            ));
+        }
         config.set("enable.idempotence", "true").set("acks", "all");
         config.set("message.timeout.ms", CONFIRM.as_millis().to_string());
         let scope: Arc<str> = name.into();
@@ -123,6 +133,12 @@ impl KafkaPublisher {
 
     fn producer(&self) -> MutexGuard<'_, FutureProducer<Hushed>> {
         self.0.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the driver has and no broker has confirmed.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> i32 {
+        self.producer().in_flight_count()
     }
 
     /// A producer after a fatal error takes nothing more, and an idempotent one that was cut off in the middle of its
@@ -230,6 +246,14 @@ mod tests {
     use rdkafka::message::OwnedMessage;
 
     use super::*;
+
+    #[test]
+    fn a_producer_of_transactions_is_refused_by_its_setting() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "localhost:1").set("transactional.id", "mine");
+        let error = KafkaPublisher::new(config, "s").unwrap_err();
+        assert!(error.to_string().contains("transactional.id"), "{error}");
+    }
 
     #[test]
     fn headers_of_an_earlier_round_are_replaced_and_a_long_reason_is_cut() {

@@ -79,6 +79,13 @@ impl OutboxOptions {
             ("publish_timeout", self.publish_timeout.is_zero()),
             ("poll", self.poll < Duration::from_millis(1)),
         ];
+        let day = Duration::from_secs(24 * 3600);
+        if let Some((name, _)) =
+            [("lease", self.lease), ("poll", self.poll)].into_iter().find(|(_, length)| *length > day)
+        {
+            let message = format!("outbox: OutboxOptions::{name} is over a day: rows would wait that long");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         match zero.into_iter().find(|(_, refused)| *refused) {
             Some((name, _)) => {
                 let message = format!("outbox: OutboxOptions::{name} is zero or too small");

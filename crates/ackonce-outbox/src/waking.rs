@@ -25,6 +25,10 @@ where
         self.handler.class()
     }
 
+    fn refusal(&self) -> Option<String> {
+        self.handler.refusal()
+    }
+
     async fn handle(&self, items: Vec<Item<M>>) -> Vec<Answer> {
         let answers = self.handler.handle(items).await;
         self.table.wake();

@@ -128,6 +128,11 @@ pub(crate) fn trouble(error: SqlError) -> Option<Error> {
     })
 }
 
+/// True if the role lacks a privilege.
+pub(crate) fn lacks_privilege(error: &PgError) -> bool {
+    error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
 /// True if a lock was not granted in time.
 pub(crate) fn is_locked(error: &PgError) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)

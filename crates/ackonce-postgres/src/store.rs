@@ -137,6 +137,7 @@ impl PostgresStore {
         let (for_salt, settings) = (client.clone(), config.clone());
         let salt =
             thread.call(|waiting| async move { waiting.answer(find(&for_salt, &settings).await) }).await?;
+        client.has_started();
         let texts = Texts::new(&config.schema).with_clock(config.clock);
         let inner = Inner {
             requests: Requests::new(client.clone(), salt.clone(), &config, &texts),

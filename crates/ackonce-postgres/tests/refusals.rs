@@ -171,3 +171,46 @@ async fn commits_are_flushed_whatever_the_session_says() {
         assert_eq!(levels, [expected, expected]);
     }
 }
+
+/// The consumers would all end, for a privilege that is given back a minute later.
+#[tokio::test]
+async fn a_right_that_is_taken_away_at_run_time_is_waited_for() {
+    let Some(place) = place() else { return };
+    let (owner, role) = (connect(&place.url).await, format!("loses_rights_{}", std::process::id()));
+    owner.batch_execute(&PostgresStore::schema_sql(&place.schema)).await.unwrap();
+    let schema = format!("\"{}\"", place.schema.as_str());
+    let on_tables = format!("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}");
+    let grant = format!("GRANT {on_tables} TO {role}");
+    owner
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role}; {grant}"
+        ))
+        .await
+        .unwrap();
+    let as_role = Place { url: place.url.replacen("ackonce@", &format!("{role}@"), 1), ..place.clone() };
+    let store = expected(&as_role).connect().await.unwrap();
+    let lease = acquire(&store, request("a")).await;
+    owner.batch_execute(&format!("REVOKE {on_tables} FROM {role}")).await.unwrap();
+    let error = store.claim(&[request("b")]).await.unwrap_err();
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Safe), "{error}");
+    owner.batch_execute(&grant).await.unwrap();
+    complete(&store, &lease).await;
+    // Of a login as well, which a new connection needs.
+    owner.batch_execute(&format!("ALTER ROLE {role} NOLOGIN")).await.unwrap();
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+    owner.batch_execute(&end).await.unwrap();
+    let mut error = store.claim(&[request("b")]).await.unwrap_err();
+    while error.kind() == ErrorKind::Unavailable {
+        error = store.claim(&[request("b")]).await.unwrap_err();
+    }
+    assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Safe), "{error}");
+    owner.batch_execute(&format!("ALTER ROLE {role} LOGIN")).await.unwrap();
+    acquire(&store, request("b")).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_a_server_takes_are_refused_by_name() {
+    let Some(place) = place() else { return };
+    let (kind, text) = refused(place.config().with_connections(usize::MAX)).await;
+    assert!(kind == ErrorKind::Config && text.contains("with_connections"), "{text}");
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, check_value_len};
 use ackonce::{Deduplicator, ErrorKind, Result};
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 
 use crate::RedisConfig;
 use crate::connection::Client;
+use crate::records::TAGS;
 use crate::request::Request;
 
 /// Records in Redis or Valkey: for any number of processes. Clones share one connection.
@@ -33,7 +35,12 @@ use crate::request::Request;
 #[derive(Clone)]
 pub struct RedisStore {
     pub(crate) client: Arc<Client>,
+    /// The tag from which a full store is swept next.
+    next_to_sweep: Arc<AtomicU16>,
 }
+
+/// The tags that are swept for each claim that finds no room: all of them after 32 such claims. It divides the number of tags.
+const SWEPT_WHEN_FULL: u16 = 512;
 
 impl RedisStore {
     /// Connects to the server or cluster at `url` with the defaults of [`RedisConfig`], and checks it.
@@ -50,7 +57,10 @@ impl RedisStore {
     /// At the memory limit, expired records make room: the requested buckets are swept, so that the
     /// next try may find room. Other requests, and [`sweep`](ackonce::store::Inspect), sweep the other buckets.
     async fn make_room(&self, requests: &[ClaimRequest]) {
-        let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).collect();
+        // Those of the requests, which need room, and some of all the others: the same requests come again until there is room.
+        let from = self.next_to_sweep.fetch_add(SWEPT_WHEN_FULL, Ordering::Relaxed);
+        let others = (0..SWEPT_WHEN_FULL).map(|n| from.wrapping_add(n) % TAGS);
+        let mut tags: Vec<u16> = requests.iter().map(Request::tag).take(64).chain(others).collect();
         tags.sort_unstable();
         tags.dedup();
         match self.client.sweep_tags(&tags).await {
@@ -68,7 +78,8 @@ impl RedisConfig {
     /// # Errors
     /// As [`RedisStore::connect`].
     pub async fn connect(self) -> Result<RedisStore> {
-        Ok(RedisStore { client: Arc::new(Client::connect(self).await?) })
+        let client = Arc::new(Client::connect(self).await?);
+        Ok(RedisStore { client, next_to_sweep: Arc::default() })
     }
 }
 

@@ -54,6 +54,24 @@ async fn at_the_memory_limit_what_expired_makes_room() {
     assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left to sweep");
 }
 
+/// The same claims come again and again, and their own tags had nothing to give.
+#[tokio::test]
+async fn at_the_memory_limit_what_expired_elsewhere_makes_room() {
+    let server = or_return!(Server::start(&[]).await);
+    let store = server.config().connect().await.unwrap();
+    let keys = common::crowd(30);
+    let window = Duration::from_millis(1);
+    let shorter = |key| ackonce::store::ClaimRequest { lease: window, window, ..common::request_for(key) };
+    acquire(&store, common::request_for(&keys[0])).await;
+    store.claim(&keys[1..].iter().map(shorter).collect::<Vec<_>>()).await.unwrap();
+    until("they have expired", async || store.list(&all()).await.unwrap().entries.len() == 1).await;
+    server.set("maxmemory", "1").await;
+    for _ in 0..32 {
+        assert_eq!(error(store.claim_one(request("of another tag")).await), (K::Full, R::Safe));
+    }
+    assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left to sweep");
+}
+
 fn all() -> ackonce::store::Query {
     ackonce::store::Query { filter: Filter::default(), limit: 100, after: None }
 }

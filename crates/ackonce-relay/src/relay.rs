@@ -221,7 +221,7 @@ impl Relay {
     /// The relay ended before its shutdown: a source or a sink that refuses, one that was not there within
     /// [`RelayOptions::start_timeout`], a sink that is gone for good, and the errors of the source's adapter.
     pub async fn run(self) -> Result<Counts> {
-        let deadline = Instant::now() + self.start_timeout();
+        let deadline = Instant::now() + self.start_timeout().min(LONGEST_START);
         let sink = self.to.open(self.scope.name(), self.timeout(), self.settings.concurrency)?;
         if !self.sink_is_there(&*sink, deadline).await? {
             return Ok(Counts::default());
@@ -320,6 +320,8 @@ impl Relay {
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_START: Duration = Duration::from_secs(60);
+/// As good as for ever, and no more than the clock can represent.
+const LONGEST_START: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Kept between the sink's own limit and that of the runner, so that the sink's reason is the one that is told.
 const BETWEEN: Duration = Duration::from_secs(60);
 

@@ -22,3 +22,10 @@ fn a_file_that_another_process_holds_is_waited_for() {
     other.execute_batch("COMMIT").unwrap();
     config.open().unwrap();
 }
+
+/// The driver panics on more than 24 days.
+#[test]
+fn a_wait_for_ever_is_no_panic() {
+    let place = place();
+    SqliteConfig::new(&place.file).with_busy_timeout(Duration::MAX).open().unwrap();
+}

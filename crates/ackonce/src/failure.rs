@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -229,7 +230,8 @@ impl FailureKinds {
     #[must_use]
     pub fn sort(&self, failure: Failure) -> Failure {
         match failure {
-            Failure::Retry(error) if !self.0.is_empty() => match self.kind(&*error) {
+            // The functions are the user's: one that panics costs its message an attempt, and not the consumer.
+            Failure::Retry(error) if !self.0.is_empty() => match self.kind_or_panic(&*error) {
                 FailureKind::Retry => Failure::Retry(error),
                 FailureKind::Permanent => Failure::Permanent(error),
                 FailureKind::Infrastructure => Failure::Infrastructure(error),
@@ -237,6 +239,13 @@ impl FailureKinds {
             },
             sorted => sorted,
         }
+    }
+
+    fn kind_or_panic(&self, error: &(dyn StdError + 'static)) -> FailureKind {
+        catch_unwind(AssertUnwindSafe(|| self.kind(error))).unwrap_or_else(|_| {
+            tracing::error!(target: "ackonce", "a function of Settings::with_failure_kind panicked; the failure is retried");
+            FailureKind::Retry
+        })
     }
 
     /// The outermost error of a known type decides: it knows of those that it holds.
@@ -250,5 +259,18 @@ impl FailureKinds {
 impl fmt::Debug for FailureKinds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "of {} types", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_for_failure_kinds_that_panics_leaves_a_failure_to_retry() {
+        let mut kinds = FailureKinds::default();
+        kinds.add(|_: &std::io::Error| panic!("of the user's"));
+        let failure = kinds.sort(Failure::from(std::io::Error::other("away")));
+        assert!(matches!(failure, Failure::Retry(_)), "{failure}");
     }
 }

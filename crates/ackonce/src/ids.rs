@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, ErrorKind, Result as StoreResult};
 use crate::key::hex;
 
 /// One place an ID can be read from.
@@ -93,6 +94,29 @@ impl MessageIds {
         &self.0
     }
 
+    /// Refuses sources that no message can have: each message would be buried, or end its consumer, as one without an ID.
+    /// A broker's consumer does so when it is run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the source: none at all, a header without a name, a JSON pointer that does not begin
+    /// with a slash, a list of places that is empty.
+    pub fn check(&self) -> StoreResult<()> {
+        let refuse = |text: String| Err(Error::new(ErrorKind::Config, text));
+        if self.0.is_empty() {
+            return refuse("MessageIds::first_of: no source is given, so no message has an ID".to_owned());
+        }
+        match self.0.iter().find_map(IdSource::fault) {
+            Some(fault) => refuse(fault),
+            None => Ok(()),
+        }
+    }
+
+    /// True if one of the sources is [`IdSource::Coordinates`], by itself or as a part of [`IdSource::Joined`].
+    #[must_use]
+    pub fn has_coordinates(&self) -> bool {
+        self.0.iter().any(IdSource::has_coordinates)
+    }
+
     /// The ID of this message.
     ///
     /// # Errors
@@ -120,6 +144,30 @@ impl IdSource {
             Self::Payload => "payload".into(),
             Self::Joined(sources) => sources.iter().map(Self::name).collect::<Vec<_>>().join(" with "),
             Self::Coordinates => "coordinates".into(),
+        }
+    }
+
+    /// Why no message can have it.
+    fn fault(&self) -> Option<String> {
+        match self {
+            Self::Header(name) if name.is_empty() => Some("IdSource::Header: the name is empty".to_owned()),
+            // The empty pointer is the whole payload, RFC 6901.
+            Self::Json(pointer) if !pointer.is_empty() && !pointer.starts_with('/') => Some(format!(
+                "IdSource::Json: {pointer:?} is not a JSON pointer, which begins with a slash (RFC 6901)"
+            )),
+            Self::Joined(sources) if sources.is_empty() => {
+                Some("IdSource::Joined: no place is given, so no message has it".to_owned())
+            }
+            Self::Joined(sources) => sources.iter().find_map(Self::fault),
+            Self::Header(_) | Self::Json(_) | Self::Key | Self::Payload | Self::Coordinates => None,
+        }
+    }
+
+    fn has_coordinates(&self) -> bool {
+        match self {
+            Self::Coordinates => true,
+            Self::Joined(sources) => sources.iter().any(Self::has_coordinates),
+            Self::Header(_) | Self::Json(_) | Self::Key | Self::Payload => false,
         }
     }
 
@@ -301,5 +349,24 @@ mod tests {
             let ids = MessageIds::first_of([IdSource::Json(pointer), IdSource::Payload]);
             let _ = ids.find(&Parts { payload: Some(payload), ..Parts::default() });
         }
+    }
+
+    #[test]
+    fn sources_that_no_message_can_have_are_refused_by_name() {
+        let refused = [
+            (vec![], "MessageIds::first_of"),
+            (vec![IdSource::Header("id".into()), IdSource::Header(String::new())], "IdSource::Header"),
+            (vec![IdSource::Json("order/id".into())], "\"order/id\""),
+            (vec![IdSource::Joined(vec![])], "IdSource::Joined"),
+            (vec![IdSource::Joined(vec![IdSource::Key, IdSource::Json("id".into())])], "IdSource::Json"),
+        ];
+        for (sources, name) in refused {
+            let error = MessageIds::first_of(sources).check().unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.to_string().contains(name), "{error}");
+        }
+        let joined = IdSource::Joined(vec![IdSource::Json("/id".into()), IdSource::Coordinates]);
+        MessageIds::first_of([IdSource::Json(String::new()), joined.clone()]).check().unwrap();
+        assert!(MessageIds::first_of([IdSource::Key, joined]).has_coordinates());
+        assert!(!MessageIds::first_of([IdSource::Key]).has_coordinates());
     }
 }

@@ -5,8 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ackonce::schedule::{Every, Missed, ScheduledJob, Slot};
-use ackonce::store::{ClaimRequest, Claimed, DeduplicatorExt, Inspect, RecordTarget, State, Token};
-use ackonce::{CancellationToken, Context, Counts, ErrorKind, Failure, MemoryStore, Result, Scope, Settings};
+use ackonce::store::{
+    ClaimRequest, Claimed, DeduplicatorExt, Description, Inspect, RecordTarget, Settled, Settlement, State,
+    Token,
+};
+use ackonce::{
+    CancellationToken, Context, Counts, Deduplicator, Error, ErrorKind, Failure, MemoryStore, Result, Scope,
+    Settings,
+};
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -328,4 +335,48 @@ async fn a_window_that_would_forget_within_the_look_back_is_refused() {
     let refused = job.run(|_: Context, _: Slot| async { Ok::<(), Failure>(()) }).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Config);
     assert!(refused.to_string().contains("Settings::window"));
+}
+
+/// A store with a record that it cannot read, as one that is damaged or of a newer version.
+#[derive(Debug)]
+struct Unreadable {
+    store: MemoryStore,
+    id: String,
+}
+
+#[async_trait]
+impl Deduplicator for Unreadable {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        let is_bad = |r: &ClaimRequest| {
+            r.key.id() == self.id.as_bytes() && r.key.scope().name() == World::scope().name()
+        };
+        match requests.iter().any(is_bad) {
+            true => Err(Error::new(ErrorKind::Invalid, "the record cannot be read")),
+            false => self.store.claim(requests).await,
+        }
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        self.store.settle(settlements).await
+    }
+
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+/// The job ended, and ended again at each start, until the slot was out of its look-back.
+#[tokio::test(start_paused = true)]
+async fn a_missed_slot_whose_record_cannot_be_read_does_not_end_the_job() {
+    let world = World::new().await;
+    let began = world.now();
+    world.host(world.job()).stop_after(1).await;
+    let minute = began.duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 + 3;
+    let store = Unreadable { store: world.store.clone(), id: (minute * 60_000).to_string() };
+    minutes(5).await;
+    let (epoch, start) = (world.epoch, world.start);
+    let job = ScheduledJob::new(&World::scope(), Every::new(MINUTE).unwrap(), Arc::new(store));
+    let counts = world.host(job.with_clock(move || epoch + start.elapsed())).stop_after(2).await;
+    assert_eq!((counts.skipped, counts.buried), (3, 1), "{counts:?}");
+    assert_eq!(world.minutes(began).last(), Some(&8), "{:?}", world.minutes(began));
 }

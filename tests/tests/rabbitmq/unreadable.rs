@@ -64,12 +64,29 @@ async fn a_message_that_cannot_be_read_ends_the_consumer_and_costs_no_other_mess
     }
 }
 
+/// The prefetch of one, which spares its neighbours, was that message's alone: the queue stood still behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_fails_for_ever_before_one_that_cannot_be_read_does_not_stop_the_queue() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let queue = rabbit.queue("latin-1-behind", Kind::Classic).await;
+    let admin = rabbit.connect().await;
+    admin.publish(&queue, Some("fails"), b"fail").await;
+    publish_latin_1(&rabbit, &queue).await;
+    let error = Inside::start(&rabbit, &queue).ended().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    take(&rabbit, &queue, 2).await;
+}
+
 async fn take_head(rabbit: &Rabbit, queue: &str) {
-    let url = format!("http://{}/api/queues/%2F/{queue}/get", rabbit.management());
-    let body = r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"base64"}"#;
-    let asking = reqwest::Client::new().post(url).basic_auth("guest", Some("guest")).body(body).send();
-    let taken: serde_json::Value = asking.await.unwrap().json().await.unwrap();
+    let taken = take(rabbit, queue, 1).await;
     assert!(taken[0]["properties"]["message_id"].as_str().unwrap().ends_with("-poison"), "{taken}");
+}
+
+async fn take(rabbit: &Rabbit, queue: &str, count: u32) -> serde_json::Value {
+    let url = format!("http://{}/api/queues/%2F/{queue}/get", rabbit.management());
+    let body = format!(r#"{{"count":{count},"ackmode":"ack_requeue_false","encoding":"base64"}}"#);
+    let asking = reqwest::Client::new().post(url).basic_auth("guest", Some("guest")).body(body).send();
+    asking.await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,6 +100,11 @@ impl Generation {
         !self.is_live() || self.ending.load(Ordering::Acquire) && self.books().tracker.open() == 0
     }
 
+    /// True if deliveries of it are in hand.
+    pub(crate) fn has_open(&self) -> bool {
+        self.books().tracker.open() > 0
+    }
+
     /// The frames for the broker, the number of messages that they close, and the number beyond a gap.
     pub(crate) fn take(&self, reach: Reach) -> (Vec<Frame>, usize, usize) {
         let tracker = &mut self.books().tracker;

@@ -71,6 +71,7 @@ async fn run<H: Handler<AmqpMessage>>(mut consumer: AmqpConsumer, handler: H, fe
         consumer.settings.on_failure = OnFailure::HandBack;
     }
     let scope = consumer.scope.name().to_owned();
+    checks::outage(&consumer);
     checks::run_limit(consumer.settings.handler_timeout, consumer.consumer_timeout, &scope);
     let upstream = Arc::new(Upstream::new(consumer.source.clone(), scope.clone()));
     health.publishes_on(&upstream);

@@ -1,6 +1,7 @@
 //! From a consumer as it was built to its first connection: names, the broker's answers, the management API's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ackonce::adapter::Phase;
 use ackonce::{Error, ErrorKind, OnStart, Result};
@@ -141,7 +142,9 @@ impl AmqpConsumer {
         }
         // A queue without a limit warns of none.
         self.delivery_limit = facts.delivery_limit().unwrap_or(u32::MAX);
-        self.consumer_timeout = facts.consumer_timeout().unwrap_or(self.consumer_timeout);
+        // Zero switches it off.
+        let timeout = |told: Duration| if told.is_zero() { Duration::MAX } else { told };
+        self.consumer_timeout = facts.consumer_timeout().map_or(self.consumer_timeout, timeout);
         Ok(())
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct Session {
     channels: u64,
     /// Connections lost in a row by a message that cannot be read.
     unreadable: u32,
+    /// Deliveries read one at a time since the last of them.
+    read: usize,
     /// True once the queue is known not to be a stream.
     no_stream: bool,
 }
@@ -90,6 +92,7 @@ impl Session {
             outage: Outage::default(),
             channels: 0,
             unreadable: 0,
+            read: 0,
             no_stream: false,
         }
     }
@@ -99,6 +102,8 @@ impl Session {
     /// # Errors
     /// A trouble that no reconnecting mends. It is told by `ended` as soon as it is known.
     pub(crate) async fn run(mut self, chunks: Chunks, ended: Arc<Ended>) -> Result<()> {
+        // Should it panic, messages in hand get the time of a shutdown and no more.
+        let _told = ended.token.clone().drop_guard();
         let outcome = self.consume(chunks).await;
         if let Err(error) = &outcome {
             tracing::error!(target: "ackonce", scope = self.plan.intake.scope(), queue = %self.plan.intake.queue, error = %ackonce::chain(error), "the consumer ends");
@@ -241,7 +246,8 @@ impl Session {
             stop: &self.stop,
             chunk: self.plan.chunk,
             // So many can be read: the one that could not is gone, or somebody else's.
-            enough: (self.unreadable > 0).then_some(usize::from(self.plan.prefetch)),
+            enough: (self.unreadable > 0)
+                .then(|| usize::from(self.plan.prefetch).saturating_sub(self.read).max(1)),
             no_stream: &mut self.no_stream,
         };
         taking.run(consumer, chunks).await
@@ -260,6 +266,12 @@ impl Session {
             End::Enough => {
                 generation.no_more();
                 self.unreadable = 0;
+                Ok(After::AtOnce)
+            }
+            End::Held(taken) => {
+                // They stay on their channel, and the next message comes on another one: alone, too.
+                generation.no_more();
+                self.read += taken;
                 Ok(After::AtOnce)
             }
             End::Cancelled => {
@@ -285,7 +297,7 @@ impl Session {
     /// A message that this client cannot read took the connection with it, and will again.
     fn unreadable(&mut self, trouble: &str) -> Result<After> {
         self.plan.health.metrics().unreadable(1);
-        self.unreadable += 1;
+        (self.unreadable, self.read) = (self.unreadable + 1, 0);
         let (scope, queue) = (self.plan.intake.scope(), self.plan.intake.queue.as_str());
         let what = "a message in the queue cannot be read by this client (a property or a routing key that is not \
                     UTF-8, or headers longer than a frame), and each delivery of it costs the connection";

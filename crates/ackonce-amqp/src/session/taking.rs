@@ -1,7 +1,7 @@
 //! The intake of one channel's deliveries, until there are no more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce::adapter::Ordered;
 use ackonce::{CancellationToken, Error};
@@ -23,6 +23,8 @@ const CANCEL: Duration = Duration::from_secs(1);
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// The time limit for the reason of a lost connection to arrive.
 const REASON: Duration = Duration::from_millis(500);
+/// The longest that messages in hand may keep a small prefetch to themselves.
+const HELD: Duration = Duration::from_secs(10);
 /// The header that each delivery of a stream has.
 const STREAM_OFFSET: &str = "x-stream-offset";
 
@@ -34,6 +36,8 @@ pub(crate) enum End {
     Cancelled,
     /// As many deliveries as were wanted of it.
     Enough,
+    /// After so many deliveries, those in hand have kept the small prefetch to themselves for too long.
+    Held(usize),
     Lost(Loss),
     Fatal(Error),
 }
@@ -78,7 +82,7 @@ pub(crate) struct Taking<'a> {
 impl Taking<'_> {
     /// Hands deliveries on, all that have arrived together at once.
     pub(crate) async fn run(mut self, mut consumer: Consumer, chunks: &Chunks) -> End {
-        let mut taken = 0;
+        let (mut taken, mut since) = (0, Instant::now());
         loop {
             self.health.turned();
             let first = tokio::select! {
@@ -86,7 +90,13 @@ impl Taking<'_> {
                 () = self.stop.cancelled() => return self.cancel(&consumer, End::Stopped).await,
                 () = self.generation.dead.cancelled() => return End::Lost(reason(&mut consumer).await),
                 next = consumer.next() => next,
-                () = tokio::time::sleep(LOOK_UP) => continue,
+                () = tokio::time::sleep(LOOK_UP) => {
+                    let is_held = self.enough.is_some() && since.elapsed() >= HELD && self.generation.has_open();
+                    match is_held {
+                        true => return self.cancel(&consumer, End::Held(taken)).await,
+                        false => continue,
+                    }
+                }
             };
             let room = loop {
                 tokio::select! {
@@ -108,7 +118,7 @@ impl Taking<'_> {
                 let error = topology::stream(&self.intake.queue);
                 return self.cancel(&consumer, End::Fatal(error)).await;
             }
-            taken += chunk.len();
+            (taken, since) = (taken + chunk.len(), Instant::now());
             if !chunk.is_empty() {
                 room.send(chunk);
             }

@@ -14,6 +14,10 @@ const FETCH_BACKOFF_MS: &str = "20";
 /// Prefetched records of one partition, in KiB. The driver's default of 64 MiB was for all partitions together.
 const PREFETCH_KIB: &str = "2048";
 const STATISTICS_MS: &str = "5000";
+/// A readiness that is older says nothing.
+const MOST_STATISTICS_MS: u64 = 30_000;
+/// The most that a revocation may wait: more is an hour in which a group stands still.
+const MOST_REBALANCE: Duration = Duration::from_secs(3600);
 
 /// The consumer's configuration as it is given to the driver.
 ///
@@ -25,18 +29,25 @@ pub(crate) fn config(user: &ClientConfig, commit_interval: Duration) -> Result<C
         return refuse("group.id is not set: a consumer commits its offsets for a group");
     }
     for name in ["enable.auto.commit", "enable.auto.offset.store"] {
-        if user.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        if user.get(name).is_some_and(is_true) {
             return refuse(&format!(
                 "{name}=true: an offset is committed once its message is settled, which is this consumer's work; leave \
                 {name} out"
             ));
         }
     }
-    if user.get("statistics.interval.ms") == Some("0") {
+    if user.get("transactional.id").is_some() {
         return refuse(
-            "statistics.interval.ms=0: lag, and so the health of the consumer, is known from the driver's statistics; \
-            leave statistics.interval.ms out",
+            "transactional.id: dead letters and retries are published outside of transactions, and a producer with a \
+            transactional.id takes nothing outside of one; leave transactional.id out",
         );
+    }
+    let statistics = user.get("statistics.interval.ms").and_then(|ms| ms.trim().parse().ok());
+    if statistics.is_some_and(|ms: u64| ms == 0 || ms > MOST_STATISTICS_MS) {
+        return refuse(&format!(
+            "statistics.interval.ms is 0 or over {MOST_STATISTICS_MS}: whether a broker answers, the lag, and so the health of the \
+            consumer, are known from the driver's statistics; leave statistics.interval.ms out"
+        ));
     }
     let mut config = user.clone();
     for (name, value) in [
@@ -59,12 +70,25 @@ pub(crate) fn config(user: &ClientConfig, commit_interval: Duration) -> Result<C
     Ok(config)
 }
 
-/// Settings of the runner that a topic cannot honour.
-pub(crate) fn settings(settings: &Settings) -> Result<()> {
+/// True if the driver reads the value as true.
+fn is_true(value: &str) -> bool {
+    ["true", "t", "1"].iter().any(|known| value.eq_ignore_ascii_case(known))
+}
+
+/// Settings of the runner that a topic cannot honour, and lengths that the clock cannot represent.
+pub(crate) fn settings(settings: &Settings, rebalance_timeout: Duration) -> Result<()> {
+    let refuse = |text: &str| Err(Error::new(ErrorKind::Config, text));
     if settings.on_mismatch == OnMismatch::HandBack {
-        let text = "OnMismatch::HandBack: the partition would deliver the message again, for ever; use \
-            OnMismatch::Bury or OnMismatch::Fail";
-        return Err(Error::new(ErrorKind::Config, text));
+        return refuse(
+            "OnMismatch::HandBack: the partition would deliver the message again, for ever; use OnMismatch::Bury or \
+            OnMismatch::Fail",
+        );
+    }
+    if rebalance_timeout > MOST_REBALANCE {
+        return refuse(
+            "KafkaConsumer::with_rebalance_timeout is over an hour: the group waits with it, and without an answer within \
+            max.poll.interval.ms it gives the partitions to others",
+        );
     }
     Ok(())
 }
@@ -82,6 +106,10 @@ pub(crate) fn subscription(
     let refuse = |text: String| Err(Error::new(ErrorKind::Config, text));
     if topics.is_empty() {
         return refuse("KafkaConsumer::new: no topic is given".to_owned());
+    }
+    // The driver refuses the whole subscription, and does not say which topic it is.
+    if let Some((_, topic)) = topics.iter().enumerate().find(|(at, topic)| topics[..*at].contains(topic)) {
+        return refuse(format!("KafkaConsumer::new: topic {topic} is given twice"));
     }
     if let Some(dead) = dead_letters {
         if dead.is_empty() || dead.starts_with('^') {
@@ -148,15 +176,31 @@ mod tests {
     #[test]
     fn settings_that_cannot_be_honoured_are_refused_by_name() {
         let interval = Duration::from_millis(200);
-        for name in ["enable.auto.commit", "enable.auto.offset.store"] {
-            let error = config(base().set(name, "true"), interval).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
+        let refused = [
+            ("enable.auto.commit", "true"),
+            ("enable.auto.offset.store", "True"),
+            ("enable.auto.commit", "1"),
+            ("transactional.id", "mine"),
+            ("statistics.interval.ms", "0"),
+            ("statistics.interval.ms", "600000"),
+        ];
+        for (name, value) in refused {
+            let error = config(base().set(name, value), interval).unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.to_string().contains(name), "{error}");
         }
-        let error = config(base().set("statistics.interval.ms", "0"), interval).unwrap_err();
-        assert!(error.to_string().contains("statistics.interval.ms"), "{error}");
         assert!(config(&ClientConfig::new(), interval).unwrap_err().to_string().contains("group.id"));
         let hand_back = Settings::default().with_on_mismatch(OnMismatch::HandBack);
-        assert!(settings(&hand_back).unwrap_err().to_string().contains("OnMismatch::HandBack"));
+        let refused = |settings_of: &Settings, drain| settings(settings_of, drain).unwrap_err().to_string();
+        assert!(refused(&hand_back, Duration::ZERO).contains("OnMismatch::HandBack"));
+        assert!(refused(&Settings::default(), Duration::MAX).contains("with_rebalance_timeout"));
+        settings(&Settings::default(), Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn a_topic_that_is_given_twice_is_named() {
+        let topics = ["a", "b", "a"].map(str::to_owned);
+        let error = subscription(&topics, &Ladder::new(), None).unwrap_err().to_string();
+        assert!(error.contains("KafkaConsumer::new: topic a is given twice"), "{error}");
     }
 
     #[test]

@@ -188,8 +188,8 @@ impl KafkaConsumer {
         self
     }
 
-    /// The longest that a revocation waits for running handlers of its partitions; default 10 s. The group waits with it, so
-    /// keep it well under `max.poll.interval.ms`. Messages that have not begun are not waited for.
+    /// The longest that a revocation waits for running handlers of its partitions; default 10 s, at most an hour. The group
+    /// waits with it, so keep it well under `max.poll.interval.ms`. Messages that have not begun are not waited for.
     #[must_use]
     pub fn with_rebalance_timeout(mut self, drain: Duration) -> Self {
         self.rebalance_timeout = drain;

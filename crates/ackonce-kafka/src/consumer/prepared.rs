@@ -28,7 +28,8 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub(super) fn of(consumer: &mut KafkaConsumer, feed: Mode) -> Result<Self> {
-        checks::settings(&consumer.settings)?;
+        checks::settings(&consumer.settings, consumer.rebalance_timeout)?;
+        consumer.ids.check()?;
         let config = checks::config(&consumer.config, consumer.commit_interval)?;
         let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
         let dead_letters = consumer.dead_letters.as_deref();

@@ -19,7 +19,12 @@ pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration, 
             return tracing::warn!(target: "ackonce", scope = &**scope, %error, "retention.ms could not be asked");
         }
     };
-    let (topics, scope) = (topics.to_vec(), scope.clone());
+    // A pattern is no topic that could be asked about.
+    let topics: Vec<_> = topics.iter().filter(|topic| !topic.starts_with('^')).cloned().collect();
+    if topics.is_empty() {
+        return tracing::info!(target: "ackonce", scope = &**scope, "the retention.ms of a pattern's topics is not compared with the window");
+    }
+    let scope = scope.clone();
     tokio::spawn(async move {
         let scope = &*scope;
         let resources: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
@@ -35,9 +40,17 @@ pub(crate) fn check(config: &ClientConfig, topics: &[String], window: Duration, 
             }
         };
         for (topic, answer) in topics.iter().zip(answers) {
-            let value = answer.ok().and_then(|c| c.get("retention.ms").and_then(|e| e.value.clone()));
-            match value.as_deref().map(str::parse::<i64>) {
-                Some(Ok(ms)) => warn_of_window(scope, topic, ms, window),
+            let config = answer.ok();
+            let value = |name| config.as_ref().and_then(|c| c.get(name)).and_then(|e| e.value.as_deref());
+            match value("retention.ms").map(str::parse::<i64>) {
+                Some(Ok(ms)) => {
+                    warn_of_window(
+                        scope,
+                        topic,
+                        kept_ms(ms, value("cleanup.policy").unwrap_or("delete")),
+                        window,
+                    );
+                }
                 _ => tracing::warn!(target: "ackonce", scope, topic, "the broker does not tell retention.ms"),
             }
         }
@@ -56,6 +69,11 @@ fn warn_of_window(scope: &str, topic: &str, retention_ms: i64, window: Duration)
     }
 }
 
+/// The retention that holds: a topic that is compacted alone keeps the last message of each key for ever.
+fn kept_ms(retention_ms: i64, cleanup_policy: &str) -> i64 {
+    if cleanup_policy.contains("delete") { retention_ms } else { -1 }
+}
+
 /// A negative retention keeps messages for ever.
 fn shorter(retention_ms: i64, window: Duration) -> bool {
     u64::try_from(retention_ms).map_or(true, |ms| window < Duration::from_millis(ms))
@@ -70,5 +88,13 @@ mod tests {
         assert!(shorter(-1, Duration::MAX));
         assert!(shorter(604_800_000, Duration::from_secs(604_799)));
         assert!(!shorter(604_800_000, Duration::from_secs(604_800)));
+    }
+
+    #[test]
+    fn a_compacted_topic_keeps_messages_for_ever_whatever_its_retention_says() {
+        let window = Duration::from_secs(604_800);
+        assert!(shorter(kept_ms(1000, "compact"), window));
+        assert!(!shorter(kept_ms(1000, "compact,delete"), window));
+        assert!(!shorter(kept_ms(1000, "delete"), window));
     }
 }

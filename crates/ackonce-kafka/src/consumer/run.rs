@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::adapter::{Mode, Ordered, Phase, until_stop};
-use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, IdSource, OnMissing, Result, Runner};
+use ackonce::{CancellationToken, Counts, Error, ErrorKind, Handler, OnMissing, OnStart, Result, Runner};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -129,8 +129,9 @@ fn announce<H: Handler<KafkaMessage>>(
 ) {
     runner.announce();
     let scope = consumer.scope.name();
-    delays::announce(&prepared.ladder, &consumer.scope);
-    if consumer.ids.sources().contains(&IdSource::Coordinates) {
+    let buried = consumer.dead_letters.is_some() || consumer.record_only;
+    delays::announce(&prepared.ladder, &consumer.scope, &consumer.settings, buried);
+    if consumer.ids.has_coordinates() {
         tracing::warn!(target: "ackonce", scope, "weakened: topic, partition and offset as an identity recognise \
             redeliveries only; a message published twice runs twice");
     }
@@ -153,7 +154,10 @@ fn start_polling(
     let wake = control.wake.clone();
     client.set_nonempty_callback(move || wake.wake());
     let topics: Vec<_> = prepared.subscription.iter().map(String::as_str).collect();
-    client.subscribe(&topics).map_err(client_error)?;
+    client.subscribe(&topics).map_err(|e| {
+        let text = format!("KafkaConsumer::new: the topics {topics:?} cannot be subscribed to");
+        Error::new(ErrorKind::Config, text).with_source(e)
+    })?;
     let settings = PollSettings {
         group: prepared.config.get("group.id").unwrap_or_default().into(),
         intake: prepared.intake.clone(),
@@ -163,6 +167,7 @@ fn start_polling(
         rebalance_timeout: consumer.rebalance_timeout,
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.clone(),
+        ends_if_refused: consumer.settings.on_start != OnStart::Wait,
     };
     let recreated = Recreated::new(
         consumer.signs,
@@ -173,9 +178,15 @@ fn start_polling(
     let (client, health) = (Arc::new(client), consumer.health.clone());
     let poller = Poller::new(client, settings, control, stopped, chunks, health, recreated);
     let (done, polled) = oneshot::channel();
+    // Should the thread panic, messages in hand get the time of a shutdown and no more.
+    let closed = poller.control.closed.clone().drop_guard();
+    let run = move || {
+        let _closed = closed;
+        drop(done.send(poller.run()));
+    };
     std::thread::Builder::new()
         .name("ackonce-kafka".into())
-        .spawn(move || drop(done.send(poller.run())))
+        .spawn(run)
         .map_err(|e| Error::new(ErrorKind::Unavailable, "the poll thread did not start").with_source(e))?;
     Ok(polled)
 }

@@ -13,7 +13,7 @@ use ackonce::adapter::metric::Metric;
 use rdkafka::error::RDKafkaErrorCode;
 
 use self::report::{KafkaReport, PartitionReport};
-use crate::driver::Group;
+use crate::driver::{Group, is_refusal};
 use crate::metrics::{
     AHEAD, COMMITS, COMMITS_FAILED, ERRORS, HELD, IN_FLIGHT, LAG, METRICS, MOVED, OLDEST, REBALANCES,
     RECREATED,
@@ -47,6 +47,8 @@ struct State {
     stalled: bool,
     /// It was said that no broker answers.
     away: bool,
+    /// When a broker last refused a right.
+    refused: Option<Instant>,
 }
 
 impl KafkaHealth {
@@ -69,11 +71,13 @@ impl KafkaHealth {
         }
     }
 
-    /// True if it takes messages in: a broker answers, and the consumer is a member of its group.
+    /// True if it takes messages in: a broker answers, and has not refused the group or a topic within the last 30 s.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let state = self.state();
-        state.report.phase == Phase::Consuming && state.report.connected && self.since_turn() < STILL
+        let refused = state.refused.is_some_and(|at| at.elapsed() < STILL);
+        let consumes = state.report.phase == Phase::Consuming && state.report.connected && !refused;
+        consumes && self.since_turn() < STILL
     }
 
     /// The state of the consumer and of each of its partitions, not older than a second while it runs.
@@ -119,6 +123,7 @@ impl KafkaHealth {
         let mut state = self.state();
         state.report.rebalances += 1;
         state.report.connected = true;
+        state.refused = None;
         self.count(REBALANCES);
     }
 
@@ -148,6 +153,9 @@ impl KafkaHealth {
         state.report.last_error = Some(code.to_string());
         if code == RDKafkaErrorCode::AllBrokersDown {
             state.report.connected = false;
+        }
+        if is_refusal(code) {
+            state.refused = Some(Instant::now());
         }
         self.count(ERRORS);
     }
@@ -248,5 +256,23 @@ impl KafkaHealth {
 impl fmt::Debug for KafkaHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_whose_group_is_refused_is_not_ready() {
+        let health = KafkaHealth::new("refused");
+        health.phase(Phase::Consuming);
+        health.state().report.connected = true;
+        health.turn(&mut [], &Group::default());
+        assert!(health.is_ready());
+        health.heard(RDKafkaErrorCode::GroupAuthorizationFailed);
+        assert!(health.is_live() && !health.is_ready(), "a broker answers, and no message will come");
+        health.rebalanced();
+        assert!(health.is_ready());
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use self::close::close;
 use self::rebalance::Revocation;
 use crate::delays::Ladder;
-use crate::driver::{Group, Meaning, Waker, meaning};
+use crate::driver::{Group, Meaning, Waker, meaning, meaning_before_reading, meaning_for_partition};
 use crate::health::KafkaHealth;
 use crate::intake::admit;
 use crate::log::Quiet;
@@ -52,6 +52,8 @@ pub(crate) struct PollSettings {
     pub(crate) backoff: Backoff,
     /// Topics that hold messages until they are due.
     pub(crate) retry_topics: Ladder,
+    /// A broker that refuses a right before anything was read ends the consumer.
+    pub(crate) ends_if_refused: bool,
 }
 
 /// The signals between the poll thread and the task that runs the consumer.
@@ -102,6 +104,8 @@ pub(crate) struct Poller {
     pub(crate) recreated: Recreated,
     /// Ends the consumer once the messages in hand have ended.
     pub(crate) trouble: Option<Error>,
+    /// A record was handed on: the broker has granted all that is needed.
+    has_read: bool,
     pub(crate) last_store: Instant,
     pub(crate) last_position: Instant,
 }
@@ -130,6 +134,7 @@ impl Poller {
             quiet: Quiet::default(),
             recreated,
             trouble: None,
+            has_read: false,
             last_store: now,
             last_position: now,
         }
@@ -216,7 +221,7 @@ impl Poller {
     /// Acts on an error of the driver: most are troubles that it is already mending.
     fn heard(&mut self, error: &KafkaError, partition: Option<&PartitionId>) {
         let place = partition.map(|(topic, number)| format!("{topic}/{number}")).unwrap_or_default();
-        match meaning(error) {
+        match self.means(error, partition.is_some()) {
             Meaning::Nothing => {}
             Meaning::End(kind, text) => {
                 let reason = self.consumer.context().reason();
@@ -235,6 +240,14 @@ impl Poller {
                         "the Kafka client reports an error");
                 }
             }
+        }
+    }
+
+    fn means(&self, error: &KafkaError, of_partition: bool) -> Meaning {
+        let means = if of_partition { meaning_for_partition(error) } else { meaning(error) };
+        match self.settings.ends_if_refused && !self.has_read {
+            true => meaning_before_reading(error, means),
+            false => means,
         }
     }
 
@@ -269,6 +282,7 @@ impl Poller {
         }
         let taken = if chunk.is_empty() { Taken::Nothing } else { Taken::Some };
         if taken == Taken::Some {
+            self.has_read = true;
             permit.send(chunk);
         }
         if let Some(error) = refused {

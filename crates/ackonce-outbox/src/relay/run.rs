@@ -18,6 +18,9 @@ use crate::metrics::Meters;
 use crate::table::{OutboxTable, Presence, Row, ToPark};
 use crate::{OutboxCounts, OutboxHealth, OutboxOptions, OutboxPublisher};
 
+/// As good as for ever.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The time for the last requests at the end.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -160,7 +163,8 @@ impl Relay {
 
     /// Takes nothing more; rows on their way have some time to be confirmed.
     fn drain(&mut self) {
-        self.ends = Some(Instant::now() + self.options.shutdown_timeout);
+        // A longer time is more than the clock can represent.
+        self.ends = Some(Instant::now() + self.options.shutdown_timeout.min(LONGEST));
         self.ready.clear();
     }
 

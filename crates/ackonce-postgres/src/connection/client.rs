@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ackonce::store::Repeat;
@@ -44,6 +45,38 @@ pub(crate) struct PoolClient {
     request_timeout: Duration,
     begin: Arc<[String; 4]>,
     pub(crate) checks: Arc<Checks>,
+    running: Arc<Running>,
+}
+
+/// The state of a store whose server was accepted once.
+#[derive(Debug, Default)]
+struct Running {
+    started: AtomicBool,
+    /// It was said that the server is refused.
+    said: AtomicBool,
+}
+
+impl Running {
+    /// A password that was changed, a right that was taken away and a server of unsafe settings behind a failover are waited
+    /// for, as a server that is away is: all of these were right before.
+    fn waits(&self, error: Error) -> Error {
+        if !self.started.load(Ordering::Relaxed)
+            || !matches!(error.kind(), ErrorKind::Config | ErrorKind::NewerSchema)
+        {
+            return error;
+        }
+        if !self.said.swap(true, Ordering::Relaxed) {
+            tracing::error!(target: "ackonce", error = %ackonce::chain(&error),
+                "postgres: the server is refused, or refuses: nothing is claimed or settled until it is set right");
+        }
+        error.with_repeat(Repeat::Safe)
+    }
+
+    fn answered(&self) {
+        if self.said.load(Ordering::Relaxed) && self.said.swap(false, Ordering::Relaxed) {
+            tracing::error!(target: "ackonce", "postgres: the server is accepted again");
+        }
+    }
 }
 
 impl PoolClient {
@@ -53,7 +86,13 @@ impl PoolClient {
         let mut begin =
             [wait, wait / 10, request_timeout / 2, wait].map(|wait| Texts::begin(wait, request_timeout));
         begin[Locks::Inspect as usize].push_str(IN_ORDER);
-        Self { pool, prepare, request_timeout, begin: begin.into(), checks: Arc::new(Checks::new(config)) }
+        let (begin, checks) = (begin.into(), Arc::new(Checks::new(config)));
+        Self { pool, prepare, request_timeout, begin, checks, running: Arc::default() }
+    }
+
+    /// The server was accepted, and has the store's tables: from now on a refusal is waited for.
+    pub(crate) fn has_started(&self) {
+        self.running.started.store(true, Ordering::Relaxed);
     }
 
     /// The deadline of a request that starts now.
@@ -98,11 +137,15 @@ impl PoolClient {
         match timeout_at(deadline, sent).await {
             Ok(Ok(rows)) => {
                 connection.release();
+                self.running.answered();
                 Ok(rows)
             }
             Ok(Err(e)) => {
                 if error::spares_connection(&e) {
                     connection.release();
+                }
+                if error::lacks_privilege(&e) {
+                    return Err(self.running.waits(error::statement(doing, e)));
                 }
                 match error::is_locked(&e) {
                     true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
@@ -147,7 +190,7 @@ impl PoolClient {
             connection.take()
         };
         match timeout_at(deadline, connected).await {
-            Ok(object) => object,
+            Ok(object) => object.map_err(|error| self.running.waits(error)),
             Err(_) => {
                 let message = format!(
                     "postgres: no connection in {:?}: the server cannot be reached, or all are in use \

@@ -15,6 +15,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The idle time after which TCP sends a keepalive probe; the system's default is two hours.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// The highest `max_connections` of a server.
+const MOST_CONNECTIONS: usize = 262_143;
+
 /// Called with the payload of each notification.
 pub(crate) type Notified = Arc<dyn Fn(&str) + Send + Sync>;
 /// A client, and the future that drives its connection.
@@ -81,6 +84,13 @@ impl Connector {
     }
 
     pub(crate) fn pool(&self, connections: usize) -> Result<Pool> {
+        // The pool makes room for all of them at once.
+        if connections > MOST_CONNECTIONS {
+            let message = format!(
+                "postgres: {connections} connections (with_connections) are more than a server takes, {MOST_CONNECTIONS}"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         Pool::builder((self.manager)())
             .max_size(connections)
             .runtime(Runtime::Tokio1)

@@ -7,7 +7,8 @@ use crate::RedisConfig;
 
 /// The time limit for an answer. It includes a blocking `WAIT`, which must not count as a server that hangs.
 pub(super) fn patience(config: &RedisConfig) -> std::time::Duration {
-    config.response_timeout + config.replicas.map_or_else(Default::default, |r| r.timeout)
+    let replicas = config.replicas.map_or_else(Default::default, |replicas| replicas.timeout);
+    config.response_timeout.saturating_add(replicas)
 }
 
 /// The certificates that replace those of the system.
@@ -23,4 +24,21 @@ pub(super) fn certificates(config: &RedisConfig) -> Option<TlsCertificates> {
             .map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key }),
         root_cert: config.root_certificate.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Replicas;
+
+    #[test]
+    fn timeouts_for_ever_are_no_panic() {
+        let replicas = Replicas { count: 1, timeout: Duration::from_secs(1) };
+        let config = RedisConfig::new("redis://localhost")
+            .with_response_timeout(Duration::MAX)
+            .with_replicas(replicas);
+        assert_eq!(patience(&config), Duration::MAX);
+    }
 }

@@ -25,6 +25,8 @@ const STATEMENTS: usize = 512;
 const LOG_BYTES: i64 = 64 << 20;
 /// SQLite's own limit on the number of pages in a file.
 const MAX_PAGES: i64 = 0xffff_fffe;
+/// SQLite counts milliseconds in 32 bits, and the driver panics beyond them.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 24 * 3600);
 /// The pause between two attempts to get a lock. SQLite's own grows to 100 ms: beside a connection that writes without a
 /// break, whose lock is free for a moment at a time, such a waiter gets it once in many seconds.
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
@@ -68,7 +70,7 @@ impl Session {
         self.conn.busy_timeout(Duration::ZERO)?;
         let begun =
             wait_for_lock(wait, || Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate));
-        self.conn.busy_timeout(wait)?;
+        self.conn.busy_timeout(wait.min(LONGEST_WAIT))?;
         begun
     }
 
@@ -109,10 +111,11 @@ impl Session {
 }
 
 fn configure(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
-    conn.busy_timeout(config.busy_timeout)?;
+    let wait = config.busy_timeout.min(LONGEST_WAIT);
+    conn.busy_timeout(wait)?;
     if let Some(setup) = &config.setup {
         setup(conn)?;
-        conn.busy_timeout(config.busy_timeout)?;
+        conn.busy_timeout(wait)?;
     }
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update(None, "cache_size", -clamped(config.cache_bytes >> 10))?;

@@ -170,11 +170,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
 impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     /// Claims in one trip; one answer for each request, in order.
     pub(crate) async fn ask(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        self.ask_each(requests).await?.into_iter().collect()
+    }
+
+    /// The same; a request that the store can never carry out costs the others nothing.
+    pub(crate) async fn ask_each(&self, requests: &[ClaimRequest]) -> Result<Vec<Result<Claimed>>> {
         let inner = &*self.inner;
         let (mut tries, time) = (Tries::default(), &inner.metrics.claim_time);
         let call = || inner.store.claim_unboxed(requests);
         let (answers, _) = inner.trip(&inner.stop, time, &mut tries, call).await.map_err(error_of)?;
-        answers.into_iter().collect()
+        Ok(answers.into_iter().collect())
     }
 
     /// Settles in one trip; one answer for each settlement, in order.

@@ -59,6 +59,10 @@ impl<H: Handler<Slot>> Handler<Slot> for SlotHandler<H> {
         self.handler.class()
     }
 
+    fn refusal(&self) -> Option<String> {
+        self.handler.refusal()
+    }
+
     /// Slots are run one by one, each under a claim of its own.
     async fn handle(&self, items: Vec<Item<Slot>>) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(items.len());
@@ -71,5 +75,32 @@ impl<H: Handler<Slot>> Handler<Slot> for SlotHandler<H> {
     async fn handle_one(&self, item: Item<Slot>) -> Answer {
         self.check(&item.cx, &item.message)?;
         self.handler.handle_one(item).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refusing;
+
+    #[async_trait]
+    impl Handler<Slot> for Refusing {
+        fn class(&self) -> Class {
+            Class::Leased
+        }
+
+        fn refusal(&self) -> Option<String> {
+            Some("its settings cannot be honoured".to_owned())
+        }
+
+        async fn handle(&self, _: Vec<Item<Slot>>) -> Vec<Answer> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_handler_that_is_refused_is_refused_as_a_job_as_well() {
+        assert!(SlotHandler { handler: Refusing, window: Duration::MAX }.refusal().is_some());
     }
 }

@@ -39,17 +39,18 @@ pub(super) async fn skip<H: Handler<Slot>>(
     for slots in slots.chunks(runner.settings().chunk) {
         let requests = requests(runner, slots)?;
         let (mut settlements, mut fresh) = (Vec::new(), Vec::new());
-        for ((slot, request), claimed) in slots.iter().zip(&requests).zip(runner.ask(&requests).await?) {
+        for ((slot, request), claimed) in slots.iter().zip(&requests).zip(runner.ask_each(&requests).await?) {
             match claimed {
-                Claimed::Acquired(lease) => {
+                Ok(Claimed::Acquired(lease)) => {
                     let is_fresh = lease.attempt == 1 && lease.previous == Previous::None;
                     let action = action(runner.settings().window, is_fresh.then_some(&outcome));
                     settlements.push(Settlement::new(&lease, action));
                     fresh.push(is_fresh.then(|| (*slot, request.clone())));
                     begun.extend((!is_fresh).then_some(*slot));
                 }
-                Claimed::Busy { .. } => begun.push(*slot),
-                Claimed::Done(_) | Claimed::Mismatch(_) => {}
+                // A record that cannot be read costs its own slot, and not the job: it is buried on its way to the handler.
+                Ok(Claimed::Busy { .. }) | Err(_) => begun.push(*slot),
+                Ok(Claimed::Done(_) | Claimed::Mismatch(_)) => {}
             }
         }
         let settled = match settlements.is_empty() {

@@ -201,7 +201,7 @@ impl Settings {
 
     /// The outage of a handler's dependency that no message is buried for: how long its attempts last at least, the
     /// sum of the waits between them without their random parts. The handlers' own time comes on top. With retry topics
-    /// or delay queues their delays count instead.
+    /// or delay queues their delays count instead: [`rides_out_with`](Self::rides_out_with).
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,5 +211,17 @@ impl Settings {
     #[must_use]
     pub fn rides_out(&self) -> Duration {
         self.backoff.before(self.attempts).0
+    }
+
+    /// The same where failed messages wait in retry topics or delay queues: `delays` in their order, the last one for all
+    /// further failures.
+    #[must_use]
+    pub fn rides_out_with(&self, delays: &[Duration]) -> Duration {
+        let Some((last, first)) = delays.split_last() else { return self.rides_out() };
+        let waits = self.attempts.saturating_sub(1);
+        let taken = first.iter().take(usize::try_from(waits).unwrap_or(usize::MAX));
+        let sum = taken.fold(Duration::ZERO, |sum, delay| sum.saturating_add(*delay));
+        let rest = waits.saturating_sub(u32::try_from(first.len()).unwrap_or(u32::MAX));
+        sum.saturating_add(last.saturating_mul(rest))
     }
 }

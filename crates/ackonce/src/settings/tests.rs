@@ -42,3 +42,13 @@ fn a_back_off_grows_to_its_longest_and_never_overflows() {
         assert_eq!(Backoff { min, max }.after(u32::MAX), DAY);
     }
 }
+
+#[test]
+fn the_delays_of_retry_topics_say_which_outage_buries_nothing() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let settings = Settings::default();
+    assert_eq!(settings.rides_out_with(&[]), settings.rides_out());
+    assert_eq!(settings.rides_out_with(&[second, minute]), second + 13 * minute);
+    assert_eq!(settings.clone().with_attempts(2).rides_out_with(&[second, minute]), second);
+    assert_eq!(settings.with_attempts(u32::MAX).rides_out_with(&[Duration::MAX]), Duration::MAX);
+}
