@@ -66,7 +66,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "csv")]
     skip: u64,
     /// Time for which a message is remembered whose row or key does not say it
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = times::lasting)]
     window: Duration,
     /// Count the messages, show some, and end
     #[arg(long)]
