@@ -17,6 +17,7 @@ use crate::layers::{EffectiveSettings, Sources};
 use crate::log::{self, LogArgs};
 use crate::refusal::Refusal;
 use crate::stores::{Place, StoreUrl};
+use crate::streams;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,8 +73,7 @@ pub fn run(args: &ConsoleVerb, settings: &EffectiveSettings) -> Result<(), Refus
         )));
     }
     if args.sources.check {
-        println!("{settings}");
-        return Ok(());
+        return streams::print(&format!("{settings}\n"));
     }
     log::start(args.log)?;
     for sentence in settings.misspelt() {

@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
+// They panic where nobody reads: `streams` has both.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod flags;
 mod refusal;
+mod streams;
 
 pub mod admin;
 pub mod console;
@@ -19,6 +22,7 @@ pub mod watch;
 
 pub use flags::named as flags_named;
 pub use refusal::Refusal;
+pub use streams::note;
 
 /// An error and its causes, joined by colons, as [`ackonce::chain`] does.
 /// Options of a store's URL are named beside the Rust names that a remedy may have.

@@ -1,4 +1,5 @@
 //! The program `ackonce`.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 use std::process::ExitCode;
 
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
         Err(error) => match error.downcast_ref::<UsageError>() {
             Some(usage) => Program::command().error(ErrorKind::ArgumentConflict, usage).exit(),
             None => {
-                eprintln!("error: {}", ackonce_cli::tell(&error));
+                ackonce_cli::note(format_args!("error: {}", ackonce_cli::tell(&error)));
                 ExitCode::from(NO_VERDICT)
             }
         },
@@ -87,6 +88,6 @@ fn main() -> ExitCode {
 }
 
 fn refused(refusal: &Refusal) -> ExitCode {
-    eprintln!("error: {refusal}");
+    ackonce_cli::note(format_args!("error: {refusal}"));
     ExitCode::from(refusal.exit_code())
 }

@@ -73,6 +73,14 @@ impl RedisStore {
 }
 
 impl RedisConfig {
+    /// Looks at the URL and the prefix. Nothing is connected.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config), naming the bad part and never a password.
+    pub fn check(&self) -> Result<()> {
+        Client::address(self).map(drop)
+    }
+
     /// Connects, and checks the server.
     ///
     /// # Errors

@@ -107,12 +107,11 @@ impl Relay {
                 "the sink {to} is the relay's own source: each message would come back; choose another topic or queue"
             ));
         }
-        from.check()?;
         let settings = settings(from.defaults()?, &options);
         settings.check()?;
         let ids = ids(&from, &options.ids)?;
         let (scope, shutdown) = (scope.clone(), CancellationToken::new());
-        Ok(Self {
+        let relay = Self {
             from,
             to,
             scope,
@@ -123,7 +122,26 @@ impl Relay {
             ids,
             shutdown,
             health: RelayHealth::default(),
-        })
+        };
+        relay.from.check(relay.plan()).map_err(|error| relay.refused_source(error))?;
+        Ok(relay)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            scope: self.scope.clone(),
+            store: self.store.clone(),
+            settings: self.settings.clone(),
+            ids: self.ids.clone(),
+            order: self.options.order.clone(),
+            dead_letter: self.options.dead_letter.clone(),
+            retry_topics: self.options.retry_topics.clone(),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    fn refused_source(&self, error: Error) -> Error {
+        Error::new(error.kind(), format!("the source {} cannot be used", self.from)).with_source(error)
     }
 
     /// Shuts down in good order when this token is cancelled: intake stops, messages at the sink get
@@ -233,22 +251,13 @@ impl Relay {
             buries: self.options.dead_letter.is_some(),
             shutdown: self.shutdown.clone(),
         };
-        let plan = Plan {
-            scope: self.scope.clone(),
-            store: self.store.clone(),
-            settings: self.settings.clone(),
-            ids: self.ids.clone(),
-            order: self.options.order.clone(),
-            dead_letter: self.options.dead_letter.clone(),
-            retry_topics: self.options.retry_topics.clone(),
-            shutdown: self.shutdown.clone(),
-        };
+        let plan = self.plan();
         let was_ready = AtomicBool::new(false);
         let mut running = Box::pin(self.from.run(plan, deliver, &self.health));
         let ran = tokio::select! {
             ran = &mut running => ran.map_err(|error| match was_ready.load(Ordering::Relaxed) {
                 true => error,
-                false => Error::new(error.kind(), format!("the source {} cannot be used", self.from)).with_source(error),
+                false => self.refused_source(error),
             }),
             late = self.source_is_late(deadline, &was_ready) => {
                 self.shutdown.cancel();

@@ -167,10 +167,20 @@ impl Webhook {
         Ok(WebhookService::new(Arc::new(endpoint), Arc::new(OfHandler { handler, kinds })))
     }
 
-    fn build(self, class: Class) -> Result<Endpoint, ConfigError> {
-        let terms = self.provider.terms();
+    /// Looks at the settings, as [`layer`](Self::layer) and [`handle`](Self::handle) do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.settings.check()?;
         self.provider.check()?;
-        check(&self.settings, &terms)?;
+        check(&self.settings, &self.provider.terms())?;
+        self.budget().map(drop)
+    }
+
+    fn build(self, class: Class) -> Result<Endpoint, ConfigError> {
+        self.check()?;
+        let terms = self.provider.terms();
         let budget = self.budget()?;
         record_scope(&self.scope, self.provider.name(), [""; 0]).map_err(|error| {
             ConfigError::setting(

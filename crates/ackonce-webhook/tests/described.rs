@@ -241,6 +241,7 @@ async fn a_description_that_would_refuse_every_request_is_refused_when_it_is_bui
         (payload().with_separator('a'), "with_separator"),
         (payload().with_encoding(Encoding::Base64).with_separator('='), "with_separator"),
         (payload().with_prefix("v1=").with_separator('='), "with_separator"),
+        (payload().with_tolerance(Duration::from_secs(60)), "Custom::with_tolerance"),
         (custom(first_of([])), "ids"),
         (custom(first_of([header("no header")])), "ids"),
         (custom(first_of([IdSource::Key])), "ids"),

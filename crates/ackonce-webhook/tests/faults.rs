@@ -65,6 +65,20 @@ fn a_report_of_adyen_with_colons_and_a_payment_beside_it_are_two_events() {
 }
 
 #[test]
+fn reports_of_two_merchant_accounts_that_share_a_name_are_two_events() {
+    let provider = Adyen::new([ADYEN_KEY]).unwrap();
+    let psp = "settlement_detail_report_batch_10.csv";
+    let report = |account: &str| {
+        let signed = format!("{psp}::{account}::0:EUR:REPORT_AVAILABLE:true");
+        adyen_item(&signed, [psp, "", account, ""], "REPORT_AVAILABLE")
+    };
+    let both = events(&adyen(&[report("ShopNL"), report("ShopDE")]), &provider);
+    assert_eq!((both[0].scope(), both[1].scope()), (&["ShopNL".to_owned()][..], &["ShopDE".to_owned()][..]));
+    let again = events(&adyen(&[report("ShopNL")]), &provider);
+    assert_eq!((again[0].scope(), again[0].id()), (both[0].scope(), both[0].id()));
+}
+
+#[test]
 fn what_adyen_signed_is_one_event_in_whichever_way_it_is_cut() {
     let provider = Adyen::new([ADYEN_KEY]).unwrap();
     let ids = |signed: &str, readings: &[[&str; 4]]| -> BTreeSet<Bytes> {

@@ -8,7 +8,7 @@ use ackonce::{Error, ErrorKind, OnStart, Result};
 use lapin::Connection;
 use lapin::types::ShortString;
 
-use super::AmqpConsumer;
+use super::{AmqpConsumer, checks};
 use crate::connection::Source;
 use crate::delays::name;
 use crate::log::Outage;
@@ -23,6 +23,15 @@ pub(crate) struct Names {
 }
 
 impl AmqpConsumer {
+    /// Looks at the settings and names, as a run does at its start. Nothing is connected.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config), naming the setting that cannot be honoured.
+    pub fn check(&self) -> Result<()> {
+        checks::settings(self)?;
+        self.names().map(drop)
+    }
+
     pub(crate) fn names(&self) -> Result<Names> {
         let short = |what: &str, text: &str| {
             ShortString::try_new(text)

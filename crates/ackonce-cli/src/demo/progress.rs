@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Blow;
+use crate::streams;
 
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ impl Bar {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if self.lines && state.said.elapsed() >= LINE {
             state.said = Instant::now();
-            eprintln!("{:>15}: {steps} of {}, {} kills", self.name, self.len, state.kills);
+            streams::note(format_args!("{:>15}: {steps} of {}, {} kills", self.name, self.len, state.kills));
         }
     }
 

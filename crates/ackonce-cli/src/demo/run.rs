@@ -16,6 +16,7 @@ use super::report::{Line, Report};
 use super::samples;
 use super::setting::Setting;
 use super::worker::WorkerOrder;
+use crate::streams;
 
 /// Attempts before a message is buried, beside those that strikes may cost it.
 const ATTEMPTS: u32 = 20;
@@ -40,13 +41,14 @@ pub fn run(args: &DemoArgs) -> Result<Verdict> {
     let outcome = with_broker(args, seed, &setting);
     let kept = matches!(&outcome, Ok(report) if report.kept());
     if !kept {
-        eprintln!("ledgers and the workers' logs are kept in {}", setting.keep().display());
+        let kept = setting.keep();
+        streams::note(format_args!("ledgers and the workers' logs are kept in {}", kept.display()));
     }
     let report = outcome?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        streams::print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
-        println!("\n{}\n{}", report.table(), report.verdict());
+        streams::print(&format!("\n{}\n{}\n", report.table(), report.verdict()))?;
     }
     Ok(if kept { Verdict::Kept } else { Verdict::Broken })
 }
@@ -60,7 +62,7 @@ fn with_broker(args: &DemoArgs, seed: u64, setting: &Setting) -> Result<Report> 
     let groups = groups.each_ref().map(String::as_str);
     let show = Show { args, seed, setting, broker: &broker, topic: &topic, groups: &groups, interrupted };
     if !args.json {
-        show.introduce();
+        show.introduce()?;
     }
     broker.create(&topic, &groups)?;
     let outcome = show.run();
@@ -90,16 +92,18 @@ struct Show<'s> {
 }
 
 impl Show<'_> {
-    fn introduce(&self) {
+    fn introduce(&self) -> Result<()> {
         let DemoArgs { messages, duplicates, workers, kills, pauses, lease_ms, .. } = self.args;
-        println!("{}, topic {}", self.broker.describe(), self.topic);
-        println!("{}", self.setting.guarantee);
-        println!(
-            "{messages} deliveries, {duplicates} % of them repeats; three groups of {workers} workers, each with \
-             {kills} kill -9 and {pauses} pauses of {} ms, claims under a lease of {lease_ms} ms; --seed {}",
+        let said = format!(
+            "{}, topic {}\n{}\n{messages} deliveries, {duplicates} % of them repeats; three groups of {workers} workers, each with \
+             {kills} kill -9 and {pauses} pauses of {} ms, claims under a lease of {lease_ms} ms; --seed {}\n",
+            self.broker.describe(),
+            self.topic,
+            self.setting.guarantee,
             self.broker.pause(self.args.lease()).as_millis(),
             self.seed
         );
+        Ok(streams::print(&said)?)
     }
 
     fn run(&self) -> Result<Report> {

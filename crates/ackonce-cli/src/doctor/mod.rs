@@ -21,6 +21,7 @@ pub use self::checks::{Check, Severity, all as all_checks};
 use self::exam::Exam;
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
+use crate::streams;
 
 /// The result of an examination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,8 +75,7 @@ impl From<DoctorVerdict> for ExitCode {
 /// [`Refusal`]: wrong usage, or a store or a source that could not be asked; the findings about the other one are printed.
 pub fn run(args: &DoctorArgs, settings: &EffectiveSettings) -> Result<DoctorVerdict, Refusal> {
     if args.list {
-        report::list(args.json);
-        return Ok(DoctorVerdict::Sound);
+        return report::list(args.json).map(|()| DoctorVerdict::Sound);
     }
     if args.store.is_none() {
         return Err(Refusal::usage(
@@ -83,7 +83,7 @@ pub fn run(args: &DoctorArgs, settings: &EffectiveSettings) -> Result<DoctorVerd
         ));
     }
     for sentence in settings.misspelt() {
-        eprintln!("note: {sentence}");
+        streams::note(format_args!("note: {sentence}"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
@@ -94,7 +94,7 @@ pub fn run(args: &DoctorArgs, settings: &EffectiveSettings) -> Result<DoctorVerd
     let (exam, refusal) = examined?;
     let verdict = DoctorVerdict::of(exam.worst(&args.accept), refusal.is_none());
     if exam.checks() > 0 || refusal.is_none() {
-        report::print(&exam, verdict, args);
+        report::print(&exam, verdict, args)?;
     }
     refusal.map_or(Ok(verdict), Err)
 }

@@ -1,13 +1,13 @@
 //! The result: a table for people, an object for programs.
 
-use std::io::Write as _;
-
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::checks::{self, Check};
 use super::exam::Exam;
 use super::{DoctorArgs, DoctorVerdict};
+use crate::refusal::Refusal;
+use crate::streams;
 
 /// The width of a table where the environment's `COLUMNS` says nothing.
 const WIDTH: u16 = 160;
@@ -43,7 +43,7 @@ struct Left<'e> {
 }
 
 /// Prints the result.
-pub(super) fn print(exam: &Exam, verdict: DoctorVerdict, args: &DoctorArgs) {
+pub(super) fn print(exam: &Exam, verdict: DoctorVerdict, args: &DoctorArgs) -> Result<(), Refusal> {
     let is_accepted = |check: &Check| args.accept.iter().any(|name| name == check.name);
     let mut findings: Vec<_> = exam.findings.iter().collect();
     findings.sort_by_key(|f| (is_accepted(f.check), std::cmp::Reverse(f.check.severity)));
@@ -73,11 +73,11 @@ pub(super) fn print(exam: &Exam, verdict: DoctorVerdict, args: &DoctorArgs) {
         true => serde_json::to_string_pretty(&told).unwrap_or_default(),
         false => for_people(&told),
     };
-    say(&text);
+    streams::print(&(text + "\n"))
 }
 
 /// Prints all checks.
-pub(super) fn list(json: bool) {
+pub(super) fn list(json: bool) -> Result<(), Refusal> {
     let text = match json {
         true => {
             let rows = checks::all().map(|check| {
@@ -92,12 +92,7 @@ pub(super) fn list(json: bool) {
             table(["check", "severity", "sound", "otherwise", "fix"], rows)
         }
     };
-    say(&text);
-}
-
-/// A reader that has left does not miss it.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    streams::print(&(text + "\n"))
 }
 
 fn for_people(told: &Told<'_>) -> String {

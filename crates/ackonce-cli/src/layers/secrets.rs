@@ -1,7 +1,7 @@
 //! Values without their secrets.
 
 /// Names of options in a URL whose values are secrets, by a part of the name.
-const SECRET: [&str; 6] = ["password", "passwd", "secret", "token", "key", "pass"];
+const SECRET: [&str; 6] = ["pass", "secret", "token", "key", "auth", "sig"];
 /// Names with such a part whose values are none.
 const OPEN: [&str; 3] = ["routing-key", "routing_key", "key"];
 
@@ -73,6 +73,7 @@ mod tests {
                 "webhook://h:1/p?provider=stripe&secret-env=NAME",
             ),
             ("redis://h?password=a@b", "redis://***"),
+            ("https://h/x?sig=x&auth=y&passwd=z", "https://h/x?sig=***&auth=***&passwd=***"),
             ("host=db user=app password=x", "host=db user=app password=***"),
             ("24h", "24h"),
             ("sqlite:/var/lib/a.db?generation=4", "sqlite:/var/lib/a.db?generation=4"),

@@ -183,6 +183,19 @@ impl ChangeArgs {
     }
 }
 
+/// The most things to change: all without `--limit`.
+///
+/// # Errors
+/// `--limit 0`, which stands for all in a list.
+pub(super) fn change_limit(limit: Option<u64>) -> Result<u64, Refusal> {
+    match limit {
+        Some(0) => {
+            Err(Refusal::usage("--limit 0 would change nothing; leave it out to change all that are chosen"))
+        }
+        limit => Ok(limit.unwrap_or(u64::MAX)),
+    }
+}
+
 /// Consent to a change.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct ConsentArgs {

@@ -29,9 +29,9 @@ pub(super) fn ask(consent: ConsentArgs, change: &str) -> Result<(), Refusal> {
             "{change}: nobody can be asked without a terminal; nothing was changed; add --yes to go on"
         )));
     }
-    eprint!("{change}. Go on? [y/N] ");
     let mut answer = String::new();
-    let read = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    let asked = write!(std::io::stderr(), "{change}. Go on? [y/N] ").and_then(|()| std::io::stderr().flush());
+    let read = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
     match read {
         Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Ok(()),
         Ok(_) => Err(Refusal::usage("nothing was changed")),

@@ -9,7 +9,7 @@ use ackonce_relay::{LETTERS, LettersUrl, RelayUrlError};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::args::{ChangeArgs, scope_of};
+use super::args::{ChangeArgs, change_limit, scope_of};
 use super::confirm;
 use super::ids::{clean, shown};
 use super::list::brief;
@@ -39,7 +39,7 @@ pub struct DeadLettersArgs {
     /// Only letters that were buried so long ago, such as 1h or 7d
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
-    /// The most letters to list or to redrive [default: list 100, redrive all]
+    /// The most letters to list (0 for all) or to redrive [default: list 100, redrive all]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Say how many letters would be moved to which place, and end
@@ -160,27 +160,35 @@ fn object(letter: &DeadLetter) -> serde_json::Value {
 
 async fn redrive(args: &DeadLettersArgs, from: &LettersUrl, filter: LetterFilter) -> Result<(), Refusal> {
     let note = if args.dry_run { None } else { Some(args.change.note()?) };
-    let mut total = None;
+    let mut limit = change_limit(args.limit)?;
+    let mut seen = Plan::default();
     if args.dry_run || !args.change.consent.yes {
-        let plan = plan(args, from, &filter).await?;
-        total = Some(plan.moved.values().sum());
+        let plan = plan(from, &filter, limit).await?;
+        let shown = plan.moved.values().sum();
         if args.dry_run && args.output.json {
             return output::json(&json!({"would_move": plan.moved, "kept": plan.kept, "stuck": plan.stuck}));
         }
         if args.dry_run {
             return output::text(&format!("{plan}\n"));
         }
-        let found = total.unwrap_or(0) + plan.stuck;
-        if !confirm::ask_of(found, args.change.consent, &plan.to_string())? {
-            return told(args, from, LettersMoved { kept: plan.kept, ..LettersMoved::default() });
+        if !confirm::ask_of(shown, args.change.consent, &plan.to_string())? {
+            return told(args, from, plan.without_a_move());
         }
+        // Letters that have come since stand behind those that were shown.
+        (limit, seen) = (shown, plan);
     }
     let Some(note) = note else { return Ok(()) };
-    let mut progress = Progress::new("moved", total);
-    let redrive = Redrive { filter, limit: args.limit, note };
+    let mut progress = Progress::new("moved", (limit < u64::MAX).then_some(limit));
+    let redrive = Redrive { filter, limit: (limit < u64::MAX).then_some(limit), note };
     let moved = from.redrive(&redrive, &mut |moved| progress.at(moved.moved)).await;
     progress.finish();
-    told(args, from, moved.map_err(|error| refused(from, &error))?)
+    let mut moved = moved.map_err(|error| refused(from, &error))?;
+    // Behind the last letter that was moved there may be some that were seen before.
+    moved.kept = moved.kept.max(seen.kept);
+    if moved.stuck < seen.stuck {
+        (moved.stuck, moved.first_obstacle) = (seen.stuck, moved.first_obstacle.or(seen.first_obstacle));
+    }
+    told(args, from, moved)
 }
 
 /// The letters that would be moved, by their target.
@@ -189,6 +197,15 @@ struct Plan {
     moved: BTreeMap<String, u64>,
     kept: u64,
     stuck: u64,
+    first_obstacle: Option<String>,
+}
+
+impl Plan {
+    /// The end of a run that moves nothing.
+    fn without_a_move(self) -> LettersMoved {
+        let Self { kept, stuck, first_obstacle, .. } = self;
+        LettersMoved { kept, stuck, first_obstacle, ..LettersMoved::default() }
+    }
 }
 
 impl std::fmt::Display for Plan {
@@ -207,15 +224,18 @@ impl std::fmt::Display for Plan {
     }
 }
 
-async fn plan(args: &DeadLettersArgs, from: &LettersUrl, filter: &LetterFilter) -> Result<Plan, Refusal> {
-    let (mut plan, limit, mut seen) = (Plan::default(), args.limit.unwrap_or(u64::MAX), 0);
+async fn plan(from: &LettersUrl, filter: &LetterFilter, limit: u64) -> Result<Plan, Refusal> {
+    let (mut plan, mut seen) = (Plan::default(), 0);
     let mut see = |letter: DeadLetter| {
         match (letter.obstacle, letter.target) {
             (None, Some(target)) => {
                 seen += 1;
                 *plan.moved.entry(target).or_default() += 1;
             }
-            _ => plan.stuck += 1,
+            (obstacle, _) => {
+                plan.stuck += 1;
+                plan.first_obstacle = plan.first_obstacle.take().or(obstacle);
+            }
         }
         seen < limit
     };

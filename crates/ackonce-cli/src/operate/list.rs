@@ -9,6 +9,7 @@ use super::ids::{clean, shown};
 use super::output::{self, OutputArgs};
 use super::times::{millis, of_fence, span};
 use crate::refusal::Refusal;
+use crate::streams;
 
 /// Records of a page.
 pub(super) const PAGE: usize = 500;
@@ -75,12 +76,12 @@ pub(super) async fn run(args: &ListArgs) -> Result<(), Refusal> {
     let head = ["SCOPE", "ID", "STATE", "ATTEMPT", "LAST CLAIM", "FREE IN", "EXPIRES IN", "REASON"];
     output::text(&output::table(&head, &[3], &rows))?;
     if rows.iter().any(|row| row[1] == NOT_KEPT) {
-        eprintln!(
-            "Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them."
+        streams::note(
+            "Scope and ID of settled records are not kept; names=keep in the URL of the consumers' store keeps them.",
         );
     }
     if is_cut {
-        eprintln!("There may be more: --limit 0 lists all.");
+        streams::note("There may be more: --limit 0 lists all.");
     }
     Ok(())
 }

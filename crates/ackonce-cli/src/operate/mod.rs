@@ -80,7 +80,7 @@ pub fn run(verb: &OperateVerb, settings: &EffectiveSettings, program: Command) -
         OperateVerb::Schema(args) => block_on(schema::run(args)),
         OperateVerb::Import(args) => block_on(import::run(args)),
         OperateVerb::DeadLetters(args) => block_on(dead_letters::run(args, settings)),
-        OperateVerb::Outbox(args) => block_on(outbox::run(args)),
+        OperateVerb::Outbox(args) => block_on(outbox::run(args, settings)),
         OperateVerb::Completions(_) | OperateVerb::Man(_) => Ok(()),
     }
 }

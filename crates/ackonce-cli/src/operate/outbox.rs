@@ -6,12 +6,13 @@ use ackonce_outbox::{Outbox, Parked, PostgresOutbox, SqliteOutbox};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::args::{ChangeArgs, StoreArgs, refused};
+use super::args::{ChangeArgs, StoreArgs, change_limit, refused};
 use super::confirm;
 use super::ids::{clean, shown};
 use super::list::brief;
 use super::output::{self, Listing, OutputArgs, count, grouped};
 use super::times::{at, millis, span};
+use crate::layers::{EffectiveSettings, Origin};
 use crate::refusal::Refusal;
 use crate::stores::Opened;
 
@@ -27,7 +28,7 @@ const PAGE: usize = 500;
     ackonce outbox redrive --store sqlite:app.db --all --reason 'the topic is there, ticket 4711' --dry-run\n\n\
     A parked message goes out again at its place among the messages of its key, under its own ID, with those that wait behind it. A \
     discarded one is gone, and those behind it go out. Both leave a row in the table outbox_audit. A run that is killed has \
-    changed whole pages; start it again. --json prints an object: waiting, oldest_ms, parked for status; for list one a line: \
+    changed whole pages; start it again. For list, --reason stands for --reason-contains. --json prints an object: waiting, oldest_ms, parked for status; for list one a line: \
     row, to, key, id, reason, parked_at, age_ms, behind; for a change its number.")]
 pub struct OutboxArgs {
     /// The state of the outbox, its parked messages, or a change of them
@@ -47,9 +48,9 @@ pub struct OutboxArgs {
     /// Only messages that were parked so long ago, such as 1h or 7d
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
-    /// The most messages to list [default: 100]; 0 for all
+    /// The most messages to list (0 for all) or to change [default: list 100, change all]
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<u64>,
     /// Say how many messages would be changed, and end
     #[arg(long)]
     dry_run: bool,
@@ -71,16 +72,26 @@ enum Action {
     Discard,
 }
 
-pub(super) async fn run(args: &OutboxArgs) -> Result<(), Refusal> {
+pub(super) async fn run(args: &OutboxArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let outbox = open(args).await?;
     match args.action {
         Action::Status => status(args, &outbox).await,
-        Action::List => list(args, &outbox).await,
+        Action::List => {
+            // Not the reason for changes that the environment may name.
+            let is_flag = settings.get("reason").is_some_and(|setting| setting.origin == Origin::Flag);
+            let reason = args.change.reason.as_deref().filter(|_| is_flag);
+            list(args, &outbox, args.reason_contains.as_deref().or(reason)).await
+        }
         Action::Redrive | Action::Discard => change(args, &outbox).await,
     }
 }
 
 async fn open(args: &OutboxArgs) -> Result<Outbox, Refusal> {
+    // Before a server is asked that has none.
+    let without = || Refusal::usage("--store: an outbox is in sqlite:PATH or postgres://…");
+    if !args.store.store.has_inbox() {
+        return Err(without());
+    }
     let opened = match args.store.open().await? {
         Opened::Sqlite(store) => {
             SqliteOutbox::open_existing(&store).await.map(|outbox| Outbox::clone(&outbox))
@@ -88,7 +99,7 @@ async fn open(args: &OutboxArgs) -> Result<Outbox, Refusal> {
         Opened::Postgres(store) => {
             PostgresOutbox::open_existing(&store).await.map(|outbox| Outbox::clone(&outbox))
         }
-        _ => return Err(Refusal::usage("--store: an outbox is in sqlite:PATH or postgres://…")),
+        _ => return Err(without()),
     };
     opened.map_err(|error| refused(&error))
 }
@@ -109,10 +120,10 @@ async fn status(args: &OutboxArgs, outbox: &Outbox) -> Result<(), Refusal> {
 }
 
 impl OutboxArgs {
-    fn chooses(&self, parked: &Parked) -> bool {
+    fn chooses(&self, parked: &Parked, reason: Option<&str>) -> bool {
         let is_old = |least: Duration| age(parked).is_some_and(|age| age >= least);
         (self.rows.is_empty() || self.rows.contains(&parked.row))
-            && self.reason_contains.as_ref().is_none_or(|text| parked.reason.contains(text.as_str()))
+            && reason.is_none_or(|text| parked.reason.contains(text))
             && self.older_than.is_none_or(is_old)
     }
 }
@@ -121,27 +132,35 @@ fn age(parked: &Parked) -> Option<Duration> {
     SystemTime::now().duration_since(parked.at).ok()
 }
 
-/// The parked messages that the flags choose, at most so many.
-async fn chosen(args: &OutboxArgs, outbox: &Outbox, most: usize) -> Result<Vec<Parked>, Refusal> {
+/// The parked messages that the flags and a part of their reason choose, at most so many.
+async fn chosen(
+    args: &OutboxArgs,
+    outbox: &Outbox,
+    reason: Option<&str>,
+    most: usize,
+) -> Result<Vec<Parked>, Refusal> {
     let (mut chosen, mut from) = (Vec::new(), i64::MIN);
     loop {
         let page = outbox.parked(from, PAGE).await.map_err(|error| refused(&error))?;
         let next = page.last().and_then(|last| last.row.checked_add(1));
         let is_last = page.len() < PAGE;
-        chosen.extend(page.into_iter().filter(|parked| args.chooses(parked)));
+        chosen.extend(page.into_iter().filter(|parked| args.chooses(parked, reason)));
         match next {
             Some(next) if !is_last && chosen.len() < most => from = next,
-            _ => return Ok(chosen),
+            _ => {
+                chosen.truncate(most);
+                return Ok(chosen);
+            }
         }
     }
 }
 
-async fn list(args: &OutboxArgs, outbox: &Outbox) -> Result<(), Refusal> {
+async fn list(args: &OutboxArgs, outbox: &Outbox, reason: Option<&str>) -> Result<(), Refusal> {
     let limit = match args.limit {
         Some(0) => usize::MAX,
-        limit => limit.unwrap_or(100),
+        limit => usize::try_from(limit.unwrap_or(100)).unwrap_or(usize::MAX),
     };
-    let mut parked = chosen(args, outbox, limit.saturating_add(1)).await?;
+    let mut parked = chosen(args, outbox, reason, limit.saturating_add(1)).await?;
     let is_cut = parked.len() > limit;
     parked.truncate(limit);
     LISTING.print(args.output, &parked, is_cut)
@@ -180,7 +199,9 @@ async fn change(args: &OutboxArgs, outbox: &Outbox) -> Result<(), Refusal> {
         return Err(Refusal::usage("--row: name the rows to change with --row N, or take all with --all"));
     }
     let note = if args.dry_run { None } else { Some(args.change.note()?) };
-    let rows: Vec<i64> = chosen(args, outbox, usize::MAX).await?.iter().map(|parked| parked.row).collect();
+    let limit = usize::try_from(change_limit(args.limit)?).unwrap_or(usize::MAX);
+    let chosen = chosen(args, outbox, args.reason_contains.as_deref(), limit).await?;
+    let rows: Vec<i64> = chosen.iter().map(|parked| parked.row).collect();
     let number = rows.len() as u64;
     let Some(note) = note else {
         return match args.output.json {

@@ -1,12 +1,13 @@
 //! Standard output: tables for people, JSON for scripts.
 
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use clap::Args;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::refusal::Refusal;
+use crate::streams;
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, Args)]
@@ -21,13 +22,7 @@ pub(super) struct OutputArgs {
 /// # Errors
 /// The output cannot be written, such as to a full disk.
 pub(super) fn text(text: &str) -> Result<(), Refusal> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Refusal::environment(format!("standard output cannot be written: {error}")))
-        }
-        _ => Ok(()),
-    }
+    streams::print(text)
 }
 
 /// Prints a line of JSON.
@@ -64,7 +59,7 @@ impl<T> Listing<T> {
         }
         text(&table(self.head, self.numbers, &things.iter().map(self.row).collect::<Vec<_>>()))?;
         if is_cut {
-            eprintln!("There are more: --limit 0 lists all.");
+            streams::note("There are more: --limit 0 lists all.");
         }
         Ok(())
     }

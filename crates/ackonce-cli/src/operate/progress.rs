@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::grouped;
+use crate::streams;
 
 /// Between two lines where there is no terminal.
 const LINE: Duration = Duration::from_secs(10);
@@ -48,7 +49,8 @@ impl Progress {
         if self.said.is_some_and(|said| said.elapsed() >= LINE) {
             self.said = Some(Instant::now());
             let of = self.total.map_or_else(String::new, |total| format!(" of {}", grouped(total)));
-            eprintln!("{}: {}{of}, {} a second", self.verb, grouped(done), grouped(self.rate(done)));
+            let (done, rate) = (grouped(done), grouped(self.rate(done)));
+            streams::note(format_args!("{}: {done}{of}, {rate} a second", self.verb));
         }
     }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use super::args::{ChangeArgs, FilterArgs, StoreArgs, filter_words, key, refused};
+use super::args::{ChangeArgs, FilterArgs, StoreArgs, change_limit, filter_words, key, refused};
 use super::confirm;
 use super::ids::{MessageId, shown};
 use super::list::{self, PAGE};
@@ -93,13 +93,14 @@ async fn one(args: &RedriveArgs, key: &Key) -> Result<(), Refusal> {
     let store = args.store.inspect().await?;
     let entry = store.look(key).await.map_err(|error| refused(&error))?;
     let outcome = match (entry, note) {
+        (None, None) if args.output.json => return would(args, 0, ""),
         (None, _) => AdminOutcome::Nothing,
         (Some(entry), _) if entry.record.state == State::Claimed && !entry.free_in.is_zero() => {
             return Err(in_flight(key));
         }
         (Some(entry), note) => {
             let change = change_of(key, &entry);
-            let Some(note) = note else { return output::text(&format!("{change}\n")) };
+            let Some(note) = note else { return would(args, 1, &change) };
             confirm::ask(args.change.consent, &change)?;
             let shown = named(key, entry);
             store.redrive(RecordTarget::Listed(&shown), &note).await.map_err(|error| refused(&error))?
@@ -133,6 +134,14 @@ fn change_of(key: &Key, entry: &Entry) -> String {
     }
 }
 
+/// The end of a dry run.
+fn would(args: &RedriveArgs, found: u64, change: &str) -> Result<(), Refusal> {
+    match args.output.json {
+        true => output::json(&json!({"would_redrive": found})),
+        false => output::text(&format!("{change}\n")),
+    }
+}
+
 async fn many(args: &RedriveArgs) -> Result<(), Refusal> {
     let mut filter = args.filter.filter(args.scope.as_ref(), args.reason_contains.as_ref())?;
     if filter == Filter::default() && !args.all {
@@ -150,25 +159,23 @@ async fn many(args: &RedriveArgs) -> Result<(), Refusal> {
     let note = if args.dry_run { None } else { Some(args.change.note()?) };
     let store = args.store.inspect().await?;
     let query = Query { filter, limit: PAGE, after: None };
-    let limit = args.limit.unwrap_or(u64::MAX);
+    let limit = change_limit(args.limit)?;
     let words = filter_words(&query.filter);
-    let mut total = None;
+    // What was claimed since is not shown to anybody.
+    let (start, mut total) = (Instant::now(), None);
     if note.is_none() || !args.change.consent.yes {
         let found = list::count(&*store, &query, limit).await?;
         total = Some(found);
         let change = change_of_many(&query.filter, found, &words);
         if note.is_none() {
-            return match args.output.json {
-                true => output::json(&json!({"would_redrive": found})),
-                false => output::text(&format!("{change}\n")),
-            };
+            return would(args, found, &change);
         }
         if !confirm::ask_of(found, args.change.consent, &change)? {
             return told(args, Done::default());
         }
     }
     let Some(note) = note else { return Ok(()) };
-    told(args, walk(&*store, query, limit, &note, Progress::new("redriven", total)).await?)
+    told(args, walk(&*store, query, (limit, start), &note, Progress::new("redriven", total)).await?)
 }
 
 fn told(args: &RedriveArgs, done: Done) -> Result<(), Refusal> {
@@ -208,11 +215,11 @@ struct Done {
 async fn walk(
     store: &dyn Inspect,
     mut query: Query,
-    limit: u64,
+    (limit, start): (u64, Instant),
     note: &Note,
     mut progress: Progress,
 ) -> Result<Done, Refusal> {
-    let (start, mut done) = (Instant::now(), Done::default());
+    let mut done = Done::default();
     loop {
         let page = store.list(&query).await.map_err(|error| refused(&error))?;
         let room = usize::try_from(limit.saturating_sub(done.redriven)).unwrap_or(usize::MAX);

@@ -20,6 +20,14 @@ pub(super) fn of_fence(fence: u64) -> String {
     }
 }
 
+/// A length of time as an argument, longer than none: nothing would be remembered for it.
+pub(super) fn lasting(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("no message is remembered for no time; write one such as 7d".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}
+
 /// Whole milliseconds, for JSON.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

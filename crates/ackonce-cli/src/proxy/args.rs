@@ -49,7 +49,7 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "header:NAME|bearer|none")]
     pub principal: PrincipalArg,
     /// The name under which keys are filed; services that share a store need one each [default: proxy/ and the
-    /// upstream's host and port]
+    /// upstream's host, port and path]
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
     /// Which answers are kept; another one frees its key. The upstream decides with a header Ackonce-Replayable: true|false

@@ -73,7 +73,7 @@ impl Plan {
                 )));
             }
         }
-        let name = args.scope.clone().unwrap_or_else(|| format!("proxy/{}", args.upstream.authority));
+        let name = args.scope.clone().unwrap_or_else(|| format!("proxy/{}", args.upstream.name()));
         let scope = Scope::new(name).map_err(|error| Refusal::usage(format!("--scope: {error}")))?;
         let principal = match &args.principal {
             PrincipalArg::Header(name) => Principal::header(name.clone()),

@@ -19,6 +19,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::log;
 use crate::refusal::Refusal;
+use crate::streams;
 use crate::traces::Traces;
 
 /// The interval at which the store is asked whether it answers, for `/readyz`.
@@ -58,11 +59,11 @@ async fn check(args: &ProxyArgs, settings: &EffectiveSettings, plan: &Plan) -> R
         .await
         .map_err(|error| store_refused(args, &error))?;
     let guarantee = plan.layer(store.deduplicator())?.guarantee();
-    println!("{settings}\n{guarantee}");
+    let mut report = format!("{settings}\n{guarantee}\n");
     for weakness in weaknesses(args, plan) {
-        println!("  weakened: {weakness}");
+        let _ = writeln!(report, "  weakened: {weakness}");
     }
-    Ok(())
+    streams::print(&report)
 }
 
 /// Everything in the flags that weakens the promise.

@@ -72,6 +72,11 @@ impl FromStr for Upstream {
 }
 
 impl Upstream {
+    /// Host, port and path: two services behind one address have two names.
+    pub(super) fn name(&self) -> String {
+        format!("{}{}", self.authority, self.prefix)
+    }
+
     /// The address of a request at the upstream. `None` for a target that has no path, such as `*`.
     pub(super) fn uri(&self, sent: &Uri) -> Option<Uri> {
         let path = sent.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -137,6 +142,13 @@ mod tests {
         assert_eq!(at("h2c://a:1", "http://other/p").unwrap(), "http://a:1/p");
         assert_eq!(at("http://[::1]:1", "/").unwrap(), "http://[::1]:1/");
         assert_eq!(at("http://a:1", "*"), None);
+    }
+
+    #[test]
+    fn two_services_behind_one_address_file_under_names_of_their_own() {
+        let name = |upstream: &str| upstream.parse::<Upstream>().unwrap().name();
+        assert_eq!((name("http://a:1/us"), name("http://a:1/eu/")), ("a:1/us".into(), "a:1/eu".into()));
+        assert_eq!(name("http://a:1/"), "a:1");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::args::Parsed;
 use super::{RelayArgs, build};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
+use crate::streams;
 
 pub(super) async fn check(
     args: &RelayArgs,
@@ -22,9 +23,7 @@ pub(super) async fn check(
     let Some(store) = store else { return Ok(()) };
     let relay = build(parsed, &store)?;
     let text = report(&relay, settings, &to, &scope);
-    // A reader that has left does not miss it.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-    Ok(())
+    streams::print(&text)
 }
 
 /// The settings, a line each; `effective` has the values of those that nobody has set.

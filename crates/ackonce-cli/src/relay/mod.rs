@@ -20,7 +20,13 @@ pub use args::RelayArgs;
 use args::{OutboxParsed, Parsed};
 
 /// RelayOptions of the library, and the flags that set them.
-const FLAGS: [(&str, &str); 17] = [
+const FLAGS: [(&str, &str); 22] = [
+    // The longer of two names stands first.
+    ("KafkaConsumer::with_dead_letters", "--dead-letter"),
+    ("KafkaConsumer::with_retry_topics", "--retry-topics"),
+    ("AmqpConsumer::with_dead_letters_to", "--dead-letter"),
+    ("AmqpConsumer::with_dead_letters", "--dead-letter"),
+    ("AmqpConsumer::with_order", "--order"),
     ("OutboxOptions::in_flight", "--concurrency"),
     ("OutboxOptions::lease", "--lease"),
     ("OutboxOptions::attempts", "--attempts"),

@@ -13,6 +13,7 @@ use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
 use crate::stores::{Opened, Place, StoreUrl, refused};
+use crate::streams;
 
 /// Relays until SIGTERM or SIGINT.
 pub(super) async fn relay(args: &RelayArgs, parsed: OutboxParsed) -> Result<(), Refusal> {
@@ -67,9 +68,7 @@ pub(super) async fn check(
     for sentence in settings.misspelt() {
         let _ = writeln!(text, "note: {sentence}");
     }
-    // A reader that has left does not miss it.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-    Ok(())
+    streams::print(&text)
 }
 
 /// The store of the outbox; `None` if shut down first. A file has to be there: a misspelt path would be an outbox that is

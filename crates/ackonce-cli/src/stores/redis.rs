@@ -52,6 +52,8 @@ impl RedisUrl {
             }
             (None, None) => {}
         }
+        super::default_provider();
+        config.check().map_err(|error| UrlError::Refused(ackonce::chain(&error).to_string()))?;
         Ok(Self { config })
     }
 

@@ -19,6 +19,7 @@ use crate::admin::token;
 use crate::layers::{EffectiveSettings, Sources};
 use crate::refusal::Refusal;
 use crate::stores::{Place, StoreUrl};
+use crate::streams;
 use source::{AdminPlace, Source};
 use view::View;
 
@@ -70,8 +71,7 @@ pub struct WatchArgs {
 pub fn run(args: &WatchArgs, settings: &EffectiveSettings) -> Result<(), Refusal> {
     let place = args.place()?;
     if args.sources.check {
-        println!("{settings}");
-        return Ok(());
+        return streams::print(&format!("{settings}\n"));
     }
     if !args.once && !args.json && !terminal::is_there() {
         return Err(Refusal::environment(
@@ -169,7 +169,7 @@ async fn lines(mut source: Source, stop: &CancellationToken) -> Result<(), Refus
     while let Some(Some(looked)) = stop.run_until_cancelled(source.next()).await {
         match looked {
             Ok(state) => print(&line(&state)?)?,
-            Err(why) => eprintln!("{why}"),
+            Err(why) => streams::note(why),
         }
     }
     Ok(())

@@ -1,18 +1,20 @@
 //! `ackonce import`: keys of a `SET NX` scheme, and a CSV; killed and started again.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use ackonce::Scope;
+use ackonce::store::{Attempt, Settle};
 use ackonce_testkit::servers::address;
 
 use crate::program::{command, json, output, refused};
-use crate::seeded::{Seeded, bury};
+use crate::seeded::{Seeded, WEEK, bury};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_csv_is_recorded_as_done_and_changes_nothing_that_is_there() {
     let Some(store) = Seeded::sqlite().await else { return };
     store.ended("m3", bury("no")).await;
-    store.claim("m4", std::time::Duration::from_secs(600), crate::seeded::WEEK).await;
+    store.claim("m4", Duration::from_secs(600), WEEK).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("seen.csv");
     std::fs::write(&file, "scope,id\nbilling,m1\nbilling,hex:00ff,1h\nbilling,m3\nbilling,m4\nmail,m1\n")
@@ -37,6 +39,35 @@ async fn a_csv_is_recorded_as_done_and_changes_nothing_that_is_there() {
     std::fs::write(&file, "billing,m5\nbilling\n").unwrap();
     refused(&[&args[..], &["--yes"]].concat(), 2, &["--csv", "line 2", "scope,ID"]);
     assert!(show("m5", "billing")["record"].is_null(), "a fault is found before anything is recorded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_repeated_leaves_messages_that_are_to_run_again() {
+    let Some(store) = Seeded::sqlite().await else { return };
+    let file = csv("billing,redriven\nbilling,failed\nbilling,new\n");
+    let import = || {
+        let file = file.path().display().to_string();
+        json(&["import", "--csv", &file, "--store", &store.url, "--yes"]).remove(0)
+    };
+    store.ended("redriven", bury("no")).await;
+    let released = Settle::Release { attempt: Attempt::Counts, window: WEEK, not_before: Duration::ZERO };
+    store.ended("failed", released).await;
+    output(&["redrive", "redriven", "--scope", "billing", "--store", &store.url, "--reason", "x", "--yes"]);
+    let done = import();
+    assert_eq!((&done["imported"], &done["in_flight"]), (&1.into(), &2.into()), "{done}");
+    let done = import();
+    assert_eq!((&done["already_there"], &done["in_flight"]), (&1.into(), &2.into()), "{done}");
+    for id in ["redriven", "failed"] {
+        let shown = json(&["show", id, "--scope", "billing", "--store", &store.url]).remove(0);
+        assert_eq!(shown["record"]["state"], "released", "{shown}");
+    }
+}
+
+/// A file of rows.
+fn csv(rows: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), rows).unwrap();
+    file
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod imports;
 mod letters;
 mod outboxes;
 mod pages;
+mod pipes;
 mod program;
 mod redrives;
 mod refusals;

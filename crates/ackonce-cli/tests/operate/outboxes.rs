@@ -83,6 +83,7 @@ async fn look_and_change(url: &str, outbox: &Outbox) {
     assert_eq!((&all[0]["key"], &all[0]["behind"]), (&"a".into(), &2.into()));
     assert!(all[0]["reason"].as_str().unwrap().contains("no topic orders.a"));
     assert_eq!(list(&["--reason-contains", "orders.b"]).len(), 1);
+    assert_eq!(list(&["--reason", "orders.b"]).len(), 1, "it stands for --reason-contains");
     assert_eq!((list(&["--older-than", "1h"]).len(), list(&["--limit", "2"]).len()), (0, 2));
     let text = output(&["outbox", "list", "--store", url]);
     assert!(text.starts_with("ROW") && text.lines().count() == 4, "{text}");
@@ -97,6 +98,10 @@ async fn look_and_change(url: &str, outbox: &Outbox) {
     refused(&["outbox", "redrive", "--store", url, "--all", "--yes"], 2, &["--reason"]);
     let dry = output(&change("redrive", &["--all", "--dry-run"]));
     assert_eq!(dry, "would be changed: 3 messages\n");
+    // A limit that is for lists alone would discard all of them.
+    let dry = output(&change("discard", &["--all", "--limit", "2", "--dry-run"]));
+    assert_eq!(dry, "would be changed: 2 messages\n");
+    refused(&change("discard", &["--all", "--limit", "0", "--yes"]), 2, &["--limit 0", "leave it out"]);
     assert_eq!(output(&change("redrive", &["--row", row, "--yes"])), "redriven: 1 message\n");
     assert_eq!((&status()["waiting"], &status()["parked"]), (&3.into(), &6.into()));
     // It is refused again.

@@ -127,6 +127,7 @@ async fn a_limit_ends_the_walk_and_done_records_are_redriven_on_request_alone() 
     store.ended("released", released).await;
     let base = ["redrive", "--store", &store.url, "--reason", "x", "--yes"];
     assert_eq!(json(&[&base[..], &["--all", "--limit", "7"]].concat())[0]["redriven"], 7);
+    refused(&[&base[..], &["--all", "--limit", "0"]].concat(), 2, &["--limit 0", "leave it out"]);
     assert_eq!(json(&[&base[..], &["--all"]].concat())[0]["redriven"], 23);
     assert_eq!(
         json(&[&base[..], &["--state", "done"]].concat())[0]["redriven"],
@@ -134,4 +135,15 @@ async fn a_limit_ends_the_walk_and_done_records_are_redriven_on_request_alone() 
         "by its digest, without a name"
     );
     assert_eq!(store.store.inspect().stats().await.unwrap().done, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_of_one_message_is_json_where_that_is_asked_for() {
+    let Some(store) = Seeded::sqlite().await else { return };
+    store.bury(1, "r", "m").await;
+    let dry =
+        |id: &str| json(&["redrive", id, "--scope", "billing", "--store", &store.url, "--dry-run"]).remove(0);
+    let id = json(&["list", "--store", &store.url])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!((&dry(&id)["would_redrive"], &dry("nobody")["would_redrive"]), (&1.into(), &0.into()));
+    assert_eq!(store.store.inspect().stats().await.unwrap().buried, 1);
 }

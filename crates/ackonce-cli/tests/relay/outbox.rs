@@ -55,6 +55,12 @@ impl Place {
         command
     }
 
+    fn is_empty(&self) -> bool {
+        let conn = rusqlite::Connection::open(&self.file).unwrap();
+        conn.busy_timeout(Duration::from_secs(600)).unwrap();
+        conn.query_row("SELECT count(*) = 0 FROM ackonce_outbox", [], |row| row.get(0)).unwrap()
+    }
+
     fn effects(&self) -> usize {
         effects::read(&self.effects).len()
     }
@@ -92,7 +98,9 @@ async fn an_outbox_survives_kills_of_its_relays_and_of_the_service() {
     };
     let relaying = relays.run(async |progress| {
         let is_struck = progress.kills + progress.pauses >= STRIKES;
-        let done = is_struck && published.load(Ordering::SeqCst) && place.effects() == MESSAGES;
+        // A row may outlive its effect, if its relay was killed before it was removed: another one has to send it again.
+        let is_through = place.effects() == MESSAGES && place.is_empty();
+        let done = is_struck && published.load(Ordering::SeqCst) && is_through;
         through.store(done, Ordering::SeqCst);
         done
     });
@@ -107,11 +115,6 @@ async fn an_outbox_survives_kills_of_its_relays_and_of_the_service() {
         sunk.pauses()
     );
     assert!(effects::read(&place.effects).values().all(|keys| keys.len() == 1), "a message has one key");
-    until("the outbox is empty", || {
-        let conn = rusqlite::Connection::open(&place.file).unwrap();
-        conn.query_row("SELECT count(*) = 0 FROM ackonce_outbox", [], |row| row.get(0)).unwrap()
-    })
-    .await;
 }
 
 fn struck(fleet: Fleet) -> Fleet {

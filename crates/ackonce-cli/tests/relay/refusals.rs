@@ -47,6 +47,16 @@ fn wrong_usage_names_the_setting() {
         (between(AMQP, http, &["--retry-topics", "a=1m"]), &["--retry-topics", "Kafka"]),
         (between(AMQP, http, &["--order", "queue"]), &["--order"]),
         (between(AMQP, http, &["--concurency", "1"]), &["--concurency"]),
+        (between(KAFKA, http, &["--dead-letter", "^t.*"]), &["--from", "--dead-letter", "name of a topic"]),
+        (between(KAFKA, http, &["--retry-topics", "a=1m,a=2m"]), &["--retry-topics", "twice"]),
+        (
+            between(KAFKA, http, &["--retry-topics", "a=1m", "--dead-letter", "a"]),
+            &["--dead-letter", "retry topic"],
+        ),
+        (
+            between("kafka://127.0.0.1:1/t?group=g&kafka.enable.auto.commit=true", http, &[]),
+            &["--from", "enable.auto.commit"],
+        ),
     ] {
         refused(&args, 2, parts);
     }
@@ -58,6 +68,11 @@ fn wrong_usage_names_the_setting() {
     refused(&["--from", KAFKA, "--to", http], 2, &["--store"]);
     let webhook = "webhook://127.0.0.1:1/x?provider=stripe&secret-env=NOT_SET";
     refused(&between(webhook, "stdout:", &[]), 2, &["NOT_SET", "secret-env"]);
+    // Any variable that is set has text of a form that Stripe's secrets may have.
+    let webhook = |more: &str| format!("webhook://127.0.0.1:1/x?secret-env=PATH&provider={more}");
+    refused(&between(&webhook("stripe"), "stdout:", &["--window", "10m"]), 2, &["--from", "--window"]);
+    refused(&between(&webhook("twilio&url=ftp://h"), "stdout:", &[]), 2, &["`url`", "https://HOST"]);
+    refused(&between(&webhook("standard"), "stdout:", &[]), 2, &["variable PATH", "secret-env", "base64"]);
 }
 
 #[test]

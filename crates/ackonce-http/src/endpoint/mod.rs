@@ -98,8 +98,9 @@ impl Endpoint {
         match (ended, settled) {
             (Some(Ended::Answered(response)), _) => Ok(response),
             (Some(Ended::Failed(error)), _) => Err(error),
-            (Some(Ended::Broke), _) => Ok(self.refuse(problems::broke())),
-            (Some(Ended::Cancelled), _) => Ok(self.refuse(problems::cancelled())),
+            // Settled without an answer, it is recorded as unknown.
+            (Some(Ended::Broke), settled) => Ok(self.refuse(problems::broke(settled.is_err()))),
+            (Some(Ended::Cancelled), settled) => Ok(self.refuse(problems::cancelled(settled.is_err()))),
             (None, Ok(_)) => Ok(self.refuse(problems::outcome_unknown())),
             (None, Err(refused)) => Ok(self.refuse(problems::unsettled(&refused))),
         }

@@ -8,27 +8,37 @@ use crate::edge::EdgeError;
 use crate::problem::{Problem, SOON};
 use crate::response::{REPLAY_UNAVAILABLE, RecordError};
 
-pub(crate) fn broke() -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "The request failed midway")
-        .with_detail("Send the same request with the same key again after Retry-After.")
-        .with_retry_after(SOON)
+pub(crate) fn broke(runs_again: bool) -> Problem {
+    let problem =
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "handler_failed", "The request failed midway");
+    advised(problem, runs_again, "Send the same request with the same key again after Retry-After.")
 }
 
-pub(crate) fn cancelled() -> Problem {
-    Problem::new(
+pub(crate) fn cancelled(runs_again: bool) -> Problem {
+    let problem = Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "run_cancelled",
         "The request was cancelled before it was answered",
-    )
-    .with_detail(
-        "Send the same request with the same key again after Retry-After; it is 409 until it may run.",
-    )
-    .with_retry_after(SOON)
+    );
+    let again =
+        "Send the same request with the same key again after Retry-After; it is 409 until it may run.";
+    advised(problem, runs_again, again)
 }
+
+/// With the next step of a client whose run ended without an answer.
+fn advised(problem: Problem, runs_again: bool, again: &'static str) -> Problem {
+    match runs_again {
+        true => problem.with_detail(again).with_retry_after(SOON),
+        false => problem.with_detail(LOOK),
+    }
+}
+
+/// The advice where an operation is recorded as unknown.
+const LOOK: &str = "It does not run again. Look whether it took effect before you send it with a new key.";
 
 pub(crate) fn outcome_unknown() -> Problem {
     Problem::new(StatusCode::CONFLICT, "outcome_unknown", "The outcome of this request is unknown")
-        .with_detail("It does not run again. Look whether it took effect before you send it with a new key.")
+        .with_detail(LOOK)
 }
 
 pub(crate) fn not_kept(status: StatusCode, why: HeaderValue) -> Problem {

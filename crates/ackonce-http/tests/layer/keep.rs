@@ -125,6 +125,7 @@ async fn an_irreversible_operation_that_ends_badly_is_kept_as_unknown_and_does_n
         let api = Api::new(Options::default(), handler(panics));
         let first = api.post("k", "").await;
         assert_eq!(first.status, if panics { 500 } else { 502 }, "the first client gets the true answer");
+        assert!(!first.headers.contains_key("retry-after"), "nobody is told to send again what will not run");
         for _ in 0..2 {
             let repeat = api.post("k", "").await;
             assert_eq!(repeat.refusal(), (409, "outcome_unknown".into()));
@@ -173,7 +174,9 @@ async fn a_run_past_its_time_is_cancelled_and_kept_as_unknown_only_if_marked() {
         operation(&request).mark_irreversible();
         std::future::pending::<()>().await;
     });
-    assert_eq!(marked.post("k", "").await.refusal(), (503, "run_cancelled".into()));
+    let first = marked.post("k", "").await;
+    assert!(!first.headers.contains_key("retry-after"), "nor here");
+    assert_eq!(first.refusal(), (503, "run_cancelled".into()));
     assert_eq!(marked.post("k", "").await.refusal(), (409, "outcome_unknown".into()));
     assert_eq!(marked.runs.count(), 1);
 }

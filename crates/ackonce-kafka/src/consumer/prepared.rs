@@ -26,14 +26,31 @@ pub(super) struct Prepared {
     pub(super) limits: Limits,
 }
 
+impl KafkaConsumer {
+    /// Looks at the settings, as a run does at its start. Nothing is connected.
+    ///
+    /// # Errors
+    /// [`Config`](ackonce::ErrorKind::Config), naming the setting that cannot be honoured.
+    pub fn check(&self) -> Result<()> {
+        self.settings.check()?;
+        checked(self).map(drop)
+    }
+}
+
+/// The driver's configuration, the retry topics and the subscription.
+fn checked(consumer: &KafkaConsumer) -> Result<(ClientConfig, Ladder, Vec<String>)> {
+    checks::settings(&consumer.settings, consumer.rebalance_timeout)?;
+    consumer.ids.check()?;
+    let config = checks::config(&consumer.config, consumer.commit_interval)?;
+    let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
+    let subscription = checks::subscription(&consumer.topics, &ladder, consumer.dead_letters.as_deref())?;
+    Ok((config, ladder, subscription))
+}
+
 impl Prepared {
     pub(super) fn of(consumer: &mut KafkaConsumer, feed: Mode) -> Result<Self> {
-        checks::settings(&consumer.settings, consumer.rebalance_timeout)?;
-        consumer.ids.check()?;
-        let config = checks::config(&consumer.config, consumer.commit_interval)?;
-        let ladder = ladder(&consumer.retry_topics, config.get("group.id").unwrap_or_default())?;
+        let (config, ladder, subscription) = checked(consumer)?;
         let dead_letters = consumer.dead_letters.as_deref();
-        let subscription = checks::subscription(&consumer.topics, &ladder, dead_letters)?;
         if !ladder.is_empty() {
             consumer.settings.on_failure = OnFailure::HandBack;
         }

@@ -18,13 +18,18 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and checks the server.
     pub(crate) async fn connect(config: RedisConfig) -> Result<Self> {
-        check_prefix(&config.prefix)?;
-        let address = Address::parse(&config.url)?;
+        let address = Self::address(&config)?;
         let link = Arc::new(Link::new(address, config));
         let thread = Thread::start()?;
         let connecting = link.clone();
         thread.run(async move { connecting.connect().await }).await?;
         Ok(Self { link, thread })
+    }
+
+    /// The address in a configuration whose prefix is one, too.
+    pub(crate) fn address(config: &RedisConfig) -> Result<Address> {
+        check_prefix(&config.prefix)?;
+        Address::parse(&config.url)
     }
 
     /// Sends all calls at once and returns their replies, in order. It goes on if its caller stops waiting.

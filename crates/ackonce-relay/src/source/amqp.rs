@@ -42,7 +42,7 @@ impl AmqpSource {
         &self.queue
     }
 
-    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
+    pub(super) fn consumer(&self, plan: Plan) -> AmqpConsumer {
         let mut consumer = AmqpConsumer::new(&self.url, &self.queue, &plan.scope, plan.store)
             .with_settings(plan.settings)
             .with_shutdown(plan.shutdown);
@@ -61,6 +61,11 @@ impl AmqpSource {
         if let Some(address) = &self.management {
             consumer = consumer.with_management(address);
         }
+        consumer
+    }
+
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
+        let consumer = self.consumer(plan);
         health.is_amqp(consumer.health());
         match deliver.takes_batches() {
             true => consumer.run_batch(deliver).await,

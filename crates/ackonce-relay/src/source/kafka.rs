@@ -40,7 +40,7 @@ impl KafkaSource {
         self.config.get("group.id").unwrap_or_default()
     }
 
-    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
+    pub(super) fn consumer(&self, plan: Plan) -> KafkaConsumer {
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         let mut consumer = KafkaConsumer::new(self.config.clone(), &topics, &plan.scope, plan.store)
             .with_settings(plan.settings)
@@ -57,6 +57,11 @@ impl KafkaSource {
         if !plan.retry_topics.is_empty() {
             consumer = consumer.with_retry_topics(plan.retry_topics);
         }
+        consumer
+    }
+
+    pub(super) async fn run(&self, plan: Plan, deliver: Deliver, health: &RelayHealth) -> Result<Counts> {
+        let consumer = self.consumer(plan);
         health.is_kafka(consumer.health());
         match deliver.takes_batches() {
             true => consumer.run_batch(deliver).await,

@@ -165,11 +165,12 @@ impl SourceUrl {
         }
     }
 
-    /// Refuses secrets of a webhook that are missing, or cannot be used.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses settings that its adapter cannot honour, and secrets of a webhook that are missing or cannot be used.
+    pub(crate) fn check(&self, plan: Plan) -> Result<()> {
         match &self.place {
-            Place::Kafka(_) | Place::Amqp(_) => Ok(()),
-            Place::Webhook(source) => source.check(),
+            Place::Kafka(source) => source.consumer(plan).check(),
+            Place::Amqp(source) => source.consumer(plan).check(),
+            Place::Webhook(source) => source.check(plan),
         }
     }
 

@@ -82,9 +82,17 @@ impl WebhookSource {
         Ok(defaults)
     }
 
-    /// Refuses secrets that are missing or cannot be the provider's.
-    pub(super) fn check(&self) -> Result<()> {
-        self.secrets()?.into_iter().try_for_each(|secret| self.probe(secret).map(drop))
+    /// Refuses secrets that are missing or cannot be the provider's, and settings against its schedule.
+    pub(super) fn check(&self, plan: Plan) -> Result<()> {
+        for variable in &self.secrets {
+            // Alone, so that the fault is that of this variable.
+            self.probe(secret(variable)?).map(drop).map_err(|error| {
+                let text = format!("the environment variable {variable}, which secret-env names");
+                Error::new(ErrorKind::Config, text).with_source(error)
+            })?;
+        }
+        let webhook = self.webhook(self.secrets()?, &plan.scope, plan.store)?;
+        webhook.with_settings(|_| plan.settings).check().map_err(refused)
     }
 
     /// An endpoint with this secret that nobody calls.
@@ -135,6 +143,13 @@ impl WebhookSource {
         store: Arc<dyn ackonce::Deduplicator>,
     ) -> Result<Webhook> {
         let url = self.url.clone().unwrap_or_default();
+        // The presets have no other setting.
+        let refused = |error| match error {
+            ConfigError::Setting { why, .. } => {
+                Error::new(ErrorKind::Config, format!("its option `url`: {why}"))
+            }
+            error => refused(error),
+        };
         macro_rules! webhook {
             ($($name:literal => $provider:expr),*) => {
                 match self.provider.as_str() {

@@ -14,8 +14,9 @@ use super::{digest, parse, present};
 /// Adyen's standard webhooks: each item of a request carries its own signature, is verified by itself and takes
 /// effect once by itself. A request with one forged item is refused whole.
 ///
-/// The message ID is `eventCode:pspReference:success`. The signed text is eight values with colons between them, so values
-/// with colons (the `pspReference` of a report is a file's name, with times in it) may be read in more than one way; then
+/// The message ID is `eventCode:pspReference:success`, within the merchant account: the `pspReference` of a report is the name of
+/// a file, which reports of two accounts share. The signed text is eight values with colons between them, so values
+/// with colons (some of those names have times in them) may be read in more than one way; then
 /// it is SHA-256 of the signed text, which is the same for each of them. Requests come again for up to 30 days. The answer to a settled
 /// request is `[accepted]`.
 ///
@@ -52,12 +53,20 @@ impl Adyen {
         };
         let code = plain(item.event_code, "eventCode")?;
         let success = plain(Some(item.success.text().to_owned()), "success")?;
-        let id = match ambiguous {
-            true => digest(&[signed.as_bytes()]),
-            false => format!("{code}:{}:{success}", present(item.psp_reference, "pspReference")?),
-        };
         let payload = request.body.slice_ref(text.as_bytes());
-        Ok(Event::new(id, payload).of_kind(code).proved(&proof))
+        let event = match ambiguous {
+            // Its account is that of one reading.
+            true => Event::new(digest(&[signed.as_bytes()]), payload),
+            false => {
+                let psp = present(item.psp_reference, "pspReference")?;
+                let event = Event::new(format!("{code}:{psp}:{success}"), payload);
+                match item.merchant_account_code.filter(|account| !account.is_empty()) {
+                    Some(account) => event.within(account),
+                    None => event,
+                }
+            }
+        };
+        Ok(event.of_kind(code).proved(&proof))
     }
 
     fn proof(&self, item: &ReportItem, signed: &str) -> Result<Proof, VerifyError> {

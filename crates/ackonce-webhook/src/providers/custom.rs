@@ -12,8 +12,6 @@ use crate::{
     ConfigError, Event, Handshake, IdBound, Provider, RawRequest, Secret, Terms, Verified, VerifyError,
 };
 
-use super::option;
-
 /// A provider that signs with a header, described: the header, the signed text, the algorithm, the event's ID, and the
 /// questions it asks about the endpoint.
 ///
@@ -63,6 +61,8 @@ pub struct Custom {
     kind: Option<MessageIds>,
     handshakes: Vec<Handshake>,
     terms: Terms,
+    /// A tolerance was asked for.
+    has_tolerance: bool,
 }
 
 impl Custom {
@@ -88,10 +88,24 @@ impl Custom {
         let keys = keys(algorithm, &checked(secrets)?, decode)?;
         let scheme = Scheme::new(header, "", Encoding::Hex, keys);
         let terms = Terms::new(3 * DAY, Duration::from_secs(10));
-        Ok(Self { name: name.into(), scheme, ids, kind: None, handshakes: Vec::new(), terms })
+        Ok(Self {
+            name: name.into(),
+            scheme,
+            ids,
+            kind: None,
+            handshakes: Vec::new(),
+            terms,
+            has_tolerance: false,
+        })
     }
 
-    option!(tolerance);
+    /// The same with another tolerance: how far the timestamp may be off, either way; default 5 minutes. Without a timestamp in
+    /// the signed text it is refused when the endpoint is built.
+    #[must_use]
+    pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
+        (self.scheme.tolerance, self.has_tolerance) = (tolerance, true);
+        self
+    }
 
     /// The same with a prefix before each signature, such as `sha256=`; default none.
     #[must_use]
@@ -244,7 +258,11 @@ impl Provider for Custom {
         if self.ids.sources().is_empty() {
             return Err(ConfigError::setting("Custom::new, ids", "there is no source of an ID"));
         }
-        let Scheme { separator, marks, encoding, .. } = &self.scheme;
+        let Scheme { separator, marks, encoding, timestamp, .. } = &self.scheme;
+        if self.has_tolerance && timestamp.is_none() {
+            let why = "no time is signed that it could be held against; name it with {timestamp:NAME} in with_signed";
+            return Err(ConfigError::setting("Custom::with_tolerance", why));
+        }
         let Some(separator) = separator else { return Ok(()) };
         if encoding.has(*separator) || marks.iter().any(|(mark, _)| mark.contains(*separator)) {
             let why = format!("{separator:?} is in the prefix or in signatures, which it would cut");

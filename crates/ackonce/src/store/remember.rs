@@ -20,14 +20,15 @@ pub enum Remembered {
     Now,
     /// There was a settled record, which stays as it is.
     Already,
-    /// A worker holds the message, or it waits for its next attempt: its record stays as it is.
+    /// A worker holds the message, or its back-off is not over: its record stays as it is.
     InFlight,
 }
 
 /// Records messages as done without running them, each for its window: those that another deduplicator has seen, before
-/// its consumers move to this store. One claim and one completion for each, in two trips for all of them. An existing
+/// its consumers move to this store. One claim and one completion for each, in two trips for all of them. A settled
 /// record is never changed, so it is safe to repeat: a process that is killed in between leaves claims for ten seconds, which
-/// the next call waits for.
+/// the next call waits for. A message that was released or redriven is completed too; leave out those that are to run
+/// again, as `ackonce import` does.
 ///
 /// ```
 /// use std::time::Duration;

@@ -19,6 +19,7 @@ use super::super::broker::Source;
 use super::super::counter::{DELIVERED, FileCounter, PROGRESS, RECORDED, SUPPRESSED};
 use super::super::work;
 use super::{WorkerOrder, kafka};
+use crate::streams;
 
 /// Messages with one worker of RabbitMQ's, as the wrapped one has.
 const PREFETCH: u16 = 4;
@@ -70,7 +71,7 @@ impl Loop<'_> {
                 Ok(message) => message,
                 // The client recovers by itself from a broker that is away and from a rebalance.
                 Err(error) => {
-                    eprintln!("{error}");
+                    streams::note(error);
                     continue;
                 }
             };

@@ -11,6 +11,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::super::args::scope_of;
 use super::super::ids::MessageId;
+use super::super::times;
 use super::Row;
 use crate::refusal::Refusal;
 
@@ -83,7 +84,7 @@ impl CsvRows {
         };
         let window = match text(2).map_err(|_| "the time is not UTF-8")?.trim() {
             "" => self.window,
-            time => humantime::parse_duration(time).map_err(|error| format!("the time {time}: {error}"))?,
+            time => times::lasting(time).map_err(|error| format!("the time {time}: {error}"))?,
         };
         let key = scope.key(id).map_err(|error| error.to_string())?;
         Ok((key, window))
@@ -137,6 +138,7 @@ mod tests {
             (b"a,\n", "line 1: the message ID is empty"),
             (b",x\n", "line 1: --scope: the scope name is empty"),
             (b"a,x,soon\n", "line 1: the time soon"),
+            (b"a,x,1h\na,y,0s\n", "line 2: the time 0s: no message is remembered for no time"),
             (b"a,hex:0\n", "hexadecimal"),
         ] {
             let why = rows(text, 0).unwrap_err();

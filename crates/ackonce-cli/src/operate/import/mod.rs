@@ -2,12 +2,13 @@
 
 mod csv_rows;
 mod redis_keys;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ackonce::store::{Remembered, remember};
-use ackonce::{Deduplicator, Key};
+use ackonce::Key;
+use ackonce::store::{Inspect, Remembered, remember};
 use clap::{ArgGroup, Args};
 use serde_json::json;
 
@@ -19,6 +20,7 @@ use super::{confirm, times};
 use crate::refusal::Refusal;
 use csv_rows::CsvRows;
 use redis_keys::RedisKeys;
+use waiting::Waiting;
 
 /// Messages in one trip.
 const BATCH: usize = 1000;
@@ -66,7 +68,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "csv")]
     skip: u64,
     /// Time for which a message is remembered whose row or key does not say it
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = times::lasting)]
     window: Duration,
     /// Count the messages, show some, and end
     #[arg(long)]
@@ -128,7 +130,7 @@ pub(super) async fn run(args: &ImportArgs) -> Result<(), Refusal> {
             Some(count)
         }
     };
-    let store = args.store.open().await?.deduplicator();
+    let store = args.store.inspect().await?;
     let number =
         total.map_or_else(|| "The messages of standard input".to_owned(), |n| output::count(n, "message"));
     confirm::ask(args.consent, &format!("{number} would be recorded as done in {}", args.store.store))?;
@@ -174,10 +176,11 @@ impl Imported {
     }
 }
 
-async fn import(args: &ImportArgs, store: &dyn Deduplicator, total: Option<u64>) -> Result<(), Refusal> {
-    let mut rows = Rows::open(args).await?;
+async fn import(args: &ImportArgs, store: &dyn Inspect, total: Option<u64>) -> Result<(), Refusal> {
+    let (mut rows, waiting) = (Rows::open(args).await?, Waiting::look(store).await?);
     let (mut done, mut progress) = (Imported::default(), Progress::new("imported", total));
     while let Some(batch) = rows.next().await? {
+        let (batch, left) = waiting.without(store, batch).await?;
         let answers = remember(store, &batch).await.map_err(|error| {
             let (why, seen) = (refused(&error), done.seen());
             let skip =
@@ -194,6 +197,7 @@ async fn import(args: &ImportArgs, store: &dyn Deduplicator, total: Option<u64>)
                 Remembered::InFlight => done.in_flight += 1,
             }
         }
+        done.in_flight += left;
         progress.at(done.seen());
     }
     let rate = progress.rate(done.seen());
@@ -205,7 +209,9 @@ async fn import(args: &ImportArgs, store: &dyn Deduplicator, total: Option<u64>)
         }));
     }
     let mut text = format!("imported: {} ({} a second)\n", output::count(now, "message"), grouped(rate));
-    for (number, why) in [(already, "there already"), (in_flight, "left to the worker that holds them")] {
+    for (number, why) in
+        [(already, "there already"), (in_flight, "left to their next run, or to the worker that holds them")]
+    {
         if number > 0 {
             text.push_str(&format!("{why}: {}\n", grouped(number)));
         }

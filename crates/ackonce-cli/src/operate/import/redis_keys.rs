@@ -93,9 +93,9 @@ impl RedisKeys {
             let chosen = self.chosen(&keys).await?;
             for ((key, left), _) in keys.iter().zip(times).zip(chosen).filter(|(_, chosen)| *chosen) {
                 let window = match left {
-                    // It was gone before it could be asked.
-                    -2 => continue,
-                    0.. => Duration::from_millis(left.unsigned_abs()),
+                    // It was gone before it could be asked, or goes at this moment.
+                    -2 | 0 => continue,
+                    1.. => Duration::from_millis(left.unsigned_abs()),
                     _ => self.window,
                 };
                 let id = self.affixes.id(key).to_vec();
