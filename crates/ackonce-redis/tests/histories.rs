@@ -27,7 +27,7 @@ impl Fixture for Opened {
 
     /// A list and a sweep walk all places that a record may have: a third of a second each.
     fn histories(&self) -> u32 {
-        10
+        8
     }
 }
 

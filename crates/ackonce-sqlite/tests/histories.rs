@@ -46,7 +46,7 @@ impl Fixture for File {
     }
 
     fn histories(&self) -> u32 {
-        24
+        16
     }
 }
 

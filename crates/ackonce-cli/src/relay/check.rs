@@ -10,21 +10,27 @@ use super::args::Parsed;
 use super::{RelayArgs, build};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
+use crate::stores::Opened;
 
 pub(super) async fn check(
     args: &RelayArgs,
     parsed: Parsed,
     settings: &EffectiveSettings,
 ) -> Result<(), Refusal> {
-    let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
     // The store knows its own weaknesses, so it is opened; source and sink are not.
     let store = super::store(args, "--store", &parsed.store, &CancellationToken::new()).await?;
     let Some(store) = store else { return Ok(()) };
-    let relay = build(parsed, &store)?;
-    let text = report(&relay, settings, &to, &scope);
+    let text = told(parsed, &store, settings)?;
     // A reader that has left does not miss it.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     Ok(())
+}
+
+/// The report on a relay of that store.
+pub(super) fn told(parsed: Parsed, store: &Opened, settings: &EffectiveSettings) -> Result<String, Refusal> {
+    let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
+    let relay = build(parsed, store)?;
+    Ok(report(&relay, settings, &to, &scope))
 }
 
 /// The settings, a line each; `effective` has the values of those that nobody has set.

@@ -57,7 +57,11 @@ fn wrong_usage_names_the_setting() {
     );
     refused(&["--from", KAFKA, "--to", http], 2, &["--store"]);
     let webhook = "webhook://127.0.0.1:1/x?provider=stripe&secret-env=NOT_SET";
-    refused(&between(webhook, "stdout:", &[]), 2, &["NOT_SET", "secret-env"]);
+    refused(
+        &between(webhook, "stdout:", &[]),
+        2,
+        &["--from: the environment variable NOT_SET", "secret-env"],
+    );
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Fixture for Moved {
     }
 
     fn histories(&self) -> u32 {
-        24
+        12
     }
 }
 
