@@ -1,19 +1,4 @@
-//! Any bytes as the `Idempotency-Key` header: no panic, and what is accepted is short and printable.
+//! Runs `ackonce_fuzz::http_key`.
 #![no_main]
 
-use ackonce_http::{IDEMPOTENCY_KEY, IdempotencyKey, MAX_KEY_LEN};
-use http::{HeaderMap, HeaderValue};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
-    let mut headers = HeaderMap::new();
-    for value in data.split(|byte| *byte == b'\n') {
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            headers.append(IDEMPOTENCY_KEY, value);
-        }
-    }
-    if let Ok(key) = IdempotencyKey::from_headers(&headers) {
-        assert!((1..=MAX_KEY_LEN).contains(&key.as_bytes().len()));
-        assert!(key.as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte)));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ackonce_fuzz::http_key::run(data));

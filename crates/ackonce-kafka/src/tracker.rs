@@ -57,6 +57,8 @@ pub struct PartitionTracker {
     entries: VecDeque<(i64, Status)>,
     open: usize,
     last_delivered: Option<i64>,
+    /// The position of the driver that the commit was moved to.
+    skipped: Option<i64>,
     /// The next offset to read: one past the last of the settled prefix. `None` until an offset settled.
     resume: Option<i64>,
     /// The last offset given to the driver to commit, and the last that the broker confirmed.
@@ -79,10 +81,12 @@ impl PartitionTracker {
         Self { resume: self.resume, stored: self.stored, committed: self.committed, ..Self::default() }
     }
 
-    /// Records a delivered offset. False if it is not past the last one: then the broker has gone back (a reset, a
+    /// Records a delivered offset. False if it is not past the last one and past what was skipped: then the broker has gone back (a reset, a
     /// re-created topic) and the partition needs a new tracker.
     pub fn delivered(&mut self, offset: i64, now: Instant) -> bool {
-        if self.last_delivered.is_some_and(|last| offset <= last) {
+        // An offset that the driver was past would be a hole in the commit.
+        let went_back = self.skipped.is_some_and(|position| offset < position);
+        if went_back || self.last_delivered.is_some_and(|last| offset <= last) {
             return false;
         }
         if self.entries.is_empty() {
@@ -117,7 +121,7 @@ impl PartitionTracker {
     /// `position` is the next offset that the driver would give; ignored while anything is unsettled.
     pub fn skip_to(&mut self, position: i64) {
         if self.entries.is_empty() && self.resume.is_none_or(|resume| resume < position) {
-            self.resume = Some(position);
+            (self.resume, self.skipped) = (Some(position), Some(position));
         }
     }
 
@@ -248,6 +252,17 @@ mod tests {
         assert_eq!(tracker.to_store(), Some(12));
         tracker.skip_to(5);
         assert_eq!(tracker.to_store(), Some(12));
+    }
+
+    #[test]
+    fn an_offset_that_was_skipped_is_no_hole_in_the_commit() {
+        let mut tracker = delivered(&[2]);
+        tracker.mark(2, Status::Settled, Instant::now());
+        tracker.skip_to(12);
+        assert!(!tracker.delivered(11, Instant::now()), "the driver was past it, so the broker went back");
+        assert_eq!((tracker.to_store(), tracker.ahead()), (Some(12), 0));
+        assert!(tracker.delivered(12, Instant::now()));
+        assert!(tracker.restarted().delivered(2, Instant::now()), "a seek back reads it again");
     }
 
     proptest! {

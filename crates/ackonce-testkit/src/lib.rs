@@ -4,6 +4,7 @@ pub mod audit;
 pub mod conformance;
 pub mod crash;
 mod faulty;
+pub mod histories;
 pub mod inspection;
 pub mod ledger;
 pub mod lines;

@@ -10,6 +10,7 @@ use super::args::Parsed;
 use super::{RelayArgs, build};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
+use crate::stores::Opened;
 use crate::streams;
 
 pub(super) async fn check(
@@ -17,13 +18,17 @@ pub(super) async fn check(
     parsed: Parsed,
     settings: &EffectiveSettings,
 ) -> Result<(), Refusal> {
-    let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
     // The store knows its own weaknesses, so it is opened; source and sink are not.
     let store = super::store(args, "--store", &parsed.store, &CancellationToken::new()).await?;
     let Some(store) = store else { return Ok(()) };
-    let relay = build(parsed, &store)?;
-    let text = report(&relay, settings, &to, &scope);
-    streams::print(&text)
+    streams::print(&told(parsed, &store, settings)?)
+}
+
+/// The report on a relay of that store.
+pub(super) fn told(parsed: Parsed, store: &Opened, settings: &EffectiveSettings) -> Result<String, Refusal> {
+    let (to, scope) = (parsed.to.to_string(), parsed.scope.name().to_owned());
+    let relay = build(parsed, store)?;
+    Ok(report(&relay, settings, &to, &scope))
 }
 
 /// The settings, a line each; `effective` has the values of those that nobody has set.

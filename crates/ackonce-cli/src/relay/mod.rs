@@ -7,13 +7,13 @@ mod outbox;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ackonce::{CancellationToken, Error, shutdown_on_signals};
+use ackonce::{CancellationToken, Error, MemoryStore, shutdown_on_signals};
 use ackonce_relay::{Relay, RelayHealth};
 
 use crate::admin::{Admin, Liveness, Pulse};
 use crate::layers::EffectiveSettings;
 use crate::refusal::Refusal;
-use crate::stores::{OPTIONS_OF, Opened, StoreUrl};
+use crate::stores::{OPTIONS_OF, Opened, Place, StoreUrl};
 use crate::traces::Traces;
 use crate::{flags_named, log};
 pub use args::RelayArgs;
@@ -46,6 +46,9 @@ const FLAGS: [(&str, &str); 22] = [
     ("Backoff::max", "the second time of --backoff"),
 ];
 
+/// The beginnings of errors about the source: of the library, and of a webhook's secrets and endpoint.
+const OF_SOURCE: [&str; 3] = ["the source ", "the environment variable ", "the webhook endpoint"];
+
 /// Relays until SIGTERM or SIGINT; with `--check` prints the settings and ends.
 ///
 /// # Errors
@@ -77,6 +80,23 @@ pub fn run(args: &RelayArgs, settings: &EffectiveSettings) -> Result<(), Refusal
     runtime.shutdown_timeout(Duration::from_secs(1));
     traces.end();
     ended
+}
+
+/// The part of `--check` that takes no server and no file, for a fuzz target: the report of a relay whose store is in
+/// memory, and an empty one of any other that was understood.
+///
+/// # Errors
+/// [`Refusal`].
+#[doc(hidden)]
+pub fn understand(args: &RelayArgs, settings: &EffectiveSettings) -> Result<String, Refusal> {
+    if args.outbox(settings)?.is_some() {
+        return Ok(String::new());
+    }
+    let parsed = args.parsed()?;
+    match parsed.store.place() {
+        Place::Memory => check::told(parsed, &Opened::Memory(MemoryStore::new()), settings),
+        _ => Ok(String::new()),
+    }
 }
 
 /// The kinds of relays.
@@ -142,7 +162,7 @@ fn tell(error: &Error) -> String {
     let text =
         FLAGS.iter().fold(ackonce::chain(error).to_string(), |text, (name, flag)| text.replace(name, flag));
     match text {
-        text if text.starts_with("the source ") => format!("--from: {text}"),
+        text if OF_SOURCE.iter().any(|begin| text.starts_with(begin)) => format!("--from: {text}"),
         text if text.starts_with("the sink ") => format!("--to: {text}"),
         text => text,
     }

@@ -27,7 +27,8 @@ impl RedisUrl {
     }
 
     pub(super) fn of(parts: &Parts<'_>) -> std::result::Result<Self, UrlError> {
-        if parts.place.trim_start_matches('/').is_empty() {
+        // Without the slashes it would be a name, in which nobody looks for a password.
+        if parts.place.strip_prefix("//").is_none_or(|server| server.trim_start_matches('/').is_empty()) {
             return Err(UrlError::NoServer(parts.scheme.to_owned()));
         }
         let is_socket = parts.scheme.ends_with("unix");

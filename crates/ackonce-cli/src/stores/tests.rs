@@ -96,6 +96,10 @@ fn passwords_are_not_shown() {
         "postgres://me:s3cret@host/db?sslmode=x",
         "postgres://me:s3cret@host/db?tables=x",
         "mysql://me:s3cret@host",
+        // Pasted twice.
+        "redis:redis://me:s3cret@host",
+        "postgres:postgres://me:s3cret@host/db",
+        "redis:me:s3cret@host",
     ];
     for url in bad {
         let error = error(url);

@@ -67,7 +67,11 @@ fn wrong_usage_names_the_setting() {
     );
     refused(&["--from", KAFKA, "--to", http], 2, &["--store"]);
     let webhook = "webhook://127.0.0.1:1/x?provider=stripe&secret-env=NOT_SET";
-    refused(&between(webhook, "stdout:", &[]), 2, &["NOT_SET", "secret-env"]);
+    refused(
+        &between(webhook, "stdout:", &[]),
+        2,
+        &["--from: the environment variable NOT_SET", "secret-env"],
+    );
     // Any variable that is set has text of a form that Stripe's secrets may have.
     let webhook = |more: &str| format!("webhook://127.0.0.1:1/x?secret-env=PATH&provider={more}");
     refused(&between(&webhook("stripe"), "stdout:", &["--window", "10m"]), 2, &["--from", "--window"]);

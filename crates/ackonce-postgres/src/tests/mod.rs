@@ -1,4 +1,5 @@
 //! Tests of the statements against a server.
 
-mod model;
+mod histories;
+mod planned_once;
 mod plans;

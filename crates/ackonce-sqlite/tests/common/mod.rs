@@ -87,6 +87,10 @@ impl TestClock {
         self.0.fetch_sub(u64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
     }
 
+    pub fn set(&self, micros: u64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+
     pub fn micros(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
