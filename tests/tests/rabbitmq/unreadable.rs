@@ -55,7 +55,10 @@ async fn a_message_that_cannot_be_read_ends_the_consumer_and_costs_no_other_mess
             ran.extend(again.seen());
             match ended {
                 Some(ended) => assert_eq!(ended.unwrap_err().kind(), ErrorKind::Protocol),
-                None => break drop(again.stop().await.unwrap()),
+                None => {
+                    again.stop().await.unwrap();
+                    break;
+                }
             }
         }
         ran.sort();
