@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, ErrorKind, Result as StoreResult};
+use crate::error::{Error, ErrorKind};
 use crate::key::hex;
 
 /// One place an ID can be read from.
@@ -100,7 +100,7 @@ impl MessageIds {
     /// # Errors
     /// [`ErrorKind::Config`], naming the source: none at all, a header without a name, a JSON pointer that does not begin
     /// with a slash, a list of places that is empty.
-    pub fn check(&self) -> StoreResult<()> {
+    pub fn check(&self) -> Result<(), Error> {
         let refuse = |text: String| Err(Error::new(ErrorKind::Config, text));
         if self.0.is_empty() {
             return refuse("MessageIds::first_of: no source is given, so no message has an ID".to_owned());

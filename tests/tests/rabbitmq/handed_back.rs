@@ -169,6 +169,8 @@ async fn a_message_that_does_not_fit_into_a_delay_queue_is_run_again_in_hand() {
     let at = consumer(rabbit.url(), &queue, memory()).with_dead_letters_to("", &dead);
     let inside = Inside::run(at.with_delays(delays(&[100])));
     admin.until_ready(&dead, 1).await;
+    // The letter is in its queue before its confirmation is here.
+    inside.until_acked(1).await;
     let amqp = inside.counts();
     assert_eq!((amqp.returned, amqp.delayed, amqp.buried_reduced), (0, 0, 1), "{amqp:?}");
     inside.stop().await.unwrap();
