@@ -235,6 +235,48 @@ mod tests {
     }
 
     #[test]
+    fn what_was_stored_and_committed_only_grows_and_outlives_a_seek() {
+        let mut tracker = delivered(&[4, 5]);
+        let now = Instant::now();
+        assert_eq!((tracker.last_stored(), tracker.last_committed(), tracker.resume()), (None, None, None));
+        assert!(tracker.mark(4, Status::Settled, now));
+        tracker.stored(5);
+        tracker.stored(3);
+        tracker.committed(5);
+        tracker.committed(2);
+        assert_eq!(
+            (tracker.last_stored(), tracker.last_committed(), tracker.resume()),
+            (Some(5), Some(5), Some(5))
+        );
+        assert_eq!(tracker.last_delivered(), Some(5));
+        assert!(tracker.mark(5, Status::Settled, now));
+        tracker.stored(6);
+        let mut again = tracker.restarted();
+        assert_eq!(
+            (again.last_stored(), again.last_committed(), again.resume()),
+            (Some(6), Some(5), Some(6))
+        );
+        assert_eq!((again.ahead(), again.open(), again.last_delivered()), (0, 0, None));
+        assert_eq!(again.to_store(), None, "the driver has it");
+        again.refused();
+        assert_eq!((again.last_stored(), again.to_store()), (Some(5), Some(6)));
+        again.stored(6);
+        again.overwritten();
+        assert_eq!((again.last_stored(), again.to_store()), (None, Some(6)));
+    }
+
+    #[test]
+    fn the_oldest_offset_is_the_oldest_since_the_one_before_it_ended() {
+        let (first, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(9));
+        let mut tracker = PartitionTracker::new();
+        assert!(tracker.delivered(1, first) && tracker.delivered(2, later));
+        assert_eq!(tracker.oldest(), Some((1, Status::InFlight, first)));
+        assert!(!tracker.mark(3, Status::Settled, later), "it was not delivered");
+        assert!(tracker.mark(1, Status::Settled, later));
+        assert_eq!(tracker.oldest(), Some((2, Status::InFlight, later)));
+    }
+
+    #[test]
     fn a_broker_that_goes_back_is_noticed() {
         let mut tracker = delivered(&[7]);
         assert!(!tracker.delivered(7, Instant::now()));
