@@ -2,8 +2,13 @@
 
 use std::process::{Command, Output, Stdio};
 
+/// The program, without settings from the environment of the tests.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ackonce"));
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_string_lossy().starts_with("ACKONCE_")) {
+        command.env_remove(name);
+    }
     command.args(args).env("RUST_BACKTRACE", "1").env("RUST_LOG", "off").stdin(Stdio::null());
     command
 }

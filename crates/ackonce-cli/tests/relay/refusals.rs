@@ -70,7 +70,7 @@ fn wrong_usage_names_the_setting() {
     refused(
         &between(webhook, "stdout:", &[]),
         2,
-        &["--from: the environment variable NOT_SET", "secret-env"],
+        &["--from: the source webhook:", "the environment variable NOT_SET", "secret-env"],
     );
     // Any variable that is set has text of a form that Stripe's secrets may have.
     let webhook = |more: &str| format!("webhook://127.0.0.1:1/x?secret-env=PATH&provider={more}");
