@@ -128,9 +128,21 @@ pub(crate) fn trouble(error: SqlError) -> Option<Error> {
     })
 }
 
-/// True if the role lacks a privilege.
-pub(crate) fn lacks_privilege(error: &PgError) -> bool {
-    error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+/// True if the server refuses the role: its login, its password, or a right.
+pub(crate) fn refuses_role(error: &Error) -> bool {
+    let codes = [
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INVALID_PASSWORD,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(answer) = cause.downcast_ref::<DbError>() {
+            return codes.contains(answer.code());
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// True if a lock was not granted in time.

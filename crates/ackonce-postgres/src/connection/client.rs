@@ -52,29 +52,27 @@ pub(crate) struct PoolClient {
 #[derive(Debug, Default)]
 struct Running {
     started: AtomicBool,
-    /// It was said that the server is refused.
+    /// It was said that the server refuses the role.
     said: AtomicBool,
 }
 
 impl Running {
-    /// A password that was changed, a right that was taken away and a server of unsafe settings behind a failover are waited
-    /// for, as a server that is away is: all of these were right before.
+    /// A password that was changed and a right that was taken away are waited for, as a server that is away is: both were
+    /// right before. A server whose settings lose records is not.
     fn waits(&self, error: Error) -> Error {
-        if !self.started.load(Ordering::Relaxed)
-            || !matches!(error.kind(), ErrorKind::Config | ErrorKind::NewerSchema)
-        {
+        if !self.started.load(Ordering::Relaxed) || !error::refuses_role(&error) {
             return error;
         }
         if !self.said.swap(true, Ordering::Relaxed) {
             tracing::error!(target: "ackonce", error = %ackonce::chain(&error),
-                "postgres: the server is refused, or refuses: nothing is claimed or settled until it is set right");
+                "postgres: the server refuses the role: nothing is claimed or settled until that is set right");
         }
         error.with_repeat(Repeat::Safe)
     }
 
     fn answered(&self) {
         if self.said.load(Ordering::Relaxed) && self.said.swap(false, Ordering::Relaxed) {
-            tracing::error!(target: "ackonce", "postgres: the server is accepted again");
+            tracing::error!(target: "ackonce", "postgres: the server takes the role again");
         }
     }
 }
@@ -144,12 +142,9 @@ impl PoolClient {
                 if error::spares_connection(&e) {
                     connection.release();
                 }
-                if error::lacks_privilege(&e) {
-                    return Err(self.running.waits(error::statement(doing, e)));
-                }
                 match error::is_locked(&e) {
                     true => Err(Error::new(ErrorKind::Locked, format!("postgres: {doing}: {HELD}"))),
-                    false => Err(error::statement(doing, e)),
+                    false => Err(self.running.waits(error::statement(doing, e))),
                 }
             }
             Err(_) => {
