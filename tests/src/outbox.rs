@@ -104,17 +104,24 @@ impl TestBroker {
         }
     }
 
-    fn outage(&self, n: usize) {
+    /// Without a wait on this task: the fleet has to resume a worker that is paused with the lock of its file.
+    async fn outage(&self, n: usize) {
         let (down, up, time) =
             if n.is_multiple_of(2) { ("kill", "start", 1000) } else { ("pause", "resume", 3000) };
-        let control = |what: &str| match self {
-            Self::Kafka(kafka) => kafka.control(what),
-            Self::Rabbit(rabbit) => rabbit.control(what),
+        let server = match self {
+            Self::Kafka(_) => "kafka",
+            Self::Rabbit(_) => "rabbitmq",
         };
-        control(down);
-        std::thread::sleep(Duration::from_millis(time));
-        control(up);
+        control(down, server).await;
+        tokio::time::sleep(Duration::from_millis(time)).await;
+        control(up, server).await;
     }
+}
+
+async fn control(what: &'static str, server: &'static str) {
+    let servers = std::env::var_os("ACKONCE_SERVERS").expect("started by scripts/servers");
+    let done = tokio::task::spawn_blocking(move || Command::new(servers).args([what, server]).status());
+    assert!(done.await.unwrap().unwrap().success(), "{what} {server}");
 }
 
 /// Publishes each message until it is confirmed.
@@ -209,7 +216,7 @@ pub async fn run(broker: TestBroker, books: Books, way: Way, kills: usize, seed:
             if enough.load(Ordering::SeqCst) {
                 return outages;
             }
-            tokio::task::block_in_place(|| broker.outage(outages));
+            broker.outage(outages).await;
             outages += 1;
         }
     };
