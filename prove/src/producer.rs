@@ -54,6 +54,8 @@ impl Producer {
     ) -> Result<()> {
         let mut n = 0;
         while !chaos.over.is_cancelled() {
+            // With workers that keep up, nothing below may ever wait, and the chaos runs on this task as well.
+            tokio::task::yield_now().await;
             if let Ok(order) = orders.try_recv() {
                 self.obey(order.kind).await?;
                 chaos.published.store(self.all.len(), Ordering::SeqCst);
