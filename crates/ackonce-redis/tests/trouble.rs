@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ackonce::store::{Claimed, DeduplicatorExt, Filter, Inspect, Repeat as R, Settled};
 use ackonce::{Deduplicator, ErrorKind as K};
-use ackonce_redis::{OnUnsafe, RedisConfig, Replicas};
+use ackonce_redis::{OnUnsafe, RedisConfig, RedisStore, Replicas};
 use common::{Server, acquire, acquired, complete, done, error, is_done, request, until};
 
 /// Looks at the server with every request.
@@ -38,18 +38,22 @@ async fn without_memory_nothing_is_claimed_and_what_was_claimed_is_settled() {
     assert!(is_done(&store, "held").await);
 }
 
-#[tokio::test]
-async fn at_the_memory_limit_what_expired_makes_room() {
-    let server = or_return!(Server::start(&[]).await);
-    let store = server.config().connect().await.unwrap();
-    let keys = common::crowd(30);
+/// A full server with 29 expired records in one bucket, and a live one that keeps it from being dropped whole.
+async fn full_of_expired(server: &Server) -> (RedisStore, Vec<ackonce::Key>) {
+    let (store, keys) = (server.config().connect().await.unwrap(), common::crowd(30));
     let window = Duration::from_millis(1);
     let shorter = |key| ackonce::store::ClaimRequest { lease: window, window, ..common::request_for(key) };
-    // One that lives keeps their bucket from being dropped whole.
     acquire(&store, common::request_for(&keys[0])).await;
     store.claim(&keys[1..].iter().map(shorter).collect::<Vec<_>>()).await.unwrap();
     until("they have expired", async || store.list(&all()).await.unwrap().entries.len() == 1).await;
     server.set("maxmemory", "1").await;
+    (store, keys)
+}
+
+#[tokio::test]
+async fn at_the_memory_limit_what_expired_makes_room() {
+    let server = or_return!(Server::start(&[]).await);
+    let (store, keys) = full_of_expired(&server).await;
     assert_eq!(error(store.claim_one(common::request_for(&keys[1])).await), (K::Full, R::Safe));
     assert_eq!(store.sweep().await.unwrap(), 0, "nothing is left to sweep");
 }
@@ -58,14 +62,7 @@ async fn at_the_memory_limit_what_expired_makes_room() {
 #[tokio::test]
 async fn at_the_memory_limit_what_expired_elsewhere_makes_room() {
     let server = or_return!(Server::start(&[]).await);
-    let store = server.config().connect().await.unwrap();
-    let keys = common::crowd(30);
-    let window = Duration::from_millis(1);
-    let shorter = |key| ackonce::store::ClaimRequest { lease: window, window, ..common::request_for(key) };
-    acquire(&store, common::request_for(&keys[0])).await;
-    store.claim(&keys[1..].iter().map(shorter).collect::<Vec<_>>()).await.unwrap();
-    until("they have expired", async || store.list(&all()).await.unwrap().entries.len() == 1).await;
-    server.set("maxmemory", "1").await;
+    let (store, _) = full_of_expired(&server).await;
     for _ in 0..32 {
         assert_eq!(error(store.claim_one(request("of another tag")).await), (K::Full, R::Safe));
     }

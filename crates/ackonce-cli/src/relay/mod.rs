@@ -46,9 +46,6 @@ const FLAGS: [(&str, &str); 22] = [
     ("Backoff::max", "the second time of --backoff"),
 ];
 
-/// The beginnings of errors about the source: of the library, and of a webhook's secrets and endpoint.
-const OF_SOURCE: [&str; 3] = ["the source ", "the environment variable ", "the webhook endpoint"];
-
 /// Relays until SIGTERM or SIGINT; with `--check` prints the settings and ends.
 ///
 /// # Errors
@@ -162,7 +159,7 @@ fn tell(error: &Error) -> String {
     let text =
         FLAGS.iter().fold(ackonce::chain(error).to_string(), |text, (name, flag)| text.replace(name, flag));
     match text {
-        text if OF_SOURCE.iter().any(|begin| text.starts_with(begin)) => format!("--from: {text}"),
+        text if text.starts_with("the source ") => format!("--from: {text}"),
         text if text.starts_with("the sink ") => format!("--to: {text}"),
         text => text,
     }

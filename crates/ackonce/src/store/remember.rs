@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::claim::{ClaimRequest, Claimed, Token};
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
 use crate::deduplicator::Deduplicator;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
-use crate::settle::{Settle, Settled, Settlement};
+use crate::settle::{Attempt, Settle, Settled, Settlement};
 
 /// The lease of a claim between its two trips. A copy that arrives in between waits, and a process that dies there leaves its
 /// claims for so long.
@@ -20,15 +20,17 @@ pub enum Remembered {
     Now,
     /// There was a settled record, which stays as it is.
     Already,
-    /// A worker holds the message, or its back-off is not over: its record stays as it is.
+    /// A worker holds the message, or it waits for its next run, after a failure or a redrive: it is left to that.
     InFlight,
 }
 
 /// Records messages as done without running them, each for its window: those that another deduplicator has seen, before
-/// its consumers move to this store. One claim and one completion for each, in two trips for all of them. A settled
-/// record is never changed, so it is safe to repeat: a process that is killed in between leaves claims for ten seconds, which
-/// the next call waits for. A message that was released or redriven is completed too; leave out those that are to run
-/// again, as `ackonce import` does.
+/// its consumers move to this store. One claim and one settlement for each, in two trips for all of them. A settled
+/// record is never changed, and a message that waits for its next run is handed back to it, so it is safe to repeat.
+///
+/// # Crashes
+/// A process that is killed between the two trips leaves claims for ten seconds, which the next call waits for and records
+/// as done. A message that waited for its next run and was among them is taken for one of those, and does not run again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,16 +81,17 @@ async fn pass(
         })
         .collect();
     let claimed = store.claim(&requests).await?;
-    let (mut answers, mut busy, mut done, mut owners) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut answers, mut busy, mut settlements, mut owners) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut ours = HashSet::new();
     for (n, (at, claimed)) in places.iter().zip(claimed).enumerate() {
         answers.push(match claimed {
             Claimed::Acquired(lease) => {
-                let complete = Settle::Complete { window: rows[*at].1, outcome: None };
-                done.push(Settlement::new(&lease, complete));
+                let (action, answer) = action(&lease, rows[*at].1);
+                settlements.push(Settlement::new(&lease, action));
                 owners.push(n);
                 ours.insert(&rows[*at].0);
-                Remembered::Now
+                answer
             }
             Claimed::Done(_) | Claimed::Mismatch(_) => Remembered::Already,
             // The same message twice in a batch.
@@ -99,7 +102,7 @@ async fn pass(
             }
         });
     }
-    let settled = if done.is_empty() { Vec::new() } else { store.settle(&done).await? };
+    let settled = if settlements.is_empty() { Vec::new() } else { store.settle(&settlements).await? };
     if settled.len() != owners.len() {
         return Err(Error::new(ErrorKind::Protocol, "the store answered another number of settlements"));
     }
@@ -110,6 +113,17 @@ async fn pass(
         }
     }
     Ok((answers, busy))
+}
+
+fn action(lease: &Lease, window: Duration) -> (Settle, Remembered) {
+    match lease.previous {
+        // To complete it would swallow the run that it waits for.
+        Previous::Released => {
+            let (attempt, not_before) = (Attempt::Refunded, Duration::ZERO);
+            (Settle::Release { attempt, window, not_before }, Remembered::InFlight)
+        }
+        Previous::None | Previous::Vanished => (Settle::Complete { window, outcome: None }, Remembered::Now),
+    }
 }
 
 #[cfg(test)]
@@ -136,5 +150,27 @@ mod tests {
         assert_eq!(answers[..3], [Remembered::Now, Remembered::Now, Remembered::InFlight]);
         assert_eq!(answers[3], Remembered::Already, "the same ID twice in a batch");
         assert!(matches!(store.claim_one(claim("killed", LEASE)).await.unwrap(), Claimed::Done(_)));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_waits_for_its_next_run_is_left_to_it() {
+        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
+        let (key, window) = (scope.key("failed").unwrap(), Duration::from_secs(3600));
+        let claim = || ClaimRequest {
+            key: key.clone(),
+            token: Token::random(),
+            lease: LEASE,
+            window,
+            fingerprint: None,
+        };
+        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it is new") };
+        let release = Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO };
+        store.settle(&[Settlement::new(&lease, release)]).await.unwrap();
+        let rows = [(key.clone(), window)];
+        for _ in 0..2 {
+            assert_eq!(remember(&store, &rows).await.unwrap(), [Remembered::InFlight]);
+        }
+        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it waits") };
+        assert_eq!((lease.attempt, lease.previous), (2, Previous::Released), "no attempt is charged");
     }
 }

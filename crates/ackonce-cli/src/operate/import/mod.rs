@@ -2,7 +2,6 @@
 
 mod csv_rows;
 mod redis_keys;
-mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use super::{confirm, times};
 use crate::refusal::Refusal;
 use csv_rows::CsvRows;
 use redis_keys::RedisKeys;
-use waiting::Waiting;
 
 /// Messages in one trip.
 const BATCH: usize = 1000;
@@ -177,10 +175,9 @@ impl Imported {
 }
 
 async fn import(args: &ImportArgs, store: &dyn Inspect, total: Option<u64>) -> Result<(), Refusal> {
-    let (mut rows, waiting) = (Rows::open(args).await?, Waiting::look(store).await?);
+    let mut rows = Rows::open(args).await?;
     let (mut done, mut progress) = (Imported::default(), Progress::new("imported", total));
     while let Some(batch) = rows.next().await? {
-        let (batch, left) = waiting.without(store, batch).await?;
         let answers = remember(store, &batch).await.map_err(|error| {
             let (why, seen) = (refused(&error), done.seen());
             let skip =
@@ -197,7 +194,6 @@ async fn import(args: &ImportArgs, store: &dyn Inspect, total: Option<u64>) -> R
                 Remembered::InFlight => done.in_flight += 1,
             }
         }
-        done.in_flight += left;
         progress.at(done.seen());
     }
     let rate = progress.rate(done.seen());
