@@ -11,7 +11,7 @@ pub fn run(data: &[u8]) {
             assert_eq!(url.with_secrets(), text);
             let shown = url.to_string();
             let again = shown.parse::<StoreUrl>().map(|again| again.to_string());
-            // Of two `@` the last one ends what is not shown; a driver may take the first.
+            // With two `@` the hidden part reaches to the last; a driver may end it at the first.
             let is_plain = text.matches('@').count() < 2;
             assert!(
                 !is_plain || again.as_deref() == Ok(&shown[..]),

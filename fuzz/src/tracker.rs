@@ -112,7 +112,7 @@ pub fn run(data: &[u8]) {
     settle_all(tracker, model, now);
 }
 
-/// Whatever happened, once all that is in work is settled, the commit is past all but what was handed back.
+/// Once every open offset is settled, the commit is past all offsets but those handed back.
 fn settle_all(mut tracker: PartitionTracker, mut model: Model, now: Instant) {
     for (offset, status) in &mut model.delivered {
         if status.is_open() {

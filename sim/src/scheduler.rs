@@ -159,7 +159,7 @@ impl<B: Broker> Scheduler<B> {
                     slot.frozen_until = 0;
                     let name = machine.process.name;
                     self.world.log(self.now, name, format_args!("goes on"));
-                    // Disturbed to the end: what it holds by now may be another's.
+                    // Disturbed to the end: others may own its leases by now.
                     self.world.inner().ledger.disturbed(self.now, Some(name));
                     machine.wake(self.now);
                     // A few milliseconds, in which it finds its leases gone.

@@ -99,7 +99,7 @@ impl Nemesis {
         }
     }
 
-    /// Takes back what `set_up` did.
+    /// Reverts `set_up`.
     pub(crate) async fn heal(&self) -> Result<()> {
         if let Some(clocks) = &self.clocks {
             clocks.heal().await?;

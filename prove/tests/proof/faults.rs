@@ -124,8 +124,8 @@ fn clocks_that_jump_cost_repeats_and_lose_nothing() {
     }
 }
 
-/// Not a topic that is created again: docs/PROOF.md has what such runs show under its open findings, and
-/// tests/kafka_recreated what is promised.
+/// Without a topic that is created again: docs/PROOF.md lists such runs among its open findings, and
+/// tests/kafka_recreated holds the promise.
 #[test]
 fn kafka_survives_long_handlers_and_old_and_odd_records() {
     let faults = "kill,poll-overrun,lag,unreadable";

@@ -18,7 +18,7 @@ pub(super) enum Step {
     Call(Side, Op),
     /// Two at the same time, one of each client.
     Both(Op, Op),
-    /// Where the clock can be moved.
+    /// Time goes by, if the fixture can move the store's clock.
     Pass(u64),
     List(Side),
     Sweep(Side),

@@ -47,7 +47,7 @@ impl<'a> World<'a> {
 
     /// One step, and a look at each key.
     pub(super) async fn run(&mut self, step: Step) -> Verdict {
-        // Where the clock moves with steps alone, claims at one moment are the rule, as in a batch.
+        // A clock that moves with steps alone lets many claims share a moment, as in a batch.
         if !self.time.is_exact {
             self.time.now += 1;
         }
