@@ -52,6 +52,11 @@ impl Round {
     pub(crate) fn of(done: usize, began: Option<Instant>) -> Self {
         Self { done: done as u64, time: began.map_or(Duration::MAX, |began| began.elapsed()) }
     }
+
+    /// So many in this time.
+    pub(crate) fn taking(done: usize, time: Duration) -> Self {
+        Self { done: done as u64, time }
+    }
 }
 
 /// Runs each arm once per round, and prints medians, spreads and ratios to the arms that are references.

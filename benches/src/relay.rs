@@ -104,8 +104,20 @@ impl ChildOptions {
 }
 
 /// So many lines, from the first to the last.
-pub(crate) fn lines(child: &ChildOptions, messages: usize) -> anyhow::Result<Round> {
+fn lines(child: &ChildOptions, messages: usize) -> anyhow::Result<Round> {
+    let began = read_lines(&mut start(child)?, messages)?;
+    Ok(Round::of(messages, began))
+}
+
+/// The same with the processor time of the process, from its start: that of others beside it does not count.
+pub(crate) fn lines_by_processor(child: &ChildOptions, messages: usize) -> anyhow::Result<Round> {
     let mut child = start(child)?;
+    read_lines(&mut child, messages)?;
+    Ok(Round::taking(messages, processor_time(child.0.id())?))
+}
+
+/// Reads so many lines; the moment of the first.
+fn read_lines(child: &mut Running, messages: usize) -> anyhow::Result<Option<Instant>> {
     let mut output = BufReader::new(child.0.stdout.take().context("its output")?);
     let (mut lines, mut began) = (0, None);
     while lines < messages {
@@ -116,7 +128,16 @@ pub(crate) fn lines(child: &ChildOptions, messages: usize) -> anyhow::Result<Rou
         lines += chunk.iter().filter(|byte| **byte == b'\n').count();
         output.consume(length);
     }
-    Ok(Round::of(lines, began))
+    Ok(began)
+}
+
+/// The processor time of all threads of a process, in user and kernel, in steps of 10 ms.
+fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is the program's name in brackets, which may hold spaces.
+    let fields = stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace();
+    let ticks: Vec<u64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
 }
 
 /// From the first request to the last.

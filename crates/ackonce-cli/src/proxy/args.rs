@@ -165,7 +165,7 @@ impl FromStr for PrincipalArg {
 /// Which answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PolicyArg {
-    /// 2xx, and 303 See Other
+    /// 2xx, 302 Found and 303 See Other
     Success,
     /// All but 5xx
     #[value(name = "not-5xx")]

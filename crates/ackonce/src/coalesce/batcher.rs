@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::answers::Answers;
-use super::bisect::{TRIP_TIMEOUT, bisect, check_count, no_answer, with_timeout};
+use super::bisect::{TRIP_TIMEOUT, bisect, caught, check_count, no_answer, with_timeout};
 
 /// The most requests that one trip carries, as far as into_result calls allow.
 const MAX_TRIP: usize = 2000;
@@ -63,7 +63,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
         }
         let answers = tokio::select! {
             biased;
-            answers = trip(requests) => answers,
+            answers = caught(trip(requests)) => answers,
             () = self.trip_timeout() => Err(no_answer()),
         };
         match check_count(answers, requests.len()) {

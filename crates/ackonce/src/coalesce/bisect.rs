@@ -1,7 +1,10 @@
 //! A trip that failed because of one of its requests, split until that request is alone.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use crate::error::{Error, ErrorKind, Repeat, Result};
 
@@ -10,7 +13,18 @@ use crate::error::{Error, ErrorKind, Repeat, Result};
 pub(super) const TRIP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn with_timeout<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
-    tokio::time::timeout(TRIP_TIMEOUT, trip).await.unwrap_or_else(|_| Err(no_answer()))
+    tokio::time::timeout(TRIP_TIMEOUT, caught(trip)).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+/// A store that panics has an unknown outcome, as one that does not answer: it must not end the consumer.
+pub(super) async fn caught<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
+    let panicked = |_| {
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the store panicked (the panic's message went to standard error)",
+        ))
+    };
+    AssertUnwindSafe(trip).catch_unwind().await.unwrap_or_else(panicked)
 }
 
 pub(super) fn no_answer() -> Error {

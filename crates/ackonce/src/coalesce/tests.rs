@@ -25,6 +25,7 @@ impl Deduplicator for Counting {
         if requests.iter().any(|r| r.key.id() == "impossible") {
             return Err(Error::new(ErrorKind::Invalid, "impossible"));
         }
+        assert!(requests.iter().all(|r| r.key.id() != "panics"), "as a store with a fault does");
         if requests.iter().any(|r| r.key.id() == "bad") {
             return Err(Error::new(ErrorKind::Unavailable, "down"));
         }
@@ -57,6 +58,18 @@ async fn concurrent_calls_share_trips_and_get_their_own_answers() {
     let won = answers.iter().filter(|a| matches!(a, Ok(Claimed::Acquired(_)))).count();
     assert_eq!(won, 50, "each of 50 keys once");
     assert!(counting.1.load(Ordering::Relaxed) <= IN_FLIGHT + 1);
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_one_that_does_not_answer() {
+    let store = Coalesce::new(Arc::new(Counting::default()));
+    for ids in [vec!["panics"], vec!["panics", "1"]] {
+        let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
+        assert_eq!(store.claim(&requests).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let shared = join_all(requests.iter().map(|request| store.claim_one(request.clone()))).await;
+        assert!(shared.iter().all(Result::is_err));
+    }
+    assert!(store.claim_one(request("2")).await.is_ok(), "the next trip is made");
 }
 
 #[tokio::test]

@@ -69,6 +69,14 @@ impl CsvRows {
         }
         let text = |column: usize| std::str::from_utf8(record.get(column).unwrap_or_default());
         let scope = text(0).map_err(|_| "the scope is not UTF-8")?;
+        if let Some(part) =
+            ["scope", "ID"].iter().zip(record).find_map(|(part, text)| is_padded(text).then_some(part))
+        {
+            // As another scope or ID, its message would take effect again.
+            return Err(format!(
+                "its {part} begins or ends with white space; remove it, or write such an ID as hex:…"
+            ));
+        }
         let scope = match self.scopes.get(scope) {
             Some(known) => known.clone(),
             None => {
@@ -89,6 +97,10 @@ impl CsvRows {
         let key = scope.key(id).map_err(|error| error.to_string())?;
         Ok((key, window))
     }
+}
+
+fn is_padded(text: &[u8]) -> bool {
+    text.trim_ascii().len() < text.len()
 }
 
 fn is_heading(record: &ByteRecord) -> bool {
@@ -128,6 +140,11 @@ mod tests {
         assert_eq!(windows, [60, 3600, 60, 60]);
         assert_eq!(rows(text, 3).unwrap().len(), 1, "a heading is no row");
         assert!(rows(b"", 0).unwrap().is_empty());
+        assert_eq!(
+            rows(b"\xef\xbb\xbfa,x\n", 0).unwrap()[0].0.scope().name(),
+            "a",
+            "a byte-order mark is no text"
+        );
     }
 
     #[test]
@@ -140,6 +157,9 @@ mod tests {
             (b"a,x,soon\n", "line 1: the time soon"),
             (b"a,x,1h\na,y,0s\n", "line 2: the time 0s: no message is remembered for no time"),
             (b"a,hex:0\n", "hexadecimal"),
+            (b"a, evt_1\n", "line 1: its ID begins or ends with white space"),
+            (b"a,\"evt_1\t\"\n", "line 1: its ID begins or ends with white space"),
+            (b"a ,evt_1\n", "line 1: its scope begins or ends with white space"),
         ] {
             let why = rows(text, 0).unwrap_err();
             assert!(why.contains(part), "{why}");
