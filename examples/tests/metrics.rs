@@ -77,6 +77,37 @@ fn no_metric_is_registered_but_by_its_constant() {
     assert!(unknown.is_empty(), "{unknown:?} in no METRICS");
 }
 
+/// An alert that is copied from a page would never fire.
+#[test]
+fn pages_name_no_metric_that_does_not_exist() {
+    let names: BTreeSet<_> = all().iter().flat_map(|(_, metrics)| *metrics).map(|m| m.name).collect();
+    let mut unknown = Vec::new();
+    for page in
+        ["README.md", "docs", "crates"].map(|part| root().join(part)).iter().flat_map(|part| pages(part))
+    {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("ackonce_")) {
+            if ["_total", "_seconds"].iter().any(|end| name.ends_with(end)) && !names.contains(name) {
+                unknown.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+/// The page, or all pages below the folder.
+fn pages(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return if path.extension().is_some_and(|end| end == "md") {
+            vec![path.to_owned()]
+        } else {
+            Vec::new()
+        };
+    }
+    std::fs::read_dir(path).unwrap().flat_map(|entry| pages(&entry.unwrap().path())).collect()
+}
+
 fn is_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
