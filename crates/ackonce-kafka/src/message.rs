@@ -21,6 +21,8 @@ struct Inner {
     record: OwnedMessage,
     /// Places of headers whose names are not UTF-8: the driver panics when it is asked for them.
     unreadable: Vec<usize>,
+    /// Places of the headers of a trace: a trace that is not recorded should cost no walk through all headers.
+    traces: Vec<usize>,
     size: usize,
     /// It came by a retry topic of this consumer, so that the headers of a hop are its own.
     hop: bool,
@@ -33,19 +35,25 @@ impl KafkaMessage {
     /// for each record, which needs `panic = "unwind"`.
     #[must_use]
     pub fn new(record: OwnedMessage) -> Self {
-        let mut unreadable = Vec::new();
+        let (mut unreadable, mut traces) = (Vec::new(), Vec::new());
         let mut size = size_of::<OwnedMessage>()
             + record.payload().map_or(0, <[u8]>::len)
             + record.key().map_or(0, <[u8]>::len);
         if let Some(all) = record.headers() {
             for place in 0..all.count() {
-                match catch_unwind(AssertUnwindSafe(|| all.try_get(place).map(|header| weight(&header)))) {
-                    Ok(bytes) => size += bytes.unwrap_or(0),
+                match catch_unwind(AssertUnwindSafe(|| all.try_get(place))) {
+                    Ok(Some(header)) => {
+                        size += weight(&header);
+                        if is_of_trace(header.key) {
+                            traces.push(place);
+                        }
+                    }
+                    Ok(None) => {}
                     Err(_) => unreadable.push(place),
                 }
             }
         }
-        Self(Arc::new(Inner { record, unreadable, size, hop: false }))
+        Self(Arc::new(Inner { record, unreadable, traces, size, hop: false }))
     }
 
     /// The same record, known to come from a retry topic of this consumer.
@@ -123,9 +131,11 @@ impl KafkaMessage {
 
     /// The trace context in its headers.
     pub(crate) fn trace_context(&self) -> Option<TraceContext> {
+        let all = self.0.record.headers().filter(|_| !self.0.traces.is_empty())?;
         let values = |name: &'static str| {
-            let all = self.all_headers().filter(move |header| header.key.eq_ignore_ascii_case(name));
-            all.map(|header| header.value.unwrap_or_default())
+            let each = self.0.traces.iter().filter_map(|place| all.try_get(*place));
+            let named = each.filter(move |header| header.key.eq_ignore_ascii_case(name));
+            named.map(|header| header.value.unwrap_or_default())
         };
         TraceContext::of_headers(values(TRACEPARENT), values(TRACESTATE))
     }
@@ -181,6 +191,10 @@ impl KafkaMessage {
 
 fn weight(header: &Header<'_, &[u8]>) -> usize {
     header.key.len() + header.value.map_or(0, <[u8]>::len)
+}
+
+fn is_of_trace(name: &str) -> bool {
+    [TRACEPARENT, TRACESTATE].iter().any(|of| of.eq_ignore_ascii_case(name))
 }
 
 fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
