@@ -32,7 +32,7 @@ pub use health::AmqpHealth;
 pub use health::report::{AmqpReport, OldestDelivery};
 pub use lapin;
 pub use management::QueueFacts;
-pub use message::{AmqpMessage, MESSAGE_ID};
+pub use message::{AmqpMessage, MESSAGE_ID_PROPERTY};
 pub use outbound::AmqpPublisher;
 pub use own_loop::{Acked, AmqpDelivery, ack, give_back};
 pub use publisher::AmqpRefusal;

@@ -14,7 +14,7 @@ use crate::headers;
 
 /// The name under which [`IdSource::Header`](ackonce::IdSource::Header) reads the `message_id` *property*
 /// instead of a header of that name.
-pub const MESSAGE_ID: &str = "amqp:message-id";
+pub const MESSAGE_ID_PROPERTY: &str = "amqp:message-id";
 
 /// The longest short string of AMQP, in bytes: exchanges, routing keys, queues.
 pub(crate) const SHORT: usize = 255;
@@ -220,7 +220,7 @@ impl Identify for AmqpMessage {
 
     fn header<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
         match name {
-            MESSAGE_ID => self.message_id().map(str::as_bytes),
+            MESSAGE_ID_PROPERTY => self.message_id().map(str::as_bytes),
             name => self.id_header(name),
         }
     }
@@ -314,13 +314,13 @@ mod tests {
     #[test]
     fn the_property_and_a_header_of_its_name_are_two_things() {
         let by_property = message(BasicProperties::default().with_message_id("p".into()));
-        assert_eq!(find(MESSAGE_ID, &by_property).unwrap(), b"p");
+        assert_eq!(find(MESSAGE_ID_PROPERTY, &by_property).unwrap(), b"p");
         assert!(matches!(find("message-id", &by_property), Err(IdError::Missing(_))));
         let by_header = with_header("message-id", AMQPValue::LongString("h".into()));
         assert_eq!(find("message-id", &by_header).unwrap(), b"h");
-        assert!(matches!(find(MESSAGE_ID, &by_header), Err(IdError::Missing(_))));
-        let forged = with_header(MESSAGE_ID, AMQPValue::LongString("h".into()));
-        assert!(matches!(find(MESSAGE_ID, &forged), Err(IdError::Missing(_))), "the property only");
+        assert!(matches!(find(MESSAGE_ID_PROPERTY, &by_header), Err(IdError::Missing(_))));
+        let forged = with_header(MESSAGE_ID_PROPERTY, AMQPValue::LongString("h".into()));
+        assert!(matches!(find(MESSAGE_ID_PROPERTY, &forged), Err(IdError::Missing(_))), "the property only");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::{CancellationToken, Deduplicator, IdSource, MessageIds, Order, Scope, Settings};
-use ackonce_amqp::MESSAGE_ID;
+use ackonce_amqp::MESSAGE_ID_PROPERTY;
 
 use crate::kind::SourceKind;
 use crate::url::RelayUrlError;
@@ -77,7 +77,7 @@ impl IdPlace {
             (Self::Property, SourceKind::Kafka) => {
                 Err("`property` is the message_id of AMQP; a Kafka record has header:NAME, key, json:/POINTER and payload".to_owned())
             }
-            (Self::Property, SourceKind::Amqp) => Ok(IdSource::Header(MESSAGE_ID.to_owned())),
+            (Self::Property, SourceKind::Amqp) => Ok(IdSource::Header(MESSAGE_ID_PROPERTY.to_owned())),
             (Self::Header(name), _) => Ok(IdSource::Header(name.clone())),
             (Self::Key, _) => Ok(IdSource::Key),
             (Self::Json(pointer), _) => Ok(IdSource::Json(pointer.clone())),
@@ -101,6 +101,6 @@ mod tests {
         }
         assert!(IdPlace::Property.of(SourceKind::Kafka).is_err());
         assert!(IdPlace::Payload.of(SourceKind::Webhook).is_err());
-        assert_eq!(IdPlace::Property.of(SourceKind::Amqp), Ok(IdSource::Header(MESSAGE_ID.into())));
+        assert_eq!(IdPlace::Property.of(SourceKind::Amqp), Ok(IdSource::Header(MESSAGE_ID_PROPERTY.into())));
     }
 }

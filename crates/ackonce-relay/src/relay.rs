@@ -310,6 +310,7 @@ impl Relay {
 
     /// Ready if the source has not been there by the deadline; never once it was.
     async fn source_is_late(&self, deadline: Instant, was_ready: &AtomicBool) -> Error {
+        // Readiness is a sum of several facts without an event of its own, and this runs at the start alone.
         while !self.health.is_ready() {
             if Instant::now() >= deadline && self.settings.on_start != OnStart::End {
                 let limit = self.start_timeout();

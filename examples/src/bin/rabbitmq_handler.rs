@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use ackonce::IdSource;
-use ackonce_amqp::{AmqpConsumer, MESSAGE_ID, OnMissing};
+use ackonce_amqp::{AmqpConsumer, MESSAGE_ID_PROPERTY, OnMissing};
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory, FromArgMatches, Parser, value_parser};
 use examples::admin::{Admin, Health};
@@ -83,7 +83,7 @@ fn health(consumer: &AmqpConsumer) -> impl Fn() -> Health + Send + Sync + 'stati
 /// The shared flags, but for `--id`: AMQP has a property for that.
 fn parse() -> Args {
     let id = |text: &str| match text {
-        "property" => Ok(IdSource::Header(MESSAGE_ID.to_owned())),
+        "property" => Ok(IdSource::Header(MESSAGE_ID_PROPERTY.to_owned())),
         text => source(text).map_err(|why| why.replace("it is ", "it is property, ")),
     };
     let help = "Where message IDs are: property (message_id), header:NAME, key (the routing key), json:/POINTER or \

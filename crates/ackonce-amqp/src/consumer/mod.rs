@@ -16,7 +16,7 @@ use lapin::types::FieldTable;
 
 use crate::connection::{Connecting, Source};
 use crate::delays::Delays;
-use crate::{AmqpHealth, AmqpMessage, AmqpMetrics, MESSAGE_ID};
+use crate::{AmqpHealth, AmqpMessage, AmqpMetrics, MESSAGE_ID_PROPERTY};
 
 /// A RabbitMQ consumer whose handler's effects happen once per message ID, however often the message arrives.
 ///
@@ -70,7 +70,7 @@ pub struct AmqpConsumer {
 
 impl AmqpConsumer {
     /// A consumer of `queue` at `url` (`amqp://user:password@host:port/vhost`, where the vhost `/` is written
-    /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID`]), no order, no dead-letter exchange and default
+    /// `%2f`), with IDs from the property `message_id` ([`MESSAGE_ID_PROPERTY`]), no order, no dead-letter exchange and default
     /// [`Settings`]. Without a dead-letter exchange no message is given up for a failure that may pass
     /// ([`NoDeadLetters`](ackonce::adapter::NoDeadLetters)).
     ///
@@ -121,7 +121,7 @@ impl AmqpConsumer {
             scope: scope.clone(),
             store,
             settings: Settings::default(),
-            ids: MessageIds::first_of([IdSource::Header(MESSAGE_ID.into())]),
+            ids: MessageIds::first_of([IdSource::Header(MESSAGE_ID_PROPERTY.into())]),
             on_missing: None,
             fingerprints: true,
             order: Order::Unordered,
@@ -139,7 +139,7 @@ impl AmqpConsumer {
         }
     }
 
-    /// The sources of IDs, in order. [`IdSource::Header`] with [`MESSAGE_ID`] is the property `message_id`;
+    /// The sources of IDs, in order. [`IdSource::Header`] with [`MESSAGE_ID_PROPERTY`] is the property `message_id`;
     /// [`IdSource::Key`] is the routing key; a queue has no [`IdSource::Coordinates`].
     #[must_use]
     pub fn with_ids(mut self, ids: MessageIds) -> Self {

@@ -201,6 +201,7 @@ async fn under_way(open: &Open, waiting: &BTreeMap<u64, Waiting>) -> Batch {
                 }
                 Err(error) => outcome.failed(number, AmqpRefusal::Away(error.to_string())),
             },
+            // lapin has no event for a broker that blocks its publishers; then the confirmations may take their time.
             () = tokio::time::sleep(LOOK_UP) => {
                 if open.connection.status().blocked() {
                     until = Instant::now() + CONFIRM;

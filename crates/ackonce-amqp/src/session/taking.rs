@@ -90,6 +90,7 @@ impl Taking<'_> {
                 () = self.stop.cancelled() => return self.cancel(&consumer, End::Stopped).await,
                 () = self.generation.dead.cancelled() => return End::Lost(reason(&mut consumer).await),
                 next = consumer.next() => next,
+                // Without a delivery nothing else would tell the probe that the session lives.
                 () = tokio::time::sleep(LOOK_UP) => {
                     let is_held = self.enough.is_some() && since.elapsed() >= HELD && self.generation.has_open();
                     match is_held {
@@ -104,6 +105,7 @@ impl Taking<'_> {
                     room = chunks.reserve() => break room,
                     () = self.stop.cancelled() => return self.cancel(&consumer, End::Stopped).await,
                     // Deliveries that wait here are worth nothing without their channel, and a new one is opened the sooner.
+                    // The look tells the probe that the session lives; lapin has no event for a channel that ended.
                     () = tokio::time::sleep(LOOK_UP) => {
                         self.health.turned();
                         if !self.generation.channel.status().connected() {

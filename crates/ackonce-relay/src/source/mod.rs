@@ -9,7 +9,7 @@ mod webhook;
 use std::str::FromStr;
 
 use ackonce::{Counts, IdSource, MessageIds, Result, Settings};
-use ackonce_amqp::MESSAGE_ID;
+use ackonce_amqp::MESSAGE_ID_PROPERTY;
 use ackonce_kafka::ClientConfig;
 
 use self::amqp::AmqpSource;
@@ -134,7 +134,7 @@ impl SourceUrl {
     pub fn message_ids(&self, places: &[IdPlace]) -> Result<MessageIds, String> {
         let own = match self.kind() {
             SourceKind::Kafka => IdSource::Header("message-id".to_owned()),
-            SourceKind::Amqp | SourceKind::Webhook => IdSource::Header(MESSAGE_ID.to_owned()),
+            SourceKind::Amqp | SourceKind::Webhook => IdSource::Header(MESSAGE_ID_PROPERTY.to_owned()),
         };
         let sources =
             places.iter().map(|place| place.of(self.kind()).map_err(|why| format!("{place}: {why}")));
