@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ackonce::CancellationToken;
 use ackonce_outbox::{HttpPublisher, Outbox, Outgoing};
@@ -12,7 +13,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::common::{options, sqlite, until};
@@ -46,7 +48,10 @@ async fn answer(State(log): State<Log>, uri: Uri, headers: HeaderMap, body: Stri
 }
 
 async fn serve(address: &str, log: &Log) -> String {
-    let listener = TcpListener::bind(address).await.unwrap();
+    serve_on(TcpListener::bind(address).await.unwrap(), log)
+}
+
+fn serve_on(listener: TcpListener, log: &Log) -> String {
     let address = listener.local_addr().unwrap().to_string();
     let app = Router::new().fallback(answer).with_state(log.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -106,7 +111,7 @@ async fn a_host_that_is_away_holds_back_its_messages_alone() {
     let (task, shutdown) = relay(place.outbox(), HttpPublisher::anywhere().unwrap());
     until("the others went out", async || log.lock().unwrap().len() == 10).await;
     // More failures than there are attempts.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(place.outbox().lag().await.unwrap().parked, 0);
     serve(&away, &log).await;
     until("all went out", async || place.waiting().await == 0).await;
@@ -114,6 +119,71 @@ async fn a_host_that_is_away_holds_back_its_messages_alone() {
     let (first, then) = bodies.split_at(10);
     assert!(first.iter().eq(&[0, 2, 4, 6, 8, 10, 12, 14, 16, 18]), "{first:?}");
     assert!(then.iter().eq(&[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]), "{then:?}");
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+/// A host that takes no further connection: one to it hangs, as one to a host behind a firewall does. It does while the
+/// connections are kept that fill its queue.
+async fn unreachable() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let (address, mut queue) = (listener.local_addr().unwrap(), Vec::new());
+    while let Ok(connected) = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await
+    {
+        queue.push(connected.unwrap());
+    }
+    (listener, queue)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_host_counts_no_attempt_under_a_short_limit() {
+    let (place, log) = (sqlite().await.unwrap(), Log::default());
+    let (listener, queue) = unreachable().await;
+    place.publish(&[Outgoing::new(format!("http://{}/x", listener.local_addr().unwrap()), "x")]).await;
+    let publisher = HttpPublisher::anywhere().unwrap().with_limits(Duration::from_millis(200), 8).unwrap();
+    let (task, shutdown) = relay(place.outbox(), publisher);
+    // More failures than there are attempts.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(place.outbox().lag().await.unwrap().parked, 0);
+    drop(queue);
+    serve_on(listener, &log);
+    until("it went out", async || place.waiting().await == 0).await;
+    assert_eq!(place.outbox().lag().await.unwrap().parked, 0);
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_counts_though_its_body_never_ends() {
+    let place = sqlite().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = requests.clone();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let len = connection.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..len]).into_owned();
+            let status = if request.contains("/taken") { "202 Accepted" } else { "422 No" };
+            seen.lock().unwrap().push(request);
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 100\r\n\r\nhalf of it");
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            open.push(connection);
+        }
+    });
+    let to = |path: &str| Outgoing::new(format!("http://{address}/{path}"), "x");
+    place.publish(&[to("taken"), to("refused")]).await;
+    let publisher = HttpPublisher::anywhere().unwrap().with_limits(Duration::from_secs(1), 8).unwrap();
+    let (task, shutdown) = relay(place.outbox(), publisher);
+    until("nothing waits", async || place.waiting().await == 0).await;
+    let parked = place.outbox().parked(0, 10).await.unwrap();
+    assert_eq!(parked.len(), 1);
+    assert!(parked[0].reason.contains("half of it"), "{}", parked[0].reason);
+    assert_eq!(requests.lock().unwrap().len(), 2, "each was sent once");
     shutdown.cancel();
     task.await.unwrap();
 }

@@ -17,7 +17,7 @@ use crate::url::{Parts, RelayUrlError, redacted};
 pub const OUTBOX_SINKS: &str = "\
   kafka://HOST:PORT[,HOST:PORT][?kafka.NAME=VALUE]    a row names its topic
   amqp[s]://USER:PASSWORD@HOST:PORT/VHOST             a row names its queue, or EXCHANGE/ROUTING-KEY
-  http[s]://[USER:PASSWORD@]HOST[:PORT]/PATH          a row names the path beneath it
+  http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH        a row names the path beneath it
   http:                                               a row names its URL";
 
 /// The URL of an outbox's sink, as written on a command line. Shown without its secrets.

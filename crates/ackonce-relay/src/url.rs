@@ -134,7 +134,8 @@ pub(crate) fn decoded(text: &str) -> Result<String> {
     decoded.map_err(|_| RelayUrlError::new("a percent-encoded part of it is not UTF-8"))
 }
 
-/// A URL for display: without its password and without the values of options that may be secret.
+/// A URL for display: without its password, without a user who stands alone before the host of a service (there it is the
+/// key), and without the values of options that may be secret.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let (place, query) = match text.split_once('?') {
@@ -143,11 +144,12 @@ pub fn redacted(text: &str) -> String {
     };
     let mut shown = match place.split_once("://") {
         Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((user, server)) => {
-                let name = user.split(':').next().unwrap_or_default();
-                let secret = if user.contains(':') { ":***" } else { "" };
-                format!("{scheme}://{name}{secret}@{server}")
-            }
+            Some((user, server)) => match user.split_once(':') {
+                Some((_, "")) => format!("{scheme}://***@{server}"),
+                None if scheme.starts_with("http") => format!("{scheme}://***@{server}"),
+                Some((user, _)) => format!("{scheme}://{user}:***@{server}"),
+                None => place.to_owned(),
+            },
             None => place.to_owned(),
         },
         None => place.to_owned(),
@@ -226,6 +228,10 @@ mod tests {
                 "webhook://h/p?provider=stripe&secret-env=NAME",
             ),
             ("amqp://h/v?exchange=e&routing-key=k", "amqp://h/v?exchange=e&routing-key=k"),
+            ("http://secret@h/x", "http://***@h/x"),
+            ("https://secret:@h/x", "https://***@h/x"),
+            ("redis://:secret@h", "redis://:***@h"),
+            ("amqp://guest@h/v?queue=q", "amqp://guest@h/v?queue=q"),
         ] {
             let text = redacted(url);
             assert!(text == shown || !url.contains("se?cret"), "{text}");

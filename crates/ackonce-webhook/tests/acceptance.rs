@@ -26,6 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 const SECRET: &str = "whsec_test";
+const ADYEN_KEY: &str = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056";
 
 fn scope() -> Scope {
     Scope::new("test/webhooks").unwrap()
@@ -255,7 +256,7 @@ async fn the_slack_handshake_leaves_no_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn adyen_items_take_effect_one_by_one() {
-    let key = "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056";
+    let key = ADYEN_KEY;
     let (store, failing) = (MemoryStore::new(), Arc::new(AtomicU32::new(1)));
     let (seen, fail) = (Arc::new(std::sync::Mutex::new(Vec::new())), failing.clone());
     let log = seen.clone();
@@ -275,6 +276,18 @@ async fn adyen_items_take_effect_one_by_one() {
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
     assert_eq!(seen, ["AUTHORISATION:p1:true", "AUTHORISATION:p2:true", "AUTHORISATION:p2:true"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_longer_than_the_places_is_settled_whole() {
+    let (store, runs) = (MemoryStore::new(), Arc::new(AtomicU32::new(0)));
+    let webhook = webhook(Adyen::new([ADYEN_KEY]).unwrap(), &store).with_settings(|s| s.with_concurrency(2));
+    let app = Router::new().route("/w", counting(&runs, |_| StatusCode::OK)).layer(webhook.layer().unwrap());
+    let server = serve(app).await;
+    let items = [("p1", "a"), ("p2", "b"), ("p3", "c"), ("p4", "d"), ("p5", "e")];
+    let answer = server.post("/w", &Signed::adyen(ADYEN_KEY, &items)).await;
+    assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (200, &b"[accepted]"[..]));
+    assert_eq!(runs.load(Ordering::SeqCst), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

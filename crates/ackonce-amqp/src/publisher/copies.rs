@@ -15,6 +15,15 @@ const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
 const KEPT: [&str; 6] =
     [headers::CC, headers::BCC, headers::X_DEATH, headers::USER_ID, headers::EXPIRATION, headers::REPLY_TO];
 
+/// Passes properties of one message on to another: `keep!(copy, original; with_NAME NAME, …)`.
+macro_rules! keep {
+    ($copy:ident, $original:ident; $($with:ident $get:ident),*) => {$(
+        if let Some(value) = $original.$get() {
+            $copy = $copy.$with(value.clone());
+        }
+    )*};
+}
+
 /// The purpose of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -35,36 +44,72 @@ pub(crate) fn copied(message: &AmqpMessage, purpose: Purpose, extra: Extra) -> B
             table.insert(name, value.clone());
         }
     }
-    let mut moved = |name: &str, value: Option<&ShortString>| {
-        if let Some(value) = value {
-            table.insert(name.into(), text(value.as_str()));
-        }
-    };
-    moved(headers::USER_ID, original.user_id().as_ref());
-    moved(headers::EXPIRATION, original.expiration().as_ref());
-    let (direct, reply_to): (Vec<_>, Vec<_>) =
-        original.reply_to().iter().partition(|to| to.as_str() == DIRECT_REPLY);
-    moved(headers::REPLY_TO, direct.first().copied());
+    let reply_to = login_aside(&mut table, original);
+    expiration_aside(&mut table, original);
     for (name, value) in extra {
         table.insert(name.into(), value);
     }
     let mut copy = BasicProperties::default().with_headers(table).with_delivery_mode(PERSISTENT);
-    if let Some(to) = reply_to.first() {
-        copy = copy.with_reply_to((*to).clone());
-    }
-    macro_rules! keep {
-        ($($with:ident $get:ident),*) => {$(
-            if let Some(value) = original.$get() {
-                copy = copy.$with(value.clone());
-            }
-        )*};
+    if let Some(to) = reply_to {
+        copy = copy.with_reply_to(to);
     }
     keep!(
-        with_content_type content_type, with_content_encoding content_encoding, with_priority priority,
+        copy, original; with_content_type content_type, with_content_encoding content_encoding, with_priority priority,
         with_correlation_id correlation_id, with_message_id message_id,
         with_timestamp timestamp, with_type kind, with_app_id app_id, with_cluster_id cluster_id
     );
     copy
+}
+
+/// Keeps the properties that the broker takes from their own author alone as headers. Returns an address for replies that it
+/// takes from all.
+fn login_aside(table: &mut FieldTable, original: &BasicProperties) -> Option<ShortString> {
+    if let Some(user) = original.user_id() {
+        table.insert(headers::USER_ID.into(), text(user.as_str()));
+    }
+    let to = original.reply_to().as_ref()?;
+    if to.as_str() == DIRECT_REPLY {
+        table.insert(headers::REPLY_TO.into(), text(to.as_str()));
+        return None;
+    }
+    Some(to.clone())
+}
+
+fn expiration_aside(table: &mut FieldTable, original: &BasicProperties) {
+    if let Some(expiration) = original.expiration() {
+        table.insert(headers::EXPIRATION.into(), text(expiration.as_str()));
+    }
+}
+
+/// The properties of a letter that is published again, with all that it carries, but for the count of its returns, which is that
+/// of the message before it. What would send it elsewhere or have it refused is kept as headers; so is what would let it
+/// expire, unless it `may_expire`.
+pub(crate) fn anew(original: &BasicProperties, may_expire: bool) -> BasicProperties {
+    let mut table = FieldTable::default();
+    for (name, value) in original.headers().iter().flat_map(|table| table.inner()) {
+        let name = match name.as_str() {
+            "x-delivery-count" | "x-acquired-count" => continue,
+            "CC" => headers::CC.into(),
+            "BCC" => headers::BCC.into(),
+            _ => name.clone(),
+        };
+        table.insert(name, value.clone());
+    }
+    let mut copy = BasicProperties::default();
+    if let Some(to) = login_aside(&mut table, original) {
+        copy = copy.with_reply_to(to);
+    }
+    match may_expire {
+        true => keep!(copy, original; with_expiration expiration),
+        false => expiration_aside(&mut table, original),
+    }
+    keep!(
+        copy, original; with_content_type content_type, with_content_encoding content_encoding,
+        with_delivery_mode delivery_mode, with_priority priority, with_correlation_id correlation_id,
+        with_message_id message_id, with_timestamp timestamp, with_type kind, with_app_id app_id,
+        with_cluster_id cluster_id
+    );
+    copy.with_headers(table)
 }
 
 /// The name of the original's header on the copy; `None` where the copy does not have it.
@@ -161,6 +206,31 @@ mod tests {
             ]
         );
         assert_eq!(copy.headers().clone().unwrap().inner()["ackonce-cc"], cc);
+    }
+
+    #[test]
+    fn a_letter_anew_carries_all_and_goes_nowhere_else() {
+        let mut table = FieldTable::default();
+        for name in ["CC", "BCC", "x-delivery-count", "x-death", headers::QUEUE] {
+            table.insert(name.into(), text("orders"));
+        }
+        let original = BasicProperties::default()
+            .with_headers(table)
+            .with_user_id("somebody".into())
+            .with_reply_to(DIRECT_REPLY.into())
+            .with_expiration("1000".into())
+            .with_delivery_mode(1)
+            .with_message_id("m".into());
+        let same = anew(&original, true);
+        let aside =
+            [headers::BCC, headers::CC, headers::QUEUE, headers::REPLY_TO, headers::USER_ID, "x-death"];
+        assert_eq!(keys(&same), aside);
+        assert_eq!((same.user_id(), same.reply_to(), *same.delivery_mode()), (&None, &None, Some(1)));
+        assert_eq!((same.expiration(), same.message_id()), (original.expiration(), original.message_id()));
+        let moved = anew(&original, false);
+        assert!(moved.expiration().is_none() && keys(&moved).contains(&headers::EXPIRATION.to_owned()));
+        let plain = BasicProperties::default().with_reply_to("answers".into());
+        assert_eq!(anew(&plain, true).reply_to(), plain.reply_to());
     }
 
     /// Each attempt of a message is in the trace of its producer.

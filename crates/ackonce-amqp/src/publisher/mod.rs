@@ -23,7 +23,7 @@ use lapin::{BasicProperties, Confirmation};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::copies::{Extra, Purpose, copied, origin, reason, value};
+pub(crate) use self::copies::{Extra, Purpose, anew, copied, origin, reason, value};
 pub use self::refusal::AmqpRefusal;
 pub(crate) use self::upstream::{Open, Upstream};
 

@@ -7,11 +7,10 @@ use ackonce::adapter::{DeadLetter, LetterFilter, LettersMoved, Redrive};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::AMQPValue;
 
 use crate::message::text;
-use crate::publisher::AmqpRefusal;
+use crate::publisher::{AmqpRefusal, anew};
 use crate::{AmqpMessage, AmqpPublisher, headers};
 use pass::Pass;
 
@@ -25,8 +24,9 @@ const RETURNS: u64 = 3;
 /// A dead-letter queue.
 ///
 /// Letters are taken one after another and given back at the end, those apart that were moved. A quorum queue counts that
-/// as a delivery; a letter that came back three times is put at the end of the queue as a new message, with all that it
-/// carries, so that a delivery limit does not drop it.
+/// as a delivery; a letter that came back three times is put at the end of the queue as a new message, so that a delivery limit
+/// does not drop it. It carries all that it did; `CC` and `BCC`, a `user_id` and the `reply_to` of a direct reply become the
+/// [headers] that they become on a dead letter, since with them it would go elsewhere or be refused.
 ///
 /// ```no_run
 /// use ackonce::adapter::{LetterFilter, Redrive};
@@ -176,10 +176,18 @@ impl DeadLetterQueue {
     ) -> Result<()> {
         if message.delivery_count().is_some_and(|count| count >= RETURNS) {
             let payload = message.payload().to_vec().into();
-            let properties = without_count(message.properties());
-            let sent = publisher.publish("", &self.queue, properties, payload).await;
-            sent.map_err(pass::unconfirmed)?;
-            return pass.ack(tag).await;
+            let properties = anew(message.properties(), true);
+            match publisher.publish("", &self.queue, properties, payload).await {
+                Ok(()) => return pass.ack(tag).await,
+                // No queue has a copy: the letter itself stays.
+                Err(
+                    AmqpRefusal::Message(_)
+                    | AmqpRefusal::TooLong { .. }
+                    | AmqpRefusal::Nowhere(_)
+                    | AmqpRefusal::Full,
+                ) => {}
+                Err(refusal) => return Err(pass::unconfirmed(refusal)),
+            }
         }
         pass.keep(tag);
         Ok(())
@@ -210,20 +218,9 @@ async fn send(
     let mut table = message.properties().headers().clone().unwrap_or_default();
     table.insert(headers::REDRIVE_ACTOR.into(), text(redrive.note.actor.as_str()));
     table.insert(headers::REDRIVE_REASON.into(), text(redrive.note.reason.as_str()));
-    let properties = without_count(&message.properties().clone().with_headers(table));
+    let properties = anew(&message.properties().clone().with_headers(table), false);
     let answer = publisher.publish("", &queue, properties, message.payload().to_vec().into()).await;
     Sent { message, tag, queue, answer }
-}
-
-/// The properties of a new message: the count of returns is that of the one before it.
-fn without_count(properties: &BasicProperties) -> BasicProperties {
-    let mut left = FieldTable::default();
-    for (name, value) in properties.headers().iter().flat_map(|table| table.inner()) {
-        if !["x-delivery-count", "x-acquired-count"].contains(&ShortString::as_str(name)) {
-            left.insert(name.clone(), value.clone());
-        }
-    }
-    properties.clone().with_headers(left)
 }
 
 fn number(value: &AMQPValue) -> Option<u32> {

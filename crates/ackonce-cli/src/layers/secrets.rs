@@ -6,7 +6,7 @@ const SECRET: [&str; 6] = ["pass", "secret", "token", "key", "auth", "sig"];
 const OPEN: [&str; 3] = ["routing-key", "routing_key", "key"];
 
 /// The text of a setting without passwords: that of the user in `scheme://user:password@host`, also with a list of
-/// hosts, which no parser of URLs takes; those of options (`?sslpassword=…`) and of libpq's `password=…`. An option that
+/// hosts, which no parser of URLs takes; the user of a service who stands alone, which is then the key; those of options (`?sslpassword=…`) and of libpq's `password=…`. An option that
 /// ends in `-env` names a variable and is shown.
 #[must_use]
 pub fn redacted(text: &str) -> String {
@@ -20,7 +20,7 @@ pub fn redacted(text: &str) -> String {
             if query.is_some_and(|query| query.contains('@')) {
                 return format!("{scheme}://***");
             }
-            let mut shown = format!("{scheme}://{}", without_password(place));
+            let mut shown = format!("{scheme}://{}", without_password(scheme, place));
             if let Some(query) = query {
                 shown.push('?');
                 shown.push_str(&options(query, '&'));
@@ -32,10 +32,12 @@ pub fn redacted(text: &str) -> String {
     }
 }
 
-fn without_password(place: &str) -> String {
+fn without_password(scheme: &str, place: &str) -> String {
     // A password may have an `@` or a `/` in it, so the last `@` counts.
     let Some((user, host)) = place.rsplit_once('@') else { return place.to_owned() };
     match user.split_once(':') {
+        Some((_, "")) => format!("***@{host}"),
+        None if scheme.starts_with("http") => format!("***@{host}"),
         Some((user, _)) => format!("{user}:***@{host}"),
         None => place.to_owned(),
     }
@@ -75,6 +77,9 @@ mod tests {
             ("redis://h?password=a@b", "redis://***"),
             ("https://h/x?sig=x&auth=y&passwd=z", "https://h/x?sig=***&auth=***&passwd=***"),
             ("host=db user=app password=x", "host=db user=app password=***"),
+            ("https://s3cret@h/x", "https://***@h/x"),
+            ("https://s3cret:@h/x", "https://***@h/x"),
+            ("postgres://app@db/app", "postgres://app@db/app"),
             ("24h", "24h"),
             ("sqlite:/var/lib/a.db?generation=4", "sqlite:/var/lib/a.db?generation=4"),
         ] {

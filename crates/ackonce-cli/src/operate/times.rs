@@ -4,19 +4,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) use ackonce::store::span;
 
+/// The first second that has no form in RFC 3339, that of the year 10000, since the epoch.
+const END: u64 = 253_402_300_800;
+/// In the place of such a moment. It comes from a letter or a record, which anybody may have written.
+const NONE: &str = "(no moment)";
+
 /// A moment in UTC, to the second.
 pub(super) fn at(moment: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(moment).to_string()
+    match moment.duration_since(UNIX_EPOCH) {
+        Ok(since) if since.as_secs() < END => humantime::format_rfc3339_seconds(moment).to_string(),
+        _ => NONE.to_owned(),
+    }
 }
 
 /// A fence as a moment, to the microsecond. A fence is the store's clock at the claim.
 pub(super) fn of_fence(fence: u64) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_micros(fence)) {
-        // A later one has no form in RFC 3339.
-        Some(moment) if fence < 253_402_300_800_000_000 => {
+        Some(moment) if Duration::from_micros(fence).as_secs() < END => {
             humantime::format_rfc3339_micros(moment).to_string()
         }
-        _ => "(no moment)".to_owned(),
+        _ => NONE.to_owned(),
     }
 }
 
@@ -42,5 +49,17 @@ mod tests {
         assert_eq!(of_fence(1_764_500_000_123_456), "2025-11-30T10:53:20.123456Z");
         assert_eq!(of_fence(u64::MAX), "(no moment)");
         assert_eq!(at(UNIX_EPOCH), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_moment_past_the_calendar_has_no_form() {
+        let last = UNIX_EPOCH + Duration::from_secs(END) - Duration::from_micros(1);
+        assert_eq!(at(last), "9999-12-31T23:59:59Z");
+        assert_eq!(of_fence(END * 1_000_000 - 1), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(of_fence(END * 1_000_000), NONE);
+        for forged in [UNIX_EPOCH + Duration::from_secs(END), UNIX_EPOCH + Duration::from_micros(u64::MAX)] {
+            assert_eq!(at(forged), NONE);
+        }
+        assert_eq!(at(UNIX_EPOCH - Duration::from_secs(1)), NONE);
     }
 }

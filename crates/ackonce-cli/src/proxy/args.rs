@@ -97,10 +97,11 @@ pub struct ProxyArgs {
     /// The headers that tell the upstream the client's address, scheme and host
     #[arg(long, value_enum, value_name = "HEADERS", default_value_t = Forwarded::XForwarded)]
     pub forwarded: Forwarded,
-    /// Keep the Forwarded and X-Forwarded-… headers that come in, and add to them; if not, they are dropped
+    /// Keep the Forwarded, X-Forwarded-… and X-Real-IP headers that come in, and add to them; if not, they are dropped
     #[arg(long, value_name = "true|false", action = ArgAction::Set, default_value_t = false)]
     pub trust_forwarded: bool,
-    /// The longest wait for a connection to the upstream; after it 502, and the key is free
+    /// The longest wait for a connection to the upstream, its name and TLS included; after it 502, and the key is free. It
+    /// has to be shorter than --upstream-timeout
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     pub connect_timeout: Duration,
     /// The longest wait for the head of an answer, and for each piece of it; after it 504, and the outcome is unknown
@@ -109,7 +110,8 @@ pub struct ProxyArgs {
     /// The longest time for the head of a request, and of a connection without one
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub header_timeout: Duration,
-    /// End a connection on which nothing has moved for so long, a WebSocket too; has to be longer than --upstream-timeout
+    /// End a connection on which nothing has moved for so long, a WebSocket too, and one of HTTP/2 that has had no request
+    /// for so long; has to be longer than --upstream-timeout
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     pub idle_timeout: Duration,
     /// The most connections of clients at once; more wait to be accepted

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use ackonce::BoxError;
 use ackonce_http::body::Trailers;
+use ackonce_http::edge::RequestUnderWay;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// The body of a request on its way to the upstream: passed on as it comes, or whole where the layer has read it.
 pub struct ForwardBody(UnsyncBoxBody<Bytes, BoxError>);
@@ -114,8 +115,7 @@ impl Body for AnswerBody {
                     return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
                 }
                 let limit = *limit;
-                let over =
-                    over.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+                let over = over.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
                 ready!(over.as_mut().poll(cx));
                 let why = format!("the upstream sent nothing more for {limit:?} (--upstream-timeout)");
                 Poll::Ready(Some(Err(why.into())))
@@ -135,5 +135,37 @@ impl Body for AnswerBody {
             Self::Upstream { body, .. } => body.size_hint(),
             Self::Own(body) => body.size_hint(),
         }
+    }
+}
+
+/// The body of an answer whose request is under way until it has been sent.
+pub(super) struct Held<B> {
+    body: B,
+    _under_way: RequestUnderWay,
+}
+
+impl<B> Held<B> {
+    pub(super) fn new(body: B, under_way: RequestUnderWay) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ackonce::BoxError;
+use ackonce_http::post::ConnectWithin;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Builder, Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
@@ -18,10 +20,11 @@ const IDLE: Duration = Duration::from_secs(30);
 /// The interval of questions on a silent HTTP/2 connection, and the longest wait for an answer to one.
 const PING: Duration = Duration::from_secs(20);
 
+type Connector = ConnectWithin<Secure>;
 #[cfg(feature = "tls")]
-type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+type Secure = hyper_rustls::HttpsConnector<HttpConnector>;
 #[cfg(not(feature = "tls"))]
-type Connector = HttpConnector;
+type Secure = HttpConnector;
 
 /// Sends requests to the upstream. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -36,8 +39,9 @@ impl Sender {
         // Over HTTP/2 the name in a request is that of the upstream; a client's own goes with HTTP/1.1 only.
         let both = upstream.protocol == Protocol::Https && host == HostHeader::Upstream;
         let is_h2c = upstream.protocol == Protocol::H2c;
-        let (requests, upgrades) =
-            (connector(upstream, connect, both)?, connector(upstream, connect, false)?);
+        let within = |secure| ConnectWithin::new(secure, connect);
+        let requests = within(connector(upstream, connect, both)?);
+        let upgrades = within(connector(upstream, connect, false)?);
         Ok(Self {
             requests: builder().http2_only(is_h2c).build(requests),
             upgrades: builder().build(upgrades),
@@ -46,12 +50,34 @@ impl Sender {
 
     pub(super) async fn send(
         &self,
-        request: http::Request<ForwardBody>,
+        mut request: http::Request<ForwardBody>,
         is_upgrade: bool,
-    ) -> Result<http::Response<Incoming>, Error> {
+        limit: Duration,
+    ) -> Result<http::Response<Incoming>, Unanswered> {
         let client = if is_upgrade { &self.upgrades } else { &self.requests };
-        client.request(request).await
+        let connection = capture_connection(&mut request);
+        match tokio::time::timeout(limit, client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if error.is_connect() => Err(Unanswered::Unsent(error.into())),
+            Ok(Err(error)) => Err(Unanswered::BrokeOff(error)),
+            // Requests over HTTP/2 wait for one connection together, one try after another.
+            Err(_) if connection.connection_metadata().is_none() => {
+                Err(Unanswered::Unsent(format!("there was no connection within {limit:?}").into()))
+            }
+            Err(_) => Err(Unanswered::TimedOut),
+        }
     }
+}
+
+/// Why there is no head of an answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// There was no connection: no byte of the request was sent.
+    Unsent(BoxError),
+    /// The connection broke.
+    BrokeOff(Error),
+    /// It did not come in time.
+    TimedOut,
 }
 
 fn builder() -> Builder {
@@ -77,7 +103,7 @@ fn http(connect: Duration) -> HttpConnector {
 }
 
 #[cfg(feature = "tls")]
-fn connector(upstream: &Upstream, connect: Duration, http2: bool) -> Result<Connector, Refusal> {
+fn connector(upstream: &Upstream, connect: Duration, http2: bool) -> Result<Secure, Refusal> {
     use hyper_rustls::HttpsConnectorBuilder;
     let provider = rustls::crypto::ring::default_provider();
     let builder = match upstream.protocol {
@@ -105,6 +131,6 @@ fn connector(upstream: &Upstream, connect: Duration, http2: bool) -> Result<Conn
 }
 
 #[cfg(not(feature = "tls"))]
-fn connector(_: &Upstream, connect: Duration, _: bool) -> Result<Connector, Refusal> {
+fn connector(_: &Upstream, connect: Duration, _: bool) -> Result<Secure, Refusal> {
     Ok(http(connect))
 }

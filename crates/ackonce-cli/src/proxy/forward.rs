@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::args::{Forwarded, HostHeader, ProxyArgs};
 use super::body::{AnswerBody, ForwardBody};
-use super::client::Sender;
+use super::client::{Sender, Unanswered};
 use super::headers::{announce, rewrite, strip, upgrade};
 use super::idle::Activity;
 use super::tunnel::Tunnels;
@@ -109,15 +109,14 @@ impl Forward {
         // Each side speaks its own version; the client raises it where HTTP/2 was agreed on.
         let mut sent = Request::new(body);
         (*sent.method_mut(), *sent.uri_mut(), *sent.headers_mut()) = (head.method, uri, head.headers);
-        let answer = tokio::time::timeout(shared.timeout, shared.sender.send(sent, is_upgrade)).await;
-        let mut answer = match answer {
-            Err(_) => return Err(Broken::TimedOut),
-            Ok(Err(error)) if error.is_connect() => return Ok(shared.unreachable(&error)),
-            Ok(Err(error)) => {
+        let mut answer = match shared.sender.send(sent, is_upgrade, shared.timeout).await {
+            Ok(answer) => answer,
+            Err(Unanswered::Unsent(error)) => return Ok(shared.unreachable(&*error)),
+            Err(Unanswered::TimedOut) => return Err(Broken::TimedOut),
+            Err(Unanswered::BrokeOff(error)) => {
                 tracing::debug!(target: "ackonce", error = %ackonce::chain(&error), "the upstream broke off");
                 return Err(Broken::BrokeOff);
             }
-            Ok(Ok(answer)) => answer,
         };
         if shared.away.swap(false, Ordering::Relaxed) {
             tracing::warn!(target: "ackonce", upstream = %shared.upstream, "the upstream can be reached again");
@@ -137,7 +136,7 @@ impl Forward {
 
 impl Shared {
     /// Nothing was sent, so the same request may be sent at any time.
-    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Response<AnswerBody> {
+    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Response<AnswerBody> {
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!(target: "ackonce", upstream = %self.upstream, error = %ackonce::chain(error), "the upstream \
                 (--upstream) cannot be reached: requests are answered 502, and their keys stay free, until it can");

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::body::{AnswerBody, ForwardBody};
+use super::body::{AnswerBody, ForwardBody, Held};
 use super::forward::{Broken, Forward, PROXY_STATUS};
 use super::headers::Peer;
 use super::idle::Activity;
@@ -28,7 +28,7 @@ pub(super) struct Front {
     parks: bool,
 }
 
-pub(super) type Answer = Response<ResponseBody<AnswerBody>>;
+pub(super) type Answer = Response<Held<ResponseBody<AnswerBody>>>;
 
 impl Front {
     pub(super) fn new(layer: &IdempotencyLayer, forward: Forward, parks: bool) -> Self {
@@ -41,9 +41,9 @@ impl Front {
         peer: IpAddr,
         activity: Activity,
     ) -> Result<Answer, Infallible> {
-        activity.asked();
+        let under_way = activity.asked();
         if request.method() == Method::CONNECT {
-            return Ok(no_tunnels().into_response());
+            return Ok(no_tunnels().into_response().map(|body| Held::new(body, under_way)));
         }
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(activity);
@@ -51,7 +51,7 @@ impl Front {
         let answer = service.call(request.map(ForwardBody::passing)).await;
         let mut answer = answer.unwrap_or_else(|broken| broken.problem(parks).into_response());
         answer.headers_mut().remove(REPLAYABLE);
-        Ok(answer)
+        Ok(answer.map(|body| Held::new(body, under_way)))
     }
 }
 

@@ -13,15 +13,12 @@ use super::args::{Forwarded, HostHeader};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Headers about the client that only a proxy in front may set.
-const OF_PROXIES: [HeaderName; 6] = [
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-real-ip"),
-];
+/// True for a header about the client that only a proxy in front may set. Services that read headers as variables (CGI, WSGI,
+/// Rack) take an underscore for a hyphen.
+fn is_of_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    name == FORWARDED.as_str() || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
 
 /// The address of the client, an extension of its request.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +63,10 @@ fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 pub(super) fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = version == Version::HTTP_11
         && listed(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    // Not to HTTP/2, which both sides speak without asking.
-    headers.get(UPGRADE).filter(|to| asked && !to.as_bytes().eq_ignore_ascii_case(b"h2c")).cloned()
+    // Not to HTTP/2, which both sides speak without asking: the protocols beside it, in all lines.
+    let others = listed(headers, &UPGRADE).filter(|to| !to.is_empty() && !to.eq_ignore_ascii_case("h2c"));
+    let others = others.collect::<Vec<_>>().join(", ");
+    HeaderValue::from_str(&others).ok().filter(|_| asked && !others.is_empty())
 }
 
 /// Writes the headers of a request as the upstream is to have them.
@@ -87,9 +86,10 @@ pub(super) fn rewrite(head: &mut Parts, host: HostHeader, forwarded: Forwarded, 
     });
     let asked = asked.or_else(|| head.headers.get(HOST).cloned());
     if !trusted {
-        OF_PROXIES.iter().for_each(|name| {
+        let told: Vec<HeaderName> = head.headers.keys().filter(|name| is_of_proxies(name)).cloned().collect();
+        for name in told {
             head.headers.remove(name);
-        });
+        }
     }
     tell(head, asked.as_ref(), forwarded);
     match asked {
@@ -187,6 +187,14 @@ mod tests {
             head(&[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "x")]);
         rewrite(&mut h2c, HostHeader::Client, Forwarded::None, false);
         assert_eq!(lines(&h2c), Vec::<String>::new());
+        for (asked, passed) in
+            [("h2c, H2C", None), ("h2c, websocket", Some("websocket")), ("x/1,h2c , y", Some("x/1, y"))]
+        {
+            let mut one = head(&[("connection", "upgrade"), ("upgrade", asked)]);
+            rewrite(&mut one, HostHeader::Client, Forwarded::None, false);
+            let to = one.headers.get(UPGRADE).map(|to| to.to_str().unwrap());
+            assert_eq!((to, one.headers.contains_key(CONNECTION)), (passed, passed.is_some()), "{asked}");
+        }
     }
 
     #[test]
@@ -195,6 +203,9 @@ mod tests {
             ("host", "api"),
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
+            ("x-forwarded-prefix", "/admin"),
+            ("X-Forwarded-User", "root"),
+            ("x_forwarded_for", "10.0.0.1"),
             ("x-real-ip", "1"),
         ];
         let mut new = head(&sent);
@@ -211,8 +222,11 @@ mod tests {
                 "forwarded: for=192.0.2.7;proto=http;host=\"api\"",
                 "x-forwarded-for: 10.0.0.1, 192.0.2.7",
                 "x-forwarded-host: api",
+                "x-forwarded-prefix: /admin",
                 "x-forwarded-proto: https",
+                "x-forwarded-user: root",
                 "x-real-ip: 1",
+                "x_forwarded_for: 10.0.0.1",
             ]
         );
         let mut none = head(&sent);

@@ -3,57 +3,61 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use ackonce_http::edge::{RequestUnderWay, Requests};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// When a connection last moved. Cloning is cheap; clones are of the same connection.
+/// When a connection last moved, and its requests. Cloning is cheap; clones are of the same connection.
 #[derive(Debug, Clone)]
-pub(super) struct Activity(Arc<Moves>);
+pub(super) struct Activity {
+    moves: Arc<Moves>,
+    requests: Requests,
+}
 
 #[derive(Debug)]
 struct Moves {
     began: Instant,
     /// Milliseconds from `began` to the last byte, in either direction.
     last: AtomicU64,
-    asked: AtomicBool,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let (last, asked) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Moves { began: Instant::now(), last, asked }))
+        let moves = Moves { began: Instant::now(), last: AtomicU64::new(0) };
+        Self { moves: Arc::new(moves), requests: Requests::new() }
     }
 
-    /// A request has come.
-    pub(super) fn asked(&self) {
-        self.0.asked.store(true, Ordering::Relaxed);
+    /// A request has come. It is under way until the end of its answer.
+    pub(super) fn asked(&self) -> RequestUnderWay {
+        self.requests.begin()
     }
 
     fn moved(&self) {
-        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last.store(now, Ordering::Relaxed);
+        let now = u64::try_from(self.moves.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moves.last.store(now, Ordering::Relaxed);
     }
 
     /// Ready once nothing has moved for so long.
     pub(super) async fn silent(&self, limit: Duration) {
         loop {
-            let last = Duration::from_millis(self.0.last.load(Ordering::Relaxed));
-            match limit.checked_sub(self.0.began.elapsed().saturating_sub(last)) {
+            let last = Duration::from_millis(self.moves.last.load(Ordering::Relaxed));
+            match limit.checked_sub(self.moves.began.elapsed().saturating_sub(last)) {
                 Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
                 _ => return,
             }
         }
     }
 
-    /// Ready if there is no request after so long.
-    pub(super) async fn never_asked(&self, limit: Duration) {
-        tokio::time::sleep(limit).await;
-        if self.0.asked.load(Ordering::Relaxed) {
-            std::future::pending().await
+    /// Ready if there is no request after `first`, or once nothing has moved for `idle` or no request has been under way: pings
+    /// of HTTP/2 move bytes for ever.
+    pub(super) async fn over(&self, first: Duration, idle: Duration) {
+        tokio::select! {
+            () = self.silent(idle) => {}
+            () = self.requests.missing(first, idle) => {}
         }
     }
 }

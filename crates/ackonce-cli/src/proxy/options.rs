@@ -73,6 +73,14 @@ impl Plan {
                 )));
             }
         }
+        if args.connect_timeout >= args.upstream_timeout {
+            return Err(Refusal::usage(format!(
+                "--connect-timeout is {}, so that an upstream that cannot be reached would be taken for one that does not \
+                 answer; make it shorter than --upstream-timeout, which is {}",
+                humantime::format_duration(args.connect_timeout),
+                humantime::format_duration(args.upstream_timeout)
+            )));
+        }
         let name = args.scope.clone().unwrap_or_else(|| format!("proxy/{}", args.upstream.name()));
         let scope = Scope::new(name).map_err(|error| Refusal::usage(format!("--scope: {error}")))?;
         let principal = match &args.principal {
@@ -106,7 +114,7 @@ fn options(args: &ProxyArgs) -> Options {
     let settings = Options::settings()
         .with_lease(args.lease)
         .with_shutdown_timeout(args.drain)
-        .with_handler_timeout(RUN.max(2 * args.upstream_timeout))
+        .with_handler_timeout(RUN.max(args.upstream_timeout.saturating_mul(2)))
         .with_on_unknown(match args.on_unknown {
             UnknownArg::RunAgain => OnUnknown::RunAgain,
             UnknownArg::Park => OnUnknown::Park,
@@ -147,10 +155,11 @@ fn policy(policy: PolicyArg) -> Policy {
         PolicyArg::All => Policy::all(),
     };
     Policy::by(move |status, headers: &HeaderMap| {
-        match headers.get(REPLAYABLE).map(|value| value.as_bytes()) {
+        let said = headers.get(REPLAYABLE).map(|value| value.as_bytes().trim_ascii());
+        match said {
             _ if headers.get(PROXY_STATUS) == Some(&UNSENT) => false,
-            Some(b"true") => true,
-            Some(b"false") => false,
+            Some(said) if said.eq_ignore_ascii_case(b"true") => true,
+            Some(said) if said.eq_ignore_ascii_case(b"false") => false,
             _ => by_status.keeps(status, headers),
         }
     })

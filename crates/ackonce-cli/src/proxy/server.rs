@@ -97,8 +97,7 @@ impl Server {
             // A request that has begun outlives its connection.
             tokio::select! {
                 () = connection => {}
-                () = activity.silent(idle_timeout) => {}
-                () = activity.never_asked(header_timeout) => {}
+                () = activity.over(header_timeout, idle_timeout) => {}
             }
         }
     }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ackonce_amqp::lapin::ExchangeKind;
 use ackonce_amqp::lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
-use ackonce_amqp::lapin::types::FieldTable;
+use ackonce_amqp::lapin::types::{AMQPValue, FieldTable};
+use ackonce_amqp::lapin::{BasicProperties, ExchangeKind};
 use ackonce_kafka::rdkafka::consumer::{BaseConsumer, Consumer};
 use ackonce_tests::amqp::{Kind, Rabbit};
 use ackonce_tests::kafka::Kafka;
@@ -283,4 +283,40 @@ async fn a_letter_that_cannot_be_moved_stays_and_is_told() {
     let Some(kafka) = Kafka::real() else { return };
     let gone = format!("kafka://{}/no-such-topic", kafka.brokers());
     refused(&["dead-letters", "list", "--from", &gone], 3, &["--from", "no-such-topic"]);
+}
+
+/// With `CC` a copy of it would go to more queues, and the broker takes a `user_id` from its own login alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_others_is_listed_again_and_again_and_goes_nowhere() {
+    let Some(rabbit) = Rabbit::real() else { return };
+    let (dead, orders) =
+        (rabbit.queue("others", Kind::Quorum).await, rabbit.queue("orders", Kind::Classic).await);
+    let admin = rabbit.connect().await;
+    let mut table = FieldTable::default();
+    let also = AMQPValue::LongString(orders.as_str().into());
+    table.insert("CC".into(), AMQPValue::FieldArray(vec![also].into()));
+    let with_id = |id: &str| BasicProperties::default().with_message_id(id.into());
+    admin.publish_with(&dead, b"{}", with_id("with copies").with_headers(table)).await;
+    admin.publish_with(&dead, b"{}", with_id("of a login").with_user_id("guest".into())).await;
+    assert_eq!(admin.take(&orders).await.len(), 1, "its producer's own copy");
+    let reader = rabbit.name("reader");
+    rabbit.ctl(&["add_user", &reader, "secret"]);
+    rabbit.ctl(&["set_permissions", &reader, ".*", ".*", ".*"]);
+    let letters = format!("amqp://{reader}:secret@{}/%2f?queue={dead}", rabbit.address());
+    for _ in 0..8 {
+        assert_eq!(json(&["dead-letters", "list", "--from", &letters]).len(), 2);
+    }
+    rabbit.ctl(&["delete_user", &reader]);
+    assert_eq!(admin.take(&orders).await.len(), 0);
+    let left = admin.take(&dead).await;
+    let mut kept: Vec<_> = left
+        .iter()
+        .flat_map(|letter| letter.properties.headers().iter().flat_map(|table| table.inner().keys()))
+        .map(|name| name.as_str())
+        .filter(|name| name.starts_with("ackonce-") && *name != "ackonce-letter")
+        .collect();
+    kept.sort_unstable();
+    assert_eq!((left.len(), kept), (2, vec!["ackonce-cc", "ackonce-user-id"]));
+    admin.delete(&dead).await;
+    admin.delete(&orders).await;
 }

@@ -36,6 +36,7 @@ fn each_fault_is_one_sentence_with_the_setting_and_the_fix() {
         (&["--wait", "1s"], 2, &["--wait", "--in-flight wait"]),
         (&["--idle-timeout", "1s"], 2, &["--idle-timeout", "--upstream-timeout"]),
         (&["--connect-timeout", "0s"], 2, &["--connect-timeout"]),
+        (&["--upstream-timeout", "3s"], 2, &["--connect-timeout", "--upstream-timeout"]),
         (&["--scope", "a\nb"], 2, &["--scope", "control character"]),
         (&["--methods", "post"], 2, &["--methods", "POST,PATCH"]),
         (&["--upstream", "ftp://a"], 2, &["--upstream", "http://HOST:PORT"]),
@@ -87,6 +88,15 @@ fn check_prints_each_setting_with_its_origin_and_everything_that_weakens_the_pro
         report.contains("class leased on memory") && report.contains("weakened: --principal none"),
         "{report}"
     );
+}
+
+#[test]
+fn times_that_no_clock_reaches_are_taken() {
+    let (long, longer) = ("500000000000y", "580000000000y");
+    let flags =
+        ["--upstream-timeout", long, "--idle-timeout", longer, "--header-timeout", longer, "--drain", longer];
+    let (exit, error, _) = run(&[&flags[..], &["--check"]].concat(), &[]);
+    assert_eq!(exit, 0, "{error}");
 }
 
 #[test]

@@ -131,3 +131,50 @@ async fn a_client_that_does_not_finish_its_head_is_let_go() {
     }
     assert_eq!(proxy.post("/number", "k").await.0, 201, "others are served");
 }
+
+/// Frames of HTTP/2 by hand: a client that pings, and asks for nothing more.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// `GET http://a/`, whole.
+const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0ackonce!";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_is_ended() {
+    let service = Service::start().await;
+    let times = [
+        "--idle-timeout",
+        "1s",
+        "--upstream-timeout",
+        "900ms",
+        "--connect-timeout",
+        "500ms",
+        "--header-timeout",
+        "1s",
+    ];
+    let proxy = Proxy::start(&service.url(), &times);
+    for asked in [&[][..], GET] {
+        let address = proxy.address().to_owned();
+        let ended = tokio::task::spawn_blocking(move || {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+            client.write_all(&[PREFACE, asked].concat()).unwrap();
+            let (mut frames, mut piece) = (Vec::new(), [0; 1024]);
+            // No end of a loop but the connection's: the test has one.
+            while client.write_all(PING).is_ok() {
+                match client.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(len) => frames.extend_from_slice(&piece[..len]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+            }
+            frames
+        });
+        let frames = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await;
+        let frames = frames.expect("it pings for ever").unwrap();
+        // HEADERS of the first request's answer.
+        let answered = frames.windows(6).any(|frame| frame[0] == 1 && frame[1..] == [4, 0, 0, 0, 1]);
+        assert_eq!(answered, !asked.is_empty(), "{}", frames.escape_ascii());
+    }
+    assert_eq!(proxy.post("/number", "k").await.0, 201, "others are served");
+}

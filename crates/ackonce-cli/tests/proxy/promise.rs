@@ -98,15 +98,56 @@ async fn an_upstream_that_breaks_off_midway_leaves_the_outcome_unknown_and_the_p
 async fn the_upstream_says_which_answers_are_kept() {
     let service = Service::start().await;
     let proxy = Proxy::start(&service.url(), &[]);
-    for run in ["1", "2"] {
-        let answer =
-            reqwest::Client::new().post(format!("{}/refuse", proxy.url)).header("idempotency-key", "a");
+    for (run, word) in [("1", "false"), ("2", "False"), ("3", "FALSE"), ("4", "false")] {
+        let url = format!("{}/refuse?{word}", proxy.url);
+        let answer = reqwest::Client::new().post(url).header("idempotency-key", "a");
         let answer = answer.send().await.unwrap();
         assert!(answer.headers().get("ackonce-replayable").is_none());
         assert_eq!(answer.text().await.unwrap(), run);
     }
-    assert_eq!(proxy.post("/refuse?keep", "b").await, (422, "3".to_owned(), false));
-    assert_eq!(proxy.post("/refuse?keep", "b").await, (422, "3".to_owned(), true));
+    for (run, word) in [("5", "true"), ("6", "True")] {
+        let path = format!("/refuse?{word}");
+        assert_eq!(proxy.post(&path, word).await, (422, run.to_owned(), false));
+        assert_eq!(proxy.post(&path, word).await, (422, run.to_owned(), true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_unknown_length_is_held_back_and_kept_or_passed_on() {
+    let service = Service::start().await;
+    for (collect, kept) in [("10m", true), ("0s", false)] {
+        let proxy = Proxy::start(&service.url(), &["--collect", collect]);
+        let before = service.runs();
+        assert_eq!(proxy.post("/chunks", "k").await, (200, "now later".to_owned(), false));
+        let (status, text, replayed) = proxy.post("/chunks", "k").await;
+        match kept {
+            true => assert_eq!((status, &*text, replayed), (200, "now later", true)),
+            false => assert!(status == 410 && text.contains("response_not_kept"), "{status} {text}"),
+        }
+        assert_eq!(service.runs(), before + 1);
+    }
+}
+
+/// Over HTTP/2 requests wait for one connection: the second one begins when the first has given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waited_for_another_ones_connection_was_not_sent() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // Its queue is full, so that further connections hang.
+    let upstream = socket.listen(1).unwrap();
+    let (address, mut queue) = (upstream.local_addr().unwrap(), Vec::new());
+    let connect = || tokio::time::timeout(Duration::from_secs(1), tokio::net::TcpStream::connect(address));
+    while let Ok(connected) = connect().await {
+        queue.push(connected.unwrap());
+    }
+    let flags = ["--connect-timeout", "1s", "--upstream-timeout", "1500ms", "--on-unknown", "park"];
+    let proxy = Proxy::start(&format!("h2c://{address}"), &flags);
+    for _ in 0..2 {
+        let (a, b, c) = tokio::join!(proxy.post("/", "a"), proxy.post("/", "b"), proxy.post("/", "c"));
+        for (status, problem, _) in [a, b, c] {
+            assert!(status == 502 && problem.contains("upstream_unreachable"), "{status} {problem}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -33,6 +34,7 @@ impl Service {
             .route("/slow", any(slow))
             .route("/fail", any(async || (StatusCode::INTERNAL_SERVER_ERROR, "no")))
             .route("/refuse", any(refuse))
+            .route("/chunks", any(chunks))
             .route("/headers", any(headers))
             .route("/echo", any(async |request: Request<Body>| request.into_body()))
             .route("/count", any(count))
@@ -62,14 +64,24 @@ async fn slow(State(runs): Runs) -> impl IntoResponse {
     (StatusCode::CREATED, run.to_string())
 }
 
-/// A 201 that is not to be kept, and a 422 that is.
+/// A 201 that is not to be kept, and a 422 that is, as the query says.
 async fn refuse(State(runs): Runs, request: Request<Body>) -> Response {
     let run = runs.fetch_add(1, Ordering::SeqCst) + 1;
-    let (status, kept) = match request.uri().query() {
-        Some("keep") => (StatusCode::UNPROCESSABLE_ENTITY, "true"),
-        _ => (StatusCode::CREATED, "false"),
+    let kept = request.uri().query().unwrap_or_default().to_owned();
+    let status = match kept.eq_ignore_ascii_case("true") {
+        true => StatusCode::UNPROCESSABLE_ENTITY,
+        false => StatusCode::CREATED,
     };
     (status, [("ackonce-replayable", kept)], run.to_string()).into_response()
+}
+
+/// An answer of unknown length, whose second chunk has to be waited for.
+async fn chunks(State(runs): Runs) -> Body {
+    runs.fetch_add(1, Ordering::SeqCst);
+    Body::from_stream(futures_util::stream::iter(["now ", "later"]).then(|text| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok::<_, std::io::Error>(text)
+    }))
 }
 
 async fn headers(request: Request<Body>) -> String {

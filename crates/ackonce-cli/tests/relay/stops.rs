@@ -1,5 +1,7 @@
 //! A relay that is stopped under load, and one whose sink is away.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -112,4 +114,23 @@ async fn a_reader_that_leaves_ends_the_relay_without_an_acknowledgement() {
     let store = SqliteStore::open(dir.path().join("dedup.db")).unwrap();
     let stats = store.stats().await.unwrap();
     assert_eq!((stats.done, stats.claimed), (0, 0), "{stats:?}");
+}
+
+/// One that sends nothing, and one of which not even the version can be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_sends_nothing_is_let_go() {
+    let feed = Feed::webhook();
+    let Feed::Webhook(address) = &feed else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let _relay = Running::start(relay(&feed.url(0), "stdout:", dir.path()).stdout(Stdio::null()));
+    feed.publish(&["first".to_owned()]).await;
+    let silent = ["", "PRI * HTTP/2", "POST /hook HTTP/1.1\r\nhost: a\r\nx-slow: "].map(|sent| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(sent.as_bytes()).unwrap();
+        tokio::task::spawn_blocking(move || drop(client.read_to_end(&mut Vec::new())))
+    });
+    for ended in silent {
+        tokio::time::timeout(Duration::from_secs(90), ended).await.expect("it is let go").unwrap();
+    }
+    feed.publish(&["second".to_owned()]).await;
 }

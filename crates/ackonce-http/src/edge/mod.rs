@@ -6,6 +6,7 @@
 
 mod error;
 mod outlive;
+mod requests;
 mod trace;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::error::{EdgeError, problem};
 use self::outlive::Outlive;
+pub use self::requests::{RequestUnderWay, Requests};
 pub use self::trace::{put_trace_context, trace_context_of};
 
 /// The time for the deliveries that are left after [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout) to answer their clients,
@@ -142,6 +144,13 @@ impl<D: Delivery, H: Handler<D::Message>> Edge<D, H> {
     #[must_use]
     pub fn last_call(&self) -> &CancellationToken {
         &self.0.last_call
+    }
+
+    /// The most deliveries at once. Of one request with more of them, so many are [processed](Self::process) at a time: the
+    /// call takes the place, not the first poll.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.0.most
     }
 
     /// The runner, for its counts and settings.

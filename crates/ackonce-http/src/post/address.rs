@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 #[error("{0}")]
 pub struct InvalidAddress(&'static str);
 
-/// The address of a service: `http[s]://[USER:PASSWORD@]HOST[:PORT]/PATH`. User and password are percent-encoded; they go
+/// The address of a service: `http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH`. User and password are percent-encoded; they go
 /// along as the header `Authorization`, and are never shown.
 #[derive(Clone)]
 pub struct ServiceAddress {
@@ -99,11 +99,22 @@ impl fmt::Debug for ServiceAddress {
     }
 }
 
-/// `USER:PASSWORD` as a header.
-fn basic(user: &str) -> Result<HeaderValue, InvalidAddress> {
-    let user = percent_decode_str(user).decode_utf8();
-    let user = user.map_err(|_| InvalidAddress("a percent-encoded part of it is not UTF-8"))?;
-    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*user)))
+/// `USER:PASSWORD` as a header. A user without a password has an empty one: the colon is always there
+/// ([RFC 7617, 2](https://www.rfc-editor.org/rfc/rfc7617#section-2)).
+fn basic(login: &str) -> Result<HeaderValue, InvalidAddress> {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let decoded = |text| {
+        let decoded = percent_decode_str(text).decode_utf8();
+        decoded.map_err(|_| InvalidAddress("a percent-encoded part of it is not UTF-8"))
+    };
+    let user = decoded(user)?;
+    if user.contains(':') {
+        return Err(InvalidAddress(
+            "its user has a colon in it, which the service would take for the password's",
+        ));
+    }
+    let login = format!("{user}:{}", decoded(password)?);
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(login)))
         .map_err(|_| InvalidAddress("its user and password cannot be sent"))?;
     value.set_sensitive(true);
     Ok(value)
@@ -129,6 +140,23 @@ mod tests {
         assert!(
             ServiceAddress::parse("http://[::1]/x").is_ok() && ServiceAddress::parse("https://h:1").is_ok()
         );
+    }
+
+    #[test]
+    fn a_login_always_has_its_colon() {
+        for (user, login) in [
+            ("u:p", "u:p"),
+            ("token", "token:"),
+            ("token:", "token:"),
+            (":p", ":p"),
+            ("u:p:q", "u:p:q"),
+            ("u%2F:%3a", "u/::"),
+        ] {
+            let address = ServiceAddress::parse(&format!("http://{user}@h/")).unwrap();
+            let sent = format!("Basic {}", STANDARD.encode(login));
+            assert_eq!(address.authorization().unwrap(), &*sent, "{user}");
+        }
+        assert!(ServiceAddress::parse("http://a%3ab:p@h/").unwrap_err().to_string().contains("colon"));
     }
 
     #[test]

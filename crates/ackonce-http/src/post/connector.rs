@@ -7,26 +7,33 @@ use ackonce::Result;
 use ackonce::{Error, ErrorKind};
 use hyper_util::client::legacy::connect::HttpConnector;
 
-/// The time limit for a connection.
+use super::within::ConnectWithin;
+
+/// The longest time limit for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
+pub(super) type Connector = ConnectWithin<Secure>;
 #[cfg(feature = "tls")]
-pub(super) type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
+type Secure = hyper_rustls::HttpsConnector<HttpConnector>;
 #[cfg(not(feature = "tls"))]
-pub(super) type Connector = HttpConnector;
+type Secure = HttpConnector;
 
+/// A connector for requests whose answer is waited for this long. A connection has half of that at most: one that comes to
+/// nothing then ends before the wait does, and is not taken for an answer that did not come.
+///
 /// # Errors
 /// `secure`, and the system has no root certificates.
-pub(super) fn connector(secure: bool) -> Result<Connector> {
+pub(super) fn connector(secure: bool, answer: Duration) -> Result<Connector> {
+    let limit = CONNECT.min(answer / 2);
     let mut http = HttpConnector::new();
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT));
+    http.set_connect_timeout(Some(limit));
     http.enforce_http(false);
-    over_tls(http, secure)
+    Ok(ConnectWithin::new(over_tls(http, secure)?, limit))
 }
 
 #[cfg(feature = "tls")]
-fn over_tls(http: HttpConnector, secure: bool) -> Result<Connector> {
+fn over_tls(http: HttpConnector, secure: bool) -> Result<Secure> {
     // The only failure is that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = match hyper_rustls::HttpsConnectorBuilder::new().with_native_roots() {
@@ -46,6 +53,6 @@ fn over_tls(http: HttpConnector, secure: bool) -> Result<Connector> {
 
 #[cfg(not(feature = "tls"))]
 #[allow(clippy::unnecessary_wraps, reason = "as with TLS")]
-fn over_tls(http: HttpConnector, _: bool) -> Result<Connector> {
+fn over_tls(http: HttpConnector, _: bool) -> Result<Secure> {
     Ok(http)
 }

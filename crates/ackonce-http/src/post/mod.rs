@@ -4,9 +4,10 @@ mod address;
 mod answer;
 mod connector;
 mod text;
+mod within;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ackonce::{Error, ErrorKind, Failure, Result};
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub use self::address::{InvalidAddress, ServiceAddress};
 pub use self::text::{excerpt, printable};
+pub use self::within::ConnectWithin;
 
 use self::answer::answer_of;
 use self::connector::{Connector, connector};
@@ -43,7 +45,7 @@ impl fmt::Debug for Poster {
 }
 
 impl Poster {
-    /// `limit` is the longest wait for an answer; so many idle connections are kept for each host. With an address, all
+    /// `limit` is the longest wait for an answer, and half of it, but 10 s at most, for a connection; so many idle connections are kept for each host. With an address, all
     /// requests go there or beneath it.
     ///
     /// # Errors
@@ -58,7 +60,7 @@ impl Poster {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(connections)
-            .build(connector(is_secure)?);
+            .build(connector(is_secure, limit)?);
         Ok(Self { client, limit })
     }
 
@@ -81,40 +83,43 @@ impl Poster {
     /// # Errors
     /// The [`Failure`] by its next step. Nothing was sent, or 429, 502, 503 or 504: [`Failure::Infrastructure`]. 408, 409,
     /// 425, other 5xx and redirections: [`Failure::Retry`]. An answer that did not come: [`Failure::Unknown`]. Other 4xx:
-    /// [`Failure::Permanent`]. With the pause that `Retry-After` asks for.
+    /// [`Failure::Permanent`]. With the pause that `Retry-After` asks for. The status counts, though the body breaks off or
+    /// does not end in time.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<(), Failure> {
         if !cfg!(feature = "tls") && request.uri().scheme_str() == Some("https") {
             return Err(Failure::permanent(NO_TLS));
         }
-        match tokio::time::timeout(self.limit, self.answer(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::unknown(format!("the service did not answer within {:?}", self.limit))),
-        }
-    }
-
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<(), Failure> {
-        let response = self.client.request(request).await.map_err(|error| match error.is_connect() {
-            // Nothing was sent.
-            true => Failure::infrastructure(error),
-            false => Failure::unknown(error),
-        })?;
+        let began = Instant::now();
+        let response = match tokio::time::timeout(self.limit, self.client.request(request)).await {
+            Ok(response) => response.map_err(|error| match error.is_connect() {
+                // Nothing was sent.
+                true => Failure::infrastructure(error),
+                false => Failure::unknown(error),
+            })?,
+            Err(_) => {
+                return Err(Failure::unknown(format!("the service did not answer within {:?}", self.limit)));
+            }
+        };
         let (parts, body) = Response::into_parts(response);
-        let body = read(body).await;
+        let body = read(body, self.limit.saturating_sub(began.elapsed())).await;
         answer_of(parts.status, &parts.headers, &body)
     }
 }
 
 const NO_TLS: &str = "https:// needs a build with the feature `tls`";
 
-/// The answer's body, so that its connection can be used again; as much as there is of one that breaks off, for its status
-/// has been said.
-async fn read(body: Incoming) -> Bytes {
+/// The answer's body, so that its connection can be used again; as much as there is of one that breaks off or does not end
+/// within `limit`, for its status has been said.
+async fn read(body: Incoming, limit: Duration) -> Bytes {
     let mut body = Limited::new(body, ANSWER);
     let mut whole = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Some(data) = frame.data_ref() {
-            whole.extend_from_slice(data);
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Some(data) = frame.data_ref() {
+                whole.extend_from_slice(data);
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(limit, reading).await;
     whole.into()
 }

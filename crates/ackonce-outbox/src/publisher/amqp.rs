@@ -12,9 +12,13 @@ use crate::{OutboxMessage, OutboxPublisher};
 const PERSISTENT: u8 = 2;
 /// The header that has the key.
 const KEY: &str = "ackonce-key";
+/// Headers that the broker takes for further addresses; it closes the channel where they are no lists, which no header of an
+/// outbox is.
+const ADDRESSES: [&str; 2] = ["CC", "BCC"];
 
 /// Publishes persistent messages with the property `message_id`, to `EXCHANGE/ROUTING-KEY`, or to a queue by its name alone.
-/// A header `content-type` becomes the property, and the key the header `ackonce-key`.
+/// A header `content-type` becomes the property, and the key the header `ackonce-key`. A message with a header `CC` or `BCC` is
+/// parked.
 #[async_trait]
 impl OutboxPublisher for AmqpPublisher {
     async fn publish(&self, message: &OutboxMessage) -> Result<(), Failure> {
@@ -42,6 +46,10 @@ fn properties(message: &OutboxMessage) -> Result<BasicProperties, Failure> {
         table.insert(KEY.into(), bytes(key));
     }
     for (name, value) in &message.headers {
+        if ADDRESSES.contains(&&**name) {
+            let why = "is for the broker's addresses; publish one message for each destination";
+            return Err(Failure::permanent(format!("its header {name:?} {why}")));
+        }
         if name.eq_ignore_ascii_case("content-type") {
             properties = properties.with_content_type(short(&String::from_utf8_lossy(value))?);
         } else {
@@ -49,4 +57,31 @@ fn properties(message: &OutboxMessage) -> Result<BasicProperties, Failure> {
         }
     }
     Ok(properties.with_headers(table))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_header_that_the_broker_takes_for_addresses_is_refused_by_name() {
+        let with = |name: &str| {
+            properties(&OutboxMessage {
+                id: "id".into(),
+                to: "q".into(),
+                key: None,
+                headers: vec![(name.into(), "orders".into())],
+                payload: "x".into(),
+            })
+        };
+        for name in ADDRESSES {
+            let refused = with(name).unwrap_err();
+            assert!(
+                matches!(refused, Failure::Permanent(_)) && refused.to_string().contains(name),
+                "{refused}"
+            );
+        }
+        assert!(with("cc").is_ok());
+    }
 }

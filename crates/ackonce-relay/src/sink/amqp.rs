@@ -17,8 +17,9 @@ use crate::url::{Parts, RelayUrlError};
 
 /// `delivery_mode` of a message that outlives the broker's restart.
 const PERSISTENT: u8 = 2;
-/// Headers that would send a copy to more queues.
-const ADDRESSES: [&str; 2] = ["CC", "BCC"];
+/// Headers that the broker reads, of whatever source: those that would send a copy to more queues, for which it closes the
+/// channel if they are no lists, and its own history.
+const OF_THE_BROKER: [&str; 3] = ["CC", "BCC", "x-death"];
 /// The longest text of a property, in bytes.
 const SHORT: usize = 255;
 
@@ -108,24 +109,21 @@ impl AmqpSink {
     }
 }
 
-fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&OutgoingSpan>) -> BasicProperties {
-    let text = |bytes: &[u8]| AMQPValue::LongString(bytes.into());
-    // One that is not traced here passes with the headers that it has.
-    let is_replaced = |name: &str| outgoing.is_some() && is_of_trace(name);
+/// The content of a message as properties. A trace context is left out where another one is written.
+fn content(message: &RelayMessage, is_traced: bool) -> (BasicProperties, FieldTable) {
+    let is_left_out = |name: &str| (is_traced && is_of_trace(name)) || OF_THE_BROKER.contains(&name);
     let mut table = FieldTable::default();
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
     if let RelayMessage::Amqp(message) = message {
         // As they came, tables and lists too.
         for (name, value) in message.properties().headers().iter().flat_map(|table| table.inner()) {
-            let name_text = name.as_str();
-            let is_left_out = is_ours(name_text) || is_replaced(name_text) || ADDRESSES.contains(&name_text);
-            if !is_left_out && name_text != "x-death" {
+            if !is_ours(name.as_str()) && !is_left_out(name.as_str()) {
                 table.insert(name.clone(), value.clone());
             }
         }
         properties = described(properties, message.properties());
     } else {
-        for (name, value) in message.headers().into_iter().filter(|(name, _)| !is_replaced(name)) {
+        for (name, value) in message.headers().into_iter().filter(|(name, _)| !is_left_out(name)) {
             if let Ok(name) = ShortString::try_new(&*name) {
                 table.insert(name, text(&value));
             }
@@ -134,6 +132,16 @@ fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&OutgoingSp
             properties = properties.with_content_type(kind);
         }
     }
+    (properties, table)
+}
+
+fn text(bytes: &[u8]) -> AMQPValue {
+    AMQPValue::LongString(bytes.into())
+}
+
+fn properties(cx: &Context, message: &RelayMessage, outgoing: Option<&OutgoingSpan>) -> BasicProperties {
+    // One that is not traced here passes with the headers that it has.
+    let (mut properties, mut table) = content(message, outgoing.is_some());
     if let Some(outgoing) = outgoing {
         let context = outgoing.context();
         table.insert(TRACEPARENT.into(), text(context.traceparent().as_bytes()));
@@ -167,4 +175,25 @@ fn described(mut properties: BasicProperties, original: &BasicProperties) -> Bas
         with_app_id app_id
     );
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use ackonce_kafka::KafkaMessage;
+    use ackonce_kafka::rdkafka::Timestamp;
+    use ackonce_kafka::rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+
+    use super::*;
+
+    #[test]
+    fn addresses_of_other_sources_are_left_out() {
+        let mut headers = OwnedHeaders::new();
+        for name in ["CC", "BCC", "x-death", "cc", "tenant"] {
+            headers = headers.insert(Header { key: name, value: Some("orders") });
+        }
+        let record = OwnedMessage::new(None, None, "t".into(), Timestamp::NotAvailable, 1, 7, Some(headers));
+        let (_, table) = content(&RelayMessage::Kafka(KafkaMessage::new(record)), false);
+        let kept: Vec<_> = table.inner().keys().map(ShortString::as_str).collect();
+        assert_eq!(kept, ["cc", "tenant"]);
+    }
 }

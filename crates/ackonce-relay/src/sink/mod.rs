@@ -27,7 +27,7 @@ use crate::url::{RelayUrlError, redacted};
 
 /// The forms of a sink's URL.
 pub const SINKS: &str = "\
-  http[s]://[USER:PASSWORD@]HOST[:PORT]/PATH    POST of the body; 2xx is done
+  http[s]://[USER[:PASSWORD]@]HOST[:PORT]/PATH  POST of the body; 2xx is done
   exec:PROGRAM ARGS                             body on standard input; exit 0 is done
   kafka://HOST:PORT[,HOST:PORT]/TOPIC[?kafka.NAME=VALUE]
   amqp[s]://USER:PASSWORD@HOST:PORT/VHOST[?exchange=E&routing-key=K]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ackonce::CancellationToken;
+use ackonce_http::edge::Requests;
 use ackonce_webhook::{WebhookBody, WebhookService};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -19,8 +20,13 @@ use tokio::sync::Semaphore;
 
 /// The most connections at once. More wait in the listener's queue.
 const CONNECTIONS: usize = 4096;
-/// The time limit for the headers of a request.
+/// The time limit for the headers of a request, and for the first request of a connection.
 const HEADERS: Duration = Duration::from_secs(10);
+/// A connection is closed so long after its last answer was made. Answers are short, so one that was not taken by then is not
+/// waited for.
+const IDLE: Duration = Duration::from_secs(60);
+/// The interval of questions on a silent HTTP/2 connection, and the longest wait for an answer to one.
+const PING: Duration = Duration::from_secs(20);
 /// The pause after a connection that could not be accepted: most often there is no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The time after the drain for the last answers to be sent.
@@ -46,15 +52,20 @@ pub(super) async fn serve(
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let routed = routed(path.clone(), service.clone());
+        let requests = Requests::new();
+        let routed = routed(path.clone(), service.clone(), requests.clone());
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-        builder.http2().timer(TokioTimer::new());
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
         let serving = builder.serve_connection(TokioIo::new(stream), routed).into_owned();
         let serving = graceful.watch(serving);
         tokio::spawn(async move {
-            // A connection that breaks is its client's matter: the sender comes again.
-            let _ = serving.await;
+            tokio::select! {
+                // A connection that breaks is its client's matter: the sender comes again.
+                _ = serving => {}
+                // Before its first bytes hyper has no time limit for it.
+                () = requests.missing(HEADERS, IDLE) => {}
+            }
             drop(permit);
         });
     }
@@ -85,6 +96,7 @@ async fn accept(
 fn routed(
     path: Arc<str>,
     service: WebhookService,
+    requests: Requests,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<WebhookBody>,
@@ -94,7 +106,9 @@ fn routed(
     let service = TowerToHyperService::new(service);
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let (service, found) = (service.clone(), request.uri().path() == &*path);
+        let under_way = requests.begin();
         async move {
+            let _under_way = under_way;
             match found {
                 true => hyper::service::Service::call(&service, request).await,
                 false => {

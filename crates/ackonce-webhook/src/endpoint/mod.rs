@@ -16,7 +16,7 @@ use ackonce::{BoxError, Key, Scope};
 use ackonce_http::body::{Budget, Collected, Limits, Share};
 use ackonce_http::edge::{Edge, EdgeError};
 use bytes::{Buf, Bytes};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use http::header::HeaderName;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
@@ -120,7 +120,9 @@ impl Endpoint {
                 None => job,
             })
         });
-        self.respond(join_all(deliveries).await)
+        // Each call takes a place, so no more are made than there are: a batch that is longer would never be settled whole.
+        let places = self.edge.most();
+        self.respond(stream::iter(deliveries).buffered(places).collect().await)
     }
 
     /// 2xx if every event is settled, else the status for the first unsettled one: all come again, and those that are
