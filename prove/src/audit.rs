@@ -257,8 +257,7 @@ mod tests {
 
     /// Messages 0 to 3 in one partition; 2 takes effect at 30, the others early.
     fn past(commits: &[(i64, &str, u64)], is_recreated: bool) -> usize {
-        let published: Vec<_> =
-            (0..4).map(|n| Published { id: format!("m{n}"), at: Some((0, n)) }).collect();
+        let published: Vec<_> = (0..4).map(|n| Published { id: format!("m{n}"), at: Some((0, n)) }).collect();
         let first = HashMap::from([("m0", 1), ("m1", 2), ("m2", 30), ("m3", 3)]);
         let commits = commits.iter().map(|(offset, topic, at)| Commit {
             partition: 0,
@@ -276,7 +275,11 @@ mod tests {
             assert_eq!(past(&[(2, "B", 10), (4, "B", 31)], is_recreated), 0);
             assert_eq!(past(&[(2, "B", 10), (4, "B", 29)], is_recreated), 1);
             assert_eq!(past(&[(4, "B", 29), (2, "B", 30), (4, "B", 31)], is_recreated), 1, "taken back");
-            assert_eq!(past(&[(2, "", 10), (4, "", 29), (4, "", 31)], is_recreated), 1, "nothing names a topic");
+            assert_eq!(
+                past(&[(2, "", 10), (4, "", 29), (4, "", 31)], is_recreated),
+                1,
+                "nothing names a topic"
+            );
         }
     }
 

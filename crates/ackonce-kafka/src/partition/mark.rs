@@ -84,6 +84,10 @@ mod tests {
             assert_eq!(CommitMark::parse(&mark.to_string()).unwrap(), mark, "{mark}");
         }
         let mark = CommitMark { record, topic: None };
-        assert_eq!(mark.to_string(), "ackonce1:5:00000000000000ff", "as versions without the ID write and read it");
+        assert_eq!(
+            mark.to_string(),
+            "ackonce1:5:00000000000000ff",
+            "as versions without the ID write and read it"
+        );
     }
 }

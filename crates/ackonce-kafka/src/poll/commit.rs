@@ -194,7 +194,8 @@ impl Lane {
     pub(crate) fn found_commit(&mut self, commit: Option<&Commit>) {
         let other_id = |commit: &Commit| {
             let id = commit.mark.as_ref().and_then(|mark| mark.topic.as_ref());
-            self.origin.mark().is_none() && id.zip(self.topic_id.as_ref()).is_some_and(|(one, other)| one != other)
+            self.origin.mark().is_none()
+                && id.zip(self.topic_id.as_ref()).is_some_and(|(one, other)| one != other)
         };
         let other_id = commit.is_some_and(other_id);
         let mut tracker = self.assignment.tracker();

@@ -89,9 +89,11 @@ impl Poller {
         }
         let (now, holds) = (Instant::now(), self.settings.intake.order != Order::Unordered);
         let known = |lane: &Lane| list.find_partition(&lane.assignment.id.0, lane.assignment.id.1).is_some();
-        // Those read from their beginning need no comparison.
-        for lane in self.lanes.iter_mut().filter(|lane| !lane.by_hand && known(lane)) {
-            lane.origin = Origin::unread(now, holds);
+        for at in 0..self.lanes.len() {
+            // Those read from their beginning need no comparison.
+            if known(&self.lanes[at]) && !self.is_read_from_beginning(&self.lanes[at].assignment.id.0) {
+                self.lanes[at].origin = Origin::unread(now, holds);
+            }
         }
     }
 
@@ -100,15 +102,25 @@ impl Poller {
     pub(crate) fn beginning_of_recreated(&mut self, list: &TopicPartitionList) -> TopicPartitionList {
         self.recreated.topics.retain(|_, when| when.elapsed() < RECREATED);
         let mut list = list.clone();
-        for lane in &mut self.lanes {
-            let (topic, partition) = (&lane.assignment.id.0, lane.assignment.id.1);
-            if self.recreated.topics.contains_key(topic)
-                && list.set_partition_offset(topic, partition, Offset::Beginning).is_ok()
+        for at in 0..self.lanes.len() {
+            let (topic, partition) = self.lanes[at].assignment.id.clone();
+            if !self.recreated.topics.contains_key(&topic) || list.find_partition(&topic, partition).is_none()
             {
-                lane.by_hand = true;
+                continue;
+            }
+            self.lanes[at].by_hand = true;
+            if self.is_read_from_beginning(&topic) {
+                // The partition is in the list, which is all that this asks for.
+                let _ = list.set_partition_offset(&topic, partition, Offset::Beginning);
             }
         }
         list
+    }
+
+    /// True if the topic was just created again, and nothing tells whether a commit is of the new one.
+    fn is_read_from_beginning(&self, topic: &str) -> bool {
+        let has_marks = self.recreated.digests && self.recreated.ids.contains_key(topic);
+        self.recreated.topics.contains_key(topic) && !has_marks
     }
 
     /// The driver has told the ID of a topic. If it is another one, all of it is read from its beginning.
@@ -156,8 +168,13 @@ impl Poller {
         let topic = place.id.0.clone();
         let sign = match answer {
             Answer::Commit(commit) if lane.origin.is_unread() => {
+                let has_id = commit.as_ref().is_some_and(Commit::has_id);
                 lane.read_origin(commit, now);
-                return self.compare_ids();
+                if has_id || !self.recreated.topics.contains_key(&topic) {
+                    return self.compare_ids();
+                }
+                // Nothing says that it is of the new topic; where there is none, `latest` would pass its first messages.
+                return lane.begin_again();
             }
             Answer::Commit(None) if lane.confirmed => {
                 self.recreated.topics.insert(topic.clone(), Instant::now());

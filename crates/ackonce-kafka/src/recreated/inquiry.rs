@@ -73,6 +73,13 @@ pub(crate) struct Commit {
     pub(crate) mark: Option<CommitMark>,
 }
 
+impl Commit {
+    /// True if it names the topic that it is of.
+    pub(crate) fn has_id(&self) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.topic.is_some())
+    }
+}
+
 /// The poll thread's end.
 pub(crate) struct Inquiry {
     config: ClientConfig,
@@ -283,8 +290,7 @@ mod tests {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "g");
         let incarnation = Arc::new(());
-        let place =
-            |number| Place { id: ("t".into(), number), incarnation: Arc::downgrade(&incarnation) };
+        let place = |number| Place { id: ("t".into(), number), incarnation: Arc::downgrade(&incarnation) };
         let digest = RecordDigest::parse("5", "0a").unwrap();
         let ask = |question| {
             let mut inquiry = Inquiry::new(&config, Arc::default(), "s".into());
