@@ -171,7 +171,12 @@ impl Site {
             element.set_offset(Offset::Offset(next)).unwrap();
             element.set_metadata(metadata);
         }
-        self.commits.commit(&list, CommitMode::Sync).unwrap();
+        // The group refuses it until its last member, which has ended, has left.
+        let until = Instant::now() + 20 * SECOND;
+        while let Err(error) = self.commits.commit(&list, CommitMode::Sync) {
+            assert!(Instant::now() < until, "{}: {error}", self.topic);
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn metadata(&self, partition: i32) -> String {
