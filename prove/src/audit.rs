@@ -8,10 +8,11 @@ use ackonce_testkit::crash::EventKind;
 use ackonce_testkit::ledger::LedgerEntry;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::BrokerKind;
+use crate::broker::{BrokerKind, Commit, Published};
 use crate::jumps::Jumps;
 use crate::logs::Logs;
 use crate::messages::{Trouble, key, number};
+use crate::nemesis::FaultKind;
 use crate::plan::Mode;
 
 /// The figures of a run. checker.py computes those above the line again, from the same files.
@@ -69,6 +70,7 @@ pub(crate) fn judge(logs: &Logs) -> Verdict {
     jumps.explain_stale(&mut found, &logs.effects);
     let history = &logs.history;
     let first = first_effects(&logs.effects);
+    let commits = standing(&logs.commits, logs.run.faults.contains(&FaultKind::Recreate));
     let mut faults = BTreeMap::new();
     for fault in &logs.faults {
         *faults.entry(fault.kind.name()).or_default() += 1;
@@ -83,7 +85,7 @@ pub(crate) fn judge(logs: &Logs) -> Verdict {
         doubled_by_key: found.doubled_keyed.len() + found.shared_keys.len(),
         unasked: found.unknown_ids.len(),
         out_of_order: if ordered(logs) { out_of_order(&logs.effects) } else { 0 },
-        past_a_hole: if ordered(logs) { past_a_hole(logs, &first) } else { 0 },
+        past_a_hole: if ordered(logs) { past_a_hole(&logs.published, commits, &first) } else { 0 },
         stuck: logs.run.left + usize::try_from(unsettled).unwrap_or(usize::MAX),
         doubled_explained: found.doubled.iter().filter(|doubled| doubled.explained()).count(),
         stale_effects: found.stale.len(),
@@ -187,10 +189,22 @@ fn out_of_order(effects: &[LedgerEntry]) -> usize {
     wrong
 }
 
+/// The commits of the topic that there is at the end. A commit names the topic and not its ID, so a consumer that has not heard
+/// of a new topic may still give it an offset of the old one, which a later commit takes back. The last commit of a partition
+/// stands, and counts.
+fn standing(commits: &[Commit], is_recreated: bool) -> impl Iterator<Item = &Commit> {
+    let last: BTreeMap<i32, _> = commits.iter().map(|commit| (commit.partition, &commit.topic)).collect();
+    commits.iter().filter(move |commit| !is_recreated || last.get(&commit.partition) == Some(&&commit.topic))
+}
+
 /// Commits at whose time a message before them had no effect yet.
-fn past_a_hole(logs: &Logs, first: &HashMap<&str, u64>) -> usize {
+fn past_a_hole<'a>(
+    published: &[Published],
+    commits: impl Iterator<Item = &'a Commit>,
+    first: &HashMap<&str, u64>,
+) -> usize {
     let mut partitions: BTreeMap<i32, Vec<(i64, u64)>> = BTreeMap::new();
-    for published in &logs.published {
+    for published in published {
         let Some((partition, offset)) = published.at else { continue };
         let refused = number(&published.id).map(Trouble::of) == Some(Trouble::Refused);
         let at = if refused { 0 } else { first.get(&*published.id).copied().unwrap_or(u64::MAX) };
@@ -204,12 +218,12 @@ fn past_a_hole(logs: &Logs, first: &HashMap<&str, u64>) -> usize {
             *at = latest;
         }
     }
-    let is_past = |commit: &&crate::broker::Commit| {
+    let is_past = |commit: &&Commit| {
         let Some(offsets) = partitions.get(&commit.partition) else { return false };
         let before = offsets.partition_point(|(offset, _)| *offset < commit.offset);
         before > 0 && offsets[before - 1].1 > commit.at
     };
-    logs.commits.iter().filter(is_past).count()
+    commits.filter(is_past).count()
 }
 
 /// For each message that a killed worker had begun and not finished: from the death to its effect.
@@ -235,4 +249,44 @@ fn recovery(logs: &Logs) -> (u64, u64) {
     let at =
         |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
     (at(50).unwrap_or(0), at(99).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages 0 to 3 in one partition; 2 takes effect at 30, the others early.
+    fn past(commits: &[(i64, &str, u64)], is_recreated: bool) -> usize {
+        let published: Vec<_> = (0..4).map(|n| Published { id: format!("m{n}"), at: Some((0, n)) }).collect();
+        let first = HashMap::from([("m0", 1), ("m1", 2), ("m2", 30), ("m3", 3)]);
+        let commits = commits.iter().map(|(offset, topic, at)| Commit {
+            partition: 0,
+            offset: *offset,
+            topic: (!topic.is_empty()).then(|| (*topic).to_owned()),
+            at: *at,
+        });
+        let commits: Vec<_> = commits.collect();
+        past_a_hole(&published, standing(&commits, is_recreated), &first)
+    }
+
+    #[test]
+    fn a_commit_past_a_message_without_an_effect_is_found_in_every_run() {
+        for is_recreated in [false, true] {
+            assert_eq!(past(&[(2, "B", 10), (4, "B", 31)], is_recreated), 0);
+            assert_eq!(past(&[(2, "B", 10), (4, "B", 29)], is_recreated), 1);
+            assert_eq!(past(&[(4, "B", 29), (2, "B", 30), (4, "B", 31)], is_recreated), 1, "taken back");
+            assert_eq!(
+                past(&[(2, "", 10), (4, "", 29), (4, "", 31)], is_recreated),
+                1,
+                "nothing names a topic"
+            );
+        }
+    }
+
+    #[test]
+    fn a_commit_of_a_topic_that_is_gone_counts_if_it_stands() {
+        let taken_back = [(4, "A", 10), (2, "B", 11), (4, "B", 31)];
+        assert_eq!((past(&taken_back, true), past(&taken_back, false)), (0, 1));
+        assert_eq!(past(&[(2, "B", 10), (4, "A", 11)], true), 1, "nothing takes it back");
+    }
 }

@@ -1,6 +1,6 @@
 //! The chaos of a run: publish, strike, heal, and wait until everything is settled.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -100,12 +100,16 @@ impl Chaos<'_> {
         Ok(Happened { published, unreadable, commits, faults, history: ran?, over_at, through_at, left })
     }
 
-    /// The group's commits, as they move.
+    /// The group's commits, as they move. In a topic that was created again, they may come back to an offset.
     async fn commits(&self, ended: &CancellationToken) -> Vec<Commit> {
-        let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut all, mut last) = (Vec::new(), BTreeMap::new());
         while !ended.is_cancelled() {
-            let commits = self.watch.commits().await;
-            all.extend(commits.into_iter().filter(|commit| seen.insert((commit.partition, commit.offset))));
+            for commit in self.watch.commits().await {
+                let now = (commit.offset, commit.topic.clone());
+                if last.insert(commit.partition, now.clone()) != Some(now) {
+                    all.push(commit);
+                }
+            }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         all

@@ -367,6 +367,66 @@ fn a_commit_of_the_old_topic_is_told_by_its_digest() {
     });
 }
 
+/// As a process leaves it that had not heard of the new topic when it was killed. No record is compared, and those of the new
+/// topic run in their order.
+#[test]
+fn a_commit_of_another_id_of_the_topic_is_told_before_anything_runs() {
+    let test = |stem, new: i64, settings: &'static [_]| async move {
+        let Some(site) = Site::new(stem, Signs::default(), settings).await else { return };
+        let running = site.start();
+        site.publish("old", 0..100);
+        site.all_run("old", 100).await;
+        site.all_committed(100).await;
+        running.end().await;
+        let metadata = site.metadata(0);
+        let id = metadata.split(':').nth(3).unwrap();
+        site.recreate(Duration::ZERO).await;
+        site.publish("new", 0..new);
+        site.commit(100, &format!("ackonce1:::{id}"));
+        let running = site.start();
+        site.all_run("new", new).await;
+        site.all_committed(new).await;
+        assert_eq!(running.recreated(), 1);
+        running.end().await;
+        let ran = site.ran.lock().unwrap();
+        for partition in 0..PARTITIONS {
+            let of = format!("new-{partition}-");
+            let order = ran.iter().filter_map(|id| id.strip_prefix(&of)?.parse::<i64>().ok());
+            assert!(order.is_sorted(), "{stem}: the order of partition {partition}");
+        }
+    };
+    std::thread::scope(|threads| {
+        threads.spawn(|| block_on(test("id-above", 300, &[])));
+        threads.spawn(|| block_on(test("id-below", 60, &[])));
+        threads.spawn(|| block_on(test("id-latest", 60, &[("auto.offset.reset", "latest")])));
+    });
+}
+
+/// A process that could not compare a commit leaves its mark for the next one.
+#[test]
+fn a_mark_that_was_not_compared_stays_in_the_commits() {
+    block_on(async {
+        let records = Signs { records_every: Some(3600 * SECOND), ..NONE };
+        let Some(site) = Site::new("mark", records, &[]).await else { return };
+        site.publish("old", 0..100);
+        let mark = "ackonce1:::4ZbTn8C2Q3mhVYcB0eIr1A";
+        site.commit(60, mark);
+        // It knows no IDs.
+        let running = site.start();
+        until("those behind the commit ran", || site.ran("old") == 80).await;
+        site.all_committed(100).await;
+        running.end().await;
+        assert_eq!((site.metadata(0).as_str(), site.metadata(1).as_str()), (mark, mark));
+        let site = Site { signs: Signs::default(), ..site };
+        let running = site.start();
+        site.all_run("old", 100).await;
+        assert_eq!(running.recreated(), 1);
+        site.all_committed(100).await;
+        running.end().await;
+        assert_ne!(site.metadata(0), mark);
+    });
+}
+
 /// The metadata of other clients says nothing, and neither does a record that was deleted.
 #[test]
 fn a_commit_of_another_client_is_gone_on_from() {

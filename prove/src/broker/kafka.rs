@@ -95,6 +95,11 @@ impl Topic {
     }
 }
 
+/// The fourth part of the metadata of our commits.
+fn topic_id(metadata: &str) -> Option<String> {
+    metadata.split(':').nth(3).map(str::to_owned)
+}
+
 fn producer(kafka: &Kafka) -> Result<FutureProducer> {
     Ok(kafka.config().set("enable.idempotence", "true").set("linger.ms", "5").create()?)
 }
@@ -125,7 +130,10 @@ impl Offsets {
             let list = consumer.committed_offsets(list, WAIT).ok()?;
             let at = micros_now();
             let each = list.elements().into_iter().filter_map(|element| match element.offset() {
-                Offset::Offset(offset) => Some(Commit { partition: element.partition(), offset, at }),
+                Offset::Offset(offset) => {
+                    let (partition, topic) = (element.partition(), topic_id(element.metadata()));
+                    Some(Commit { partition, offset, topic, at })
+                }
                 _ => None,
             });
             Some(each.collect())

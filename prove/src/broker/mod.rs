@@ -37,6 +37,9 @@ pub(crate) struct Published {
 pub(crate) struct Commit {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    /// The ID of the topic that its metadata names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) topic: Option<String>,
     /// When the answer had arrived, in microseconds since the Unix epoch.
     pub(crate) at: u64,
 }

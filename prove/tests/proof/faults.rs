@@ -124,11 +124,9 @@ fn clocks_that_jump_cost_repeats_and_lose_nothing() {
     }
 }
 
-/// Without a topic that is created again: docs/PROOF.md lists such runs among its open findings, and
-/// tests/kafka_recreated holds the promise.
 #[test]
-fn kafka_survives_long_handlers_and_old_and_odd_records() {
-    let faults = "kill,poll-overrun,lag,unreadable";
+fn kafka_survives_long_handlers_old_and_odd_records_and_a_topic_that_is_created_again() {
+    let faults = "kill,poll-overrun,lag,unreadable,recreate";
     let setting =
         Setting { store: "sqlite", broker: "kafka", class: "keyed", minutes: "0.3", seed: "18", faults };
     meets(&setting);

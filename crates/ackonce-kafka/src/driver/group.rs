@@ -27,8 +27,8 @@ pub(crate) enum Event {
     Revoke(TopicPartitionList),
     /// The answer to a commit, for each partition that was in it.
     Committed(Vec<(PartitionId, i64, KafkaResult<()>)>),
-    /// The topic was deleted and created again.
-    TopicChanged(String),
+    /// The ID of a topic, and whether it has replaced another one: then the topic was deleted and created again.
+    TopicId { topic: String, id: String, replaces: bool },
 }
 
 /// The consumer's context.
@@ -135,19 +135,22 @@ pub(crate) fn unassign(consumer: &BaseConsumer<Group>, list: &TopicPartitionList
     }
 }
 
-/// The topic in the driver's line about a topic whose ID has changed; the first ID replaces zero and is no change.
-fn changed_topic(line: &str) -> Option<&str> {
+/// The topic, its ID, and whether that has replaced another one, from the driver's line about the change of an ID; the first
+/// ID replaces zero.
+fn topic_id(line: &str) -> Option<Event> {
     let (_, line) = line.split_once("Topic ")?;
     let (topic, ids) = line.split_once(" changed id from ")?;
-    let (old, _) = ids.split_once(" to ")?;
-    old.bytes().any(|byte| byte != b'A' && byte != b'=').then_some(topic)
+    let (old, id) = ids.split_once(" to ")?;
+    let is_none = |id: &str| id.bytes().all(|byte| byte == b'A' || byte == b'=');
+    let (topic, id, replaces) = (topic.to_owned(), id.trim().to_owned(), !is_none(old));
+    (!is_none(&id)).then_some(Event::TopicId { topic, id, replaces })
 }
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, line: &str) {
         self.serve();
-        if let Some(topic) = changed_topic(line) {
-            self.note(Event::TopicChanged(topic.to_owned()));
+        if let Some(event) = topic_id(line) {
+            self.note(event);
         }
         let scope = &*self.scope;
         match level {
@@ -241,13 +244,21 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_line_about_a_re_created_topic_names_it() {
+    fn the_drivers_line_about_a_topics_id_names_both() {
+        let parsed = |line| match topic_id(line)? {
+            Event::TopicId { topic, id, replaces } => Some((topic, id, replaces)),
+            _ => None,
+        };
+        let found = |replaces| Some(("orders".to_owned(), "4ZbTn8C2Q3mhVYcB0eIr1A".to_owned(), replaces));
         let line =
             "[thrd:main]: Topic orders changed id from Wk3yxVqbQv6xQ0yPjJ0D3w to 4ZbTn8C2Q3mhVYcB0eIr1A";
-        assert_eq!(changed_topic(line), Some("orders"));
+        assert_eq!(parsed(line), found(true));
         let first =
             "[thrd:main]: Topic orders changed id from AAAAAAAAAAAAAAAAAAAAAA to 4ZbTn8C2Q3mhVYcB0eIr1A";
-        assert_eq!(changed_topic(first), None, "the first ID of a topic replaces none");
-        assert_eq!(changed_topic("Topic orders partition count changed from 1 to 2"), None);
+        assert_eq!(parsed(first), found(false), "the first ID of a topic replaces none");
+        let none =
+            "[thrd:main]: Topic orders changed id from 4ZbTn8C2Q3mhVYcB0eIr1A to AAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(parsed(none), None);
+        assert_eq!(parsed("Topic orders partition count changed from 1 to 2"), None);
     }
 }

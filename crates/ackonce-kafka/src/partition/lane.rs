@@ -15,6 +15,7 @@ use super::assignment::Assignment;
 use super::budget::Limit;
 use super::delivery::PartitionDelivery;
 use super::digest::Digests;
+use super::origin::Origin;
 use super::watch::Watch;
 use crate::driver::{Group, Waker};
 use crate::{KafkaMessage, headers};
@@ -84,8 +85,10 @@ pub(crate) struct Lane {
     pub(crate) digests: Digests,
     /// The broker has, or had, a commit of these records.
     pub(crate) confirmed: bool,
-    /// Until then the commit waits for the comparison of the last one's digest.
-    pub(crate) comparing_until: Option<Instant>,
+    /// The commit that it was assigned with.
+    pub(crate) origin: Origin,
+    /// The ID of the topic that its records are of, where the driver has told it.
+    pub(crate) topic_id: Option<Arc<str>>,
     pub(crate) watch: Watch,
 }
 
@@ -127,7 +130,8 @@ impl Lane {
             newest: None,
             digests: Digests::default(),
             confirmed: false,
-            comparing_until: None,
+            origin: Origin::known(),
+            topic_id: None,
             watch: Watch::default(),
         }
     }
@@ -135,6 +139,9 @@ impl Lane {
     /// True if there may be something to read.
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
         if self.revoked || self.seek_to.is_some() || self.wait_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        if self.origin.holds(now) {
             return false;
         }
         self.wait_until = None;
@@ -224,11 +231,13 @@ impl Lane {
     pub(crate) fn read_from(&mut self, to: Offset) {
         self.forget();
         self.seek_to = Some(to);
-        let read = match to {
-            Offset::Offset(_) => self.read.unwrap_or(i64::MAX),
-            _ => i64::MAX,
-        };
+        let read = self.read.unwrap_or(i64::MAX);
         self.sought = Some(Sought { to, read, tries: 0 });
+    }
+
+    /// The driver reads from `next` on, and may have fetched records from there before any came out of the queue.
+    pub(crate) fn began(&mut self, next: i64) {
+        self.read = self.read.or(Some(next - 1));
     }
 
     /// True if no record has come since a seek: until then the driver's position says nothing.
@@ -265,7 +274,7 @@ impl Lane {
         self.newest = None;
         self.digests = Digests::default();
         self.confirmed = false;
-        self.comparing_until = None;
+        self.origin = Origin::known();
         self.assignment = self.assignment.renewed();
     }
 

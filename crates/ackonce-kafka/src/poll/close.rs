@@ -8,8 +8,8 @@ use super::Poller;
 
 /// The time limit for the group to take the partitions back and to answer the last commit.
 const LEAVE: Duration = Duration::from_secs(2);
-/// The part of it for comparisons of partitions that were just assigned.
-const COMPARED: Duration = Duration::from_millis(500);
+/// The part of it for the commits of partitions that were just assigned to be read.
+const READ: Duration = Duration::from_millis(500);
 /// The time limit for the driver to end its threads. After it, they end by themselves.
 const DESTROY: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
@@ -21,9 +21,9 @@ const STEP: Duration = Duration::from_millis(5);
 /// and found in the store.
 pub(crate) fn close(mut poller: Poller) {
     let until = Instant::now() + LEAVE;
-    // A commit that waits for a comparison can still be made.
-    let compared = Instant::now() + COMPARED;
-    while poller.lanes.iter().any(|lane| lane.is_comparing(Instant::now())) && Instant::now() < compared {
+    // A commit that waits for the last one to be read can still be made.
+    let read = Instant::now() + READ;
+    while poller.lanes.iter().any(|lane| lane.origin.is_unread()) && Instant::now() < read {
         let _ = poller.consumer.poll(STEP);
         poller.act_on_events();
         poller.look_for_recreated();

@@ -9,7 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::Poller;
 use crate::driver::is_over;
-use crate::partition::{Lane, RecordDigest};
+use crate::partition::{CommitMark, Lane, RecordDigest};
+use crate::recreated::Commit;
 use crate::tracker::PartitionId;
 
 /// The interval at which idle partitions are asked for a position past records that are never delivered.
@@ -28,11 +29,11 @@ impl Poller {
         self.last_store = Instant::now();
         let (mut list, mut by_hand) = (TopicPartitionList::new(), TopicPartitionList::new());
         for lane in &mut self.lanes {
-            let Some((offset, digest)) = lane.next_to_store(self.last_store) else { continue };
-            let digest = digest.filter(|_| self.recreated.digests);
-            add(&mut list, &lane.assignment.id, offset, digest);
+            let Some((offset, mark)) = lane.next_to_store(self.last_store) else { continue };
+            let mark = mark.filter(|_| self.recreated.digests);
+            add(&mut list, &lane.assignment.id, offset, mark.as_ref());
             if lane.by_hand && offset != Offset::Invalid {
-                add(&mut by_hand, &lane.assignment.id, offset, digest);
+                add(&mut by_hand, &lane.assignment.id, offset, mark.as_ref());
             }
         }
         if list.count() > 0 {
@@ -141,22 +142,31 @@ impl Poller {
 }
 
 impl Lane {
-    /// The offset to give to the driver, if it has moved, and the digest of a record before it.
-    fn next_to_store(&mut self, now: Instant) -> Option<(Offset, Option<RecordDigest>)> {
+    /// The offset to give to the driver, if it has moved, and its mark.
+    fn next_to_store(&mut self, now: Instant) -> Option<(Offset, Option<CommitMark>)> {
         if let Some(newest) = self.newest.take() {
             self.digests.delivered(&newest);
         }
         let mut tracker = self.assignment.tracker();
         match tracker.to_store() {
-            Some(next) if !self.is_comparing(now) => {
+            // Before the last commit was read, this one would overwrite it.
+            Some(next) if !self.origin.is_unread() => {
                 self.unstore = false;
                 tracker.stored(next);
                 self.watch.stored(now);
-                Some((Offset::Offset(next), self.digests.before(next)))
+                let record = self.digests.before(next);
+                Some((Offset::Offset(next), Some(self.mark(record))))
             }
             // The driver would commit the offset of an old record, now or at the end of the assignment.
             _ => std::mem::take(&mut self.unstore).then_some((Offset::Invalid, None)),
         }
+    }
+
+    /// As long as the mark of the last commit has not been compared, it stays: it is all that tells the next owner of a topic
+    /// that was created again.
+    fn mark(&self, record: Option<RecordDigest>) -> CommitMark {
+        let present = || CommitMark { record, topic: self.topic_id.clone() };
+        self.origin.mark().cloned().unwrap_or_else(present)
     }
 
     /// True if the broker's answer is to a commit of an old record, which reached it after the topic was created again.
@@ -179,12 +189,23 @@ impl Lane {
         foreign
     }
 
-    /// The commit that the broker has now. Where it has none, ours got lost; one past all that was settled is of an old
-    /// record.
-    pub(crate) fn found_commit(&mut self, next: Option<i64>) {
+    /// The commit that the broker has now. Where it has none, ours got lost; one past all that was settled, of another ID of
+    /// the topic, or before one that was confirmed, is of an old record.
+    pub(crate) fn found_commit(&mut self, commit: Option<&Commit>) {
+        let other_id = |commit: &Commit| {
+            let id = commit.mark.as_ref().and_then(|mark| mark.topic.as_ref());
+            self.origin.mark().is_none()
+                && id.zip(self.topic_id.as_ref()).is_some_and(|(one, other)| one != other)
+        };
+        let other_id = commit.is_some_and(other_id);
         let mut tracker = self.assignment.tracker();
-        match next {
-            Some(next) if tracker.resume().is_none_or(|resume| next <= resume) => self.confirmed = true,
+        match commit.map(|commit| commit.offset).filter(|_| !other_id) {
+            Some(next)
+                if tracker.resume().is_none_or(|resume| next <= resume)
+                    && tracker.last_committed().is_none_or(|confirmed| confirmed <= next) =>
+            {
+                self.confirmed = true;
+            }
             Some(_) | None => {
                 self.by_hand = true;
                 tracker.overwritten();
@@ -193,13 +214,13 @@ impl Lane {
     }
 }
 
-fn add(list: &mut TopicPartitionList, id: &PartitionId, offset: Offset, digest: Option<RecordDigest>) {
+fn add(list: &mut TopicPartitionList, id: &PartitionId, offset: Offset, mark: Option<&CommitMark>) {
     let mut element = list.add_partition(&id.0, id.1);
     // The only error is an offset that no broker gives: a negative one. The element then holds none.
     if element.set_offset(offset).is_ok()
-        && let Some(digest) = digest
+        && let Some(mark) = mark.filter(|mark| mark.is_any())
     {
-        element.set_metadata(digest.to_string());
+        element.set_metadata(mark.to_string());
     }
 }
 

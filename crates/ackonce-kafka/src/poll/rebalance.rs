@@ -30,7 +30,7 @@ impl Poller {
                 Event::Assign(list) => self.assigned(&list),
                 Event::Revoke(list) => self.revoked(list),
                 Event::Committed(answers) => self.committed(answers),
-                Event::TopicChanged(topic) => self.topic_changed(&topic),
+                Event::TopicId { topic, id, replaces } => self.topic_id(&topic, &id, replaces),
             }
         }
     }
@@ -52,7 +52,8 @@ impl Poller {
             let hop = longest_wait(&self.settings.retry_topics, &id.0);
             let delays = Delays::new(self.settings.group.clone(), &self.settings.retry_topics);
             let assignment = Assignment::new(id.clone(), self.control.wake.clone(), delays);
-            let lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
+            let mut lane = Lane::new(assignment, queue, self.control.wake.clone(), hop);
+            lane.topic_id = self.recreated.ids.get(&id.0).cloned();
             self.lanes.push(lane);
         }
         let sum = self.lanes.len();

@@ -14,7 +14,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::reader::{Compared, Reader};
 use crate::driver::{Probe, Waker, connection, is_refusal};
 use crate::log::Quiet;
-use crate::partition::{Lane, RecordDigest};
+use crate::partition::{CommitMark, Lane, RecordDigest};
 use crate::tracker::PartitionId;
 
 /// The time limit for the group's coordinator to answer.
@@ -45,22 +45,39 @@ impl Place {
 
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// Do the records still agree with the digests in the commits?
-    Assigned(Vec<Place>),
-    /// Are the commits still there?
+    /// What are the commits?
     Commits(Vec<Place>),
     /// Do the records still agree with these digests?
     Records(Vec<(Place, RecordDigest)>),
 }
 
+/// Each place of a question that is taken gets one.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The offset that is committed now.
-    Committed(Option<i64>),
-    /// The record agrees or is gone, or there was no digest. With the commit, where that was asked for.
-    Compared { committed: Option<i64>, digest: Option<RecordDigest> },
+    /// The commit that there is now.
+    Commit(Option<Commit>),
+    /// The record agrees.
+    Same(RecordDigest),
+    /// Retention or compaction has removed the record.
+    Gone(RecordDigest),
     /// The partition is another one; the sign of it.
     Changed(&'static str),
+    /// Nothing is known: no broker answered, or the topic is unknown, as it is for a moment when it is created again.
+    None,
+}
+
+/// A commit of the group.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) offset: i64,
+    pub(crate) mark: Option<CommitMark>,
+}
+
+impl Commit {
+    /// True if it names the topic that it is of.
+    pub(crate) fn has_id(&self) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.topic.is_some())
+    }
 }
 
 /// The poll thread's end.
@@ -140,12 +157,8 @@ impl Worker {
     fn run(mut self, questions: &Receiver<Question>) {
         while let Ok(question) = questions.recv() {
             match question {
-                Question::Assigned(places) => self.assigned(places),
                 Question::Commits(places) => self.commits(places),
-                Question::Records(records) => {
-                    let records = records.into_iter().map(|(place, digest)| (place, None, digest));
-                    self.compare(records.collect());
-                }
+                Question::Records(records) => self.compare(records),
             }
         }
     }
@@ -158,53 +171,43 @@ impl Worker {
 
     fn commits(&mut self, mut places: Vec<Place>) {
         places.retain(Place::is_live);
-        let Some(list) = self.committed(&places) else { return };
-        for place in places {
-            let Some(element) = list.find_partition(&place.id.0, place.id.1) else { continue };
-            // A refusal for this partition says nothing about its commit.
-            if element.error().is_ok() {
-                self.answer(place, Answer::Committed(offset(&element)));
-            }
-        }
-    }
-
-    fn assigned(&mut self, mut places: Vec<Place>) {
-        places.retain(Place::is_live);
         let list = self.committed(&places);
-        let mut records = Vec::new();
         for place in places {
             let element = list.as_ref().and_then(|list| list.find_partition(&place.id.0, place.id.1));
-            let committed = element.as_ref().and_then(offset);
-            match element.as_ref().and_then(digest) {
-                Some(digest) => records.push((place, committed, digest)),
-                None => self.answer(place, Answer::Compared { committed, digest: None }),
-            }
+            let answer = match element {
+                // A refusal for this partition says nothing about its commit.
+                Some(element) if element.error().is_ok() => Answer::Commit(commit(&element)),
+                _ => Answer::None,
+            };
+            self.answer(place, answer);
         }
-        self.compare(records);
     }
 
     /// A broker that does not answer ends the round: the rest would wait as long.
-    fn compare(&mut self, mut records: Vec<(Place, Option<i64>, RecordDigest)>) {
+    fn compare(&mut self, mut records: Vec<(Place, RecordDigest)>) {
         records.retain(|(place, ..)| place.is_live());
         if records.is_empty() {
             return;
         }
         // A client for each round: answers to an earlier round, left in its queues, would be taken for the present ones.
-        let reader = match Reader::new(&self.config, &self.scope) {
-            Ok(reader) => reader,
-            Err(error) => return self.failed("records", &error),
-        };
-        for (place, committed, known) in records {
-            match reader.compare(&place.id, known) {
-                Ok(Compared::Changed(sign)) => self.answer(place, Answer::Changed(sign)),
-                Ok(Compared::Same) => self.answer(place, Answer::Compared { committed, digest: Some(known) }),
-                Ok(Compared::Gone) => self.answer(place, Answer::Compared { committed, digest: None }),
-                Err(error) if is_silence(&error) => return self.failed("records", &error),
+        let reader = Reader::new(&self.config, &self.scope);
+        let mut silence = reader.as_ref().err().cloned();
+        for (place, known) in records {
+            let compared = match (&reader, &silence) {
+                (Ok(reader), None) => reader.compare(&place.id, known),
+                (Err(error), _) | (_, Some(error)) => Err(error.clone()),
+            };
+            let answer = match compared {
+                Ok(Compared::Changed(sign)) => Answer::Changed(sign),
+                Ok(Compared::Same) => Answer::Same(known),
+                Ok(Compared::Gone) => Answer::Gone(known),
                 Err(error) => {
                     self.failed("records", &error);
-                    self.answer(place, Answer::Compared { committed, digest: None });
+                    silence = silence.or(Some(error).filter(is_silence));
+                    Answer::None
                 }
-            }
+            };
+            self.answer(place, answer);
         }
     }
 
@@ -265,14 +268,41 @@ fn is_silence(error: &KafkaError) -> bool {
     )
 }
 
-fn offset(element: &TopicPartitionListElem<'_>) -> Option<i64> {
+fn commit(element: &TopicPartitionListElem<'_>) -> Option<Commit> {
     match element.offset() {
-        Offset::Offset(offset) => Some(offset),
+        Offset::Offset(offset) => Some(Commit { offset, mark: mark(element) }),
         _ => None,
     }
 }
 
 /// The driver panics on a stranger's metadata that is not UTF-8.
-fn digest(element: &TopicPartitionListElem<'_>) -> Option<RecordDigest> {
-    catch_unwind(AssertUnwindSafe(|| RecordDigest::parse(element.metadata()))).ok().flatten()
+fn mark(element: &TopicPartitionListElem<'_>) -> Option<CommitMark> {
+    catch_unwind(AssertUnwindSafe(|| CommitMark::parse(element.metadata()))).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_answer_has_not_agreed() {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "g");
+        let incarnation = Arc::new(());
+        let place = |number| Place { id: ("t".into(), number), incarnation: Arc::downgrade(&incarnation) };
+        let digest = RecordDigest::parse("5", "0a").unwrap();
+        let ask = |question| {
+            let mut inquiry = Inquiry::new(&config, Arc::default(), "s".into());
+            assert!(inquiry.ask(question));
+            let answers = &inquiry.answers;
+            let answers = [0, 1].map(|_| answers.recv_timeout(Duration::from_secs(60)).unwrap());
+            assert!(answers.iter().all(|(_, answer)| matches!(answer, Answer::None)), "{answers:?}");
+            assert_eq!(answers.map(|(place, _)| place.id.1), [0, 1], "each gets an answer");
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| ask(Question::Commits(vec![place(0), place(1)])));
+            threads.spawn(|| ask(Question::Records(vec![(place(0), digest), (place(1), digest)])));
+        });
+    }
 }

@@ -3,10 +3,11 @@
 //! Such a topic has other records at known offsets, and nobody says so: the driver keeps its positions, and would skip the
 //! new records before them.
 //!
-//! Three signs tell. The driver's debug line about the topic's ID comes within a second. The broker deletes a topic's
-//! commits with it, so a confirmed commit that is gone is one. And a record that was delivered is another one now, by
-//! the digest that its commit carries. Each makes the partition be read from its beginning; messages that took effect
-//! are found in the store, so a false alarm costs lookups.
+//! Three signs tell. The driver's debug line about the topic's ID comes within a second; each commit carries that ID, so that
+//! a process that starts later tells a commit of the old topic. The broker deletes a topic's commits with it, so a
+//! confirmed commit that is gone is a sign. And a record that was delivered is another one now, by the digest that its commit
+//! carries. Each makes the partition be read from its beginning; messages that took effect are found in the store, so
+//! a false alarm costs lookups.
 
 mod inquiry;
 mod reader;
@@ -17,11 +18,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 
-pub(crate) use self::inquiry::{Answer, Inquiry, Place, Question};
+pub(crate) use self::inquiry::{Answer, Commit, Inquiry, Place, Question};
 use crate::driver::Waker;
 
 /// The least time between two looks at the commits, however many errors ask for one.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The time after which a look that got no answer is made again.
+const UNANSWERED: Duration = Duration::from_secs(10);
 /// The signs that are looked for. For tests, which try each alone.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +45,13 @@ impl Default for Signs {
 /// The state of the search.
 pub(crate) struct Recreated {
     pub(crate) signs: Signs,
-    pub(crate) inquiry: Inquiry,
+    /// Asks for commits. Messages may wait for its answer, so it never waits for records.
+    pub(crate) commits: Inquiry,
+    pub(crate) records: Inquiry,
     /// Topics that were created again, and when they were noticed.
     pub(crate) topics: HashMap<Arc<str>, Instant>,
+    /// The ID of each topic, as the driver told it last.
+    pub(crate) ids: HashMap<Arc<str>, Arc<str>>,
     commits_at: Instant,
     commits_looked: Instant,
     records_at: Instant,
@@ -57,8 +64,10 @@ impl Recreated {
         let now = Instant::now();
         Self {
             signs,
-            inquiry: Inquiry::new(consumer, wake, scope.clone()),
+            commits: Inquiry::new(consumer, wake.clone(), scope.clone()),
+            records: Inquiry::new(consumer, wake, scope.clone()),
             topics: HashMap::new(),
+            ids: HashMap::new(),
             commits_at: now + signs.commits_every.unwrap_or_default(),
             commits_looked: now,
             records_at: now + signs.records_every.unwrap_or_default(),
@@ -69,6 +78,12 @@ impl Recreated {
     /// An error told that a topic or partition is unknown: its commit is looked for soon.
     pub(crate) fn suspected(&mut self) {
         self.commits_at = self.commits_at.min(self.commits_looked + AGAIN);
+    }
+
+    /// A look got no answer, or was not taken. Nothing is known by it.
+    pub(crate) fn unanswered(&mut self, now: Instant) {
+        self.commits_at = self.commits_at.min(now + UNANSWERED);
+        self.records_at = self.records_at.min(now + UNANSWERED);
     }
 
     pub(crate) fn asks_commits(&mut self, now: Instant) -> bool {
