@@ -398,7 +398,6 @@ fn a_commit_of_another_id_of_the_topic_is_told_before_anything_runs() {
     std::thread::scope(|threads| {
         threads.spawn(|| block_on(test("id-above", 300, &[])));
         threads.spawn(|| block_on(test("id-below", 60, &[])));
-        threads.spawn(|| block_on(test("id-latest", 60, &[("auto.offset.reset", "latest")])));
     });
 }
 
