@@ -6,8 +6,8 @@ const SECRET: [&str; 6] = ["pass", "secret", "token", "key", "auth", "sig"];
 const OPEN: [&str; 3] = ["routing-key", "routing_key", "key"];
 
 /// The text of a setting without passwords: that of the user in `scheme://user:password@host`, also with a list of
-/// hosts, which no parser of URLs takes; the user of a service who stands alone, which is then the key; those of options (`?sslpassword=…`) and of libpq's `password=…`. An option that
-/// ends in `-env` names a variable and is shown.
+/// hosts, which no parser of URLs takes; the user of a service who stands alone, which is then the key; those of options
+/// (`?sslpassword=…`) and of libpq's `password=…`. An option that ends in `-env` names a variable and is shown.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     match text.split_once("://") {

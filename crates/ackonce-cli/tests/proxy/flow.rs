@@ -167,14 +167,15 @@ async fn an_idle_http2_connection_is_ended() {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                     Err(_) => break,
                 }
+                std::thread::sleep(std::time::Duration::from_millis(100));
             }
             frames
         });
         let frames = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await;
         let frames = frames.expect("it pings for ever").unwrap();
-        // HEADERS of the first request's answer.
-        let answered = frames.windows(6).any(|frame| frame[0] == 1 && frame[1..] == [4, 0, 0, 0, 1]);
-        assert_eq!(answered, !asked.is_empty(), "{}", frames.escape_ascii());
+        // HEADERS of the first stream, whatever their flags.
+        let answered = frames.windows(6).any(|frame| frame[0] == 1 && frame[2..] == [0, 0, 0, 1]);
+        assert_eq!(answered, !asked.is_empty());
     }
     assert_eq!(proxy.post("/number", "k").await.0, 201, "others are served");
 }

@@ -45,8 +45,8 @@ impl fmt::Debug for Poster {
 }
 
 impl Poster {
-    /// `limit` is the longest wait for an answer, and half of it, but 10 s at most, for a connection; so many idle connections are kept for each host. With an address, all
-    /// requests go there or beneath it.
+    /// `limit` is the longest wait for an answer, and half of it, but 10 s at most, for a connection; so many idle
+    /// connections are kept for each host. With an address, all requests go there or beneath it.
     ///
     /// # Errors
     /// [`ErrorKind::Config`]: `https://` in a build without the feature `tls`, or on a system without root certificates.
