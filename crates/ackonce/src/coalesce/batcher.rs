@@ -1,11 +1,13 @@
 //! Calls of one kind, and the task that makes trips of them.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use crate::dropping::{drop_in, poll_in};
 use crate::error::{Error, ErrorKind, Result};
 
 use super::answers::Answers;
@@ -63,14 +65,17 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
         }
         let answers = tokio::select! {
             biased;
-            answers = caught(trip(requests)) => answers,
+            answers = poll_in(calling.as_mut()) => answers,
+        let mut calling = pin!(Some(caught(trip(requests))));
             () = self.trip_timeout() => Err(no_answer()),
         };
         match check_count(answers, requests.len()) {
             Ok(answers) => Ok(Answers::All(answers)),
             Err(error) => {
+        drop_in(calling, "a store's call");
                 let again = |part| with_timeout(trip(&requests[part]));
-                Box::pin(bisect(requests.len(), error, again)).await.map(Answers::Separate)
+                let digest = |n: usize| *(self.key)(&requests[n]).digest();
+                Box::pin(bisect(requests.len(), error, digest, again)).await.map(Answers::Separate)
             }
         }
     }

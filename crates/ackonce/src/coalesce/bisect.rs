@@ -3,17 +3,22 @@
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use std::pin::pin;
 
 use futures_util::FutureExt as _;
 
 use crate::error::{Error, ErrorKind, Repeat, Result};
+use crate::dropping::{drop_in, poll_in};
 
 /// A trip that takes longer is given up, its outcome unknown: a store that never answers would keep it, and all that
 /// wait for a place, for ever. Stores have time-outs of their own, which are shorter.
 pub(super) const TRIP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn with_timeout<A>(trip: impl Future<Output = Result<A>>) -> Result<A> {
-    tokio::time::timeout(TRIP_TIMEOUT, caught(trip)).await.unwrap_or_else(|_| Err(no_answer()))
+    let mut trip = pin!(Some(caught(trip)));
+    let answer = tokio::time::timeout(TRIP_TIMEOUT, poll_in(trip.as_mut())).await;
+    drop_in(trip, "a store's call");
+    answer.unwrap_or_else(|_| Err(no_answer()))
 }
 
 /// A store that panics has an unknown outcome, as one that does not answer: it must not end the consumer.

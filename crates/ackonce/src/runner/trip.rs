@@ -1,5 +1,6 @@
 //! Trips to the store, repeated with the same tokens until the store has answered.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use metrics::Histogram;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::chain::chain;
 use crate::claim::{ClaimRequest, Claimed};
+use crate::dropping::{drop_in, poll_in};
 use crate::error::{Error, ErrorKind, Repeat, Result};
 use crate::handler::Handler;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
@@ -38,14 +40,15 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         loop {
             let sent = Instant::now();
             let since = *tries.since.get_or_insert(sent);
+            let mut calling = pin!(Some(call()));
             let answer = tokio::select! {
                 biased;
-                answer = call() => answer,
-                () = self.abort.on() => return Err(Why::Stopped),
-                () = self.store_timeout(since) => {
-                    Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout"))
-                }
+                answer = poll_in(calling.as_mut()) => Ok(answer),
+                () = self.abort.on() => Err(Why::Stopped),
+                () = self.store_timeout(since) => Ok(Err(no_answer())),
             };
+            drop_in(calling, "a store's call");
+            let answer = answer?;
             time.record(sent.elapsed());
             match answer {
                 Ok(answer) => {
@@ -198,5 +201,19 @@ fn error_of(why: Why) -> Error {
     match why {
         Why::Fatal(error) | Why::Unavailable(error) => error,
         _ => Error::new(ErrorKind::Stopped, "the runner was stopped"),
+/// The failure of an earlier settlement of the same record.
+fn not_settled_before(
+    settlements: &[Settlement],
+    settled: &[Result<Settled, Why>],
+    settlement: &Settlement,
+) -> Option<Why> {
+    let mut before = settlements.iter().zip(settled).filter(|(before, _)| before.key == settlement.key);
+    before.find_map(|(_, answer)| answer.as_ref().err().cloned())
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout")
+}
+
     }
 }
