@@ -6,6 +6,7 @@ mod version;
 mod versions;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
 use crate::class::Class;
 use crate::context::Context;
@@ -110,13 +111,7 @@ where
             }
         }
         if !fresh.is_empty() {
-            let any_lost =
-                futures_util::future::select_all(entities.iter().map(|(_, entity)| Box::pin(entity.lost())));
-            let ran = tokio::select! {
-                biased;
-                ran = self.handler.handle(fresh) => Some(ran),
-                _ = any_lost => None,
-            };
+            let ran = self.run(fresh, &entities).await;
             let rest: fn() -> Answer = if ran.is_some() { no_answer } else { || Err(lost()) };
             let ran = ran.unwrap_or_default().into_iter().chain(std::iter::repeat_with(rest));
             let left = entities.into_iter().zip(ran);
@@ -143,6 +138,25 @@ where
 }
 
 impl<F, H> Newest<F, H> {
+    /// The answers of a batch; `None` once the claim of an entity is lost.
+    async fn run<M>(&self, items: Vec<Item<M>>, entities: &[(usize, Entity)]) -> Option<Vec<Answer>>
+    where
+        M: Send + 'static,
+        H: Handler<M>,
+    {
+        let lost = entities.iter().map(|(_, entity)| Box::pin(entity.lost()));
+        let mut any_lost = futures_util::future::select_all(lost);
+        // The claim of one may have been lost while that of another was waited for: then nothing begins.
+        if (&mut any_lost).now_or_never().is_some() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            ran = self.handler.handle(items) => Some(ran),
+            _ = any_lost => None,
+        }
+    }
+
     /// The item to run and its entity, or the answer to one that does not run.
     async fn enter<M>(&self, Item { cx, message }: Item<M>) -> Result<(Item<M>, Entity), Answer>
     where
