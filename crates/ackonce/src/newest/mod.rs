@@ -46,6 +46,9 @@ use self::entity::{Entered, Entity, enter};
 /// Two messages of one version are one change: the first takes effect, the other is stale, and a warning says so.
 /// A version that failed or was buried has not taken effect: an older one may run after it.
 ///
+/// A message that an operator redrives or forgets runs again, unless a newer version took effect meanwhile: then it is
+/// stale. The record of its entity is another one and stays as it is.
+///
 /// # Cost
 /// Two trips beside the message's own two: the claim of its entity and its release. They are shared with other messages.
 /// A record for each entity, for the window from its last version on.
