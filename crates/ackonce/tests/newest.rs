@@ -208,6 +208,30 @@ fn troubled<H: Handler<Change>>(store: Trouble, settings: Settings, handler: H) 
     Runner::with(Arc::new(store), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap()
 }
 
+/// The lock ends between the save of the version and the release of its entity.
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_record_is_locked_runs_once() {
+    for locked in 1..=4 {
+        let (store, effects) = (MemoryStore::new(), Effects::default());
+        let trouble = Trouble { store: store.clone(), of: Arc::new(Mutex::new(vec![Of::Lock; locked])) };
+        let runner = troubled(trouble, settings(), noting(&effects));
+        assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+        assert_eq!(runner.counts().run, 1, "locked {locked} times");
+        assert_eq!(runner.process(job(2, "a", 4)).await.unwrap().how(), SettledAs::Stale);
+        assert_eq!(*effects.lock().unwrap(), [("a", 5)], "locked {locked} times");
+    }
+}
+
+/// Save and release are sent again, and the save finds its claim released: by its own copy.
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_saving_is_answered_late_is_not_unknown() {
+    let effects = Effects::default();
+    let trouble = Trouble { store: MemoryStore::new(), of: Arc::new(Mutex::new(vec![Of::Answer])) };
+    let runner = troubled(trouble, settings().with_on_unknown(OnUnknown::Park), noting(&effects));
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runner.counts().run, 1);
+}
+
 /// A redrive or a forgotten record is an order to run again, unless a newer version took effect.
 #[tokio::test(start_paused = true)]
 async fn a_redriven_message_takes_effect_again() {

@@ -132,7 +132,9 @@ impl Entity {
                 match (along.is_taken(), settled) {
                     // Its release may come late: then the lease ends it.
                     (true, _) => Ok(effect),
-                    (false, Ok(settled)) if settled.first() == Some(&Settled::Yes) => Ok(effect),
+                    // A release that counts comes after its save. Alone it is that of an earlier copy of both, whose answer
+                    // was lost.
+                    (false, Ok(settled)) if settled.contains(&Settled::Yes) => Ok(effect),
                     (false, Ok(_)) => Err(Failure::Fenced),
                     (false, Err(failure)) => Err(failure),
                 }

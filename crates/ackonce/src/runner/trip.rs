@@ -114,12 +114,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok((answers, _)) => answers.into_iter(),
             Err(why) => return all(&why),
         };
-        let mut settled = Group::new();
+        let mut settled: Group<Result<Settled, Why>> = Group::new();
         for (settlement, answer) in settlements.iter().zip(answers) {
             settled.push(match answer {
                 Ok(answer) => Ok(answer),
                 Err(error) if error.repeat() == Repeat::Never => Err(Why::Fatal(error)),
-                Err(error) => rare(self.settle_locked(settlement, error, &mut tries)).await,
+                Err(error) => match not_settled_before(settlements, &settled, settlement) {
+                    // A release does not come before the save that was given up.
+                    Some(why) => Err(why),
+                    None => rare(self.settle_locked(settlement, error, &mut tries)).await,
+                },
             });
         }
         settled
@@ -197,10 +201,6 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     }
 }
 
-fn error_of(why: Why) -> Error {
-    match why {
-        Why::Fatal(error) | Why::Unavailable(error) => error,
-        _ => Error::new(ErrorKind::Stopped, "the runner was stopped"),
 /// The failure of an earlier settlement of the same record.
 fn not_settled_before(
     settlements: &[Settlement],
@@ -215,5 +215,9 @@ fn no_answer() -> Error {
     Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout")
 }
 
+fn error_of(why: Why) -> Error {
+    match why {
+        Why::Fatal(error) | Why::Unavailable(error) => error,
+        _ => Error::new(ErrorKind::Stopped, "the runner was stopped"),
     }
 }
