@@ -36,8 +36,8 @@ pub(crate) static FORGET: Repair = Repair {
 /// the next one is new.
 pub(crate) static REDRIVE: Repair = Repair {
     operation: "redrive",
-    change: "UPDATE {schema}.record r SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
-             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, \
+    change: "UPDATE {schema}.record r SET token = CASE WHEN coalesce(tally, 10) % 10 < 2 THEN '00000000-0000-0000-0000-000000000000' \
+             ELSE token END, free_at = 0, tally = CASE WHEN coalesce(tally, 10) % 10 < 2 THEN 5 ELSE tally END, \
              detail = CASE coalesce(tally, 10) % 10 WHEN 0 THEN NULL WHEN 1 THEN {progress} ELSE detail END \
              WHERE key = $1",
     applies: |row, now| protocol::redriven(row, now).is_some(),

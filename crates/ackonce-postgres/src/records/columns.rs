@@ -20,7 +20,18 @@ pub(crate) struct RowState {
     pub(crate) row: Option<Stored>,
 }
 
-/// A record, and its claim's token unless it was settled.
+impl RowState {
+    /// # Errors
+    /// The record cannot be read.
+    fn undamaged(self) -> Result<Self> {
+        match self.damage {
+            Some(damage) => Err(damage),
+            None => Ok(self),
+        }
+    }
+}
+
+/// A record, and its claim's token unless it is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     token: Option<Token>,
@@ -28,7 +39,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The row, for a request with `token`. A settled record has no token: a fence is given to one claim
+    /// The row, for a request with `token`. A done record has no token: a fence is given to one claim
     /// of a key alone, so a request with the same fence has the same token.
     pub(crate) fn under(&self, token: Token) -> Row {
         Row { token: self.token.unwrap_or(token), ..self.row.clone() }
