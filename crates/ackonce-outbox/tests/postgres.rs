@@ -6,6 +6,8 @@ mod common;
 use std::time::Duration;
 
 use ackonce_outbox::{OutboxOptions, Outgoing, PostgresOutbox};
+use ackonce_postgres::PostgresConfig;
+use ackonce_testkit::proxy::{Proxy, ProxyMode};
 
 use common::{Place, Recorder, Running, assert_in_order, messages, options, postgres, until};
 
@@ -124,4 +126,28 @@ async fn processes_that_start_at_once_create_the_tables_once() {
     client.batch_execute(&format!("UPDATE {}.outbox_turn SET version = 2", schema.quoted())).await.unwrap();
     let refused = PostgresOutbox::open(store).await.unwrap_err();
     assert_eq!(refused.kind(), ackonce::ErrorKind::NewerSchema);
+}
+
+/// A server that accepts and says nothing: a load balancer whose server is away, or a host that hangs. Connections that began
+/// then stay silent after it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_outlives_a_connection_that_never_answers() {
+    let Some(place) = postgres().await else { return };
+    let Place::Postgres { url, schema, .. } = &place else { panic!("of the server") };
+    let (proxy, proxied) = Proxy::in_front_of(url).await.unwrap();
+    let config = PostgresConfig::new(&proxied).unwrap().with_schema(schema.clone());
+    let outbox = PostgresOutbox::open(&config.connect().await.unwrap()).await.unwrap();
+    let recorder = Recorder::new();
+    let relay = Running::start(&outbox, &recorder);
+    place.publish(&messages(0..3, 1)).await;
+    until("the first ones are out", async || recorder.len() == 3).await;
+    proxy.set(ProxyMode::Blackhole);
+    proxy.cut_all().await;
+    // Reads, upkeep and the listener connect anew meanwhile.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    proxy.set(ProxyMode::Pass);
+    place.publish(&messages(3..6, 1)).await;
+    until("the others are out", async || recorder.len() >= 6).await;
+    assert_in_order(&recorder.ids());
+    relay.stop().await;
 }

@@ -1,14 +1,19 @@
 //! The driver's errors as ours.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind};
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::Error as PgError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::sql_error::SqlError;
+
+/// The time limit of a connection's start after that of its socket, TLS and the server's greeting included: a server or a
+/// proxy that accepts and never answers would keep its place in the pool for ever.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl From<PgError> for SqlError {
     fn from(error: PgError) -> Self {
@@ -53,8 +58,17 @@ pub fn undone(doing: &str, error: impl Into<SqlError>) -> Error {
 pub fn pool(error: PoolError) -> Error {
     match error {
         PoolError::Backend(error) => unsent(error),
+        PoolError::Timeout(TimeoutType::Create) => no_answer(),
         other => no_connection(other),
     }
+}
+
+/// The error of a connection that the server accepted, or a proxy for it, and never answered.
+pub(crate) fn no_answer() -> Error {
+    let message = format!(
+        "postgres: connecting: no answer in {START_TIMEOUT:?} after the connect timeout (connect_timeout=N in a URL)"
+    );
+    Error::new(ErrorKind::Unavailable, message).with_repeat(Repeat::Safe)
 }
 
 /// The same for a pool of any kind.

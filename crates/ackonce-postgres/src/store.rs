@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ackonce::store::{ClaimRequest, Claimed, Description, Settled, Settlement, Sweep, check_value_len};
 use ackonce::{Deduplicator, Result};
 use async_trait::async_trait;
-use futures_util::future::{Either, select};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
@@ -118,17 +117,9 @@ impl PostgresStore {
         started: impl FnOnce() + Send,
         notified: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<()> {
-        let (client, driving) = self.inner.connector.listen(Arc::new(notified)).await.map_err(unsent)?;
-        let text = format!("LISTEN \"{}\"", channel.replace('"', "\"\""));
-        let listen = std::pin::pin!(client.batch_execute(&text));
-        match select(listen, driving).await {
-            Either::Left((answered, driving)) => {
-                answered.map_err(unsent)?;
-                started();
-                driving.await.map_err(unsent)
-            }
-            Either::Right((ended, _)) => ended.map_err(unsent),
-        }
+        let (_client, driving) = self.inner.connector.listen(channel, Arc::new(notified)).await?;
+        started();
+        driving.await.map_err(unsent)
     }
 
     pub(crate) async fn start(config: PostgresConfig, connector: Connector) -> Result<Self> {

@@ -197,3 +197,38 @@ async fn an_inbox_commit_that_takes_long_costs_other_leases_nothing() {
     assert!(answers[0].is_ok(), "{answers:?}");
     assert!(is_done(&store, "slow").await);
 }
+
+/// The lock ends while the call waits for it. A release that is applied without its save would free an entity whose version
+/// took effect and is not known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_and_a_release_of_one_claim_keep_their_order_beside_a_lock() {
+    let Some(place) = place() else { return };
+    let store = place.store().await;
+    let leases = leases_with_one_apart(&store, "ordered").await;
+    let lease = &leases[HELD];
+    let mut client = place.client().await;
+    let tx = hold(&mut client, lease).await;
+    let window = HOUR;
+    let release =
+        Settle::Release { attempt: Attempt::Refunded, window, not_before: std::time::Duration::ZERO };
+    let save = Settle::Save { progress: "version 5".into() };
+    let both = [save, release].map(|action| Settlement::new(lease, action));
+    // Other records, so that the save does not wait alone.
+    let others = leases.iter().take(5).map(|other| Settlement::new(other, done()));
+    let all: Vec<_> = others.chain(both.clone()).collect();
+    let ends = async {
+        // The save was sent alone, and was given up.
+        while place.value("SELECT count(*) FROM record WHERE tally IS NULL").await < 5 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tx.rollback().await.unwrap();
+    };
+    let (answer, ()) = futures_util::future::join(store.settle(&all), ends).await;
+    if let Err(error) = answer {
+        assert_eq!(error.kind(), ErrorKind::Locked, "{error}");
+        assert_eq!(store.settle(&both).await.unwrap(), [Settled::Yes, Settled::Yes], "nothing overtook it");
+    }
+    let next = acquire(&store, request("ordered apart")).await;
+    assert_eq!(next.progress.as_deref(), Some(&b"version 5"[..]));
+}

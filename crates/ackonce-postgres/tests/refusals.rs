@@ -3,11 +3,13 @@
 
 mod common;
 
-use ackonce::store::{DeduplicatorExt, Repeat};
+use ackonce::adapter::Mode;
+use ackonce::store::{DeduplicatorExt, Inspect, Repeat, Settle, Settled, Settlement};
 use ackonce::{Deduplicator, Error, ErrorKind};
 use ackonce_postgres::{OnUnsafe, PostgresConfig, PostgresStore, Tables};
+use common::deliveries::deliver;
 use common::own::Own;
-use common::{Place, acquire, complete, connect, place, request};
+use common::{HOUR, Place, acquire, complete, connect, key, place, request};
 
 async fn refused(config: PostgresConfig) -> (ErrorKind, String) {
     let error = config.connect().await.unwrap_err();
@@ -82,7 +84,7 @@ async fn tables_that_were_made_anew_under_a_running_store() {
     assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
     place.store().await;
     let claim = store.claim_one(request("a")).await.unwrap_err();
-    let settle = store.settle(&[ackonce::store::Settlement::new(&lease, common::done())]).await.unwrap_err();
+    let settle = store.settle(&[Settlement::new(&lease, common::done())]).await.unwrap_err();
     for error in [claim, settle] {
         assert_eq!((error.kind(), error.repeat()), (ErrorKind::Config, Repeat::Never), "{error}");
         assert!(ackonce::chain(&error).to_string().contains("connect again"), "{error}");
@@ -213,4 +215,37 @@ async fn more_connections_than_a_server_takes_are_refused_by_name() {
     let Some(place) = place() else { return };
     let (kind, text) = refused(place.config().with_connections(usize::MAX)).await;
     assert!(kind == ErrorKind::Config && text.contains("with_connections"), "{text}");
+}
+
+/// It costs its own message, and neither its batch nor its consumer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_costs_its_own_message() {
+    let Some(place) = place() else { return };
+    let store = place.store().await;
+    let handler = |_: ackonce::Context, _: i64| async { Ok::<_, ackonce::Failure>(()) };
+    for mode in [Mode::Each, Mode::Batches] {
+        place.client().await.batch_execute("DELETE FROM record").await.unwrap();
+        let first = deliver(&store, 0..5, mode, handler).await;
+        assert_eq!(first.completed, 5);
+        let damage = "UPDATE record SET tally = 19 WHERE key = (SELECT key FROM record ORDER BY key LIMIT 1)";
+        assert_eq!(place.client().await.execute(damage, &[]).await.unwrap(), 1);
+        let counts = deliver(&store, 0..7, mode, handler).await;
+        assert_eq!((counts.duplicate, counts.buried, counts.completed), (4, 1, 2), "{counts:?}");
+    }
+}
+
+/// The renewal of others goes on.
+#[tokio::test]
+async fn a_settlement_of_a_record_that_cannot_be_read_is_lost() {
+    let Some(place) = place() else { return };
+    let store = place.store().await;
+    let (bad, good) = (acquire(&store, request("bad")).await, acquire(&store, request("good")).await);
+    let fence = i64::try_from(bad.fence).unwrap();
+    let damage = "UPDATE record SET tally = 19 WHERE fence = $1";
+    assert_eq!(place.client().await.execute(damage, &[&fence]).await.unwrap(), 1);
+    let extend = Settle::Extend { lease: HOUR, window: HOUR };
+    let both = [&bad, &good].map(|lease| Settlement::new(lease, extend.clone()));
+    assert_eq!(store.settle(&both).await.unwrap(), [Settled::Lost, Settled::Yes]);
+    let error = store.look(&key("bad")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }

@@ -1,7 +1,7 @@
 //! The mapping of SQLite's result codes to [`Error`].
 
 use ackonce::store::Repeat;
-use ackonce::{Error, ErrorKind};
+use ackonce::{Error, ErrorKind, Key};
 use rusqlite::ErrorCode as C;
 
 /// The error of a statement inside a transaction that is rolled back: nothing was applied.
@@ -76,6 +76,19 @@ fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
 /// The error for a row that this version cannot have written.
 pub(crate) fn corrupt_row(what: &str, value: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Corrupt, format!("sqlite: a record's {what} is {value}, which is not possible"))
+}
+
+/// True if the error is the damage of one row, in which SQLite itself sees none.
+pub(crate) fn is_of_row(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt && sqlite_code(error).is_none()
+}
+
+/// The error of a request about a damaged row: it is about that request alone, so that the core carries out the others.
+pub(crate) fn unreadable(key: &Key, record_key: &[u8], error: Error) -> Error {
+    let hex = ackonce::adapter::hex(record_key);
+    let message =
+        format!("sqlite: the record of {key:?} cannot be read; delete its row, whose key is x'{hex}'");
+    Error::new(ErrorKind::Invalid, message).with_source(error)
 }
 
 /// True if the connection must not be used again. Lock conflicts and a full disk pass. After a failed flush or read

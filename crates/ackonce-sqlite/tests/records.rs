@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ackonce::adapter::{Delivery, Job, RecordOnly, SettledAs};
 use ackonce::store::{
     AdminOutcome, Attempt, ClaimRequest, Claimed, DeduplicatorExt, Filter, Fingerprint, Inspect, Note, Query,
-    RecordTarget, Settle, Settled, Settlement, State, Token,
+    RecordTarget, Repeat, Settle, Settled, Settlement, State, Token,
 };
-use ackonce::{Deduplicator, ErrorKind, Previous};
+use ackonce::{Context, Deduplicator, ErrorKind, Failure, Previous, Runner, Settings};
 use ackonce_sqlite::Names;
 use bytes::Bytes;
 use common::{HOUR, TestClock, acquire, complete, is_done, key, place, request};
@@ -132,9 +134,9 @@ async fn a_record_that_cannot_be_fails_its_own_batch_only() {
         store.claim_one(request("token")),
         store.claim_one(request("good"))
     );
-    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(fence.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert_eq!(token.unwrap_err().kind(), ErrorKind::Corrupt);
+    for error in [bad.unwrap_err(), fence.unwrap_err(), token.unwrap_err()] {
+        assert_eq!((error.kind(), error.repeat()), (ErrorKind::Invalid, Repeat::Never), "{error}");
+    }
     assert!(matches!(good.unwrap(), Claimed::Acquired(_)));
     // Nothing of the failed batch was written.
     assert_eq!(acquire(&store, request("fresh")).await.attempt, 1);
@@ -188,4 +190,35 @@ async fn an_outcome_over_the_limit_is_refused_before_it_is_sent() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     complete(&store, &lease, HOUR).await;
+}
+
+struct Number(u32);
+
+impl Delivery for Number {
+    type Message = u32;
+    fn message(&self) -> u32 {
+        self.0
+    }
+}
+
+/// Neither its batch nor its consumer ends by it, and the renewal of others goes on.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_its_own_message() {
+    let place = place();
+    let store = place.store();
+    let good = acquire(&store, request("good")).await;
+    let bad = acquire(&store, request(17)).await;
+    let sql = "UPDATE ackonce_claims SET state = 9 WHERE key = ?1";
+    assert_eq!(place.connection().execute(sql, [place.record_key(17)]).unwrap(), 1);
+    let extend = Settle::Extend { lease: HOUR, window: HOUR };
+    let both = [&bad, &good].map(|lease| Settlement::new(lease, extend.clone()));
+    assert_eq!(store.settle(&both).await.unwrap(), [Settled::Lost, Settled::Yes]);
+    let handler = |_: Context, _: u32| async { Ok::<_, Failure>(()) };
+    let (shared, scope) = (Arc::new(store.clone()), key(17).scope().clone());
+    let runner = Runner::with(shared, &scope, handler, Settings::default(), Arc::new(RecordOnly)).unwrap();
+    let jobs = (0..40_u32).map(|n| runner.process(Job::new(key(n), Number(n))));
+    for (n, receipt) in futures_util::future::join_all(jobs).await.into_iter().enumerate() {
+        let how = if n == 17 { SettledAs::Buried } else { SettledAs::Run };
+        assert_eq!(receipt.unwrap().how(), how, "{n}");
+    }
 }

@@ -8,6 +8,7 @@ mod coalesce;
 mod context;
 mod deduplicator;
 mod delivery;
+mod dropping;
 mod error;
 mod failure;
 mod fingerprint;

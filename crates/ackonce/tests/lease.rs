@@ -4,16 +4,16 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use ackonce::adapter::{RecordOnly, SettledAs, Why};
+use ackonce::adapter::{Mode, Ordered, RecordOnly, SettledAs, Why};
 use ackonce::store::{
     Attempt, ClaimRequest, Claimed, DeduplicatorExt, Description, Settle, Settled, Settlement, Token,
 };
 use ackonce::{Context, Deduplicator, Failure, Handler, MemoryStore, Result, Runner};
 use async_trait::async_trait;
-use common::{Late, Number, Scripted, job, scope, settings};
+use common::{Late, Number, Scripted, delivery, job, scope, settings};
 
 const LEASE: Duration = Duration::from_millis(600);
 
@@ -223,4 +223,58 @@ async fn a_claim_that_is_answered_after_its_lease_runs_nothing_while_another_hol
     let (receipt, ()) = tokio::join!(runner.process(job(1)), rival);
     assert!(matches!(receipt.unwrap().how(), SettledAs::Duplicate { .. }));
     assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+/// Takes a delivery back while its batch is claimed, and answers releases late.
+#[derive(Debug)]
+struct Revoking {
+    store: MemoryStore,
+    current: Arc<AtomicBool>,
+    released: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Deduplicator for Revoking {
+    async fn claim(&self, requests: &[ClaimRequest]) -> Result<Vec<Claimed>> {
+        self.current.store(false, Ordering::SeqCst);
+        self.store.claim(requests).await
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        if settlements.iter().any(|s| matches!(s.action, Settle::Release { .. })) {
+            tokio::time::sleep(LEASE * 2).await;
+            self.released.store(true, Ordering::SeqCst);
+        }
+        self.store.settle(settlements).await
+    }
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+/// Its handler would be started after its lease, which nobody renews before it is started.
+#[tokio::test(start_paused = true)]
+async fn a_batch_does_not_wait_for_the_hand_back_of_a_delivery_that_was_taken_back() {
+    let released = Arc::new(AtomicBool::new(false));
+    let taken = delivery(1);
+    let store =
+        Revoking { store: MemoryStore::new(), current: taken.current.clone(), released: released.clone() };
+    let was_late = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (noted, looked) = (was_late.clone(), released.clone());
+    let handler = move |_: Context, n: u64| {
+        noted.lock().unwrap().push((n, looked.load(Ordering::SeqCst)));
+        async { Ok::<_, Failure>(()) }
+    };
+    let settings = settings().with_lease(LEASE);
+    let runner =
+        Runner::with_heartbeat_task(Arc::new(store), &scope(), handler, settings, Arc::new(RecordOnly))
+            .unwrap();
+    let (feed, input) = tokio::sync::mpsc::channel(1);
+    let taken = ackonce::adapter::Job::new(scope().key("1").unwrap(), taken);
+    let jobs = [taken, job(2), job(3)].map(|job| Ordered { lane: None, job });
+    feed.send(jobs.into_iter().collect()).await.unwrap();
+    drop(feed);
+    runner.consume(input, Mode::Batches, |_| {}).await.unwrap();
+    assert_eq!(*was_late.lock().unwrap(), [(2, false), (3, false)]);
+    assert!(released.load(Ordering::SeqCst), "the hand-back is not forgotten");
+    assert_eq!((runner.counts().completed, runner.counts().handed_back), (2, 1));
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use ackonce::adapter::{Delivery, Identify, Job, NoDeadLetters, RecordOnly, SettledAs};
 use ackonce::store::{
-    Claimed, DeduplicatorExt, Filter, Inspect, Query, RecordTarget, Settle, Settlement, State,
+    ClaimRequest, Claimed, DeduplicatorExt, Description, Filter, Inspect, Note, Query, RecordTarget, Settle,
+    Settled, Settlement, State,
 };
 use ackonce::{
-    Answer, AtMostOnce, Backoff, Batch, Context, EntityVersion, ErrorKind, Failure, Handler, IdSource, Item,
-    MemoryStore, Newest, Runner, Settings, VersionOrder, Versions,
+    Answer, AtMostOnce, Backoff, Batch, Context, Deduplicator, EntityVersion, Error, ErrorKind, Failure,
+    Handler, IdSource, Item, MemoryStore, Newest, OnUnknown, Runner, Settings, VersionOrder, Versions,
 };
+use async_trait::async_trait;
 use common::{Late, claim_request, scope};
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -144,17 +146,111 @@ async fn a_version_that_failed_took_no_effect() {
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_the_version_and_the_message_is_no_gap() {
     let (store, effects) = (MemoryStore::new(), Effects::default());
+    let trouble = Trouble { store: store.clone(), of: Arc::new(Mutex::new(vec![Of::Completion])) };
+    let dies = troubled(trouble, settings(), noting(&effects));
+    let dying = dies.process(job(1, "a", 5));
+    assert!(tokio::time::timeout(Duration::from_secs(1), dying).await.is_err(), "it dies before its record");
+    assert_eq!(effects.lock().unwrap().len(), 1);
     let runner = runner(&store, noting(&effects));
-    let _receipt = runner.process(job(1, "a", 5)).await.unwrap();
-    // As if the worker had died before the message was recorded: its claim is taken again.
-    let key = scope().key("1").unwrap();
-    store
-        .forget(RecordTarget::Key(&key), &ackonce::store::Note { actor: "t".into(), reason: "t".into() })
-        .await
-        .unwrap();
     assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
     assert_eq!(effects.lock().unwrap().len(), 1, "its version took effect: it is recorded and not run");
     assert_eq!(runner.counts().stale, 0, "it is no older version");
+}
+
+/// The in-memory store, with troubles for its settlements, the last one first.
+#[derive(Debug)]
+struct Trouble {
+    store: MemoryStore,
+    of: Arc<Mutex<Vec<Of>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Of {
+    /// Completions are never answered.
+    Completion,
+    /// A trip with settlements of an entity finds its record locked: those of other records are applied.
+    Lock,
+    /// A trip with settlements of an entity is applied, and its answer is lost.
+    Answer,
+}
+
+#[async_trait]
+impl Deduplicator for Trouble {
+    async fn claim(&self, requests: &[ClaimRequest]) -> ackonce::Result<Vec<Claimed>> {
+        self.store.claim(requests).await
+    }
+    async fn settle(&self, settlements: &[Settlement]) -> ackonce::Result<Vec<Settled>> {
+        let is_entity = |s: &&Settlement| s.key.scope().name() != scope().name();
+        let next = self.of.lock().unwrap().last().copied();
+        match next {
+            Some(Of::Completion)
+                if settlements.iter().any(|s| matches!(s.action, Settle::Complete { .. })) =>
+            {
+                std::future::pending().await
+            }
+            Some(Of::Lock | Of::Answer) if settlements.iter().any(|s| is_entity(&s)) => {
+                self.of.lock().unwrap().pop();
+                let is_applied = |s: &&Settlement| next == Some(Of::Answer) || !is_entity(s);
+                let applied: Vec<_> = settlements.iter().filter(is_applied).cloned().collect();
+                self.store.settle(&applied).await?;
+                let kind = if next == Some(Of::Lock) { ErrorKind::Locked } else { ErrorKind::Timeout };
+                Err(Error::new(kind, "scripted"))
+            }
+            _ => self.store.settle(settlements).await,
+        }
+    }
+    fn describe(&self) -> Description {
+        self.store.describe()
+    }
+}
+
+fn troubled<H: Handler<Change>>(store: Trouble, settings: Settings, handler: H) -> Runner<Arrived, H> {
+    Runner::with(Arc::new(store), &scope(), handler, settings, Arc::new(RecordOnly)).unwrap()
+}
+
+/// The lock ends between the save of the version and the release of its entity.
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_record_is_locked_runs_once() {
+    for locked in 1..=4 {
+        let (store, effects) = (MemoryStore::new(), Effects::default());
+        let trouble = Trouble { store: store.clone(), of: Arc::new(Mutex::new(vec![Of::Lock; locked])) };
+        let runner = troubled(trouble, settings(), noting(&effects));
+        assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+        assert_eq!(runner.counts().run, 1, "locked {locked} times");
+        assert_eq!(runner.process(job(2, "a", 4)).await.unwrap().how(), SettledAs::Stale);
+        assert_eq!(*effects.lock().unwrap(), [("a", 5)], "locked {locked} times");
+    }
+}
+
+/// Save and release are sent again, and the save finds its claim released: by its own copy.
+#[tokio::test(start_paused = true)]
+async fn a_version_whose_saving_is_answered_late_is_not_unknown() {
+    let effects = Effects::default();
+    let trouble = Trouble { store: MemoryStore::new(), of: Arc::new(Mutex::new(vec![Of::Answer])) };
+    let runner = troubled(trouble, settings().with_on_unknown(OnUnknown::Park), noting(&effects));
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(runner.counts().run, 1);
+}
+
+/// A redrive or a forgotten record is an order to run again, unless a newer version took effect.
+#[tokio::test(start_paused = true)]
+async fn a_redriven_message_takes_effect_again() {
+    let (store, effects) = (MemoryStore::new(), Effects::default());
+    let runner = runner(&store, noting(&effects));
+    let (key, note) =
+        (scope().key("1").unwrap(), Note { actor: "an operator".into(), reason: "a test".into() });
+    let target = || RecordTarget::Key(&key);
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+    store.redrive(target(), &note).await.unwrap();
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+    store.forget(target(), &note).await.unwrap();
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Run);
+    assert_eq!(*effects.lock().unwrap(), [("a", 5); 3], "at first, redriven and forgotten");
+    assert_eq!(runner.process(job(2, "a", 5)).await.unwrap().how(), SettledAs::Stale, "another message");
+    assert_eq!(runner.process(job(3, "a", 6)).await.unwrap().how(), SettledAs::Run);
+    store.redrive(target(), &note).await.unwrap();
+    assert_eq!(runner.process(job(1, "a", 5)).await.unwrap().how(), SettledAs::Stale);
+    assert_eq!(effects.lock().unwrap().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,12 +380,12 @@ async fn a_claim_of_an_entity_that_is_answered_late_starts_no_handler() {
 async fn an_entity_whose_worker_died_is_free_after_its_lease() {
     let (store, effects) = (MemoryStore::new(), Effects::default());
     let entity = scope().beside("newest").key("a").unwrap();
-    let request = ackonce::store::ClaimRequest { key: entity, ..claim_request(1, Duration::from_secs(10)) };
+    let request = ClaimRequest { key: entity, ..claim_request(1, Duration::from_secs(10)) };
     let Claimed::Acquired(dead) = store.claim_one(request).await.unwrap() else { panic!() };
     let runner = runner(&store, noting(&effects));
     assert_eq!(runner.process(job(1, "a", 1)).await.unwrap().how(), SettledAs::Run);
     let late = Settle::Save { progress: "of the dead".into() };
-    assert_eq!(store.settle_one(Settlement::new(&dead, late)).await.unwrap(), ackonce::store::Settled::Lost);
+    assert_eq!(store.settle_one(Settlement::new(&dead, late)).await.unwrap(), Settled::Lost);
     assert_eq!(runner.process(job(2, "a", 0)).await.unwrap().how(), SettledAs::Stale);
 }
 

@@ -1,6 +1,6 @@
 //! The work that a relay can begin.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,8 +145,14 @@ impl Relay {
 /// Publishes a row; a publisher that panics or does not answer has failed.
 async fn send(publisher: Arc<dyn OutboxPublisher>, row: Row, limit: Duration) -> Sent {
     let began = Instant::now();
-    let publishing = AssertUnwindSafe(publisher.publish(&row.message)).catch_unwind();
-    let (answer, is_silent) = match tokio::time::timeout(limit, publishing).await {
+    let mut publishing = publisher.publish(&row.message);
+    let answered = tokio::time::timeout(limit, AssertUnwindSafe(&mut publishing).catch_unwind()).await;
+    // Dropped midway it may panic as well.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(publishing))) {
+        let text = panic_text(&*panic);
+        tracing::error!(target: "ackonce", "the publisher panicked while it was dropped: {text}");
+    }
+    let (answer, is_silent) = match answered {
         Ok(Ok(answer)) => (answer, false),
         Ok(Err(panic)) => (Err(format!("the publisher panicked: {}", panic_text(&*panic)).into()), false),
         Err(_) => (Err(format!("no answer in {limit:?} (OutboxOptions::publish_timeout)").into()), true),

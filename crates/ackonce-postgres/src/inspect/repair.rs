@@ -1,7 +1,7 @@
 //! The change of one record by hand, with its audit row, in one transaction.
 
 use ackonce::protocol::{self, Row};
-use ackonce::store::{AdminOutcome, Note, RecordTarget, State, Token};
+use ackonce::store::{AdminOutcome, Names, Note, RecordTarget, State, Token};
 use ackonce::{Error, ErrorKind, Result};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
@@ -14,6 +14,9 @@ use crate::store::Inner;
 /// Locks and reads the record, so that no claim comes in between.
 pub(crate) const HOLD: &str = "SELECT key, false, {now}, fence, expires, token, free_at, tally, fingerprint, NULL::bytea, \
                     {durable} FROM {schema}.record WHERE key = $1 FOR NO KEY UPDATE";
+/// A redriven record waits for its next run, as one that failed: operators look for it by its names.
+const NAME: &str =
+    "INSERT INTO {schema}.name (key, scope, id) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING";
 const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, before, actor, reason) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
@@ -21,6 +24,8 @@ const AUDIT: &str = "INSERT INTO {schema}.audit (operation, key, scope, id, befo
 pub(crate) struct Repair {
     pub(crate) operation: &'static str,
     pub(crate) change: &'static str,
+    /// True if the changed record has names.
+    names: bool,
     /// True if the operation changes a record that is not in flight.
     applies: fn(&Row, u64) -> bool,
 }
@@ -29,6 +34,7 @@ pub(crate) struct Repair {
 pub(crate) static FORGET: Repair = Repair {
     operation: "forget",
     change: "UPDATE {schema}.record SET expires = 0 WHERE key = $1",
+    names: false,
     applies: |_, _| true,
 };
 
@@ -36,10 +42,11 @@ pub(crate) static FORGET: Repair = Repair {
 /// the next one is new.
 pub(crate) static REDRIVE: Repair = Repair {
     operation: "redrive",
-    change: "UPDATE {schema}.record r SET token = coalesce(token, '00000000-0000-0000-0000-000000000000'), free_at = 0, \
-             tally = CASE WHEN token IS NULL THEN 5 ELSE tally END, \
+    change: "UPDATE {schema}.record r SET token = CASE WHEN coalesce(tally, 10) % 10 < 2 THEN '00000000-0000-0000-0000-000000000000' \
+             ELSE token END, free_at = 0, tally = CASE WHEN coalesce(tally, 10) % 10 < 2 THEN 5 ELSE tally END, \
              detail = CASE coalesce(tally, 10) % 10 WHEN 0 THEN NULL WHEN 1 THEN {progress} ELSE detail END \
              WHERE key = $1",
+    names: true,
     applies: |row, now| protocol::redriven(row, now).is_some(),
 };
 
@@ -108,6 +115,12 @@ impl Repair {
             let scope = wanted.names.as_ref().map(|(scope, _)| scope.as_str());
             let name = wanted.names.as_ref().map(|(_, id)| id.as_slice());
             tx.execute_typed(&texts.fill(self.change), &[(&id, Type::UUID)]).await.map_err(failed)?;
+            if let (true, Some(scope), Some(name)) =
+                (self.names && inner.config.names != Names::Omit, scope, name)
+            {
+                let row: [Param<'_>; 3] = [(&id, Type::UUID), (&scope, Type::TEXT), (&name, Type::BYTEA)];
+                tx.execute_typed(&texts.fill(NAME), &row).await.map_err(failed)?;
+            }
             let row: [Param<'_>; 7] = [
                 (&self.operation, Type::TEXT),
                 (&id, Type::UUID),

@@ -18,9 +18,22 @@ pub(crate) struct RowState {
     /// The time of the decision, by the server's clock.
     pub(crate) now: u64,
     pub(crate) row: Option<Stored>,
+    /// The reason for which there is no row: the record cannot be read.
+    pub(crate) damage: Option<Error>,
 }
 
-/// A record, and its claim's token unless it was settled.
+impl RowState {
+    /// # Errors
+    /// The record cannot be read.
+    fn undamaged(self) -> Result<Self> {
+        match self.damage {
+            Some(damage) => Err(damage),
+            None => Ok(self),
+        }
+    }
+}
+
+/// A record, and its claim's token unless it is done.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     token: Option<Token>,
@@ -28,7 +41,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The row, for a request with `token`. A settled record has no token: a fence is given to one claim
+    /// The row, for a request with `token`. A done record has no token: a fence is given to one claim
     /// of a key alone, so a request with the same fence has the same token.
     pub(crate) fn under(&self, token: Token) -> Row {
         Row { token: self.token.unwrap_or(token), ..self.row.clone() }
@@ -37,15 +50,23 @@ impl Stored {
 
 /// Columns `key, written, now, fence, expires, token, free_at, tally, fingerprint, detail`.
 /// `None` for a row without a key, the sign of an empty answer.
+///
+/// # Errors
+/// The record cannot be read, or the tables are not this store's.
 pub(crate) fn decode(columns: &Columns) -> Result<Option<RowState>> {
+    decode_any(columns)?.map(RowState::undamaged).transpose()
+}
+
+/// The same, of a batch, of which a damaged record is no other's trouble.
+pub(crate) fn decode_any(columns: &Columns) -> Result<Option<RowState>> {
     let Some(key) = get(columns, 0)? else { return Ok(None) };
     let fence: Option<i64> = get(columns, 3)?;
-    Ok(Some(RowState {
-        key,
-        written: get(columns, 1)?,
-        now: now(columns)?,
-        row: fence.map(|fence| stored(columns, fence)).transpose()?,
-    }))
+    let fields = fence.map(|fence| fields(columns, fence)).transpose()?;
+    let (row, damage) = match fields.map(Fields::stored).transpose() {
+        Ok(row) => (row, None),
+        Err(damage) => (None, Some(damage)),
+    };
+    Ok(Some(RowState { key, written: get(columns, 1)?, now: now(columns)?, row, damage }))
 }
 
 /// The time of a statement's decision, which every row of its answer has.
@@ -53,8 +74,8 @@ pub(crate) fn now(columns: &Columns) -> Result<u64> {
     unsigned("moment", get(columns, 2)?)
 }
 
-fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
-    Fields {
+fn fields(columns: &Columns, fence: i64) -> Result<Fields> {
+    Ok(Fields {
         fence,
         expires: get(columns, 4)?,
         token: get(columns, 5)?,
@@ -62,8 +83,7 @@ fn stored(columns: &Columns, fence: i64) -> Result<Stored> {
         tally: get(columns, 7)?,
         fingerprint: get(columns, 8)?,
         detail: get::<Option<&[u8]>>(columns, 9)?.map(Bytes::copy_from_slice),
-    }
-    .stored()
+    })
 }
 
 /// The columns of one record.
@@ -134,7 +154,8 @@ pub(crate) fn parse(line: &str, written: bool) -> Result<RowState> {
             .map(|word| from_hex(word).map(Bytes::from).ok_or_else(unreadable))
             .transpose()?,
     };
-    Ok(RowState { key, written, now: unsigned("moment", now)?, row: Some(fields.stored()?) })
+    let (now, row) = (unsigned("moment", now)?, Some(fields.stored()?));
+    Ok(RowState { key, written, now, row, damage: None })
 }
 
 /// The outcome or progress of a record, and the reason of a buried one.

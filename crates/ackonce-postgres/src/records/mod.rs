@@ -6,7 +6,7 @@ mod schema_name;
 mod statements;
 mod tid;
 
-pub(crate) use columns::{RowState, Stored, decode, half, now, parse, whole};
+pub(crate) use columns::{RowState, Stored, decode, decode_any, half, now, parse, whole};
 pub(crate) use key::{Id, Salt, to_hex};
 pub use schema_name::SchemaName;
 pub(crate) use statements::{

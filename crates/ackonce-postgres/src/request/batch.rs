@@ -58,19 +58,30 @@ impl<'r, R, A> Batch<'r, R, A> {
         (!asked.is_empty()).then_some(asked)
     }
 
-    /// Takes the replies to them, in order.
-    pub(crate) fn replied(&mut self, replies: Vec<Reply<A>>) -> Result<()> {
+    /// Takes the replies to them, in order. Without one, another transaction holds the record: the answer is that of
+    /// `held`, also to the later requests for it, for none of them may overtake this one.
+    pub(crate) fn replied(&mut self, replies: Vec<Option<Reply<A>>>, held: impl Fn() -> A) -> Result<()> {
         if replies.len() != self.wave.len() {
             return Err(Error::new(ErrorKind::Protocol, "postgres: another number of answers than requests"));
         }
-        let mut left = HashMap::new();
+        let (mut left, mut locked) = (HashMap::new(), HashSet::new());
         for (n, reply) in self.wave.drain(..).zip(replies) {
+            let digest = (self.kind.key)(&self.requests[n]).digest();
+            let Some(reply) = reply else {
+                self.answers[n] = Some(held());
+                locked.insert(digest);
+                continue;
+            };
             self.answers[n] = Some(reply.answer);
-            left.extend(reply.left.map(|left| ((self.kind.key)(&self.requests[n]).digest(), left)));
+            left.extend(reply.left.map(|left| (digest, left)));
         }
         for n in std::mem::take(&mut self.rest) {
             let request = &self.requests[n];
             let digest = (self.kind.key)(request).digest();
+            if locked.contains(digest) {
+                self.answers[n] = Some(held());
+                continue;
+            }
             let decided = left.get(digest).and_then(|(row, now)| {
                 let row = row.as_ref().map(|row| row.under((self.kind.token)(request)));
                 let (answer, change) = (self.kind.decide)(row.as_ref(), request, *now);

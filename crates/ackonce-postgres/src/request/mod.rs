@@ -61,10 +61,7 @@ impl Requests {
                 parts.answered(part, answers)?;
             }
             // Another transaction holds the record, usually with an uncommitted claim.
-            let busy = || Reply { answer: Claimed::Busy { free_in: self.lock_timeout }, left: None };
-            batch.replied(
-                parts.into_answers().into_iter().map(|reply| reply.unwrap_or_else(busy)).collect(),
-            )?;
+            batch.replied(parts.into_answers(), || Claimed::Busy { free_in: self.lock_timeout })?;
         }
         Ok(batch.answers())
     }
@@ -86,9 +83,8 @@ impl Requests {
             let replies = parts.into_answers();
             let without = asked.iter().zip(&replies).find(|(_, reply)| reply.is_none());
             locked = locked.or(without.map(|(settlement, _)| settlement.key.clone()));
-            // This request gets no answer: the call ends with an error.
-            let none = || Reply { answer: Settled::Lost, left: None };
-            batch.replied(replies.into_iter().map(|reply| reply.unwrap_or_else(none)).collect())?;
+            // These requests get no answer: the call ends with an error.
+            batch.replied(replies, || Settled::Lost)?;
         }
         locked.map_or_else(|| Ok(batch.answers()), |key| Err(held(&key)))
     }

@@ -13,7 +13,7 @@ use tokio_postgres::types::Type;
 
 use super::batch::{Kind, Reply};
 use crate::connection::Param;
-use crate::records::{Id, RowState, Salt, decode, half, whole};
+use crate::records::{Id, RowState, Salt, decode_any, half, whole};
 
 /// The longest time (36 000 years), which caps longer ones: sums of it stay within 64 bits.
 const EVER: i64 = 1 << 60;
@@ -92,7 +92,10 @@ impl<'r> ClaimParams<'r> {
 
 /// The answer to one claim, from the record after the statement.
 pub(crate) fn granted(current: RowState, request: &ClaimRequest) -> Result<Reply<Claimed>> {
-    let RowState { written, now, row, .. } = current;
+    let RowState { key, written, now, row, damage } = current;
+    if let Some(damage) = damage {
+        return Err(unreadable(&request.key, key, damage));
+    }
     let stored = row.ok_or_else(unanswered)?;
     let row = stored.under(request.token);
     let ours = row.state == State::Claimed && row.token == request.token;
@@ -182,6 +185,10 @@ pub(crate) fn settled(
 ) -> Result<Vec<Reply<Settled>>> {
     let answers = keys.iter().zip(settlements).map(|(key, settlement)| {
         let current = states.remove(key);
+        // Nobody has the claim of a record that cannot be read any more, and the renewal of others goes on.
+        if current.as_ref().is_some_and(|current| current.damage.is_some() && !current.written) {
+            return Ok(Reply { answer: Settled::Lost, left: None });
+        }
         let now = current.as_ref().map_or(now, |current| current.now);
         let (written, row) = current.map_or((false, None), |current| (current.written, current.row));
         let answer = if written {
@@ -238,12 +245,21 @@ pub(crate) fn detail(settlement: &Settlement) -> Option<&[u8]> {
 }
 
 pub(crate) fn by_key(rows: &[Columns]) -> Result<HashMap<Id, RowState>> {
-    let states = rows.iter().filter_map(|row| decode(row).transpose());
+    let states = rows.iter().filter_map(|row| decode_any(row).transpose());
     states.map(|state| state.map(|state| (state.key, state))).collect()
 }
 
 pub(crate) fn micros(d: Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(EVER).min(EVER)
+}
+
+/// The error of a claim of a damaged record: it is about that claim alone, so that the core carries out the others.
+fn unreadable(key: &Key, id: Id, damage: Error) -> Error {
+    let message = format!(
+        "postgres: the record of {key:?} cannot be read; delete its row, whose key is {}",
+        id.to_text()
+    );
+    Error::new(ErrorKind::Invalid, message).with_source(damage)
 }
 
 fn unanswered() -> Error {

@@ -13,7 +13,7 @@ use super::columns::{Brief, Decoded, Full, Shape};
 use super::filter::Probe;
 use super::key::RecordKey;
 use super::statements::SELECT_CLAIM;
-use crate::error::rolled_back;
+use crate::error::{is_of_row, rolled_back};
 
 /// The location of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +41,16 @@ impl Records<'_> {
         token: Option<Token>,
         now: u64,
     ) -> Result<Option<Found>> {
-        Ok(self.lookup_all(&[(*record_key, token)], now)?.pop().flatten())
+        self.lookup_all(&[(*record_key, token)], now)?.pop().flatten().transpose()
     }
 
-    /// The records of those keys, in their order. Sorted keys read each table from one end to the other.
-    pub(crate) fn lookup_all(&self, keys: &[LookupKey], now: u64) -> Result<Vec<Option<Found>>> {
+    /// The records of those keys, in their order; a record that cannot be read is an error of its own key. Sorted keys read
+    /// each table from one end to the other.
+    pub(crate) fn lookup_all(&self, keys: &[LookupKey], now: u64) -> Result<Vec<Option<Result<Found>>>> {
         let mut found: Vec<_> = keys.iter().map(|_| None).collect();
         let mut left: Vec<_> = (0..keys.len()).collect();
         self.lookup_in(SELECT_CLAIM, &left, keys, Full::of, |n, full| {
-            found[n] = Some(found_at(Location::Claims, full.decode(now)?));
-            Ok(())
+            found[n] = Some(full.and_then(|full| found_at(Location::Claims, full.decode(now))));
         })?;
         left.retain(|n| found[*n].is_none());
 
@@ -66,12 +66,11 @@ impl Records<'_> {
             match generation.shape {
                 Shape::Brief => self.lookup_in(&sql, &candidates, keys, Brief::of, |n, brief| {
                     let bases = (generation.opened, generation.life);
-                    found[n] = Some(found_at(location, brief.decode(bases, keys[n].1, now)?));
-                    Ok(())
+                    let decode = |brief: Brief| found_at(location, brief.decode(bases, keys[n].1, now));
+                    found[n] = Some(brief.and_then(decode));
                 }),
                 Shape::Full => self.lookup_in(&sql, &candidates, keys, Full::of, |n, full| {
-                    found[n] = Some(found_at(location, full.decode(now)?));
-                    Ok(())
+                    found[n] = Some(full.and_then(|full| found_at(location, full.decode(now))));
                 }),
             }?;
         }
@@ -82,35 +81,38 @@ impl Records<'_> {
     pub(crate) fn lookup_claim(&self, record_key: &RecordKey, now: u64) -> Result<Option<Row>> {
         let mut claim = None;
         self.lookup_in(SELECT_CLAIM, &[0], &[(*record_key, None)], Full::of, |_, full| {
-            claim = Some(full.decode(now)?.row);
-            Ok(())
+            claim = Some(full.and_then(|full| Ok(full.decode(now)?.row)));
         })?;
-        Ok(claim)
+        claim.transpose()
     }
 
-    /// Looks some of the keys, given by index, up in one table.
+    /// Looks some of the keys, given by index, up in one table. Columns of a type that no version wrote are an error of
+    /// their record.
     fn lookup_in<C>(
         &self,
         sql: &str,
         indexes: &[usize],
         keys: &[LookupKey],
         columns: fn(&rusqlite::Row<'_>) -> rusqlite::Result<C>,
-        mut found: impl FnMut(usize, C) -> Result<()>,
+        mut found: impl FnMut(usize, Result<C>),
     ) -> Result<()> {
         if indexes.is_empty() {
             return Ok(());
         }
         let mut statement = self.conn.prepare_cached(sql).map_err(reading)?;
         for &n in indexes {
-            let row = statement.query_row([&keys[n].0], columns).optional().map_err(reading)?;
-            row.map_or(Ok(()), |row| found(n, row))?;
+            match statement.query_row([&keys[n].0], columns).optional().map_err(reading) {
+                Ok(row) => row.into_iter().for_each(|row| found(n, Ok(row))),
+                Err(error) if is_of_row(&error) => found(n, Err(error)),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 }
 
-fn found_at(location: Location, decoded: Decoded) -> Found {
-    Found { row: decoded.row, shifted: decoded.shifted, location }
+fn found_at(location: Location, decoded: Result<Decoded>) -> Result<Found> {
+    decoded.map(|decoded| Found { row: decoded.row, shifted: decoded.shifted, location })
 }
 
 fn reading(error: rusqlite::Error) -> Error {

@@ -1,8 +1,8 @@
 //! Claims and settlements: each batch is one command.
 
 use ackonce::protocol::Row;
-use ackonce::store::{ClaimRequest, Settlement, Token};
-use ackonce::{Key, Result};
+use ackonce::store::{ClaimRequest, Claimed, Settled, Settlement, Token};
+use ackonce::{Error, Key, Result};
 use tokio::sync::oneshot;
 
 use super::command::{Command, CommandContext, GroupOutcome};
@@ -19,9 +19,17 @@ type Decide<R, A> = fn(Option<&Row>, &R, u64) -> (A, Option<Row>);
 pub(crate) trait Request {
     fn key(&self) -> &Key;
     fn token(&self) -> Token;
+    type Answer;
+    /// The answer where the record cannot be read, for this reason.
+    fn unreadable(&self, reason: Error) -> Result<Self::Answer>;
 }
 
 impl Request for ClaimRequest {
+    type Answer = Claimed;
+    fn unreadable(&self, reason: Error) -> Result<Claimed> {
+        Err(reason)
+    }
+
     fn key(&self) -> &Key {
         &self.key
     }
@@ -31,6 +39,12 @@ impl Request for ClaimRequest {
 }
 
 impl Request for Settlement {
+    type Answer = Settled;
+    /// Nobody has that claim any more, and the renewal of others goes on.
+    fn unreadable(&self, _: Error) -> Result<Settled> {
+        Ok(Settled::Lost)
+    }
+
     fn key(&self) -> &Key {
         &self.key
     }
@@ -61,7 +75,7 @@ impl<R, A> Batch<R, A> {
     }
 }
 
-impl<R: Request + Send, A: Send> Command for Batch<R, A> {
+impl<R: Request<Answer = A> + Send, A: Send> Command for Batch<R, A> {
     fn rows(&self) -> usize {
         self.requests.len()
     }
@@ -86,7 +100,7 @@ impl<R: Request + Send, A: Send> Command for Batch<R, A> {
                 Ok(changes.len())
             }
             Err(error) if error::breaks_connection(&error) => Err(error),
-            // Nothing is written yet, so a damaged record fails this batch and not the group.
+            // Nothing is written yet, so a claim of a damaged record fails this batch, which the core halves, and not the group.
             Err(error) => {
                 self.answers = Err(error);
                 Ok(0)
@@ -109,7 +123,7 @@ struct Change<'r> {
 
 /// Returns the answers in the order of the requests and the changes in the order of the record keys: a batch then
 /// goes through tables and filters once, from one end to the other.
-fn decide<'r, R: Request, A>(
+fn decide<'r, R: Request<Answer = A>, A>(
     requests: &'r [R],
     decide_one: Decide<R, A>,
     records: &Records<'_>,
@@ -126,6 +140,14 @@ fn decide<'r, R: Request, A>(
     let found = records.lookup_all(&keys, now)?;
     for ((record_key, n), found) in order.into_iter().zip(found) {
         let request = &requests[n];
+        let found = match found.transpose() {
+            Ok(found) => found,
+            Err(error) => {
+                let error = error::unreadable(request.key(), &record_key, error);
+                answers[n] = Some(request.unreadable(error)?);
+                continue;
+            }
+        };
         if let Some(before) = changes.last_mut().filter(|change| change.record_key == record_key) {
             let (answer, change) = decide_one(Some(&before.row), request, now);
             if let Some(row) = change {

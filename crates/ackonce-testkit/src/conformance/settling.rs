@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ackonce::Previous;
-use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Settle, State};
+use ackonce::store::{ClaimRequest, Claimed, Fingerprint, Lease, Settle, State, Token};
 
 use super::Fixture;
 use super::bench::{Bench, LONG, SHORT, bury, complete, extend, redrive, refund, release};
@@ -189,4 +189,19 @@ pub async fn a_redrive_changes_nothing_but_its_own_burial(fixture: &dyn Fixture)
         bench.b.lose(&lease, redrive()).await;
     }
     bench.a.done(&bench.request("other 0")).await;
+}
+
+/// A forged letter may know the fence, which is in every record that an operator looks at.
+pub async fn a_redrive_needs_the_token_of_its_burial(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let lease = bench.a.acquire(&bench.request("id")).await;
+    bench.a.confirm(&lease, bury()).await;
+    for token in [Token([0; 16]), Token::random()] {
+        let forged = Lease { token, ..lease.clone() };
+        bench.b.lose(&forged, redrive()).await;
+        let record = bench.a.done(&bench.request("id")).await;
+        assert_eq!(record.state, State::Buried, "a forged letter redrives nothing");
+    }
+    bench.b.confirm(&lease, redrive()).await;
+    bench.a.acquire(&bench.request("id")).await;
 }

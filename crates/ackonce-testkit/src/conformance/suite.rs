@@ -135,6 +135,7 @@ macro_rules! __for_each_property {
                 a_buried_lease_stays_buried
                 a_burial_is_redriven_by_its_own_claim
                 a_redrive_changes_nothing_but_its_own_burial
+                a_redrive_needs_the_token_of_its_burial
                 a_released_lease_stays_released
             }
             time {

@@ -7,7 +7,7 @@ use ackonce::store::{AdminOutcome, Entry, Filter, Query, Settle, State};
 use ackonce::{Key, Scope};
 
 use super::Fixture;
-use super::bench::{Bench, LONG, STATES, Walk, buried_for, end_of, key, of, release};
+use super::bench::{Bench, LONG, STATES, Walk, buried_for, complete, end_of, key, of, release};
 use crate::seed::Dice;
 
 /// Names that a careless comparison takes for others.
@@ -56,6 +56,20 @@ pub async fn released_and_buried_records_have_names(fixture: &dyn Fixture) {
             let entry = super::bench::the_entry(&key, &entries);
             assert_eq!(entry.id.as_deref(), Some(id), "the message ID");
         }
+    }
+}
+
+/// Redriven records wait for their next run as released ones do, and show scope and message ID as they do.
+pub async fn redriven_records_have_names(fixture: &dyn Fixture) {
+    let bench = Bench::new(fixture).await;
+    let scope = bench.scope_named(" redriven");
+    for (id, end) in [(&b"done"[..], complete()), (b"buried", buried_for("no use"))] {
+        let key = bench.ended(key(&scope, id), end).await;
+        assert_eq!(bench.b.redrive(&key).await, AdminOutcome::Yes, "a redrive");
+        let filter = Filter { scope: Some(scope.name().to_owned()), ..Filter::default() };
+        let entries = bench.list_by(&filter, 100).await;
+        let entry = super::bench::the_entry(&key, &entries);
+        assert_eq!((entry.record.state, entry.id.as_deref()), (State::Released, Some(id)), "the message ID");
     }
 }
 

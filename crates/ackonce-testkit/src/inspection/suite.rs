@@ -23,6 +23,7 @@ macro_rules! __for_each_inspection {
             filtering {
                 a_scope_lists_its_own_records_only
                 released_and_buried_records_have_names
+                redriven_records_have_names
                 a_part_of_the_reason_finds_its_records
                 an_age_lists_older_records_only
                 filters_agree_with_a_plain_search

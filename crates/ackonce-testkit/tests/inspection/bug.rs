@@ -56,6 +56,8 @@ pub(crate) enum Bug {
     ListComparesReasonWhole,
     /// No entry has names.
     ListNamesNobody,
+    /// A redriven record has no names.
+    RedriveLeavesNoName,
     /// A page without entries is never the last.
     ListNeverEnds,
     /// A list with a scope goes on by a number of records.

@@ -161,6 +161,9 @@ impl Sabotaged {
             Bug::ListDropsOutcome => entry.record.outcome = None,
             Bug::ListSwapsTimes => std::mem::swap(&mut entry.expires_in, &mut entry.free_in),
             Bug::ListNamesNobody => (entry.scope, entry.id) = (None, None),
+            Bug::RedriveLeavesNoName if row.state == State::Released && row.attempt == 0 => {
+                (entry.scope, entry.id) = (None, None);
+            }
             Bug::ListNamesWrong => entry.scope = Some("another".into()),
             _ => {}
         }

@@ -69,6 +69,7 @@ caught! {
     ListIgnoresAge by an_age_lists_older_records_only,
     ListMatchesAnyCondition by filters_agree_with_a_plain_search,
     ListNamesNobody by released_and_buried_records_have_names,
+    RedriveLeavesNoName by redriven_records_have_names,
     ListNeverEnds by a_filter_without_matches_ends,
     ListSkipsByFilter by changes_of_a_page_disturb_no_filtered_walk,
     AnyFilterTakesCursor by a_cursor_of_another_filter_is_refused,

@@ -99,6 +99,8 @@ pub(crate) enum Bug {
     BuriedIsGranted,
     /// A redrive needs no proof.
     AnyoneRedrives,
+    /// A redrive needs the fence alone.
+    FenceRedrives,
     /// A redrive keeps the attempts.
     RedriveKeepsAttempts,
 

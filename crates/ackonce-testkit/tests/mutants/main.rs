@@ -86,6 +86,7 @@ caught! {
     ReleaseWaits by a_released_key_is_granted_at_once,
     BuriedIsGranted by a_buried_key_is_done,
     AnyoneRedrives by a_redrive_changes_nothing_but_its_own_burial,
+    FenceRedrives by a_redrive_needs_the_token_of_its_burial,
     RedriveKeepsAttempts by a_burial_is_redriven_by_its_own_claim,
 
     CallersClock by a_lease_is_not_measured_by_the_clients,

@@ -49,7 +49,9 @@ fn misread(bug: Bug, row: &mut Row, settlement: &mut Settlement, now: u64) {
     if unowned || bug == Bug::FenceIsUnchecked && settlement.token == row.token {
         settlement.fence = row.fence;
     }
-    if unowned || bug == Bug::TokenIsUnchecked && settlement.fence == row.fence {
+    let by_fence = bug == Bug::TokenIsUnchecked
+        || bug == Bug::FenceRedrives && matches!(settlement.action, Settle::Redrive { .. });
+    if unowned || by_fence && settlement.fence == row.fence {
         settlement.token = row.token;
     }
     match (bug, row.state) {

@@ -1,12 +1,15 @@
 //! Calls of one kind, and the task that makes trips of them.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use crate::dropping::{drop_in, poll_in};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
 
 use super::answers::Answers;
 use super::bisect::{TRIP_TIMEOUT, bisect, caught, check_count, no_answer, with_timeout};
@@ -22,6 +25,8 @@ pub(super) const IN_FLIGHT: usize = 4;
 /// Calls of one kind on their way to the task that makes trips of them.
 pub(super) struct Batcher<Q, A> {
     calls: mpsc::UnboundedSender<Call<Q, A>>,
+    /// The record that a request is about.
+    key: fn(&Q) -> &Key,
     /// One for each trip that may be under way; while none is, the task holds one, ready for the next.
     permits: Arc<Semaphore>,
     /// True if a trip ever had to wait. A store that answers at once leaves nothing to share a trip with.
@@ -36,15 +41,15 @@ struct Call<Q, A> {
 type Reply<A> = oneshot::Sender<Result<Answers<A>>>;
 
 impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
-    pub(super) fn start<F, Fut>(trip: F) -> Self
+    pub(super) fn start<F, Fut>(key: fn(&Q) -> &Key, trip: F) -> Self
     where
         F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<A>>> + Send + 'static,
     {
         let (calls, receiver) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-        tokio::spawn(make_trips(receiver, permits.clone(), trip));
-        Self { calls, permits, waits: AtomicBool::new(false) }
+        tokio::spawn(make_trips(receiver, permits.clone(), key, trip));
+        Self { calls, key, permits, waits: AtomicBool::new(false) }
     }
 
     /// `trip` carries a part of `requests`; it is made if there is nothing to share one with.
@@ -61,16 +66,19 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
         if is_shared && permit.is_none() {
             return self.share(requests.to_vec()).await;
         }
+        let mut calling = pin!(Some(caught(trip(requests))));
         let answers = tokio::select! {
             biased;
-            answers = caught(trip(requests)) => answers,
+            answers = poll_in(calling.as_mut()) => answers,
             () = self.trip_timeout() => Err(no_answer()),
         };
+        drop_in(calling, "a store's call");
         match check_count(answers, requests.len()) {
             Ok(answers) => Ok(Answers::All(answers)),
             Err(error) => {
                 let again = |part| with_timeout(trip(&requests[part]));
-                Box::pin(bisect(requests.len(), error, again)).await.map(Answers::Separate)
+                let digest = |n: usize| *(self.key)(&requests[n]).digest();
+                Box::pin(bisect(requests.len(), error, digest, again)).await.map(Answers::Separate)
             }
         }
     }
@@ -105,6 +113,7 @@ impl<Q: Clone + Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
 async fn make_trips<Q, A, F, Fut>(
     mut calls: mpsc::UnboundedReceiver<Call<Q, A>>,
     permits: Arc<Semaphore>,
+    key: fn(&Q) -> &Key,
     trip: F,
 ) where
     Q: Send + Sync + 'static,
@@ -126,14 +135,18 @@ async fn make_trips<Q, A, F, Fut>(
         }
         let trip = trip.clone();
         tokio::spawn(async move {
-            deliver(Arc::new(batch), replies, trip).await;
+            deliver(Arc::new(batch), replies, key, trip).await;
             drop(permit);
         });
     }
 }
 
-async fn deliver<Q, A, F, Fut>(batch: Arc<Vec<Q>>, replies: Vec<(Range<usize>, Reply<A>)>, trip: F)
-where
+async fn deliver<Q, A, F, Fut>(
+    batch: Arc<Vec<Q>>,
+    replies: Vec<(Range<usize>, Reply<A>)>,
+    key: fn(&Q) -> &Key,
+    trip: F,
+) where
     F: Fn(Arc<Vec<Q>>, Range<usize>) -> Fut,
     Fut: Future<Output = Result<Vec<A>>>,
 {
@@ -141,7 +154,7 @@ where
     let trip = |part| with_timeout(trip(batch.clone(), part));
     let answers = match check_count(trip(0..len).await, len) {
         Ok(answers) => Ok(Answers::All(answers)),
-        Err(error) => bisect(len, error, trip).await.map(Answers::Separate),
+        Err(error) => bisect(len, error, |n| *key(&batch[n]).digest(), trip).await.map(Answers::Separate),
     };
     // A caller that went away has an unknown outcome; nobody is left to tell.
     match answers {

@@ -42,15 +42,21 @@ impl Coalesce {
     #[must_use]
     pub fn new(store: Arc<dyn Deduplicator>) -> Self {
         let to = store.clone();
-        let claims = Batcher::start(move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
-            let to = to.clone();
-            async move { to.claim(&batch[part]).await }
-        });
+        let claims = Batcher::start(
+            |request: &ClaimRequest| &request.key,
+            move |batch: Arc<Vec<ClaimRequest>>, part: Range<usize>| {
+                let to = to.clone();
+                async move { to.claim(&batch[part]).await }
+            },
+        );
         let to = store.clone();
-        let settles = Batcher::start(move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
-            let to = to.clone();
-            async move { to.settle(&batch[part]).await }
-        });
+        let settles = Batcher::start(
+            |settlement: &Settlement| &settlement.key,
+            move |batch: Arc<Vec<Settlement>>, part: Range<usize>| {
+                let to = to.clone();
+                async move { to.settle(&batch[part]).await }
+            },
+        );
         Self { store, claims, settles }
     }
 }

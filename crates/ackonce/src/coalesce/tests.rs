@@ -67,7 +67,7 @@ async fn a_store_that_panics_is_one_that_does_not_answer() {
         let requests: Vec<_> = ids.iter().map(|id| request(id)).collect();
         assert_eq!(store.claim(&requests).await.unwrap_err().kind(), ErrorKind::Unavailable);
         let shared = join_all(requests.iter().map(|request| store.claim_one(request.clone()))).await;
-        assert!(shared.iter().all(Result::is_err));
+        assert!(shared[0].is_err(), "the other one may have a trip of its own");
     }
     assert!(store.claim_one(request("2")).await.is_ok(), "the next trip is made");
 }

@@ -119,6 +119,9 @@ async fn extend(
         due.iter().flat_map(|(_, grants)| grants).map(|g| Settlement::new(g, action.clone())).collect();
     match store.settle(&settlements).await {
         Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
-        Err(error) => bisect(settlements.len(), error, |part| store.settle(&settlements[part])).await,
+        Err(error) => {
+            let digest = |n: usize| *settlements[n].key.digest();
+            bisect(settlements.len(), error, digest, |part| store.settle(&settlements[part])).await
+        }
     }
 }

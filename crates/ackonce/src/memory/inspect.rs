@@ -50,7 +50,7 @@ impl Inspect for MemoryStore {
         for (n, shard) in self.shards.iter().enumerate().skip(first) {
             let after = after.filter(|_| n == first);
             let left = query.limit.max(1) - entries.len();
-            let mut found = lock(shard).first(&query.filter, after, left + 1, now)?;
+            let mut found = lock(shard).first(&query.filter, after, left.saturating_add(1), now)?;
             more = found.len() > left;
             found.truncate(left);
             entries.append(&mut found);

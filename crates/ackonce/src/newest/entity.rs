@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::highest::Highest;
 use super::version::EntityVersion;
-use crate::claim::{ClaimRequest, Claimed, Lease, Token};
+use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
 use crate::class::Class;
 use crate::context::{Along, Context, Trips};
 use crate::failure::Failure;
@@ -82,7 +82,10 @@ pub(super) async fn enter(
             trips.note_stale(cx.lease(), &version.text(), &highest.version.text(), order.is_eq());
             cx.mark_stale();
         }
-        Ok(order)
+        // A crash between version and record leaves an attempt that vanished. A first attempt at a version that took effect
+        // is that of a record which was redriven or forgotten since: an order to run again.
+        let is_ordered = order.is_eq() && cx.attempt() == 1 && cx.previous() != Previous::Vanished;
+        Ok(if is_ordered && highest.message == *cx.key().digest() { Ordering::Greater } else { order })
     });
     if let Ok(Ordering::Greater) = decided {
         let highest = Highest { version, message: *cx.key().digest() };
@@ -129,7 +132,9 @@ impl Entity {
                 match (along.is_taken(), settled) {
                     // Its release may come late: then the lease ends it.
                     (true, _) => Ok(effect),
-                    (false, Ok(settled)) if settled.first() == Some(&Settled::Yes) => Ok(effect),
+                    // A release that counts comes after its save. Alone it is that of an earlier copy of both, whose answer
+                    // was lost.
+                    (false, Ok(settled)) if settled.contains(&Settled::Yes) => Ok(effect),
                     (false, Ok(_)) => Err(Failure::Fenced),
                     (false, Err(failure)) => Err(failure),
                 }

@@ -6,6 +6,7 @@ mod version;
 mod versions;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
 use crate::class::Class;
 use crate::context::Context;
@@ -44,6 +45,9 @@ use self::entity::{Entered, Entity, enter};
 /// meets another one in hand fails as [`Failure::Infrastructure`]: it comes again after a back-off and holds no slot.
 /// Two messages of one version are one change: the first takes effect, the other is stale, and a warning says so.
 /// A version that failed or was buried has not taken effect: an older one may run after it.
+///
+/// A message that an operator redrives or forgets runs again, unless a newer version took effect meanwhile: then it is
+/// stale. The record of its entity is another one and stays as it is.
 ///
 /// # Cost
 /// Two trips beside the message's own two: the claim of its entity and its release. They are shared with other messages.
@@ -110,13 +114,7 @@ where
             }
         }
         if !fresh.is_empty() {
-            let any_lost =
-                futures_util::future::select_all(entities.iter().map(|(_, entity)| Box::pin(entity.lost())));
-            let ran = tokio::select! {
-                biased;
-                ran = self.handler.handle(fresh) => Some(ran),
-                _ = any_lost => None,
-            };
+            let ran = self.run(fresh, &entities).await;
             let rest: fn() -> Answer = if ran.is_some() { no_answer } else { || Err(lost()) };
             let ran = ran.unwrap_or_default().into_iter().chain(std::iter::repeat_with(rest));
             let left = entities.into_iter().zip(ran);
@@ -143,6 +141,25 @@ where
 }
 
 impl<F, H> Newest<F, H> {
+    /// The answers of a batch; `None` once the claim of an entity is lost.
+    async fn run<M>(&self, items: Vec<Item<M>>, entities: &[(usize, Entity)]) -> Option<Vec<Answer>>
+    where
+        M: Send + 'static,
+        H: Handler<M>,
+    {
+        let lost = entities.iter().map(|(_, entity)| Box::pin(entity.lost()));
+        let mut any_lost = futures_util::future::select_all(lost);
+        // The claim of one may have been lost while that of another was waited for: then nothing begins.
+        if (&mut any_lost).now_or_never().is_some() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            ran = self.handler.handle(items) => Some(ran),
+            _ = any_lost => None,
+        }
+    }
+
     /// The item to run and its entity, or the answer to one that does not run.
     async fn enter<M>(&self, Item { cx, message }: Item<M>) -> Result<(Item<M>, Entity), Answer>
     where

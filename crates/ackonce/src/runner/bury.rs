@@ -1,6 +1,7 @@
 //! Burials: the dead-letter place first, then the record. They hold no handler slot, and leave their batch.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,6 +10,7 @@ use tracing::Instrument;
 use crate::adapter::{MAX_REASON_LEN, cut};
 use crate::bury::{Burial, BurialProof, BuryError, Letter};
 use crate::chain::chain;
+use crate::dropping::{drop_in, poll_in};
 use crate::error::{Error, ErrorKind};
 use crate::heartbeat::Hold;
 use crate::inspect::{Note, RecordTarget};
@@ -107,16 +109,18 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             if !job.delivery.is_current() {
                 return Err(Why::NotCurrent);
             }
-            let asked = AssertUnwindSafe(self.graveyard.bury(&job.delivery, burial)).catch_unwind();
+            let mut asking =
+                pin!(Some(AssertUnwindSafe(self.graveyard.bury(&job.delivery, burial)).catch_unwind()));
             let answer = tokio::select! {
                 biased;
-                () = self.abort.on() => return Err(Why::Stopped),
-                answer = asked => answer.unwrap_or_else(|panic| {
+                () = self.abort.on() => Err(Why::Stopped),
+                answer = poll_in(asking.as_mut()) => Ok(answer.unwrap_or_else(|panic| {
                     Err(format!("the dead-letter place panicked: {}", panic_text(panic.as_ref())).into())
-                }),
-                () = tokio::time::sleep(LETTER_TIMEOUT) => Err("no answer within ten minutes".into()),
+                })),
+                () = tokio::time::sleep(LETTER_TIMEOUT) => Ok(Err("no answer within ten minutes".into())),
             };
-            let error = match answer {
+            drop_in(asking, "the dead-letter place");
+            let error = match answer? {
                 Err(BuryError::Retry(error)) => error,
                 answered => {
                     if self.letter_outage.recovered() {

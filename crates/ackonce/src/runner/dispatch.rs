@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use crate::chain::chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Handler;
+use crate::heartbeat::Hold;
 use crate::observe::InFlight;
 use crate::settings::Settings;
-use crate::ticket::{Delivery, Job, Unsettled, Why};
+use crate::ticket::{Delivery, Job, Ticket, Unsettled, Why};
 
 use super::Inner;
 use super::run::Ran;
@@ -52,7 +53,9 @@ enum Finished<D> {
     Claims(Vec<(Option<u64>, Slot, State<D>)>),
     /// A delivery of a lane has ended.
     Delivery(Option<u64>, Outcome<D>),
-    /// A batch was claimed, and run as far as it may run together.
+    /// A batch was claimed: the messages that run together, if any, under their heartbeat; the others go on alone.
+    Held(Option<(Group<Ticket<D>>, Hold)>, Group<State<D>>),
+    /// A batch was claimed and run as far as it may run together.
     Batch(Option<Ran<D>>, Group<State<D>>),
     /// A batch that was run before was settled.
     Settled(Group<State<D>>),
@@ -222,6 +225,12 @@ where
         self.tasks.spawn(async move { inner.batch(jobs).await });
     }
 
+    /// Runs a batch whose other messages go on alone.
+    fn run(&mut self, group: Group<Ticket<D>>, hold: Hold) {
+        let inner = self.inner.clone();
+        self.tasks.spawn(async move { Finished::Batch(Some(inner.run(group, hold).await), Group::new()) });
+    }
+
     /// A batch was run: the next may start while this one is recorded.
     fn settle(&mut self, Ran { states, hold }: Ran<D>) {
         self.settling += 1;
@@ -257,6 +266,13 @@ where
                     .for_each(|(lane, slot, state)| self.continue_alone(lane, state, Some(slot)));
             }
             Ok(Finished::Delivery(lane, outcome)) => self.report(lane, outcome),
+            Ok(Finished::Held(held, rest)) => {
+                rest.into_iter().for_each(|state| self.continue_alone(None, state, None));
+                match held {
+                    Some((group, hold)) => self.run(group, hold),
+                    None => self.batching = false,
+                }
+            }
             Ok(Finished::Batch(ran, rest)) => {
                 self.batching = false;
                 if let Some(ran) = ran {
@@ -334,11 +350,15 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 other => rest.push(other),
             }
         }
-        rest = self.settle(rest, None).await;
-        if group.is_empty() {
-            return Finished::Batch(None, rest);
+        let held = if group.is_empty() { None } else { Some(self.hold(&group)) };
+        // A hand-back waits for the store as long as that is away, and nobody waits for it: under a lease that is not renewed
+        // no handler is started.
+        let needs_trip = |state: &State<D>| matches!(state, State::Releasing(..) | State::Completing(..));
+        match held {
+            Some(hold) if !rest.iter().any(needs_trip) => {
+                Finished::Batch(Some(self.run(group, hold).await), rest)
+            }
+            held => Finished::Held(held.map(|hold| (group, hold)), rest),
         }
-        let hold = self.hold(&group);
-        Finished::Batch(Some(self.run(group, hold).await), rest)
     }
 }

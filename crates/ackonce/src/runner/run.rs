@@ -1,12 +1,14 @@
 //! From claims to answers: the handler of a group of claims, or the probe of one, under a heartbeat.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 
 use futures_util::FutureExt;
 use smallvec::smallvec;
 use tracing::Instrument;
 
 use crate::class::Class;
+use crate::dropping::{drop_in, poll_in};
 use crate::failure::Failure;
 use crate::handler::{Answer, Effect, Handler, Item, no_answer};
 use crate::heartbeat::Hold;
@@ -77,23 +79,28 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
                 tracing::debug_span!(target: "ackonce", "handle", scope = self.scope.name(), messages = group.len())
             }
         };
-        let handling = AssertUnwindSafe(self.handle(items)).catch_unwind().instrument(span);
-        let why = tokio::select! {
+        let mut handling = pin!(Some(AssertUnwindSafe(self.handle(items)).catch_unwind().instrument(span)));
+        let answers = tokio::select! {
             biased;
-            answers = handling => return match answers {
-                Ok(mut answers) => {
-                    answers.truncate(group.len());
-                    answers.resize_with(group.len(), no_answer);
-                    answers
-                }
-                Err(panic) => {
-                    let text = format!("the handler panicked: {}", panic_text(panic.as_ref()));
-                    group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect()
-                }
-            },
-            why = self.cut_short(group.len(), hold) => why,
+            answers = poll_in(handling.as_mut()) => Ok(answers),
+            why = self.cut_short(group.len(), hold) => Err(why),
         };
-        hold.cancel();
+        if answers.is_err() {
+            hold.cancel();
+        }
+        drop_in(handling, "the handler");
+        let why = match answers {
+            Ok(Ok(mut answers)) => {
+                answers.truncate(group.len());
+                answers.resize_with(group.len(), no_answer);
+                return answers;
+            }
+            Ok(Err(panic)) => {
+                let text = format!("the handler panicked: {}", panic_text(panic.as_ref()));
+                return group.iter().map(|_| Err(Failure::unknown(text.clone()))).collect();
+            }
+            Err(why) => why,
+        };
         let first = group.first().map(|ticket| ticket.job.delivery.place()).unwrap_or_default();
         tracing::warn!(target: "ackonce", scope = self.scope.name(), messages = group.len(), first, "{why}");
         group.iter().map(|_| Err(Failure::Cancelled(why.into()))).collect()
@@ -132,12 +139,13 @@ impl<D: Delivery, H: Handler<D::Message>> Inner<D, H> {
         let hold = self.hold(std::slice::from_ref(&ticket));
         ticket.job.delivery.note(Stage::Running);
         let cx = self.context(&ticket.lease);
-        let asked = AssertUnwindSafe(probe.probe(&cx)).catch_unwind();
+        let mut asking = pin!(Some(AssertUnwindSafe(probe.probe(&cx)).catch_unwind()));
         let found = tokio::select! {
             biased;
-            found = asked => found.map_err(|_| "the probe panicked"),
+            found = poll_in(asking.as_mut()) => found.map_err(|_| "the probe panicked"),
             why = self.cut_short(1, &hold) => Err(why),
         };
+        drop_in(asking, "the probe");
         let answer = match found {
             Ok(Found::NotHappened) => {
                 let Ran { states, hold } = self.run(smallvec![ticket], hold).await;

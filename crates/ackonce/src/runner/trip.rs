@@ -1,5 +1,6 @@
 //! Trips to the store, repeated with the same tokens until the store has answered.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use metrics::Histogram;
@@ -7,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::chain::chain;
 use crate::claim::{ClaimRequest, Claimed};
+use crate::dropping::{drop_in, poll_in};
 use crate::error::{Error, ErrorKind, Repeat, Result};
 use crate::handler::Handler;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
@@ -38,14 +40,15 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
         loop {
             let sent = Instant::now();
             let since = *tries.since.get_or_insert(sent);
+            let mut calling = pin!(Some(call()));
             let answer = tokio::select! {
                 biased;
-                answer = call() => answer,
-                () = self.abort.on() => return Err(Why::Stopped),
-                () = self.store_timeout(since) => {
-                    Err(Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout"))
-                }
+                answer = poll_in(calling.as_mut()) => Ok(answer),
+                () = self.abort.on() => Err(Why::Stopped),
+                () = self.store_timeout(since) => Ok(Err(no_answer())),
             };
+            drop_in(calling, "a store's call");
+            let answer = answer?;
             time.record(sent.elapsed());
             match answer {
                 Ok(answer) => {
@@ -111,12 +114,16 @@ impl<D: Delivery, H: Send + Sync> Inner<D, H> {
             Ok((answers, _)) => answers.into_iter(),
             Err(why) => return all(&why),
         };
-        let mut settled = Group::new();
+        let mut settled: Group<Result<Settled, Why>> = Group::new();
         for (settlement, answer) in settlements.iter().zip(answers) {
             settled.push(match answer {
                 Ok(answer) => Ok(answer),
                 Err(error) if error.repeat() == Repeat::Never => Err(Why::Fatal(error)),
-                Err(error) => rare(self.settle_locked(settlement, error, &mut tries)).await,
+                Err(error) => match not_settled_before(settlements, &settled, settlement) {
+                    // A release does not come before the save that was given up.
+                    Some(why) => Err(why),
+                    None => rare(self.settle_locked(settlement, error, &mut tries)).await,
+                },
             });
         }
         settled
@@ -192,6 +199,20 @@ impl<D: Delivery, H: Handler<D::Message>> Runner<D, H> {
     pub(crate) fn count_skipped(&self, slots: u64) {
         self.inner.metrics.skipped.add(slots);
     }
+}
+
+/// The failure of an earlier settlement of the same record.
+fn not_settled_before(
+    settlements: &[Settlement],
+    settled: &[Result<Settled, Why>],
+    settlement: &Settlement,
+) -> Option<Why> {
+    let mut before = settlements.iter().zip(settled).filter(|(before, _)| before.key == settlement.key);
+    before.find_map(|(_, answer)| answer.as_ref().err().cloned())
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "the store did not answer within Settings::store_timeout")
 }
 
 fn error_of(why: Why) -> Error {

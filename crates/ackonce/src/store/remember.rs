@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::claim::{ClaimRequest, Claimed, Lease, Previous, Token};
 use crate::deduplicator::Deduplicator;
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::DEFAULT_WINDOW;
 use crate::key::Key;
 use crate::settle::{Attempt, Settle, Settled, Settlement};
 
@@ -76,7 +77,7 @@ async fn pass(
             key: rows[*at].0.clone(),
             token: Token::random(),
             lease: LEASE,
-            window: rows[*at].1,
+            window: trail(rows[*at].1),
             fingerprint: None,
         })
         .collect();
@@ -120,10 +121,16 @@ fn action(lease: &Lease, window: Duration) -> (Settle, Remembered) {
         // To complete it would swallow the run that it waits for.
         Previous::Released => {
             let (attempt, not_before) = (Attempt::Refunded, Duration::ZERO);
-            (Settle::Release { attempt, window, not_before }, Remembered::InFlight)
+            (Settle::Release { attempt, window: trail(window), not_before }, Remembered::InFlight)
         }
         Previous::None | Previous::Vanished => (Settle::Complete { window, outcome: None }, Remembered::Now),
     }
+}
+
+/// The window of a trail: the steps and attempts of a message that is handed back are its consumer's, whose window is not
+/// known here. That of the row is what is left of a record elsewhere, and may be seconds.
+fn trail(window: Duration) -> Duration {
+    window.max(DEFAULT_WINDOW)
 }
 
 #[cfg(test)]
@@ -172,5 +179,29 @@ mod tests {
         }
         let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it waits") };
         assert_eq!((lease.attempt, lease.previous), (2, Previous::Released), "no attempt is charged");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_left_to_its_run_keeps_its_steps() {
+        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
+        let (key, hour) = (scope.key("failed").unwrap(), Duration::from_secs(3600));
+        let claim = || ClaimRequest {
+            key: key.clone(),
+            token: Token::random(),
+            lease: LEASE,
+            window: hour,
+            fingerprint: None,
+        };
+        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it is new") };
+        let release = Settle::Release { attempt: Attempt::Counts, window: hour, not_before: Duration::ZERO };
+        let step = Settle::Save { progress: "a step".into() };
+        let both = [step, release].map(|action| Settlement::new(&lease, action));
+        store.settle(&both).await.unwrap();
+        // What is left of a key elsewhere.
+        let rows = [(key.clone(), Duration::from_secs(30))];
+        assert_eq!(remember(&store, &rows).await.unwrap(), [Remembered::InFlight]);
+        tokio::time::advance(hour / 2).await;
+        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it waits") };
+        assert_eq!((lease.attempt, lease.progress.as_deref()), (2, Some(&b"a step"[..])));
     }
 }

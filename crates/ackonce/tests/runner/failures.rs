@@ -247,3 +247,44 @@ async fn a_payload_may_be_mended_after_a_failure_that_went_back_uncounted() {
     let other = bound.process(job(1).with_fingerprint(print("b"))).await.unwrap_err();
     assert!(matches!(other.why(), Why::Mismatch));
 }
+
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        // As "Cannot drop a runtime in a context where blocking is not allowed" does.
+        std::panic::resume_unwind(Box::new("a panic of a drop"));
+    }
+}
+
+struct StuckProbe;
+
+#[async_trait]
+impl Probe for StuckProbe {
+    async fn probe(&self, _: &Context) -> Found {
+        let _held = PanicsInDrop;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_when_it_is_dropped_ends_no_other_message() {
+    let handler = |cx: Context, n: u64| async move {
+        if n == 1 && cx.attempt() == 1 {
+            let _held = PanicsInDrop;
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, Failure>(())
+    };
+    // Probed at its second attempt, by one that panics as well.
+    let probe: Arc<dyn Probe> = Arc::new(StuckProbe);
+    let settings = settings()
+        .with_handler_timeout(Duration::from_secs(5))
+        .with_on_unknown(OnUnknown::Ask(probe))
+        .with_attempts(3);
+    let store = Scripted::default();
+    let consumer = common::consumption::consume(&store, settings, ackonce::adapter::Mode::Each, handler);
+    consumer.feed((1..=4).map(|n| (None, n))).await;
+    let (outcomes, counts) = consumer.end().await;
+    assert_eq!((counts.completed, counts.buried), (3, 1), "{outcomes:?}");
+}

@@ -37,7 +37,7 @@ CREATE TABLE {schema}.record (
 COMMENT ON COLUMN {schema}.record.key IS 'first 16 bytes of SHA-256(meta.salt, SHA-256(length of scope, scope, message ID))';
 COMMENT ON COLUMN {schema}.record.fence IS 'of the last claim; the microsecond it was made in, or one more than the fence before';
 COMMENT ON COLUMN {schema}.record.expires IS 'the microsecond from which the row counts as absent';
-COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done or buried';
+COMMENT ON COLUMN {schema}.record.token IS 'of the last claim; NULL once done';
 COMMENT ON COLUMN {schema}.record.free_at IS 'the microsecond from which a claim may be granted: the end of the lease, or of the back-off of a released claim; NULL once done or buried';
 COMMENT ON COLUMN {schema}.record.tally IS '10 * attempts + state; 0 done, 1 buried, 2 claimed, 3 claimed after a release, 4 claimed after an attempt that vanished, 5 released, 6 released, and an attempt before it vanished; NULL is 10';
 COMMENT ON COLUMN {schema}.record.fingerprint IS 'first 8 bytes of SHA-256 of the payload';

@@ -13,7 +13,8 @@ WITH {clock}, asked AS MATERIALIZED (
         SELECT CASE WHEN excluded.tally = 3 THEN r.expires ELSE -excluded.expires END,
                -- A redrive sets a token that no claim draws: the claim that buried the message is over.
                CASE WHEN excluded.tally = 9 THEN '00000000-0000-0000-0000-000000000000'
-                    WHEN excluded.tally > 1 THEN r.token END,
+                    -- A burial keeps its token, by which its dead letter redrives it.
+                    WHEN excluded.tally > 0 THEN r.token END,
                CASE WHEN excluded.tally = 3 THEN r.free_at WHEN excluded.tally > 1 THEN excluded.free_at END,
                -- NULL for the usual message, which is done at its first attempt.
                CASE excluded.tally WHEN 0 THEN nullif(r.tally / 10 * 10, 10)
@@ -34,8 +35,9 @@ WITH {clock}, asked AS MATERIALIZED (
                                    WHEN 9 THEN {progress}
                                    ELSE r.detail END)
     WHERE r.fence = excluded.fingerprint AND r.expires > (SELECT now FROM clock)
-          AND CASE excluded.tally WHEN 9 THEN r.tally % 10 = 1
-                                  ELSE r.token = excluded.token AND r.tally % 10 < 5 END
+          -- Rows of burials before the token was kept have none.
+          AND coalesce(r.token, excluded.token) = excluded.token
+          AND CASE excluded.tally WHEN 9 THEN r.tally % 10 = 1 ELSE r.tally % 10 BETWEEN 2 AND 4 END
     RETURNING r.*
 ), named AS (
     INSERT INTO {schema}.name (key, scope, id)
