@@ -15,6 +15,7 @@ pub mod inbox;
 pub mod kafka;
 pub mod outbox;
 pub mod raw;
+pub mod rights;
 pub mod said;
 pub mod worker;
 

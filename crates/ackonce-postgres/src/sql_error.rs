@@ -138,13 +138,20 @@ fn meaning_of(code: &str) -> (ErrorKind, &'static str) {
             "the store's tables are missing or changed; create them with PostgresConfig::create_schema (tables=create in a \
              URL)",
         ),
-        (_, "42501") => (K::Config, "the role lacks a privilege (see PostgresStore::schema_sql)"),
+        (_, "42501") => (
+            K::Config,
+            "the role lacks a privilege; GRANT it USAGE on the store's schema, and SELECT, INSERT, UPDATE and DELETE on its \
+             tables",
+        ),
         (_, LEFT_OPEN) => {
             (K::Protocol, "the handler left a nested transaction open, so nothing was committed")
         }
         (_, "54000") => (K::Invalid, "a value is over the server's limit"),
         (_, "XX001" | "XX002") => (K::Corrupt, "the server's files are damaged"),
-        ("28" | "3D", _) => (K::Config, "the server refused the login"),
+        ("28" | "3D", _) => (
+            K::Config,
+            "the server refused the login; mend the URL's user, password or database, or the role",
+        ),
         ("0A" | "08" | "40" | "53" | "55" | "57" | "58" | "XX" | "25", _) => {
             (K::Unavailable, "the server cannot answer now")
         }

@@ -1,6 +1,7 @@
 //! A sink as the handler of every adapter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ackonce::{Answer, CancellationToken, Class, Effect, Failure, Handler, Item};
 use ackonce_webhook::Event;
@@ -19,7 +20,13 @@ pub(crate) struct Deliver {
     pub(crate) buries: bool,
     /// The relay's shutdown; also cancelled when the sink is gone for good.
     pub(crate) shutdown: CancellationToken,
+    /// [`Settings::shutdown_timeout`](ackonce::Settings::shutdown_timeout).
+    pub(crate) shutdown_timeout: Duration,
 }
+
+/// The time that the runner is ahead of, at most: a handler that it drops leaves its claim to its lease, while one that gives
+/// up hands its message back.
+const AHEAD: Duration = Duration::from_millis(500);
 
 impl Deliver {
     pub(crate) fn takes_batches(&self) -> bool {
@@ -32,7 +39,8 @@ impl Deliver {
         let is_away = |answers: &Vec<Answer>| {
             !answers.is_empty() && answers.iter().all(|answer| answer.as_ref().is_err_and(is_away))
         };
-        let answers = match self.presence.deliver(delivery, is_away, &self.shutdown).await {
+        let delivered = self.in_time(self.presence.deliver(delivery, is_away, &self.shutdown)).await;
+        let answers = match delivered {
             Ok(answers) => answers,
             Err(failure) => {
                 let reason = failure.to_string();
@@ -46,9 +54,23 @@ impl Deliver {
     async fn one(&self, item: Item<RelayMessage>) -> Answer {
         let delivery = self.sink.deliver(&item.cx, &item.message);
         let is_away = |answer: &Result<(), Failure>| answer.as_ref().is_err_and(is_away);
-        let answer = self.presence.deliver(delivery, is_away, &self.shutdown).await;
+        let answer = self.in_time(self.presence.deliver(delivery, is_away, &self.shutdown)).await;
         self.look_at_sink();
         answer.flatten().map(Effect::from).map_err(|failure| self.kept(failure))
+    }
+
+    /// The delivery's answer; or a failure that hands the message back, if the relay has to end before there is one. As after
+    /// `--timeout`, the effect may have happened, and the next delivery has the same idempotency key.
+    async fn in_time<T>(&self, delivery: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let too_late = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(self.shutdown_timeout - AHEAD.min(self.shutdown_timeout / 4)).await;
+        };
+        tokio::select! {
+            biased;
+            answer = delivery => answer,
+            () = too_late => Err(Failure::infrastructure("the relay ended before the sink answered")),
+        }
     }
 
     fn look_at_sink(&self) {

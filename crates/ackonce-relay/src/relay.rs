@@ -250,6 +250,7 @@ impl Relay {
             class: self.class,
             buries: self.options.dead_letter.is_some(),
             shutdown: self.shutdown.clone(),
+            shutdown_timeout: self.settings.shutdown_timeout,
         };
         let plan = self.plan();
         let was_ready = AtomicBool::new(false);

@@ -1,8 +1,11 @@
 //! The mapping of SQLite's result codes to [`Error`].
 
+use std::path::Path;
+
 use ackonce::store::Repeat;
 use ackonce::{Error, ErrorKind, Key};
 use rusqlite::ErrorCode as C;
+use rustix::fs::Access;
 
 /// The error of a statement inside a transaction that is rolled back: nothing was applied.
 #[must_use]
@@ -71,6 +74,24 @@ fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
         rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
         other => other,
     }
+}
+
+/// The error of a first opening: a right that this user lacks is not waited for, unlike a file that is away for a moment.
+pub(crate) fn refused_right(path: &Path, error: Error) -> Error {
+    let is_refusal = error.kind() == ErrorKind::ReadOnly || sqlite_code(&error) == Some(C::CannotOpen);
+    let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let may_write_both =
+        may_write(directory.unwrap_or(Path::new("."))) && (!path.exists() || may_write(path));
+    if !is_refusal || may_write_both {
+        return error;
+    }
+    let path = path.display();
+    let message = format!(
+        "sqlite: this user may not write {path} or its directory, or the filesystem is read-only; change their permissions or \
+         the mount"
+    );
+    Error::new(ErrorKind::ReadOnly, message).with_repeat(Repeat::Never).with_source(error)
 }
 
 /// The error for a row that this version cannot have written.

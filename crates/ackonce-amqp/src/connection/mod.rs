@@ -143,6 +143,9 @@ impl fmt::Display for Trouble {
             Self::Url(why) => write!(f, "the URL cannot be used: {why}"),
             Self::Thread(why) => f.write_str(why),
             Self::Slow(limit) => write!(f, "the broker did not answer within {limit:?}"),
+            Self::Amqp(error) if self.refuses_login() => {
+                write!(f, "user or password is not accepted; mend them in the URL: {error}")
+            }
             Self::Amqp(error) => error.fmt(f),
         }
     }
@@ -168,6 +171,14 @@ impl Trouble {
             K::AuthProviderError(_) | K::InvalidProtocolVersion(_) | K::NoDefaultRuntime => true,
             _ => false,
         }
+    }
+
+    /// The broker's own text does not name the part of the URL.
+    fn refuses_login(&self) -> bool {
+        let Self::Amqp(error) = self else { return false };
+        let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return false };
+        matches!(error.kind(), AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED))
+            && error.get_message().as_str().contains("Login was refused")
     }
 
     pub(crate) fn error(self, what: &str) -> Error {

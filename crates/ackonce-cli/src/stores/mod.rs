@@ -167,12 +167,21 @@ impl StoreUrl {
         &self.place
     }
 
-    /// Opens the store, and waits for one that is away as `policy` says.
+    /// Opens the store for a program that claims, and waits for one that is away as `policy` says.
     ///
     /// # Errors
-    /// As [`open`](Self::open) and [`connect_at_start`].
+    /// As [`open`](Self::open) and [`connect_at_start`]; and for a role of PostgreSQL that may not write the tables.
     pub async fn open_at_start(&self, policy: OnStart, shutdown: &CancellationToken) -> Result<Opened> {
-        connect_at_start(policy, shutdown, &format!("the store {self}"), || self.open()).await
+        connect_at_start(policy, shutdown, &format!("the store {self}"), || self.open_to_claim()).await
+    }
+
+    /// A role that only reads is fine for an operator's look at the store. The other stores are refused by themselves.
+    async fn open_to_claim(&self) -> Result<Opened> {
+        let opened = self.open().await?;
+        if let Place::Postgres(url) = self.place() {
+            url.check_rights().await?;
+        }
+        Ok(opened)
     }
 
     /// True if the store has an inbox: a transaction that commits a handler's effect together with its record.

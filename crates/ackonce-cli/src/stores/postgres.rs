@@ -1,6 +1,6 @@
 //! `postgres://…?option=value`.
 
-use ackonce::Result;
+use ackonce::{Error, ErrorKind, Result};
 use ackonce_postgres::{Names, OnUnsafe, PostgresConfig, PostgresStore, Prepare, SchemaName, Sweep, Tables};
 
 use super::url::{Parts, UrlError, millis, number, unknown, word};
@@ -61,6 +61,19 @@ impl PostgresUrl {
         self.config.create_schema().await
     }
 
+    /// Refuses a role that lacks a privilege: its consumer would wait for it at each claim. A server that does not tell refuses
+    /// nobody.
+    pub(super) async fn check_rights(&self) -> Result<()> {
+        let Ok(survey) = self.config.survey().await else { return Ok(()) };
+        let missing = survey.tables.map(|tables| tables.missing_rights).unwrap_or_default();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (role, missing) = (survey.role, missing.join(", "));
+        let message = format!("postgres: the role {role} lacks privileges; GRANT it {missing}");
+        Err(Error::new(ErrorKind::Config, message))
+    }
+
     /// Connects, and looks at the server.
     ///
     /// # Errors
@@ -71,7 +84,7 @@ impl PostgresUrl {
 }
 
 /// The driver keeps to the last cause which option is wrong. None of them tells a value.
-fn refused(error: &ackonce::Error) -> UrlError {
+fn refused(error: &Error) -> UrlError {
     UrlError::Refused(ackonce::chain(error).to_string())
 }
 

@@ -9,5 +9,6 @@ mod pipes;
 mod program;
 mod redrives;
 mod refusals;
+mod rights;
 mod screens;
 mod seeded;

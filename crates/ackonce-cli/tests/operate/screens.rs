@@ -102,6 +102,35 @@ async fn each_state(store: Option<Seeded>) {
         screen.contains("It took effect") && screen.contains("Before that it was redriven by ada"),
         "{screen}"
     );
+    steps(&store).await;
+}
+
+/// Ten steps have finished, one of them in another, before the worker handed the message back.
+async fn steps(store: &Seeded) {
+    let mut progress = b"\x01\x06charge\x02\x07\"ch\x1b_1\"\x0creceipt/mail\x01\x04null".to_vec();
+    (0..8).for_each(|n| progress.extend_from_slice(format!("\x02s{n}\x01\x011").as_bytes()));
+    let lease = store.claim("half done", Duration::from_secs(60), WEEK).await;
+    store.settle(&lease, Settle::Save { progress: progress.into() }).await;
+    store.settle(&lease, back_off(Duration::from_secs(600))).await;
+    let show = ["show", "half done", "--scope", "billing", "--store", &store.url];
+    let screen = output(&show);
+    for line in [
+        "steps done   charge: \\\"ch\\x1b_1\\\"",
+        "             receipt/mail: null",
+        "             s5: 1",
+        "             and 2 more: --json has all",
+    ] {
+        assert!(screen.lines().any(|shown| shown.trim_end() == line), "{line:?} is not in\n{screen}");
+    }
+    assert!(screen.lines().count() <= 24 && !screen.contains('\u{1b}'), "{screen:?}");
+    let steps = json(&show).remove(0)["steps"].take();
+    assert_eq!(steps.as_array().unwrap().len(), 10, "{steps}");
+    assert_eq!((&steps[0]["name"], &steps[0]["version"]), (&"charge".into(), &2.into()), "{steps}");
+    assert_eq!(
+        (&steps[1]["name"], &steps[1]["outcome"]),
+        (&"receipt/mail".into(), &"null".into()),
+        "{steps}"
+    );
 }
 
 fn lists(store: &Seeded) {

@@ -5,5 +5,6 @@ mod any_language;
 mod faults;
 mod flow;
 mod promise;
+mod rights;
 mod service;
 mod started;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::feeds::{Feed, free_address, relay};
-use crate::stops::Running;
+use crate::running::Running;
 
 /// Twenty messages, each published twice, are twenty charges.
 async fn charges_once(mut service: Command) {

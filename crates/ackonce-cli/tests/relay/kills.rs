@@ -1,17 +1,18 @@
-//! A hundred kills and pauses of relays and sinks at random, for each pair of a source and a sink: nothing is lost, and a
-//! sink that honours the key sees each message once.
+//! A hundred kills of relays and sinks at random, and pauses beside them, for each pair of a source and a sink: nothing is
+//! lost, and a sink that honours the key sees each message once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ackonce_testkit::crash::{Faults, Fleet, History};
+use ackonce::CancellationToken;
+use ackonce_testkit::crash::{Faults, Fleet, Progress};
 
 use crate::drains::Drain;
 use crate::effects;
 use crate::feeds::{Feed, relay};
 
-/// Kills and pauses of one run.
-const STRIKES: usize = 100;
+/// Kills of one run, of relays and sink together. Pauses go on beside them until then.
+const KILLS: usize = 100;
 
 macro_rules! survives {
     ($($name:ident($dir:ident): $feed:expr => $drain:expr;)*) => {$(
@@ -36,31 +37,44 @@ survives! {
 
 async fn survive(feed: &Feed, drain: &Drain, dir: &std::path::Path, seed: u64) {
     let (published, through) = (AtomicBool::new(false), AtomicBool::new(false));
-    // A sink of ours is struck as often as the relays; brokers are not ours to kill here.
-    let sink = sink(drain, dir, seed);
-    let of_relays = if sink.is_some() { STRIKES / 2 } else { STRIKES };
-    let relays = relays(feed, drain, dir, seed, of_relays);
+    // A sink of ours is killed as often as the relays; brokers are not ours to kill here.
+    let healing = CancellationToken::new();
+    let sink = sink(drain, dir, seed).map(|sink| sink.with_healing(healing.clone()));
+    let relays = relays(feed, drain, dir, seed).with_healing(healing.clone());
+    let (of_relays, of_sink) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |kills: &AtomicUsize, so_far: usize| {
+        kills.store(so_far, Ordering::SeqCst);
+        if of_relays.load(Ordering::SeqCst) + of_sink.load(Ordering::SeqCst) >= KILLS {
+            healing.cancel();
+        }
+    };
     let publishing = async {
         feed.publish_slowly().await;
         published.store(true, Ordering::SeqCst);
     };
     let relaying = relays.run(async |progress| {
-        let struck = progress.kills + progress.pauses >= of_relays;
-        let done = struck && published.load(Ordering::SeqCst) && feed.is_through(Feed::messages()).await;
+        count(&of_relays, progress.kills);
+        let all = healing.is_cancelled() && published.load(Ordering::SeqCst);
+        let done = all && feed.is_through(Feed::messages()).await;
         through.store(done, Ordering::SeqCst);
         done
     });
     let sinking = async {
-        match &sink {
-            Some(sink) => Some(sink.run(async |_| through.load(Ordering::SeqCst)).await),
-            None => None,
-        }
+        let sink = sink.as_ref()?;
+        let until = async |progress: Progress| {
+            count(&of_sink, progress.kills);
+            through.load(Ordering::SeqCst)
+        };
+        Some(sink.run(until).await)
     };
     let (relayed, sunk, ()) = tokio::join!(relaying, sinking, publishing);
     let relayed = relayed.unwrap_or_else(|e| panic!("{e}"));
     let sunk = sunk.map(|sunk| sunk.unwrap_or_else(|e| panic!("{e}")));
-    let strikes = |history: &History| history.kills() + history.pauses();
-    println!("relays: {} strikes; sink: {}", strikes(&relayed), sunk.as_ref().map_or(0, strikes));
+    let histories: Vec<_> = [Some(relayed), sunk].into_iter().flatten().collect();
+    let of_each: Vec<_> = histories.iter().map(|history| (history.kills(), history.pauses())).collect();
+    println!("kills and pauses of relays, and of a sink: {of_each:?}");
+    assert!(of_each.iter().map(|(kills, _)| kills).sum::<usize>() >= KILLS, "{of_each:?}");
+    assert!(of_each.iter().all(|(_, pauses)| *pauses > 0), "{of_each:?}");
     let keys = drain.keys().await;
     let lost: Vec<_> = Feed::ids().into_iter().filter(|id| !keys.contains_key(id)).collect();
     assert!(lost.is_empty(), "{} lost: {lost:?}", lost.len());
@@ -69,7 +83,7 @@ async fn survive(feed: &Feed, drain: &Drain, dir: &std::path::Path, seed: u64) {
     assert_eq!(keys.len(), Feed::ids().len());
 }
 
-fn relays(feed: &Feed, drain: &Drain, dir: &std::path::Path, seed: u64, strikes: usize) -> Fleet {
+fn relays(feed: &Feed, drain: &Drain, dir: &std::path::Path, seed: u64) -> Fleet {
     let urls: Vec<_> = (0..feed.relays()).map(|n| feed.url(n)).collect();
     let (to, place) = (drain.url(), dir.to_path_buf());
     let effects = match drain {
@@ -89,7 +103,6 @@ fn relays(feed: &Feed, drain: &Drain, dir: &std::path::Path, seed: u64, strikes:
         pause_every: Some(Duration::from_secs(2)..=Duration::from_secs(4)),
         // Longer than the lease.
         pause_for: Duration::from_millis(1200)..=Duration::from_millis(1800),
-        at_most: Some(strikes),
         ..Faults::default()
     };
     fleet
@@ -107,7 +120,6 @@ fn sink(drain: &Drain, dir: &std::path::Path, seed: u64) -> Option<Fleet> {
         kill_every: Some(Duration::from_millis(150)..=Duration::from_millis(450)),
         pause_every: Some(Duration::from_secs(2)..=Duration::from_secs(4)),
         pause_for: Duration::from_millis(300)..=Duration::from_millis(900),
-        at_most: Some(STRIKES / 2),
         ..Faults::default()
     };
     Some(fleet.with_seed(seed + 1).with_faults(faults).with_bound(Duration::from_secs(240)))

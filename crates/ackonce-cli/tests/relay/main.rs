@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod any_language;
+mod away;
 mod drains;
 mod effects;
 mod feeds;
@@ -9,6 +10,8 @@ mod kills;
 mod outbox;
 mod probes;
 mod refusals;
+mod rights;
+mod running;
 mod stops;
 
 /// Not a test of its own: the process of a sink, started by the others with its plan in the environment.

@@ -13,7 +13,7 @@ use ackonce_tests::until;
 use crate::effects;
 use crate::feeds::free_address;
 use crate::probes::ask;
-use crate::stops::Running;
+use crate::running::Running;
 
 /// Messages, and kills and pauses of relays and of the sink each.
 const MESSAGES: usize = 1200;

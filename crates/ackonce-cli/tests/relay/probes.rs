@@ -8,7 +8,7 @@ use ackonce_console::snapshot::Snapshot;
 use ackonce_tests::until;
 
 use crate::feeds::{Feed, free_address, relay};
-use crate::stops::Running;
+use crate::running::Running;
 
 pub(crate) fn ask(address: &str, path: &str) -> Option<String> {
     let mut connection = TcpStream::connect(address).ok()?;

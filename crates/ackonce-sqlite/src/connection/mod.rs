@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ackonce::{Error, ErrorKind, Result};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::error::rolled_back;
+use crate::error::{refused_right, rolled_back};
 use crate::records::FileCache;
 use crate::records::generations::FilterSource;
 use crate::{SqliteConfig, Synchronous, schema};
@@ -45,9 +45,9 @@ pub(crate) struct Session {
 impl Session {
     /// Opens the first connection, which creates the file and the tables if they are missing.
     pub(crate) fn open(config: &SqliteConfig) -> Result<Self> {
-        let session = Self::connect(config, OpenFlags::SQLITE_OPEN_CREATE)?;
-        schema::create_schema(&session.conn)?;
-        Ok(session)
+        let created = Self::connect(config, OpenFlags::SQLITE_OPEN_CREATE)
+            .and_then(|session| schema::create_schema(&session.conn).map(|()| session));
+        created.map_err(|error| refused_right(&config.path, error))
     }
 
     /// Opens a later connection, which creates nothing: a deleted file must not become an empty one without records.
