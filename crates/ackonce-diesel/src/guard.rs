@@ -7,7 +7,6 @@ use ackonce_postgres::{Entered, GuardOptions, SchemaName};
 use diesel_async::AsyncPgConnection;
 
 use crate::session::DieselSession;
-use crate::transaction::in_transaction;
 
 /// A claim inside your own transaction of diesel-async, on any connection to the database with the store's tables.
 ///
@@ -68,15 +67,8 @@ impl DieselGuard {
         key: &Key,
         options: &GuardOptions,
     ) -> Result<Entered<Self>> {
-        in_transaction(tx, "a guard")?;
-        Ok(GuardCore::enter(
-            &mut DieselSession { connection: tx, persistent: true, handler: &() },
-            schema,
-            key,
-            options,
-        )
-        .await?
-        .map(Self))
+        let mut session = DieselSession::within(tx, "a guard")?;
+        Ok(GuardCore::enter(&mut session, schema, key, options).await?.map(Self))
     }
 
     /// Adds an outcome to the record, to replay to a later copy of the message.

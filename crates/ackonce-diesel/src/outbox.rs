@@ -8,7 +8,6 @@ use ackonce_postgres::PostgresStore;
 use diesel_async::AsyncPgConnection;
 
 use crate::session::DieselSession;
-use crate::transaction::in_transaction;
 
 /// The outbox of a [`PostgresStore`] that publishes in transactions of diesel-async: that of a [`DieselInbox`](crate::DieselInbox)'s handler,
 /// of one with a [`DieselGuard`](crate::DieselGuard), or any other in the store's database. Its relay, its parked messages and its lag
@@ -53,8 +52,7 @@ impl DieselOutbox {
     /// [`Invalid`](ackonce::ErrorKind::Invalid) for a message outside of its limits,
     /// [`Config`](ackonce::ErrorKind::Config) without a transaction, and those of a statement: roll back.
     pub async fn publish(&self, tx: &mut AsyncPgConnection, outgoing: &Outgoing) -> Result<String> {
-        in_transaction(tx, "an outbox")?;
-        self.publish_in(&mut DieselSession { connection: tx, persistent: true, handler: &() }, outgoing).await
+        self.publish_in(&mut DieselSession::within(tx, "an outbox")?, outgoing).await
     }
 
     /// Publishes messages in order, by one statement. Returns the message IDs.
@@ -66,9 +64,7 @@ impl DieselOutbox {
         tx: &mut AsyncPgConnection,
         outgoing: &[Outgoing],
     ) -> Result<Vec<String>> {
-        in_transaction(tx, "an outbox")?;
-        self.publish_all_in(&mut DieselSession { connection: tx, persistent: true, handler: &() }, outgoing)
-            .await
+        self.publish_all_in(&mut DieselSession::within(tx, "an outbox")?, outgoing).await
     }
 }
 

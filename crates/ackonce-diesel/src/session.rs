@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use ackonce::{Context, Failure};
+use ackonce::{Context, Failure, Result};
 use ackonce_postgres::InboxOutcome;
 use ackonce_postgres::driver::{InboxSession, SqlError, SqlSession};
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use crate::error::{of, read};
 use crate::statement::Statement;
+use crate::transaction::in_transaction;
 
 /// A connection with a transaction, and the handler that runs in it; `()` for a guard.
 pub(crate) struct DieselSession<'s, F> {
@@ -18,6 +19,14 @@ pub(crate) struct DieselSession<'s, F> {
     /// True if statements may stay prepared.
     pub(crate) persistent: bool,
     pub(crate) handler: &'s F,
+}
+
+impl<'s> DieselSession<'s, ()> {
+    /// In a transaction of the user's own, in the name of the thing that needs one.
+    pub(crate) fn within(connection: &'s mut AsyncPgConnection, thing: &str) -> Result<Self> {
+        in_transaction(connection, thing)?;
+        Ok(Self { connection, persistent: true, handler: &() })
+    }
 }
 
 #[async_trait]

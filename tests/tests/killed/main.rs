@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ackonce::Class;
+use ackonce_postgres::tokio_postgres::{self, NoTls};
 use ackonce_sqlite::rusqlite::Connection;
 use ackonce_testkit::audit::audit;
 use ackonce_testkit::crash::{Faults, Fleet, History, Progress};
@@ -164,6 +165,18 @@ macro_rules! stores {
 
 stores!(sqlite, redis, postgres);
 
+/// The changes in the order of their commits: each entity goes upwards, to its newest version.
+fn check_changes(changes: impl Iterator<Item = (i64, i64)>) {
+    let mut last: HashMap<i64, i64> = HashMap::new();
+    for (entity, version) in changes {
+        let before = last.insert(entity, version);
+        assert!(before.is_none_or(|before| before < version), "{entity}: {version} after {before:?}");
+    }
+    let newest = i64::try_from(MESSAGES / ENTITIES - 1).unwrap();
+    assert_eq!(last.len(), usize::try_from(ENTITIES).unwrap());
+    assert!(last.values().all(|version| *version == newest), "{last:?}");
+}
+
 #[tokio::test]
 async fn two_hundred_kills_of_an_inbox_write_each_entity_upwards() {
     let dir = TempDir::new().unwrap();
@@ -175,14 +188,23 @@ async fn two_hundred_kills_of_an_inbox_write_each_entity_upwards() {
     run(&Place::Sqlite, dir.path(), "inbox", random(200), |p| p.kills >= 200).await;
     let conn = Connection::open(&file).unwrap();
     let mut changes = conn.prepare("SELECT entity, version FROM change ORDER BY n").unwrap();
-    let changes = changes.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u32>(1)?))).unwrap();
-    let mut last: HashMap<u32, u32> = HashMap::new();
-    for change in changes {
-        let (entity, version) = change.unwrap();
-        let before = last.insert(entity, version);
-        assert!(before.is_none_or(|before| before < version), "{entity}: {version} after {before:?}");
-    }
-    let newest = MESSAGES / ENTITIES - 1;
-    assert_eq!(last.len(), usize::try_from(ENTITIES).unwrap());
-    assert!(last.values().all(|version| u64::from(*version) == newest), "{last:?}");
+    let changes = changes.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    check_changes(changes.map(|change| change.unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_of_an_inbox_on_postgres_write_each_entity_upwards() {
+    let Some(place) = Place::postgres() else { return };
+    let Place::Postgres(url) = &place else { return };
+    let (dir, kills) = (TempDir::new().unwrap(), kills(&place, 200));
+    drop(Place::schema(url).await);
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    // The runs of an entity follow each other, so its numbers are in the order of its commits.
+    let change = "DROP TABLE IF EXISTS killed.change;
+         CREATE TABLE killed.change (n bigserial, entity bigint NOT NULL, version bigint NOT NULL)";
+    client.batch_execute(change).await.unwrap();
+    run(&place, dir.path(), "inbox", random(kills), |p| p.kills >= kills).await;
+    let rows = client.query("SELECT entity, version FROM killed.change ORDER BY n", &[]).await.unwrap();
+    check_changes(rows.iter().map(|row| (row.get(0), row.get(1))));
 }

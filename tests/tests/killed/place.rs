@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ackonce::Deduplicator;
-use ackonce_postgres::{PostgresConfig, SchemaName, Sweep, Tables};
+use ackonce_postgres::{PostgresConfig, PostgresStore, SchemaName, Sweep, Tables};
 use ackonce_redis::RedisStore;
 use ackonce_sqlite::SqliteStore;
 use ackonce_testkit::servers;
@@ -58,13 +58,14 @@ impl Place {
         match self {
             Self::Sqlite => Arc::new(Self::file(home)),
             Self::Redis(url) => Arc::new(RedisStore::connect(url).await.unwrap()),
-            Self::Postgres(url) => {
-                let config =
-                    PostgresConfig::new(url).unwrap().with_schema(SchemaName::new("killed").unwrap());
-                // The connections of killed workers live on for a while.
-                let config = config.with_tables(Tables::CreateMissing).with_connections(2);
-                Arc::new(config.with_sweep(Sweep::Manual).connect().await.unwrap())
-            }
+            Self::Postgres(url) => Arc::new(Self::schema(url).await),
         }
+    }
+
+    pub(crate) async fn schema(url: &str) -> PostgresStore {
+        let config = PostgresConfig::new(url).unwrap().with_schema(SchemaName::new("killed").unwrap());
+        // The connections of killed workers live on for a while.
+        let config = config.with_tables(Tables::CreateMissing).with_connections(2);
+        config.with_sweep(Sweep::Manual).connect().await.unwrap()
     }
 }

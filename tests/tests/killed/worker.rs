@@ -8,6 +8,7 @@ use ackonce::adapter::{Delivery, Job, NoDeadLetters};
 use ackonce::{
     Backoff, Context, Deduplicator, EntityVersion, Failure, Handler, Keyed, Newest, Runner, Scope, Settings,
 };
+use ackonce_postgres::tokio_postgres::Transaction;
 use ackonce_sqlite::InboxTx;
 use ackonce_testkit::crash::point;
 use ackonce_testkit::ledger::{Ledger, LedgerEntry};
@@ -39,6 +40,14 @@ pub(crate) fn entity_and_version(n: u64) -> (u64, u64) {
     let place = n * PRIME % MESSAGES;
     (place % ENTITIES, place / ENTITIES)
 }
+
+/// The same as numbers of a database.
+fn change(n: u64) -> (u32, u32) {
+    let (entity, version) = entity_and_version(n);
+    (u32::try_from(entity).unwrap(), u32::try_from(version).unwrap())
+}
+
+const PG_CHANGE: &str = "INSERT INTO killed.change (entity, version) VALUES ($1, $2)";
 
 fn version_of(n: &u64) -> Result<EntityVersion, Failure> {
     let (entity, version) = entity_and_version(*n);
@@ -112,11 +121,20 @@ impl Worker {
     }
 
     async fn inbox(&self) {
+        if let Place::Postgres(url) = &self.place {
+            let store = Place::schema(url).await;
+            let handler = store.inbox(|tx: &Transaction<'_>, _: Context, n: u64| {
+                Box::pin(async move {
+                    let (entity, version) = change(n);
+                    tx.execute(PG_CHANGE, &[&i64::from(entity), &i64::from(version)]).await?;
+                    Ok::<(), Failure>(())
+                })
+            });
+            return self.all(Arc::new(store), Newest::new(version_of, handler)).await;
+        }
         let store = Place::file(&self.home);
         let handler = store.inbox(|tx: &InboxTx<'_>, _: &Context, n: &u64| {
-            let (entity, version) = entity_and_version(*n);
-            let [entity, version] = [entity, version].map(|n| u32::try_from(n).unwrap());
-            tx.execute("INSERT INTO change (entity, version) VALUES (?1, ?2)", [entity, version])?;
+            tx.execute("INSERT INTO change (entity, version) VALUES (?1, ?2)", change(*n))?;
             Ok::<(), Failure>(())
         });
         self.all(Arc::new(store), Newest::new(version_of, handler)).await;

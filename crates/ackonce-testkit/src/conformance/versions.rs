@@ -12,30 +12,35 @@ use super::bench::{Bench, Client, key, within_patience};
 use crate::seed::Dice;
 
 const VERSIONS: i64 = 6;
-const ROUNDS: usize = 3;
+/// Entities, each with an order of its own.
+const ENTITIES: usize = 12;
+
+/// An entity, and its version.
+#[derive(Debug, Clone, Copy)]
+struct Change(usize, i64);
 
 #[derive(Debug)]
-struct Arrived(i64);
+struct Arrived(Change);
 
 impl Delivery for Arrived {
-    type Message = i64;
-    fn message(&self) -> i64 {
+    type Message = Change;
+    fn message(&self) -> Change {
         self.0
     }
 }
 
-/// The version that the entity has at the target of the effects.
-type Target = Arc<Mutex<i64>>;
+/// The version that each entity has at the target of the effects.
+type Target = Arc<Mutex<[i64; ENTITIES]>>;
 
-fn handler(target: &Target) -> impl Handler<i64> + use<> {
+fn handler(target: &Target) -> impl Handler<Change> + use<> {
     let target = target.clone();
     Newest::new(
-        |version: &i64| Ok(EntityVersion::integer("entity", *version)),
-        move |_: Context, version: i64| {
+        |Change(entity, version): &Change| Ok(EntityVersion::integer(entity.to_string(), *version)),
+        move |_: Context, Change(entity, version): Change| {
             let target = target.clone();
             async move {
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
+                target.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[entity] = version;
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 Ok::<(), Failure>(())
             }
@@ -43,7 +48,7 @@ fn handler(target: &Target) -> impl Handler<i64> + use<> {
     )
 }
 
-fn runner(client: &Client, scope: &Scope, target: &Target) -> Runner<Arrived, impl Handler<i64> + use<>> {
+fn runner(client: &Client, scope: &Scope, target: &Target) -> Runner<Arrived, impl Handler<Change> + use<>> {
     let settings = Settings::default()
         .with_lease(Duration::from_secs(2))
         .with_backoff(Backoff { min: Duration::from_millis(5), max: Duration::from_millis(50) });
@@ -51,32 +56,38 @@ fn runner(client: &Client, scope: &Scope, target: &Target) -> Runner<Arrived, im
     made.unwrap_or_else(|e| panic!("the runner could not be made: {e}"))
 }
 
-/// Two workers, a random order, and some runs that end midway, as if their process had died, to begin again.
+/// Two workers, a random order of each entity, and some runs that end midway, as if their process had died, to begin again.
 pub async fn any_order_of_versions_ends_at_the_newest(fixture: &dyn Fixture) {
     let seed = u64::from_be_bytes(Token::random().0[..8].try_into().unwrap_or_default());
     let mut dice = Dice::new(seed);
-    for round in 0..ROUNDS {
-        let bench = Bench::new(fixture).await;
-        let target = Target::default();
-        let runners = [runner(&bench.a, &bench.scope, &target), runner(&bench.b, &bench.scope, &target)];
+    let bench = Bench::new(fixture).await;
+    let target = Target::default();
+    let runners = [runner(&bench.a, &bench.scope, &target), runner(&bench.b, &bench.scope, &target)];
+    let mut orders = Vec::new();
+    let mut runs = Vec::new();
+    for entity in 0..ENTITIES {
         let mut versions: Vec<i64> = (1..=VERSIONS).collect();
         for n in (1..versions.len()).rev() {
             versions.swap(n, dice.index(n + 1));
         }
-        let runs = versions.iter().enumerate().map(|(n, version)| {
+        for (n, version) in versions.iter().copied().enumerate() {
             let dies_after = (dice.below(3) == 0).then(|| Duration::from_millis(dice.below(8)));
-            let job = || Job::new(key(&bench.scope, version.to_string()), Arrived(*version));
+            let key = key(&bench.scope, format!("{entity}-{version}"));
+            let job = move || Job::new(key.clone(), Arrived(Change(entity, version)));
             let runner = &runners[n % 2];
-            async move {
+            runs.push(async move {
                 if let Some(after) = dies_after {
                     let _ = tokio::time::timeout(after, runner.process(job())).await;
                 }
                 let ended = runner.process(job()).await;
                 assert!(ended.is_ok(), "a version was not settled: {ended:?}");
-            }
-        });
-        within_patience(futures_util::future::join_all(runs)).await;
-        let last = *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        assert_eq!(last, VERSIONS, "the version at the end of {versions:?}; round {round} of seed {seed}");
+            });
+        }
+        orders.push(versions);
+    }
+    within_patience(futures_util::future::join_all(runs)).await;
+    let last = *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for (last, versions) in last.iter().zip(&orders) {
+        assert_eq!(*last, VERSIONS, "the version at the end of {versions:?}; seed {seed}");
     }
 }
