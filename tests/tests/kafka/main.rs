@@ -10,6 +10,7 @@ mod burials;
 mod chaos;
 mod hand_back;
 mod inside;
+mod leaving;
 mod limits;
 mod membership;
 mod missing_ids;

@@ -13,7 +13,7 @@ use super::prepared::Prepared;
 use super::{KafkaConsumer, retention, start};
 use crate::driver::{Group, client_error, connection};
 use crate::partition::{self, PartitionDelivery};
-use crate::poll::{Control, PollSettings, Poller};
+use crate::poll::{Control, Membership, PollSettings, Poller};
 use crate::recreated::Recreated;
 use crate::{KafkaHealth, KafkaMessage, delays};
 
@@ -168,6 +168,7 @@ fn start_polling(
         backoff: consumer.settings.backoff,
         retry_topics: prepared.ladder.clone(),
         ends_if_refused: consumer.settings.on_start != OnStart::Wait,
+        membership: Membership::of(&prepared.config),
     };
     let recreated = Recreated::new(
         consumer.signs,

@@ -21,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+pub(crate) use self::close::Membership;
 use self::close::close;
 use self::rebalance::Revocation;
 use crate::delays::Ladder;
@@ -54,6 +55,7 @@ pub(crate) struct PollSettings {
     pub(crate) retry_topics: Ladder,
     /// A broker that refuses a right before anything was read ends the consumer.
     pub(crate) ends_if_refused: bool,
+    pub(crate) membership: Membership,
 }
 
 /// The signals between the poll thread and the task that runs the consumer.
