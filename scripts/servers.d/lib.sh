@@ -40,12 +40,19 @@ export_line() { # NAME SUFFIX VALUE
 
 address() { echo "127.0.0.1:$(<"$RUN_DIR/$1/port")"; }
 
-# Below the range the kernel takes ports for outgoing connections from.
+# Below the range the kernel takes ports for outgoing connections from. Nothing listens at a port for a while after it was
+# chosen, so the choice is noted down, and then looked for in the notes of all runs: of two that choose the same port at the
+# same time at least one chooses again.
 free_port() {
-    local port
+    local port notes
     while :; do
         port=$((20000 + RANDOM % 12000))
-        listens "$port" || break
+        if ! mkdir "$RUN_DIR/port-$port" 2>/dev/null; then
+            [[ -d $RUN_DIR ]] || exit 1 # the servers have been taken down
+            continue
+        fi
+        notes=("${RUN_DIR%.*}".*/port-"$port")
+        ((${#notes[@]} > 1)) || listens "$port" || break
     done
     echo "$port"
 }
