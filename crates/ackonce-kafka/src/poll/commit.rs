@@ -29,7 +29,7 @@ impl Poller {
         self.last_store = Instant::now();
         let (mut list, mut by_hand) = (TopicPartitionList::new(), TopicPartitionList::new());
         for lane in &mut self.lanes {
-            let Some((offset, mark)) = lane.next_to_store(self.last_store) else { continue };
+            let Some((offset, mark)) = lane.next_to_store() else { continue };
             let mark = mark.filter(|_| self.recreated.digests);
             add(&mut list, &lane.assignment.id, offset, mark.as_ref());
             if lane.by_hand && offset != Offset::Invalid {
@@ -81,7 +81,6 @@ impl Poller {
     /// The commit is on its way, or `confirmed`.
     fn taken(&mut self, id: &PartitionId, next: i64, confirmed: bool) {
         if let Some(lane) = self.lane(id) {
-            lane.watch.confirmed();
             lane.confirmed |= confirmed;
             lane.assignment.tracker().committed(next);
             if self.quiet.over(&key(id)) {
@@ -143,7 +142,7 @@ impl Poller {
 
 impl Lane {
     /// The offset to give to the driver, if it has moved, and its mark.
-    fn next_to_store(&mut self, now: Instant) -> Option<(Offset, Option<CommitMark>)> {
+    fn next_to_store(&mut self) -> Option<(Offset, Option<CommitMark>)> {
         if let Some(newest) = self.newest.take() {
             self.digests.delivered(&newest);
         }
@@ -153,7 +152,6 @@ impl Lane {
             Some(next) if !self.origin.is_unread() => {
                 self.unstore = false;
                 tracker.stored(next);
-                self.watch.stored(now);
                 let record = self.digests.before(next);
                 Some((Offset::Offset(next), Some(self.mark(record))))
             }
