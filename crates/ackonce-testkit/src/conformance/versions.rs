@@ -63,31 +63,39 @@ pub async fn any_order_of_versions_ends_at_the_newest(fixture: &dyn Fixture) {
     let bench = Bench::new(fixture).await;
     let target = Target::default();
     let runners = [runner(&bench.a, &bench.scope, &target), runner(&bench.b, &bench.scope, &target)];
-    let mut orders = Vec::new();
-    let mut runs = Vec::new();
-    for entity in 0..ENTITIES {
-        let mut versions: Vec<i64> = (1..=VERSIONS).collect();
-        for n in (1..versions.len()).rev() {
-            versions.swap(n, dice.index(n + 1));
+    // One alone, and then the others at once: a store that never settles is found out by a few jobs.
+    for entities in [0..1, 1..ENTITIES] {
+        let mut runs = Vec::new();
+        let mut orders = Vec::new();
+        for entity in entities.clone() {
+            let mut versions: Vec<i64> = (1..=VERSIONS).collect();
+            for n in (1..versions.len()).rev() {
+                versions.swap(n, dice.index(n + 1));
+            }
+            for (n, version) in versions.iter().copied().enumerate() {
+                let dies_after = (dice.below(3) == 0).then(|| Duration::from_millis(dice.below(8)));
+                let key = key(&bench.scope, format!("{entity}-{version}"));
+                let job = move || Job::new(key.clone(), Arrived(Change(entity, version)));
+                runs.push(until_settled(&runners[n % 2], job, dies_after));
+            }
+            orders.push(versions);
         }
-        for (n, version) in versions.iter().copied().enumerate() {
-            let dies_after = (dice.below(3) == 0).then(|| Duration::from_millis(dice.below(8)));
-            let key = key(&bench.scope, format!("{entity}-{version}"));
-            let job = move || Job::new(key.clone(), Arrived(Change(entity, version)));
-            let runner = &runners[n % 2];
-            runs.push(async move {
-                if let Some(after) = dies_after {
-                    let _ = tokio::time::timeout(after, runner.process(job())).await;
-                }
-                let ended = runner.process(job()).await;
-                assert!(ended.is_ok(), "a version was not settled: {ended:?}");
-            });
+        within_patience(futures_util::future::join_all(runs)).await;
+        let last = *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (entity, versions) in entities.zip(&orders) {
+            assert_eq!(last[entity], VERSIONS, "the version at the end of {versions:?}; seed {seed}");
         }
-        orders.push(versions);
     }
-    within_patience(futures_util::future::join_all(runs)).await;
-    let last = *target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (last, versions) in last.iter().zip(&orders) {
-        assert_eq!(*last, VERSIONS, "the version at the end of {versions:?}; seed {seed}");
+}
+
+async fn until_settled(
+    runner: &Runner<Arrived, impl Handler<Change>>,
+    job: impl Fn() -> Job<Arrived>,
+    dies_after: Option<Duration>,
+) {
+    if let Some(after) = dies_after {
+        let _ = tokio::time::timeout(after, runner.process(job())).await;
     }
+    let ended = runner.process(job()).await;
+    assert!(ended.is_ok(), "a version was not settled: {ended:?}");
 }
