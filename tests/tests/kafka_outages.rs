@@ -144,8 +144,12 @@ async fn outlives(what: &str) {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 2100, "nothing is lost");
-    let report = running.health.report();
-    assert!(report.connected && report.partitions.len() == 5, "{report}");
+    // The driver says by its statistics, every five seconds, whether a broker is there.
+    until("it is connected, with all partitions", || {
+        let report = running.health.report();
+        report.connected && report.partitions.len() == 5
+    })
+    .await;
     assert!(running.health.is_live() && running.health.is_ready());
     let counts = running.stop().await;
     assert_eq!(counts.buried, 299, "each once: {counts:?}");

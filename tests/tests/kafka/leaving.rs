@@ -126,25 +126,6 @@ async fn a_consumer_without_partitions_leaves_its_group_at_its_end() {
     .await;
 }
 
-/// It joins, waits for the others, or is being assigned partitions when it ends.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_ends_in_the_middle_of_a_rebalance_leaves_its_group() {
-    join_all(ALL.map(|protocol| async move {
-        let Some(group) = Group::new("joining", protocol, 2).await else { return };
-        group.topic.fill_all(100);
-        let (first, _) = group.member();
-        first.until_assigned(2).await;
-        for step in 0..12 {
-            let (running, _) = group.member();
-            tokio::time::sleep(Duration::from_millis(40 * step)).await;
-            running.stop().await;
-        }
-        first.stop().await;
-        group.until_empty().await;
-    }))
-    .await;
-}
-
 /// Its partitions wait for its next process, and nobody rebalances.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_member_stays_in_its_group_at_its_end() {
