@@ -199,13 +199,14 @@ async fn two_of_a_kind_in_one_process_are_told_apart() {
 }
 
 /// Lines that are no consumer's: of the whole process, of a function that consumers share, or of an HTTP route without a layer.
-const OF_NO_SCOPE: [&str; 6] = [
+const OF_NO_SCOPE: [&str; 7] = [
     "signal received",
     "second signal",
     "(Settings::on_start)",
     "can be used now: starting",
     "takes an Option<Operation>",
     "Settings::with_failure_kind panicked",
+    "panicked while it was dropped",
 ];
 
 #[test]
