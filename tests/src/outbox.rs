@@ -269,7 +269,8 @@ fn fleet(plan: &Plan, dir: &Path, kills: usize, seed: u64) -> Fleet {
         // Longer than the lease.
         pause_for: Duration::from_millis(2300)..=Duration::from_millis(3500),
         crash_points: POINTS.map(str::to_owned).to_vec(),
-        nth: 1..=25,
+        // Few, so that a slow machine reaches them between two kills.
+        nth: 1..=10,
         restart_after: Duration::ZERO..=Duration::from_millis(50),
         at_most: Some(kills),
         ..Faults::default()
