@@ -82,8 +82,8 @@ fn expiration_aside(table: &mut FieldTable, original: &BasicProperties) {
 }
 
 /// The properties of a letter that is published again, with all that it carries, but for the count of its returns, which is that
-/// of the message before it. What would send it elsewhere or have it refused is kept as headers; so is what would let it
-/// expire, unless it `may_expire`.
+/// of the message before it. Properties that would send it elsewhere or have it refused are kept as headers; so is its
+/// expiration, unless it `may_expire`.
 pub(crate) fn anew(original: &BasicProperties, may_expire: bool) -> BasicProperties {
     let mut table = FieldTable::default();
     for (name, value) in original.headers().iter().flat_map(|table| table.inner()) {

@@ -17,8 +17,8 @@ use crate::url::{Parts, RelayUrlError};
 
 /// `delivery_mode` of a message that outlives the broker's restart.
 const PERSISTENT: u8 = 2;
-/// Headers that the broker reads, of whatever source: those that would send a copy to more queues, for which it closes the
-/// channel if they are no lists, and its own history.
+/// Headers that the broker reads, from any source: addresses of more queues, for which it closes the channel if they are no
+/// lists, and its own history.
 const OF_THE_BROKER: [&str; 3] = ["CC", "BCC", "x-death"];
 /// The longest text of a property, in bytes.
 const SHORT: usize = 255;

@@ -128,7 +128,7 @@ fn action(lease: &Lease, window: Duration) -> (Settle, Remembered) {
 }
 
 /// The window of a trail: the steps and attempts of a message that is handed back are its consumer's, whose window is not
-/// known here. That of the row is what is left of a record elsewhere, and may be seconds.
+/// known here. That of the row is the rest of a window elsewhere, and may be seconds.
 fn trail(window: Duration) -> Duration {
     window.max(DEFAULT_WINDOW)
 }
@@ -141,18 +141,39 @@ mod tests {
 
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn key(id: &str) -> Key {
+        Scope::new("s").unwrap().key(id.to_owned()).unwrap()
+    }
+
+    fn claim(id: &str, lease: Duration) -> ClaimRequest {
+        ClaimRequest { key: key(id), token: Token::random(), lease, window: HOUR, fingerprint: None }
+    }
+
+    async fn acquired(store: &MemoryStore, id: &str) -> Lease {
+        match store.claim_one(claim(id, LEASE)).await.unwrap() {
+            Claimed::Acquired(lease) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A message that failed after its step and waits for its next run.
+    async fn with_a_failed_message() -> MemoryStore {
+        let store = MemoryStore::new();
+        let lease = acquired(&store, "failed").await;
+        let step = Settle::Save { progress: "a step".into() };
+        let release = Settle::Release { attempt: Attempt::Counts, window: HOUR, not_before: Duration::ZERO };
+        store.settle(&[step, release].map(|action| Settlement::new(&lease, action))).await.unwrap();
+        store
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_claims_of_a_call_that_was_killed_are_waited_for_and_those_of_a_worker_are_left() {
-        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
-        let hour = Duration::from_secs(3600);
-        let claim = |id: &str, lease| {
-            let (key, token) = (scope.key(id.to_owned()).unwrap(), Token::random());
-            ClaimRequest { key, token, lease, window: hour, fingerprint: None }
-        };
+        let store = MemoryStore::new();
         store.claim_one(claim("killed", LEASE)).await.unwrap();
         store.claim_one(claim("held", Duration::from_secs(60))).await.unwrap();
-        let rows: Vec<_> =
-            ["new", "killed", "held", "new"].iter().map(|id| (scope.key(*id).unwrap(), hour)).collect();
+        let rows = ["new", "killed", "held", "new"].map(|id| (key(id), HOUR));
         let answers = remember(&store, &rows).await.unwrap();
         assert_eq!(answers[..3], [Remembered::Now, Remembered::Now, Remembered::InFlight]);
         assert_eq!(answers[3], Remembered::Already, "the same ID twice in a batch");
@@ -161,47 +182,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_that_waits_for_its_next_run_is_left_to_it() {
-        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
-        let (key, window) = (scope.key("failed").unwrap(), Duration::from_secs(3600));
-        let claim = || ClaimRequest {
-            key: key.clone(),
-            token: Token::random(),
-            lease: LEASE,
-            window,
-            fingerprint: None,
-        };
-        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it is new") };
-        let release = Settle::Release { attempt: Attempt::Counts, window, not_before: Duration::ZERO };
-        store.settle(&[Settlement::new(&lease, release)]).await.unwrap();
-        let rows = [(key.clone(), window)];
+        let store = with_a_failed_message().await;
         for _ in 0..2 {
-            assert_eq!(remember(&store, &rows).await.unwrap(), [Remembered::InFlight]);
+            assert_eq!(remember(&store, &[(key("failed"), HOUR)]).await.unwrap(), [Remembered::InFlight]);
         }
-        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it waits") };
+        let lease = acquired(&store, "failed").await;
         assert_eq!((lease.attempt, lease.previous), (2, Previous::Released), "no attempt is charged");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_left_to_its_run_keeps_its_steps() {
-        let (store, scope) = (MemoryStore::new(), Scope::new("s").unwrap());
-        let (key, hour) = (scope.key("failed").unwrap(), Duration::from_secs(3600));
-        let claim = || ClaimRequest {
-            key: key.clone(),
-            token: Token::random(),
-            lease: LEASE,
-            window: hour,
-            fingerprint: None,
-        };
-        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it is new") };
-        let release = Settle::Release { attempt: Attempt::Counts, window: hour, not_before: Duration::ZERO };
-        let step = Settle::Save { progress: "a step".into() };
-        let both = [step, release].map(|action| Settlement::new(&lease, action));
-        store.settle(&both).await.unwrap();
-        // What is left of a key elsewhere.
-        let rows = [(key.clone(), Duration::from_secs(30))];
+        let store = with_a_failed_message().await;
+        // The rest of a window elsewhere.
+        let rows = [(key("failed"), Duration::from_secs(30))];
         assert_eq!(remember(&store, &rows).await.unwrap(), [Remembered::InFlight]);
-        tokio::time::advance(hour / 2).await;
-        let Claimed::Acquired(lease) = store.claim_one(claim()).await.unwrap() else { panic!("it waits") };
+        tokio::time::advance(HOUR / 2).await;
+        let lease = acquired(&store, "failed").await;
         assert_eq!((lease.attempt, lease.progress.as_deref()), (2, Some(&b"a step"[..])));
     }
 }
